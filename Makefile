@@ -1,0 +1,54 @@
+# Everything here needs only a Python from 3.10 to 3.13 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Chainer's build wants an older setuptools. Old pips hand the first variable to builds, new ones only the second.
+export PIP_CONSTRAINT := build-constraints.txt
+export PIP_BUILD_CONSTRAINT := build-constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+install: $(VENV)/installed ## .venv with bin/deeppose-port, Chainer and HDF5
+demo: $(VENV)/installed ## convert a real legacy checkpoint, evaluate it, draw what it sees
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed-dev ## the tests
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/installed-dev ## the tests and the slow ones
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: $(VENV)/installed-dev ## ruff, format and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev ## mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev ## ratios, measured in one run
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what was built and the virtual environment
+	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python $(SETUP_FILES)
+	@echo "Installing deeppose-port with Chainer and HDF5 into $(VENV); PyTorch takes a few minutes the first time."
+	$(INSTALL) --editable '.[chainer,hdf5]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) --editable '.[chainer,hdf5,test,dev]'
+	@touch $@

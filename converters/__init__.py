@@ -1,0 +1,38 @@
+"""A checkpoint file on disk <-> a Checkpoint: reads, writes and converts every kind of DeepPose checkpoint.
+
+Needs NumPy only; PyTorch is loaded for `.pt` files alone, h5py for HDF5 alone.
+
+    checkpoint = converters.read("epoch-100.model")
+    converters.write(checkpoint, "model.safetensors")
+    report = converters.convert("epoch-100.model", "model.pt")
+"""
+
+from converters._version import __version__
+from converters.architectures import Architecture
+from converters.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Optimizer,
+    Preprocessing,
+    Progress,
+    Repair,
+    Source,
+)
+from converters.conversion import Report, convert, write
+from converters.reading import read
+
+__all__ = [
+    "Architecture",
+    "Checkpoint",
+    "CheckpointError",
+    "Optimizer",
+    "Preprocessing",
+    "Progress",
+    "Repair",
+    "Report",
+    "Source",
+    "__version__",
+    "convert",
+    "read",
+    "write",
+]

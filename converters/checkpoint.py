@@ -1,0 +1,251 @@
+"""The Checkpoint: the one value that every reader makes and every writer takes.
+
+It holds NumPy arrays and plain values only, so that it can be made, inspected and written without a
+deep-learning framework.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.architectures import Architecture
+
+Array = npt.NDArray[Any]
+Gcn = Literal["divide", "subtract", "none"]
+Colour = Literal["BGR", "RGB"]
+Interpolation = Literal["linear", "nearest"]
+Axes = Literal["xy", "yx"]
+_Record = TypeVar("_Record", bound="_Plain")
+
+
+class CheckpointError(ValueError):
+    """A file that is refused. The message says what is wrong, in which file and key, and what to do."""
+
+    def __init__(self, path: str | os.PathLike[str] | None, problem: str, advice: str | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.problem = problem
+        self.advice = advice
+        where = "" if path is None else f"{os.fspath(path)}: "
+        super().__init__(f"{where}{problem}" + (f" ({advice})" if advice else ""))
+
+
+class _Plain:
+    """A dataclass of plain values that goes into a file's metadata and comes back."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON-ready values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls: type[_Record], values: Mapping[str, Any]) -> _Record:
+        """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+
+
+@dataclass(frozen=True)
+class Preprocessing(_Plain):
+    """How a picture becomes the network's input, and a joint its label: what the network was trained on.
+
+    The defaults are what the legacy shells trained with (`--im_size 220 --base_zoom 1.5 --coord_normalize --gcn`).
+
+    Attributes:
+        im_size: Side of the square input, in pixels.
+        base_zoom: The crop is the box of a person's joints, each side times this.
+        coord_normalize: Labels are about -0.5 .. 0.5 of the crop; otherwise pixels of the crop.
+        gcn: Global contrast normalisation per channel: `divide` is `(x - mean) / (std + 1e-5)`, `subtract` is
+            mid-2016's `x - mean - (std + 1e-5)`, `none` leaves 0 .. 255.
+        colour: Order of the input's channels.
+        interpolation: How the crop is resized.
+        axes: Order of a joint's two coordinates in labels and outputs.
+    """
+
+    im_size: int = 220
+    base_zoom: float = 1.5
+    coord_normalize: bool = True
+    gcn: Gcn = "divide"
+    colour: Colour = "BGR"
+    interpolation: Interpolation = "linear"
+    axes: Axes = "xy"
+
+    def __post_init__(self) -> None:
+        if self.im_size < 1:
+            raise ValueError(f"im_size is {self.im_size}; it has to be at least 1")
+        if not self.base_zoom > 0:
+            raise ValueError(f"base_zoom is {self.base_zoom}; it has to be positive")
+        for name, kinds in (
+            ("gcn", Gcn),
+            ("colour", Colour),
+            ("interpolation", Interpolation),
+            ("axes", Axes),
+        ):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
+
+
+@dataclass(frozen=True)
+class Progress(_Plain):
+    """How far the training was.
+
+    Attributes:
+        epoch: Epochs finished, or None where the files do not say.
+        iteration: Updates done, or None where the files do not say.
+    """
+
+    epoch: int | None = None
+    iteration: int | None = None
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer's state.
+
+    Attributes:
+        algorithm: `adam`, `momentumsgd`, `adagrad` or `rmsprop`.
+        step: Number of updates done (Chainer's `t`).
+        slots: `{slot: {canonical name: array}}` with Chainer's slot names: Adam `m` and `v` (first and second
+            moment), MomentumSGD `v` (the velocity, which contains the learning rate and the sign:
+            `v = momentum * v - lr * g`), AdaGrad `h`, RMSprop `ms`. Shapes are the parameters'.
+        epoch: Chainer's own count of epochs: 0 before Chainer 5 and outside of a trainer.
+    """
+
+    algorithm: str
+    step: int
+    slots: dict[str, dict[str, Array]]
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Source(_Plain):
+    """Where a checkpoint came from.
+
+    Attributes:
+        path: The file that was read.
+        sha256: Its hash, in hexadecimal.
+        format: `chainer-npz`, `chainer-hdf5`, `pt` or `safetensors`.
+        layout: What of a training the file is: `model` or `snapshot`.
+        wrappers: Prefixes that every key bore and that were stripped, outermost first.
+        names: Generation of the layer names: `head` (2016-08 and later) or `mid-2016`.
+        writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's arithmetic.
+        writer_told_by: How the writer is known, as a phrase.
+        state_path: The optimizer file that was read beside it, if any.
+        origin: For a file that `converters` wrote: the Source of what it was converted from.
+    """
+
+    path: str
+    sha256: str
+    format: str
+    layout: str = "model"
+    wrappers: tuple[str, ...] = ()
+    names: str = "head"
+    writer: str = ""
+    writer_told_by: str = ""
+    state_path: str | None = None
+    origin: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Repair(_Plain):
+    """Non-finite numbers found in one tensor.
+
+    Attributes:
+        tensor: Canonical name; `optimizer.SLOT.NAME` for optimizer state.
+        nan: Count of NaN.
+        inf: Count of +Inf and -Inf.
+        became: What they are now: 0.0, or None where they were kept.
+    """
+
+    tensor: str
+    nan: int
+    inf: int
+    became: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A DeepPose network's weights, with all that is needed to run it, to train on and to trust it.
+
+    Attributes:
+        architecture: The network, with its widths, joints and the BatchNormalization of its writer.
+        weights: `{canonical name: array}`. Canonical names are PyTorch's state_dict names after the layer names of
+            the last legacy version (`conv1.weight`, `res2.b_1.bn1.running_var`, `out_fc.bias`); shapes are PyTorch's,
+            which are Chainer's too; Chainer's counter `N` is `num_batches_tracked`, 0-d int64.
+        preprocessing: What the network was trained on.
+        source: Where it came from.
+        optimizer: Optimizer state, or None.
+        progress: Epoch and iteration, or None.
+        trainer: The rest of a trainer's snapshot as it was (iterators, triggers, log), by Chainer's key.
+        repairs: What was changed on reading.
+        notices: Choices that were made and that the user should know, one sentence each.
+    """
+
+    architecture: Architecture
+    weights: dict[str, Array]
+    preprocessing: Preprocessing
+    source: Source
+    optimizer: Optimizer | None = None
+    progress: Progress | None = None
+    trainer: dict[str, Array] = field(default_factory=dict)
+    repairs: tuple[Repair, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def joints(self) -> int:
+        """Number of joints, read off the last layer."""
+        return self.architecture.joints
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(array.size for name, array in self.weights.items() if is_parameter(name))
+
+    @property
+    def chainer_source(self) -> Source | None:
+        """The Chainer file that the weights come from, if they come from one: it tells how to name them again."""
+        origin = Source.from_dict(self.source.origin) if self.source.origin else None
+        return next((s for s in (self.source, origin) if s is not None and s.format.startswith("chainer")), None)
+
+    def tensors(self) -> Iterator[tuple[str, Array]]:
+        """Yields every array with the name it has in reports: the weights, then the optimizer's slots."""
+        yield from self.weights.items()
+        if self.optimizer is not None:
+            for slot, arrays in self.optimizer.slots.items():
+                for name, array in arrays.items():
+                    yield f"optimizer.{slot}.{name}", array
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns all but the arrays as JSON-ready values: what every format we write carries."""
+        return {
+            "architecture": self.architecture.as_dict(),
+            "preprocessing": self.preprocessing.as_dict(),
+            "writer": self.source.writer,
+            "source": self.source.as_dict(),
+            "progress": None if self.progress is None else self.progress.as_dict(),
+            "repairs": [repair.as_dict() for repair in self.repairs],
+        }
+
+    def replace(self, **changes: Any) -> Checkpoint:
+        """Returns a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def is_parameter(name: str) -> bool:
+    """Tells whether a canonical name is a trained parameter, not a statistic of BatchNormalization."""
+    return not name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
+
+
+def bytes_of(array: Array) -> memoryview:
+    """Returns the bytes of a C-ordered array without copying them."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def as_native(array: Array) -> Array:
+    """Returns the array in native byte order and C order; the same object if it already is."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)

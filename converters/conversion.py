@@ -1,0 +1,278 @@
+"""From a Checkpoint to a file, and from file to file with a proof that nothing was lost."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from converters import formats, layouts
+from converters.checkpoint import Checkpoint, CheckpointError, Repair, Source, bytes_of
+from converters.layouts import LAYOUTS
+from converters.reading import hash_file, read
+
+#: Called with the step's name, the bytes done and the bytes to do (0: not known).
+StepCallback = Callable[[str, int, int], None]
+
+_SOURCE_SUFFIXES = {*formats.SUFFIXES, ".h5", ".hdf5", ".chainermodel", ".ckpt"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did.
+
+    Attributes:
+        source: The file that was read.
+        output: The file that was written, or would have been.
+        output_format: Its format.
+        output_sha256: Its hash; None if nothing was written.
+        architecture: Name of the architecture.
+        joints: Number of joints.
+        tensors: Number of tensors of the network.
+        parameters: Number of trained numbers.
+        optimizer: Algorithm of the optimizer's state, or None.
+        progress: Epoch and iteration, or None.
+        preprocessing: What the network was trained on.
+        repairs: Non-finite numbers found.
+        notices: What the user should know.
+        verified: Whether the written bytes were read again and found equal.
+    """
+
+    source: Source
+    output: str
+    output_format: str
+    output_sha256: str | None
+    architecture: str
+    joints: int
+    tensors: int
+    parameters: int
+    optimizer: str | None
+    progress: dict[str, Any] | None
+    preprocessing: dict[str, Any]
+    repairs: tuple[Repair, ...]
+    notices: tuple[str, ...]
+    verified: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON-ready values."""
+        return {
+            **asdict(self),
+            "source": self.source.as_dict(),
+            "repairs": [repair.as_dict() for repair in self.repairs],
+            "notices": list(self.notices),
+        }
+
+
+def write(
+    checkpoint: Checkpoint,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    layout: str | None = None,
+    force: bool = False,
+) -> None:
+    """Writes a checkpoint: to a temporary name beside `path`, which is renamed when it is whole.
+
+    Args:
+        checkpoint: What is written.
+        path: The target.
+        format: `pt`, `safetensors` or `chainer-npz`; None tells it by the suffix.
+        layout: For `chainer-npz`: `head` forces `predictor/` and the last names, `state` writes the optimizer's state,
+            `snapshot` a trainer's snapshot; None the model with the wrapper and names that were read (for a path
+            that ends in `.state`: the state).
+        force: Whether a file that exists may be replaced.
+
+    Raises:
+        CheckpointError: The target exists or cannot be written, or the checkpoint lacks what is asked for.
+    """
+    target = Path(path)
+    kind, layout = _kind(target, format, layout)
+    _refuse_existing(target, force)
+    with _temporary(target) as temporary:
+        formats.module(kind).write(checkpoint, temporary, layout=layout)
+        os.replace(temporary, target)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    format: str | None = None,
+    layout: str | None = None,
+    architecture: str | None = None,
+    writer: str | None = None,
+    nonfinite: str = "zero",
+    state: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: StepCallback | None = None,
+) -> Report:
+    """Reads a checkpoint, writes it in another format, and reads that again to compare every byte.
+
+    Args:
+        source: The file to convert; it is never changed.
+        target: The file to write; None for the source's name with the format's suffix.
+        format: As for `write`; with neither target nor format, `pt`.
+        layout: As for `write`.
+        architecture: As for `read`.
+        writer: As for `read`.
+        nonfinite: As for `read`.
+        state: As for `read`.
+        force: Whether a target that exists may be replaced.
+        dry_run: Whether to stop before anything is written.
+        progress: Called with the step's name, the bytes done and the bytes to do.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CheckpointError: The source is refused, or the target cannot be written.
+    """
+    source = Path(source)
+    target = default_target(source, format or "pt") if target is None else Path(target)
+    kind, layout = _kind(target, format, layout)
+    if source.exists() and target.exists() and target.samefile(source):
+        raise CheckpointError(target, "this is the input itself, which is never changed", "name another file with -o")
+    if not dry_run:
+        _refuse_existing(target, force)
+
+    def step(name: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(name, done, total)
+
+    checkpoint = read(
+        source,
+        architecture=architecture,
+        writer=writer,
+        nonfinite=nonfinite,
+        state=state,
+        progress=step("reading"),
+    )
+    digest = None
+    if not dry_run:
+        with _temporary(target) as temporary:
+            if progress is not None:
+                progress("writing", 0, 0)
+            formats.module(kind).write(checkpoint, temporary, layout=layout)
+            with ThreadPoolExecutor(1) as pool:
+                sha256 = pool.submit(hash_file, temporary)
+                _verify(checkpoint, temporary, target, layout, step("verifying"))
+            digest = sha256.result()
+            os.replace(temporary, target)
+    notices = list(checkpoint.notices)
+    if kind == "safetensors" and checkpoint.optimizer is not None:
+        notices.append(
+            "safetensors holds weights only: the optimizer's state was left out; .pt and chainer-npz take it"
+        )
+    elif kind == "chainer-npz" and checkpoint.optimizer is not None and layout in (None, "head"):
+        notices.append("a Chainer model holds weights only: --layout state writes the optimizer's state")
+    return Report(
+        source=checkpoint.source,
+        output=str(target),
+        output_format=kind,
+        output_sha256=digest,
+        architecture=checkpoint.architecture.name,
+        joints=checkpoint.joints,
+        tensors=len(checkpoint.weights),
+        parameters=checkpoint.parameters,
+        optimizer=checkpoint.optimizer.algorithm if checkpoint.optimizer else None,
+        progress=checkpoint.progress.as_dict() if checkpoint.progress else None,
+        preprocessing=checkpoint.preprocessing.as_dict(),
+        repairs=checkpoint.repairs,
+        notices=tuple(notices),
+        verified=digest is not None,
+    )
+
+
+def default_target(source: Path, format: str) -> Path:
+    """Returns the source's name with the format's suffix, in place of a checkpoint's suffix if it has one."""
+    suffix = next(suffix for suffix, name in formats.SUFFIXES.items() if name == format)
+    return source.with_suffix(suffix) if source.suffix in _SOURCE_SUFFIXES else source.with_name(source.name + suffix)
+
+
+def _kind(target: Path, format: str | None, layout: str | None) -> tuple[str, str | None]:
+    """Returns the format and layout that a target asks for."""
+    kind = format or formats.SUFFIXES.get(target.suffix)
+    if kind not in formats.FORMATS:
+        if format is not None:
+            raise ValueError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
+        advice = f"name it with --to {' | '.join(formats.FORMATS)}"
+        raise CheckpointError(target, f"the suffix {target.suffix!r} names no format", advice)
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+    if layout is not None and kind != "chainer-npz":
+        raise CheckpointError(target, f"only chainer-npz has a layout, not {kind}", "leave --layout out")
+    if kind == "chainer-npz" and layout is None and target.suffix == ".state":
+        layout = "state"
+    return kind, layout
+
+
+def _refuse_existing(target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise CheckpointError(target, "this is a folder", "name a file in it")
+    if target.exists() and not force:
+        raise CheckpointError(target, "it exists already", "--force replaces it, -o names another")
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """Yields a name beside the target that is gone afterwards, whatever happens; tells write errors by the target."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, _safetensor_error()) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        problem = f"it cannot be written: {reason}"
+        raise CheckpointError(
+            target, problem, "nothing was left behind; see to the place, or name another with -o"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _safetensor_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    return SafetensorError
+
+
+def _verify(
+    checkpoint: Checkpoint,
+    path: Path,
+    target: Path,
+    layout: str | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Reads a written file again and compares names, kinds, shapes and every byte of its arrays."""
+    contents = formats.module(formats.sniff(path)).read(path)
+    expected = checkpoint.weights if contents.format != "chainer-npz" else layouts.arrays_of(checkpoint, layout)
+    total, done = sum(array.nbytes for array in expected.values()), 0
+    broken = sorted(expected.keys() ^ contents.headers.keys())
+
+    def same(key: str) -> bool:
+        nonlocal done
+        array, header = expected[key], contents.headers[key]
+        if (array.dtype, array.shape) != (header.dtype, header.shape):
+            return False
+        ours, position = bytes_of(array), 0
+        for chunk in contents.chunks(key):
+            if ours[position : position + len(chunk)] != chunk:
+                return False
+            position += len(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+        return position == len(ours)
+
+    if not broken:
+        equal = formats.in_threads(same, {key: array.nbytes for key, array in expected.items()})
+        broken = [key for key, is_equal in equal.items() if not is_equal]
+    if broken:
+        problem = f"what was written does not read back the same: {', '.join(broken[:5])}"
+        raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?")

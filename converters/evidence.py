@@ -1,0 +1,144 @@
+"""Which Chainer wrote a file: BatchNormalization at test time depends on it, and the file does not say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from packaging.version import Version
+
+from converters.architectures import batch_normalization_rules, chainer_version
+from converters.layouts import Sections
+
+#: Taken when nothing tells: the version the legacy program was written for.
+DEFAULT_WRITER = "chainer-1.13.0"
+_FIRST = Version("1.0.0")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A key that only some versions write; read off the published packages' `serialize` methods.
+
+    Attributes:
+        pattern: Matches the key, without its section.
+        since: First release that writes it.
+        until: First release that writes it no more, or None.
+        always_with: Where a key matches this, versions from `since` on write the mark too: its absence tells as well.
+    """
+
+    pattern: str
+    since: str
+    until: str | None = None
+    always_with: str | None = None
+
+
+#: In an optimizer's state, be it a file or a snapshot's section.
+STATE_MARKS = (Mark(r".+/t", "3.4.0", always_with=r".+/(m|v|h|ms)"),)
+#: In a snapshot's trainer section.
+SNAPSHOT_MARKS = (
+    Mark(r"_snapshot_elapsed_time", "1.18.0", always_with="updater/iteration"),
+    Mark(r"updater/iterator:main/previous_epoch_detail", "1.23.0", always_with="updater/iterator:main/epoch"),
+    Mark(r"stop_trigger/previous_iteration", "3.0.0", always_with="updater/iteration"),
+    Mark(r"extensions/LogReport/_summary/_names", "3.3.0", always_with="extensions/LogReport/_log"),
+    Mark(r"extensions/LogReport/_trigger/previous_iteration", "4.0.0", always_with="extensions/LogReport/_log"),
+    Mark(r"extension_triggers/snapshot(_object)?(_\d+)?/previous_iteration", "3.0.0", "6.0.0"),
+    Mark(r"extension_triggers/_Snapshot(_\d+)?/previous_iteration", "6.0.0"),
+)
+#: The last release of each range that the marks and the rules of BatchNormalization can tell apart.
+_RELEASES = (
+    "1.13.0",
+    "1.17.0",
+    "1.20.0",
+    "1.22.0",
+    "1.24.0",
+    "2.1.0",
+    "3.2.0",
+    "3.3.0",
+    "3.5.0",
+    "4.5.0",
+    "5.4.0",
+    "7.8.1",
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Versions from `since` up to but without `until`, and the key that tells so."""
+
+    since: Version = _FIRST
+    until: Version | None = None
+    told_by: str = ""
+
+    def holds(self, version: Version) -> bool:
+        """Tells whether a version is in the range."""
+        return self.since <= version and (self.until is None or version < self.until)
+
+
+def range_of(sections: Sections) -> Range:
+    """Narrows down the writer by the keys of a file."""
+    result = Range()
+    if sections.optimizer:
+        result = _narrow(result, STATE_MARKS, sections.optimizer.values())
+    if sections.trainer:
+        result = _narrow(result, SNAPSHOT_MARKS, sections.trainer.values())
+    return result
+
+
+def _narrow(known: Range, marks: Iterable[Mark], keys: Iterable[str]) -> Range:
+    keys = list(keys)
+    for mark in marks:
+        present = next((key for key in keys if re.fullmatch(mark.pattern, key)), None)
+        since = Version(mark.since)
+        if present is not None:
+            if since > known.since:
+                known = Range(since, known.until, present)
+            if mark.until and (known.until is None or Version(mark.until) < known.until):
+                known = Range(known.since, Version(mark.until), present)
+        elif mark.always_with and any(re.fullmatch(mark.always_with, key) for key in keys):
+            if known.until is not None and known.until <= since:
+                continue
+            known = Range(known.since, since, known.told_by or f"without {mark.pattern.lstrip('.+')!r}")
+    return known
+
+
+def tell_writer(known: Range, log_version: str | None, log_name: str) -> tuple[str, str, bool]:
+    """Decides who wrote a file.
+
+    Args:
+        known: What the keys tell.
+        log_version: What a `log.txt` beside the file says, or None.
+        log_name: Its name, for the phrase.
+
+    Returns:
+        The writer, how it is known as a phrase, and whether its BatchNormalization is certain.
+
+    Raises:
+        ValueError: The log and the keys contradict each other.
+    """
+    if log_version is not None:
+        writer = f"chainer-{log_version}"
+        if not known.holds(chainer_version(writer)):
+            raise ValueError(
+                f"{log_name} says Chainer {log_version}, but the key {known.told_by!r} is one that "
+                f"only {_phrase(known)} writes"
+            )
+        return writer, f"{log_name} beside the file", True
+    default = chainer_version(DEFAULT_WRITER)
+    certain = len({batch_normalization_rules(f"chainer-{v}").test_eps for v in _releases(known)}) == 1
+    if known.holds(default):
+        return DEFAULT_WRITER, f"the keys, as {_phrase(known)} writes them" if certain else "assumed", certain
+    newest = max(_releases(known))
+    return f"chainer-{newest}", f"the key {known.told_by!r}, which only {_phrase(known)} writes", certain
+
+
+def _phrase(known: Range) -> str:
+    if known.until is None:
+        return f"Chainer {known.since} or later"
+    if known.since == _FIRST:
+        return f"a Chainer before {known.until}"
+    return f"a Chainer from {known.since} to before {known.until}"
+
+
+def _releases(known: Range) -> list[Version]:
+    return [version for version in map(Version, _RELEASES) if known.holds(version)]

@@ -1,0 +1,216 @@
+"""One module a file format, found by a file's first bytes, never by its suffix.
+
+Each module has `read(path) -> Contents` and `write(checkpoint, path)`. A reader tells what is in the file before it
+reads any array, so that a file can be refused before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from converters._version import __version__
+from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native
+from converters.keys import Header
+
+#: A piece of an array's bytes.
+Buffer: TypeAlias = bytes | memoryview
+#: Called with the bytes done since the last call.
+Advance: TypeAlias = Callable[[int], None]
+#: How much of an array is held beside the array itself while it is read or compared.
+CHUNK = 1 << 20
+
+FORMATS = ("pt", "safetensors", "chainer-npz")
+SUFFIXES = {
+    ".pt": "pt",
+    ".pth": "pt",
+    ".safetensors": "safetensors",
+    ".npz": "chainer-npz",
+    ".model": "chainer-npz",
+    ".state": "chainer-npz",
+}
+_MODULES = {
+    "chainer-npz": "chainer_npz",
+    "chainer-hdf5": "chainer_hdf5",
+    "pt": "pt",
+    "safetensors": "safetensors",
+}
+_NPY_ZIP, _HDF5, _SAFETENSORS_HEADER = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", 8
+
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Contents:
+    """What a file holds, before anything is known of what it means.
+
+    Attributes:
+        format: Its format.
+        headers: Kind and shape of each array by key.
+        chunks: Yields the bytes of one array as stored, piece by piece; may be called from several threads.
+        metadata: What `converters` wrote into it, if it did.
+        values: What else it holds beside arrays (`.pt` files: numbers and strings by key).
+        wrappers: Keys under which the state dict was found (`.pt` files: `state_dict`, ...).
+        uninitialised: Keys of Chainer parameters that had no value yet when the file was written.
+        notices: What the user should know of how it was read.
+    """
+
+    format: str
+    headers: dict[str, Header]
+    chunks: Callable[[str], Iterator[Buffer]]
+    metadata: dict[str, Any] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    uninitialised: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """What a format module offers."""
+
+    def read(self, path: Path) -> Contents:
+        """Reads what the file at `path` says of itself."""
+
+    def write(self, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+        """Writes `checkpoint` to `path`, which does not exist yet."""
+
+
+def module(name: str) -> Format:
+    """Returns the module of a format."""
+    return cast(Format, importlib.import_module(f"converters.formats.{_MODULES[name]}"))
+
+
+def sniff(path: Path) -> str:
+    """Tells a file's format by its bytes.
+
+    Raises:
+        CheckpointError: It is missing, empty, a folder, or of no format that can be read; the message says which.
+    """
+    if path.is_dir():
+        raise CheckpointError(path, "this is a folder", "name a file; `deeppose-port convert` takes a folder too")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(1024)
+    except FileNotFoundError:
+        raise CheckpointError(path, "there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {error.strerror}") from error
+    if not head:
+        raise CheckpointError(path, "the file is empty", "look for another copy: its writer was interrupted")
+    if head.startswith(_NPY_ZIP):
+        return _sniff_zip(path)
+    if head.startswith(_HDF5):
+        return "chainer-hdf5"
+    if len(head) > _SAFETENSORS_HEADER and head[8:9] == b"{":
+        if struct.unpack("<Q", head[:8])[0] <= size - _SAFETENSORS_HEADER:
+            return "safetensors"
+        raise CheckpointError(path, "this safetensors file is cut short", "look for a whole copy")
+    if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+        return "pt"  # torch.save before PyTorch 1.6
+    raise CheckpointError(path, *_stranger(head))
+
+
+def _sniff_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        problem = "this zip file is cut short or damaged"
+        advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"
+        raise CheckpointError(path, problem, advice) from error
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return "pt"
+    if names and all(name.endswith(".npy") for name in names):
+        return "chainer-npz"
+    what = "it is empty" if not names else f"it holds {names[0]!r}, which is no array"
+    problem = f"this is a zip file, but neither an npz nor a PyTorch file: {what}"
+    raise CheckpointError(path, problem, "unpack it if the checkpoint is inside")
+
+
+def _stranger(head: bytes) -> tuple[str, str]:
+    """Says what a file of no known format seems to be, and what to do."""
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        if b"FunctionSet" in head or b"chainer" in head or b"Convolution2D" in head or head[2:3] == b"c":
+            return (
+                "this is a Python pickle of a whole network, as the program of 2015 wrote it; they are not read yet",
+                "nothing in it was run",
+            )
+        return (
+            "this is a Python pickle, which could run code when read; it was not opened",
+            "save it as npz first",
+        )
+    if b"ustar" in head[257:263]:
+        return "this is a tar file (PyTorch before 0.2, or an archive); they are not read", "unpack it first"
+    if all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in head[:256]):
+        return "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"
+    kinds = "Chainer npz, Chainer HDF5, PyTorch or safetensors"
+    return f"this is no {kinds} file", "the first bytes belong to no format that is known here"
+
+
+def load(path: Path, contents: Contents, keys: Iterable[str], advance: Advance) -> dict[str, Array]:
+    """Reads arrays, each into its place, in as many threads as help.
+
+    Returns:
+        C-ordered arrays in native byte order, by key.
+
+    Raises:
+        CheckpointError: The file holds more or fewer bytes than it says.
+    """
+    keys = list(keys)
+
+    def load_one(key: str) -> Array:
+        header = contents.headers[key]
+        order: Any = "F" if header.fortran else "C"
+        array = np.empty(header.shape, header.dtype, order=order)
+        buffer = array.reshape(-1, order=order).view(np.uint8).data
+        position = 0
+        for chunk in contents.chunks(key):
+            if position + len(chunk) > len(buffer):
+                break
+            buffer[position : position + len(chunk)] = chunk
+            position += len(chunk)
+            advance(len(chunk))
+        else:
+            if position == len(buffer):
+                return as_native(array)
+        problem = f"{key!r} does not have the {len(buffer)} bytes that its header says"
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+
+    return in_threads(load_one, {key: contents.headers[key].nbytes for key in keys})
+
+
+def in_threads(work: Callable[[str], Result], sizes: dict[str, int]) -> dict[str, Result]:
+    """Calls `work` for each key, the largest first; inflating, hashing and comparing let go of the interpreter."""
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(sizes)))) as pool:
+        futures = {key: pool.submit(work, key) for key in sorted(sizes, key=lambda key: -sizes[key])}
+        try:
+            return {key: futures[key].result() for key in sizes}
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def decode_metadata(text: str | bytes | None) -> dict[str, Any] | None:
+    """Returns what `encode_metadata` wrote, or None for anything else."""
+    try:
+        values = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and "deeppose_port" in values else None
+
+
+def encode_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Returns what every file that we write says of itself."""
+    return {"deeppose_port": __version__, **checkpoint.metadata()}

@@ -1,0 +1,88 @@
+"""safetensors: the weights, with the provenance in the header's metadata. It holds no optimizer state."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.checkpoint import Checkpoint, CheckpointError
+from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
+from converters.keys import Header
+
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def read(path: Path) -> Contents:
+    """Reads the header.
+
+    Raises:
+        CheckpointError: The header is damaged or lies, or a tensor is of a kind that NumPy does not have.
+    """
+    headers = {}
+    with _open(path) as file:
+        metadata = file.metadata() or {}
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            view = file.get_slice(key)
+            kind = view.get_dtype()
+            if kind not in _DTYPES:
+                raise CheckpointError(path, f"{key!r} is of dtype {kind}, which is not read", "save it as float32")
+            headers[key] = Header(np.dtype(_DTYPES[kind]), tuple(view.get_shape()))
+
+    def chunks(key: str) -> Iterator[bytes]:
+        # Read, not mapped: pages of a mapped file count as this process's memory.
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            start, end = json.loads(stream.read(length))[key]["data_offsets"]
+            stream.seek(8 + length + start)
+            for position in range(start, end, CHUNK):
+                yield stream.read(min(CHUNK, end - position))
+
+    return Contents("safetensors", headers, chunks, _from_strings(metadata))
+
+
+def _open(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            path, f"the safetensors file cannot be opened: {error}", "look for a whole copy"
+        ) from error
+
+
+def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
+    if "deeppose_port" not in metadata:
+        return None
+    values = {}
+    for name, text in metadata.items():
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return decode_metadata(json.dumps(values))
+
+
+def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+    """Writes the weights; every value of the metadata is a string, JSON where it is not one already."""
+    from safetensors.numpy import save_file
+
+    metadata = {"format": "pt"}  # what other readers of safetensors look for
+    for name, value in encode_metadata(checkpoint).items():
+        metadata[name] = value if isinstance(value, str) else json.dumps(value)
+    save_file(checkpoint.weights, path, metadata)

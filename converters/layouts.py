@@ -1,0 +1,169 @@
+"""What Chainer puts into a file: a model, an optimizer's state, or a trainer's snapshot of both.
+
+model      predictor/conv1/W                         or bare: conv1/W (before 2016-08)
+state      t, epoch, predictor/conv1/W/m             Chainer >= 3 also predictor/conv1/W/t
+snapshot   updater/model:main/predictor/conv1/W, updater/optimizer:main/t, updater/iteration, updater/iterator:main/…,
+           extensions/…, and from Chainer 3 on the triggers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from converters.architectures import chainer_version
+from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
+from converters.keys import chainer_names, fold
+
+#: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
+LAYOUTS = ("head", "state", "snapshot")
+
+_MODEL, _OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
+#: Slots of one parameter -> Chainer's optimizer. `v` alone is a velocity, beside `m` it is the second moment.
+ALGORITHMS = {
+    frozenset({"m", "v"}): "adam",
+    frozenset({"v"}): "momentumsgd",
+    frozenset({"h"}): "adagrad",
+    frozenset({"ms"}): "rmsprop",
+}
+
+
+@dataclass
+class Sections:
+    """The keys of a Chainer file by what they belong to; values are the keys without the section's prefix.
+
+    Attributes:
+        layout: `model`, `state` or `snapshot`.
+        model: Keys of the network.
+        optimizer: Keys of the optimizer.
+        trainer: Keys of the rest of a trainer.
+    """
+
+    layout: str
+    model: dict[str, str] = field(default_factory=dict)
+    optimizer: dict[str, str] = field(default_factory=dict)
+    trainer: dict[str, str] = field(default_factory=dict)
+
+
+def split(keys: Iterable[str]) -> Sections:
+    """Tells a file's layout by its keys, and sorts them."""
+    keys = list(keys)
+    slash = "/" if keys and all(key.startswith("/") for key in keys) else ""
+    if any(key.startswith(slash + _MODEL) for key in keys):
+        sections = Sections("snapshot")
+        for key in keys:
+            if key.startswith(slash + _MODEL):
+                sections.model[key] = key
+            elif key.startswith(slash + _OPTIMIZER):
+                sections.optimizer[key] = key.removeprefix(slash + _OPTIMIZER)
+            else:
+                sections.trainer[key] = key.removeprefix(slash)
+        return sections
+    if is_state(key.removeprefix(slash) for key in keys):
+        return Sections("state", optimizer={key: key.removeprefix(slash) for key in keys})
+    return Sections("model", model={key: key for key in keys})
+
+
+def is_state(keys: Iterable[str]) -> bool:
+    """Tells whether a file is an optimizer's state: it counts updates, and all else is somebody's slot."""
+    keys = set(keys)
+    slots = {slot for slots in ALGORITHMS for slot in slots} | {"t"}
+    return "t" in keys and all(key.rpartition("/")[2] in slots for key in keys - {"t", "epoch"})
+
+
+def parse_optimizer(arrays: Mapping[str, Array], names: Mapping[str, str], path: str) -> Optimizer | None:
+    """Makes an Optimizer of a state's arrays.
+
+    Args:
+        arrays: The state's arrays: `t`, `epoch`, `predictor/conv1/W/m`, …
+        names: The parameter's key, wrapper included, -> canonical name.
+        path: The file, for messages.
+
+    Returns:
+        The optimizer; None if it was saved before its first update, when Chainer >= 2 writes only counters.
+
+    Raises:
+        CheckpointError: The state belongs to another network, or to an optimizer that the legacy program did not have.
+    """
+    advice = "read the weights alone with --no-state"
+    slots: dict[str, dict[str, Array]] = {}
+    strangers = []
+    for key, array in arrays.items():
+        parameter, _, slot = key.rpartition("/")
+        if key in ("t", "epoch") or (slot == "t" and parameter in names):
+            continue
+        if parameter not in names:
+            strangers.append(key)
+            continue
+        slots.setdefault(slot, {})[names[parameter]] = array
+    if strangers:
+        raise CheckpointError(path, f"the optimizer's {fold(strangers)} belong to no parameter of the network", advice)
+    if not slots:
+        return None
+    algorithm = ALGORITHMS.get(frozenset(slots))
+    if algorithm is None:
+        known = "Adam (m, v), MomentumSGD (v), AdaGrad (h), RMSprop (ms)"
+        raise CheckpointError(path, f"no known optimizer has the state {', '.join(sorted(slots))}: {known}", advice)
+    parameters = set(names.values())
+    for slot, tensors in slots.items():
+        missing = parameters - tensors.keys()
+        if missing:
+            raise CheckpointError(path, f"the optimizer's {slot!r} lacks {fold(sorted(missing))}", advice)
+    return Optimizer(algorithm, int(arrays["t"]), slots, epoch=int(arrays.get("epoch", 0)))
+
+
+def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Array]:
+    """Returns the arrays of a Chainer file by key.
+
+    Args:
+        checkpoint: What is written.
+        layout: One of `LAYOUTS`; None for the model with the wrapper and the generation of names that were read
+            (`predictor/` and HEAD's names where those were not Chainer's).
+
+    Raises:
+        CheckpointError: The checkpoint does not hold what the layout needs.
+    """
+    wrapper, names = ("predictor/", "head") if layout == "head" else _as_read(checkpoint)
+    keys = {name: wrapper + key for name, key in chainer_names(checkpoint.architecture, names).items()}
+    model = {keys[name]: array for name, array in checkpoint.weights.items()}
+    if layout in (None, "head"):
+        return model
+    path = checkpoint.source.path
+    if layout == "state":
+        return _optimizer_arrays(checkpoint, keys)
+    if layout != "snapshot":
+        raise ValueError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+    if not checkpoint.trainer:
+        problem = "a snapshot also holds the trainer's iterators and triggers, which this checkpoint does not have"
+        raise CheckpointError(path, problem, "write the model, and its optimizer with --layout state")
+    return {
+        **checkpoint.trainer,
+        **{_OPTIMIZER + key: array for key, array in _optimizer_arrays(checkpoint, keys).items()},
+        **{_MODEL + key: array for key, array in model.items()},
+    }
+
+
+def _as_read(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Returns the wrapper and generation of names of the Chainer file that the checkpoint comes from."""
+    origin = checkpoint.chainer_source
+    if origin is None:
+        return "predictor/", "head"
+    return ("predictor/" if "predictor/" in origin.wrappers else ""), origin.names
+
+
+def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[str, Array]:
+    """Returns an optimizer's state by key; Chainer >= 3 counts updates for each parameter too."""
+    optimizer, path = checkpoint.optimizer, checkpoint.source.path
+    if optimizer is None:
+        raise CheckpointError(path, "it holds no optimizer state to write", "the `.state` beside a `.model` has it")
+    each = chainer_version(checkpoint.source.writer).major >= 3
+    step = np.array(optimizer.step, np.int64)
+    arrays: dict[str, Array] = {"t": step, "epoch": np.array(optimizer.epoch, np.int64)}
+    for name in filter(is_parameter, checkpoint.weights):
+        if each:
+            arrays[f"{keys[name]}/t"] = step
+        for slot, tensors in optimizer.slots.items():
+            arrays[f"{keys[name]}/{slot}"] = tensors[name]
+    return arrays

@@ -1,0 +1,1 @@
+"""DeepPose in two engines, and what is done with it."""

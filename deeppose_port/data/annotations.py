@@ -1,0 +1,149 @@
+"""The legacy CSV of annotated persons.
+
+A line is one person, `file,x0,y0,x1,y1,…`, without a header: the picture's name, then the joints in pixels of
+that picture, x to the right and y down. A coordinate that equals the ignore label (-1) was not annotated, by
+itself: its neighbour may be. Several lines may name one picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port.skeletons import SKELETONS
+
+#: The coordinate that legacy CSVs write for "not annotated".
+IGNORE_LABEL = -1.0
+
+
+class AnnotationError(ValueError):
+    """A CSV that cannot be used. The message names the file and the line and says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One line of a CSV.
+
+    Attributes:
+        file: The picture's name, as written.
+        joints: (J, 2) float64, read-only: x and y in pixels of the picture; ignored coordinates as written.
+        visible: (J,) bool, read-only: both coordinates are annotated.
+        line: The line's number in the CSV, from 1.
+        csv: The CSV.
+    """
+
+    file: str
+    joints: npt.NDArray[np.float64]
+    visible: npt.NDArray[np.bool_]
+    line: int
+    csv: Path
+
+
+def annotated(joints: npt.NDArray[np.float64], ignore_label: float = IGNORE_LABEL) -> npt.NDArray[np.bool_]:
+    """Tells for each coordinate whether it counts: it is not the ignore label. The shape stays."""
+    return np.asarray(joints != ignore_label, np.bool_)
+
+
+def visible(joints: npt.NDArray[np.float64], ignore_label: float = IGNORE_LABEL) -> npt.NDArray[np.bool_]:
+    """Tells for each joint of (..., J, 2) whether both its coordinates count, as (..., J) bool."""
+    return np.asarray(annotated(joints, ignore_label).all(axis=-1), np.bool_)
+
+
+def read_csv(
+    path: str | os.PathLike[str], joints: int | None = None, ignore_label: float = IGNORE_LABEL
+) -> list[Person]:
+    """Reads a legacy CSV.
+
+    UTF-8 with or without a byte-order mark, either kind of line end, blanks around values, trailing commas,
+    empty lines and quoted names are understood.
+
+    Args:
+        path: The CSV.
+        joints: How many joints each person has; None takes it from the first person.
+        ignore_label: The coordinate that means "not annotated".
+
+    Returns:
+        The persons in the order of their lines.
+
+    Raises:
+        AnnotationError: The file cannot be read, is empty, or a line has another number of joints, or
+            something that is not a finite number in place of a coordinate.
+    """
+    path = Path(path)
+    persons: list[Person] = []
+    for line, (name, *coordinates) in _rows(path):
+        where = f"{path}, line {line}"
+        if not name:
+            raise AnnotationError(f"{where}: the picture's name is empty; a line is `file,x0,y0,x1,y1,...`")
+        points = _points(coordinates, joints, where)
+        joints = len(points)
+        counts = visible(points, ignore_label)
+        points.flags.writeable = counts.flags.writeable = False
+        persons.append(Person(name, points, counts, line, path))
+    if not persons:
+        raise AnnotationError(f"{path}: no person in it; a line is `file,x0,y0,x1,y1,...`")
+    return persons
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields number and fields of each line that is not empty, without blanks and empty fields at its end."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            try:
+                for fields in reader:
+                    fields = [field.strip() for field in fields]
+                    while fields and not fields[-1]:
+                        del fields[-1]
+                    if fields:
+                        yield reader.line_num, fields
+            except csv.Error as error:
+                raise AnnotationError(
+                    f"{path}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
+                ) from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _points(coordinates: list[str], joints: int | None, where: str) -> npt.NDArray[Any]:
+    """Parses a line's coordinates as (J, 2) float64."""
+    numbers = [_number(text, k, where) for k, text in enumerate(coordinates)]
+    if not numbers:
+        raise AnnotationError(f"{where}: a picture's name and no joints; a line is `file,x0,y0,x1,y1,...`")
+    found, rest = divmod(len(numbers), 2)
+    if rest:
+        raise AnnotationError(f"{where}: joint {found} has an x and no y; is the line cut short?")
+    if joints not in (None, found):
+        raise AnnotationError(f"{where}: {found} joints where {joints} are needed{_advice(found)}")
+    return np.array(numbers).reshape(-1, 2)
+
+
+def _number(text: str, position: int, where: str) -> float:
+    """Parses the coordinate at a position from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value):
+        return value
+    problem = f"{'xy'[position % 2]} of joint {position // 2} is {text!r}, which is not a finite number"
+    hint = "; legacy CSVs have no header line" if where.endswith(", line 1") else ""
+    raise AnnotationError(f"{where}: {problem}; write -1 for a coordinate to ignore{hint}")
+
+
+def _advice(joints: int) -> str:
+    """Names the skeletons of so many joints."""
+    fitting = [name for name, skeleton in SKELETONS.items() if len(skeleton.joints) == joints]
+    if not fitting:
+        return "; no skeleton has so many, is the line cut short?"
+    return f"; the skeleton with {joints} is {' or '.join(fitting)}"

@@ -1,0 +1,229 @@
+"""The dataset: a CSV of persons and a folder of pictures, as the network's inputs, labels and masks."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from converters.checkpoint import Gcn, Preprocessing
+from deeppose_port import skeletons
+from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
+from deeppose_port.data.crop import (
+    Crop,
+    Picture,
+    crop_of_joints,
+    extent_of_joints,
+    interleaved,
+    labels,
+    network_input,
+)
+from deeppose_port.skeletons import Skeleton
+
+_logger = logging.getLogger(__name__)
+
+Example = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
+
+
+class DatasetError(ValueError):
+    """Persons that cannot be made into examples. The message names the CSV, the line and the picture."""
+
+
+class PoseDataset:
+    """The persons of a legacy CSV with their pictures: the legacy program's examples, not augmented.
+
+    `dataset[i]` is `(inputs, targets, mask)`: (3, im_size, im_size) float32; (2 * J,) float32, see
+    `crop.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
+    needed; the last one is kept, because the persons of one picture mostly follow each other. Stored joints
+    never change, and threads and processes may share a dataset.
+
+    Args:
+        csv: The CSV, see `annotations`.
+        images: The folder that the CSV's picture names are relative to.
+        skeleton: `flic`, `lsp`, `mpii` or a Skeleton: says how many joints a line has.
+        im_size: Side of the network's input; like the next three, it replaces what `preprocessing` says.
+        base_zoom: Factor on the box of a person's joints.
+        coord_normalize: Whether labels are about -0.5 .. 0.5 of the crop instead of its pixels.
+        gcn: Global contrast normalisation: True or `divide`, False or `none`, or mid-2016's `subtract`.
+        min_dim: Leaves out persons whose box of joints is narrower or lower than this many pixels.
+        ignore_label: The coordinate that means "not annotated".
+        preprocessing: What the network is trained on; the default is that of the legacy shells.
+
+    Attributes:
+        csv: The CSV.
+        images: The folder.
+        skeleton: The Skeleton.
+        preprocessing: The Preprocessing in force.
+        joints: (N, J, 2) float64, read-only: every person's joints in pixels of their picture.
+        visible: (N, J) bool, read-only: both coordinates of the joint count.
+        skipped: The persons that `min_dim` left out.
+
+    Raises:
+        AnnotationError: The CSV cannot be used.
+        DatasetError: A picture is missing, a person has no box of joints, or nobody is left; on access: a
+            picture cannot be decoded, or nothing of it is in the person's crop.
+    """
+
+    def __init__(
+        self,
+        csv: str | os.PathLike[str],
+        *,
+        images: str | os.PathLike[str],
+        skeleton: str | Skeleton,
+        im_size: int | None = None,
+        base_zoom: float | None = None,
+        coord_normalize: bool | None = None,
+        gcn: bool | Gcn | None = None,
+        min_dim: float = 0,
+        ignore_label: float = IGNORE_LABEL,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        self.csv = Path(csv)
+        self.images = Path(images)
+        self.skeleton = skeletons.get(skeleton) if isinstance(skeleton, str) else skeleton
+        if isinstance(gcn, bool):
+            gcn = "divide" if gcn else "none"
+        given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize, "gcn": gcn}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.preprocessing = replace(preprocessing or Preprocessing(), **changes)
+
+        persons = read_csv(self.csv, len(self.skeleton.joints), ignore_label)
+        self._persons, self.skipped = _large_enough(persons, min_dim)
+        if self.skipped:
+            _logger.warning(
+                "%s: left out %d of %d persons, smaller than min_dim %g: %s",
+                *(self.csv, len(self.skipped), len(persons), min_dim, _lines(self.skipped)),
+            )
+        if not self._persons:
+            raise DatasetError(f"{self.csv}: all persons are smaller than min_dim {min_dim:g}; take a smaller one")
+        self._refuse_boxless()
+        self._refuse_missing()
+
+        self.joints = np.stack([person.joints for person in self._persons])
+        self.visible = np.stack([person.visible for person in self._persons])
+        self._mask = annotated(self.joints, ignore_label).astype(np.int32)
+        for array in (self.joints, self.visible, self._mask):
+            array.flags.writeable = False
+        # One tuple, replaced as a whole, so that threads never see a name with another's picture.
+        self._last: tuple[str, Picture] | None = None
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._persons)
+
+    def __getitem__(self, index: int) -> Example:
+        index = self._index(index)
+        picture, crop = self.picture(index), self.crop(index)
+        return (
+            network_input(picture, crop, self.preprocessing),
+            labels(self.joints[index], crop, self.preprocessing),
+            interleaved(self._mask[index], self.preprocessing).copy(),
+        )
+
+    def person(self, index: int) -> Person:
+        """Returns the CSV's line that an example is made of."""
+        return self._persons[self._index(index)]
+
+    def crop(self, index: int) -> Crop:
+        """Returns the part of its picture that an example shows.
+
+        Raises:
+            DatasetError: Nothing of the picture is in it, or the picture cannot be decoded.
+        """
+        person = self.person(index)
+        if person.file not in self._sizes:
+            self.picture(index)
+        width, height = self._sizes[person.file]
+        im_size, base_zoom = self.preprocessing.im_size, self.preprocessing.base_zoom
+        try:
+            return crop_of_joints(person.joints, person.visible, width, height, base_zoom, im_size)
+        except ValueError as error:
+            raise DatasetError(
+                f"{self._where(person)}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
+                "leaves out persons who are too small)"
+            ) from error
+
+    def picture(self, index: int) -> Picture:
+        """Returns an example's whole picture, decoded: (H, W, 3) uint8, BGR, read-only.
+
+        Raises:
+            DatasetError: It cannot be decoded.
+        """
+        person = self.person(index)
+        last = self._last
+        if last is not None and last[0] == person.file:
+            return last[1]
+        try:
+            image = cv2.imread(str(self.images / person.file))
+        except cv2.error as error:
+            raise DatasetError(f"{self._where(person)}: cannot be decoded: {error.err}") from error
+        if image is None:
+            raise DatasetError(f"{self._where(person)}: cannot be decoded; is it a whole picture?")
+        picture: Picture = image.astype(np.uint8, copy=False)
+        picture.flags.writeable = False
+        self._sizes[person.file] = picture.shape[1], picture.shape[0]
+        self._last = person.file, picture
+        return picture
+
+    def _index(self, index: int) -> int:
+        """Returns an index from 0, of one that may count from the end."""
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"index {position} of a dataset of {len(self)} persons")
+        return position % len(self)
+
+    def _where(self, person: Person) -> str:
+        return f"{person.csv}, line {person.line}, picture {self.images / person.file}"
+
+    def _refuse_boxless(self) -> None:
+        """Raises an error for persons without a box of joints to crop around."""
+        boxless = [person for person in self._persons if min(_size(person)) <= 0]
+        if boxless:
+            count, joints = boxless[0].visible.sum(), len(self.skeleton.joints)
+            raise DatasetError(
+                f"{self._where(boxless[0])}: no area to crop, {count} of {joints} joints count"
+                f"{_others(boxless)}; min_dim=1 (`--min-dim 1`) leaves out such persons"
+            )
+
+    def _refuse_missing(self) -> None:
+        """Raises an error for pictures that are not there."""
+        first = {person.file: person for person in reversed(self._persons)}
+        missing = [person for person in reversed(first.values()) if not (self.images / person.file).is_file()]
+        if missing:
+            raise DatasetError(
+                f"{self._where(missing[0])}: there is no such file{_others(missing)}; "
+                f"is {self.images} the pictures' folder (images=, `--images`)?"
+            )
+
+
+def _size(person: Person) -> tuple[float, float]:
+    """Returns width and height of the box of the joints that count, zeros where no joint does."""
+    return extent_of_joints(person.joints, person.visible)[2:] if person.visible.any() else (0.0, 0.0)
+
+
+def _large_enough(persons: list[Person], min_dim: float) -> tuple[list[Person], tuple[Person, ...]]:
+    """Parts the persons into those to keep and those whose box has a side below `min_dim`."""
+    large: list[Person] = []
+    small: list[Person] = []
+    for person in persons:
+        (small if min(_size(person)) < min_dim else large).append(person)
+    return large, tuple(small)
+
+
+def _lines(persons: Sequence[Person], at_most: int = 10) -> str:
+    """Lists the persons' lines, as `line 3` or `lines 3, 5, 8`."""
+    numbers = ", ".join(str(person.line) for person in persons[:at_most])
+    return f"line{'s' if len(persons) > 1 else ''} {numbers}{', ...' if len(persons) > at_most else ''}"
+
+
+def _others(persons: Sequence[Person]) -> str:
+    """Mentions all but the first person, if there are any."""
+    return f" (and {len(persons) - 1} more: {_lines(persons[1:])})" if len(persons) > 1 else ""

@@ -1,0 +1,235 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from converters.checkpoint import Preprocessing
+from deeppose_port.data.crop import (
+    Crop,
+    crop_of_box,
+    crop_of_joints,
+    cut,
+    labels,
+    network_input,
+    normalize,
+    points_of_outputs,
+)
+
+ALL = np.ones(2, bool)
+
+coordinates = st.floats(-4000, 4000)
+poses = arrays(np.float64, st.tuples(st.integers(1, 16), st.just(2)), elements=coordinates)
+preprocessings = st.builds(
+    Preprocessing,
+    im_size=st.integers(1, 512),
+    coord_normalize=st.booleans(),
+    axes=st.sampled_from(["xy", "yx"]),
+)
+
+
+@st.composite
+def crops(draw, im_size=220):
+    x0, y0 = draw(st.integers(0, 2000)), draw(st.integers(0, 2000))
+    return Crop(x0, y0, x0 + draw(st.integers(1, 2000)), y0 + draw(st.integers(1, 2000)), im_size)
+
+
+@pytest.fixture
+def noise():
+    return np.random.RandomState(0).randint(0, 256, (60, 80, 3)).astype(np.uint8)
+
+
+class TestCropOfJoints:
+    def test_box_of_the_joints_times_base_zoom(self):
+        joints = np.array([[100.0, 100], [140, 180]])
+        assert crop_of_joints(joints, ALL, 640, 480, base_zoom=1.5) == Crop(90, 80, 150, 200, 220)
+
+    def test_edges_are_clipped_to_the_picture_and_lose_their_fractions(self):
+        joints = np.array([[10.0, 20], [60.9, 80.5]])
+        # x: 35.45 -+ 38.175; y: 50.25 -+ 45.375
+        assert crop_of_joints(joints, ALL, 70, 480) == Crop(0, 4, 70, 95, 220)
+
+    def test_joints_that_do_not_count_do_not_widen_it(self):
+        joints = np.array([[100.0, 100], [-1, 300], [140, 180]])
+        counts = np.array([True, False, True])
+        assert crop_of_joints(joints, counts, 640, 480) == crop_of_joints(joints[counts], ALL, 640, 480)
+
+    def test_joints_far_outside_leave_the_picture_within_reach(self):
+        joints = np.array([[-500.0, -500], [300, 300]])
+        assert crop_of_joints(joints, ALL, 200, 100) == Crop(0, 0, 200, 100, 220)
+
+    @pytest.mark.parametrize(
+        "joints",
+        [
+            pytest.param([[5.0, 5], [5, 5]], id="one point"),
+            pytest.param([[5.0, 5], [5, 50]], id="a vertical line"),
+            pytest.param([[5.1, 5], [5.3, 50]], id="less than a pixel"),
+            pytest.param([[700.0, 5], [800, 50]], id="right of the picture"),
+            pytest.param([[5.0, -50], [50, -20]], id="above the picture"),
+        ],
+    )
+    def test_empty_crop_is_refused(self, joints):
+        with pytest.raises(ValueError, match=r"nothing is left of the box .* picture of 640 x 480"):
+            crop_of_joints(np.array(joints), ALL, 640, 480)
+
+    def test_pose_without_joints_is_refused(self):
+        with pytest.raises(ValueError, match="no joint counts"):
+            crop_of_joints(np.zeros((2, 2)), ~ALL, 640, 480)
+
+    @given(joints=arrays(np.float64, (5, 2), elements=st.floats(10, 90)), zoom=st.floats(1, 3))
+    @settings(deadline=None)
+    def test_crop_is_within_the_picture_and_holds_the_joints(self, joints, zoom):
+        joints[0], joints[1] = (20, 20), (80, 70)
+        crop = crop_of_joints(joints, np.ones(5, bool), 100, 95, base_zoom=zoom)
+        assert 0 <= crop.x0 < crop.x1 <= 100
+        assert 0 <= crop.y0 < crop.y1 <= 95
+        inside = joints.clip(0, (100, 95))
+        assert (inside >= (crop.x0, crop.y0)).all()
+        assert (inside < (crop.x1 + 1, crop.y1 + 1)).all()
+
+
+class TestCropOfBox:
+    def test_box_is_the_crop_itself(self):
+        assert crop_of_box((10, 20, 30, 40), 640, 480, 128) == Crop(10, 20, 40, 60, 128)
+
+    def test_box_is_clipped(self):
+        assert crop_of_box((-10, 470.5, 30.7, 40), 640, 480) == Crop(0, 470, 20, 480, 220)
+
+    def test_no_box_is_the_whole_picture(self):
+        assert crop_of_box(None, 640, 480) == Crop(0, 0, 640, 480, 220)
+
+    @pytest.mark.parametrize("box", [(10, 10, 0, 5), (10, 10, 5, -5), (640, 0, 10, 10), (0, -20, 10, 10)])
+    def test_empty_box_is_refused(self, box):
+        with pytest.raises(ValueError, match="nothing is left of the box"):
+            crop_of_box(box, 640, 480)
+
+    @pytest.mark.parametrize("box", [(1, 2, 3), (0, 0, float("nan"), 5), (0, 0, float("inf"), 5)])
+    def test_box_that_is_not_four_numbers_is_refused(self, box):
+        with pytest.raises(ValueError, match="not four finite numbers"):
+            crop_of_box(box, 640, 480)
+
+
+def test_crop_without_pixels_cannot_be_made():
+    with pytest.raises(ValueError, match="holds no pixel"):
+        Crop(10, 10, 10, 20, 220)
+
+
+class TestPoints:
+    def test_each_axis_has_its_own_scale(self):
+        crop = Crop(10, 20, 120, 460, 220)
+        assert crop.to_crop([[10, 20], [120, 460], [65, 20]]).tolist() == [[0, 0], [220, 220], [110, 0]]
+        assert crop.to_picture([[0, 0], [220, 220], [110, 0]]).tolist() == [[10, 20], [120, 460], [65, 20]]
+
+    @given(crop=crops(), points=poses)
+    @settings(deadline=None)
+    def test_to_picture_inverts_to_crop(self, crop, points):
+        np.testing.assert_allclose(crop.to_picture(crop.to_crop(points)), points, atol=1e-8)
+
+    def test_points_keep_their_dimensions_and_are_not_changed(self):
+        points = np.ones((2, 3, 4, 2))
+        assert Crop(0, 0, 5, 5, 10).to_crop(points).shape == Crop(0, 0, 5, 5, 10).to_picture(points).shape
+        assert (points == 1).all()
+
+
+class TestLabels:
+    crop = Crop(10, 20, 120, 460, 220)
+    points = ((10, 20), (120, 460), (65, 20))
+
+    def test_normalised_labels_are_fractions_of_the_crop_from_its_middle(self):
+        made = labels(self.points, self.crop, Preprocessing())
+        assert made.dtype == np.float32
+        assert made.tolist() == [-0.5, -0.5, 0.5, 0.5, 0, -0.5]
+
+    def test_labels_in_pixels_of_the_resized_crop(self):
+        made = labels(self.points, self.crop, Preprocessing(coord_normalize=False))
+        assert made.tolist() == [0, 0, 220, 220, 110, 0]
+
+    def test_the_middle_of_an_odd_size_loses_its_half(self):
+        crop = Crop(0, 0, 221, 221, 221)
+        made = labels([[110, 0]], crop, Preprocessing(im_size=221))
+        assert made.tolist() == [0, np.float32(-110 / 221)]
+
+    def test_y_goes_first_in_yx(self):
+        made = labels(self.points, self.crop, Preprocessing(coord_normalize=False, axes="yx"))
+        assert made.tolist() == [0, 0, 220, 220, 0, 110]
+        assert points_of_outputs(made, self.crop, Preprocessing(coord_normalize=False, axes="yx")).tolist() == [
+            list(point) for point in self.points
+        ]
+
+    @given(data=st.data(), points=poses, preprocessing=preprocessings)
+    @settings(deadline=None)
+    def test_points_of_outputs_inverts_labels(self, data, points, preprocessing):
+        crop = data.draw(crops(preprocessing.im_size))
+        made = labels(points, crop, preprocessing)
+        assert made.shape == (2 * len(points),)
+        np.testing.assert_allclose(points_of_outputs(made, crop, preprocessing), points, rtol=0, atol=1e-3)
+
+    def test_batch_of_outputs(self):
+        outputs = np.random.RandomState(0).randn(3, 2, 14)
+        points = points_of_outputs(outputs, self.crop, Preprocessing())
+        assert (points.shape, points.dtype) == ((3, 2, 7, 2), np.float64)
+        assert np.array_equal(points[2, 1], points_of_outputs(outputs[2, 1], self.crop, Preprocessing()))
+
+
+class TestInput:
+    def test_cut_takes_the_crop(self, noise):
+        assert np.array_equal(cut(noise, Crop(10, 20, 50, 60, 40)), noise[20:60, 10:50])
+
+    def test_nearest_repeats_pixels(self, noise):
+        expected = noise[20:24, 10:14].repeat(5, axis=0).repeat(5, axis=1)
+        assert np.array_equal(cut(noise, Crop(10, 20, 14, 24, 20), "nearest"), expected)
+        assert not np.array_equal(cut(noise, Crop(10, 20, 14, 24, 20)), expected)
+
+    def test_linear_keeps_a_ramp(self):
+        ramp = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None].repeat(30, 0).repeat(3, 2)
+        wide = cut(np.ascontiguousarray(ramp), Crop(0, 0, 60, 30, 120)).astype(int)
+        # An output's pixel x looks at (x + 0.5) / 2 - 0.5 in the ramp of 4 a pixel.
+        assert np.array_equal(wide[60, 1:-1, 0], 4 * ((np.arange(120) + 0.5) / 2 - 0.5)[1:-1])
+
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 60), (59, 1), (3, 7), (60, 80)])
+    def test_size_is_exact_whatever_the_crop(self, noise, shape):
+        made = network_input(noise, Crop(0, 0, shape[1], shape[0], 227), Preprocessing(im_size=227))
+        assert (made.shape, made.dtype) == ((3, 227, 227), np.float32)
+        assert np.isfinite(made).all()
+
+    def test_without_gcn_the_levels_stay(self, noise):
+        made = network_input(noise, Crop(0, 0, 60, 60, 60), Preprocessing(im_size=60, gcn="none"))
+        assert made.dtype == np.float32
+        assert np.array_equal(made, noise[:, :60].transpose(2, 0, 1))
+
+    def test_gcn_gives_mean_0_and_deviation_1(self, noise):
+        made = normalize(noise, Preprocessing()).astype(np.float64)
+        np.testing.assert_allclose(made.mean(axis=(1, 2)), 0, atol=1e-7)
+        np.testing.assert_allclose(made.std(axis=(1, 2)), 1, atol=1e-6)
+
+    def test_subtracting_gcn_gives_minus_the_deviation(self, noise):
+        made = normalize(noise, Preprocessing(gcn="subtract")).astype(np.float64)
+        deviation = noise.astype(np.float64).std(axis=(0, 1))
+        np.testing.assert_allclose(made.mean(axis=(1, 2)), -deviation - 1e-5, rtol=1e-6)
+        np.testing.assert_allclose(made.std(axis=(1, 2)), deviation, rtol=1e-6)
+
+    @pytest.mark.parametrize("gcn", ["divide", "subtract"])
+    @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 240), low=st.integers(0, 255))
+    @settings(deadline=None, max_examples=50)
+    def test_gcn_is_the_plain_float64_formula_bit_for_bit(self, gcn, seed, size, low):
+        picture = np.random.RandomState(seed).randint(low, 256, (size, size, 3)).astype(np.uint8)
+        expected = picture.astype(np.float64)
+        expected -= expected.mean(axis=(0, 1))
+        deviation = expected.std(axis=(0, 1)) + 1e-5
+        expected = expected / deviation if gcn == "divide" else expected - deviation
+        made = normalize(picture, Preprocessing(gcn=gcn))
+        assert np.array_equal(made, expected.transpose(2, 0, 1).astype(np.float32))
+
+    def test_constant_picture_becomes_0(self):
+        assert not normalize(np.full((9, 9, 3), 77, np.uint8), Preprocessing()).any()
+
+    def test_rgb_reverses_the_channels(self, noise):
+        made = normalize(noise, Preprocessing(colour="RGB"))
+        assert np.array_equal(made, normalize(noise, Preprocessing())[::-1])
+
+    @pytest.mark.parametrize(
+        "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32)]
+    )
+    def test_picture_that_is_not_colour_uint8_is_refused(self, image):
+        with pytest.raises(ValueError, match="has to be uint8"):
+            network_input(image, Crop(0, 0, 9, 9, 220), Preprocessing())
