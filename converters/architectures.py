@@ -69,6 +69,7 @@ class GlobalAveragePooling:
 class LocalResponseNormalization:
     """`x * (k + alpha * sum of x² over n neighbouring channels) ** -beta`; alpha is not divided by n."""
 
+    name: str
     n: int = 5
     k: float = 2.0
     alpha: float = 1e-4
@@ -112,11 +113,11 @@ def _alexnet() -> tuple[Layer, ...]:
         Convolution("conv1", 96, kernel=11, stride=4, pad=1),
         ReLU(),
         MaxPooling(3, 2),
-        LocalResponseNormalization(),
+        LocalResponseNormalization("norm1"),
         Convolution("conv2", 256, kernel=5, pad=2),
         ReLU(),
         MaxPooling(3, 2),
-        LocalResponseNormalization(),
+        LocalResponseNormalization("norm2"),
         Convolution("conv3", 384, kernel=3, pad=1),
         ReLU(),
         Convolution("conv4", 384, kernel=3, pad=1),

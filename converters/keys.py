@@ -114,19 +114,22 @@ class Match:
         """Number of arrays that stand in the way."""
         return len(self.missing) + len(self.unexpected) + len(self.different)
 
-    def describe(self, spell: Mapping[str, str]) -> str:
+    def describe(self, spelled: Mapping[str, str], prefix: str = "") -> str:
         """Returns the differences in one sentence, keys folded into patterns.
 
         Args:
-            spell: Canonical name -> the key as the file's kind would spell it.
+            spelled: Canonical name -> the key as the file's kind would spell it.
+            prefix: The wrappers that were stripped from the file's keys.
         """
         parts = []
         if self.missing:
-            parts.append(f"missing {fold(spell.get(name, name) for name in self.missing)}")
+            parts.append(f"missing {fold(prefix + spelled[name] for name in self.missing)}")
         if self.unexpected:
-            parts.append(f"unexpected {fold(self.unexpected)}")
-        if self.different:
-            parts.append("; ".join(f"{keys} {what}" for what, keys in _grouped(self.different).items()))
+            parts.append(f"unexpected {fold(prefix + key for key in self.unexpected)}")
+        alike: dict[str, list[str]] = {}
+        for key, what in self.different.items():
+            alike.setdefault(what, []).append(prefix + key)
+        parts += [f"{fold(keys)} {what}" for what, keys in alike.items()]
         if self.problem:
             parts.append(self.problem)
         return "; ".join(parts)
@@ -337,11 +340,3 @@ def _fold_numbers(members: list[str]) -> list[str]:
                 "{" + (f"{column[0]}..{column[-1]}" if run and len(column) > 2 else ",".join(column)) + "}"
             )
     return ["".join(template)]
-
-
-def _grouped(different: Mapping[str, str]) -> dict[str, str]:
-    """Returns `{what: folded keys}` for keys that differ in the same way."""
-    groups: dict[str, list[str]] = {}
-    for key, what in different.items():
-        groups.setdefault(what, []).append(key)
-    return {what: fold(keys) for what, keys in groups.items()}

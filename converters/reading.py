@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,15 +103,37 @@ def _count(found: Repair) -> str:
     return " and ".join(f"{n} {what}" for n, what in ((found.nan, "NaN"), (found.inf, "Inf")) if n)
 
 
-@dataclass
-class _Found:
-    """A file, its keys by section, and the network that they are."""
+@dataclass(frozen=True)
+class _File:
+    """A file's contents, its keys sorted by what they belong to."""
 
     path: Path
     contents: Contents
     sections: layouts.Sections
-    wrappers: tuple[str, ...]
+
+    @property
+    def is_chainer(self) -> bool:
+        return self.contents.format.startswith("chainer")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `converters` wrote into it; empty for anybody else's file."""
+        return self.contents.metadata or {}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The network that a file's model keys are.
+
+    Attributes:
+        match: The architecture that they fit.
+        wrappers: The prefixes that were stripped from them.
+        canonical: Key in the file -> canonical name.
+    """
+
     match: Match
+    wrappers: tuple[str, ...]
+    canonical: dict[str, str]
 
 
 class _Reader:
@@ -125,86 +147,87 @@ class _Reader:
         self.notices: list[str] = []
 
     def read(self, progress: ProgressCallback | None) -> Checkpoint:
-        contents, sections = self._open(self.path)
-        state_path = None
-        if sections.layout == "state":
-            state_path, self.path = self.path, _model_beside(self.path)
-            contents, sections = self._open(self.path)
-        elif self.state and sections.layout == "model" and contents.format.startswith("chainer"):
-            beside = self.path.with_suffix(".state")
-            state_path = beside if beside != self.path and beside.is_file() else None
-        metadata = contents.metadata or {}
-        found = self._find(contents, sections, metadata)
-        beside_contents, beside_sections = (None, None) if state_path is None else self._open(state_path)
-        if state_path is not None and (beside_sections is None or beside_sections.layout != "state"):
-            raise CheckpointError(state_path, "this is no optimizer state", "read the weights alone with --no-state")
+        file, beside = self._open_both()
+        network = self._find(file)
+        log = read_beside(self.path) if file.is_chainer else None
+        known = evidence.range_of((beside or file).sections)
+        writer, told_by = self._tell_writer(network.match.architecture, file.metadata, known, log)
+        architecture = replace(network.match.architecture, writer=writer)
+        preprocessing = self._preprocessing(architecture, network, file, log)
 
-        log = read_beside(self.path) if contents.format.startswith("chainer") else None
-        known = evidence.range_of(sections if beside_sections is None else beside_sections)
-        writer, told_by = self._tell_writer(found.match.architecture, metadata, known, log)
-        architecture = replace(found.match.architecture, writer=writer)
-        preprocessing = self._preprocessing(architecture, found, metadata, log)
-
-        weights_at = {key: found.match.canonical[bare] for key, bare in self._bare(found).items()}
-        wanted = [*weights_at, *((*sections.optimizer, *sections.trainer) if self.state else ())]
-        jobs = [(self.path, contents, [key for key in wanted if key in contents.headers])]
-        if state_path is not None and beside_contents is not None:
-            jobs.append((state_path, beside_contents, list(beside_contents.headers)))
+        training = (*file.sections.optimizer, *file.sections.trainer) if self.state else ()
+        jobs = [(file, [key for key in (*network.canonical, *training) if key in file.contents.headers])]
+        if self.state and beside is not None:
+            jobs.append((beside, list(beside.contents.headers)))
         with ThreadPoolExecutor(1) as pool:
             sha256 = pool.submit(hash_file, self.path)
             arrays = _load(jobs, progress)
-
-        weights = {name: arrays[0][key] for key, name in weights_at.items()}
-        optimizer, trainer, how_far = self._training(
-            found, arrays[0], arrays[-1], beside_sections, state_path, architecture
-        )
-        wrappers = (*contents.wrappers, *found.wrappers)
-        source = Source(
-            path=str(self.path),
-            sha256=sha256.result(),
-            format=contents.format,
-            layout=sections.layout,
-            wrappers=wrappers,
-            names=found.match.names,
-            writer=writer,
-            writer_told_by=told_by,
-            state_path=None if state_path is None else str(state_path),
-            origin=_origin(metadata),
-        )
+        optimizer, trainer, how_far = self._training(file, beside, network, architecture, arrays)
         return Checkpoint(
             architecture=architecture,
-            weights=self._complete(weights, architecture),
+            weights=self._complete({name: arrays[0][key] for key, name in network.canonical.items()}, architecture),
             preprocessing=preprocessing,
-            source=source,
+            source=Source(
+                path=str(self.path),
+                sha256=sha256.result(),
+                format=file.contents.format,
+                layout=file.sections.layout,
+                wrappers=(*file.contents.wrappers, *network.wrappers),
+                names=network.match.names,
+                writer=writer,
+                writer_told_by=told_by,
+                state_path=None if beside is None or not self.state else str(beside.path),
+                origin=_origin(file.metadata),
+            ),
             optimizer=optimizer,
             progress=how_far,
             trainer=trainer,
-            repairs=tuple(Repair.from_dict(r) for r in metadata.get("repairs") or ()),
+            repairs=tuple(Repair.from_dict(r) for r in file.metadata.get("repairs") or ()),
             notices=tuple(self.notices),
         )
 
-    # --- what the file is ----------------------------------------------------------------------------------------
+    # --- what the files are ------------------------------------------------------------------------------------------
 
-    def _open(self, path: Path) -> tuple[Contents, layouts.Sections]:
+    def _open_both(self) -> tuple[_File, _File | None]:
+        """Opens the model's file, and the optimizer's state beside it where there is one."""
+        file = self._open(self.path)
+        if file.sections.layout == "state":
+            self.path = _model_beside(file.path)
+            return self._open(self.path), file
+        state = self.path.with_suffix(".state")
+        if file.sections.layout != "model" or not file.is_chainer or state == self.path or not state.is_file():
+            return file, None
+        try:
+            beside = self._open(state)
+            if beside.sections.layout != "state":
+                raise CheckpointError(state, "this is no optimizer's state", "read the weights alone with --no-state")
+        except CheckpointError:
+            if self.state:
+                raise
+            return file, None  # it would only have told more of the writer
+        return file, beside
+
+    def _open(self, path: Path) -> _File:
         contents = formats.module(formats.sniff(path)).read(path)
         self.notices += contents.notices
         keys = [*contents.headers, *contents.uninitialised]
         if contents.format.startswith("chainer"):
-            return contents, layouts.split(keys)
-        return contents, layouts.Sections("model", model={key: key for key in keys})
+            return _File(path, contents, layouts.split(keys))
+        return _File(path, contents, layouts.Sections("model", model={key: key for key in keys}))
 
-    def _find(self, contents: Contents, sections: layouts.Sections, metadata: Mapping[str, Any]) -> _Found:
+    def _find(self, file: _File) -> _Network:
         """Finds the one architecture that the model's keys and shapes are, or refuses the file."""
-        empty = sorted(set(contents.uninitialised) & sections.model.keys())
+        model = file.sections.model
+        empty = sorted(set(file.contents.uninitialised) & model.keys())
         if empty:
             problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
             raise CheckpointError(self.path, problem, "there is nothing to convert; take a later checkpoint")
-        if not sections.model:
+        if not model:
             raise CheckpointError(self.path, "it holds no arrays", "was the training interrupted before it saved?")
-        stripped, wrappers = strip_wrappers(sections.model)
-        headers = {bare: contents.headers[key] for key, bare in stripped.items()}
+        stripped, wrappers = strip_wrappers(model)
+        headers = {bare: file.contents.headers[key] for key, bare in stripped.items()}
         _refuse_known_strangers(self.path, headers)
-        own = metadata.get("architecture")
+        own = file.metadata.get("architecture")
         chosen = self.architecture or (str(own.get("name")) if isinstance(own, dict) else None)
         matches = match(headers, [chosen] if chosen in TABLES else TABLES)
         fitting = [m for m in matches if m.fits]
@@ -213,43 +236,27 @@ class _Reader:
             problem = f"its keys and shapes fit {names}"
             raise CheckpointError(self.path, problem, f"say which with --architecture {fitting[0].architecture.name}")
         if not fitting:
-            raise self._misfit(matches[0], headers, wrappers, contents.format, chosen)
-        return _Found(self.path, contents, sections, wrappers, fitting[0])
+            raise self._misfit(matches[0], headers, wrappers, file.is_chainer)
+        canonical = {key: fitting[0].canonical[bare] for key, bare in stripped.items()}
+        return _Network(fitting[0], wrappers, canonical)
 
-    def _misfit(
-        self,
-        nearest: Match,
-        headers: Mapping[str, Any],
-        wrappers: tuple[str, ...],
-        kind: str,
-        chosen: str | None,
-    ) -> CheckpointError:
-        prefix = "".join(wrappers)
+    def _misfit(self, nearest: Match, keys: Iterable[str], wrappers: tuple[str, ...], chainer: bool) -> CheckpointError:
+        """Says how a file differs from the nearest architecture, in the file's own spelling."""
         architecture = nearest.architecture
-        slashes = sum("/" in key for key in headers) * 2 > len(headers) or kind.startswith("chainer")
-        names = (
-            chainer_names(architecture, nearest.names)
-            if slashes
-            else generation_names(architecture.name, nearest.names, architecture.shapes)
-        )
-        spell = {name: prefix + key for name, key in names.items()}
-        nearest.unexpected = [prefix + key for key in nearest.unexpected]
-        nearest.different = {prefix + key: what for key, what in nearest.different.items()}
-        fits = (
-            f"its arrays are not those of {chosen}"
-            if chosen
-            else f"its arrays fit no architecture; nearest is {architecture.name}"
-        )
+        if chainer or any("/" in key for key in keys):
+            spelled = chainer_names(architecture, nearest.names)
+        else:
+            spelled = generation_names(architecture.name, nearest.names, architecture.shapes)
+        fits = f"fit no architecture; nearest is {architecture.name}"
+        if self.architecture:
+            fits = f"are not those of {architecture.name}"
         return CheckpointError(
             self.path,
-            f"{fits}: {nearest.describe(spell)}",
+            f"its arrays {fits}: {nearest.describe(spelled, ''.join(wrappers))}",
             f"--architecture takes {', '.join(TABLES)}; nothing is loaded in part",
         )
 
-    def _bare(self, found: _Found) -> dict[str, str]:
-        return strip_wrappers(found.sections.model)[0]
-
-    # --- who wrote it, and for what input --------------------------------------------------------------------------
+    # --- who wrote it, and for what input ----------------------------------------------------------------------------
 
     def _tell_writer(
         self,
@@ -276,12 +283,12 @@ class _Reader:
         return writer, told_by
 
     def _preprocessing(
-        self, architecture: Architecture, found: _Found, metadata: Mapping[str, Any], log: LegacyLog | None
+        self, architecture: Architecture, network: _Network, file: _File, log: LegacyLog | None
     ) -> Preprocessing:
-        if isinstance(metadata.get("preprocessing"), dict):
-            return Preprocessing.from_dict(metadata["preprocessing"])
+        if isinstance(file.metadata.get("preprocessing"), dict):
+            return Preprocessing.from_dict(file.metadata["preprocessing"])
         preprocessing = Preprocessing()
-        if found.contents.format == "chainer-npz" and not found.wrappers:
+        if file.contents.format == "chainer-npz" and not network.wrappers:
             preprocessing = replace(preprocessing, gcn="subtract", interpolation="nearest")
             self.notices.append(
                 "its keys have no predictor/ before them, as in mid-2016: inputs are made as the program of that time "
@@ -303,47 +310,52 @@ class _Reader:
 
     def _training(
         self,
-        found: _Found,
-        arrays: dict[str, Array],
-        beside: dict[str, Array],
-        beside_sections: layouts.Sections | None,
-        state_path: Path | None,
+        file: _File,
+        beside: _File | None,
+        network: _Network,
         architecture: Architecture,
+        arrays: list[dict[str, Array]],
     ) -> tuple[Optimizer | None, dict[str, Array], Progress | None]:
         """Returns the optimizer, the rest of the trainer and the progress, each as far as the files hold it."""
-        values = found.contents.values
-        if found.contents.metadata is not None and found.contents.format == "pt":
-            return _own_training(self.path, found.contents) if self.state else (None, {}, None)
         if not self.state:
             return None, {}, None
-        if not found.contents.format.startswith("chainer"):
-            epoch = values.get("epoch")
-            known = isinstance(epoch, int) and not isinstance(epoch, bool)
-            return None, {}, Progress(epoch=epoch) if known else None
-        metadata = found.contents.metadata or {}
-        own = Progress.from_dict(metadata["progress"]) if isinstance(metadata.get("progress"), dict) else None
-        sections = beside_sections or found.sections
-        if not sections.optimizer:
-            return None, {}, own
-        prefix = "predictor/" if "predictor/" in found.wrappers else ""
-        names = {
-            prefix + key: name
-            for name, key in chainer_names(architecture, found.match.names).items()
-            if is_parameter(name)
-        }
-        path = str(state_path or self.path)
-        state = {bare: beside[key] for key, bare in sections.optimizer.items()}
-        optimizer = layouts.parse_optimizer(state, names, path)
+        told = file.metadata.get("progress")
+        progress = Progress.from_dict(told) if isinstance(told, dict) else None
+        if not file.is_chainer:
+            return self._torch_training(file.contents, progress)
+        source = beside or file
+        if not source.sections.optimizer:
+            return None, {}, progress
+        prefix = "predictor/" if "predictor/" in network.wrappers else ""
+        keys = chainer_names(architecture, network.match.names)
+        names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
+        state = {bare: arrays[-1][key] for key, bare in source.sections.optimizer.items() if key in arrays[-1]}
+        optimizer = layouts.parse_optimizer(state, names, str(source.path))
         if optimizer is None:
-            self.notices.append(f"{path} was saved before the first update: it holds no optimizer state")
-        trainer = {key: arrays[k] for k, key in found.sections.trainer.items()}
-        if found.sections.layout == "snapshot":
-            epoch, iteration = trainer.get("updater/iterator:main/epoch"), trainer.get("updater/iteration")
-            how_far = Progress(*(None if n is None else int(n) for n in (epoch, iteration)))
-        else:
-            step = state.get("t")
-            how_far = own or Progress(_epoch_of_name(self.path), None if step is None else int(step))
-        return optimizer, trainer, how_far
+            self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
+        trainer = {key: arrays[0][k] for k, key in file.sections.trainer.items() if k in arrays[0]}
+        if trainer:
+            counts = (trainer.get("updater/iterator:main/epoch"), trainer.get("updater/iteration"))
+            return optimizer, trainer, Progress(*(None if n is None else int(n) for n in counts))
+        step = int(state["t"]) if "t" in state else None
+        return optimizer, {}, progress or Progress(_epoch_of_name(self.path), step)
+
+    def _torch_training(
+        self, contents: Contents, progress: Progress | None
+    ) -> tuple[Optimizer | None, dict[str, Array], Progress | None]:
+        """The same for PyTorch's formats: our own files have it all, others at most an epoch."""
+        if contents.metadata is None:
+            epoch = contents.values.get("epoch")
+            return None, {}, Progress(epoch=epoch) if type(epoch) is int else None
+        from converters.formats import pt
+
+        try:
+            values = contents.values
+            optimizer = Optimizer(**pt.optimizer_values(values["optimizer"])) if "optimizer" in values else None
+            return optimizer, pt.trainer_values(values.get("trainer", {})), progress
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            problem = f"its optimizer or trainer cannot be read: {error}"
+            raise CheckpointError(self.path, problem, "read the weights alone with --no-state") from error
 
     def _complete(self, weights: dict[str, Array], architecture: Architecture) -> dict[str, Array]:
         """Puts the weights into the table's order; counters become 0-d int64, and 0 where PyTorch had none yet."""
@@ -402,22 +414,9 @@ def _origin(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     return source.get("origin") or source
 
 
-def _own_training(path: Path, contents: Contents) -> tuple[Optimizer | None, dict[str, Array], Progress | None]:
-    from converters.formats import pt
-
-    metadata, values = contents.metadata or {}, contents.values
-    try:
-        progress = Progress.from_dict(metadata["progress"]) if metadata.get("progress") else None
-        optimizer = Optimizer(**pt.optimizer_values(values["optimizer"])) if values.get("optimizer") else None
-        return optimizer, pt.trainer_values(values.get("trainer") or {}), progress
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        problem = f"its optimizer or progress cannot be read: {error}"
-        raise CheckpointError(path, problem, "read the weights alone with --no-state") from error
-
-
-def _load(jobs: list[tuple[Path, Contents, list[str]]], progress: ProgressCallback | None) -> list[dict[str, Array]]:
+def _load(jobs: list[tuple[_File, list[str]]], progress: ProgressCallback | None) -> list[dict[str, Array]]:
     """Reads the arrays of one or two files, with one count of bytes."""
-    total = sum(contents.headers[key].nbytes for _, contents, keys in jobs for key in keys)
+    total = sum(file.contents.headers[key].nbytes for file, keys in jobs for key in keys)
     done = 0
 
     def advance(nbytes: int) -> None:
@@ -426,4 +425,4 @@ def _load(jobs: list[tuple[Path, Contents, list[str]]], progress: ProgressCallba
         if progress is not None:
             progress(done, total)
 
-    return [formats.load(path, contents, keys, advance) for path, contents, keys in jobs]
+    return [formats.load(file.path, file.contents, keys, advance) for file, keys in jobs]

@@ -183,9 +183,7 @@ def pckh_total(
     return float(_fractions((errors <= threshold * sizes).ravel(), counted.ravel()))
 
 
-def pixel_errors(
-    predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None
-) -> Floats:
+def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
     """Compute each joint's distance from where it should be.
 
     Args:
@@ -294,9 +292,7 @@ def masked_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLi
         return float(squares.mean()) if squares.size else 0.0
 
 
-def _poses(
-    predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None
-) -> tuple[Floats, Floats, Mask]:
+def _poses(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None) -> tuple[Floats, Floats, Mask]:
     """Check two sets of poses; return them with the mask of the joints that count."""
     predicted, true = _positions(predicted, "predicted"), _positions(true, "true")
     if predicted.shape != true.shape:

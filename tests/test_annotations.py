@@ -67,6 +67,7 @@ def test_number_of_joints_may_be_left_to_the_first_line(csv):
         pytest.param("a.jpg,1,2,\nb.jpg,3,4,,\n", id="trailing commas"),
         pytest.param("\n \na.jpg,1,2\n\n,,\nb.jpg,3,4\n\n", id="empty lines"),
         pytest.param('"a.jpg","1","2"\n"b.jpg",3,4\n', id="quoted"),
+        pytest.param(' "a.jpg", "1", "2"\n "b.jpg", 3, 4\n', id="blanks before quotation marks"),
     ],
 )
 def test_spellings_of_one_csv_are_read_alike(csv, content):

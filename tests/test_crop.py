@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from converters.checkpoint import Preprocessing
 from deeppose_port.data.crop import (
     Crop,
+    _deviation,
     crop_of_box,
     crop_of_joints,
     cut,
@@ -219,6 +220,16 @@ class TestInput:
         expected = expected / deviation if gcn == "divide" else expected - deviation
         made = normalize(picture, Preprocessing(gcn=gcn))
         assert np.array_equal(made, expected.transpose(2, 0, 1).astype(np.float32))
+
+    @given(seed=st.integers(0, 2**32 - 1), low=st.integers(0, 255))
+    @settings(deadline=None, max_examples=20)
+    def test_deviation_is_numpys_to_the_last_bit_of_float64(self, seed, low):
+        picture = np.random.RandomState(seed).randint(low, 256, (220, 220, 3)).astype(np.uint8)
+        mean = picture.mean(axis=(0, 1))
+        expected = (picture - mean).std(axis=(0, 1))
+        levels = np.arange(256.0)[:, None] - mean
+        made = [_deviation(np.ascontiguousarray(picture[:, :, k]), levels[:, k].copy()) for k in range(3)]
+        assert made == expected.tolist()
 
     def test_constant_picture_becomes_0(self):
         assert not normalize(np.full((9, 9, 3), 77, np.uint8), Preprocessing()).any()

@@ -65,9 +65,10 @@ def test_the_picture_is_copied(grey):
     assert not np.array_equal(drawing, before)
 
 
-def test_strided_picture_is_drawn_alike(grey):
-    wide = np.repeat(grey, 2, axis=1)
-    assert np.array_equal(draw_pose(wide[:, ::2], POSE, FLIC), draw_pose(grey, POSE, FLIC))
+def test_memory_order_of_the_picture_does_not_matter(grey):
+    drawing = draw_pose(grey, POSE, FLIC)
+    assert np.array_equal(draw_pose(np.repeat(grey, 2, axis=1)[:, ::2], POSE, FLIC), drawing)
+    assert np.array_equal(draw_pose(np.asfortranarray(grey), POSE, FLIC), drawing)
 
 
 def test_widths_follow_the_picture(grey):
@@ -122,6 +123,12 @@ def test_truth_is_white_dashes_and_rings(grey):
     assert 0.25 < whiteness(drawing, limb) < 0.75
     assert whiteness(drawing, ring) > 0.5
     assert whiteness(draw_pose(grey, POSE, FLIC), limb) == whiteness(draw_pose(grey, POSE, FLIC), ring) == 0
+
+
+def test_truth_that_passes_outside_leaves_the_picture_alone(grey):
+    truth = np.full((7, 2), np.nan)
+    for truth[2], truth[3] in (((-300, 100), (100, -300)), ((-9, 50), (-9, 90)), ((1e9, 1e9), (1e9, -1e9))):
+        assert np.array_equal(draw_pose(grey, truth, FLIC, truth=truth), grey)
 
 
 def test_invisible_joints_of_the_truth_are_left_out(grey):

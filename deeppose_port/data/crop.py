@@ -198,23 +198,21 @@ def normalize(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.
 
 
 def _contrast(plane: Picture, gcn: str) -> npt.NDArray[np.float32]:
-    """Returns what global contrast normalisation makes of each of the 256 levels of a (H, W) plane.
+    """Returns what global contrast normalisation makes of each of the 256 levels of a (H, W) plane."""
+    levels = np.arange(256.0) - int(plane.sum(dtype=np.int64)) / plane.size
+    deviation = _deviation(plane, levels) + 1e-5
+    return (levels / deviation if gcn == "divide" else levels - deviation).astype(np.float32)
 
-    The legacy program subtracts `mean(axis=(0, 1))` from a float64 (H, W, 3) array x, then divides by
-    `x.std(axis=(0, 1)) + 1e-5`; mid-2016's subtracts that too. NumPy adds such an array up pixel by pixel, as
-    cumsum does; its pairwise sum of a single plane would differ in the last bits.
+
+def _deviation(plane: Picture, levels: Points) -> float:
+    """Returns the standard deviation of a plane whose 256 levels mean these values, to the last bit as legacy.
+
+    The legacy program computes it of a float64 (H, W, 3) array with `std(axis=(0, 1))`. NumPy adds such an array up
+    pixel by pixel, as cumsum does; the sum of a plane by itself, which goes by pairs, would differ in its last bits.
     """
-    levels = np.arange(256.0)
-    levels -= int(plane.sum(dtype=np.int64)) / plane.size
-    remainder = _mean(cv2.LUT(plane, levels))
-    std = math.sqrt(_mean(cv2.LUT(plane, (levels - remainder) ** 2)))
-    table = levels / (std + 1e-5) if gcn == "divide" else levels - (std + 1e-5)
-    return table.astype(np.float32)
-
-
-def _mean(values: npt.NDArray[Any]) -> float:
-    """The mean of a plane, added up in sequence."""
-    return float(np.cumsum(values)[-1]) / values.size
+    mean = np.cumsum(cv2.LUT(plane, levels))[-1] / plane.size
+    variance = np.cumsum(cv2.LUT(plane, (levels - mean) ** 2))[-1] / plane.size
+    return math.sqrt(variance)
 
 
 def network_input(image: Picture, crop: Crop, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -175,10 +174,9 @@ class PoseDataset:
 
     def _index(self, index: int) -> int:
         """Returns an index from 0, of one that may count from the end."""
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"index {position} of a dataset of {len(self)} persons")
-        return position % len(self)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of a dataset of {len(self)} persons")
+        return index % len(self)
 
     def _where(self, person: Person) -> str:
         return f"{person.csv}, line {person.line}, picture {self.images / person.file}"

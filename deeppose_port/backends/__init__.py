@@ -1,0 +1,68 @@
+"""The two engines, each behind the same small face.
+
+Each backend's package has
+
+    build(architecture)             a network of that engine, with its writer's BatchNormalization
+    predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out
+
+and is loaded when it is asked for, so that one works where the other is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from converters import Checkpoint
+
+BACKENDS = ("torch", "chainer")
+
+Floats = npt.NDArray[np.float32]
+
+
+class BackendError(ValueError):
+    """A backend or device that cannot be used here. The message says why, and what to do."""
+
+
+class Predictor(Protocol):
+    """A network in evaluation mode."""
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+
+
+class Backend(Protocol):
+    """What a backend's package offers."""
+
+    def build(self, architecture: Any) -> Any:
+        """Builds a network of the engine from an Architecture or a description of one."""
+
+    def predictor(self, checkpoint: Checkpoint, device: str = "cpu") -> Predictor:
+        """Loads a checkpoint's network onto a device, for evaluation."""
+
+
+def get(name: str) -> Backend:
+    """Loads a backend by name.
+
+    Raises:
+        BackendError: There is none of that name, or its engine is not installed.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"there is no backend {name!r}; there are {' and '.join(BACKENDS)}")
+    try:
+        return importlib.import_module(f"deeppose_port.backends.{name}")
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] not in (name, "cupy"):
+            raise
+        install = "pip install torch" if name == "torch" else "pip install 'deeppose-port[chainer]' (see the README)"
+        raise BackendError(f"the backend {name} cannot be loaded: {error}; {install}") from error
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in BACKENDS:
+        return importlib.import_module(f"deeppose_port.backends.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,66 @@
+"""The layers that PyTorch does not have as Chainer computes them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from converters.architectures import BatchNormalizationRules, LocalResponseNormalization
+
+
+class LocalResponseNorm(nn.Module):
+    """Chainer's local response normalisation: `x * (k + alpha * sum of x² over n channels) ** -beta`.
+
+    `torch.nn.functional.local_response_norm` divides alpha by n and averages over a padded 3-D view; here the sum
+    over neighbouring channels is a 1x1 convolution with a fixed band matrix, which is faster in every memory format.
+    """
+
+    def __init__(self, rule: LocalResponseNormalization, channels: int) -> None:
+        super().__init__()
+        self.rule = rule
+        # On the CPU even where parameters are made without memory: no checkpoint has these to fill them in.
+        index = torch.arange(channels, device="cpu")
+        band = ((index[:, None] - index[None, :]).abs() <= rule.n // 2).float() * rule.alpha
+        self.register_buffer("band", band[:, :, None, None], persistent=False)
+        self.register_buffer("offset", torch.full((channels,), rule.k, device="cpu"), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalises (N, C, H, W) maps."""
+        scale = functional.conv2d(inputs * inputs, self.get_buffer("band"), self.get_buffer("offset"))
+        if self.rule.beta == 0.75:
+            root = torch.rsqrt(scale)  # s ** -0.75 without a power: s ** -0.5 * sqrt(s ** -0.5)
+            return inputs * root * torch.sqrt(root)
+        return inputs * scale.pow(-self.rule.beta)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
+
+    It differs from `torch.nn.BatchNorm2d` in that test time may have another eps than training (none at all before
+    Chainer 1.21), and in that the running variance may accumulate the eps (before Chainer 4).
+    """
+
+    def __init__(self, channels: int, rules: BatchNormalizationRules) -> None:
+        # Chainer's decay 0.9 is PyTorch's momentum 0.1.
+        super().__init__(channels, eps=rules.eps, momentum=0.1)
+        self.rules = rules
+        if self.running_var is not None:
+            self.running_var.fill_(rules.initial_variance)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises (N, C, H, W) maps."""
+        if not self.training:
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.rules.test_eps
+            )
+        result = super().forward(input)
+        if self.rules.eps_in_running_variance and self.running_var is not None and self.momentum is not None:
+            samples = input.numel() // input.size(1)
+            # Chainer scales the sum of variance and eps by m / (m - 1).
+            self.running_var += self.momentum * self.rules.eps * samples / max(samples - 1, 1)
+        return result
+
+    def extra_repr(self) -> str:
+        """Names what makes it another layer than PyTorch's."""
+        return f"{self.num_features}, eps={self.rules.eps}, test_eps={self.rules.test_eps}"

@@ -1,0 +1,66 @@
+"""A network in evaluation mode: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from converters import Checkpoint
+from deeppose_port.backends import BackendError, Floats
+from deeppose_port.backends.torch.networks import load
+
+
+class TorchPredictor:
+    """A checkpoint's network on one device, in full float32 precision.
+
+    Attributes:
+        network: The module, in evaluation mode.
+        device: Where it is.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self.device = usable_device(device)
+        # Channels last is the faster memory format for these convolutions on CPUs and GPUs alike.
+        self.network = load(checkpoint).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+        batch = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        # TensorFloat-32, cuDNN's default, keeps 10 bits: the outputs would not be those of the old network.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            outputs = self.network(batch.to(self.device, memory_format=torch.channels_last))
+        result: Floats = outputs.cpu().numpy()
+        return result
+
+
+def predictor(checkpoint: Checkpoint, device: str = "cpu") -> TorchPredictor:
+    """Loads a checkpoint's network onto a device, for evaluation.
+
+    Args:
+        checkpoint: Any checkpoint.
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        BackendError: PyTorch cannot use that device here.
+    """
+    return TorchPredictor(checkpoint, device)
+
+
+def usable_device(name: str) -> torch.device:
+    """Returns a device that PyTorch can use.
+
+    Raises:
+        BackendError: It is no device, or PyTorch cannot use it here; the message says why.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendError(f"{name!r} is no device; devices are cpu, cuda and cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            why = "this PyTorch is built without CUDA" if torch.version.cuda is None else f"it sees {count} GPUs"
+            raise BackendError(f"PyTorch cannot use {name}: {why}; `deeppose-port doctor --device {name}` tells more")
+    elif device.type != "cpu":
+        raise BackendError(f"{name!r} is not supported; devices are cpu, cuda and cuda:N")
+    return device
