@@ -18,13 +18,15 @@ from converters.checkpoint import (
     Repair,
     Source,
 )
-from converters.conversion import Report, convert, write
+from converters.conversion import Report, checkpoints_in, convert, default_target, write
+from converters.inspection import Inspection, inspect
 from converters.reading import read
 
 __all__ = [
     "Architecture",
     "Checkpoint",
     "CheckpointError",
+    "Inspection",
     "Optimizer",
     "Preprocessing",
     "Progress",
@@ -32,7 +34,10 @@ __all__ = [
     "Report",
     "Source",
     "__version__",
+    "checkpoints_in",
     "convert",
+    "default_target",
+    "inspect",
     "read",
     "write",
 ]

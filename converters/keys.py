@@ -301,6 +301,14 @@ def fold(keys: Iterable[str], most: int = 6) -> str:
         >>> fold(["fc6/W", "fc6/b", "fc7/W", "fc7/b"])
         'fc{6,7}/{W,b}'
     """
+    patterns = list(fold_groups(keys))
+    if len(patterns) > most:
+        return ", ".join(patterns[:most]) + f" and {len(patterns) - most} more patterns"
+    return ", ".join(patterns)
+
+
+def fold_groups(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Returns `{pattern: the keys that it stands for}`; see `fold`."""
     ends: dict[str, list[str]] = {}
     for key in keys:
         cut = max(key.rfind("/"), key.rfind(".")) + 1
@@ -308,19 +316,18 @@ def fold(keys: Iterable[str], most: int = 6) -> str:
     layers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for layer, parts in ends.items():
         layers.setdefault((re.sub(r"\d+", "#", layer), tuple(sorted(parts))), []).append(layer)
-    patterns = []
+    groups = {}
     for (_, names), members in layers.items():
         end = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
-        patterns += [pattern + end for pattern in _fold_numbers(members)]
-    if len(patterns) > most:
-        return ", ".join(patterns[:most]) + f" and {len(patterns) - most} more patterns"
-    return ", ".join(patterns)
+        for pattern, folded in _fold_numbers(members).items():
+            groups[pattern + end] = [layer + name for layer in folded for name in names]
+    return groups
 
 
-def _fold_numbers(members: list[str]) -> list[str]:
+def _fold_numbers(members: list[str]) -> dict[str, list[str]]:
     """Folds strings that are alike but for their numbers, only where the pattern stands for exactly these."""
     if len(members) == 1:
-        return members
+        return {members[0]: members}
     pieces = [re.split(r"(\d+)", member) for member in members]
     columns = [sorted({piece[i] for piece in pieces}, key=int) for i in range(1, len(pieces[0]), 2)]
     size = 1
@@ -328,15 +335,14 @@ def _fold_numbers(members: list[str]) -> list[str]:
         size *= len(column)
     if size != len(members):
         varying = next(i for i, column in enumerate(columns) if len(column) > 1)
-        groups: dict[str, list[str]] = {}
+        parts: dict[str, list[str]] = {}
         for member, piece in zip(members, pieces, strict=True):
-            groups.setdefault(piece[2 * varying + 1], []).append(member)
-        return [pattern for group in groups.values() for pattern in _fold_numbers(group)]
+            parts.setdefault(piece[2 * varying + 1], []).append(member)
+        return {pattern: group for part in parts.values() for pattern, group in _fold_numbers(part).items()}
     template = list(pieces[0])
     for i, column in enumerate(columns):
         if len(column) > 1:
             run = [int(n) for n in column] == list(range(int(column[0]), int(column[-1]) + 1))
-            template[2 * i + 1] = (
-                "{" + (f"{column[0]}..{column[-1]}" if run and len(column) > 2 else ",".join(column)) + "}"
-            )
-    return ["".join(template)]
+            span = f"{column[0]}..{column[-1]}" if run and len(column) > 2 else ",".join(column)
+            template[2 * i + 1] = "{" + span + "}"
+    return {"".join(template): members}

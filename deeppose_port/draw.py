@@ -65,7 +65,7 @@ def draw_pose(
     colours = {joint: CENTRE if names is None else _colour(names[joint]) for joint in pose}
     width = max(1, round(min(image.shape[:2]) / 100))
 
-    drawing = image.copy()
+    drawing = np.array(image, order="C")
     for start, end in limbs:
         if start in pose and end in pose:
             _line(drawing, pose[start], pose[end], colours[end], width)

@@ -85,4 +85,7 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
     metadata = {"format": "pt"}  # what other readers of safetensors look for
     for name, value in encode_metadata(checkpoint).items():
         metadata[name] = value if isinstance(value, str) else json.dumps(value)
+    path.touch(exist_ok=False)
+    mode = path.stat().st_mode  # what the user's umask gives; the library makes files that only the owner reads
     save_file(checkpoint.weights, path, metadata)
+    path.chmod(mode)

@@ -119,7 +119,6 @@ class PoseDataset:
         return len(self._persons)
 
     def __getitem__(self, index: int) -> Example:
-        index = self._index(index)
         picture, crop = self.picture(index), self.crop(index)
         return (
             network_input(picture, crop, self.preprocessing),
@@ -129,7 +128,9 @@ class PoseDataset:
 
     def person(self, index: int) -> Person:
         """Returns the CSV's line that an example is made of."""
-        return self._persons[self._index(index)]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of a dataset of {len(self)} persons")
+        return self._persons[index]
 
     def crop(self, index: int) -> Crop:
         """Returns the part of its picture that an example shows.
@@ -171,12 +172,6 @@ class PoseDataset:
         self._sizes[person.file] = picture.shape[1], picture.shape[0]
         self._last = person.file, picture
         return picture
-
-    def _index(self, index: int) -> int:
-        """Returns an index from 0, of one that may count from the end."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a dataset of {len(self)} persons")
-        return index % len(self)
 
     def _where(self, person: Person) -> str:
         return f"{person.csv}, line {person.line}, picture {self.images / person.file}"

@@ -1,0 +1,125 @@
+"""What a file holds, whether or not it can be converted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters import formats
+from converters.checkpoint import Array, Checkpoint, CheckpointError
+from converters.reading import read
+
+
+@dataclass(frozen=True)
+class TensorSummary:
+    """One array of a file.
+
+    Attributes:
+        name: Canonical name, or the file's own key where the network is not known.
+        shape: Its shape.
+        dtype: Its dtype.
+        minimum: Smallest finite number; None if it has none.
+        maximum: Largest finite number; None if it has none.
+        nan: Count of NaN.
+        inf: Count of +Inf and -Inf.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float | None
+    maximum: float | None
+    nan: int
+    inf: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file holds.
+
+    Attributes:
+        path: The file.
+        format: Its format.
+        checkpoint: What it was read as; None if it is no network that is known.
+        problem: Why it is none.
+        tensors: Its arrays, those of an optimizer after the network's.
+    """
+
+    path: str
+    format: str
+    checkpoint: Checkpoint | None
+    problem: str | None
+    tensors: tuple[TensorSummary, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the inspection as JSON-ready values."""
+        checkpoint = self.checkpoint
+        known: dict[str, Any] = {}
+        if checkpoint is not None:
+            optimizer = checkpoint.optimizer
+            known = {
+                **checkpoint.metadata(),
+                "joints": checkpoint.joints,
+                "parameters": checkpoint.parameters,
+                "optimizer": None
+                if optimizer is None
+                else {"algorithm": optimizer.algorithm, "step": optimizer.step, "slots": list(optimizer.slots)},
+                "nonfinite": {r.tensor: {"nan": r.nan, "inf": r.inf} for r in checkpoint.repairs},
+                "notices": list(checkpoint.notices),
+            }
+            del known["repairs"]
+        tensors = [{**asdict(tensor), "shape": list(tensor.shape)} for tensor in self.tensors]
+        return {"path": self.path, "format": self.format, "problem": self.problem, **known, "tensors": tensors}
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    architecture: str | None = None,
+    writer: str | None = None,
+    state: bool = True,
+) -> Inspection:
+    """Looks into a file without changing anything.
+
+    Args:
+        path: The file.
+        architecture: As for `read`.
+        writer: As for `read`.
+        state: As for `read`.
+
+    Raises:
+        CheckpointError: It is of no format that can be read, or damaged.
+    """
+    path = Path(path)
+    kind = formats.sniff(path)
+    try:
+        checkpoint = read(path, architecture=architecture, writer=writer, nonfinite="keep", state=state)
+    except CheckpointError as error:
+        contents = formats.module(kind).read(path)
+        arrays = formats.load(path, contents, contents.headers, lambda _: None)
+        return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()))
+    return Inspection(str(path), kind, checkpoint, None, _summaries(checkpoint.tensors()))
+
+
+def _summaries(arrays: Iterable[tuple[str, Array]]) -> tuple[TensorSummary, ...]:
+    return tuple(_summary(name, array) for name, array in arrays)
+
+
+def _summary(name: str, array: Array) -> TensorSummary:
+    nan = inf = 0
+    if array.dtype.kind not in "fiub":
+        return TensorSummary(name, array.shape, str(array.dtype), None, None, 0, 0)
+    finite = array
+    if array.dtype.kind == "f":
+        mask = np.isfinite(array)
+        if not mask.all():
+            nan = int(np.isnan(array).sum())
+            inf = int(array.size - mask.sum()) - nan
+            finite = array[mask]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    return TensorSummary(name, array.shape, str(array.dtype), low, high, nan, inf)

@@ -1,0 +1,1 @@
+"""DeepPose in Chainer."""

@@ -1,0 +1,382 @@
+"""The command line: each command is a thin call into the library.
+
+Libraries are imported inside the commands: `--help` and `convert` to safetensors load neither PyTorch nor Chainer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deeppose_port import __version__, _display
+
+if TYPE_CHECKING:
+    from deeppose_port.pose import Pose
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: What follows the program's name; None for `sys.argv`.
+
+    Returns:
+        The exit status: 0; 1 for a comparison that failed; 2 for bad input; 130 for Ctrl-C.
+    """
+    try:
+        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: nothing was left behind", err=True)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        # What the library refuses is a ValueError whose message is the sentence for the user.
+        _display.error(str(error))
+        return BAD_INPUT
+
+
+# Legacy options were spelled with underscores.
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+        "max_content_width": 100,
+    }
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Brings DeepPose checkpoints trained in Chainer back to life, in PyTorch and in a modern Chainer.
+
+    \b
+    Example:
+      deeppose-port convert epoch-100.model
+      deeppose-port eval epoch-100.pt --csv test_joints.csv --images images --skeleton lsp
+    """
+
+
+def checkpoint_options(command: Command) -> Command:
+    """Adds the options that say how a checkpoint is read."""
+    for option in (
+        click.option(
+            "--nonfinite",
+            metavar="zero|error|keep",
+            default="zero",
+            show_default=True,
+            help="What becomes of NaN and Inf: 0, a refusal, or nothing.",
+        ),
+        click.option(
+            "--writer",
+            metavar="chainer-X.Y.Z",
+            help="The version that wrote the file, where nothing in it or beside it tells.",
+        ),
+        click.option(
+            "--architecture", metavar="NAME", help="alexnet, resnet50 or vgg_bn, where the file leaves a choice."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def input_options(command: Command) -> Command:
+    """Adds the options that say how pictures become inputs, in place of what the checkpoint says."""
+    for option in (
+        click.option("--gcn/--no-gcn", default=None, help="Global contrast normalisation of the input."),
+        click.option(
+            "--coord-normalize/--no-coord-normalize",
+            default=None,
+            help="Whether the network answers fractions of the crop or its pixels.",
+        ),
+        click.option("--base-zoom", type=float, metavar="FACTOR", help="Factor on the box of a person's joints."),
+        click.option("--im-size", type=int, metavar="PIXELS", help="Side of the network's input."),
+        click.option(
+            "--device", default="cpu", show_default=True, metavar="cpu|cuda:N", help="Where the network runs."
+        ),
+        click.option("--backend", default="torch", show_default=True, metavar="torch|chainer", help="What runs it."),
+    ):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@cli.command()
+@click.argument("sources", metavar="OLD...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="NEW",
+    type=click.Path(path_type=Path),
+    help="The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
+)
+@click.option(
+    "--to", "format", metavar="pt|safetensors|chainer-npz", help="The format, where NEW's suffix does not say."
+)
+@click.option(
+    "--layout",
+    metavar="head|state|snapshot",
+    help="For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.",
+)
+@checkpoint_options
+@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--dry-run", is_flag=True, help="Read and report, write nothing.")
+@json_option
+def convert(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    as_json: bool,
+    format: str | None,
+    **options: Any,
+) -> int:
+    """Converts checkpoints, reads them again and compares every byte.
+
+    OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, .pt or safetensors, told by its content, or
+    a folder of them.
+
+    \b
+    Example:
+      deeppose-port convert epoch-100.model
+      deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
+    """
+    import converters
+
+    if len(sources) == 1 and not sources[0].is_dir():
+        with _display.steps(sources[0].name, quiet=as_json) as step:
+            report = converters.convert(sources[0], output, format=format, progress=step, **options)
+        _display.notices(report.notices, report.repairs)
+        if as_json:
+            _print_json(report.as_dict())
+        else:
+            _display.report(report)
+        return 0
+    return _convert_many(sources, output, format, as_json, options)
+
+
+def _convert_many(
+    sources: tuple[Path, ...], output: Path | None, format: str | None, as_json: bool, options: dict[str, Any]
+) -> int:
+    """Converts several files, a line each; one that is refused does not keep the others."""
+    import converters
+
+    kind = format or "pt"
+    files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
+    if not files:
+        raise ValueError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
+    if output is not None and not options["dry_run"]:
+        output.mkdir(parents=True, exist_ok=True)
+    results: list[dict[str, Any]] = []
+    failed = 0
+    for file in files:
+        target = converters.default_target(file, kind)
+        if output is not None:
+            target = output / target.name
+        try:
+            with _display.steps(file.name, quiet=as_json) as step:
+                report = converters.convert(file, target, format=kind, progress=step, **options)
+        except ValueError as error:
+            failed += 1
+            results.append({"source": {"path": str(file)}, "error": str(error)})
+            _display.error(str(error))
+            continue
+        results.append(report.as_dict())
+        if not as_json:
+            _display.report_line(report)
+    if as_json:
+        _print_json({"files": results, "converted": len(files) - failed, "failed": failed})
+    else:
+        click.echo(f"{len(files) - failed} of {len(files)} checkpoints converted")
+    return BAD_INPUT if failed else 0
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--writer", metavar="chainer-X.Y.Z", help="As for convert.")
+@click.option("--architecture", metavar="NAME", help="As for convert.")
+@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
+@json_option
+def inspect(file: Path, as_json: bool, **options: Any) -> int:
+    """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
+
+    \b
+    Example:
+      deeppose-port inspect snapshot_iter_120000
+    """
+    import converters
+
+    inspection = converters.inspect(file, **options)
+    if as_json:
+        _print_json(inspection.as_dict())
+    else:
+        _display.inspection(inspection)
+    if inspection.problem is not None:
+        _display.error(inspection.problem)
+        return BAD_INPUT
+    return 0
+
+
+@cli.command("eval")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--csv",
+    "--test-csv-fn",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
+)
+@click.option("--images", "--img-dir", required=True, type=click.Path(path_type=Path), help="The pictures' folder.")
+@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
+@checkpoint_options
+@input_options
+@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
+@click.option(
+    "--min-dim",
+    default=0.0,
+    show_default=True,
+    help="Leave out persons whose box of joints is smaller than this many pixels.",
+)
+@click.option("--ignore-label", default=-1.0, show_default=True, help="The coordinate that means: not annotated.")
+@json_option
+def evaluate(
+    checkpoint: Path,
+    csv: Path,
+    images: Path,
+    skeleton: str,
+    batch_size: int,
+    min_dim: float,
+    ignore_label: float,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCP.
+
+    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures.
+
+    \b
+    Example:
+      deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp
+    """
+    from deeppose_port.data import PoseDataset
+    from deeppose_port.evaluate import evaluate as run
+
+    pose = _load(checkpoint, **options)
+    dataset = PoseDataset(
+        csv,
+        images=images,
+        skeleton=skeleton,
+        preprocessing=pose.preprocessing,
+        min_dim=min_dim,
+        ignore_label=ignore_label,
+    )
+    with _display.steps("evaluating", quiet=as_json, unit="persons") as step:
+        evaluation = run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
+    if as_json:
+        _print_json({**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)})
+    else:
+        _display.evaluation(evaluation, pose)
+    return 0
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where the drawn pictures and the joints go.",
+)
+@click.option(
+    "--box", metavar="x,y,w,h", help="The person's box in pixels, for every IMAGE; by default the whole picture."
+)
+@click.option("--skeleton", metavar="flic|lsp|mpii", help="What the joints are; by default told by their number.")
+@click.option("--format", "format", default="json", show_default=True, metavar="json|csv", help="Of the joints' file.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@checkpoint_options
+@input_options
+@json_option
+def predict(
+    checkpoint: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    box: str | None,
+    skeleton: str | None,
+    format: str,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Finds the joints of one person in each picture, and draws them.
+
+    \b
+    Example:
+      deeppose-port predict epoch-100.model astronaut.png --box 36,0,422,512 -o out
+    """
+    from deeppose_port.predict import parse_box, predict_files
+
+    pose = _load(checkpoint, **options)
+    with _display.steps("predicting", quiet=as_json, unit="pictures") as step:
+        result = predict_files(
+            pose,
+            images,
+            output,
+            box=None if box is None else parse_box(box),
+            skeleton=skeleton,
+            format=format,
+            force=force,
+            progress=lambda done, total: step("", done, total),
+        )
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        _display.predictions(result)
+    return 0
+
+
+def _load(
+    checkpoint: Path,
+    backend: str,
+    device: str,
+    im_size: int | None,
+    base_zoom: float | None,
+    coord_normalize: bool | None,
+    gcn: bool | None,
+    **reading: Any,
+) -> Pose:
+    """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own."""
+    from dataclasses import replace
+
+    import converters
+    from deeppose_port.pose import Pose
+
+    with _display.steps(checkpoint.name, quiet=True):
+        loaded = converters.read(checkpoint, state=False, **reading)
+    _display.notices(loaded.notices, loaded.repairs)
+    given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if gcn is not None and gcn != (loaded.preprocessing.gcn != "none"):
+        changes["gcn"] = "divide" if gcn else "none"
+    return Pose(loaded, backend, device, replace(loaded.preprocessing, **changes))
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    click.echo(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
