@@ -1,0 +1,59 @@
+"""`make demo`: an old checkpoint, from its file to limbs on a picture.
+
+The checkpoint in examples/astronaut was trained and written by the legacy program on Chainer 1.13. It is a narrow
+AlexNet that learned the first six persons of pictures/free.csv; the first is a real one, the astronaut.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+import deeppose_port
+from deeppose_port.cli import main as deeppose
+from deeppose_port.data import PoseDataset
+from deeppose_port.draw import draw_pose
+
+HERE = Path(__file__).resolve().parent
+LEARNED = 6  # persons of free.csv that the network was trained on
+
+
+def run(*arguments: str) -> None:
+    """Runs a command as a user would type it, and shows it."""
+    print(f"\n$ deeppose-port {' '.join(arguments)}", flush=True)
+    status = deeppose(arguments)
+    if status:
+        raise SystemExit(status)
+
+
+def main() -> None:
+    """Converts, evaluates and draws."""
+    parser = argparse.ArgumentParser(description="Converts a legacy checkpoint, evaluates it and draws its answers.")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for what is written")
+    output: Path = parser.parse_args().output
+    output.mkdir(parents=True, exist_ok=True)
+    pictures = HERE / "pictures"
+    new = output / "epoch-300.pt"
+
+    run("convert", str(HERE / "astronaut" / "epoch-300.model"), "-o", str(new), "--force")
+    run("eval", str(new), "--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic")
+
+    pose = deeppose_port.load(new)
+    dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", preprocessing=pose.preprocessing)
+    print("\nThe persons it was trained on (blue: left, red: right, white dashes: the truth):")
+    for i in range(LEARNED):
+        crop = dataset.crop(i)
+        box = (crop.x0, crop.y0, crop.width, crop.height)
+        points = pose.predict(dataset.picture(i), box)
+        drawing = draw_pose(
+            dataset.picture(i), points, dataset.skeleton, visible=dataset.visible[i], truth=dataset.joints[i]
+        )
+        target = output / f"person-{i + 1}.png"
+        cv2.imwrite(str(target), drawing)
+        print(f"  {target}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The examples run as they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the examples use the PyTorch backend")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: str) -> str:
+    result = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, run("examples/demo.py", "--output", str(folder))
+
+
+def test_demo_names_pictures_that_exist(demo: tuple[Path, str]) -> None:
+    folder, text = demo
+    drawn = sorted(folder.glob("person-*.png"))
+    assert len(drawn) == 6
+    assert all(str(path) in text for path in drawn)
+
+
+def test_demo_proves_the_conversion_and_prints_metrics(demo: tuple[Path, str]) -> None:
+    _, text = demo
+    assert "read again, every byte equal" in text
+    assert "chainer-1.13.0 (log.txt beside the file)" in text
+    assert "left upper arm" in text
+
+
+def test_converted_checkpoint_loads_in_plain_pytorch(demo: tuple[Path, str]) -> None:
+    text = run("examples/load_in_pytorch.py", str(demo[0] / "epoch-300.pt"))
+    assert text.startswith("alexnet: 7 joints")
+
+
+def test_old_checkpoint_finds_the_astronauts_shoulders() -> None:
+    picture = "examples/pictures/astronaut.png"
+    text = run("examples/predict_picture.py", "examples/astronaut/epoch-300.model", picture, "0", "2", "428", "510")
+    found = {line[:15].strip(): [float(n) for n in line[15:].split()] for line in text.splitlines()}
+    # Where free.csv has them; the network answers within a few pixels of a picture of 512.
+    for name, (x, y) in {"left shoulder": (100, 250), "right shoulder": (330, 262), "head": (222, 100)}.items():
+        assert abs(found[name][0] - x) < 10
+        assert abs(found[name][1] - y) < 10
