@@ -124,7 +124,7 @@ def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:
     """Builds a checkpoint's network with its weights, as float32 and in evaluation mode."""
     with torch.device("meta"):  # no memory and no random numbers for weights that come from the checkpoint
         network = build(checkpoint.architecture, dropout)
-    state = {name: torch.from_numpy(array).clone() for name, array in checkpoint.weights.items()}
+    state = {name: torch.tensor(array) for name, array in checkpoint.weights.items()}  # copies
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()

@@ -1,0 +1,42 @@
+"""Chainer's devices by the names that both backends share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deeppose_port.backends import BackendError
+from deeppose_port.backends.chainer import compat
+from deeppose_port.backends.devices import gpu_indices
+
+compat.install()
+
+import chainer  # noqa: E402 - not before compat
+
+
+def usable_devices(name: str) -> list[Any]:
+    """Returns the Chainer devices of `cpu`, `cuda`, `cuda:N` or `cuda:0,cuda:1`.
+
+    Raises:
+        BackendError: It is no device, or CuPy cannot be used here; the message gives the reason that Chainer swallows.
+    """
+    indices = gpu_indices(name)
+    if not indices:
+        return [chainer.get_device("@numpy")]
+    from deeppose_port.backends.chainer.probe import gpu_problem
+
+    problem = gpu_problem(name)
+    if problem is not None:
+        raise BackendError(f"Chainer cannot use {name}: {problem}")
+    return [chainer.get_device(f"@cupy:{index}") for index in indices]
+
+
+def usable_device(name: str) -> Any:
+    """Returns the one device of a name.
+
+    Raises:
+        BackendError: As for `usable_devices`, or it names several.
+    """
+    devices = usable_devices(name)
+    if len(devices) > 1:
+        raise BackendError(f"{name} names {len(devices)} devices; choose one of them")
+    return devices[0]

@@ -1,0 +1,214 @@
+"""The networks in today's Chainer style, built from the tables in `converters.architectures`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from converters.architectures import (
+    Architecture,
+    BatchNormalization,
+    BatchNormalizationRules,
+    Convolution,
+    Dropout,
+    GlobalAveragePooling,
+    Layer,
+    Linear,
+    LocalResponseNormalization,
+    MaxPooling,
+    ReLU,
+    Residual,
+)
+from converters.checkpoint import Checkpoint
+from deeppose_port.backends.chainer import compat
+
+compat.install()
+
+import chainer  # noqa: E402 - not before compat
+import chainer.functions as F  # noqa: E402, N812 - Chainer's own name for it
+import chainer.links as L  # noqa: E402, N812
+
+#: Last part of a canonical name -> Chainer's attribute, for BatchNormalization and for the other layers.
+_NORMALIZATION_PARTS = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "avg_mean",
+    "running_var": "avg_var",
+    "num_batches_tracked": "N",
+}
+_PARTS = {"weight": "W", "bias": "b"}
+
+
+class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
+    """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
+
+    It differs from `chainer.links.BatchNormalization` in that test time may have another eps than training (none at
+    all before Chainer 1.21), and in that the running variance may accumulate the eps (before Chainer 4).
+    """
+
+    def __init__(self, channels: int, rules: BatchNormalizationRules) -> None:
+        super().__init__(channels, decay=0.9, eps=rules.eps, initial_avg_var=rules.initial_variance)
+        self.rules = rules
+
+    def forward(self, x: Any, **kwargs: Any) -> Any:
+        """Normalises (N, C, H, W) maps."""
+        if not chainer.config.train:
+            # cuDNN refuses an eps below 1e-5.
+            with chainer.using_config("use_cudnn", "never" if self.rules.test_eps < 1e-5 else chainer.config.use_cudnn):
+                return F.fixed_batch_normalization(
+                    x, self.gamma, self.beta, self.avg_mean, self.avg_var, self.rules.test_eps
+                )
+        result = super().forward(x, **kwargs)
+        if self.rules.eps_in_running_variance and not chainer.config.in_recomputing:
+            samples = x.size // x.shape[1]
+            # The old versions scaled the sum of variance and eps by m / (m - 1).
+            self.avg_var += (1 - self.decay) * self.rules.eps * samples / max(samples - 1, 1)
+        return result
+
+
+class DeepPose(chainer.Chain):  # type: ignore[misc]
+    """A network from a table of layers: (N, 3, H, W) float32 -> (N, 2 * joints) float32.
+
+    Its parameters have the legacy program's names: `res2/b_1/conv1/W`.
+
+    Attributes:
+        architecture: What it was built from.
+        dropout: The share that dropout zeroes in training, in place of the table's; None for the table's.
+    """
+
+    def __init__(self, architecture: Architecture, dropout: float | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.dropout = dropout
+        self._build(architecture.layers, channels=3)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the joints of (N, 3, H, W) inputs as a Variable of (N, 2 * joints)."""
+        return self._run(self.architecture.layers, x)
+
+    def _run(self, layers: tuple[Layer, ...], x: Any) -> Any:
+        for layer in layers:
+            match layer:
+                case Convolution() | BatchNormalization() | Linear():
+                    x = self.link(layer.name)(x)
+                case ReLU():
+                    x = F.relu(x)
+                case MaxPooling():
+                    x = F.max_pooling_2d(x, layer.kernel, layer.stride, cover_all=True)
+                case GlobalAveragePooling():
+                    x = F.average_pooling_2d(x, x.shape[2:])
+                case LocalResponseNormalization():
+                    x = F.local_response_normalization(x, layer.n, layer.k, layer.alpha, layer.beta)
+                case Dropout():
+                    x = F.dropout(x, layer.ratio if self.dropout is None else self.dropout)
+                case Residual():
+                    x = self._run(layer.branch, x) + self._run(layer.shortcut, x)
+        return x
+
+    def link(self, name: str) -> Any:
+        """Returns the link of a layer by its dotted name."""
+        found: Any = self
+        for part in name.split("."):
+            found = found[part]
+        return found
+
+    def _build(self, layers: tuple[Layer, ...], channels: int) -> int:
+        """Adds the links of some layers fed with `channels` channels; returns the channels that leave them."""
+        flat = False
+        for layer in layers:
+            match layer:
+                case Convolution():
+                    self._add(
+                        layer.name,
+                        L.Convolution2D(
+                            channels, layer.channels, layer.kernel, layer.stride, layer.pad, nobias=not layer.bias
+                        ),
+                    )
+                    channels = layer.channels
+                case Linear():
+                    inputs = channels if flat else channels * self.architecture.feature_size**2
+                    self._add(layer.name, L.Linear(inputs, layer.channels))
+                    channels, flat = layer.channels, True
+                case BatchNormalization():
+                    self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
+                case Residual():
+                    self._build(layer.shortcut, channels)
+                    channels = self._build(layer.branch, channels)
+        return channels
+
+    def _add(self, name: str, link: Any) -> None:
+        """Adds a link under a dotted name such as `res2.b_1.conv1`."""
+        *path, last = name.split(".")
+        parent: Any = self
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_link(part, chainer.Chain())
+            parent = parent[part]
+        parent.add_link(last, link)
+
+
+def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float | None = None) -> DeepPose:
+    """Builds a network, with its writer's BatchNormalization and Chainer's initial weights.
+
+    Args:
+        architecture: An Architecture, or what a file says of it, as for the PyTorch backend.
+        dropout: The share that dropout zeroes in training, in place of the architecture's own.
+
+    Raises:
+        ValueError: The description is none of an architecture.
+    """
+    if not isinstance(architecture, Architecture):
+        described = json.loads(architecture) if isinstance(architecture, str) else architecture
+        architecture = Architecture.from_dict(described)
+    return DeepPose(architecture, dropout)
+
+
+def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:
+    """Builds a checkpoint's network with its weights, as float32."""
+    network = build(checkpoint.architecture, dropout)
+    load_weights(network, checkpoint.weights)
+    return network
+
+
+def load_weights(network: DeepPose, weights: Mapping[str, Any]) -> None:
+    """Copies weights by canonical name into a network on the CPU, all of them and nothing else.
+
+    Raises:
+        ValueError: A name or shape is not the network's.
+    """
+    shapes = network.architecture.shapes
+    if weights.keys() != shapes.keys():
+        raise ValueError(f"the weights are not those of {network.architecture.name}: {weights.keys() ^ shapes.keys()}")
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"{name} has the shape {weights[name].shape} instead of {shape}")
+        link, attribute = _place(network, name)
+        if attribute == "N":
+            link.N = int(weights[name])
+        else:
+            target = getattr(link, attribute)
+            np.copyto(target.array if isinstance(target, chainer.Parameter) else target, weights[name])
+
+
+def read_weights(network: DeepPose) -> dict[str, Any]:
+    """Returns copies of a network's weights by canonical name, as NumPy arrays."""
+    weights = {}
+    for name in network.architecture.shapes:
+        link, attribute = _place(network, name)
+        value = getattr(link, attribute)
+        if attribute == "N":
+            weights[name] = np.array(int(value), np.int64)
+        else:
+            array = value.array if isinstance(value, chainer.Parameter) else value
+            weights[name] = chainer.backends.cuda.to_cpu(array).copy()
+    return weights
+
+
+def _place(network: DeepPose, name: str) -> tuple[Any, str]:
+    """Returns the link and attribute that a canonical name stands for."""
+    layer, _, part = name.rpartition(".")
+    link = network.link(layer)
+    return link, (_NORMALIZATION_PARTS if isinstance(link, BatchNorm) else _PARTS)[part]
