@@ -22,7 +22,7 @@ OUTPUTS = 0
 
 @dataclass(frozen=True)
 class Convolution:
-    """A 2-D convolution with `channels` outputs."""
+    """A 2-D convolution with `channels` outputs; `scale` is that of its initial weights, see `initial`."""
 
     name: str
     channels: int
@@ -30,6 +30,7 @@ class Convolution:
     stride: int = 1
     pad: int = 0
     bias: bool = True
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -135,22 +136,31 @@ def _alexnet() -> tuple[Layer, ...]:
     )
 
 
+#: Scale of ResNet's initial weights: the legacy program asked Chainer 1.13 for sqrt(2), which took its square root.
+_RESNET_SCALE = 2**0.25
+
+
 def _bottleneck(name: str, middle: int, out: int, stride: int, projection: bool) -> tuple[Layer, ...]:
     """A bottleneck block; unlike torchvision's, its stride is on the first 1x1 convolution."""
+
+    def convolution(number: int, channels: int, kernel: int, stride: int = 1) -> Convolution:
+        pad = kernel // 2
+        return Convolution(f"{name}.conv{number}", channels, kernel, stride, pad, bias=False, scale=_RESNET_SCALE)
+
     return (
         Residual(
             branch=(
-                Convolution(f"{name}.conv1", middle, kernel=1, stride=stride, bias=False),
+                convolution(1, middle, kernel=1, stride=stride),
                 BatchNormalization(f"{name}.bn1"),
                 ReLU(),
-                Convolution(f"{name}.conv2", middle, kernel=3, pad=1, bias=False),
+                convolution(2, middle, kernel=3),
                 BatchNormalization(f"{name}.bn2"),
                 ReLU(),
-                Convolution(f"{name}.conv3", out, kernel=1, bias=False),
+                convolution(3, out, kernel=1),
                 BatchNormalization(f"{name}.bn3"),
             ),
             shortcut=(
-                Convolution(f"{name}.conv4", out, kernel=1, stride=stride, bias=False),
+                convolution(4, out, kernel=1, stride=stride),
                 BatchNormalization(f"{name}.bn4"),
             )
             if projection
@@ -162,7 +172,7 @@ def _bottleneck(name: str, middle: int, out: int, stride: int, projection: bool)
 
 def _resnet50() -> tuple[Layer, ...]:
     layers: tuple[Layer, ...] = (
-        Convolution("conv1", 64, kernel=7, stride=2, pad=3, bias=False),
+        Convolution("conv1", 64, kernel=7, stride=2, pad=3, bias=False, scale=_RESNET_SCALE),
         BatchNormalization("bn1"),
         ReLU(),
         MaxPooling(3, 2),

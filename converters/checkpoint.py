@@ -33,7 +33,19 @@ class CheckpointError(ValueError):
         self.problem = problem
         self.advice = advice
         where = "" if path is None else f"{os.fspath(path)}: "
-        super().__init__(f"{where}{problem}" + (f" ({advice})" if advice else ""))
+        super().__init__(_one_line(f"{where}{problem}" + (f" ({advice})" if advice else "")))
+
+
+def _one_line(text: str) -> str:
+    """Escapes what is not printable: keys and other programs' messages must not write lines of their own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the first line of another program's error, cut to a readable length; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class _Plain:
@@ -114,12 +126,14 @@ class Optimizer:
             moment), MomentumSGD `v` (the velocity, which contains the learning rate and the sign:
             `v = momentum * v - lr * g`), AdaGrad `h`, RMSprop `ms`. Shapes are the parameters'.
         epoch: Chainer's own count of epochs: 0 before Chainer 5 and outside of a trainer.
+        step_per_parameter: Whether Chainer's files also count the updates of each parameter, as from 3.4 on.
     """
 
     algorithm: str
     step: int
     slots: dict[str, dict[str, Array]]
     epoch: int = 0
+    step_per_parameter: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -236,6 +237,8 @@ def _difference(canonical: str, header: Header, shape: Shape) -> str | None:
     counter = canonical.endswith(".num_batches_tracked")
     if header.dtype.kind not in ("iu" if counter else "f"):
         return f"of dtype {header.dtype.name} instead of {'an integer' if counter else 'a floating-point number'}"
+    if header.dtype.itemsize > 8:  # the long double of one kind of machine
+        return f"of dtype {header.dtype.name} instead of float32"
     if header.shape != shape and not (counter and header.shape == (1,)):
         return f"of shape {header.shape} instead of {shape}"
     return None
@@ -294,6 +297,10 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
 # --- folding ---------------------------------------------------------------------------------------------------------
 
 
+_NUMBER = re.compile(r"(\d{1,9})")
+_MOST_NUMBERS = 8  # in one name; no layer has more than four
+
+
 def fold(keys: Iterable[str], most: int = 6) -> str:
     """Folds keys into patterns: what differs only in numbers or in the last part becomes one.
 
@@ -315,7 +322,7 @@ def fold_groups(keys: Iterable[str]) -> dict[str, list[str]]:
         ends.setdefault(key[:cut], []).append(key[cut:])
     layers: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for layer, parts in ends.items():
-        layers.setdefault((re.sub(r"\d+", "#", layer), tuple(sorted(parts))), []).append(layer)
+        layers.setdefault((_NUMBER.sub("#", layer), tuple(sorted(parts))), []).append(layer)
     groups = {}
     for (_, names), members in layers.items():
         end = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
@@ -326,9 +333,9 @@ def fold_groups(keys: Iterable[str]) -> dict[str, list[str]]:
 
 def _fold_numbers(members: list[str]) -> dict[str, list[str]]:
     """Folds strings that are alike but for their numbers, only where the pattern stands for exactly these."""
-    if len(members) == 1:
-        return {members[0]: members}
-    pieces = [re.split(r"(\d+)", member) for member in members]
+    pieces = [_NUMBER.split(member) for member in members]
+    if len(members) == 1 or len(pieces[0]) > 2 * _MOST_NUMBERS + 1:
+        return {member: [member] for member in members}
     columns = [sorted({piece[i] for piece in pieces}, key=int) for i in range(1, len(pieces[0]), 2)]
     size = 1
     for column in columns:
@@ -342,7 +349,7 @@ def _fold_numbers(members: list[str]) -> dict[str, list[str]]:
     template = list(pieces[0])
     for i, column in enumerate(columns):
         if len(column) > 1:
-            run = [int(n) for n in column] == list(range(int(column[0]), int(column[-1]) + 1))
+            run = all(int(following) - int(number) == 1 for number, following in pairwise(column))
             span = f"{column[0]}..{column[-1]}" if run and len(column) > 2 else ",".join(column)
             template[2 * i + 1] = "{" + span + "}"
     return {"".join(template): members}

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.architectures import chainer_version
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
 from converters.keys import chainer_names, fold
 
@@ -111,7 +110,8 @@ def parse_optimizer(arrays: Mapping[str, Array], names: Mapping[str, str], path:
         missing = parameters - tensors.keys()
         if missing:
             raise CheckpointError(path, f"the optimizer's {slot!r} lacks {fold(sorted(missing))}", advice)
-    return Optimizer(algorithm, int(arrays["t"]), slots, epoch=int(arrays.get("epoch", 0)))
+    each = any(key.endswith("/t") for key in arrays)
+    return Optimizer(algorithm, int(arrays["t"]), slots, int(arrays.get("epoch", 0)), step_per_parameter=each)
 
 
 def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Array]:
@@ -154,15 +154,14 @@ def _as_read(checkpoint: Checkpoint) -> tuple[str, str]:
 
 
 def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[str, Array]:
-    """Returns an optimizer's state by key; Chainer >= 3 counts updates for each parameter too."""
+    """Returns an optimizer's state by key."""
     optimizer, path = checkpoint.optimizer, checkpoint.source.path
     if optimizer is None:
         raise CheckpointError(path, "it holds no optimizer state to write", "the `.state` beside a `.model` has it")
-    each = chainer_version(checkpoint.source.writer).major >= 3
     step = np.array(optimizer.step, np.int64)
     arrays: dict[str, Array] = {"t": step, "epoch": np.array(optimizer.epoch, np.int64)}
     for name in filter(is_parameter, checkpoint.weights):
-        if each:
+        if optimizer.step_per_parameter:
             arrays[f"{keys[name]}/t"] = step
         for slot, tensors in optimizer.slots.items():
             arrays[f"{keys[name]}/{slot}"] = tensors[name]

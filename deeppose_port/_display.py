@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from converters import Inspection, Repair, Report
     from converters.inspection import TensorSummary
+    from deeppose_port.bench import DataRate
+    from deeppose_port.doctor import Examination
     from deeppose_port.evaluate import Evaluation
     from deeppose_port.pose import Pose
     from deeppose_port.predict import Predictions
+    from deeppose_port.train import Watch
 
 #: Called with a step's name, the amount done and the amount to do (0: not known).
 Step = Callable[[str, int, int], None]
@@ -209,6 +212,67 @@ def predictions(result: Predictions) -> None:
     for picture in result.pictures:
         click.echo(f"{picture.image} -> {picture.drawing}")
     click.echo(f"joints in {result.file}")
+
+
+@contextmanager
+def training(epochs: int) -> Iterator[Watch]:
+    """Shows a training: a progress bar on a terminal, and a line for every entry of the log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from deeppose_port.train import Step, Watch
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("training", total=epochs)
+
+        def step(step: Step) -> None:
+            text = (
+                f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.5g}  "
+                f"{step.pictures_per_second:.0f} pictures/s  waiting {step.waiting:.0%}"
+            )
+            progress.update(task, description=text, completed=step.epoch)
+
+        def log(entry: dict[str, Any]) -> None:
+            named = {
+                "main/loss": "loss",
+                "validation/main/loss": "validation loss",
+                "validation/main/pdj@0.2": "PDJ@0.2",
+            }
+            losses = "  ".join(f"{name} {entry[key]:.5g}" for key, name in named.items() if key in entry)
+            rate = f"{entry.get('pictures_per_second', 0):.0f} pictures/s  waiting {entry.get('waiting', 0):.0%}"
+            progress.console.print(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}")
+
+        yield Watch(
+            notice=lambda sentence: progress.console.print(f"note: {sentence}"),
+            step=step,
+            log=log,
+            saved=lambda files: progress.console.print(f"saved {', '.join(map(str, files))}"),
+        )
+
+
+def examination(examination: Examination) -> None:
+    """Shows what the doctor found."""
+    table = _table("", "found", "verdict", "what to do", text=4)
+    styles = {"ok": "", "warning": "yellow", "problem": "bold red"}
+    for row in examination.rows:
+        advice = "\n".join(part for part in (row.note, row.remedy) if part)
+        table.add_row(row.what, row.found, row.verdict, advice, style=styles[row.verdict])
+    _print(table)
+    for mend in examination.mends:
+        click.echo(f"mended in Chainer: {mend['name']} ({mend['reason']})")
+    asked = " ".join(word for word in (examination.backend, "on", examination.device or "cpu") if word)
+    click.echo(f"{asked}: {'runs' if examination.runs else 'does not run'}")
+
+
+def data_rates(rows: Iterable[DataRate], best: DataRate) -> None:
+    """Shows how fast examples are made."""
+    table = _table("threads", "pictures/s", text=0)
+    for row in rows:
+        table.add_row(str(row.threads), f"{row.pictures_per_second:.0f}", style="bold" if row == best else "")
+    _print(table)
+    click.echo(f"take --threads {best.threads}")
 
 
 def _percent(fraction: float) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+PATH = click.Path(path_type=Path)
+NOT_SO = 1  # what was asked is answered with no
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BAD_INPUT = 2
 
@@ -114,12 +116,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 
 @cli.command()
-@click.argument("sources", metavar="OLD...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="OLD...", nargs=-1, required=True, type=PATH)
 @click.option(
     "-o",
     "--output",
     metavar="NEW",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
 )
 @click.option(
@@ -203,7 +205,7 @@ def _convert_many(
 
 
 @cli.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--writer", metavar="chainer-X.Y.Z", help="As for convert.")
 @click.option("--architecture", metavar="NAME", help="As for convert.")
 @click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
@@ -229,15 +231,15 @@ def inspect(file: Path, as_json: bool, **options: Any) -> int:
 
 
 @cli.command("eval")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @click.option(
     "--csv",
     "--test-csv-fn",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
 )
-@click.option("--images", "--img-dir", required=True, type=click.Path(path_type=Path), help="The pictures' folder.")
+@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
 @click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
 @checkpoint_options
 @input_options
@@ -291,14 +293,14 @@ def evaluate(
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=PATH)
 @click.option(
     "-o",
     "--output",
     metavar="DIR",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Where the drawn pictures and the joints go.",
 )
 @click.option(
@@ -345,6 +347,171 @@ def predict(
         _print_json(result.as_dict())
     else:
         _display.predictions(result)
+    return 0
+
+
+@cli.command()
+@click.option("--train-csv", "--train-csv-fn", required=True, type=PATH, help="The persons to learn from.")
+@click.option("--test-csv", "--test-csv-fn", type=PATH, help="The persons to validate on.")
+@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
+@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
+@click.option("--backend", required=True, metavar="torch|chainer", help="What trains.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="cpu|cuda:N|cuda:0,cuda:1",
+    help="Where; the batch is split over several.",
+)
+@click.option("-o", "--output", type=PATH, help="Result folder; by default results/ARCHITECTURE_DATE.")
+@click.option(
+    "--architecture", default="alexnet", show_default=True, metavar="NAME", help="alexnet, resnet50 or vgg_bn."
+)
+@click.option("--width", metavar="FACTOR|N,N,…", help="Factor on all channels, or those of each layer but the last.")
+@click.option("--dropout", type=float, help="Share that dropout zeroes, in place of the architecture's.")
+@click.option("--init", type=PATH, help="Start from the weights of any checkpoint.")
+@click.option("--resume", type=PATH, help="Go on where a checkpoint or result folder stopped, legacy ones too.")
+@click.option("--start-epoch", type=int, help="Epochs that a resumed file has behind it, where nothing says.")
+@click.option("--epochs", "--epoch", default=100, show_default=True, help="Epochs, those of a resumed run counted in.")
+@click.option("--batch-size", "--batchsize", default=128, show_default=True, help="Persons in a step.")
+@click.option("--seed", default=1701, show_default=True, help="Of weights, order, augmentation and dropout.")
+@click.option("--threads", type=int, help="Threads that make examples; by default as many as the machine runs.")
+@click.option("--snapshot", default=10, show_default=True, help="Epochs between checkpoints.")
+@click.option("--valid-freq", default=5, show_default=True, help="Epochs between validations; 0 for none.")
+@click.option("--show-log-iter", default=10, show_default=True, help="Iterations between lines of the log.")
+@click.option("--min-dim", default=0.0, show_default=True, help="As for eval.")
+@click.option("--ignore-label", default=-1.0, show_default=True, help="As for eval.")
+@click.option("--im-size", type=int, metavar="PIXELS", help="Side of the network's input.  [default: 220]")
+@click.option("--base-zoom", type=float, help="Factor on the box of a person's joints.  [default: 1.5]")
+@click.option(
+    "--coord-normalize/--no-coord-normalize", default=None, help="Labels in fractions of the crop.  [default: on]"
+)
+@click.option("--gcn/--no-gcn", default=None, help="Global contrast normalisation.  [default: on]")
+@click.option("--fliplr/--no-fliplr", help="Mirror every other example.")
+@click.option("--rotate/--no-rotate", help="Rotate examples by 0 to --rotate-range degrees.")
+@click.option("--rotate-range", default=10, show_default=True)
+@click.option("--zoom/--no-zoom", help="Zoom examples by a factor of 1 ± --zoom-range.")
+@click.option("--zoom-range", default=0.2, show_default=True)
+@click.option("--translate/--no-translate", help="Shift examples by up to --translate-range pixels.")
+@click.option("--translate-range", default=5, show_default=True)
+@click.option("--opt", "--optimizer", metavar="NAME", help="Adam, MomentumSGD, AdaGrad or RMSprop.  [default: Adam]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.001 for Adam, else 0.01]")
+@click.option("--adam-alpha", type=float, help="Adam's own name for it.")
+@click.option("--adam-beta1", type=float, help="[default: 0.9]")
+@click.option("--adam-beta2", type=float, help="[default: 0.999]")
+@click.option("--adam-eps", type=float, help="[default: 1e-8]")
+@click.option("--momentum", type=float, help="[default: 0.9]")
+@click.option("--weight-decay", type=float, help="[default: 0.0005 for MomentumSGD, else 0]")
+@click.option(
+    "--lr-decay-freq", type=int, metavar="EPOCHS", help="[default: 10 for MomentumSGD and AdaGrad, else 0: never]"
+)
+@click.option("--lr-decay-ratio", type=float, help="[default: 0.1]")
+@click.option(
+    "--nonfinite-gradients", default="error", show_default=True, metavar="error|skip", help="End, or leave out."
+)
+@click.option(
+    "--legacy-gradient-sum", is_flag=True, help="Sum the gradients of several devices, as the old program did."
+)
+def train(backend: str, **given: Any) -> int:
+    """Trains a network, anew or where an old run stopped.
+
+    The result folder holds epoch-N.model, epoch-N.state, snapshot_iter_N, log and log.txt, as the legacy program's did.
+
+    \b
+    Example:
+      deeppose-port train --backend chainer --train-csv train_joints.csv --test-csv test_joints.csv \\
+        --images images --skeleton lsp --fliplr --rotate --zoom --translate -o results/lsp
+      deeppose-port train --backend chainer --resume snapshot_iter_120000 --epochs 200 …
+    """
+    from dataclasses import fields
+
+    from deeppose_port.data.augmentation import Augmentation
+    from deeppose_port.train import train as run
+    from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
+
+    augmentation = {f.name: given.pop(f.name) for f in fields(Augmentation) if f.name in given}
+    said = {f.name: given.pop(f.name) for f in fields(HyperparameterOptions)}
+    options = TrainingOptions(
+        **given, augmentation=Augmentation(**augmentation), hyperparameters=HyperparameterOptions(**said)
+    )
+    with _display.training(options.epochs) as watch:
+        ended = run(options, backend, watch)
+    click.echo(f"results in {ended.folder.path}")
+    if ended.stop.is_set():
+        click.echo(f"interrupted; go on with --resume {ended.folder.path}", err=True)
+        return INTERRUPTED
+    return 0
+
+
+@cli.command()
+@click.option("--backend", metavar="torch|chainer", help="The backend that has to run; by default either.")
+@click.option("--device", metavar="cpu|cuda:N", help="The device that has to run; by default the CPU.")
+@json_option
+def doctor(backend: str | None, device: str | None, as_json: bool) -> int:
+    """Looks at what is installed, whether it works together, and which command mends what does not.
+
+    The exit status is 1 if something that was asked for would not run.
+
+    \b
+    Example:
+      deeppose-port doctor --backend chainer --device cuda:0
+    """
+    from deeppose_port.doctor import examine
+
+    examination = examine(backend, device)
+    if as_json:
+        _print_json(examination.as_dict())
+    else:
+        _display.examination(examination)
+    return 0 if examination.runs else NOT_SO
+
+
+@cli.group()
+def bench() -> None:
+    """Measures on this machine.
+
+    \b
+    Example:
+      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp
+    """
+
+
+@bench.command("data")
+@click.option("--csv", "--train-csv-fn", required=True, type=PATH, help="The persons.")
+@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
+@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
+@click.option(
+    "--threads", default="1,2,4,8,24,64", show_default=True, metavar="N,N,…", help="Numbers of threads to try."
+)
+@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons in a batch.")
+@click.option("--seconds", default=3.0, show_default=True, help="How long each number is tried.")
+@click.option("--min-dim", default=0.0, show_default=True, help="As for eval.")
+@json_option
+def bench_data(
+    csv: Path, images: Path, skeleton: str, threads: str, batch_size: int, seconds: float, min_dim: float, as_json: bool
+) -> int:
+    """Measures how fast examples are made, and says how many threads to take.
+
+    \b
+    Example:
+      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp --threads 1,2,4
+    """
+    from deeppose_port.bench import bench_data as run
+    from deeppose_port.bench import recommend
+    from deeppose_port.data import PoseDataset
+
+    try:
+        counts = tuple(int(count) for count in threads.split(","))
+    except ValueError:
+        raise ValueError(f"the threads {threads!r} are not whole numbers with commas between") from None
+    dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim)
+    rows = run(dataset, threads=counts, batch_size=batch_size, seconds=seconds)
+    best = recommend(rows)
+    if as_json:
+        measured = [{"threads": row.threads, "pictures_per_second": row.pictures_per_second} for row in rows]
+        _print_json({"rows": measured, "threads": best.threads})
+    else:
+        _display.data_rates(rows, best)
     return 0
 
 

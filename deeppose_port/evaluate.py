@@ -58,6 +58,13 @@ class Evaluation:
         """Number of persons."""
         return len(self.true)
 
+    def summary(self) -> dict[str, float]:
+        """Returns the few numbers that a training follows."""
+        numbers = {"loss": self.loss, "mean_error_px": self.mean_error_px}
+        if self.pdj is not None:
+            numbers["pdj@0.2"] = metrics.mean_over_joints(self.pdj[PDJ_THRESHOLDS.index(0.2)])
+        return numbers
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""
         names = self.skeleton.joints
@@ -107,16 +114,29 @@ def evaluate(
             f"{pose.checkpoint.source.path} has {pose.joints} joints, but {skeleton.name} has {len(skeleton.joints)}; "
             "choose the skeleton that it was trained on"
         )
+    return evaluate_answers(pose, dataset, batch_size=batch_size, head_sizes=head_sizes, progress=progress)
+
+
+def evaluate_answers(
+    answer: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    dataset: PoseDataset,
+    *,
+    batch_size: int = 32,
+    head_sizes: npt.ArrayLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Evaluates whatever answers a dataset's inputs: (N, 3, H, W) float32 -> (N, 2 * J) float32; see `evaluate`."""
+    skeleton = dataset.skeleton
     outputs, targets, masks = [], [], []
     for inputs, target, mask in batches(dataset, batch_size):
-        outputs.append(pose(inputs))
+        outputs.append(answer(inputs))
         targets.append(target)
         masks.append(mask)
         if progress is not None:
             progress(sum(map(len, outputs)), len(dataset))
     answers = np.concatenate(outputs)
     predicted = np.stack(
-        [points_of_outputs(answer, dataset.crop(i), dataset.preprocessing) for i, answer in enumerate(answers)]
+        [points_of_outputs(output, dataset.crop(i), dataset.preprocessing) for i, output in enumerate(answers)]
     )
     true, visible = dataset.joints, dataset.visible
     pdj, left_out = None, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 import numpy as np
 
 from converters._version import __version__
-from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native
+from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native, reason_of
 from converters.keys import Header
 
 #: A piece of an array's bytes.
@@ -97,16 +98,18 @@ def sniff(path: Path) -> str:
     Raises:
         CheckpointError: It is missing, empty, a folder, or of no format that can be read; the message says which.
     """
-    if path.is_dir():
-        raise CheckpointError(path, "this is a folder", "name a file; `deeppose-port convert` takes a folder too")
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise CheckpointError(path, "this is a folder", "name a file; `deeppose-port convert` takes a folder too")
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(path, "this is a device or a pipe, not a file", "copy what it gives into a file")
         with path.open("rb") as stream:
             head = stream.read(1024)
     except FileNotFoundError:
         raise CheckpointError(path, "there is no such file") from None
     except OSError as error:
-        raise CheckpointError(path, f"it cannot be read: {error.strerror}") from error
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}") from error
     if not head:
         raise CheckpointError(path, "the file is empty", "look for another copy: its writer was interrupted")
     if head.startswith(_NPY_ZIP):
@@ -114,7 +117,7 @@ def sniff(path: Path) -> str:
     if head.startswith(_HDF5):
         return "chainer-hdf5"
     if len(head) > _SAFETENSORS_HEADER and head[8:9] == b"{":
-        if struct.unpack("<Q", head[:8])[0] <= size - _SAFETENSORS_HEADER:
+        if struct.unpack("<Q", head[:8])[0] <= status.st_size - _SAFETENSORS_HEADER:
             return "safetensors"
         raise CheckpointError(path, "this safetensors file is cut short", "look for a whole copy")
     if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
@@ -126,7 +129,7 @@ def _sniff_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, RuntimeError) as error:
         problem = "this zip file is cut short or damaged"
         advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"
         raise CheckpointError(path, problem, advice) from error
@@ -173,7 +176,11 @@ def load(path: Path, contents: Contents, keys: Iterable[str], advance: Advance) 
     def load_one(key: str) -> Array:
         header = contents.headers[key]
         order: Any = "F" if header.fortran else "C"
-        array = np.empty(header.shape, header.dtype, order=order)
+        try:
+            array = np.empty(header.shape, header.dtype, order=order)
+        except (MemoryError, ValueError) as error:
+            problem = f"{key!r} of shape {header.shape} cannot be held in memory: {reason_of(error)}"
+            raise CheckpointError(path, problem, "if that cannot be, the file is damaged") from error
         buffer = array.reshape(-1, order=order).view(np.uint8).data
         position = 0
         for chunk in contents.chunks(key):
@@ -206,7 +213,7 @@ def decode_metadata(text: str | bytes | None) -> dict[str, Any] | None:
     """Returns what `encode_metadata` wrote, or None for anything else."""
     try:
         values = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) and "deeppose_port" in values else None
 

@@ -7,6 +7,9 @@ saved) is told from the npy header alone.
 from __future__ import annotations
 
 import json
+import struct
+import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,10 +18,29 @@ from typing import IO
 
 from numpy.lib import format as npy
 
-from converters.checkpoint import Checkpoint, CheckpointError
+from converters.checkpoint import Checkpoint, CheckpointError, reason_of
 from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
 from converters.keys import Header
 from converters.layouts import arrays_of
+
+
+#: What the standard library raises for damaged or hostile zips, and NumPy for such npy headers.
+_DAMAGES = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
+_MOST_INFLATION = 1032
+_WHOLE = "look for a whole copy"
 
 
 def read(path: Path) -> Contents:
@@ -28,25 +50,32 @@ def read(path: Path) -> Contents:
         CheckpointError: The zip or an npy header is damaged, a name is there twice, or sizes contradict each other.
     """
     headers: dict[str, Header] = {}
-    uninitialised = []
+    starts: dict[str, int] = {}
+    uninitialised: dict[str, None] = {}
     with _open(path) as archive:
+        size = path.stat().st_size
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
             if key in headers or key in uninitialised:
                 raise CheckpointError(path, f"it holds {key!r} twice", "one of them would be lost; nothing was read")
-            with _member(path, archive, member) as stream:
+            _refuse_lies(path, member, size)
+            with _member(path, archive, member.filename) as stream:
                 header, length = _read_header(path, key, stream)
             if header.dtype.hasobject:
-                uninitialised.append(key)
+                uninitialised[key] = None
             elif length + header.nbytes != member.file_size:
                 problem = f"{key!r} should take {length + header.nbytes} bytes but has {member.file_size}"
                 raise CheckpointError(path, problem, "the file is damaged; look for another copy")
             else:
-                headers[key] = header
+                headers[key], starts[key] = header, length
         metadata = decode_metadata(archive.comment)
 
+    archives = threading.local()  # opened once a thread: its position is not for several
+
     def chunks(key: str) -> Iterator[bytes]:
-        return _chunks(path, key)
+        if not hasattr(archives, "own"):
+            archives.own = _open(path)
+        return _chunks(path, archives.own, key, starts[key])
 
     return Contents("chainer-npz", headers, chunks, metadata, uninitialised=tuple(uninitialised))
 
@@ -54,41 +83,53 @@ def read(path: Path) -> Contents:
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise CheckpointError(path, f"the npz cannot be opened: {error}", "look for a whole copy") from error
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"the npz cannot be opened: {reason_of(error)}", _WHOLE) from error
 
 
-def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+def _refuse_lies(path: Path, member: zipfile.ZipInfo, size: int) -> None:
+    """Refuses a member whose sizes cannot be, before memory is taken for it."""
+    name = member.filename
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
+        raise CheckpointError(path, problem, "only stored and deflated arrays are read")
+    if member.compress_size > size or member.file_size > _MOST_INFLATION * member.compress_size:
+        problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     try:
-        return archive.open(member)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        problem = f"{member.filename!r} cannot be read from the npz: {error}"
-        raise CheckpointError(path, problem, "look for a whole copy") from error
+        return archive.open(name)
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"{name!r} cannot be read from the npz: {reason_of(error)}", _WHOLE) from error
 
 
 def _read_header(path: Path, key: str, stream: IO[bytes]) -> tuple[Header, int]:
-    """Returns an npy header and its length in bytes."""
+    """Returns an npy header and its length in bytes; only version 1.0, whose headers are 64 KiB at most."""
     try:
         version = npy.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"npy version {version}")
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        problem = f"{key!r} is no npy array: {str(error).splitlines()[0]}"
-        raise CheckpointError(path, problem, "look for a whole copy") from error
+        if version != (1, 0):
+            raise ValueError(f"it has version {version} of the npy format, which no Chainer writes")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Python 2 spelled some shapes (96L, 3L)
+            shape, fortran, dtype = npy.read_array_header_1_0(stream)
+        if dtype.itemsize == 0 or any(length < 0 for length in shape):
+            raise ValueError(f"it claims the shape {shape} of {dtype}")
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"{key!r} is no npy array: {reason_of(error)}", _WHOLE) from error
     return Header(dtype, shape, bool(fortran)), stream.tell()
 
 
-def _chunks(path: Path, key: str) -> Iterator[bytes]:
-    """Inflates one array; the archive is opened anew, because a ZipFile's position is not for several threads."""
-    with _open(path) as archive, _member(path, archive, archive.getinfo(f"{key}.npy")) as stream:
-        _read_header(path, key, stream)
+def _chunks(path: Path, archive: zipfile.ZipFile, key: str, start: int) -> Iterator[bytes]:
+    """Inflates one array, which starts after a header of `start` bytes."""
+    with _member(path, archive, f"{key}.npy") as stream:
         try:
+            stream.read(start)
             while chunk := stream.read(CHUNK):  # at its end zipfile compares the checksum
                 yield chunk
-        except (EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
-            raise CheckpointError(path, f"{key!r} is damaged: {error}", "look for another copy") from error
+        except _DAMAGES as error:
+            raise CheckpointError(path, f"{key!r} is damaged: {reason_of(error)}", "look for another copy") from error
 
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

@@ -150,6 +150,7 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
             "algorithm": checkpoint.optimizer.algorithm,
             "step": checkpoint.optimizer.step,
             "epoch": checkpoint.optimizer.epoch,
+            "step_per_parameter": checkpoint.optimizer.step_per_parameter,
             "slots": {
                 slot: {name: torch.from_numpy(array) for name, array in arrays.items()}
                 for slot, arrays in checkpoint.optimizer.slots.items()

@@ -73,7 +73,7 @@ def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
     for name, text in metadata.items():
         try:
             values[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name] = text
     return decode_metadata(json.dumps(values))
 

@@ -5,16 +5,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeppose_port.backends.chainer.networks import DeepPose, build, load
     from deeppose_port.backends.chainer.prediction import predictor
+    from deeppose_port.backends.chainer.training import train
 
-__all__ = ["DeepPose", "build", "load", "predictor"]
+__all__ = ["DeepPose", "build", "load", "predictor", "train"]
+
+_PLACES = {
+    "DeepPose": "networks",
+    "build": "networks",
+    "load": "networks",
+    "predictor": "prediction",
+    "train": "training",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Lazily, so that `compat` can be had, and its mends made, without importing Chainer first.
     import importlib
 
-    if name in ("DeepPose", "build", "load"):
-        return getattr(importlib.import_module("deeppose_port.backends.chainer.networks"), name)
-    if name == "predictor":
-        return importlib.import_module("deeppose_port.backends.chainer.prediction").predictor
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"deeppose_port.backends.chainer.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -362,7 +362,7 @@ AFTER_IMPORT: tuple[Item, ...] = (
     ),
     Item(
         "text in HDF5",
-        "h5py 3 reads text as bytes, so that a snapshot's log comes back as \"b'...'\"",
+        "h5py 3 reads text as bytes, so that it comes back as \"b'...'\"",
         "serializers/hdf5.py:166",
         needed=_hdf5_reads_bytes,
         apply=_read_hdf5_text,

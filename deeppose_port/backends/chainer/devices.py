@@ -13,13 +13,21 @@ compat.install()
 import chainer  # noqa: E402 - not before compat
 
 
-def usable_devices(name: str) -> list[Any]:
+def usable_devices(name: str, several: bool = False) -> list[Any]:
     """Returns the Chainer devices of `cpu`, `cuda`, `cuda:N` or `cuda:0,cuda:1`.
+
+    Args:
+        name: What the user asked for.
+        several: Whether more than one is of use; `cpu,cpu` too then, which is for trying several devices without GPUs.
 
     Raises:
         BackendError: It is no device, or CuPy cannot be used here; the message gives the reason that Chainer swallows.
     """
+    if several and set(name.split(",")) == {"cpu"}:
+        return [chainer.get_device("@numpy") for _ in name.split(",")]
     indices = gpu_indices(name)
+    if len(indices) > 1 and not several:
+        raise BackendError(f"{name} names {len(indices)} devices; choose one of them")
     if not indices:
         return [chainer.get_device("@numpy")]
     from deeppose_port.backends.chainer.probe import gpu_problem
@@ -31,12 +39,5 @@ def usable_devices(name: str) -> list[Any]:
 
 
 def usable_device(name: str) -> Any:
-    """Returns the one device of a name.
-
-    Raises:
-        BackendError: As for `usable_devices`, or it names several.
-    """
-    devices = usable_devices(name)
-    if len(devices) > 1:
-        raise BackendError(f"{name} names {len(devices)} devices; choose one of them")
-    return devices[0]
+    """Returns the one device of a name; see `usable_devices`."""
+    return usable_devices(name)[0]

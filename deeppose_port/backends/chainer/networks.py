@@ -23,6 +23,7 @@ from converters.architectures import (
     Residual,
 )
 from converters.checkpoint import Checkpoint
+from converters.keys import chainer_names
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -30,16 +31,6 @@ compat.install()
 import chainer  # noqa: E402 - not before compat
 import chainer.functions as F  # noqa: E402, N812 - Chainer's own name for it
 import chainer.links as L  # noqa: E402, N812
-
-#: Last part of a canonical name -> Chainer's attribute, for BatchNormalization and for the other layers.
-_NORMALIZATION_PARTS = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "avg_mean",
-    "running_var": "avg_var",
-    "num_batches_tracked": "N",
-}
-_PARTS = {"weight": "W", "bias": "b"}
 
 
 class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
@@ -174,41 +165,13 @@ def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:
 
 
 def load_weights(network: DeepPose, weights: Mapping[str, Any]) -> None:
-    """Copies weights by canonical name into a network on the CPU, all of them and nothing else.
-
-    Raises:
-        ValueError: A name or shape is not the network's.
-    """
-    shapes = network.architecture.shapes
-    if weights.keys() != shapes.keys():
-        raise ValueError(f"the weights are not those of {network.architecture.name}: {weights.keys() ^ shapes.keys()}")
-    for name, shape in shapes.items():
-        if weights[name].shape != shape:
-            raise ValueError(f"{name} has the shape {weights[name].shape} instead of {shape}")
-        link, attribute = _place(network, name)
-        if attribute == "N":
-            link.N = int(weights[name])
-        else:
-            target = getattr(link, attribute)
-            np.copyto(target.array if isinstance(target, chainer.Parameter) else target, weights[name])
+    """Copies a checkpoint's weights, by canonical name, into a network."""
+    arrays = {key: weights[name] for name, key in chainer_names(network.architecture).items()}
+    chainer.serializers.NpzDeserializer(arrays).load(network)
 
 
 def read_weights(network: DeepPose) -> dict[str, Any]:
     """Returns copies of a network's weights by canonical name, as NumPy arrays."""
-    weights = {}
-    for name in network.architecture.shapes:
-        link, attribute = _place(network, name)
-        value = getattr(link, attribute)
-        if attribute == "N":
-            weights[name] = np.array(int(value), np.int64)
-        else:
-            array = value.array if isinstance(value, chainer.Parameter) else value
-            weights[name] = chainer.backends.cuda.to_cpu(array).copy()
-    return weights
-
-
-def _place(network: DeepPose, name: str) -> tuple[Any, str]:
-    """Returns the link and attribute that a canonical name stands for."""
-    layer, _, part = name.rpartition(".")
-    link = network.link(layer)
-    return link, (_NORMALIZATION_PARTS if isinstance(link, BatchNorm) else _PARTS)[part]
+    saved = chainer.serializers.DictionarySerializer()
+    saved.save(network)
+    return {name: np.array(saved.target[key]) for name, key in chainer_names(network.architecture).items()}

@@ -6,8 +6,13 @@ import numpy as np
 
 from converters import Checkpoint
 from deeppose_port.backends import Floats
+from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_device
-from deeppose_port.backends.chainer.networks import chainer, load
+from deeppose_port.backends.chainer.networks import load
+
+compat.install()
+
+import chainer  # noqa: E402 - not before compat
 
 
 class ChainerPredictor:

@@ -1,0 +1,129 @@
+"""One update: several devices give the gradient of one, and nothing that is not finite reaches the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deeppose_port.backends.chainer import compat
+
+compat.install()
+
+import chainer  # noqa: E402 - not before compat
+from chainer import training  # noqa: E402
+
+from deeppose_port.train import TrainingError  # noqa: E402
+
+
+class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
+    """ParallelUpdater for the masked loss.
+
+    It differs from Chainer's in that
+
+    - the loss of each device's part is divided by the mask's count over the whole batch, so that the sum of the
+      devices' gradients is the gradient of one device on that batch (`gradient_sum` divides by the part's own count,
+      as the legacy program did);
+    - a loss or gradient that is not finite ends the run, or is left out and counted, before it reaches the weights;
+    - dropout's random numbers follow from the seed and the iteration alone, so that a run that was resumed draws what
+      an uninterrupted one draws.
+
+    BatchNormalization's running statistics are those of the first device's part of each batch; Chainer throws those
+    of the others away.
+
+    Args:
+        iterator: Of the training examples.
+        optimizer: Set up with a `PoseEstimationError`.
+        devices: `{'main': device, '1': device, …}`.
+        seed: Of dropout.
+        gradient_sum: See above.
+        skip_nonfinite: Whether a step that is not finite is left out; otherwise it ends the run.
+        iteration: Updates that a resumed run has behind it.
+
+    Attributes:
+        loss: Of the last batch.
+        skipped: Steps that were left out.
+    """
+
+    def __init__(
+        self,
+        iterator: Any,
+        optimizer: Any,
+        devices: Mapping[str, Any],
+        *,
+        seed: int,
+        gradient_sum: bool = False,
+        skip_nonfinite: bool = False,
+        iteration: int = 0,
+    ) -> None:
+        super().__init__(iterator, optimizer, devices=dict(devices))
+        self.seed = seed
+        self.gradient_sum = gradient_sum
+        self.skip_nonfinite = skip_nonfinite
+        self.iteration = iteration
+        self.loss = float("nan")
+        self.skipped = 0
+
+    def update_core(self) -> None:
+        """Runs the batch's parts on their devices and updates once."""
+        optimizer, iterator = self.get_optimizer("main"), self.get_iterator("main")
+        inputs, targets, mask = iterator.next()
+        count = None if self.gradient_sum else int(np.count_nonzero(mask))
+        parts = len(self._models)
+        self._seed_dropout()
+        losses = []
+        for i, (name, model) in enumerate(self._models.items()):
+            model.cleargrads()
+            device = self._devices[name]
+            part = [device.send(array[i::parts]) for array in (inputs, targets, mask)]
+            with chainer.using_device(device):
+                losses.append(model(*part, count=count))
+        for loss in losses:
+            loss.backward()
+        # One device: its loss. Several: with the batch's count the parts add up, with their own they average.
+        values = [float(loss.array) for loss in losses]
+        self.loss = sum(values) / (parts if self.gradient_sum else 1)
+        main = optimizer.target
+        others = [model for model in self._models.values() if model is not main]
+        for model in others:
+            main.addgrads(model)
+        culprit = self._nonfinite(main)
+        if culprit is None:
+            optimizer.update()
+            for model in others:
+                model.copyparams(main)
+        else:
+            self._refuse(culprit)
+        chainer.report({"loss": self.loss}, main)
+        if self.auto_new_epoch and iterator.is_new_epoch:
+            optimizer.new_epoch(auto=True)
+
+    def _seed_dropout(self) -> None:
+        """Seeds the generators that Chainer's dropout draws from, which nothing saves."""
+        seed = int(np.random.SeedSequence([self.seed, self.iteration]).generate_state(1)[0])
+        np.random.seed(seed)
+        for device in self._devices.values():
+            if device.xp is not np:
+                with chainer.using_device(device):
+                    device.xp.random.seed(seed)
+
+    def _nonfinite(self, model: Any) -> str | None:
+        """Returns what is not finite: the loss, or the first such gradient."""
+        if not np.isfinite(self.loss):
+            return "the loss"
+        for name, parameter in sorted(model.namedparams()):
+            gradient = parameter.grad
+            # A sum is finite only if every number in it is (float64, so that it cannot overflow by itself).
+            if gradient is not None and not np.isfinite(float(gradient.sum(dtype="f8"))):
+                return f"the gradient of {name.lstrip('/')}"
+        return None
+
+    def _refuse(self, culprit: str) -> None:
+        where = f"iteration {self.iteration + 1}: {culprit} is not finite"
+        if not self.skip_nonfinite:
+            raise TrainingError(
+                f"{where}; the weights are as before it and the last checkpoint is whole "
+                "(a smaller learning rate may help; --nonfinite-gradients skip goes on without such steps)"
+            )
+        self.skipped += 1

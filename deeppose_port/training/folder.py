@@ -1,0 +1,139 @@
+"""The result folder, laid out as the legacy program's.
+
+    log.txt              the options and losses in the legacy format; `--resume` takes hyper-parameters from it
+    log                  the losses as JSON
+    epoch-N.model        the weights
+    epoch-N.state        the optimizer
+    snapshot_iter_N      the whole trainer
+
+Checkpoints are written under another name and renamed when they are whole, so that a run that is killed leaves none in
+part; what it was writing then is swept away when the folder is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import converters
+from converters import Checkpoint
+from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
+from deeppose_port.training.start import Start
+
+_CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state)|snapshot_iter_(\d+)")
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
+
+
+class ResultFolder:
+    """The folder that one run writes into.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, options: TrainingOptions, start: Start) -> ResultFolder:
+        """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
+
+        Raises:
+            ValueError: The folder holds another run, or checkpoints later than the resumed one.
+        """
+        path = options.output
+        resumed_in = start.resumed.resolve().parent if start.resumed else None
+        if path is None:
+            name = f"{start.checkpoint.architecture.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            path = Path("results") / name
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path)
+        kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name)]
+        if resumed_in != path.resolve():
+            if kept or (path / "log").exists():
+                advice = "resume from it, or name another folder with --output"
+                raise ValueError(f"{path}: this folder holds another run ({advice})")
+            return folder
+        later = sorted(file.name for file in kept if _after(file.name, start.epoch, start.iteration))
+        if later:
+            advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
+            raise ValueError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
+        for file in path.iterdir():
+            if _TEMPORARY.fullmatch(file.name):
+                file.unlink()
+        return folder
+
+    def save(self, checkpoint: Checkpoint, *, epoch_ended: bool) -> list[Path]:
+        """Writes a checkpoint: a snapshot, and at an epoch's end the model and the optimizer's state before it.
+
+        Returns:
+            The files, the snapshot last.
+        """
+        assert checkpoint.progress is not None
+        names: list[tuple[str, str]] = []
+        if epoch_ended:
+            epoch = checkpoint.progress.epoch
+            names = [(f"epoch-{epoch}.model", "head"), (f"epoch-{epoch}.state", "state")]
+        names.append((f"snapshot_iter_{checkpoint.progress.iteration}", "snapshot"))
+        files = []
+        for name, layout in names:
+            files.append(self.path / name)
+            converters.write(checkpoint, files[-1], format="chainer-npz", layout=layout, force=True)
+        return files
+
+    def write_header(self, options: TrainingOptions, start: Start, program: str) -> None:
+        """Begins a run in log.txt, in the legacy format: the version and the options."""
+        said = {field.name: getattr(options, field.name) for field in fields(options)}
+        augmentation, _ = said.pop("augmentation"), said.pop("hyperparameters")
+        preprocessing, hyper = start.checkpoint.preprocessing, start.hyperparameters
+        said |= {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
+        said |= {
+            "im_size": preprocessing.im_size,
+            "base_zoom": preprocessing.base_zoom,
+            "coord_normalize": preprocessing.coord_normalize,
+            "gcn": preprocessing.gcn != "none",
+            "n_joints": start.checkpoint.joints,
+            "opt": OPTIMIZERS[hyper.algorithm],
+            "lr": hyper.lr,
+            "adam_alpha": hyper.lr if hyper.algorithm == "adam" else None,
+            "adam_beta1": hyper.beta1,
+            "adam_beta2": hyper.beta2,
+            "adam_eps": hyper.eps,
+            "momentum": hyper.momentum,
+            "weight_decay": hyper.weight_decay,
+            "lr_decay_freq": hyper.lr_decay_freq,
+            "lr_decay_ratio": hyper.lr_decay_ratio,
+        }
+        literals = {name: str(value) if isinstance(value, Path) else value for name, value in said.items()}
+        arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(literals.items()))
+        self.write_lines(program, f"Namespace({arguments})")
+
+    def write_lines(self, *lines: str) -> None:
+        """Appends lines to log.txt."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+            stream.writelines(f"INFO:root:{line}\n" for line in lines)
+
+    def write_losses(self, entry: Mapping[str, Any]) -> None:
+        """Appends an entry of the log to log.txt, as the legacy program spelled it."""
+        losses = "".join(f"{name}:{value}, " for name, value in entry.items() if name.endswith("loss"))
+        self.write_lines(f"epoch:{entry['epoch']}, {losses}")
+
+    def earlier_log(self, iteration: int) -> list[dict[str, Any]]:
+        """Returns the entries of `log` up to an iteration: what a run that goes on has behind it."""
+        try:
+            entries = json.loads((self.path / "log").read_text())
+        except (OSError, ValueError):
+            return []
+        return [entry for entry in entries if entry.get("iteration", 0) <= iteration]
+
+
+def _after(name: str, epoch: int, iteration: int) -> bool:
+    """Tells whether a checkpoint's name says that it is later than an epoch and iteration."""
+    found = _CHECKPOINT.fullmatch(name)
+    assert found is not None
+    return int(found[1]) > epoch if found[1] else int(found[3]) > iteration

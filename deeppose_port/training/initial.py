@@ -1,0 +1,96 @@
+"""The first weights of a network that starts anew: the same numbers in either backend."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters import Architecture, Checkpoint, Preprocessing, Source
+from converters.architectures import (
+    OUTPUTS,
+    TABLES,
+    BatchNormalization,
+    Convolution,
+    Linear,
+    feature_size,
+    walk,
+)
+
+#: A network that starts anew has the BatchNormalization of the last Chainer.
+WRITER = "chainer-7.8.1"
+
+
+def initial_architecture(name: str, joints: int, im_size: int, width: str | None = None) -> Architecture:
+    """Returns an architecture to start from.
+
+    Args:
+        name: A key of `architectures.TABLES`.
+        joints: Number of joints.
+        im_size: Side of the input.
+        width: A factor on every layer's channels (`0.25`), or the channels of each layer but the last, in the order of
+            the layers (`8,12,16,16,12,32,32`); None for the table's own.
+
+    Raises:
+        ValueError: There is no such architecture, the width does not fit it, or the input is too small for it.
+    """
+    if name not in TABLES:
+        raise ValueError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
+    side = feature_size(name, im_size)
+    if side < 1:
+        raise ValueError(f"im_size {im_size} is too small for {name}")
+    rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}
+    rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
+    widths: dict[str, int] = {}
+    if width is not None:
+        try:
+            numbers = [float(number) for number in width.split(",")]
+        except ValueError:
+            raise ValueError(f"the width {width!r} is neither a factor nor channels with commas between") from None
+        if len(numbers) == 1:
+            widths = {row: max(1, round(numbers[0] * channels)) for row, channels in rows.items()}
+        elif len(numbers) == len(rows):
+            widths = {row: int(number) for row, number in zip(rows, numbers, strict=True)}
+        else:
+            raise ValueError(f"{name} has {len(rows)} layers before the last ({', '.join(rows)}), not {len(numbers)}")
+        if min(numbers) <= 0:
+            raise ValueError(f"the width {width!r} has to be positive")
+    architecture = Architecture(name, joints, widths, side, WRITER)
+    _refuse_unequal_branches(architecture, width)
+    return architecture
+
+
+def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> None:
+    from converters.keys import Header, match
+
+    headers = {n: Header(np.dtype("f4" if s else "i8"), s) for n, s in architecture.shapes.items()}
+    if not match(headers, [architecture.name])[0].fits:
+        raise ValueError(f"with the width {width!r} the branches of {architecture.name} do not fit each other")
+
+
+def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing, seed: int) -> Checkpoint:
+    """Draws the first weights as Chainer does: W from N(0, scale / sqrt(fan-in)), b 0, gamma 1, beta 0.
+
+    Args:
+        architecture: The network.
+        preprocessing: What it is going to be trained on.
+        seed: Of the random numbers.
+    """
+    random = np.random.default_rng([seed, 0x1417])
+    scales = {r.name: r.scale for r in walk(architecture.layers) if isinstance(r, Convolution)}
+    normalized = {r.name for r in walk(architecture.layers) if isinstance(r, BatchNormalization)}
+    variance = architecture.batch_normalization.initial_variance
+    weights = {}
+    for name, shape in architecture.shapes.items():
+        layer, _, part = name.rpartition(".")
+        if part == "num_batches_tracked":
+            weights[name] = np.zeros((), np.int64)
+        elif part == "running_var":
+            weights[name] = np.full(shape, variance, np.float32)
+        elif part in ("bias", "running_mean"):
+            weights[name] = np.zeros(shape, np.float32)
+        elif layer in normalized:
+            weights[name] = np.ones(shape, np.float32)
+        else:
+            deviation = scales.get(layer, 1.0) / float(np.sqrt(np.prod(shape[1:])))
+            weights[name] = random.standard_normal(shape, np.float32) * np.float32(deviation)
+    source = Source(path="", sha256="", format="", writer=architecture.writer, writer_told_by="started anew")
+    return Checkpoint(architecture, weights, preprocessing, source)

@@ -1,0 +1,214 @@
+"""The options of a training, under their legacy names where those survive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from deeppose_port.data.augmentation import Augmentation
+
+#: Algorithm in checkpoints -> the legacy program's `--opt`.
+OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad", "rmsprop": "RMSprop"}
+#: What becomes of a step whose loss or gradient is not finite.
+NONFINITE_GRADIENTS = ("error", "skip")
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What an optimizer does, with the legacy program's defaults.
+
+    Attributes:
+        algorithm: A key of `OPTIMIZERS`.
+        lr: The learning rate of the first epoch; Adam's alpha.
+        momentum: MomentumSGD's.
+        beta1: Adam's decay of the first moment.
+        beta2: Adam's decay of the second moment.
+        eps: Adam's, outside of the bias correction.
+        weight_decay: Rate at which every parameter is added to its gradient.
+        lr_decay_freq: Epochs after which the learning rate is multiplied by `lr_decay_ratio`, each time; 0 for never.
+        lr_decay_ratio: See there.
+    """
+
+    algorithm: str = "adam"
+    lr: float = 0.001
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    lr_decay_freq: int = 0
+    lr_decay_ratio: float = 0.1
+
+    def learning_rate(self, epoch: int) -> float:
+        """Returns the learning rate in an epoch, the first of which is 0."""
+        steps = epoch // self.lr_decay_freq if self.lr_decay_freq else 0
+        return self.lr * self.lr_decay_ratio**steps
+
+
+@dataclass(frozen=True)
+class HyperparameterOptions:
+    """What the user said of the optimizer; None where nothing was said. Names are the command line's."""
+
+    opt: str | None = None
+    lr: float | None = None
+    adam_alpha: float | None = None
+    adam_beta1: float | None = None
+    adam_beta2: float | None = None
+    adam_eps: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    lr_decay_freq: int | None = None
+    lr_decay_ratio: float | None = None
+
+    @classmethod
+    def from_log(cls, options: Mapping[str, Any]) -> HyperparameterOptions:
+        """Takes what a `log.txt` says; the legacy program wrote every option there, used or not."""
+        known = {field.name: options.get(field.name) for field in fields(cls)}
+        if known["opt"] == "Adam":
+            known["lr"] = None  # never used with Adam
+        return cls(**known)
+
+    def over(self, other: HyperparameterOptions) -> HyperparameterOptions:
+        """Returns these options, and the other's where these say nothing."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        if "lr" in said or "adam_alpha" in said:  # one idea under two names
+            other = replace(other, lr=None, adam_alpha=None)
+        return replace(other, **said)
+
+    @property
+    def algorithm(self) -> str | None:
+        """The key of `OPTIMIZERS` that `opt` names.
+
+        Raises:
+            ValueError: It names none.
+        """
+        if self.opt is None:
+            return None
+        for algorithm, name in OPTIMIZERS.items():
+            if self.opt.lower() == name.lower():
+                return algorithm
+        raise ValueError(f"there is no optimizer {self.opt!r}; there are {', '.join(OPTIMIZERS.values())}")
+
+    def learning_rate(self, algorithm: str) -> float | None:
+        """Returns what was said of an algorithm's learning rate; `--adam-alpha` is Adam's own name for it."""
+        return self.adam_alpha if algorithm == "adam" and self.adam_alpha is not None else self.lr
+
+    def complete(self, algorithm: str) -> Hyperparameters:
+        """Fills what was not said with the legacy program's defaults for an algorithm.
+
+        The program decayed weights and learning rate with MomentumSGD, and the learning rate with AdaGrad too.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        default_lr = 0.001 if algorithm == "adam" else 0.01
+        decays = algorithm in ("momentumsgd", "adagrad")
+        result = Hyperparameters(
+            algorithm=algorithm,
+            lr=_or(self.learning_rate(algorithm), default_lr),
+            momentum=_or(self.momentum, 0.9),
+            beta1=_or(self.adam_beta1, 0.9),
+            beta2=_or(self.adam_beta2, 0.999),
+            eps=_or(self.adam_eps, 1e-8),
+            weight_decay=_or(self.weight_decay, 0.0005 if algorithm == "momentumsgd" else 0.0),
+            lr_decay_freq=int(_or(self.lr_decay_freq, 10 if decays else 0)),
+            lr_decay_ratio=_or(self.lr_decay_ratio, 0.1),
+        )
+        for name in ("lr", "eps", "lr_decay_ratio"):
+            if not getattr(result, name) > 0:
+                raise ValueError(f"{name} is {getattr(result, name)}; it has to be positive")
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(result, name) < 1:
+                raise ValueError(f"{name} is {getattr(result, name)}; it has to be at least 0 and below 1")
+        if result.weight_decay < 0 or result.lr_decay_freq < 0:
+            raise ValueError("weight_decay and lr_decay_freq cannot be negative")
+        return result
+
+
+def _or(value: float | None, default: float) -> float:
+    # A Python float: a NumPy scalar would make every update a float64 temporary under NumPy 2.
+    return default if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """A training.
+
+    Attributes:
+        train_csv: The persons to learn from.
+        images: The folder of their pictures, and of the test set's.
+        skeleton: `flic`, `lsp` or `mpii`.
+        test_csv: The persons to validate on; None for no validation.
+        output: The result folder; None makes one under `results/`.
+        device: `cpu`, `cuda:0`, or several as `cuda:0,cuda:1` (Chainer also takes `cpu,cpu`).
+        architecture: A key of `architectures.TABLES`, for a run that starts anew.
+        width: A factor on every layer's channels, or the channels of each layer but the last; None for the table's.
+        dropout: The share that dropout zeroes, in place of the table's.
+        init: A checkpoint whose weights the run starts from.
+        resume: A checkpoint or result folder whose run goes on.
+        start_epoch: Epochs that a resumed file has behind it, where nothing says.
+        epochs: Epochs to train, those of a resumed run counted in.
+        batch_size: Persons in a step, over all devices.
+        seed: Of weights, order, augmentation and dropout.
+        threads: Threads that make examples; None for what the machine has.
+        snapshot: Epochs between checkpoints; the last epoch always writes one.
+        valid_freq: Epochs between validations; 0 for none.
+        show_log_iter: Iterations between lines of the log.
+        min_dim: Leaves out persons whose box of joints is smaller, in pixels.
+        ignore_label: The coordinate that means: not annotated.
+        im_size: Side of the input; None, here and below, for the checkpoint's or the legacy default.
+        base_zoom: Factor on the box of a person's joints.
+        coord_normalize: Whether labels are fractions of the crop.
+        gcn: Global contrast normalisation.
+        augmentation: What is done to training examples.
+        hyperparameters: What was said of the optimizer.
+        legacy_gradient_sum: Whether several devices sum their gradients, as the legacy program did.
+        nonfinite_gradients: `error` ends the run before such a step reaches the weights, `skip` leaves it out.
+    """
+
+    train_csv: Path
+    images: Path
+    skeleton: str
+    test_csv: Path | None = None
+    output: Path | None = None
+    device: str = "cpu"
+    architecture: str = "alexnet"
+    width: str | None = None
+    dropout: float | None = None
+    init: Path | None = None
+    resume: Path | None = None
+    start_epoch: int | None = None
+    epochs: int = 100
+    batch_size: int = 128
+    seed: int = 1701
+    threads: int | None = None
+    snapshot: int = 10
+    valid_freq: int = 5
+    show_log_iter: int = 10
+    min_dim: float = 0.0
+    ignore_label: float = -1.0
+    im_size: int | None = None
+    base_zoom: float | None = None
+    coord_normalize: bool | None = None
+    gcn: bool | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
+    legacy_gradient_sum: bool = False
+    nonfinite_gradients: str = "error"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        if self.valid_freq < 0:
+            raise ValueError(f"valid_freq is {self.valid_freq}; it has to be 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; it has to be at least 1")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
+        if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
+            raise ValueError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
+        if self.init is not None and self.resume is not None:
+            raise ValueError("init starts anew from weights, resume goes on with a run: choose one")

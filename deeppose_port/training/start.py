@@ -1,0 +1,123 @@
+"""What a run starts from: anew, from another run's weights, or where another run stopped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import converters
+from converters import Checkpoint, CheckpointError, Preprocessing
+from converters.legacy_log import read_beside
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
+from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
+
+_ITERATOR = "updater/iterator:main/"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+        checkpoint: The weights, and the optimizer's state where a run goes on.
+        hyperparameters: Of the optimizer.
+        epoch: Epochs behind it.
+        iteration: Updates behind it.
+        iterator: State of a resumed snapshot's iterator, by Chainer's key; empty for anything else.
+        resumed: The file whose run goes on, or None.
+        notices: What was taken from where, one sentence each.
+    """
+
+    checkpoint: Checkpoint
+    hyperparameters: Hyperparameters
+    epoch: int = 0
+    iteration: int = 0
+    iterator: dict[str, Any] = field(default_factory=dict)
+    resumed: Path | None = None
+    notices: tuple[str, ...] = ()
+
+
+def starting_point(options: TrainingOptions, joints: int) -> Start:
+    """Reads or draws what a run starts from.
+
+    Raises:
+        CheckpointError: The file is refused, holds no run to go on with, or does not say how the run went on.
+        ValueError: The options contradict each other or the file.
+    """
+    if options.resume is not None:
+        start = _resume(options, _latest(options.resume))
+    elif options.init is not None:
+        checkpoint = converters.read(options.init, state=False)
+        start = Start(checkpoint, _anew(options.hyperparameters), notices=checkpoint.notices)
+    else:
+        preprocessing = _preprocessing(Preprocessing(), options)
+        architecture = initial_architecture(options.architecture, joints, preprocessing.im_size, options.width)
+        return Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
+    checkpoint = start.checkpoint
+    if checkpoint.joints != joints:
+        path, skeleton = checkpoint.source.path, options.skeleton
+        raise CheckpointError(path, f"it has {checkpoint.joints} joints, but {skeleton} has {joints}")
+    preprocessing = _preprocessing(checkpoint.preprocessing, options)
+    if not checkpoint.architecture.accepts(preprocessing.im_size):
+        raise CheckpointError(
+            checkpoint.source.path, f"its network cannot take inputs of {preprocessing.im_size} pixels"
+        )
+    return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing))
+
+
+def _anew(said: HyperparameterOptions) -> Hyperparameters:
+    return said.complete(said.algorithm or "adam")
+
+
+def _preprocessing(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
+    """Puts what the options say over what a checkpoint was trained on."""
+    given = {name: getattr(options, name) for name in ("im_size", "base_zoom", "coord_normalize")}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if options.gcn is not None and options.gcn != (preprocessing.gcn != "none"):
+        changes["gcn"] = "divide" if options.gcn else "none"
+    return replace(preprocessing, **changes)
+
+
+def _resume(options: TrainingOptions, path: Path) -> Start:
+    checkpoint = converters.read(path)
+    if checkpoint.optimizer is None:
+        problem = "it holds no optimizer's state, so its run cannot go on"
+        advice = "put the .state beside the .model, or start anew from its weights with --init"
+        raise CheckpointError(path, problem, advice)
+    algorithm = checkpoint.optimizer.algorithm
+    said = options.hyperparameters
+    if said.algorithm not in (None, algorithm):
+        problem = f"it holds the state of {OPTIMIZERS[algorithm]}, not of {said.opt}"
+        raise CheckpointError(path, problem, "leave --opt out, or start anew with --init")
+    log = read_beside(path)
+    notices = list(checkpoint.notices)
+    if log is not None and log.options:
+        logged = HyperparameterOptions.from_log(log.options)
+        if logged.algorithm == algorithm:
+            said = said.over(logged)
+            notices.append(f"hyper-parameters that were not given come from {log.path}")
+    if said.learning_rate(algorithm) is None:
+        option = "--adam-alpha" if algorithm == "adam" else "--lr"
+        problem = "no file of this kind holds the learning rate, and no log.txt beside it tells"
+        raise CheckpointError(path, problem, f"say it with {option}")
+    progress = checkpoint.progress
+    epoch = options.start_epoch if options.start_epoch is not None else progress.epoch if progress else None
+    if epoch is None:
+        problem = "neither it nor its name says how many epochs are behind it"
+        raise CheckpointError(path, problem, "say it with --start-epoch")
+    iteration = progress.iteration if progress and progress.iteration is not None else checkpoint.optimizer.step
+    iterator = {k.removeprefix(_ITERATOR): v for k, v in checkpoint.trainer.items() if k.startswith(_ITERATOR)}
+    return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices))
+
+
+def _latest(path: Path) -> Path:
+    """Returns a file as it is; of a result folder the checkpoint with the most iterations or epochs."""
+    if not path.is_dir():
+        return path
+    for pattern in (r"snapshot_iter_(\d+)", r"epoch-(\d+)\.model"):
+        found = [(int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))]
+        if found:
+            return max(found)[1]
+    raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
