@@ -6,11 +6,14 @@ deep-learning framework.
 
 from __future__ import annotations
 
+import builtins
 import os
+import types
+import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -57,9 +60,36 @@ class _Plain:
 
     @classmethod
     def from_dict(cls: type[_Record], values: Mapping[str, Any]) -> _Record:
-        """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over."""
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+        """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over.
+
+        Raises:
+            ValueError: A value is missing or of another kind.
+        """
+        kinds = get_type_hints(cls)
+        known = {name: value for name, value in values.items() if name in kinds}
+        for name, value in known.items():
+            if not _is_kind(value, kinds[name]):
+                raise ValueError(f"{name} is {value!r}")
+        try:
+            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    """Tells whether a value from JSON is what a field's type hint says."""
+    match get_origin(kind):
+        case typing.Literal:
+            return value in get_args(kind)
+        case types.UnionType:
+            return any(_is_kind(value, one) for one in get_args(kind))
+        case builtins.tuple:
+            return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        case builtins.dict:
+            return isinstance(value, dict)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 @dataclass(frozen=True)

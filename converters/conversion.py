@@ -6,13 +6,15 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters import formats, layouts
-from converters.checkpoint import Checkpoint, CheckpointError, Repair, Source, bytes_of
+from converters.checkpoint import Array, Checkpoint, CheckpointError, Repair, Source, bytes_of, reason_of
 from converters.layouts import LAYOUTS
 from converters.reading import hash_file, read
 
@@ -136,8 +138,7 @@ def convert(
     source = Path(source)
     target = default_target(source, format or "pt") if target is None else Path(target)
     kind, layout = _kind(target, format, layout)
-    if source.exists() and target.exists() and target.samefile(source):
-        raise CheckpointError(target, "this is the input itself, which is never changed", "name another file with -o")
+    _refuse_input(target, source)
     if not dry_run:
         _refuse_existing(target, force)
 
@@ -152,6 +153,7 @@ def convert(
         state=state,
         progress=step("reading"),
     )
+    _refuse_input(target, checkpoint.source.path, checkpoint.source.state_path)
     digest = None
     if not dry_run:
         with _temporary(target) as temporary:
@@ -232,29 +234,48 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[str, st
     return kind, layout
 
 
+def _refuse_input(target: Path, *inputs: str | os.PathLike[str] | None) -> None:
+    """Refuses a target that is among the files that are read, under whatever name."""
+    with _told_of(target):
+        for path in inputs:
+            if path is not None and os.path.exists(path) and target.exists() and target.samefile(path):
+                raise CheckpointError(
+                    target, "this is the input itself, which is never changed", "name another with -o"
+                )
+
+
 def _refuse_existing(target: Path, force: bool) -> None:
-    if target.is_dir():
-        raise CheckpointError(target, "this is a folder", "name a file in it")
-    if target.exists() and not force:
-        raise CheckpointError(target, "it exists already", "--force replaces it, -o names another")
+    with _told_of(target):
+        if target.is_dir():
+            raise CheckpointError(target, "this is a folder", "name a file in it")
+        if target.exists() and not force:
+            raise CheckpointError(target, "it exists already", "--force replaces it, -o names another")
 
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """Yields a name beside the target that is gone afterwards, whatever happens; tells write errors by the target."""
+    """Yields a name beside the target that is gone afterwards, whatever happens."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
+        with _told_of(target):
+            yield temporary
+    finally:
+        with suppress(OSError):  # where it could not even be made
+            temporary.unlink()
+
+
+@contextmanager
+def _told_of(target: Path) -> Iterator[None]:
+    """Tells errors of the place where a file is written in a sentence."""
+    try:
+        yield
     except CheckpointError:
         raise
     except (OSError, RuntimeError, _safetensor_error()) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        problem = f"it cannot be written: {reason}"
+        problem = f"it cannot be written: {reason_of(error)}"
         raise CheckpointError(
             target, problem, "nothing was left behind; see to the place, or name another with -o"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _safetensor_error() -> type[Exception]:
@@ -271,6 +292,20 @@ def _verify(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Reads a written file again and compares names, kinds, shapes and every byte of its arrays."""
+    try:
+        broken = _differing(checkpoint, path, layout, progress)
+    except ValueError as error:
+        problem = f"what was written cannot be read again: {getattr(error, 'problem', error)}"
+        raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?") from error
+    if broken:
+        problem = f"what was written does not read back the same: {', '.join(broken[:5])}"
+        raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?")
+
+
+def _differing(
+    checkpoint: Checkpoint, path: Path, layout: str | None, progress: Callable[[int, int], None] | None
+) -> list[str]:
+    """Returns the keys of a written file's arrays that are not as they were."""
     contents = formats.module(formats.sniff(path)).read(path)
     expected = checkpoint.weights if contents.format != "chainer-npz" else layouts.arrays_of(checkpoint, layout)
     total, done = sum(array.nbytes for array in expected.values()), 0
@@ -294,6 +329,30 @@ def _verify(
     if not broken:
         equal = formats.in_threads(same, {key: array.nbytes for key, array in expected.items()})
         broken = [key for key, is_equal in equal.items() if not is_equal]
-    if broken:
-        problem = f"what was written does not read back the same: {', '.join(broken[:5])}"
-        raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?")
+    if contents.format == "pt":
+        broken += _differing_training(checkpoint, contents)
+    return broken
+
+
+def _differing_training(checkpoint: Checkpoint, contents: formats.Contents) -> list[str]:
+    """Returns what a `.pt` file holds of the optimizer and the trainer that is not as it was."""
+    from converters.formats import pt
+
+    optimizer, trainer = pt.training_of(contents.values)
+    read_back = checkpoint.replace(optimizer=optimizer, trainer=trainer)
+    expected, actual = _training_arrays(checkpoint), _training_arrays(read_back)
+    return sorted(key for key in expected.keys() | actual.keys() if not _same(expected.get(key), actual.get(key)))
+
+
+def _training_arrays(checkpoint: Checkpoint) -> dict[str, Array]:
+    """Returns an optimizer's slots and counters and the rest of the trainer, by names for messages."""
+    arrays = dict(checkpoint.replace(weights={}).tensors())
+    if checkpoint.optimizer is not None:
+        arrays["optimizer.step"] = np.array([checkpoint.optimizer.step, checkpoint.optimizer.epoch])
+    return {**arrays, **checkpoint.trainer}
+
+
+def _same(one: Array | None, other: Array | None) -> bool:
+    if one is None or other is None:
+        return False
+    return (one.dtype, one.shape) == (other.dtype, other.shape) and bytes_of(one) == bytes_of(other)

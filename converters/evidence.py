@@ -64,7 +64,7 @@ _RELEASES = (
 
 @dataclass(frozen=True)
 class Range:
-    """Versions from `since` up to but without `until`, and the key that tells so."""
+    """Versions from `since` up to but without `until`, and what tells so, as a phrase."""
 
     since: Version = _FIRST
     until: Version | None = None
@@ -92,13 +92,13 @@ def _narrow(known: Range, marks: Iterable[Mark], keys: Iterable[str]) -> Range:
         since = Version(mark.since)
         if present is not None:
             if since > known.since:
-                known = Range(since, known.until, present)
+                known = Range(since, known.until, f"the key {present!r}")
             if mark.until and (known.until is None or Version(mark.until) < known.until):
-                known = Range(known.since, Version(mark.until), present)
+                known = Range(known.since, Version(mark.until), f"the key {present!r}")
         elif mark.always_with and any(re.fullmatch(mark.always_with, key) for key in keys):
             if known.until is not None and known.until <= since:
                 continue
-            known = Range(known.since, since, known.told_by or f"without {mark.pattern.lstrip('.+')!r}")
+            known = Range(known.since, since, known.told_by or f"the lack of a key {mark.pattern.lstrip('.+')!r}")
     return known
 
 
@@ -114,22 +114,23 @@ def tell_writer(known: Range, log_version: str | None, log_name: str) -> tuple[s
         The writer, how it is known as a phrase, and whether its BatchNormalization is certain.
 
     Raises:
-        ValueError: The log and the keys contradict each other.
+        ValueError: The log and the keys contradict each other, or the keys themselves do.
     """
+    releases = _releases(known)
+    if not releases:
+        raise ValueError(f"its keys contradict each other: among them is {known.told_by}, but not what belongs to it")
     if log_version is not None:
         writer = f"chainer-{log_version}"
         if not known.holds(chainer_version(writer)):
             raise ValueError(
-                f"{log_name} says Chainer {log_version}, but the key {known.told_by!r} is one that "
-                f"only {_phrase(known)} writes"
+                f"{log_name} says Chainer {log_version}, but {known.told_by} is a mark of {_phrase(known)}"
             )
         return writer, f"{log_name} beside the file", True
     default = chainer_version(DEFAULT_WRITER)
-    certain = len({batch_normalization_rules(f"chainer-{v}").test_eps for v in _releases(known)}) == 1
+    certain = len({batch_normalization_rules(f"chainer-{v}").test_eps for v in releases}) == 1
     if known.holds(default):
         return DEFAULT_WRITER, f"the keys, as {_phrase(known)} writes them" if certain else "assumed", certain
-    newest = max(_releases(known))
-    return f"chainer-{newest}", f"the key {known.told_by!r}, which only {_phrase(known)} writes", certain
+    return f"chainer-{max(releases)}", f"{known.told_by}, a mark of {_phrase(known)}", certain
 
 
 def _phrase(known: Range) -> str:

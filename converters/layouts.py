@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from converters.architectures import Shape
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
 from converters.keys import chainer_names, fold
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")
 
+_NO_STATE = "read the weights alone with --no-state"
 _MODEL, _OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
 #: Slots of one parameter -> Chainer's optimizer. `v` alone is a velocity, beside `m` it is the second moment.
 ALGORITHMS = {
@@ -72,12 +74,61 @@ def is_state(keys: Iterable[str]) -> bool:
     return "t" in keys and all(key.rpartition("/")[2] in slots for key in keys - {"t", "epoch"})
 
 
-def parse_optimizer(arrays: Mapping[str, Array], names: Mapping[str, str], path: str) -> Optimizer | None:
+def count_of(arrays: Mapping[str, Array], key: str, path: str) -> int:
+    """Returns one of Chainer's counters.
+
+    Raises:
+        CheckpointError: It is not there, or no whole number.
+    """
+    array = arrays.get(key)
+    if array is None or array.shape or array.dtype.kind not in "iu":
+        what = "is missing" if array is None else f"is a {array.dtype} of shape {array.shape}, not a whole number"
+        raise CheckpointError(path, f"the counter {key!r} {what}", _NO_STATE)
+    return int(array)
+
+
+def check_optimizer(optimizer: Optimizer, shapes: Mapping[str, Shape], path: str) -> Optimizer:
+    """Returns an optimizer that is whole: each slot has an array for each parameter, of the parameter's shape.
+
+    Args:
+        optimizer: The optimizer.
+        shapes: The network's shapes by canonical name.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: It is not, or is one that the legacy program did not have.
+    """
+    slots = optimizer.slots
+    if optimizer.algorithm != ALGORITHMS.get(frozenset(slots)):
+        known = "Adam (m, v), MomentumSGD (v), AdaGrad (h), RMSprop (ms)"
+        raise CheckpointError(
+            path, f"no known optimizer has the state {', '.join(sorted(map(str, slots)))}: {known}", _NO_STATE
+        )
+    if not (type(optimizer.step) is int and type(optimizer.epoch) is int):
+        problem = f"the optimizer's counters are {optimizer.step!r} and {optimizer.epoch!r}, not whole numbers"
+        raise CheckpointError(path, problem, _NO_STATE)
+    parameters = {name: shape for name, shape in shapes.items() if is_parameter(name)}
+    for slot, tensors in slots.items():
+        differing = sorted(map(str, parameters.keys() ^ tensors.keys()))
+        if differing:
+            what = "lacks" if differing[0] in parameters else "has a strange"
+            raise CheckpointError(path, f"the optimizer's {slot!r} {what} {fold(differing)}", _NO_STATE)
+        for name, array in tensors.items():
+            if array.shape != parameters[name] or array.dtype.kind != "f" or array.dtype.itemsize > 8:
+                problem = f"the optimizer's {slot!r} of {name} is a {array.dtype} of shape {array.shape}"
+                raise CheckpointError(path, f"{problem} instead of float32 {parameters[name]}", _NO_STATE)
+    return optimizer
+
+
+def parse_optimizer(
+    arrays: Mapping[str, Array], names: Mapping[str, str], shapes: Mapping[str, Shape], path: str
+) -> Optimizer | None:
     """Makes an Optimizer of a state's arrays.
 
     Args:
         arrays: The state's arrays: `t`, `epoch`, `predictor/conv1/W/m`, …
         names: The parameter's key, wrapper included, -> canonical name.
+        shapes: The network's shapes by canonical name.
         path: The file, for messages.
 
     Returns:
@@ -86,32 +137,32 @@ def parse_optimizer(arrays: Mapping[str, Array], names: Mapping[str, str], path:
     Raises:
         CheckpointError: The state belongs to another network, or to an optimizer that the legacy program did not have.
     """
-    advice = "read the weights alone with --no-state"
+    step, each = count_of(arrays, "t", path), False
     slots: dict[str, dict[str, Array]] = {}
     strangers = []
     for key, array in arrays.items():
         parameter, _, slot = key.rpartition("/")
-        if key in ("t", "epoch") or (slot == "t" and parameter in names):
+        if key in ("t", "epoch"):
+            continue
+        if slot == "t" and parameter in names:
+            each = True
+            if count_of(arrays, key, path) != step:
+                problem = f"{parameter} had {count_of(arrays, key, path)} updates where the optimizer counts {step}"
+                raise CheckpointError(path, problem, _NO_STATE)
             continue
         if parameter not in names:
             strangers.append(key)
             continue
         slots.setdefault(slot, {})[names[parameter]] = array
     if strangers:
-        raise CheckpointError(path, f"the optimizer's {fold(strangers)} belong to no parameter of the network", advice)
+        raise CheckpointError(
+            path, f"the optimizer's {fold(strangers)} belong to no parameter of the network", _NO_STATE
+        )
     if not slots:
         return None
-    algorithm = ALGORITHMS.get(frozenset(slots))
-    if algorithm is None:
-        known = "Adam (m, v), MomentumSGD (v), AdaGrad (h), RMSprop (ms)"
-        raise CheckpointError(path, f"no known optimizer has the state {', '.join(sorted(slots))}: {known}", advice)
-    parameters = set(names.values())
-    for slot, tensors in slots.items():
-        missing = parameters - tensors.keys()
-        if missing:
-            raise CheckpointError(path, f"the optimizer's {slot!r} lacks {fold(sorted(missing))}", advice)
-    each = any(key.endswith("/t") for key in arrays)
-    return Optimizer(algorithm, int(arrays["t"]), slots, int(arrays.get("epoch", 0)), step_per_parameter=each)
+    algorithm = ALGORITHMS.get(frozenset(slots), "")
+    epoch = count_of(arrays, "epoch", path) if "epoch" in arrays else 0
+    return check_optimizer(Optimizer(algorithm, step, slots, epoch, step_per_parameter=each), shapes, path)
 
 
 def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Array]:

@@ -32,6 +32,7 @@ from converters.checkpoint import (
     Repair,
     Source,
     is_parameter,
+    reason_of,
 )
 from converters.formats import Contents
 from converters.keys import Match, chainer_names, fold, generation_names, match, strip_wrappers
@@ -80,7 +81,10 @@ def read(
         raise ValueError(f"there is no architecture {architecture!r}; there are {', '.join(TABLES)}")
     if writer is not None:
         chainer_version(writer)
-    checkpoint = _Reader(Path(path), architecture, writer, state).read(progress)
+    try:
+        checkpoint = _Reader(Path(path), architecture, writer, state).read(progress)
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
     repairs = repair(checkpoint.tensors(), nonfinite)
     if repairs and nonfinite == "error":
         counts = ", ".join(f"{r.tensor} {_count(r)}" for r in repairs[:5]) + (", …" if len(repairs) > 5 else "")
@@ -210,6 +214,7 @@ class _Reader:
     def _open(self, path: Path) -> _File:
         contents = formats.module(formats.sniff(path)).read(path)
         self.notices += contents.notices
+        _check_metadata(path, contents.metadata or {})
         keys = [*contents.headers, *contents.uninitialised]
         if contents.format.startswith("chainer"):
             return _File(path, contents, layouts.split(keys))
@@ -223,7 +228,8 @@ class _Reader:
             problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
             raise CheckpointError(self.path, problem, "there is nothing to convert; take a later checkpoint")
         if not model:
-            raise CheckpointError(self.path, "it holds no arrays", "was the training interrupted before it saved?")
+            problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
+            raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
         stripped, wrappers = strip_wrappers(model)
         headers = {bare: file.contents.headers[key] for key, bare in stripped.items()}
         _refuse_known_strangers(self.path, headers)
@@ -288,7 +294,13 @@ class _Reader:
         if isinstance(file.metadata.get("preprocessing"), dict):
             return Preprocessing.from_dict(file.metadata["preprocessing"])
         preprocessing = Preprocessing()
-        if file.contents.format == "chainer-npz" and not network.wrappers:
+        if file.contents.format == "chainer-hdf5":
+            preprocessing = replace(preprocessing, interpolation="nearest")
+            self.notices.append(
+                "it is HDF5, as in early 2016: inputs are made as the program of that time made them (crops are "
+                "resized to the nearest pixel)"
+            )
+        elif file.contents.format == "chainer-npz" and not network.wrappers:
             preprocessing = replace(preprocessing, gcn="subtract", interpolation="nearest")
             self.notices.append(
                 "its keys have no predictor/ before them, as in mid-2016: inputs are made as the program of that time "
@@ -322,7 +334,7 @@ class _Reader:
         told = file.metadata.get("progress")
         progress = Progress.from_dict(told) if isinstance(told, dict) else None
         if not file.is_chainer:
-            return self._torch_training(file.contents, progress)
+            return self._torch_training(file.contents, architecture, progress)
         source = beside or file
         if not source.sections.optimizer:
             return None, {}, progress
@@ -330,18 +342,18 @@ class _Reader:
         keys = chainer_names(architecture, network.match.names)
         names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
         state = {bare: arrays[-1][key] for key, bare in source.sections.optimizer.items() if key in arrays[-1]}
-        optimizer = layouts.parse_optimizer(state, names, str(source.path))
+        optimizer = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
         if optimizer is None:
             self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
         trainer = {key: arrays[0][k] for k, key in file.sections.trainer.items() if k in arrays[0]}
         if trainer:
-            counts = (trainer.get("updater/iterator:main/epoch"), trainer.get("updater/iteration"))
-            return optimizer, trainer, Progress(*(None if n is None else int(n) for n in counts))
-        step = int(state["t"]) if "t" in state else None
-        return optimizer, {}, progress or Progress(_epoch_of_name(self.path), step)
+            counters = ("updater/iterator:main/epoch", "updater/iteration")
+            counts = [layouts.count_of(trainer, key, str(self.path)) if key in trainer else None for key in counters]
+            return optimizer, trainer, Progress(*counts)
+        return optimizer, {}, progress or Progress(_epoch_of_name(self.path), int(state["t"]))
 
     def _torch_training(
-        self, contents: Contents, progress: Progress | None
+        self, contents: Contents, architecture: Architecture, progress: Progress | None
     ) -> tuple[Optimizer | None, dict[str, Array], Progress | None]:
         """The same for PyTorch's formats: our own files have it all, others at most an epoch."""
         if contents.metadata is None:
@@ -350,12 +362,13 @@ class _Reader:
         from converters.formats import pt
 
         try:
-            values = contents.values
-            optimizer = Optimizer(**pt.optimizer_values(values["optimizer"])) if "optimizer" in values else None
-            return optimizer, pt.trainer_values(values.get("trainer", {})), progress
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            problem = f"its optimizer or trainer cannot be read: {error}"
+            optimizer, trainer = pt.training_of(contents.values)
+        except ValueError as error:
+            problem = f"its optimizer or trainer cannot be read: {reason_of(error)}"
             raise CheckpointError(self.path, problem, "read the weights alone with --no-state") from error
+        if optimizer is not None:
+            layouts.check_optimizer(optimizer, architecture.shapes, str(self.path))
+        return optimizer, trainer, progress
 
     def _complete(self, weights: dict[str, Array], architecture: Architecture) -> dict[str, Array]:
         """Puts the weights into the table's order; counters become 0-d int64, and 0 where PyTorch had none yet."""
@@ -379,6 +392,23 @@ def _model_beside(state: Path) -> Path:
         problem = "this is an optimizer's state, without the network's weights"
         raise CheckpointError(state, problem, f"put {model.name} beside it, which has them")
     return model
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Refuses what a file says of itself if it is not as we write it."""
+    try:
+        if isinstance(metadata.get("writer"), str):
+            chainer_version(metadata["writer"])
+        for name, kind in (("preprocessing", Preprocessing), ("progress", Progress), ("source", Source)):
+            if metadata.get(name) is not None:
+                kind.from_dict(metadata[name])
+        if _origin(metadata) is not None:
+            Source.from_dict(_origin(metadata) or {})
+        for found in metadata.get("repairs") or ():
+            Repair.from_dict(found)
+    except (ValueError, TypeError, AttributeError) as error:
+        problem = f"what it says of itself cannot be understood: {reason_of(error)}"
+        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
 
 
 def _refuse_known_strangers(path: Path, headers: Mapping[str, Any]) -> None:

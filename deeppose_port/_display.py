@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from converters import Inspection, Repair, Report
     from converters.inspection import TensorSummary
-    from deeppose_port.bench import DataRate
+    from deeppose_port.bench import DataSpeed
     from deeppose_port.doctor import Examination
     from deeppose_port.evaluate import Evaluation
     from deeppose_port.pose import Pose
@@ -220,14 +220,15 @@ def training(epochs: int) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from deeppose_port.train import Step, Watch
+    from deeppose_port.train import Step as TrainingStep
+    from deeppose_port.train import Watch
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=epochs)
 
-        def step(step: Step) -> None:
+        def step(step: TrainingStep) -> None:
             text = (
                 f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.5g}  "
                 f"{step.pictures_per_second:.0f} pictures/s  waiting {step.waiting:.0%}"
@@ -266,7 +267,7 @@ def examination(examination: Examination) -> None:
     click.echo(f"{asked}: {'runs' if examination.runs else 'does not run'}")
 
 
-def data_rates(rows: Iterable[DataRate], best: DataRate) -> None:
+def data_rates(rows: Iterable[DataSpeed], best: DataSpeed) -> None:
     """Shows how fast examples are made."""
     table = _table("threads", "pictures/s", text=0)
     for row in rows:

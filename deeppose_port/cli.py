@@ -505,7 +505,14 @@ def bench_data(
     except ValueError:
         raise ValueError(f"the threads {threads!r} are not whole numbers with commas between") from None
     dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim)
-    rows = run(dataset, threads=counts, batch_size=batch_size, seconds=seconds)
+    with _display.steps("measuring", quiet=as_json, unit="rounds") as step:
+        rows = run(
+            dataset,
+            threads=counts,
+            batch_size=batch_size,
+            seconds=seconds,
+            progress=lambda done, total: step("", done, total),
+        )
     best = recommend(rows)
     if as_json:
         measured = [{"threads": row.threads, "pictures_per_second": row.pictures_per_second} for row in rows]

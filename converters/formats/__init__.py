@@ -30,6 +30,8 @@ Buffer: TypeAlias = bytes | memoryview
 Advance: TypeAlias = Callable[[int], None]
 #: How much of an array is held beside the array itself while it is read or compared.
 CHUNK = 1 << 20
+#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
+MOST_INFLATION = 1032
 
 FORMATS = ("pt", "safetensors", "chainer-npz")
 SUFFIXES = {

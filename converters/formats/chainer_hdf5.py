@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError, bytes_of
-from converters.formats import Contents
+from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_of
+from converters.formats import MOST_INFLATION, Contents
 from converters.keys import Header
 
 _DAMAGED = "the file is damaged; look for another copy"
+#: What h5py raises for damaged files.
+_DAMAGES = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def read(path: Path) -> Contents:
@@ -23,27 +25,32 @@ def read(path: Path) -> Contents:
     """
     headers: dict[str, Header] = {}
     with _open(path) as file:
-        pending = [("", file)]
+        pending, seen = [("", file)], {_address(file)}
         while pending:
             prefix, group = pending.pop()
             try:
                 names = sorted(group)
-            except (RuntimeError, OSError) as error:
-                raise CheckpointError(path, f"the group {prefix or '/'!r} cannot be read: {error}", _DAMAGED) from error
+            except _DAMAGES as error:
+                problem = f"the group {prefix or '/'!r} cannot be read: {reason_of(error)}"
+                raise CheckpointError(path, problem, _DAMAGED) from error
             for name in names:
                 key = f"{prefix}{name}"
                 item = _item(path, group, name, key)
                 if hasattr(item, "shape"):
-                    headers[key] = Header(np.dtype(item.dtype), tuple(item.shape or ()))
-                else:
+                    headers[key] = _header(path, item, key)
+                elif hasattr(item, "keys") and _address(item) not in seen:
                     pending.append((f"{key}/", item))
+                    seen.add(_address(item))
+                else:
+                    problem = f"{key!r} is no array and no group of its own, which no Chainer file has"
+                    raise CheckpointError(path, problem, "nothing was read")
 
     def chunks(key: str) -> Iterator[memoryview]:
         with _open(path) as file:
             try:
                 array = np.ascontiguousarray(file[key][()])
-            except (KeyError, OSError, RuntimeError, ValueError) as error:
-                raise CheckpointError(path, f"{key!r} cannot be read: {error}", _DAMAGED) from error
+            except _DAMAGES as error:
+                raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
         yield bytes_of(array)
 
     return Contents("chainer-hdf5", headers, chunks)
@@ -58,7 +65,7 @@ def _open(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise CheckpointError(path, f"the HDF5 file cannot be opened: {error}", _DAMAGED) from error
+        raise CheckpointError(path, f"the HDF5 file cannot be opened: {reason_of(error)}", _DAMAGED) from error
 
 
 def _item(path: Path, group: Any, name: str, key: str) -> Any:
@@ -69,11 +76,33 @@ def _item(path: Path, group: Any, name: str, key: str) -> Any:
         raise CheckpointError(path, f"{key!r} is a link, which no Chainer file has", "nothing was read")
     try:
         item = group[name]
-    except (KeyError, OSError, RuntimeError) as error:
-        raise CheckpointError(path, f"{key!r} cannot be read: {error}", _DAMAGED) from error
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
     if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
         raise CheckpointError(path, f"{key!r} has its data in another file", "nothing was read")
     return item
+
+
+def _address(group: Any) -> int:
+    """Returns where in the file a group lies: a group may be linked into itself."""
+    import h5py
+
+    return int(h5py.h5o.get_info(group.id).addr)
+
+
+def _header(path: Path, item: Any, key: str) -> Header:
+    """Returns what a dataset says of itself, if its bytes are there."""
+    try:
+        dtype, shape, stored = np.dtype(item.dtype), item.shape, int(item.id.get_storage_size())
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
+    if shape is None or dtype.hasobject:
+        raise CheckpointError(path, f"{key!r} is no array of numbers, which no Chainer file has", "nothing was read")
+    header = Header(dtype, tuple(shape))
+    if header.nbytes > MOST_INFLATION * stored:
+        problem = f"{key!r} says that it has {header.nbytes} bytes, of which {stored} are stored"
+        raise CheckpointError(path, problem, _DAMAGED)
+    return header
 
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

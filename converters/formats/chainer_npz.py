@@ -19,10 +19,9 @@ from typing import IO
 from numpy.lib import format as npy
 
 from converters.checkpoint import Checkpoint, CheckpointError, reason_of
-from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
+from converters.formats import CHUNK, MOST_INFLATION, Contents, decode_metadata, encode_metadata
 from converters.keys import Header
 from converters.layouts import arrays_of
-
 
 #: What the standard library raises for damaged or hostile zips, and NumPy for such npy headers.
 _DAMAGES = (
@@ -38,8 +37,6 @@ _DAMAGES = (
     zipfile.BadZipFile,
     zlib.error,
 )
-#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
-_MOST_INFLATION = 1032
 _WHOLE = "look for a whole copy"
 
 
@@ -93,7 +90,7 @@ def _refuse_lies(path: Path, member: zipfile.ZipInfo, size: int) -> None:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
         raise CheckpointError(path, problem, "only stored and deflated arrays are read")
-    if member.compress_size > size or member.file_size > _MOST_INFLATION * member.compress_size:
+    if member.compress_size > size or member.file_size > MOST_INFLATION * member.compress_size:
         problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
         raise CheckpointError(path, problem, "the file is damaged; look for another copy")
 

@@ -6,6 +6,7 @@ Everything is loaded with `weights_only=True`; a file that needs more is refused
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native, bytes_of
+from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, as_native, bytes_of, reason_of
 from converters.formats import Contents, encode_metadata
 from converters.keys import Header
 
@@ -31,6 +32,22 @@ STATE_DICT_KEYS = (
     "weights",
     "params",
 )
+_MOST_NESTED = 8
+#: What PyTorch raises for damaged files.
+_DAMAGES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def read(path: Path) -> Contents:
@@ -44,16 +61,17 @@ def read(path: Path) -> Contents:
     payload = _load(path)
     own = isinstance(payload, Mapping) and "deeppose_port" in payload and "state_dict" in payload
     state, wrappers = _find_state_dict(path, payload)
-    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-    others = sorted(str(key) for key in state.keys() - tensors.keys())
+    tensors = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, torch.Tensor)}
+    others = sorted(repr(key) for key in state.keys() - tensors.keys())
     if others:
-        raise CheckpointError(path, f"its state dict holds {', '.join(others[:5])}, which are no tensors")
+        problem = f"its state dict holds {', '.join(others[:5])}, which are no tensors with a name"
+        raise CheckpointError(path, problem, "save `model.state_dict()` alone")
     headers, notices = {}, []
     for key, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise CheckpointError(path, f"{key!r} is a {tensor.layout} tensor of {tensor.dtype}, which is not read")
-        dtype = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
-        headers[key] = Header(np.dtype(str(dtype).removeprefix("torch.")), tuple(tensor.shape))
+        try:
+            headers[key] = Header(_dtype(tensor), tuple(tensor.shape))
+        except ValueError as error:
+            raise CheckpointError(path, f"{key!r} {error}", "save it as a dense float32 tensor") from error
     if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
         notices.append("bfloat16 became float32, which holds each of its values")
     if isinstance(payload, Mapping) and not own:
@@ -77,21 +95,12 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        what = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line.upper()), str(error))
-        problem = f"it holds more than tensors and plain values: {what.splitlines()[0][:200]}"
+        what = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line.upper()), reason_of(error))
+        problem = f"it holds more than tensors and plain values: {what[:200]}"
         advice = "nothing in it was run; where it was made, save `model.state_dict()` alone"
         raise CheckpointError(path, problem, advice) from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OSError,
-    ) as error:
-        problem = f"the PyTorch file cannot be read: {str(error).splitlines()[0][:200] or type(error).__name__}"
+    except _DAMAGES as error:
+        problem = f"the PyTorch file cannot be read: {reason_of(error)}"
         raise CheckpointError(path, problem, "look for a whole copy") from error
 
 
@@ -99,42 +108,95 @@ def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple
     """Returns the state dict in what `torch.save` was given, and the keys that led to it."""
     import torch
 
-    if not isinstance(payload, Mapping):
-        problem = f"it holds a {type(payload).__name__}, not a state dict"
-        raise CheckpointError(path, problem, "save `model.state_dict()`")
-
     def holds_tensors(value: Any) -> bool:
         return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values())
 
-    if holds_tensors(payload):
-        return payload, ()
-    found = [key for key in STATE_DICT_KEYS if isinstance(payload.get(key), Mapping)]
-    found = found or [key for key, value in payload.items() if holds_tensors(value)]
-    if len(found) != 1:
-        keys = ", ".join(map(repr, found or list(payload)[:8]))
-        problem = f"it holds several networks: {keys}" if found else f"it holds no state dict, only {keys or 'nothing'}"
-        raise CheckpointError(path, problem, "save the one that is meant as a bare state dict")
-    state, wrappers = _find_state_dict(path, payload[found[0]])
-    return state, (str(found[0]), *wrappers)
+    wrappers: list[str] = []
+    while len(wrappers) < _MOST_NESTED:
+        if not isinstance(payload, Mapping):
+            problem = f"it holds a {type(payload).__name__}, not a state dict"
+            raise CheckpointError(path, problem, "save `model.state_dict()`")
+        # First the usual keys: beside them there may be single tensors, as the last loss.
+        found = [key for key in STATE_DICT_KEYS if isinstance(payload.get(key), Mapping)]
+        if not found and holds_tensors(payload):
+            return payload, tuple(wrappers)
+        found = found or [key for key, value in payload.items() if holds_tensors(value)]
+        if len(found) != 1:
+            keys = ", ".join(map(repr, found or list(payload)[:8])) or "nothing"
+            problem = f"it holds several networks: {keys}" if found else f"it holds no state dict, only {keys}"
+            raise CheckpointError(path, problem, "save the one that is meant as a bare state dict")
+        wrappers.append(str(found[0]))
+        payload = payload[found[0]]
+    raise CheckpointError(path, f"its state dict is nested too deep: {'/'.join(wrappers)}", "save it as a bare one")
+
+
+def _dtype(tensor: torch.Tensor) -> np.dtype[Any]:
+    """Returns the dtype that a tensor has in NumPy.
+
+    Raises:
+        ValueError: It has none, or its numbers are not all in the file.
+    """
+    import torch
+
+    dtype = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
+    try:
+        result = np.dtype(str(dtype).removeprefix("torch."))
+    except TypeError:
+        result = None
+    if result is None or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise ValueError(f"is a {tensor.layout} tensor of {tensor.dtype}, which is not read")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"of shape {tuple(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")
+    return result
 
 
 def _to_numpy(tensor: torch.Tensor) -> Array:
+    """Returns a tensor of a kind that `_dtype` knows as an array."""
     import torch
 
+    _dtype(tensor)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
-    return as_native(tensor.detach().numpy())
+    return as_native(tensor.detach().resolve_neg().numpy())
 
 
-def optimizer_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns our own optimizer entry with arrays in place of tensors."""
-    slots = {s: {name: _to_numpy(t) for name, t in tensors.items()} for s, tensors in values["slots"].items()}
-    return {**values, "slots": slots}
+def training_of(values: Mapping[str, Any]) -> tuple[Optimizer | None, dict[str, Array]]:
+    """Returns the optimizer and the rest of the trainer that one of our own files holds.
+
+    Args:
+        values: `Contents.values` of such a file.
+
+    Raises:
+        ValueError: They are not as `write` writes them.
+    """
+    try:
+        trainer = {k: np.array(v) if isinstance(v, str | bytes) else _to_numpy(v) for k, v in _items(values, "trainer")}
+        optimizer = None
+        if "optimizer" in values:
+            slots = {
+                slot: {k: _to_numpy(v) for k, v in ts.items()} for slot, ts in _items(values["optimizer"], "slots")
+            }
+            optimizer = Optimizer(**{**values["optimizer"], "slots": slots})
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return optimizer, trainer
 
 
-def trainer_values(values: Mapping[str, Any]) -> dict[str, Array]:
-    """Returns our own trainer entry as arrays."""
-    return {key: np.array(v) if isinstance(v, str) else _to_numpy(v) for key, v in values.items()}
+def _items(values: Mapping[str, Any], key: str) -> Any:
+    return values.get(key, {}).items()
+
+
+def _plain(checkpoint: Checkpoint, key: str, array: Array) -> Any:
+    """Returns an array of a trainer as a tensor, or as the text that it is."""
+    import torch
+
+    if array.ndim == 0 and array.dtype.kind in "SU" and np.array(array.item()).dtype == array.dtype:
+        return array.item()
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        problem = f"its trainer's {key!r} is an array of {array.dtype}, which no tensor can be"
+        raise CheckpointError(checkpoint.source.path, problem, "read the weights alone with --no-state") from error
 
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
@@ -157,9 +219,6 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
             },
         }
     if checkpoint.trainer:
-        payload["trainer"] = {
-            key: str(array) if array.dtype.kind == "U" else torch.from_numpy(array)
-            for key, array in checkpoint.trainer.items()
-        }
+        payload["trainer"] = {key: _plain(checkpoint, key, array) for key, array in checkpoint.trainer.items()}
     with path.open("xb") as stream:
         torch.save(payload, stream)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError
+from converters.checkpoint import Checkpoint, CheckpointError, reason_of
 from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
 from converters.keys import Header
 
@@ -61,9 +61,8 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            path, f"the safetensors file cannot be opened: {error}", "look for a whole copy"
-        ) from error
+        problem = f"the safetensors file cannot be opened: {reason_of(error)}"
+        raise CheckpointError(path, problem, "look for a whole copy") from error
 
 
 def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:

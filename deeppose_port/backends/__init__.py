@@ -4,6 +4,7 @@ Each backend's package has
 
     build(architecture)             a network of that engine, with its writer's BatchNormalization
     predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out
+    train(run)                      trains what `deeppose_port.train` has made ready
 
 and is loaded when it is asked for, so that one works where the other is not installed.
 """
@@ -43,6 +44,9 @@ class Backend(Protocol):
 
     def predictor(self, checkpoint: Checkpoint, device: str = "cpu") -> Predictor:
         """Loads a checkpoint's network onto a device, for evaluation."""
+
+    def train(self, run: Any) -> None:
+        """Trains a `deeppose_port.train.Run` to its end."""
 
 
 def get(name: str) -> Backend:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
+from typing import NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -20,20 +18,11 @@ PROJECT = "deeppose-port"
 INSTALL_CHAINER = f"pip install 'setuptools>=70.1,<81' wheel && pip install --no-build-isolation '{PROJECT}[chainer]'"
 INSTALL_DRIVER = "install the driver from https://www.nvidia.com/drivers (containers: start them with --gpus all)"
 
-# Wheels of one CUDA major version run on drivers of that version and newer ones.
-# https://docs.nvidia.com/deploy/cuda-compatibility/
 _CUPY = re.compile(r"cupy(-cuda(?P<cuda>\d+)x?|-rocm-[\d-]+)?")
-_PYTORCH_INDEX = {12: "cu126", 13: "cu130"}
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something that does not work.
-
-    Attributes:
-        reason: Why.
-        remedy: The command that mends it.
-    """
+class Problem(NamedTuple):
+    """Something that does not work: why, and the command that mends it."""
 
     reason: str
     remedy: str
@@ -43,31 +32,100 @@ class Problem:
 
 
 def version(distribution: str) -> str | None:
-    """Returns the version of a distribution, None if it is not installed."""
+    """Returns the version of a distribution; None if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
 
 
-def misfit(distribution: str, *, python: bool = False) -> Problem | None:
-    """Tells whether an installed distribution can work beside what else is installed.
+def wanted(distribution: str) -> SpecifierSet:
+    """Returns the versions of a distribution that this project works with, extras included."""
+    name = canonicalize_name(distribution)
+    asked = [each.specifier for each in _requirements(PROJECT) if canonicalize_name(each.name) == name]
+    return asked[0] if asked else SpecifierSet()
 
-    Args:
-        distribution: Its name.
-        python: Looks at the Python that it asks for alone, rather than at the distributions.
 
-    Returns:
-        The first of its requirements that is there in a version that it does not take; None if there is none.
-    """
-    if python:
-        return _python_misfit(distribution)
-    for requirement in _requirements(distribution):
-        found = version(requirement.name)
-        if found is not None and not requirement.specifier.contains(found, prereleases=True):
-            return Problem(
-                f"{distribution} {version(distribution)} needs {requirement.name}{requirement.specifier}, "
-                f"and {found} is installed",
-                f"pip install '{requirement.name}{requirement.specifier}'",
-            )
+def wanted_python() -> SpecifierSet:
+    """Returns the versions of Python that this project works with."""
+    try:
+        return SpecifierSet(metadata.metadata(PROJECT)["Requires-Python"])
+    except metadata.PackageNotFoundError:  # run from its sources
+        return SpecifierSet()
+
+
+def misfit(distribution: str) -> Problem | None:
+    """Returns the first requirement of a distribution that is installed in a version that it does not take."""
+    for each in _requirements(distribution):
+        if each.marker is not None and not each.marker.evaluate({"extra": ""}):
+            continue
+        found = version(each.name)
+        if found is not None and not each.specifier.contains(found, prereleases=True):
+            asked = f"{each.name}{each.specifier}"
+            reason = f"{distribution} {version(distribution)} needs {asked}; {found} is installed"
+            return Problem(reason, f"pip install '{asked}'")
     return None
+
+
+def _requirements(distribution: str) -> list[Requirement]:
+    try:
+        return [Requirement(text) for text in metadata.requires(distribution) or ()]
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def cupy_distributions() -> dict[str, str]:
+    """Returns the distributions that bring CuPy, by name, with their versions; one at most works."""
+    names = sorted({canonicalize_name(each.name) for each in metadata.distributions() if each.name})
+    return {name: version(name) or "" for name in names if _CUPY.fullmatch(name)}
+
+
+def cupy_problem(driver: Driver | None) -> Problem | None:
+    """Returns why the installed CuPy cannot work, as far as versions tell; None if they raise no objection."""
+    found = cupy_distributions()
+    if not found:
+        return Problem("CuPy is not installed", install_cupy(driver))
+    name = next(iter(found))
+    if len(found) > 1:
+        reason = f"{' and '.join(found)} are installed, and each overwrites the other's files"
+        return Problem(reason, replace_cupy(driver))
+    match = _CUPY.fullmatch(name)
+    cuda = int(match["cuda"]) if match is not None and match["cuda"] else None
+    if driver is not None and driver.cuda is not None and cuda is not None and cuda > driver.cuda[0]:
+        return Problem(
+            f"{name} is for drivers of CUDA {cuda}; this one has CUDA {driver.cuda[0]}", replace_cupy(driver)
+        )
+    return misfit(name)
+
+
+def install_cupy(driver: Driver | None) -> str:
+    """Returns the command that installs the CuPy for a driver, with the CUDA libraries that it loads."""
+    if driver is not None and driver.cuda is not None and driver.cuda[0] >= 13:
+        return "pip install 'cupy-cuda13x[ctk]>=14,<15'"
+    return f"pip install '{PROJECT}[cuda12]'"
+
+
+def replace_cupy(driver: Driver | None) -> str:
+    """Returns the command that puts the CuPy for a driver in the place of every CuPy that is installed."""
+    return f"pip uninstall -y {' '.join(cupy_distributions())} && {install_cupy(driver)}"
+
+
+def supply_cupy_libraries(driver: Driver | None) -> str:
+    """Returns the command that brings the CUDA libraries that an installed CuPy does not find.
+
+    CuPy 14 takes them from pip's packages; CuPy 13 from a CUDA toolkit alone.
+    """
+    found = list(cupy_distributions())
+    if found in (["cupy-cuda12x"], ["cupy-cuda13x"]):
+        return f"pip install '{found[0]}[ctk]>=14,<15'"
+    return replace_cupy(driver)
+
+
+def install_cuda_torch(driver: Driver | None) -> str:
+    """Returns the command that replaces PyTorch by its build for a driver.
+
+    Wheels of one CUDA major version need a driver of that version or a newer one, hence the oldest of each
+    (https://docs.nvidia.com/deploy/cuda-compatibility/).
+    """
+    index = "cu130" if driver is not None and driver.cuda is not None and driver.cuda[0] >= 13 else "cu126"
+    return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"

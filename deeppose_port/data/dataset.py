@@ -63,6 +63,7 @@ class PoseDataset:
         preprocessing: The Preprocessing in force.
         joints: (N, J, 2) float64, read-only: every person's joints in pixels of their picture.
         visible: (N, J) bool, read-only: both coordinates of the joint count.
+        mask: (N, J, 2) int32, read-only: 0 where that coordinate is ignored.
         skipped: The persons that `min_dim` left out.
 
     Raises:
@@ -108,8 +109,8 @@ class PoseDataset:
 
         self.joints = np.stack([person.joints for person in self._persons])
         self.visible = np.stack([person.visible for person in self._persons])
-        self._mask = annotated(self.joints, ignore_label).astype(np.int32)
-        for array in (self.joints, self.visible, self._mask):
+        self.mask = annotated(self.joints, ignore_label).astype(np.int32)
+        for array in (self.joints, self.visible, self.mask):
             array.flags.writeable = False
         # One tuple, replaced as a whole, so that threads never see a name with another's picture.
         self._last: tuple[str, Picture] | None = None
@@ -123,7 +124,7 @@ class PoseDataset:
         return (
             network_input(picture, crop, self.preprocessing),
             labels(self.joints[index], crop, self.preprocessing),
-            interleaved(self._mask[index], self.preprocessing).copy(),
+            interleaved(self.mask[index], self.preprocessing).copy(),
         )
 
     def person(self, index: int) -> Person:
@@ -132,8 +133,13 @@ class PoseDataset:
             raise IndexError(f"index {index} of a dataset of {len(self)} persons")
         return self._persons[index]
 
-    def crop(self, index: int) -> Crop:
+    def crop(self, index: int, zoom: float = 1.0) -> Crop:
         """Returns the part of its picture that an example shows.
+
+        Args:
+            index: The example.
+            zoom: Factor by which the picture is magnified first. The part moves with the joints and keeps its size,
+                so that the person in it grows.
 
         Raises:
             DatasetError: Nothing of the picture is in it, or the picture cannot be decoded.
@@ -143,11 +149,17 @@ class PoseDataset:
             self.picture(index)
         width, height = self._sizes[person.file]
         im_size, base_zoom = self.preprocessing.im_size, self.preprocessing.base_zoom
+        joints, magnified = person.joints, ""
+        if zoom != 1:
+            x, y, _, _ = extent_of_joints(person.joints, person.visible)
+            joints = person.joints + (zoom - 1) * np.array([x, y])
+            width, height = round(zoom * width), round(zoom * height)
+            magnified = f", magnified {zoom:g} times"
         try:
-            return crop_of_joints(person.joints, person.visible, width, height, base_zoom, im_size)
+            return crop_of_joints(joints, person.visible, width, height, base_zoom, im_size)
         except ValueError as error:
             raise DatasetError(
-                f"{self._where(person)}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
+                f"{self._where(person)}{magnified}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
                 "leaves out persons who are too small)"
             ) from error
 

@@ -92,6 +92,7 @@ class ResultFolder:
         augmentation, _ = said.pop("augmentation"), said.pop("hyperparameters")
         preprocessing, hyper = start.checkpoint.preprocessing, start.hyperparameters
         said |= {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
+        said["augment"] = said.pop("method")
         said |= {
             "im_size": preprocessing.im_size,
             "base_zoom": preprocessing.base_zoom,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import time
 import warnings
@@ -165,12 +166,13 @@ def _extend(trainer: Any, run: Run, network: Any, loader: TrainingLoader) -> Non
     trainer.extend(_LearningRate(hyper), name="learning_rate", call_before_training=True)
     if run.test is not None and options.valid_freq:
         trainer.extend(_Validation(run, network), trigger=(options.valid_freq, "epoch"), name="validation")
-    log = _Log(run, trigger=(options.show_log_iter, "iteration"))
+    log = _Log(run, trigger=_LogTrigger(run))
     trainer.extend(log, name="LogReport")
-    if extensions.PlotReport.available():
+    if importlib.util.find_spec("matplotlib") is not None:  # Chainer warns where it is not there
         keys = ["main/loss", "validation/main/loss"]
-        trainer.extend(extensions.PlotReport(keys, "epoch", filename="loss.png", trigger=(1, "epoch")))
-    trainer.extend(_Progress(run, loader), name="progress", priority=training.PRIORITY_READER)
+        plot = extensions.PlotReport(keys, "epoch", filename="loss.png", trigger=lambda trainer: _is_due(run, trainer))
+        trainer.extend(plot)
+    trainer.extend(_Progress(run, loader), name="progress")
 
     trainer.extend(_Checkpoints(run, network), name="snapshot")
 
@@ -183,6 +185,20 @@ class _Stop:
 
     def __call__(self, trainer: Any) -> bool:
         return bool(self.run.stop.is_set() or trainer.updater.epoch >= self.run.options.epochs)
+
+
+class _LogTrigger(training.triggers.IntervalTrigger):  # type: ignore[misc]
+    """Every `show_log_iter` iterations, after every validation, and at the end."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.options.show_log_iter, "iteration")
+        self.options = run.options
+
+    def __call__(self, trainer: Any) -> bool:
+        due = super().__call__(trainer)
+        epoch = trainer.updater.epoch
+        validated = self.options.valid_freq and epoch % self.options.valid_freq == 0
+        return bool(due or (trainer.updater.is_new_epoch and (validated or epoch >= self.options.epochs)))
 
 
 class _LearningRate(training.Extension):  # type: ignore[misc]
@@ -224,8 +240,15 @@ class _Validation(training.Extension):  # type: ignore[misc]
         chainer.report({f"validation/main/{name}": value for name, value in evaluation.summary().items()})
 
 
+def _is_due(run: Run, trainer: Any) -> bool:
+    """Tells whether a checkpoint is due: at every `snapshot`-th epoch, the last, and when the user ends the run."""
+    epoch = trainer.updater.epoch
+    ended = trainer.updater.is_new_epoch and (epoch % run.options.snapshot == 0 or epoch >= run.options.epochs)
+    return bool(ended or run.stop.is_set())
+
+
 class _Checkpoints(training.Extension):  # type: ignore[misc]
-    """Writes checkpoints at the end of every `snapshot`-th epoch and of the last, and when the user ends the run."""
+    """Writes checkpoints when they are due."""
 
     trigger = (1, "iteration")
     priority = -100  # after all others, whose state it saves
@@ -235,12 +258,10 @@ class _Checkpoints(training.Extension):  # type: ignore[misc]
         self.network = network
 
     def __call__(self, trainer: Any) -> None:
-        options, updater = self.run.options, trainer.updater
-        due = updater.is_new_epoch and (updater.epoch % options.snapshot == 0 or updater.epoch >= options.epochs)
-        if due or self.run.stop.is_set():
+        if _is_due(self.run, trainer):
             algorithm = self.run.start.hyperparameters.algorithm
             checkpoint = checkpoint_of(trainer, self.run.start.checkpoint, self.network, algorithm)
-            self.run.watch.saved(self.run.folder.save(checkpoint, epoch_ended=updater.is_new_epoch))
+            self.run.watch.saved(self.run.folder.save(checkpoint, epoch_ended=trainer.updater.is_new_epoch))
 
 
 class _Log(extensions.LogReport):  # type: ignore[misc]
@@ -266,6 +287,7 @@ class _Progress(training.Extension):  # type: ignore[misc]
     """Tells who looks on how the run is doing."""
 
     trigger = (1, "iteration")
+    priority = training.PRIORITY_WRITER  # before the log, which holds its rates
 
     def __init__(self, run: Run, loader: TrainingLoader) -> None:
         self.run = run

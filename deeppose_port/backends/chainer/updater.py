@@ -14,6 +14,7 @@ compat.install()
 import chainer  # noqa: E402 - not before compat
 from chainer import training  # noqa: E402
 
+from deeppose_port.backends.chainer.iterator import concat_poses  # noqa: E402
 from deeppose_port.train import TrainingError  # noqa: E402
 
 
@@ -68,17 +69,16 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
     def update_core(self) -> None:
         """Runs the batch's parts on their devices and updates once."""
         optimizer, iterator = self.get_optimizer("main"), self.get_iterator("main")
-        inputs, targets, mask = iterator.next()
-        count = None if self.gradient_sum else int(np.count_nonzero(mask))
+        batch = iterator.next()
+        count = None if self.gradient_sum else int(np.count_nonzero(batch.arrays[2]))
         parts = len(self._models)
         self._seed_dropout()
         losses = []
         for i, (name, model) in enumerate(self._models.items()):
             model.cleargrads()
             device = self._devices[name]
-            part = [device.send(array[i::parts]) for array in (inputs, targets, mask)]
             with chainer.using_device(device):
-                losses.append(model(*part, count=count))
+                losses.append(model(*concat_poses(batch[i::parts], device), count=count))
         for loss in losses:
             loss.backward()
         # One device: its loss. Several: with the batch's count the parts add up, with their own they average.

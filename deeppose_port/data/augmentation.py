@@ -1,0 +1,305 @@
+"""Augmentation: the legacy random rotation, translation, zoom and flip of a person, in two ways with the same draws.
+
+`legacy` goes through the legacy dataset.py's steps over the whole picture: rotate, translate, zoom, crop and
+resize, flip, normalise. `fast`, the default, composes all but the last into one affine warp, which computes only
+the pixels that the network sees. Both put the joints and the black outside of the picture in the same places, and
+both give the evaluation's example, to the bit, where nothing was drawn.
+
+Kept from the legacy program: the distributions (see `Augmentation.draw`); the rotation about the centre of the box
+of the annotated joints; the crop, whose size is that of this box and whose place does not follow the translation,
+clipped to the magnified picture; labels in the frame of the evaluation, where a joint scales about the picture's
+corner while `cv2.resize` scales pixel centres about it, so that a joint drawn into the picture is found
+`0.5 * |1 - scale|` pixels of the crop from its label.
+
+Mended, in both ways:
+
+- Stored joints never change. They drifted by the crop's corner or the translation at every call.
+- The mask follows the joints when a flip swaps left and right; it stayed behind.
+- An ignored joint stays ignored, and a joint with one ignored coordinate is ignored as a whole when it is rotated:
+  its other coordinate would depend on the unknown one, and was trained on regardless.
+- Every example has random numbers of its own (`example_rng`). Worker processes all drew the same ones.
+- Rotated pixels are rounded. Truncation darkened them by half a level, and changed 9 % of them at 0 degrees.
+
+Pixels are interpolated by OpenCV, in steps of 1/32 pixel, where the legacy program asked scikit-image to rotate in
+float64: rounded, the two are the same in most pixels and mostly one level apart in the others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from converters.checkpoint import Preprocessing
+from deeppose_port.data.crop import Crop, Picture, Points, cut, extent_of_joints, interleaved, labels, normalize
+from deeppose_port.data.dataset import Example, PoseDataset
+
+Method = Literal["fast", "legacy"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is done to one example; the default is nothing.
+
+    Attributes:
+        rotation: Degrees, counter-clockwise on the screen.
+        translation: Pixels of the picture to the right and down, after the rotation.
+        zoom: Factor on the picture, after the translation.
+        flip: Whether the crop is mirrored left to right.
+    """
+
+    rotation: int = 0
+    translation: tuple[int, int] = (0, 0)
+    zoom: float = 1.0
+    flip: bool = False
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels come to lie between pixels: anything but a flip."""
+        return (self.rotation, self.translation, self.zoom) != (0, (0, 0), 1)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may be done to an example; the default is nothing.
+
+    Attributes:
+        fliplr: Mirror half of the examples.
+        rotate: Rotate by 0 .. rotate_range - 1 degrees.
+        zoom: Magnify by 1 - zoom_range .. 1 + zoom_range.
+        translate: Shift by -translate_range .. translate_range - 1 pixels, in x and in y.
+        rotate_range: Degrees, a whole number.
+        zoom_range: A fraction.
+        translate_range: Pixels, a whole number.
+        method: `fast`, one warp, or `legacy`, one step after the other.
+
+    Raises:
+        ValueError: A range or the method is none.
+    """
+
+    fliplr: bool = False
+    rotate: bool = False
+    zoom: bool = False
+    translate: bool = False
+    rotate_range: int = 10
+    zoom_range: float = 0.2
+    translate_range: int = 5
+    method: Method = "fast"
+
+    def __post_init__(self) -> None:
+        for name in ("rotate", "translate"):
+            value = getattr(self, f"{name}_range")
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(
+                    f"{name}_range is {value}; it has to be a whole number of at least 1 ({name}=False turns it off)"
+                )
+        if not 0 <= self.zoom_range < 1:
+            raise ValueError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
+        if self.method not in get_args(Method):
+            raise ValueError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether every example stays as the evaluation sees it."""
+        return not (self.fliplr or self.rotate or self.zoom or self.translate)
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """Draws what is done to one example.
+
+        All numbers are drawn, in one order, whatever is on, so that turning one part off leaves the others as they
+        are. The distributions are those of the legacy dataset.py: one-sided whole degrees, whole pixels with one more
+        to the left and up than to the right and down, one factor for both axes, and a flip of probability 1/2.
+
+        Args:
+            rng: Where the numbers come from, see `example_rng`.
+
+        Returns:
+            What is on as drawn, what is off as nothing.
+        """
+        rotation = int(rng.integers(0, self.rotate_range))
+        dx, dy = rng.integers(-self.translate_range, self.translate_range, size=2).tolist()
+        zoom = float(rng.uniform(1 - self.zoom_range, 1 + self.zoom_range))
+        flip = bool(rng.random() < 0.5)
+        return Drawn(
+            rotation=rotation if self.rotate else 0,
+            translation=(dx, dy) if self.translate else (0, 0),
+            zoom=zoom if self.zoom else 1.0,
+            flip=flip and self.fliplr,
+        )
+
+
+def example_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Returns an example's own random numbers, whatever thread makes it, after whichever others.
+
+    Args:
+        seed: The training's seed.
+        epoch: The epoch.
+        index: The example's index in its dataset.
+
+    Raises:
+        ValueError: One of them is negative.
+    """
+    if min(seed, epoch, index) < 0:
+        raise ValueError(f"seed {seed}, epoch {epoch} and index {index}: none of them can be negative")
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(epoch, index))))
+
+
+def augmented_example(
+    dataset: PoseDataset,
+    index: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    out: npt.NDArray[np.float32] | None = None,
+) -> Example:
+    """Draws an augmentation and makes one example with it.
+
+    Args:
+        dataset: The persons and pictures.
+        index: Which of them.
+        augmentation: What may be done.
+        rng: The example's random numbers, see `example_rng`.
+        out: (3, im_size, im_size) float32, C-contiguous: where to write the inputs, its place in a batch say.
+
+    Returns:
+        inputs, targets and mask with the shapes and meanings of `dataset[index]`; inputs is `out` if that is given.
+
+    Raises:
+        DatasetError: The picture cannot be decoded, or nothing of it is in the person's crop.
+        ValueError: `out` has another shape or type.
+    """
+    return drawn_example(dataset, index, augmentation.draw(rng), augmentation.method, out)
+
+
+def drawn_example(
+    dataset: PoseDataset,
+    index: int,
+    drawn: Drawn,
+    method: Method = "fast",
+    out: npt.NDArray[np.float32] | None = None,
+) -> Example:
+    """Makes one example with a given augmentation; see `augmented_example`."""
+    inputs = _destination(out, dataset.preprocessing.im_size)
+    if drawn == Drawn():
+        inputs[...], targets, mask = dataset[index]
+        return inputs, targets, mask
+    picture, crop = dataset.picture(index), dataset.crop(index, drawn.zoom)
+    x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
+    rotation = _rotation(drawn.rotation, x, y)
+    if drawn.resamples and method == "fast":
+        _normalize(_warped(picture, drawn, rotation, crop, dataset.preprocessing), dataset.preprocessing, inputs)
+    else:
+        square = cut(_moved(picture, drawn, rotation), crop, dataset.preprocessing.interpolation)
+        inputs[...] = normalize(square[:, ::-1] if drawn.flip else square, dataset.preprocessing)
+    return inputs, *_labels(dataset, index, drawn, rotation, crop)
+
+
+def _destination(out: npt.NDArray[np.float32] | None, im_size: int) -> npt.NDArray[np.float32]:
+    """Returns the array to write inputs into. OpenCV would quietly make another one if it did not fit."""
+    shape = (3, im_size, im_size)
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError(f"out is {out.dtype} {out.shape}; it has to be float32 {shape}, and C-contiguous")
+    return out
+
+
+def _rotation(degrees: int, x: float, y: float) -> Points:
+    """Returns the (2, 3) matrix that rotates points counter-clockwise on the screen about (x, y)."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn, centre = np.array([[cos, sin], [-sin, cos]]), np.array([x, y])
+    return np.column_stack([turn, centre - turn @ centre])
+
+
+def _labels(
+    dataset: PoseDataset, index: int, drawn: Drawn, rotation: Points, crop: Crop
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Returns targets and mask of an example whose crop lies in the magnified picture."""
+    points, mask = dataset.joints[index], dataset.mask[index]
+    if drawn.rotation:
+        mask = mask * dataset.visible[index][:, None]
+    points = (points @ rotation[:, :2].T + rotation[:, 2] + drawn.translation) * drawn.zoom
+    if drawn.flip:
+        order = np.arange(len(points))
+        for left, right in dataset.skeleton.symmetric_pairs:
+            order[[left, right]] = right, left
+        points, mask = crop.to_crop(points)[order], mask[order]
+        points[:, 0] = crop.im_size - 1 - points[:, 0]
+        points = crop.to_picture(points)
+    return labels(points, crop, dataset.preprocessing), interleaved(mask, dataset.preprocessing).copy()
+
+
+def _moved(picture: Picture, drawn: Drawn, rotation: Points) -> Picture:
+    """Rotates, translates and magnifies a whole picture, one after the other. What is outside of it is black."""
+    height, width = picture.shape[:2]
+    shift = np.column_stack([np.eye(2), drawn.translation])
+    for done, matrix in ((drawn.rotation, rotation), (any(drawn.translation), shift)):
+        if done:
+            picture = np.asarray(cv2.warpAffine(picture, matrix, (width, height)), np.uint8)
+    if drawn.zoom != 1:
+        picture = np.asarray(cv2.resize(picture, None, fx=drawn.zoom, fy=drawn.zoom), np.uint8)
+    return picture
+
+
+def _warped(picture: Picture, drawn: Drawn, rotation: Points, crop: Crop, preprocessing: Preprocessing) -> Picture:
+    """Does what `_moved`, the crop, the resize and the flip do, in one affine warp.
+
+    Returns:
+        (im_size, im_size, 3) uint8.
+    """
+    # A resize takes x to (x + 0.5) * factor - 0.5, and here are two, with the crop's corner between them.
+    scale = drawn.zoom * np.array(crop.scale)
+    offset = scale / 2 - np.array([crop.x0, crop.y0]) * crop.scale - 0.5
+    matrix = rotation.copy()
+    matrix[:, 2] += drawn.translation
+    matrix = matrix * scale[:, None]
+    matrix[:, 2] += offset
+    if drawn.flip:
+        matrix[0] *= -1
+        matrix[0, 2] += crop.im_size - 1
+    square = cv2.warpAffine(
+        picture,
+        matrix,
+        (crop.im_size, crop.im_size),
+        flags=cv2.INTER_LINEAR if preprocessing.interpolation == "linear" else cv2.INTER_NEAREST,
+        # Only a rotation shows what is beyond the picture's edges; a resize continues the pixels at the edges.
+        borderMode=cv2.BORDER_CONSTANT if drawn.rotation else cv2.BORDER_REPLICATE,
+    )
+    columns, rows = (np.arange(crop.im_size)[:, None] - offset).T / scale[:, None]
+    _vacate(square.swapaxes(0, 1), drawn.translation[0], columns[::-1] if drawn.flip else columns, picture.shape[1])
+    _vacate(square, drawn.translation[1], rows, picture.shape[0])
+    return np.asarray(square, np.uint8)
+
+
+def _vacate(lines: npt.NDArray[Any], shift: int, position: Points, size: int) -> None:
+    """Blackens, in place, the rows or columns that a translation has vacated.
+
+    They are black even where a rotation has turned a part of the picture out of its frame, and the translation would
+    bring it back.
+
+    Args:
+        lines: Rows of the warped picture, or columns.
+        shift: The translation across them, in pixels of the picture.
+        position: Where each of them lies in the translated picture.
+        size: Rows or columns of the picture.
+    """
+    if shift:
+        inside = position - shift + 1 if shift > 0 else size + shift - position
+        (vacated,) = np.nonzero(inside < 1)
+        lines[vacated] = np.rint(lines[vacated] * inside[vacated, None, None].clip(0, 1))
+
+
+def _normalize(square: Picture, preprocessing: Preprocessing, out: npt.NDArray[np.float32]) -> None:
+    """Does what `crop.normalize` does into (3, H, W) float32, with sums over 256 levels instead of over pixels."""
+    planes = cv2.split(square)
+    for plane, target in zip(planes if preprocessing.colour == "BGR" else planes[::-1], out, strict=True):
+        levels = np.arange(256.0)
+        if preprocessing.gcn != "none":
+            counts = cv2.calcHist([plane], [0], None, [256], [0, 256])[:, 0].astype(np.float64)
+            levels -= counts @ levels / plane.size
+            deviation = math.sqrt(counts @ levels**2 / plane.size) + 1e-5
+            levels = levels / deviation if preprocessing.gcn == "divide" else levels - deviation
+        cv2.LUT(plane, levels.astype(np.float32), dst=target)

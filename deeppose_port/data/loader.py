@@ -1,0 +1,399 @@
+"""An endless stream of training batches, made ahead of their use by a pool of threads.
+
+It visits a dataset as `chainer.iterators.SerialIterator(repeat=True)` does: a batch at the edge of an epoch is filled
+up from the next one. What is in a batch follows from the seed, the epoch and the position alone: not from the number
+of threads, from which of them is the fastest, from global random state, or from whether the state was saved meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
+from deeppose_port.data.batches import Batch
+from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+
+Order = npt.NDArray[np.int64]
+
+#: Makes the example of an epoch and an index of the dataset. It may write the inputs into the array, if it gets one.
+_Make = Callable[[int, int, npt.NDArray[np.float32] | None], Example]
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where the stream is, between two batches.
+
+    Attributes:
+        epoch: Epochs completed.
+        current_position: Examples of this epoch that were given already.
+        order: Indices in the order of this epoch, read-only; None for 0, 1, 2, …
+        is_new_epoch: Whether the last batch completed an epoch.
+        previous_epoch_detail: `epoch_detail` before the last batch; None before the first.
+    """
+
+    epoch: int
+    current_position: int
+    order: Order | None
+    is_new_epoch: bool = False
+    previous_epoch_detail: float | None = None
+
+
+class TrainingLoader:
+    """The endless stream of batches of a training set.
+
+    Each batch is (inputs, targets, mask): (N, 3, im_size, im_size) float32, (N, 2 * J) float32, (N, 2 * J) int32, in
+    arrays that belong to the caller. While one is used, the next `ahead` are made, example by example: a picture that
+    takes long holds back its own batch and no thread but its own. The counters are those of Chainer's iterators.
+
+    An example that cannot be made raises its error when its batch is asked for, each time that it is asked for; the
+    stream stays before that batch. The threads start with the first batch and end with `close`. While they are there,
+    OpenCV's own threads are switched off for the whole process (`cv2.setNumThreads(0)`), since the two kinds would
+    only compete; the last loader to close brings the setting back.
+
+    Args:
+        dataset: The training set.
+        batch_size: Examples in a batch.
+        augmentation: How examples are varied; None gives them as they are in the dataset.
+        seed: The orders and the augmentation are drawn from it.
+        shuffle: Whether each epoch has an order of its own, instead of that of the dataset.
+        threads: How many make examples; the default is one for each processor that this process may use.
+        ahead: How many batches are made ahead.
+        position: Epoch and place in its order to begin at.
+        order: (len(dataset),) the order of the epoch to begin in, where it is not to be drawn from the seed: one that a
+            snapshot holds.
+        epochs: The length of the training: batches past it are not made ahead, only when they are asked for.
+        example: Makes the example of (epoch, index) in place of dataset and augmentation; the dataset needs no more
+            than a length then. It is called from several threads at once.
+
+    Attributes:
+        waited: Seconds that callers have waited for batches.
+        given: Number of examples given.
+
+    Raises:
+        ValueError: An argument is out of its range, or the order is not one of this dataset.
+        DatasetError: In `next`: an example cannot be made.
+        RuntimeError: In `next`: the loader is closed.
+    """
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        batch_size: int,
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 1701,
+        shuffle: bool = True,
+        threads: int | None = None,
+        ahead: int = 2,
+        position: tuple[int, int] = (0, 0),
+        order: npt.ArrayLike | None = None,
+        epochs: float | None = None,
+        example: Callable[[int, int], Example] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.shuffle = shuffle
+        self.threads = usable_processors() if threads is None else threads
+        self.ahead = ahead
+        self.epochs = epochs
+        self.waited = 0.0
+        self.given = 0
+        least = {"batch_size": 1, "threads": 1, "ahead": 1, "seed": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least {value}")
+        self._example = example
+        self._make = _examples_of(dataset, augmentation, seed) if example is None else _without_array(example)
+        self._place = self._place_at(*position, order=order)
+
+        self._pending: deque[_Pending] = deque()
+        self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # of what `close` may change meanwhile
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return self._place.epoch
+
+    @property
+    def current_position(self) -> int:
+        """Examples of this epoch that were given already."""
+        return self._place.current_position
+
+    @property
+    def is_new_epoch(self) -> bool:
+        """Whether the last batch completed an epoch."""
+        return self._place.is_new_epoch
+
+    @property
+    def epoch_detail(self) -> float:
+        """Epochs completed, with the fraction of this one."""
+        return self._detail(self._place)
+
+    @property
+    def previous_epoch_detail(self) -> float | None:
+        """`epoch_detail` before the last batch; None before the first."""
+        return self._place.previous_epoch_detail
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        try:
+            with self._lock:
+                self._make_ahead()
+                pending = self._pending[0]
+            batch = pending.result()
+        except CancelledError:
+            self._refuse_closed()
+            raise
+        finally:
+            self.waited += time.perf_counter() - start
+        with self._lock:
+            self._refuse_closed()
+            self._pending.popleft()
+            self._place = pending.after
+        self.given += self.batch_size
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """Returns the counters and the order of this epoch, all that `restore` needs; batches made ahead stay.
+
+        Returns:
+            epoch, current_position, is_new_epoch, previous_epoch_detail (float or None) and order (int64, read-only, or
+            None where nothing is shuffled).
+        """
+        return {field.name: getattr(self._place, field.name) for field in fields(_Place)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes to a place in the stream and forgets the batches made ahead.
+
+        Args:
+            state: What `state` returned; `epoch` and `current_position` are enough, the order is then drawn.
+
+        Raises:
+            ValueError: It is not a state of this dataset. Nothing has changed then.
+            RuntimeError: The loader is closed.
+        """
+        place = self._place_at(**state)
+        with self._lock:
+            self._refuse_closed()
+            self._place = place
+            for pending in self._pending:
+                pending.cancel()
+            self._pending.clear()
+
+    def close(self) -> None:
+        """Ends the threads and waits for them. It may be called again, and from any thread."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            self._pending.clear()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+            _opencv.release()
+
+    def __enter__(self) -> TrainingLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __copy__(self) -> TrainingLoader:
+        """Returns a loader of its own threads and batches at the same place."""
+        copy = TrainingLoader(
+            self.dataset,
+            self.batch_size,
+            augmentation=self.augmentation,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            threads=self.threads,
+            ahead=self.ahead,
+            epochs=self.epochs,
+            example=self._example,
+        )
+        copy.restore(self.state())
+        return copy
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("this loader is closed and gives no more batches; make another one")
+
+    def _detail(self, place: _Place) -> float:
+        return place.epoch + place.current_position / len(self.dataset)
+
+    def _make_ahead(self) -> None:
+        """Sees to it that the next batch and `ahead` more are made."""
+        self._refuse_closed()
+        while len(self._pending) <= self.ahead:
+            place = self._pending[-1].after if self._pending else self._place
+            if self._pending and self.epochs is not None and self._detail(place) >= self.epochs:
+                break
+            self._pending.append(self._begin(place))
+
+    def _begin(self, place: _Place) -> _Pending:
+        """Hands the examples of the batch after a place to the threads."""
+        if self._pool is None:
+            _opencv.acquire()
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deeppose-loader")
+        wanted, after = self._walk(place)
+        return _Pending(self._pool, self._make, wanted, after)
+
+    def _walk(self, place: _Place) -> tuple[list[tuple[int, int]], _Place]:
+        """Returns epoch and index of each example of the batch after a place, and the place after the batch."""
+        epoch, position, order = place.epoch, place.current_position, place.order
+        wanted = []
+        for _ in range(self.batch_size):
+            wanted.append((epoch, position if order is None else int(order[position])))
+            position += 1
+            if position == len(self.dataset):
+                epoch, position = epoch + 1, 0
+                order = self._order(epoch)
+        return wanted, _Place(epoch, position, order, epoch > place.epoch, self._detail(place))
+
+    def _order(self, epoch: int) -> Order | None:
+        """Draws the order of an epoch: that of raw random bits, which every version of NumPy draws alike."""
+        if not self.shuffle:
+            return None
+        bits = np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
+        return _read_only(np.argsort(bits.random_raw(len(self.dataset)), kind="stable"))
+
+    def _place_at(
+        self,
+        epoch: int,
+        current_position: int,
+        order: npt.ArrayLike | None = None,
+        is_new_epoch: bool = False,
+        previous_epoch_detail: float | None = None,
+    ) -> _Place:
+        size = len(self.dataset)
+        if epoch < 0 or not 0 <= current_position < size:
+            raise ValueError(f"a dataset of {size} has no position {current_position} in epoch {epoch}")
+        given = self._order(epoch) if order is None else np.asarray(order)
+        if given is not None and not np.array_equal(np.sort(given, axis=None), np.arange(size)):
+            raise ValueError(
+                f"the order, of {given.size} examples, is not one of this dataset of {size}; "
+                "it has to be the training set that the order was saved with"
+            )
+        order = None if given is None else _read_only(given)
+        return _Place(epoch, current_position, order, is_new_epoch, previous_epoch_detail)
+
+
+class _Pending:
+    """A batch whose examples are in the making, each a task of its own that writes into its row."""
+
+    def __init__(self, pool: ThreadPoolExecutor, make: _Make, wanted: list[tuple[int, int]], after: _Place) -> None:
+        self.after = after
+        self._lock = threading.Lock()
+        self._size = len(wanted)
+        self._arrays: Batch | None = None
+        self._futures: list[Future[None]] = [
+            pool.submit(self._fill, row, make, epoch, index) for row, (epoch, index) in enumerate(wanted)
+        ]
+
+    def result(self) -> Batch:
+        """Waits for the batch. Of several failures the first in its order is raised."""
+        for future in self._futures:
+            future.result()
+        assert self._arrays is not None
+        return self._arrays
+
+    def cancel(self) -> None:
+        """Takes back what no thread has begun."""
+        for future in self._futures:
+            future.cancel()
+
+    def _fill(self, row: int, make: _Make, epoch: int, index: int) -> None:
+        place = None if self._arrays is None else self._arrays[0][row]
+        example = make(epoch, index, place)
+        for array, part in zip(self._allocated(example), example, strict=True):
+            if part is not place:
+                array[row] = part
+
+    def _allocated(self, example: Example) -> Batch:
+        """Returns the batch's arrays, which the first example made gives the shapes for."""
+        with self._lock:
+            if self._arrays is None:
+                inputs, targets, mask = (np.empty((self._size, *part.shape), part.dtype) for part in example)
+                self._arrays = inputs, targets, mask
+            return self._arrays
+
+
+class _SingleThreadedOpenCV:
+    """Switches OpenCV's own threads off while anybody needs that. The setting is one for the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0
+
+    def acquire(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(0)
+            self._users += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cv2.setNumThreads(self._before)
+
+
+_opencv = _SingleThreadedOpenCV()
+
+
+def usable_processors() -> int:
+    """Returns how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: int) -> _Make:
+    """Returns what makes a dataset's examples, augmented, and names the picture of one that cannot be made."""
+
+    def make(epoch: int, index: int, out: npt.NDArray[np.float32] | None) -> Example:
+        try:
+            if augmentation is None:
+                return dataset[index]
+            return augmented_example(dataset, index, augmentation, example_rng(seed, epoch, index), out)
+        except DatasetError:
+            raise
+        except Exception as error:
+            person = dataset.person(index)
+            raise DatasetError(
+                f"{person.csv}, line {person.line}, picture {dataset.images / person.file}: "
+                f"no example can be made of it: {type(error).__name__}: {error}"
+            ) from error
+
+    return make
+
+
+def _without_array(example: Callable[[int, int], Example]) -> _Make:
+    return lambda epoch, index, out: example(epoch, index)
+
+
+def _read_only(order: npt.NDArray[Any]) -> Order:
+    order = order.astype(np.int64)
+    order.flags.writeable = False
+    return order

@@ -1,0 +1,467 @@
+"""Chainer 7.8.1 on today's packages, with the mends and without each of them."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.version import Version
+
+from deeppose_port.backends.chainer import compat
+
+if importlib.util.find_spec("chainer") is None:
+    pytest.skip("Chainer is not installed", allow_module_level=True)
+
+ITEMS = {item.name: item for item in (*compat.BEFORE_IMPORT, *compat.AFTER_IMPORT, *compat.FOR_TESTING)}
+NUMPY_2 = Version(np.__version__).major >= 2
+H5PY_3 = importlib.util.find_spec("h5py") is not None and Version(importlib.metadata.version("h5py")).major >= 3
+
+needs_numpy_2 = pytest.mark.skipif(not NUMPY_2, reason="NumPy 1 does not need this mend")
+needs_h5py_3 = pytest.mark.skipif(not H5PY_3, reason="h5py 3 is not installed")
+
+
+def python(
+    code: str, *flags: str, without: str | None = None, path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a fresh interpreter, with one item left out of the compatibility layer."""
+    lines = ["import sys", "from deeppose_port.backends.chainer import compat"]
+    if without is not None:
+        assert without in ITEMS
+        lines += [
+            "for stage in ('BEFORE_IMPORT', 'AFTER_IMPORT', 'FOR_TESTING'):",
+            f"    kept = tuple(item for item in getattr(compat, stage) if item.name != {without!r})",
+            "    setattr(compat, stage, kept)",
+        ]
+    environment = {name: value for name, value in os.environ.items() if name != "CHAINER_CUDNN"}
+    if path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
+    program = "\n".join([*lines, textwrap.dedent(code)])
+    command = [sys.executable, *flags, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+
+
+def holds(code: str, name: str, *flags: str, path: Path | None = None) -> None:
+    """Asserts that a program ends well with an item and fails without it."""
+    with_it = python(code, *flags, path=path)
+    assert with_it.returncode == 0, with_it.stderr
+    without_it = python(code, *flags, path=path, without=name)
+    assert without_it.returncode != 0, f"nothing fails without {name}"
+
+
+@needs_numpy_2
+def test_chainer_cannot_be_imported_as_it_is() -> None:
+    plain = python("import chainer")
+    assert plain.returncode != 0
+    assert "sctypes" in plain.stderr
+
+
+def test_chainer_is_imported_and_computes_without_a_warning() -> None:
+    done = python(
+        """
+        compat.install()
+        import chainer, numpy
+        x = chainer.Variable(numpy.ones((2, 3, 8, 8), "f"))
+        y = chainer.functions.max_pooling_2d(chainer.links.Convolution2D(3, 4, 3)(x), 2)
+        chainer.functions.sum(y).backward()
+        assert x.grad.dtype == numpy.float32
+        """,
+        "-W",
+        "error",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@needs_numpy_2
+def test_a_failed_import_of_chainer_is_forgotten() -> None:
+    done = python(
+        """
+        try:
+            import chainer
+        except AttributeError:
+            pass
+        compat.install()
+        import chainer
+        chainer.functions.relu, chainer.utils.WalkerAlias
+        """
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class TestEachItem:
+    """Every item, and what goes wrong when it is taken away."""
+
+    @needs_numpy_2
+    def test_sctypes(self) -> None:
+        holds(
+            """
+            compat.install()
+            import chainer, numpy
+            view = chainer.functions.as_strided(numpy.arange(4, dtype="f"), (2, 2), (1, 1), 0)
+            assert view.array.tolist() == [[0, 1], [1, 2]]
+            """,
+            "numpy.sctypes",
+        )
+
+    def test_float_for_resize_images(self) -> None:
+        holds(
+            """
+            compat.install()
+            import chainer, numpy
+            picture = numpy.arange(4, dtype="f").reshape(1, 1, 2, 2)
+            resized = chainer.functions.resize_images(picture, (3, 3)).array
+            assert resized.tolist() == [[[[0, .5, 1], [1, 1.5, 2], [2, 2.5, 3]]]], resized
+            """,
+            "numpy.float",
+        )
+
+    @pytest.mark.parametrize("missing", ["pkg_resources", "numpy.distutils"])
+    def test_environment_check(self, missing: str) -> None:
+        holds(
+            f"""
+            sys.modules[{missing!r}] = None  # as with newer setuptools, and with newer Python and NumPy
+            compat.install()
+            import chainer
+            """,
+            "environment check",
+        )
+
+    def test_cudnn_is_off_where_cupy_has_none(self, fake_cupy: Path) -> None:
+        holds(
+            """
+            compat.install()
+            import chainer
+            assert chainer.backends.cuda.available
+            chainer.backends.cuda.check_cuda_available()
+            """,
+            "cuDNN",
+            *("-W", "error"),
+            path=fake_cupy,
+        )
+
+    def test_warnings_of_cupy(self, fake_cupy: Path) -> None:
+        holds(
+            """
+            import warnings
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                compat.install()
+            assert not [each for each in caught if "could not be loaded" in str(each.message)]
+            """,
+            "CuPy's warnings",
+            path=fake_cupy,
+        )
+
+    @needs_numpy_2
+    def test_step_shift_sets_a_python_float(self) -> None:
+        holds(
+            """
+            compat.install()
+            from chainer.optimizers import MomentumSGD
+            from chainer.training.extensions import StepShift
+            optimizer = MomentumSGD(lr=0.5)
+            shift = StepShift("lr", 0.1, 2, optimizer=optimizer)
+            shift.initialize(None)
+            for _ in range(4):
+                shift(None)
+            assert abs(optimizer.lr - 0.5 * 0.1 ** 2) < 1e-17
+            assert type(optimizer.lr) is float, type(optimizer.lr)
+            """,
+            "StepShift",
+        )
+
+    @needs_numpy_2
+    def test_means_are_summed_in_double(self) -> None:
+        holds(
+            """
+            compat.install()
+            import chainer, numpy
+            values = numpy.random.RandomState(0).rand(1000).astype("f")
+            arrays, scalars = chainer.reporter.Summary(), chainer.reporter.DictSummary()
+            for value in values:
+                arrays.add(numpy.array(value))
+                scalars.add({"loss": value, "weighted": (value, numpy.float32(3))})
+            mean, deviation = values.mean(dtype="d"), values.std(dtype="d")
+            for summary in (arrays.compute_mean(), *scalars.compute_mean().values()):
+                assert abs(summary - mean) < 1e-12, (summary, mean)
+            assert abs(arrays.make_statistics()[1] - deviation) < 1e-9
+            """,
+            "Summary",
+        )
+
+    @needs_h5py_3
+    def test_text_comes_back_from_hdf5(self, tmp_path: Path) -> None:
+        holds(
+            f"""
+            compat.install()
+            import h5py
+            from chainer.serializers import HDF5Deserializer, HDF5Serializer
+            with h5py.File({str(tmp_path / "state.h5")!r}, "w") as file:
+                file["log"] = '[{{"loss": "é"}}]'
+                HDF5Serializer(file)("none", None)
+                HDF5Serializer(file)("number", 7)
+                read = HDF5Deserializer(file)
+                assert read("none", "a") is None
+                assert read("number", 0) == 7
+                assert HDF5Deserializer(file, strict=False)("absent", "a") == "a"
+                assert HDF5Deserializer(None, strict=False)("absent", "a") == "a"
+                assert read("log", "") == '[{{"loss": "é"}}]', read("log", "")
+            """,
+            "text in HDF5",
+        )
+
+    def test_set_daemon_does_not_warn(self) -> None:
+        holds(
+            """
+            import warnings
+            warnings.filterwarnings("error", module="chainer")
+            compat.install()
+            from chainer.iterators import MultiprocessIterator
+            iterator = MultiprocessIterator([1, 2, 3], 1, shuffle=False, n_processes=1, shared_mem=1000)
+            assert iterator.next() == [1]
+            iterator.finalize()
+            """,
+            "Thread.setDaemon",
+        )
+
+    def test_testing_helpers_without_pkg_resources(self) -> None:
+        holds(
+            """
+            sys.modules["pkg_resources"] = None  # as with newer setuptools
+            compat.install(testing=True)
+            import chainer.testing, chainer.gradient_check
+            from chainer.testing import with_requires, without_requires
+            skipped = lambda decorate: getattr(decorate(type("Case", (), {})), "__unittest_skip__", False)
+            assert not skipped(with_requires("numpy>=1.10", "nothing; python_version < '3'"))
+            assert skipped(with_requires("numpy<1.10"))
+            assert skipped(with_requires("no-such-package"))
+            assert skipped(without_requires("numpy"))
+            assert sys.modules.get("pkg_resources") is None
+            """,
+            "pkg_resources",
+        )
+
+
+@pytest.fixture
+def fake_cupy(tmp_path: Path) -> Path:
+    """A folder with a CuPy that Chainer takes for one. It has no cuDNN, and warns of a missing NCCL as CuPy does."""
+    files = {
+        "cupy/__init__.py": """
+            from unittest import mock
+            from cupy import cuda
+            __version__ = "14.2.0"
+            ndarray = type("ndarray", (), {})
+
+            def __getattr__(name):
+                if name.startswith("__") or name == "cudnn":
+                    raise AttributeError(name)
+                return mock.MagicMock()
+            """,
+        "cupy/_util.py": "class PerformanceWarning(Warning): pass",
+        "cupy/cuda/__init__.py": "class Device: pass\nclass Event: pass\nclass Stream: pass\nclass cublas: pass",
+        "cupy/cuda/nccl.py": r"""
+            import warnings
+            warnings.warn("\nnccl library could not be loaded.\n\nReason: ImportError (libnccl.so.2)")
+            """,
+        "cupyx/__init__.py": "",
+        "cupyx/scipy/__init__.py": "",
+        "cupyx/scipy/linalg.py": "",
+        "cupyx/scipy/special.py": "",
+    }
+    for name, text in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    return tmp_path
+
+
+class TestAnOldStack:
+    """No gate opens where nothing is missing."""
+
+    def test_names_that_numpy_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(np, "sctypes", {"int": []}, raising=False)
+        monkeypatch.setattr(np, "float", float, raising=False)
+        assert not ITEMS["numpy.sctypes"].needed()
+        assert not ITEMS["numpy.float"].needed()
+
+    def test_names_that_numpy_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(np, "sctypes", raising=False)
+        monkeypatch.delattr(np, "float", raising=False)
+        assert ITEMS["numpy.sctypes"].needed()
+        assert ITEMS["numpy.float"].needed()
+
+    @pytest.mark.parametrize(("version", "needed"), [("1.26.4", False), ("2.0.0rc1", True), ("2.5.5", True)])
+    def test_promotion(self, version: str, needed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(np, "__version__", version)
+        assert ITEMS["StepShift"].needed() is needed
+        assert ITEMS["Summary"].needed() is needed
+
+    def test_environment_check_that_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        for name in ("numpy.distutils", "numpy.distutils.system_info", "pkg_resources"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        assert not ITEMS["environment check"].needed()
+        monkeypatch.setitem(sys.modules, "pkg_resources", None)
+        assert ITEMS["environment check"].needed()
+
+    def test_an_imported_chainer_needs_nothing_for_its_import(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "chainer", types.ModuleType("chainer"))
+        monkeypatch.setitem(sys.modules, "pkg_resources", None)
+        monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+        assert not ITEMS["environment check"].needed()
+        assert not ITEMS["cuDNN"].needed()
+        assert not ITEMS["CuPy's warnings"].needed()
+
+    def test_cudnn_that_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        monkeypatch.delenv("CHAINER_CUDNN", raising=False)
+        for name in ("cupy", "cupy.cuda", "cupy.cuda.cudnn", "cupy.cudnn"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        assert not ITEMS["cuDNN"].needed()
+        monkeypatch.setitem(sys.modules, "cupy.cudnn", None)
+        assert ITEMS["cuDNN"].needed()
+
+    @pytest.mark.parametrize("choice", ["0", "1"])
+    def test_cudnn_that_the_user_chose(self, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        monkeypatch.setenv("CHAINER_CUDNN", choice)
+        monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+        assert not ITEMS["cuDNN"].needed()
+
+    def test_no_cupy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        monkeypatch.delenv("CHAINER_CUDNN", raising=False)
+        monkeypatch.setitem(sys.modules, "cupy", None)
+        assert not ITEMS["cuDNN"].needed()
+
+    def test_a_cupy_that_cannot_be_imported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        monkeypatch.delenv("CHAINER_CUDNN", raising=False)
+        monkeypatch.delitem(sys.modules, "cupy", raising=False)
+        (tmp_path / "cupy.py").write_text("raise OSError('libcuda.so.1: cannot open shared object file')")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert not ITEMS["cuDNN"].needed()
+
+    @pytest.mark.parametrize(("version", "needed"), [("2.10.0", False), ("3.0.0", True), ("3.16.0", True)])
+    def test_h5py(self, version: str, needed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "h5py", types.ModuleType("h5py"))
+        monkeypatch.setattr(importlib.metadata, "version", {"h5py": version}.__getitem__)
+        assert ITEMS["text in HDF5"].needed() is needed
+
+    def test_no_h5py(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert not ITEMS["text in HDF5"].needed()
+
+    def test_set_daemon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+            needed = ITEMS["Thread.setDaemon"].needed()
+        assert not needed
+        assert ITEMS["Thread.setDaemon"].needed()
+
+    def test_pkg_resources(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, "chainer.testing", raising=False)
+        monkeypatch.setitem(sys.modules, "pkg_resources", types.ModuleType("pkg_resources"))
+        assert not ITEMS["pkg_resources"].needed()
+        monkeypatch.setitem(sys.modules, "pkg_resources", None)
+        assert ITEMS["pkg_resources"].needed()
+
+    def test_nothing_is_applied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        compat.install()
+        summary = importlib.import_module("chainer.reporter").Summary.add
+        monkeypatch.setattr(compat, "_applied", {})
+        monkeypatch.setattr(np, "__version__", "1.26.4")
+        monkeypatch.setattr(np, "sctypes", {"int": []}, raising=False)
+        monkeypatch.setattr(np, "float", float, raising=False)
+        monkeypatch.setattr(importlib.metadata, "version", {"h5py": "2.10.0"}.__getitem__)
+        monkeypatch.setitem(sys.modules, "pkg_resources", types.ModuleType("pkg_resources"))
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+            applied = compat.install(testing=True)
+        assert applied == ()
+        assert importlib.import_module("chainer.reporter").Summary.add is summary
+
+
+def without_chainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the gates believe that Chainer is not imported yet."""
+    monkeypatch.delitem(sys.modules, "chainer", raising=False)
+
+
+class TestInstall:
+    def test_a_second_call_changes_nothing(self) -> None:
+        first = compat.install()
+        extensions = importlib.import_module("chainer.training.extensions")
+        shift = extensions.StepShift._update_value
+        assert compat.install() == first == compat.applied()
+        assert extensions.StepShift._update_value is shift
+
+    def test_every_mend_is_listed_once_with_a_place_in_chainer(self) -> None:
+        applied = compat.install()
+        assert "numpy.float" in [mend.name for mend in applied]
+        assert len({mend.name for mend in applied}) == len(applied)
+        folder = Path(importlib.import_module("chainer").__path__[0])
+        for item in ITEMS.values():
+            assert item.reason
+            for place in re.findall(r"([\w/]+\.py):([\d\-, ]+)", item.where):
+                lines = (folder / place[0]).read_text().splitlines()
+                assert all(int(number) <= len(lines) for number in re.findall(r"\d+", place[1]))
+
+    def test_threads_share_one_installation(self) -> None:
+        done = python(
+            """
+            import threading
+            counts, start = [], threading.Barrier(8)
+            def call():
+                start.wait()
+                counts.append(compat.install())
+            threads = [threading.Thread(target=call) for _ in range(8)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            assert len(counts) == 8 and len(set(counts)) == 1, counts
+            import chainer
+            assert not hasattr(getattr(chainer.Summary.add, "__wrapped__", None), "__wrapped__")
+            """
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_an_item_that_fails_is_logged_and_left_out(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail() -> None:
+            raise RuntimeError("no such method")
+
+        broken = compat.Item("broken", "", "", needed=lambda: True, apply=fail)
+        undecided = compat.Item("undecided", "", "", needed=fail, apply=lambda: None)  # type: ignore[arg-type]
+        monkeypatch.setattr(compat, "AFTER_IMPORT", (broken, undecided))
+        assert {"broken", "undecided"}.isdisjoint(mend.name for mend in compat.install())
+        assert [record.args for record in caplog.records] == [("broken",), ("undecided",)]
+
+    def test_a_missing_chainer_is_an_import_error_of_that_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "chainer", None)
+        with pytest.raises(ImportError, match="Chainer is not installed") as caught:
+            compat.install()
+        assert caught.value.name == "chainer"
+
+    def test_a_chainer_that_cannot_be_imported_says_why(self, tmp_path: Path) -> None:
+        (tmp_path / "chainer.py").write_text("import no_such_module_at_all")
+        done = python("compat.install()", path=tmp_path)
+        assert "ImportError: Chainer cannot be imported: ModuleNotFoundError: No module named 'no_such_" in done.stderr
+
+    def test_filters_of_the_import_do_not_outlive_it(self) -> None:
+        done = python(
+            """
+            import warnings
+            before = list(warnings.filters)
+            compat.install()
+            assert not [each for each in warnings.filters if each not in before and "setDaemon" not in str(each[1])]
+            """
+        )
+        assert done.returncode == 0, done.stderr
