@@ -156,13 +156,13 @@ def _loader(run: Run) -> TrainingLoader:
         threads=options.threads,
         position=position,
         order=order,
+        epochs=options.epochs,
     )
 
 
 def _extend(trainer: Any, run: Run, network: Any, loader: TrainingLoader) -> None:
     """Adds what happens between updates."""
     options, hyper = run.options, run.start.hyperparameters
-    updater = trainer.updater
     trainer.extend(_LearningRate(hyper), name="learning_rate", call_before_training=True)
     if run.test is not None and options.valid_freq:
         trainer.extend(_Validation(run, network), trigger=(options.valid_freq, "epoch"), name="validation")

@@ -1,0 +1,215 @@
+"""Optimizers with Chainer's exact update rules, so that a run goes on in PyTorch as it would have in Chainer.
+
+Each is a `torch.optim.Optimizer` whose step runs over all tensors of a group at once (`torch._foreach_*`), and whose
+state has Chainer's names for its slots. Source of the rules: Chainer 1.13.0 and 7.8.1, whose numbers they reproduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+class _ChainerOptimizer(torch.optim.Optimizer):
+    """What the four have in common: weight decay, counting, and state under Chainer's names."""
+
+    #: Chainer's names of the state that each parameter has.
+    slots: ClassVar[tuple[str, ...]] = ()
+    #: The algorithm's name in checkpoints.
+    algorithm: ClassVar[str] = ""
+
+    def __init__(self, parameters: Parameters, lr: float, weight_decay: float, **defaults: float) -> None:
+        if lr <= 0:
+            raise ValueError(f"lr is {lr}; it has to be positive")
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay is {weight_decay}; it cannot be negative")
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, **defaults})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Makes one update.
+
+        Args:
+            closure: Computes the loss anew, with gradients.
+
+        Returns:
+            The closure's loss, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            state = [self._state(p) for p in parameters]
+            for entry in state:
+                entry["step"] += 1
+            gradients = [p.grad for p in parameters]
+            if group["weight_decay"]:
+                # Chainer's WeightDecay hook: on every parameter, biases and BatchNormalization too.
+                gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+            slots = [[entry[slot] for entry in state] for slot in self.slots]
+            self._update(group, state[0]["step"], parameters, gradients, *slots)
+        return loss
+
+    def _update(
+        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+    ) -> None:
+        """Updates the parameters of a group, and their state, in place."""
+        raise NotImplementedError
+
+    def _state(self, parameter: Tensor) -> dict[str, Any]:
+        entry: dict[str, Any] = self.state[parameter]
+        if not entry:
+            entry["step"] = 0
+            for slot in self.slots:
+                entry[slot] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        return entry
+
+    def load_slots(self, named: Mapping[str, Tensor], slots: Mapping[str, Mapping[str, Any]], step: int) -> None:
+        """Takes over a checkpoint's state.
+
+        Args:
+            named: The parameters by name.
+            slots: `{slot: {name: array}}`.
+            step: Number of updates done.
+        """
+        for name, parameter in named.items():
+            entry = self._state(parameter)
+            entry["step"] = step
+            for slot in self.slots:
+                entry[slot].copy_(torch.from_numpy(slots[slot][name]))
+
+    def read_slots(self, named: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+        """Returns `{slot: {name: array}}` of the parameters, zeros for those that were never updated."""
+        entries = {name: self._state(parameter) for name, parameter in named.items()}
+        return {
+            slot: {name: entry[slot].detach().cpu().contiguous().numpy().copy() for name, entry in entries.items()}
+            for slot in self.slots
+        }
+
+
+class Adam(_ChainerOptimizer):
+    """Adam as Chainer has it: `p -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)`.
+
+    `torch.optim.Adam` adds eps after the bias correction of v, which makes it larger by `1 / sqrt(1 - beta2^t)`: where
+    gradients are tiny its first step differs by a third. The moments are accumulated as `m += (1 - beta1) (g - m)` and
+    `v += (1 - beta2) (g * g - v)`, so that an overflow goes the way it goes in Chainer.
+    """
+
+    slots = ("m", "v")
+    algorithm = "adam"
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, beta1=beta1, beta2=beta2, eps=eps)
+
+    def _update(
+        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+    ) -> None:
+        first, second = slots
+        beta1, beta2 = group["beta1"], group["beta2"]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        squares = torch._foreach_mul(gradients, gradients)
+        torch._foreach_lerp_(second, squares, 1 - beta2)
+        torch._foreach_copy_(squares, second)  # their memory is free now
+        torch._foreach_sqrt_(squares)
+        torch._foreach_add_(squares, group["eps"])
+        rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        torch._foreach_addcdiv_(parameters, first, squares, value=-rate)
+
+
+class MomentumSGD(_ChainerOptimizer):
+    """Momentum SGD as Chainer has it: `v = momentum * v - lr * g; p += v`.
+
+    The velocity contains the learning rate and the sign; `torch.optim.SGD` multiplies its whole buffer with the present
+    learning rate instead, which differs from the update on at which the rate changes.
+    """
+
+    slots = ("v",)
+    algorithm = "momentumsgd"
+
+    def __init__(
+        self, parameters: Parameters, lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, momentum=momentum)
+
+    def _update(
+        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+    ) -> None:
+        (velocity,) = slots
+        torch._foreach_mul_(velocity, group["momentum"])
+        torch._foreach_add_(velocity, gradients, alpha=-group["lr"])
+        torch._foreach_add_(parameters, velocity)
+
+
+class AdaGrad(_ChainerOptimizer):
+    """AdaGrad as Chainer has it: `h += g²; p -= lr * g / (sqrt(h) + eps)` with eps 1e-8.
+
+    `torch.optim.Adagrad` has an eps of 1e-10 by default.
+    """
+
+    slots = ("h",)
+    algorithm = "adagrad"
+
+    def __init__(self, parameters: Parameters, lr: float = 0.01, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+        super().__init__(parameters, lr, weight_decay, eps=eps)
+
+    def _update(
+        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+    ) -> None:
+        (sums,) = slots
+        torch._foreach_addcmul_(sums, gradients, gradients)
+        _divide(parameters, gradients, sums, group)
+
+
+class RMSprop(_ChainerOptimizer):
+    """RMSprop as Chainer has it: `ms = alpha * ms + (1 - alpha) g²; p -= lr * g / (sqrt(ms) + eps)`.
+
+    With alpha 0.99 and eps 1e-8 this is `torch.optim.RMSprop`'s rule too; the name of the state differs.
+    """
+
+    slots = ("ms",)
+    algorithm = "rmsprop"
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, alpha=alpha, eps=eps)
+
+    def _update(
+        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+    ) -> None:
+        (means,) = slots
+        torch._foreach_mul_(means, group["alpha"])
+        torch._foreach_addcmul_(means, gradients, gradients, value=1 - group["alpha"])
+        _divide(parameters, gradients, means, group)
+
+
+def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Tensor], group: dict[str, Any]) -> None:
+    """`p -= lr * g / (sqrt(squares) + eps)`."""
+    roots = torch._foreach_sqrt(squares)
+    torch._foreach_add_(roots, group["eps"])
+    torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+
+
+OPTIMIZERS: dict[str, type[_ChainerOptimizer]] = {o.algorithm: o for o in (Adam, MomentumSGD, AdaGrad, RMSprop)}
