@@ -370,6 +370,7 @@ def predict(
 @click.option("--width", metavar="FACTOR|N,N,…", help="Factor on all channels, or those of each layer but the last.")
 @click.option("--dropout", type=float, help="Share that dropout zeroes, in place of the architecture's.")
 @click.option("--init", type=PATH, help="Start from the weights of any checkpoint.")
+@click.option("--finetune", type=PATH, help="The same; the last layer is drawn anew where the joints differ in number.")
 @click.option("--resume", type=PATH, help="Go on where a checkpoint or result folder stopped, legacy ones too.")
 @click.option("--start-epoch", type=int, help="Epochs that a resumed file has behind it, where nothing says.")
 @click.option("--epochs", "--epoch", default=100, show_default=True, help="Epochs, those of a resumed run counted in.")
@@ -409,9 +410,30 @@ def predict(
 @click.option(
     "--nonfinite-gradients", default="error", show_default=True, metavar="error|skip", help="End, or leave out."
 )
+@click.option("--schedule", metavar="step|cosine", help="How the learning rate falls.  [default: step]")
+@click.option("--warmup", type=float, metavar="EPOCHS", help="It rises linearly over these first.  [default: 0]")
 @click.option(
     "--legacy-gradient-sum", is_flag=True, help="Sum the gradients of several devices, as the old program did."
 )
+@click.option("--workers", default=0, show_default=True, help="PyTorch: processes that make examples, not threads.")
+@click.option("--amp", metavar="bf16", help="PyTorch: compute in bfloat16 where that is safe.")
+@click.option("--channels-last/--no-channels-last", default=True, help="PyTorch: the memory format.  [default: on]")
+@click.option("--compile/--no-compile", help="PyTorch: compile the network.")
+@click.option("--grad-clip", type=float, metavar="NORM", help="PyTorch: the largest norm of the gradient.")
+@click.option("--freeze", multiple=True, metavar="PATTERN", help="PyTorch: parameters not to train, as 'conv*'.")
+@click.option(
+    "--best",
+    default="loss",
+    show_default=True,
+    metavar="loss|mean_error_px|pdj@0.2",
+    help="PyTorch: which checkpoint best.pt is.",
+)
+@click.option("--best-after", default=0, show_default=True, metavar="EPOCH", help="PyTorch: none is before this epoch.")
+@click.option("--keep", type=int, metavar="N", help="PyTorch: keep the last N epochs' checkpoints.  [default: all]")
+@click.option("--patience", type=int, metavar="N", help="PyTorch: end after N validations without a better one.")
+@click.option("--tensorboard/--no-tensorboard", help="PyTorch: write for TensorBoard too.")
+@click.option("--eval-only", is_flag=True, help="PyTorch: validate what the run starts from, and no more.")
+@click.option("--profile", is_flag=True, help="PyTorch: tell where a step's time goes.")
 def train(backend: str, **given: Any) -> int:
     """Trains a network, anew or where an old run stopped.
 
@@ -427,16 +449,21 @@ def train(backend: str, **given: Any) -> int:
 
     from deeppose_port.data.augmentation import Augmentation
     from deeppose_port.train import train as run
-    from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
+    from deeppose_port.training.options import HyperparameterOptions, TorchOptions, TrainingOptions
 
     augmentation = {f.name: given.pop(f.name) for f in fields(Augmentation) if f.name in given}
     said = {f.name: given.pop(f.name) for f in fields(HyperparameterOptions)}
+    torch = {f.name: given.pop(f.name) for f in fields(TorchOptions)}
     options = TrainingOptions(
-        **given, augmentation=Augmentation(**augmentation), hyperparameters=HyperparameterOptions(**said)
+        **given,
+        augmentation=Augmentation(**augmentation),
+        hyperparameters=HyperparameterOptions(**said),
+        torch=TorchOptions(**torch),
     )
     with _display.training(options.epochs) as watch:
         ended = run(options, backend, watch)
-    click.echo(f"results in {ended.folder.path}")
+    if ended.folder.writes:
+        click.echo(f"results in {ended.folder.path}")
     if ended.stop.is_set():
         click.echo(f"interrupted; go on with --resume {ended.folder.path}", err=True)
         return INTERRUPTED

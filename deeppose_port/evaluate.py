@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -114,30 +114,80 @@ def evaluate(
             f"{pose.checkpoint.source.path} has {pose.joints} joints, but {skeleton.name} has {len(skeleton.joints)}; "
             "choose the skeleton that it was trained on"
         )
-    return evaluate_answers(pose, dataset, batch_size=batch_size, head_sizes=head_sizes, progress=progress)
+    return evaluation_of(answers_of(pose, dataset, batch_size=batch_size, progress=progress), dataset, head_sizes)
 
 
-def evaluate_answers(
-    answer: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+@dataclass(frozen=True)
+class Answers:
+    """A network's answers to some of a dataset's persons, with what they are compared with.
+
+    Attributes:
+        indices: (n,) int64, the persons.
+        outputs: (n, 2 * J) float32, as the network gives them.
+        targets: (n, 2 * J) float32.
+        mask: (n, 2 * J) int32.
+        predicted: (n, J, 2) float64, the outputs in pixels of the pictures.
+    """
+
+    indices: npt.NDArray[np.int64]
+    outputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.int32]
+    predicted: npt.NDArray[np.float64]
+
+    @classmethod
+    def merge(cls, parts: Sequence[Answers]) -> Answers:
+        """Joins the answers of several processes, in the order of the persons."""
+        order = np.argsort(np.concatenate([part.indices for part in parts]))
+        joined = [np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(cls)]
+        return cls(*joined)
+
+
+def answers_of(
+    network: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
     dataset: PoseDataset,
     *,
     batch_size: int = 32,
-    head_sizes: npt.ArrayLike | None = None,
+    part: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Evaluates whatever answers a dataset's inputs: (N, 3, H, W) float32 -> (N, 2 * J) float32; see `evaluate`."""
-    skeleton = dataset.skeleton
-    outputs, targets, masks = [], [], []
-    for inputs, target, mask in batches(dataset, batch_size):
-        outputs.append(answer(inputs))
+) -> Answers:
+    """Runs a network over a dataset, or over the share of it that one of several processes has.
+
+    Args:
+        network: (N, 3, H, W) float32 -> (N, 2 * J) float32.
+        dataset: The persons.
+        batch_size: Persons in one pass.
+        part: Which share: `(0, 2)` is every other person, from the first on.
+        progress: As for `evaluate`.
+    """
+    indices = range(part[0], len(dataset), part[1])
+    joints = 2 * len(dataset.skeleton.joints)
+    outputs = [np.empty((0, joints), np.float32)]
+    targets = [np.empty((0, joints), np.float32)]
+    masks = [np.empty((0, joints), np.int32)]
+    for inputs, target, mask in batches(dataset, batch_size, indices):
+        outputs.append(network(inputs))
         targets.append(target)
         masks.append(mask)
         if progress is not None:
-            progress(sum(map(len, outputs)), len(dataset))
+            progress(sum(map(len, outputs)), len(indices))
     answers = np.concatenate(outputs)
-    predicted = np.stack(
-        [points_of_outputs(output, dataset.crop(i), dataset.preprocessing) for i, output in enumerate(answers)]
+    predicted = [
+        points_of_outputs(output, dataset.crop(i), dataset.preprocessing)
+        for i, output in zip(indices, answers, strict=True)
+    ]
+    return Answers(
+        np.asarray(indices, np.int64),
+        answers,
+        np.concatenate(targets),
+        np.concatenate(masks),
+        np.reshape(predicted, (len(indices), -1, 2)) if predicted else np.empty((0, joints // 2, 2)),
     )
+
+
+def evaluation_of(answers: Answers, dataset: PoseDataset, head_sizes: npt.ArrayLike | None = None) -> Evaluation:
+    """Computes all metrics of the answers to a whole dataset; `head_sizes` as for `evaluate`."""
+    skeleton, predicted = dataset.skeleton, answers.predicted
     true, visible = dataset.joints, dataset.visible
     pdj, left_out = None, 0
     if skeleton.torso is not None:
@@ -150,11 +200,11 @@ def evaluate_answers(
         total = metrics.pckh_total(predicted, true, head_sizes, visible, excluded=skeleton.pckh_total_excluded)
     return Evaluation(
         skeleton=skeleton,
-        outputs=answers,
+        outputs=answers.outputs,
         predicted=predicted,
         true=true,
         visible=visible,
-        loss=metrics.masked_mse(answers, np.concatenate(targets), np.concatenate(masks)),
+        loss=metrics.masked_mse(answers.outputs, answers.targets, answers.mask),
         mean_error_px=metrics.mean_error(predicted, true, visible),
         pdj=pdj,
         pdj_left_out=left_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -95,13 +96,14 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
         TrainingError: The loss or a gradient is not finite.
         ValueError: Options, data or files are refused.
     """
-    watch = watch or Watch()
+    first = backend != "torch" or os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    watch = watch if watch is not None and first else Watch()
     skeleton = skeletons.get(options.skeleton)
     engine = backends.get(backend)
     start = starting_point(options, len(skeleton.joints))
     for notice in start.notices:
         watch.notice(notice)
-    if start.epoch >= options.epochs:
+    if start.epoch >= options.epochs and not options.torch.eval_only:
         raise ValueError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
@@ -118,7 +120,9 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
 
     train_set = dataset(options.train_csv)
     test_set = None if options.test_csv is None else dataset(options.test_csv)
-    folder = ResultFolder.open(options, start)
+    if backend != "torch" and options.torch.used():
+        raise ValueError(f"{', '.join(options.torch.used())}: only with --backend torch")
+    folder = ResultFolder.open(options, start, writes=first and not options.torch.eval_only)
     run = Run(options, start, folder, train_set, test_set, watch)
     with _stopped_by_interrupt(run.stop):
         engine.train(run)

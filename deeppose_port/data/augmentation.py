@@ -20,8 +20,9 @@ Mended, in both ways:
 - Every example has random numbers of its own (`example_rng`). Worker processes all drew the same ones.
 - Rotated pixels are rounded. Truncation darkened them by half a level, and changed 9 % of them at 0 degrees.
 
-Pixels are interpolated by OpenCV, in steps of 1/32 pixel, where the legacy program asked scikit-image to rotate in
-float64: rounded, the two are the same in most pixels and mostly one level apart in the others.
+OpenCV rotates where the legacy program asked scikit-image, which does it in float64. Rounded, a rotated photograph
+is the same in 92 % of the pixels (OpenCV 4, whose warp goes in steps of 1/32 pixel) or in all (OpenCV 5), and less
+than 0.1 level away in the mean.
 """
 
 from __future__ import annotations
@@ -269,27 +270,27 @@ def _warped(picture: Picture, drawn: Drawn, rotation: Points, crop: Crop, prepro
         borderMode=cv2.BORDER_CONSTANT if drawn.rotation else cv2.BORDER_REPLICATE,
     )
     columns, rows = (np.arange(crop.im_size)[:, None] - offset).T / scale[:, None]
-    _vacate(square.swapaxes(0, 1), drawn.translation[0], columns[::-1] if drawn.flip else columns, picture.shape[1])
-    _vacate(square, drawn.translation[1], rows, picture.shape[0])
+    _vacate(square.swapaxes(0, 1), columns[::-1] if drawn.flip else columns, picture.shape[1], drawn.translation[0])
+    _vacate(square, rows, picture.shape[0], drawn.translation[1])
     return np.asarray(square, np.uint8)
 
 
-def _vacate(lines: npt.NDArray[Any], shift: int, position: Points, size: int) -> None:
-    """Blackens, in place, the rows or columns that a translation has vacated.
+def _vacate(lines: npt.NDArray[Any], position: Points, size: int, shift: int) -> None:
+    """Blackens, in place, the lines of a warped picture that the translation has vacated.
 
-    They are black even where a rotation has turned a part of the picture out of its frame, and the translation would
-    bring it back.
+    They are black even where the rotation has turned a corner of the picture out of its frame, and the translation
+    would bring it back.
 
     Args:
         lines: Rows of the warped picture, or columns.
-        shift: The translation across them, in pixels of the picture.
         position: Where each of them lies in the translated picture.
         size: Rows or columns of the picture.
+        shift: The translation across them, in pixels.
     """
     if shift:
-        inside = position - shift + 1 if shift > 0 else size + shift - position
-        (vacated,) = np.nonzero(inside < 1)
-        lines[vacated] = np.rint(lines[vacated] * inside[vacated, None, None].clip(0, 1))
+        cover = position - shift + 1 if shift > 0 else size + shift - position
+        (faint,) = np.nonzero(cover < 1)
+        lines[faint] = np.rint(lines[faint] * cover[faint, None, None].clip(0, 1))
 
 
 def _normalize(square: Picture, preprocessing: Preprocessing, out: npt.NDArray[np.float32]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,13 @@ from deeppose_port.data.dataset import Example, PoseDataset
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
 
-def batches(dataset: PoseDataset, batch_size: int) -> Iterator[Batch]:
+def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Batch]:
     """Yields a dataset's examples once each and in order; the next batch is made while one is used.
+
+    Args:
+        dataset: The dataset.
+        batch_size: Examples in a batch.
+        indices: Which examples; None for all.
 
     Yields:
         inputs (N, 3, im_size, im_size) float32, targets (N, 2 * J) float32, mask (N, 2 * J) int32; the last batch may
@@ -27,17 +32,15 @@ def batches(dataset: PoseDataset, batch_size: int) -> Iterator[Batch]:
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; it has to be at least 1")
-    starts = range(0, len(dataset), batch_size)
+    wanted = range(len(dataset)) if indices is None else indices
+    parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-
-        def submit(start: int) -> list[object]:
-            return [pool.submit(dataset.__getitem__, i) for i in range(start, min(start + batch_size, len(dataset)))]
-
         try:
-            ahead = submit(0)
-            for start in starts:
-                current, ahead = ahead, submit(start + batch_size) if start + batch_size < len(dataset) else []
-                yield _stack([future.result() for future in current])  # type: ignore[attr-defined]
+            ahead: list[Future[Example]] = []
+            for part in [*parts, []]:
+                current, ahead = ahead, [pool.submit(dataset.__getitem__, i) for i in part]
+                if current:
+                    yield _stack([future.result() for future in current])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

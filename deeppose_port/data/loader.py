@@ -73,6 +73,8 @@ class TrainingLoader:
         position: Epoch and place in its order to begin at.
         order: (len(dataset),) the order of the epoch to begin in, where it is not to be drawn from the seed: one that a
             snapshot holds.
+        part: Which share of every batch this loader makes: `(0, 2)` is every other example of it, from the first on.
+            The counters are those of whole batches, so that several processes walk through one stream together.
         epochs: The length of the training: batches past it are not made ahead, only when they are asked for.
         example: Makes the example of (epoch, index) in place of dataset and augmentation; the dataset needs no more
             than a length then. It is called from several threads at once.
@@ -99,6 +101,7 @@ class TrainingLoader:
         ahead: int = 2,
         position: tuple[int, int] = (0, 0),
         order: npt.ArrayLike | None = None,
+        part: tuple[int, int] = (0, 1),
         epochs: float | None = None,
         example: Callable[[int, int], Example] | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class TrainingLoader:
         self.shuffle = shuffle
         self.threads = usable_processors() if threads is None else threads
         self.ahead = ahead
+        self.part = part
         self.epochs = epochs
         self.waited = 0.0
         self.given = 0
@@ -116,6 +120,8 @@ class TrainingLoader:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least {value}")
+        if not 0 <= part[0] < part[1] <= batch_size:
+            raise ValueError(f"a batch of {batch_size} cannot be shared as {part}")
         self._example = example
         self._make = _examples_of(dataset, augmentation, seed) if example is None else _without_array(example)
         self._place = self._place_at(*position, order=order)
@@ -169,7 +175,7 @@ class TrainingLoader:
             self._refuse_closed()
             self._pending.popleft()
             self._place = pending.after
-        self.given += self.batch_size
+        self.given += len(batch[0])
         return batch
 
     def state(self) -> dict[str, Any]:
@@ -179,7 +185,18 @@ class TrainingLoader:
             epoch, current_position, is_new_epoch, previous_epoch_detail (float or None) and order (int64, read-only, or
             None where nothing is shuffled).
         """
-        return {field.name: getattr(self._place, field.name) for field in fields(_Place)}
+        return _state_of(self._place)
+
+    def schedule(self) -> Iterator[tuple[list[tuple[int, int]], dict[str, Any]]]:
+        """Yields what the batches to come hold, without making them.
+
+        Yields:
+            Epoch and index of each example of this loader's part of the batch, and the state after the batch.
+        """
+        place = self._place
+        while True:
+            wanted, place = self._walk(place)
+            yield wanted, _state_of(place)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes to a place in the stream and forgets the batches made ahead.
@@ -227,6 +244,7 @@ class TrainingLoader:
             shuffle=self.shuffle,
             threads=self.threads,
             ahead=self.ahead,
+            part=self.part,
             epochs=self.epochs,
             example=self._example,
         )
@@ -267,7 +285,8 @@ class TrainingLoader:
             if position == len(self.dataset):
                 epoch, position = epoch + 1, 0
                 order = self._order(epoch)
-        return wanted, _Place(epoch, position, order, epoch > place.epoch, self._detail(place))
+        share, shares = self.part
+        return wanted[share::shares], _Place(epoch, position, order, epoch > place.epoch, self._detail(place))
 
     def _order(self, epoch: int) -> Order | None:
         """Draws the order of an epoch: that of raw random bits, which every version of NumPy draws alike."""
@@ -295,6 +314,10 @@ class TrainingLoader:
             )
         order = None if given is None else _read_only(given)
         return _Place(epoch, current_position, order, is_new_epoch, previous_epoch_detail)
+
+
+def _state_of(place: _Place) -> dict[str, Any]:
+    return {field.name: getattr(place, field.name) for field in fields(_Place)}
 
 
 class _Pending:

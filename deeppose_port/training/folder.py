@@ -1,10 +1,12 @@
 """The result folder, laid out as the legacy program's.
 
     log.txt              the options and losses in the legacy format; `--resume` takes hyper-parameters from it
-    log                  the losses as JSON
-    epoch-N.model        the weights
-    epoch-N.state        the optimizer
-    snapshot_iter_N      the whole trainer
+    log                  the losses as JSON (Chainer), or JSON a line (PyTorch)
+    epoch-N.model        the weights                              Chainer
+    epoch-N.state        the optimizer                            Chainer
+    snapshot_iter_N      the whole trainer                        Chainer
+    epoch-N.pt           all of that                              PyTorch; snapshot_iter_N.pt within an epoch
+    last.pt best.pt      the last and the best of them            PyTorch
 
 Checkpoints are written under another name and renamed when they are whole, so that a run that is killed leaves none in
 part; what it was writing then is swept away when the folder is opened again.
@@ -13,8 +15,11 @@ part; what it was writing then is swept away when the folder is opened again.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +30,7 @@ from converters import Checkpoint
 from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
 from deeppose_port.training.start import Start
 
-_CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state)|snapshot_iter_(\d+)")
+_CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state|pt)|snapshot_iter_(\d+)(\.pt)?")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
 
 
@@ -34,13 +39,15 @@ class ResultFolder:
 
     Attributes:
         path: The folder.
+        writes: Whether this process writes; of several that train together one does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
 
     @classmethod
-    def open(cls, options: TrainingOptions, start: Start) -> ResultFolder:
+    def open(cls, options: TrainingOptions, start: Start, writes: bool = True) -> ResultFolder:
         """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
 
         Raises:
@@ -51,6 +58,8 @@ class ResultFolder:
         if path is None:
             name = f"{start.checkpoint.architecture.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
             path = Path("results") / name
+        if not writes:
+            return cls(path, writes=False)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
         kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name)]
@@ -86,12 +95,38 @@ class ResultFolder:
             converters.write(checkpoint, files[-1], format="chainer-npz", layout=layout, force=True)
         return files
 
+    def save_pt(self, checkpoint: Checkpoint, *, epoch_ended: bool, best: bool, keep: int | None) -> list[Path]:
+        """Writes a checkpoint as `.pt`, and gives it the names `last.pt` and, if it is, `best.pt` too.
+
+        Args:
+            checkpoint: What is written.
+            epoch_ended: Whether an epoch ended with it.
+            best: Whether it is the best.
+            keep: Number of epochs' files to keep; None for all.
+
+        Returns:
+            The files.
+        """
+        progress = checkpoint.progress
+        assert progress is not None
+        name = f"epoch-{progress.epoch}.pt" if epoch_ended else f"snapshot_iter_{progress.iteration}.pt"
+        files = [self.path / name, self.path / "last.pt"] + [self.path / "best.pt"] * best
+        converters.write(checkpoint, files[0], force=True)
+        for other in files[1:]:
+            _same_file(files[0], other)
+        if keep is not None:
+            epochs = [(int(m[1]), f) for f in self.path.iterdir() if (m := re.fullmatch(r"epoch-(\d+)\.pt", f.name))]
+            for _, file in sorted(epochs)[:-keep]:
+                file.unlink()
+        return files
+
     def write_header(self, options: TrainingOptions, start: Start, program: str) -> None:
         """Begins a run in log.txt, in the legacy format: the version and the options."""
         said = {field.name: getattr(options, field.name) for field in fields(options)}
-        augmentation, _ = said.pop("augmentation"), said.pop("hyperparameters")
+        augmentation, torch, _ = said.pop("augmentation"), said.pop("torch"), said.pop("hyperparameters")
         preprocessing, hyper = start.checkpoint.preprocessing, start.hyperparameters
         said |= {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
+        said |= {field.name: getattr(torch, field.name) for field in fields(torch)}
         said["augment"] = said.pop("method")
         said |= {
             "im_size": preprocessing.im_size,
@@ -109,6 +144,8 @@ class ResultFolder:
             "weight_decay": hyper.weight_decay,
             "lr_decay_freq": hyper.lr_decay_freq,
             "lr_decay_ratio": hyper.lr_decay_ratio,
+            "schedule": hyper.schedule,
+            "warmup": hyper.warmup,
         }
         literals = {name: str(value) if isinstance(value, Path) else value for name, value in said.items()}
         arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(literals.items()))
@@ -126,11 +163,55 @@ class ResultFolder:
 
     def earlier_log(self, iteration: int) -> list[dict[str, Any]]:
         """Returns the entries of `log` up to an iteration: what a run that goes on has behind it."""
+        return [entry for entry in read_log(self.path / "log") if entry.get("iteration", 0) <= iteration]
+
+    def restart_log(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Writes the `log` that a run begins with, a line of JSON for each entry."""
+        temporary = self.path / f".log.{secrets.token_hex(4)}.tmp"
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        os.replace(temporary, self.path / "log")
+
+    def append_log(self, entry: Mapping[str, Any]) -> None:
+        """Appends an entry to `log`, as a line of JSON."""
+        with (self.path / "log").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Reads a `log`: a JSON list as Chainer's LogReport writes it, or JSON a line.
+
+    Returns:
+        The entries; none if there is no such file, and those before the damage if it is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return []
+    try:
+        entries = json.loads(text)
+        return entries if isinstance(entries, list) else [entries]
+    except ValueError:
+        pass
+    entries = []
+    for line in text.splitlines():
         try:
-            entries = json.loads((self.path / "log").read_text())
-        except (OSError, ValueError):
-            return []
-        return [entry for entry in entries if entry.get("iteration", 0) <= iteration]
+            entries.append(json.loads(line))
+        except ValueError:
+            break  # the line that a killed run was writing
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _same_file(source: Path, target: Path) -> None:
+    """Gives a file another name, replacing what had it; a copy where the disk knows no links."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _after(name: str, epoch: int, iteration: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,6 +12,10 @@ from deeppose_port.data.augmentation import Augmentation
 
 #: Algorithm in checkpoints -> the legacy program's `--opt`.
 OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad", "rmsprop": "RMSprop"}
+#: How the learning rate falls.
+SCHEDULES = ("step", "cosine")
+#: Metrics of a validation -> whether more is better.
+METRICS = {"loss": False, "mean_error_px": False, "pdj@0.2": True}
 #: What becomes of a step whose loss or gradient is not finite.
 NONFINITE_GRADIENTS = ("error", "skip")
 
@@ -29,6 +34,8 @@ class Hyperparameters:
         weight_decay: Rate at which every parameter is added to its gradient.
         lr_decay_freq: Epochs after which the learning rate is multiplied by `lr_decay_ratio`, each time; 0 for never.
         lr_decay_ratio: See there.
+        schedule: `step` for that decay, `cosine` for half a cosine from `lr` to 0 over the training.
+        warmup: Epochs over which the learning rate rises linearly at first, from a thousandth.
     """
 
     algorithm: str = "adam"
@@ -40,11 +47,17 @@ class Hyperparameters:
     weight_decay: float = 0.0
     lr_decay_freq: int = 0
     lr_decay_ratio: float = 0.1
+    schedule: str = "step"
+    warmup: float = 0.0
 
-    def learning_rate(self, epoch: int) -> float:
-        """Returns the learning rate in an epoch, the first of which is 0."""
-        steps = epoch // self.lr_decay_freq if self.lr_decay_freq else 0
-        return self.lr * self.lr_decay_ratio**steps
+    def learning_rate(self, epoch: float, epochs: int) -> float:
+        """Returns the learning rate at a point of a training of `epochs` epochs, `epoch` of which are done."""
+        if epoch < self.warmup:
+            return self.lr * max(epoch / self.warmup, 0.001)
+        if self.schedule == "cosine":
+            done = min(1.0, (epoch - self.warmup) / max(epochs - self.warmup, 1e-9))
+            return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr * self.lr_decay_ratio ** (int(epoch) // self.lr_decay_freq if self.lr_decay_freq else 0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class HyperparameterOptions:
     weight_decay: float | None = None
     lr_decay_freq: int | None = None
     lr_decay_ratio: float | None = None
+    schedule: str | None = None
+    warmup: float | None = None
 
     @classmethod
     def from_log(cls, options: Mapping[str, Any]) -> HyperparameterOptions:
@@ -115,21 +130,82 @@ class HyperparameterOptions:
             weight_decay=_or(self.weight_decay, 0.0005 if algorithm == "momentumsgd" else 0.0),
             lr_decay_freq=int(_or(self.lr_decay_freq, 10 if decays else 0)),
             lr_decay_ratio=_or(self.lr_decay_ratio, 0.1),
+            schedule=self.schedule or "step",
+            warmup=_or(self.warmup, 0.0),
         )
+        if result.schedule not in SCHEDULES:
+            raise ValueError(f"there is no schedule {result.schedule!r}; there are {', '.join(SCHEDULES)}")
         for name in ("lr", "eps", "lr_decay_ratio"):
             if not getattr(result, name) > 0:
                 raise ValueError(f"{name} is {getattr(result, name)}; it has to be positive")
         for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(result, name) < 1:
                 raise ValueError(f"{name} is {getattr(result, name)}; it has to be at least 0 and below 1")
-        if result.weight_decay < 0 or result.lr_decay_freq < 0:
-            raise ValueError("weight_decay and lr_decay_freq cannot be negative")
+        for name in ("weight_decay", "lr_decay_freq", "warmup"):
+            if getattr(result, name) < 0:
+                raise ValueError(f"{name} is {getattr(result, name)}; it cannot be negative")
         return result
 
 
 def _or(value: float | None, default: float) -> float:
     # A Python float: a NumPy scalar would make every update a float64 temporary under NumPy 2.
     return default if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class TorchOptions:
+    """What only the PyTorch backend does.
+
+    Attributes:
+        workers: Processes of a DataLoader that make examples; 0 for threads in this process.
+        amp: `bf16` computes in bfloat16 where that is safe; None in float32.
+        channels_last: Whether maps lie channels last in memory, which is faster on most machines.
+        compile: Whether the network is compiled.
+        grad_clip: The largest norm of the gradient; None for no limit.
+        freeze: Patterns of parameters that are not trained, as `conv*`.
+        best: The metric of the best checkpoint: `loss`, `mean_error_px` or `pdj@0.2`.
+        best_after: Epochs before which no checkpoint is the best.
+        keep: Number of epochs' checkpoints to keep; None for all.
+        patience: Validations without a better one after which the training ends; None for never.
+        tensorboard: Whether to write for TensorBoard too.
+        eval_only: Whether to validate what the run starts from, and no more.
+        profile: Whether to tell where a step's time goes.
+    """
+
+    workers: int = 0
+    amp: str | None = None
+    channels_last: bool = True
+    compile: bool = False
+    grad_clip: float | None = None
+    freeze: tuple[str, ...] = ()
+    best: str = "loss"
+    best_after: int = 0
+    keep: int | None = None
+    patience: int | None = None
+    tensorboard: bool = False
+    eval_only: bool = False
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.amp not in (None, "bf16"):
+            raise ValueError(f"amp is {self.amp!r}; it is bf16 or nothing")
+        if self.best not in METRICS:
+            raise ValueError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
+        if self.workers < 0 or self.best_after < 0:
+            raise ValueError("workers and best_after cannot be negative")
+        for name in ("keep", "patience", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; it has to be positive")
+
+    def used(self) -> list[str]:
+        """Returns the options that are not at their default, as the command line spells them."""
+        defaults = TorchOptions()
+        return [
+            f"--{field.name.replace('_', '-')}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(defaults, field.name)
+        ]
 
 
 @dataclass(frozen=True)
@@ -147,6 +223,7 @@ class TrainingOptions:
         width: A factor on every layer's channels, or the channels of each layer but the last; None for the table's.
         dropout: The share that dropout zeroes, in place of the table's.
         init: A checkpoint whose weights the run starts from.
+        finetune: The same, but for the last layer where the number of joints differs.
         resume: A checkpoint or result folder whose run goes on.
         start_epoch: Epochs that a resumed file has behind it, where nothing says.
         epochs: Epochs to train, those of a resumed run counted in.
@@ -166,6 +243,7 @@ class TrainingOptions:
         hyperparameters: What was said of the optimizer.
         legacy_gradient_sum: Whether several devices sum their gradients, as the legacy program did.
         nonfinite_gradients: `error` ends the run before such a step reaches the weights, `skip` leaves it out.
+        torch: What only the PyTorch backend does.
     """
 
     train_csv: Path
@@ -178,6 +256,7 @@ class TrainingOptions:
     width: str | None = None
     dropout: float | None = None
     init: Path | None = None
+    finetune: Path | None = None
     resume: Path | None = None
     start_epoch: int | None = None
     epochs: int = 100
@@ -197,6 +276,7 @@ class TrainingOptions:
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
     legacy_gradient_sum: bool = False
     nonfinite_gradients: str = "error"
+    torch: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
@@ -210,5 +290,5 @@ class TrainingOptions:
             raise ValueError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
             raise ValueError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
-        if self.init is not None and self.resume is not None:
-            raise ValueError("init starts anew from weights, resume goes on with a run: choose one")
+        if sum(path is not None for path in (self.init, self.finetune, self.resume)) > 1:
+            raise ValueError("init and finetune start anew from weights, resume goes on with a run: choose one")

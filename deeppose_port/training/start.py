@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
+from converters.architectures import outputs_layer
 from converters.legacy_log import read_beside
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
@@ -38,6 +41,23 @@ class Start:
     resumed: Path | None = None
     notices: tuple[str, ...] = ()
 
+    def position(self, persons: int, batch_size: int) -> tuple[tuple[int, int], Any]:
+        """Returns where in the stream of examples the run starts.
+
+        Args:
+            persons: Size of the training set.
+            batch_size: Persons in a step.
+
+        Returns:
+            Epoch and place in its order, and that order if the resumed snapshot holds one of this training set.
+        """
+        order = self.iterator.get("order", self.iterator.get("_order"))
+        if order is not None and np.array_equal(np.sort(order, axis=None), np.arange(persons)):
+            return (int(self.iterator["epoch"]), int(self.iterator["current_position"])), order
+        # At an epoch's edge a batch is filled up with the next epoch's first examples: those are behind it.
+        offset = self.iteration * batch_size - self.epoch * persons
+        return (self.epoch, offset if 0 <= offset < persons else 0), None
+
 
 def starting_point(options: TrainingOptions, joints: int) -> Start:
     """Reads or draws what a run starts from.
@@ -48,6 +68,8 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
     """
     if options.resume is not None:
         start = _resume(options, _latest(options.resume))
+    elif options.finetune is not None:
+        start = _finetune(options, options.finetune, joints)
     elif options.init is not None:
         checkpoint = converters.read(options.init, state=False)
         start = Start(checkpoint, _anew(options.hyperparameters), notices=checkpoint.notices)
@@ -65,6 +87,24 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
             checkpoint.source.path, f"its network cannot take inputs of {preprocessing.im_size} pixels"
         )
     return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing))
+
+
+def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
+    """Starts from a checkpoint's weights; the last layer's are drawn anew where the number of joints differs."""
+    checkpoint = converters.read(path, state=False)
+    notices = checkpoint.notices
+    if checkpoint.joints != joints:
+        architecture = replace(checkpoint.architecture, joints=joints)
+        drawn = initial_checkpoint(architecture, checkpoint.preprocessing, options.seed)
+        last = outputs_layer(architecture.name) + "."
+        weights = {n: drawn.weights[n] if n.startswith(last) else w for n, w in checkpoint.weights.items()}
+        notices = (
+            *notices,
+            f"{path} has {checkpoint.joints} joints, not {joints}: its {last.rstrip('.')} is drawn anew, all other "
+            "layers start from its weights",
+        )
+        checkpoint = checkpoint.replace(architecture=architecture, weights=weights)
+    return Start(checkpoint, _anew(options.hyperparameters), notices=notices)
 
 
 def _anew(said: HyperparameterOptions) -> Hyperparameters:
@@ -116,7 +156,7 @@ def _latest(path: Path) -> Path:
     """Returns a file as it is; of a result folder the checkpoint with the most iterations or epochs."""
     if not path.is_dir():
         return path
-    for pattern in (r"snapshot_iter_(\d+)", r"epoch-(\d+)\.model"):
+    for pattern in (r"snapshot_iter_(\d+)(?:\.pt)?", r"epoch-(\d+)\.(?:model|pt)"):
         found = [(int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))]
         if found:
             return max(found)[1]

@@ -29,7 +29,7 @@ from deeppose_port.backends.chainer.iterator import PoseIterator  # noqa: E402
 from deeppose_port.backends.chainer.loss import PoseEstimationError  # noqa: E402
 from deeppose_port.backends.chainer.networks import load, read_weights  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
-from deeppose_port.evaluate import evaluate_answers  # noqa: E402
+from deeppose_port.evaluate import answers_of, evaluation_of  # noqa: E402
 from deeppose_port.train import Run, Step  # noqa: E402
 from deeppose_port.training.options import Hyperparameters  # noqa: E402
 
@@ -139,15 +139,7 @@ def _load_optimizer(optimizer: Any, checkpoint: Checkpoint) -> None:
 
 def _loader(run: Run) -> TrainingLoader:
     options, start = run.options, run.start
-    state = start.iterator
-    length = len(run.train)
-    order = state.get("order", state.get("_order"))
-    if order is not None and sorted(order.tolist()) == list(range(length)):
-        position = (int(state["epoch"]), int(state["current_position"]))
-    else:
-        # At an epoch's edge a batch is filled up with the next epoch's first examples: those are behind it.
-        order, offset = None, start.iteration * options.batch_size - start.epoch * length
-        position = (start.epoch, offset if 0 <= offset < length else 0)
+    position, order = start.position(len(run.train), options.batch_size)
     return TrainingLoader(
         run.train,
         options.batch_size,
@@ -162,8 +154,8 @@ def _loader(run: Run) -> TrainingLoader:
 
 def _extend(trainer: Any, run: Run, network: Any, loader: TrainingLoader) -> None:
     """Adds what happens between updates."""
-    options, hyper = run.options, run.start.hyperparameters
-    trainer.extend(_LearningRate(hyper), name="learning_rate", call_before_training=True)
+    options = run.options
+    trainer.extend(_LearningRate(run), name="learning_rate", call_before_training=True)
     if run.test is not None and options.valid_freq:
         trainer.extend(_Validation(run, network), trigger=(options.valid_freq, "epoch"), name="validation")
     log = _Log(run, trigger=_LogTrigger(run))
@@ -202,13 +194,14 @@ class _LogTrigger(training.triggers.IntervalTrigger):  # type: ignore[misc]
 
 
 class _LearningRate(training.Extension):  # type: ignore[misc]
-    """Sets the learning rate of the epoch: a function of the epoch alone, so that nothing has to be saved of it."""
+    """Sets the learning rate: a function of the epoch alone, so that nothing has to be saved of it."""
 
     trigger = (1, "iteration")
     priority = training.PRIORITY_EDITOR
 
-    def __init__(self, hyper: Hyperparameters) -> None:
-        self.hyper = hyper
+    def __init__(self, run: Run) -> None:
+        self.hyper = run.start.hyperparameters
+        self.epochs = run.options.epochs
 
     def initialize(self, trainer: Any) -> None:
         self(trainer)
@@ -216,7 +209,7 @@ class _LearningRate(training.Extension):  # type: ignore[misc]
     def __call__(self, trainer: Any) -> None:
         optimizer = trainer.updater.get_optimizer("main")
         name = "alpha" if self.hyper.algorithm == "adam" else "lr"
-        setattr(optimizer, name, self.hyper.learning_rate(trainer.updater.epoch))
+        setattr(optimizer, name, self.hyper.learning_rate(trainer.updater.epoch_detail, self.epochs))
 
 
 class _Validation(training.Extension):  # type: ignore[misc]
@@ -236,8 +229,9 @@ class _Validation(training.Extension):  # type: ignore[misc]
             with chainer.using_config("train", False), chainer.no_backprop_mode():
                 return chainer.backends.cuda.to_cpu(self.network(device.send(inputs)).array)
 
-        evaluation = evaluate_answers(answer, self.run.test, batch_size=self.run.options.batch_size)
-        chainer.report({f"validation/main/{name}": value for name, value in evaluation.summary().items()})
+        answers = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size)
+        summary = evaluation_of(answers, self.run.test).summary()
+        chainer.report({f"validation/main/{name}": value for name, value in summary.items()})
 
 
 def _is_due(run: Run, trainer: Any) -> bool:

@@ -1,6 +1,19 @@
 """DeepPose in PyTorch."""
 
+from typing import TYPE_CHECKING, Any
+
 from deeppose_port.backends.torch.networks import DeepPose, build, load
 from deeppose_port.backends.torch.prediction import predictor
 
-__all__ = ["DeepPose", "build", "load", "predictor"]
+if TYPE_CHECKING:
+    from deeppose_port.backends.torch.training import train
+
+__all__ = ["DeepPose", "build", "load", "predictor", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":  # later: it is not needed to evaluate
+        from deeppose_port.backends.torch.training import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,8 +29,10 @@ class LocalResponseNorm(nn.Module):
         """Normalises (N, C, H, W) maps."""
         scale = functional.conv2d(inputs * inputs, self.get_buffer("band"), self.get_buffer("offset"))
         if self.rule.beta == 0.75:
-            root = torch.rsqrt(scale)  # s ** -0.75 without a power: s ** -0.5 * sqrt(s ** -0.5)
-            return inputs * root * torch.sqrt(root)
+            # s ** -0.75 without a power. Nor with a square root: PyTorch gives sqrt to MKL, whose first call from
+            # several threads may answer with 11 bits (https://github.com/pytorch/pytorch/issues/188792).
+            root = torch.rsqrt(scale)
+            return inputs * root * root * torch.rsqrt(root)
         return inputs * scale.pow(-self.rule.beta)
 
 

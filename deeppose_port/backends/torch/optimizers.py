@@ -15,7 +15,7 @@ from torch import Tensor
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
-class _ChainerOptimizer(torch.optim.Optimizer):
+class ChainerOptimizer(torch.optim.Optimizer):
     """What the four have in common: weight decay, counting, and state under Chainer's names."""
 
     #: Chainer's names of the state that each parameter has.
@@ -96,7 +96,7 @@ class _ChainerOptimizer(torch.optim.Optimizer):
         }
 
 
-class Adam(_ChainerOptimizer):
+class Adam(ChainerOptimizer):
     """Adam as Chainer has it: `p -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)`.
 
     `torch.optim.Adam` adds eps after the bias correction of v, which makes it larger by `1 / sqrt(1 - beta2^t)`: where
@@ -133,7 +133,7 @@ class Adam(_ChainerOptimizer):
         torch._foreach_addcdiv_(parameters, first, squares, value=-rate)
 
 
-class MomentumSGD(_ChainerOptimizer):
+class MomentumSGD(ChainerOptimizer):
     """Momentum SGD as Chainer has it: `v = momentum * v - lr * g; p += v`.
 
     The velocity contains the learning rate and the sign; `torch.optim.SGD` multiplies its whole buffer with the present
@@ -157,7 +157,7 @@ class MomentumSGD(_ChainerOptimizer):
         torch._foreach_add_(parameters, velocity)
 
 
-class AdaGrad(_ChainerOptimizer):
+class AdaGrad(ChainerOptimizer):
     """AdaGrad as Chainer has it: `h += g²; p -= lr * g / (sqrt(h) + eps)` with eps 1e-8.
 
     `torch.optim.Adagrad` has an eps of 1e-10 by default.
@@ -177,7 +177,7 @@ class AdaGrad(_ChainerOptimizer):
         _divide(parameters, gradients, sums, group)
 
 
-class RMSprop(_ChainerOptimizer):
+class RMSprop(ChainerOptimizer):
     """RMSprop as Chainer has it: `ms = alpha * ms + (1 - alpha) g²; p -= lr * g / (sqrt(ms) + eps)`.
 
     With alpha 0.99 and eps 1e-8 this is `torch.optim.RMSprop`'s rule too; the name of the state differs.
@@ -212,4 +212,4 @@ def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Ten
     torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
 
 
-OPTIMIZERS: dict[str, type[_ChainerOptimizer]] = {o.algorithm: o for o in (Adam, MomentumSGD, AdaGrad, RMSprop)}
+OPTIMIZERS: dict[str, type[ChainerOptimizer]] = {o.algorithm: o for o in (Adam, MomentumSGD, AdaGrad, RMSprop)}

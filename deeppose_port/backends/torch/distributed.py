@@ -1,0 +1,82 @@
+"""Several processes that train together, as `torchrun` starts them; one process is the case of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed
+
+from deeppose_port.backends import BackendError
+from deeppose_port.backends.torch.prediction import usable_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        rank: Its number.
+        size: How many there are.
+        device: Its device.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, *numbers: float) -> list[float]:
+        """Returns the sum of each number over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Returns every process's value, in the order of their numbers."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun started, if it did.
+
+    Args:
+        device: `cpu`, `cuda` (under torchrun: each process its own GPU) or `cuda:N`.
+
+    Raises:
+        BackendError: The device cannot be used, or names several without torchrun.
+    """
+    if "," in device:
+        count = len(device.split(","))
+        raise BackendError(
+            f"PyTorch trains on several devices in several processes: torchrun --nproc-per-node {count} "
+            "-m deeppose_port train --backend torch --device cuda …"
+        )
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Processes(0, 1, usable_device(device))
+        return
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    own = usable_device(f"cuda:{local}" if device.startswith("cuda") else device)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, size, own)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,106 @@
+"""Training batches from worker processes, as an alternative to the loader's threads."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
+from deeppose_port.data.batches import Batch
+from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.loader import TrainingLoader
+
+
+class _Examples(Dataset[Example | DatasetError]):
+    """A training set whose keys are (epoch, index)."""
+
+    def __init__(self, dataset: PoseDataset, augmentation: Augmentation, seed: int) -> None:
+        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Example | DatasetError:
+        epoch, index = key
+        try:
+            return augmented_example(self.dataset, index, self.augmentation, example_rng(self.seed, epoch, index))
+        except DatasetError as error:
+            return error  # raised where the batch is used; a DataLoader would bury it in the worker's traceback
+
+
+class WorkerStream:
+    """The batches of a TrainingLoader, made by processes of a PyTorch DataLoader: the same numbers in the same order.
+
+    Args:
+        loader: Says where the stream is and what is in each batch; its own threads are not used.
+        workers: Number of processes.
+        pin: Whether batches are made in memory that a GPU copies from directly.
+
+    Attributes:
+        waited: Seconds that callers have waited for batches.
+        given: Number of examples given.
+    """
+
+    def __init__(self, loader: TrainingLoader, workers: int, pin: bool) -> None:
+        self.waited = 0.0
+        self.given = 0
+        self._state = loader.state()
+        self._after: deque[dict[str, Any]] = deque()
+        self._schedule = loader.schedule()
+        self._loader: DataLoader[Example | DatasetError] = DataLoader(
+            _Examples(loader.dataset, loader.augmentation or Augmentation(), loader.seed),
+            batch_sampler=self._keys(loader.epochs),
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin,
+            prefetch_factor=2,
+            worker_init_fn=_quiet_opencv,
+        )
+        self._batches = iter(self._loader)
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        try:
+            batch = next(self._batches)
+            if isinstance(batch, DatasetError):
+                raise batch
+            inputs, targets, mask = (part.numpy() for part in batch)
+        finally:
+            self.waited += time.perf_counter() - start
+        self._state = self._after.popleft()
+        self.given += len(inputs)
+        return inputs, targets, mask
+
+    def state(self) -> dict[str, Any]:
+        """Returns the place in the stream, as `TrainingLoader.state` does."""
+        return self._state
+
+    def close(self) -> None:
+        """Ends the processes."""
+        shutdown = getattr(self._batches, "_shutdown_workers", None)
+        if shutdown is not None:
+            shutdown()
+
+    def _keys(self, epochs: float | None) -> Iterator[list[tuple[int, int]]]:
+        for wanted, after in self._schedule:
+            self._after.append(after)
+            yield wanted
+            if epochs is not None and after["epoch"] >= epochs:
+                return
+
+
+def _collate(examples: list[Example | DatasetError]) -> tuple[torch.Tensor, ...] | DatasetError:
+    made = []
+    for example in examples:
+        if isinstance(example, DatasetError):
+            return example
+        made.append(example)
+    return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*made, strict=True))
+
+
+def _quiet_opencv(worker: int) -> None:
+    cv2.setNumThreads(0)  # as many processes as processors are at work already

@@ -1,0 +1,386 @@
+"""Training in PyTorch, by the legacy rules and with what is expected today."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from converters import Checkpoint, Optimizer, Progress, Source
+from converters.checkpoint import is_parameter
+from deeppose_port.backends.torch.distributed import Processes, processes
+from deeppose_port.backends.torch.layers import BatchNorm
+from deeppose_port.backends.torch.networks import load
+from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
+from deeppose_port.backends.torch.profiling import Profile
+from deeppose_port.backends.torch.streams import WorkerStream
+from deeppose_port.data.batches import Batch
+from deeppose_port.data.loader import TrainingLoader
+from deeppose_port.evaluate import Answers, answers_of, evaluation_of
+from deeppose_port.train import Run, Step, TrainingError
+from deeppose_port.training.options import METRICS, Hyperparameters
+
+_ITERATOR = "updater/iterator:main/"
+
+
+def train(run: Run) -> None:
+    """Trains a run to its end.
+
+    Raises:
+        TrainingError: The loss or a gradient is not finite.
+        DatasetError: A picture cannot be read; the last checkpoint is whole.
+        BackendError: The device cannot be used.
+    """
+    with processes(run.options.device) as group, contextlib.ExitStack() as closing:
+        trainer = _Trainer(run, group, closing)
+        if run.options.torch.eval_only:
+            trainer.validate()
+        else:
+            trainer.train()
+
+
+def masked_mse(outputs: Tensor, targets: Tensor, mask: Tensor, count: float | None = None) -> Tensor:
+    """The legacy loss without its two faults, see `metrics.masked_mse`; `count` replaces the mask's number of ones."""
+    difference = torch.where(mask != 0, outputs.float() - targets, 0.0)
+    return (difference * difference).sum() / max(float(mask.sum()) if count is None else count, 1.0)
+
+
+class _Trainer:
+    """One process's part of a run."""
+
+    def __init__(self, run: Run, group: Processes, closing: contextlib.ExitStack) -> None:
+        options = run.options
+        self.run, self.group, self.options = run, group, options.torch
+        self.hyper = run.start.hyperparameters
+        self.epoch, self.iteration = run.start.epoch, run.start.iteration
+        self.skipped = 0
+        self.network = load(run.start.checkpoint, options.dropout).to(group.device)
+        if self.options.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _freeze(self.network, self.options.freeze)
+        self.named = dict(self.network.named_parameters())
+        trained = [p for p in self.named.values() if p.requires_grad]
+        self.optimizer = make_optimizer(self.hyper, trained)
+        if run.start.checkpoint.optimizer is not None:
+            of_trained = {name: p for name, p in self.named.items() if p.requires_grad}
+            self.optimizer.load_slots(of_trained, run.start.checkpoint.optimizer.slots, self.iteration)
+        model: nn.Module = self.network
+        if group.size > 1:
+            model = DistributedDataParallel(model, device_ids=[group.device] if group.device.type == "cuda" else None)
+        self.model: Callable[[Tensor], Tensor] = torch.compile(model) if self.options.compile else model
+        self.stream = self._stream(closing)
+        self.earlier = run.folder.earlier_log(self.iteration)
+        self.best = _best_of(self.earlier, self.options.best, self.options.best_after)
+        self.unimproved = 0
+        self._given = 0
+        self.board = self._board(closing)
+
+    # --- a run -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        run, options = self.run, self.run.options
+        if self.group.first:
+            run.folder.write_header(options, run.start, f"torch version: {torch.__version__}")
+            run.folder.restart_log(self.earlier)
+        window = _Window(self.earlier)
+        profile = Profile() if self.options.profile and self.group.first else None
+        stopped = False
+        while self.epoch < options.epochs and not stopped:
+            before = self.epoch
+            with profile or contextlib.nullcontext():
+                loss, waited, stopped = self._update()
+            if profile is not None and profile.step():
+                run.watch.notice(profile.report())
+                profile = None
+            ended = self.epoch > before
+            window.add(loss, waited, self._given)
+            if self.group.first:
+                detail = self._epoch_detail()
+                run.watch.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
+            last = self.epoch >= options.epochs
+            validation: dict[str, float] = {}
+            if ended and run.test is not None and options.valid_freq and (self.epoch % options.valid_freq == 0 or last):
+                validation = self.validate()
+            improved = self._judge(validation)
+            if self.options.patience is not None and self.unimproved >= self.options.patience:
+                run.watch.notice(f"no better {self.options.best} in {self.unimproved} validations: the run ends here")
+                last = stopped = True
+            if self.iteration % options.show_log_iter == 0 or validation or (ended and last):
+                self._log(window.entry(self.epoch, self.iteration, self._lr()) | validation)
+                window = _Window([window.entry(self.epoch, self.iteration, self._lr())])
+            due = ended and (self.epoch % options.snapshot == 0 or last)
+            if self.group.first and (due or improved or stopped):
+                files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=self.options.keep)
+                run.watch.saved(files)
+        if self.skipped:
+            run.watch.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
+
+    def _update(self) -> tuple[float, float, bool]:
+        """Makes one update; returns the loss of the whole batch, the seconds waited, and whether to stop."""
+        waited = self.stream.waited
+        with Profile.range("data"):
+            batch = next(self.stream)
+        self._given = len(batch[0]) * self.group.size
+        # One exchange: what the loss is divided by, and whether anybody was asked to stop.
+        count, stop = self.group.sum(float(np.count_nonzero(batch[2])), float(self.run.stop.is_set()))
+        if stop:
+            self.run.stop.set()
+        self._seed_dropout()
+        self.network.train()
+        _keep_frozen_statistics(self.network)
+        with Profile.range("copy"):
+            inputs, targets, mask = self._to_device(batch)
+        for parameter in self.named.values():
+            parameter.grad = None
+        with Profile.range("forward"), self._autocast():
+            part = masked_mse(self.model(inputs), targets, mask, count)
+        with Profile.range("backward"):
+            # DistributedDataParallel averages over the processes; the parts of this loss add up.
+            (part * self.group.size).backward()  # type: ignore[no-untyped-call]
+        with Profile.range("optimizer"):
+            (loss,) = self.group.sum(float(part.detach()))
+            self._guarded_step(loss)
+        self.iteration += 1
+        self.epoch = int(self.stream.state()["epoch"])
+        return loss, self.stream.waited - waited, bool(stop)
+
+    def _guarded_step(self, loss: float) -> None:
+        """Updates the weights, unless the loss or a gradient is not finite."""
+        trained = {name: p for name, p in self.named.items() if p.grad is not None}
+        culprit = None if math.isfinite(loss) else "the loss"
+        if culprit is None:
+            gradients = [p.grad for p in trained.values() if p.grad is not None]
+            norms = torch.stack(torch._foreach_norm(gradients, math.inf))
+            if not bool(torch.isfinite(norms).all()):
+                names = [name for name, norm in zip(trained, norms.tolist(), strict=True) if not math.isfinite(norm)]
+                culprit = f"the gradient of {names[0]}"
+        if culprit is None:
+            if self.options.grad_clip is not None:
+                nn.utils.clip_grad_norm_(list(trained.values()), self.options.grad_clip)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr()
+            self.optimizer.step()
+        elif self.run.options.nonfinite_gradients == "skip":
+            self.skipped += 1
+        else:
+            raise TrainingError(
+                f"iteration {self.iteration + 1}: {culprit} is not finite; the weights are as before it and the last "
+                "checkpoint is whole (a smaller learning rate may help; --nonfinite-gradients skip goes on without "
+                "such steps)"
+            )
+
+    def validate(self) -> dict[str, float]:
+        """Evaluates without augmentation, each process its share; returns `validation/main/…`."""
+        if self.run.test is None:
+            raise ValueError("there is nothing to validate on: name a --test-csv")
+        self.network.eval()
+
+        def answer(inputs: Any) -> Any:
+            with torch.inference_mode(), self._autocast():
+                return self.network(self._place(torch.from_numpy(inputs))).float().cpu().numpy()
+
+        share = (self.group.rank, self.group.size)
+        answers = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
+        merged = Answers.merge(self.group.gather(answers))
+        summary = {f"validation/main/{k}": v for k, v in evaluation_of(merged, self.run.test).summary().items()}
+        if self.options.eval_only and self.group.first:
+            self.run.watch.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
+        return summary
+
+    def checkpoint(self) -> Checkpoint:
+        """Returns the run's present state."""
+        start = self.run.start.checkpoint
+        weights = {
+            name: tensor.detach().cpu().contiguous().numpy().copy()
+            for name, tensor in self.network.state_dict().items()
+        }
+        state = self.stream.state()
+        trainer = {_ITERATOR + key: np.array(value) for key, value in state.items() if value is not None}
+        trainer["updater/iteration"] = np.array(self.iteration, np.int64)
+        parameters = {name: p for name, p in self.named.items() if is_parameter(name)}
+        return replace(
+            start,
+            weights=weights,
+            source=Source(path="", sha256="", format="pt", writer=start.source.writer, writer_told_by="the training"),
+            optimizer=Optimizer(
+                self.hyper.algorithm,
+                self.iteration,
+                self.optimizer.read_slots(parameters),
+                self.epoch,
+                step_per_parameter=True,
+            ),
+            progress=Progress(self.epoch, self.iteration),
+            trainer=trainer,
+            repairs=(),
+            notices=(),
+        )
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _lr(self) -> float:
+        return self.hyper.learning_rate(self._epoch_detail(), self.run.options.epochs)
+
+    def _epoch_detail(self) -> float:
+        state = self.stream.state()
+        return float(state["epoch"] + state["current_position"] / len(self.run.train))
+
+    def _autocast(self) -> Any:
+        if self.options.amp is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.group.device.type, dtype=torch.bfloat16)
+
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, targets, mask = (torch.from_numpy(array) for array in batch)
+        device = self.group.device
+        return self._place(inputs), targets.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+    def _place(self, inputs: Tensor) -> Tensor:
+        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        return inputs.to(self.group.device, non_blocking=True, memory_format=layout)
+
+    def _seed_dropout(self) -> None:
+        """Seeds what dropout draws from, which nothing saves; each process draws its own."""
+        words = np.random.SeedSequence([self.run.options.seed, self.iteration, self.group.rank]).generate_state(1)
+        torch.manual_seed(int(words[0]))
+
+    def _judge(self, validation: dict[str, float]) -> bool:
+        """Tells whether a validation is the best so far, and counts those that are not."""
+        name = f"validation/main/{self.options.best}"
+        if name not in validation or self.epoch < self.options.best_after:
+            return False
+        improved = self.best is None or _better(validation[name], self.best, self.options.best)
+        self.best = validation[name] if improved else self.best
+        self.unimproved = 0 if improved else self.unimproved + 1
+        return improved
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        if not self.group.first:
+            return
+        self.run.folder.append_log(entry)
+        self.run.folder.write_losses(entry)
+        self.run.watch.log(entry)
+        if self.board is not None:
+            for name, value in entry.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(name, value, self.iteration)
+
+    def _board(self, closing: contextlib.ExitStack) -> Any:
+        if not self.options.tensorboard or not self.group.first:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError("--tensorboard needs the package: pip install tensorboard") from error
+        board = SummaryWriter(str(self.run.folder.path))
+        closing.callback(board.close)
+        return board
+
+    def _stream(self, closing: contextlib.ExitStack) -> TrainingLoader | WorkerStream:
+        options, start = self.run.options, self.run.start
+        position, order = start.position(len(self.run.train), options.batch_size)
+        loader = TrainingLoader(
+            self.run.train,
+            options.batch_size,
+            augmentation=options.augmentation,
+            seed=options.seed,
+            threads=options.threads,
+            position=position,
+            order=order,
+            part=(self.group.rank, self.group.size),
+            epochs=options.epochs,
+        )
+        if not self.options.workers:
+            closing.callback(loader.close)
+            return loader
+        stream = WorkerStream(loader, self.options.workers, pin=self.group.device.type == "cuda")
+        closing.callback(stream.close)
+        return stream
+
+
+class _Window:
+    """What is averaged between two entries of the log."""
+
+    def __init__(self, earlier: list[dict[str, Any]]) -> None:
+        self.elapsed = float(earlier[-1].get("elapsed_time", 0.0)) if earlier else 0.0
+        self.start = time.monotonic()
+        self.losses: list[float] = []
+        self.waited = 0.0
+        self.given = 0
+
+    def add(self, loss: float, waited: float, given: int) -> None:
+        self.losses.append(loss)
+        self.waited += waited
+        self.given += given
+
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.start, 1e-9)
+
+    def rate(self) -> float:
+        return self.given / self.seconds()
+
+    def share_waited(self) -> float:
+        return min(1.0, self.waited / self.seconds())
+
+    def entry(self, epoch: int, iteration: int, lr: float) -> dict[str, Any]:
+        return {
+            "main/loss": float(np.mean(self.losses)),
+            "epoch": epoch,
+            "iteration": iteration,
+            "elapsed_time": self.elapsed + self.seconds(),
+            "pictures_per_second": self.rate(),
+            "waiting": self.share_waited(),
+            "lr": lr,
+        }
+
+
+def make_optimizer(hyper: Hyperparameters, parameters: list[nn.Parameter]) -> ChainerOptimizer:
+    """Returns the optimizer of some hyper-parameters."""
+    given: dict[str, float] = {"lr": hyper.lr, "weight_decay": hyper.weight_decay}
+    if hyper.algorithm == "adam":
+        given |= {"beta1": hyper.beta1, "beta2": hyper.beta2, "eps": hyper.eps}
+    elif hyper.algorithm == "momentumsgd":
+        given |= {"momentum": hyper.momentum}
+    return OPTIMIZERS[hyper.algorithm](parameters, **given)
+
+
+def _freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Takes parameters out of training.
+
+    Raises:
+        ValueError: A pattern stands for none, or nothing is left to train.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"--freeze {pattern!r} stands for no parameter; there are {', '.join(names[:6])}, …")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("--freeze leaves nothing to train")
+
+
+def _keep_frozen_statistics(network: nn.Module) -> None:
+    """Leaves the running statistics of a frozen BatchNormalization as they are."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+
+
+def _better(value: float, best: float, metric: str) -> bool:
+    return value > best if METRICS[metric] else value < best
+
+
+def _best_of(entries: list[dict[str, Any]], metric: str, after: int) -> float | None:
+    """Returns the best value that a log holds, for a run that goes on."""
+    name = f"validation/main/{metric}"
+    values: Iterator[float] = (e[name] for e in entries if name in e and e.get("epoch", 0) >= after)
+    return (max if METRICS[metric] else min)(values, default=None)
