@@ -16,6 +16,7 @@ import click
 from deeppose_port import __version__, _display
 
 if TYPE_CHECKING:
+    from deeppose_port.evaluate import Evaluation
     from deeppose_port.pose import Pose
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -231,7 +232,7 @@ def inspect(file: Path, as_json: bool, **options: Any) -> int:
 
 
 @cli.command("eval")
-@click.argument("checkpoint", type=PATH)
+@click.argument("checkpoint", type=PATH, required=False)
 @click.option(
     "--csv",
     "--test-csv-fn",
@@ -251,18 +252,10 @@ def inspect(file: Path, as_json: bool, **options: Any) -> int:
     help="Leave out persons whose box of joints is smaller than this many pixels.",
 )
 @click.option("--ignore-label", default=-1.0, show_default=True, help="The coordinate that means: not annotated.")
+@click.option("--watch", type=PATH, metavar="RESULTS", help="Evaluate each new checkpoint of a training's folder.")
+@click.option("--idle", type=float, metavar="SECONDS", help="With --watch: end when none came for so long.")
 @json_option
-def evaluate(
-    checkpoint: Path,
-    csv: Path,
-    images: Path,
-    skeleton: str,
-    batch_size: int,
-    min_dim: float,
-    ignore_label: float,
-    as_json: bool,
-    **options: Any,
-) -> int:
+def evaluate(checkpoint: Path | None, watch: Path | None, idle: float | None, as_json: bool, **given: Any) -> int:
     """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCP.
 
     Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures.
@@ -270,7 +263,43 @@ def evaluate(
     \b
     Example:
       deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp
+      deeppose-port eval --watch results/lsp --csv test_joints.csv --images images --skeleton lsp
     """
+    from deeppose_port.watch import new_checkpoints, record
+
+    if (checkpoint is None) == (watch is None):
+        raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
+    if checkpoint is not None:
+        pose, evaluation = _evaluate(checkpoint, as_json, **given)
+        if as_json:
+            _print_json({**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)})
+        else:
+            _display.evaluation(evaluation, pose)
+        return 0
+    assert watch is not None
+    for file in new_checkpoints(watch, idle=idle):
+        pose, evaluation = _evaluate(file, True, **given)
+        record(watch, file, {**evaluation.as_dict(), "backend": pose.backend})
+        summary = evaluation.summary()
+        if as_json:
+            click.echo(json.dumps({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}))
+        else:
+            click.echo(f"{file}: " + "  ".join(f"{name} {value:.5g}" for name, value in summary.items()))
+    return 0
+
+
+def _evaluate(
+    checkpoint: Path,
+    quiet: bool,
+    csv: Path,
+    images: Path,
+    skeleton: str,
+    batch_size: int,
+    min_dim: float,
+    ignore_label: float,
+    **options: Any,
+) -> tuple[Pose, Evaluation]:
+    """Evaluates one checkpoint."""
     from deeppose_port.data import PoseDataset
     from deeppose_port.evaluate import evaluate as run
 
@@ -283,13 +312,8 @@ def evaluate(
         min_dim=min_dim,
         ignore_label=ignore_label,
     )
-    with _display.steps("evaluating", quiet=as_json, unit="persons") as step:
-        evaluation = run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
-    if as_json:
-        _print_json({**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)})
-    else:
-        _display.evaluation(evaluation, pose)
-    return 0
+    with _display.steps("evaluating", quiet=quiet, unit="persons") as step:
+        return pose, run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
 
 
 @cli.command()

@@ -50,6 +50,16 @@ class Profile:
         if self.done == self.warmup + self.steps or (error is not None and self.done > self.warmup):
             self._profile.stop()
 
+    def finish(self) -> str:
+        """Ends the profile of a run that ended before it; returns the report of the steps that were measured."""
+        measured = self.done - self.warmup
+        if measured <= 0:
+            return f"the run of {self.done} steps was too short to profile: {self.warmup} warm up first"
+        if measured < self.steps:
+            self._profile.stop()
+            self.steps = measured
+        return self.report()
+
     def step(self) -> bool:
         """Tells whether the last step to measure is done."""
         return self.done == self.warmup + self.steps

@@ -121,6 +121,8 @@ class _Trainer:
             if self.group.first and (due or improved or stopped):
                 files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=self.options.keep)
                 run.watch.saved(files)
+        if profile is not None:
+            run.watch.notice(profile.finish())
         if self.skipped:
             run.watch.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
 

@@ -1,0 +1,55 @@
+"""Evaluating a training's checkpoints as they appear, in a process of its own, so that the training is not held up."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deeppose_port.training.folder import read_log
+
+_EPOCH = re.compile(r"epoch-(\d+)\.(?:pt|model)")
+#: The file in a result folder that holds the evaluations, JSON a line.
+EVALUATIONS = "evaluations"
+
+
+def new_checkpoints(
+    folder: Path, *, poll: float = 2.0, idle: float | None = None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Path]:
+    """Yields the checkpoints of a result folder that have not been evaluated yet, in the order of their epochs.
+
+    Args:
+        folder: The result folder.
+        poll: Seconds between looks.
+        idle: Seconds without a new one after which it ends; None for never.
+        sleep: What waits.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; name the result folder of a training")
+    seen = {str(entry.get("checkpoint")) for entry in read_log(folder / EVALUATIONS)}
+    waited = 0.0
+    while True:
+        found = sorted((int(m[1]), f) for f in folder.iterdir() if (m := _EPOCH.fullmatch(f.name)))
+        fresh = [file for _, file in found if file.name not in seen]
+        for file in fresh:
+            if file.exists():  # a training may keep its last ones only
+                yield file
+            seen.add(file.name)
+        waited = 0.0 if fresh else waited + poll
+        if idle is not None and waited > idle:
+            return
+        if not fresh:
+            sleep(poll)
+
+
+def record(folder: Path, checkpoint: Path, evaluation: Mapping[str, Any]) -> None:
+    """Appends an evaluation to the folder's evaluations."""
+    entry = {"checkpoint": checkpoint.name, **evaluation}
+    with (folder / EVALUATIONS).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
