@@ -473,7 +473,7 @@ class TestFailure:
         for augmentation in (None, ALL):
             with (
                 TrainingLoader(dataset, 3, augmentation=augmentation) as loader,
-                pytest.raises(DatasetError, match=r"t\.csv, line 2, picture .*b\.png: cannot be decoded"),
+                pytest.raises(DatasetError, match=r"^[^:]*t\.csv, line 2, picture [^:]*b\.png: cannot be decoded"),
             ):
                 within(10, next, loader)
 
@@ -555,13 +555,13 @@ class TestBench:
 
     def test_speed_is_that_of_the_examples(self, free, monkeypatch):
         def slow(self, index):
-            time.sleep(0.01)
-            return original(self, index)
+            time.sleep(0.05)
+            return tell(0, index)
 
-        original = PoseDataset.__getitem__
         monkeypatch.setattr(PoseDataset, "__getitem__", slow)
-        (row,) = bench_data(free, (1,), batch_size=4, seconds=0.4, rounds=1)
-        assert 30 < row.pictures_per_second <= 100
+        one, eight = bench_data(free, (1, 8), batch_size=4, seconds=0.4, rounds=1)
+        assert 10 < one.pictures_per_second <= 20
+        assert 40 < eight.pictures_per_second <= 160
 
     def test_fewest_threads_as_good_as_the_best_are_recommended(self):
         rows = [DataSpeed(*row) for row in ((64, 100.0), (4, 97.1), (8, 98.0), (2, 96.9), (1, 50.0))]

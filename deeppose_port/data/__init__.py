@@ -1,6 +1,7 @@
-"""Annotations, the legacy crop and normalisation, and the dataset made of them."""
+"""Annotations, the legacy crop and normalisation, augmentation, and what is made of them."""
 
 from deeppose_port.data.annotations import AnnotationError, Person, read_csv
+from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.crop import (
     Crop,
     crop_of_box,
@@ -10,13 +11,16 @@ from deeppose_port.data.crop import (
     points_of_outputs,
 )
 from deeppose_port.data.dataset import DatasetError, PoseDataset
+from deeppose_port.data.loader import TrainingLoader
 
 __all__ = [
     "AnnotationError",
+    "Augmentation",
     "Crop",
     "DatasetError",
     "Person",
     "PoseDataset",
+    "TrainingLoader",
     "crop_of_box",
     "crop_of_joints",
     "labels",
