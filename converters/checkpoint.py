@@ -131,6 +131,21 @@ class Preprocessing(_Plain):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
 
+    def overridden(
+        self,
+        *,
+        im_size: int | None = None,
+        base_zoom: float | None = None,
+        coord_normalize: bool | None = None,
+        gcn: bool | None = None,
+    ) -> Preprocessing:
+        """Returns a copy with what a user says in place of it; None leaves a value, `gcn` means `divide`."""
+        given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if gcn is not None:
+            changes["gcn"] = "divide" if gcn else "none"
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class Progress(_Plain):

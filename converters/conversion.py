@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -191,7 +192,13 @@ def convert(
 
 
 def default_target(source: Path, format: str) -> Path:
-    """Returns the source's name with the format's suffix, in place of a checkpoint's suffix if it has one."""
+    """Returns the source's name with the format's suffix, in place of a checkpoint's suffix if it has one.
+
+    Raises:
+        ValueError: There is no such format.
+    """
+    if format not in formats.FORMATS:
+        raise ValueError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
     suffix = next(suffix for suffix, name in formats.SUFFIXES.items() if name == format)
     return source.with_suffix(suffix) if source.suffix in _SOURCE_SUFFIXES else source.with_name(source.name + suffix)
 
@@ -272,7 +279,10 @@ def _told_of(target: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, RuntimeError, _safetensor_error()) as error:
-        problem = f"it cannot be written: {reason_of(error)}"
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__  # PyTorch's own error says only where in the file it stood
+        problem = f"it cannot be written: {reason_of(cause or error)}"
         raise CheckpointError(
             target, problem, "nothing was left behind; see to the place, or name another with -o"
         ) from error
@@ -331,7 +341,13 @@ def _differing(
         broken = [key for key, is_equal in equal.items() if not is_equal]
     if contents.format == "pt":
         broken += _differing_training(checkpoint, contents)
-    return broken
+    return broken + [f"{name} (of its metadata)" for name in _differing_metadata(checkpoint, contents)]
+
+
+def _differing_metadata(checkpoint: Checkpoint, contents: formats.Contents) -> list[str]:
+    """Returns what a file says otherwise of itself; repairs may be left out where there are too many."""
+    expected, written = (json.loads(json.dumps(said)) for said in (checkpoint.metadata(), contents.metadata or {}))
+    return [name for name, value in expected.items() if name != "repairs" and written.get(name) != value]
 
 
 def _differing_training(checkpoint: Checkpoint, contents: formats.Contents) -> list[str]:

@@ -584,19 +584,15 @@ def _load(
     **reading: Any,
 ) -> Pose:
     """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own."""
-    from dataclasses import replace
-
     import converters
     from deeppose_port.pose import Pose
 
-    with _display.steps(checkpoint.name, quiet=True):
-        loaded = converters.read(checkpoint, state=False, **reading)
+    loaded = converters.read(checkpoint, state=False, **reading)
     _display.notices(loaded.notices, loaded.repairs)
-    given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if gcn is not None and gcn != (loaded.preprocessing.gcn != "none"):
-        changes["gcn"] = "divide" if gcn else "none"
-    return Pose(loaded, backend, device, replace(loaded.preprocessing, **changes))
+    preprocessing = loaded.preprocessing.overridden(
+        im_size=im_size, base_zoom=base_zoom, coord_normalize=coord_normalize, gcn=gcn
+    )
+    return Pose(loaded, backend, device, preprocessing)
 
 
 def _print_json(values: dict[str, Any]) -> None:

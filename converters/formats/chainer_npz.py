@@ -38,6 +38,7 @@ _DAMAGES = (
     zlib.error,
 )
 _WHOLE = "look for a whole copy"
+_OWN = b'{"deeppose_port"'
 
 
 def read(path: Path) -> Contents:
@@ -66,6 +67,8 @@ def read(path: Path) -> Contents:
             else:
                 headers[key], starts[key] = header, length
         metadata = decode_metadata(archive.comment)
+        if metadata is None and archive.comment.startswith(_OWN):
+            raise CheckpointError(path, "what it says of itself at its end is cut short or damaged", _WHOLE)
 
     archives = threading.local()  # opened once a thread: its position is not for several
 

@@ -143,7 +143,7 @@ def _dtype(tensor: torch.Tensor) -> np.dtype[Any]:
         result = np.dtype(str(dtype).removeprefix("torch."))
     except TypeError:
         result = None
-    if result is None or tensor.layout != torch.strided or tensor.device.type != "cpu":
+    if result is None or tensor.layout != torch.strided or tensor.is_nested or tensor.device.type != "cpu":
         raise ValueError(f"is a {tensor.layout} tensor of {tensor.dtype}, which is not read")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError(f"of shape {tuple(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")

@@ -113,11 +113,12 @@ def _anew(said: HyperparameterOptions) -> Hyperparameters:
 
 def _preprocessing(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
     """Puts what the options say over what a checkpoint was trained on."""
-    given = {name: getattr(options, name) for name in ("im_size", "base_zoom", "coord_normalize")}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if options.gcn is not None and options.gcn != (preprocessing.gcn != "none"):
-        changes["gcn"] = "divide" if options.gcn else "none"
-    return replace(preprocessing, **changes)
+    return preprocessing.overridden(
+        im_size=options.im_size,
+        base_zoom=options.base_zoom,
+        coord_normalize=options.coord_normalize,
+        gcn=options.gcn,
+    )
 
 
 def _resume(options: TrainingOptions, path: Path) -> Start:

@@ -68,12 +68,16 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
     Attributes:
         architecture: What it was built from.
         dropout: The share that dropout zeroes in training, in place of the table's; None for the table's.
+        initial_weights: What W begins as, as Chainer's links take it; None for Chainer's random numbers.
     """
 
-    def __init__(self, architecture: Architecture, dropout: float | None = None) -> None:
+    def __init__(
+        self, architecture: Architecture, dropout: float | None = None, initial_weights: float | None = None
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout
+        self.initial_weights = initial_weights
         self._build(architecture.layers, channels=3)
 
     def forward(self, x: Any) -> Any:
@@ -115,13 +119,19 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                     self._add(
                         layer.name,
                         L.Convolution2D(
-                            channels, layer.channels, layer.kernel, layer.stride, layer.pad, nobias=not layer.bias
+                            channels,
+                            layer.channels,
+                            layer.kernel,
+                            layer.stride,
+                            layer.pad,
+                            nobias=not layer.bias,
+                            initialW=self.initial_weights,
                         ),
                     )
                     channels = layer.channels
                 case Linear():
                     inputs = channels if flat else channels * self.architecture.feature_size**2
-                    self._add(layer.name, L.Linear(inputs, layer.channels))
+                    self._add(layer.name, L.Linear(inputs, layer.channels, initialW=self.initial_weights))
                     channels, flat = layer.channels, True
                 case BatchNormalization():
                     self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
@@ -159,7 +169,7 @@ def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float |
 
 def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:
     """Builds a checkpoint's network with its weights, as float32."""
-    network = build(checkpoint.architecture, dropout)
+    network = DeepPose(checkpoint.architecture, dropout, initial_weights=0)  # drawing what is replaced takes seconds
     load_weights(network, checkpoint.weights)
     return network
 
