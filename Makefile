@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format bench clean
+.PHONY: help install demo test test-all test-matrix check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -25,6 +25,9 @@ test: $(VENV)/installed-dev ## the tests
 
 test-all: $(VENV)/installed-dev ## the tests and the slow ones
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-matrix: $(BIN)/python ## converters and the Chainer backend on every Python here, without PyTorch
+	$(BIN)/python tests/matrix.py
 
 check: $(VENV)/installed-dev ## ruff, format and mypy
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ follow Chainer: convolutions and average pooling round down, max pooling rounds 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -341,6 +342,23 @@ class Architecture:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"this does not describe an architecture: {values!r}") from error
+
+    @classmethod
+    def of(cls, description: Architecture | Mapping[str, Any] | str) -> Architecture:
+        """Returns an Architecture from what a file says of it.
+
+        Args:
+            description: An Architecture; the `architecture` of a `.pt`; or its JSON from a safetensors' metadata.
+
+        Raises:
+            ValueError: It describes none.
+        """
+        if isinstance(description, Architecture):
+            return description
+        values = json.loads(description) if isinstance(description, str) else description
+        if not isinstance(values, Mapping):
+            raise ValueError(f"this does not describe an architecture: {description!r}")
+        return cls.from_dict(values)
 
     @classmethod
     def full_size(cls, name: str, joints: int, *, im_size: int = 220, writer: str = "chainer-1.13.0") -> Architecture:

@@ -40,7 +40,9 @@ class CheckpointError(ValueError):
 
 
 def _one_line(text: str) -> str:
-    """Escapes what is not printable: keys and other programs' messages must not write lines of their own."""
+    """Escapes what is not printable, and cuts what is endless: a file's keys must not write lines of their own."""
+    if len(text) > 1200:
+        text = f"{text[:900]} … {text[-250:]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

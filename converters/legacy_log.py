@@ -32,6 +32,8 @@ def read_beside(path: Path) -> LegacyLog | None:
     """Reads the `log.txt` in the folder of `path`; None if there is none that can be read."""
     log = path.parent / "log.txt"
     try:
+        if not log.is_file():  # a pipe would be waited for
+            return None
         with log.open("rb") as stream:
             text = stream.read(_MOST_BYTES).decode("utf-8", "replace")
     except OSError:

@@ -338,6 +338,9 @@ class _Reader:
         source = beside or file
         if not source.sections.optimizer:
             return None, {}, progress
+        if objects := source.contents.uninitialised.keys() & source.sections.optimizer.keys():
+            problem = f"{fold(sorted(objects))} are Python objects, which are never read"
+            raise CheckpointError(source.path, problem, "read the weights alone with --no-state")
         prefix = "predictor/" if "predictor/" in network.wrappers else ""
         keys = chainer_names(architecture, network.match.names)
         names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}

@@ -8,11 +8,25 @@ from functools import cache
 import numpy as np
 import pytest
 
+import converters
+import deeppose_port
 from converters import Architecture, Checkpoint, Preprocessing, Source
 from converters.keys import chainer_names
+from deeppose_port.data import PoseDataset
+from deeppose_port.evaluate import evaluate
 
-#: Layer widths of golden data's narrow AlexNet.
-NARROW = {"conv1": 8, "conv2": 12, "conv3": 16, "conv4": 16, "conv5": 12, "fc6": 32, "fc7": 32}
+#: Layer widths that keep a network small; the AlexNet is as narrow as golden data's.
+NARROW = {
+    "alexnet": {"conv1": 8, "conv2": 12, "conv3": 16, "conv4": 16, "conv5": 12, "fc6": 32, "fc7": 32},
+    "resnet50": {
+        f"res{stage}.{block}.conv{i}": 2 ** (stage + (2 if i > 2 else 0))
+        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
+        for block in ("a", *(f"b_{n}" for n in range(1, blocks)))
+        for i in (1, 2, 3, 4)
+        if block == "a" or i < 4
+    },
+    "vgg_bn": {f"conv{stage}_{i}": 4 * stage for stage in range(1, 6) for i in (1, 2, 3)} | {"fc6": 16, "fc7": 16},
+}
 
 #: Every file in golden/checkpoints/tiny that Chainer's own answer lies beside.
 NARROW_FILES = (
@@ -46,6 +60,78 @@ NARROW_FILES = (
     "7.8.1/trainer-resnet50-momentumsgd/snapshot_iter_12",
     "7.8.1/vgg_bn-adam/epoch-1.model",
 )
+
+#: Dataset of golden data -> its skeleton.
+SKELETONS = {"free": "flic", "mpii": "mpii", "lspet": "lsp"}
+
+#: Every network, full-size and narrow, and one for other inputs.
+ARCHITECTURES = {
+    "alexnet": Architecture.full_size("alexnet", 16),
+    "resnet50": Architecture.full_size("resnet50", 14, writer="chainer-7.8.1"),
+    "vgg_bn": Architecture.full_size("vgg_bn", 7),
+    "narrow alexnet": Architecture("alexnet", 7, NARROW["alexnet"], feature_size=6, writer="chainer-1.13.0"),
+    "alexnet for other inputs": Architecture("alexnet", 5, {"fc6": 64}, feature_size=4),
+}
+
+
+class AgainstChainer:
+    """The tests of a backend against the answers of real Chainer. Each backend's tests make a class of their own of it.
+
+    Attributes:
+        backend: The backend's name.
+    """
+
+    backend = ""
+
+    @pytest.mark.parametrize("name", NARROW_FILES)
+    def test_narrow_networks_answer_as_the_chainer_that_wrote_them(self, name, request):
+        file = narrow_file(name, request)
+        checkpoint = converters.read(file.path, writer=file.writer, state=False)
+        outputs = deeppose_port.load(checkpoint, backend=self.backend)(narrow_inputs())
+        assert outputs.dtype == np.float32
+        assert error(outputs, file.outputs) <= file.bound
+
+    @pytest.mark.parametrize(
+        ("dataset", "network"),
+        [
+            ("free", "alexnet"),
+            ("free", "resnet50"),
+            ("mpii", "alexnet"),
+            ("mpii", "resnet50"),
+            ("lspet", "alexnet"),
+            pytest.param("lspet", "resnet50", marks=pytest.mark.slow),
+        ],
+    )
+    def test_full_size_networks_answer_as_chainer_and_have_its_loss(self, dataset, network, golden, request):
+        persons = dataset_of(dataset, request)
+        folder = golden if dataset == "free" else request.getfixturevalue("shared_golden")
+        with np.load(folder / "outputs" / f"{dataset}_{network}_outputs.npz") as arrays:
+            expected = arrays["outputs"]
+        record = legacy_record(golden, dataset)[f"{dataset}_{network}"]
+        checkpoint = recipe_checkpoint(record, network, len(persons.skeleton.joints))
+        evaluation = evaluate(deeppose_port.load(checkpoint, backend=self.backend), persons)
+        assert error(evaluation.outputs, expected) <= 1e-5
+        assert evaluation.loss == pytest.approx(record["loss"], rel=1e-6)
+
+    def test_a_real_checkpoint_answers_as_chainer_and_has_its_loss(self, shared_golden, request):
+        folder = shared_golden / "checkpoints" / "alexnet-mpii-chainer1.13"
+        with np.load(folder / "expected.npz") as arrays:
+            expected, loss = arrays["outputs"], float(arrays["loss"])
+        pose = deeppose_port.load(folder / "epoch-100.model", backend=self.backend)
+        evaluation = evaluate(pose, dataset_of("mpii", request))
+        assert error(evaluation.outputs, expected) <= 1e-5
+        assert evaluation.loss == pytest.approx(loss, rel=1e-6)
+
+
+def dataset_of(name, request):
+    """A dataset of golden data: `free`, which is in every clone, `mpii` or `lspet`."""
+    if name == "free":
+        images = request.getfixturevalue("pictures")
+        csv = images / "free.csv"
+    else:
+        folder = request.getfixturevalue("shared_golden") / "images"
+        csv, images = folder / f"{name}.csv", folder / name
+    return PoseDataset(csv, images=images, skeleton=SKELETONS[name])
 
 
 @dataclass(frozen=True)
@@ -87,9 +173,9 @@ def checkpoint_of(architecture, weights, preprocessing=None):
     return Checkpoint(architecture, weights, preprocessing or Preprocessing(), source)
 
 
-def random_checkpoint(name="alexnet", joints=7, *, widths=NARROW, writer="chainer-1.13.0", preprocessing=None):
-    """A network with random weights, whose outputs are a few tenths as those of a trained one."""
-    architecture = Architecture(name, joints, widths, {"alexnet": 6, "vgg_bn": 7}.get(name, 1), writer)
+def random_checkpoint(name="alexnet", joints=7, *, writer="chainer-1.13.0", preprocessing=None, **widths):
+    """A narrow network with random weights; other widths by layer."""
+    architecture = Architecture(name, joints, NARROW[name] | widths, {"alexnet": 6, "vgg_bn": 7}.get(name, 1), writer)
     random = np.random.RandomState(5)
     weights = {}
     for key, shape in architecture.shapes.items():

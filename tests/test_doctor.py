@@ -235,8 +235,16 @@ class TestCombinations:
         assert examination.runs
         assert row(examination, "cuDNN").verdict == "warning"
         assert "cupy-cuda12x>=13.6,<14" in row(examination, "cuDNN").remedy
-        assert row(examination, "CUDA runtime").found == "12.9 (CuPy)"
-        assert row(doctor.examine("torch", "cpu"), "cuDNN").verdict == "ok"
+        assert row(examination, "CUDA runtime") == doctor.Row("CUDA runtime", "12.9 (CuPy)")
+        assert row(examination, "NVIDIA driver") == doctor.Row("NVIDIA driver", "550.54.15, CUDA 12.4, NVIDIA A100")
+        for backend, device in (("torch", "cuda"), ("chainer", "cpu")):
+            assert row(doctor.examine(backend, device), "cuDNN").verdict == "ok"
+
+    def test_a_cupy_too_new_for_the_driver(self, machine: Machine) -> None:
+        machine({**BOTH, "cupy-cuda13x": "14.2.0"}, driver=CUDA_12, chainer={"runtime": "13.0"})
+        found = row(doctor.examine(), "CUDA runtime")
+        assert (found.verdict, found.found) == ("warning", "13.0 (CuPy)")
+        assert found.remedy == "pip uninstall -y cupy-cuda13x && pip install 'deeppose-port[cuda12]'"
 
     def test_a_python_outside_of_the_range(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         machine(BOTH)
@@ -291,6 +299,25 @@ class TestCombinations:
         assert (found.found, found.verdict) == ("1.25.0", "warning")
         assert found.remedy == "pip install 'numpy<2.6,>=1.26'"
 
+    def test_a_torch_outside_of_the_range(self, machine: Machine) -> None:
+        machine({**BOTH, "torch": "2.5.0"})
+        found = row(doctor.examine(), "PyTorch")
+        assert (found.verdict, found.remedy) == ("warning", "pip install 'torch>=2.6'")
+
+    def test_no_h5py(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine(BOTH)
+        monkeypatch.setattr(doctor, "version", BOTH.get)
+        examination = doctor.examine()
+        assert row(examination, "h5py").verdict == "warning"
+        assert row(examination, "h5py").remedy == "pip install 'deeppose-port[hdf5]'"
+        assert examination.runs
+
+    def test_an_opencv_for_another_numpy(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine(BOTH)
+        monkeypatch.setattr(doctor, "misfit", lambda name: Problem(f"{name} needs numpy>=2", "pip install 'numpy>=2'"))
+        found = row(doctor.examine(), "OpenCV")
+        assert (found.verdict, found.note) == ("warning", "opencv-python-headless needs numpy>=2")
+
     def test_an_opencv_that_cannot_be_imported(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         machine(BOTH)
         monkeypatch.setitem(sys.modules, "cv2", None)
@@ -320,7 +347,7 @@ class TestDevices:
     def test_names(self, name: str, indices: tuple[int, ...]) -> None:
         assert devices.gpu_indices(name) == indices
 
-    @pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:-1", "cpu,cuda:0", "cuda:0,cuda", "cuda:²", "mps"])
+    @pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:-1", "cpu,cuda:0", "cuda:0,cuda", "cuda:\u0661", "mps"])
     def test_what_is_no_device(self, name: str) -> None:
         with pytest.raises(BackendError, match="is no device; devices are cpu, cuda and cuda:N"):
             devices.gpu_indices(name)

@@ -48,7 +48,8 @@ _MODULES = {
     "pt": "pt",
     "safetensors": "safetensors",
 }
-_NPY_ZIP, _HDF5, _SAFETENSORS_HEADER = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", 8
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
+_HDF5, _SAFETENSORS_HEADER = b"\x89HDF\r\n\x1a\n", 8
 
 
 Result = TypeVar("Result")
@@ -114,7 +115,7 @@ def sniff(path: Path) -> str:
         raise CheckpointError(path, f"it cannot be read: {reason_of(error)}") from error
     if not head:
         raise CheckpointError(path, "the file is empty", "look for another copy: its writer was interrupted")
-    if head.startswith(_NPY_ZIP):
+    if head.startswith(_ZIP):
         return _sniff_zip(path)
     if head.startswith(_HDF5):
         return "chainer-hdf5"
@@ -139,7 +140,8 @@ def _sniff_zip(path: Path) -> str:
         return "pt"
     if names and all(name.endswith(".npy") for name in names):
         return "chainer-npz"
-    what = "it is empty" if not names else f"it holds {names[0]!r}, which is no array"
+    stranger = next((name for name in names if not name.endswith(".npy")), None)
+    what = "it is empty" if stranger is None else f"it holds {stranger!r}, which is no array"
     problem = f"this is a zip file, but neither an npz nor a PyTorch file: {what}"
     raise CheckpointError(path, problem, "unpack it if the checkpoint is inside")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,6 @@ from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_
 from converters.formats import MOST_INFLATION, Contents
 from converters.keys import Header
 
-_DAMAGED = "the file is damaged; look for another copy"
-#: What h5py raises for damaged files.
-_DAMAGES = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-
 
 def read(path: Path) -> Contents:
     """Reads the headers of every dataset.
@@ -24,36 +21,41 @@ def read(path: Path) -> Contents:
         CheckpointError: h5py is not installed, the file is damaged, or it points outside of itself.
     """
     headers: dict[str, Header] = {}
-    with _open(path) as file:
+    with _told_of(path, "the HDF5 file"), _open(path) as file:
         pending, seen = [("", file)], {_address(file)}
         while pending:
             prefix, group = pending.pop()
-            try:
-                names = sorted(group)
-            except _DAMAGES as error:
-                problem = f"the group {prefix or '/'!r} cannot be read: {reason_of(error)}"
-                raise CheckpointError(path, problem, _DAMAGED) from error
-            for name in names:
+            for name in sorted(group):
                 key = f"{prefix}{name}"
-                item = _item(path, group, name, key)
-                if hasattr(item, "shape"):
-                    headers[key] = _header(path, item, key)
-                elif hasattr(item, "keys") and _address(item) not in seen:
-                    pending.append((f"{key}/", item))
-                    seen.add(_address(item))
-                else:
-                    problem = f"{key!r} is no array and no group of its own, which no Chainer file has"
-                    raise CheckpointError(path, problem, "nothing was read")
+                with _told_of(path, repr(key)):
+                    item = _item(path, group, name, key)
+                    if hasattr(item, "shape"):
+                        headers[key] = _header(path, item, key)
+                    elif hasattr(item, "keys") and _address(item) not in seen:
+                        pending.append((f"{key}/", item))
+                        seen.add(_address(item))
+                    else:
+                        problem = f"{key!r} is no array and no group of its own, which no Chainer file has"
+                        raise CheckpointError(path, problem, "nothing was read")
 
     def chunks(key: str) -> Iterator[memoryview]:
-        with _open(path) as file:
-            try:
-                array = np.ascontiguousarray(file[key][()])
-            except _DAMAGES as error:
-                raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
+        with _told_of(path, repr(key)), _open(path) as file:
+            array = np.ascontiguousarray(file[key][()])
         yield bytes_of(array)
 
     return Contents("chainer-hdf5", headers, chunks)
+
+
+@contextmanager
+def _told_of(path: Path, what: str) -> Iterator[None]:
+    """Tells what h5py raises for damaged files in a sentence."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        problem = f"{what} cannot be read: {reason_of(error)}"
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy") from error
 
 
 def _open(path: Path) -> Any:
@@ -62,25 +64,7 @@ def _open(path: Path) -> Any:
     except ImportError as error:
         advice = "pip install 'deeppose-port[hdf5]'"
         raise CheckpointError(path, "this is HDF5, and h5py is needed to read it", advice) from error
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise CheckpointError(path, f"the HDF5 file cannot be opened: {reason_of(error)}", _DAMAGED) from error
-
-
-def _item(path: Path, group: Any, name: str, key: str) -> Any:
-    """Returns a group or dataset that lies in this very file; a link could name any file of this machine."""
-    import h5py
-
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise CheckpointError(path, f"{key!r} is a link, which no Chainer file has", "nothing was read")
-    try:
-        item = group[name]
-    except _DAMAGES as error:
-        raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
-    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-        raise CheckpointError(path, f"{key!r} has its data in another file", "nothing was read")
-    return item
+    return h5py.File(path, "r")
 
 
 def _address(group: Any) -> int:
@@ -90,18 +74,27 @@ def _address(group: Any) -> int:
     return int(h5py.h5o.get_info(group.id).addr)
 
 
+def _item(path: Path, group: Any, name: str, key: str) -> Any:
+    """Returns a group or dataset that lies in this very file; a link could name any file of this machine."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise CheckpointError(path, f"{key!r} is a link, which no Chainer file has", "nothing was read")
+    item = group[name]
+    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+        raise CheckpointError(path, f"{key!r} has its data in another file", "nothing was read")
+    return item
+
+
 def _header(path: Path, item: Any, key: str) -> Header:
     """Returns what a dataset says of itself, if its bytes are there."""
-    try:
-        dtype, shape, stored = np.dtype(item.dtype), item.shape, int(item.id.get_storage_size())
-    except _DAMAGES as error:
-        raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", _DAMAGED) from error
+    dtype, shape, stored = np.dtype(item.dtype), item.shape, int(item.id.get_storage_size())
     if shape is None or dtype.hasobject:
         raise CheckpointError(path, f"{key!r} is no array of numbers, which no Chainer file has", "nothing was read")
     header = Header(dtype, tuple(shape))
     if header.nbytes > MOST_INFLATION * stored:
         problem = f"{key!r} says that it has {header.nbytes} bytes, of which {stored} are stored"
-        raise CheckpointError(path, problem, _DAMAGED)
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
     return header
 
 

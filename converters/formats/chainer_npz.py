@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -31,9 +32,11 @@ _DAMAGES = (
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -117,7 +120,8 @@ def _read_header(path: Path, key: str, stream: IO[bytes]) -> tuple[Header, int]:
         if dtype.itemsize == 0 or any(length < 0 for length in shape):
             raise ValueError(f"it claims the shape {shape} of {dtype}")
     except _DAMAGES as error:
-        raise CheckpointError(path, f"{key!r} is no npy array: {reason_of(error)}", _WHOLE) from error
+        what = "damaged" if isinstance(error, zipfile.BadZipFile | zlib.error) else "no npy array"
+        raise CheckpointError(path, f"{key!r} is {what}: {reason_of(error)}", _WHOLE) from error
     return Header(dtype, shape, bool(fortran)), stream.tell()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,7 +94,9 @@ def _load(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol, of tensors that are no longer made
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         what = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line.upper()), reason_of(error))
         problem = f"it holds more than tensors and plain values: {what[:200]}"

@@ -19,6 +19,8 @@ Mended, in both ways:
   its other coordinate would depend on the unknown one, and was trained on regardless.
 - Every example has random numbers of its own (`example_rng`). Worker processes all drew the same ones.
 - Rotated pixels are rounded. Truncation darkened them by half a level, and changed 9 % of them at 0 degrees.
+- A zoom too close to 1 to change the picture's rounded size moves the pixels as it moves the joints; `cv2.resize`
+  copies such a picture.
 
 OpenCV rotates where the legacy program asked scikit-image, which does it in float64. Rounded, a rotated photograph
 is the same in 92 % of the pixels (OpenCV 4, whose warp goes in steps of 1/32 pixel) or in all (OpenCV 5), and less
@@ -184,9 +186,6 @@ def drawn_example(
 ) -> Example:
     """Makes one example with a given augmentation; see `augmented_example`."""
     inputs = _destination(out, dataset.preprocessing.im_size)
-    if drawn == Drawn():
-        inputs[...], targets, mask = dataset[index]
-        return inputs, targets, mask
     picture, crop = dataset.picture(index), dataset.crop(index, drawn.zoom)
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
     rotation = _rotation(drawn.rotation, x, y)
@@ -236,12 +235,16 @@ def _labels(
 def _moved(picture: Picture, drawn: Drawn, rotation: Points) -> Picture:
     """Rotates, translates and magnifies a whole picture, one after the other. What is outside of it is black."""
     height, width = picture.shape[:2]
-    shift = np.column_stack([np.eye(2), drawn.translation])
-    for done, matrix in ((drawn.rotation, rotation), (any(drawn.translation), shift)):
-        if done:
-            picture = np.asarray(cv2.warpAffine(picture, matrix, (width, height)), np.uint8)
+    if drawn.rotation:
+        picture = np.asarray(cv2.warpAffine(picture, rotation, (width, height)), np.uint8)
+    if any(drawn.translation):
+        shift = np.column_stack([np.eye(2), drawn.translation])
+        picture = np.asarray(cv2.warpAffine(picture, shift, (width, height)), np.uint8)
     if drawn.zoom != 1:
-        picture = np.asarray(cv2.resize(picture, None, fx=drawn.zoom, fy=drawn.zoom), np.uint8)
+        # As cv2.resize does it, which copies a picture whose rounded size stays the same.
+        grow = np.column_stack([np.eye(2) * drawn.zoom, np.full(2, (drawn.zoom - 1) / 2)])
+        size = round(drawn.zoom * width), round(drawn.zoom * height)
+        picture = np.asarray(cv2.warpAffine(picture, grow, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
     return picture
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,10 +160,7 @@ def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float |
     Raises:
         ValueError: The description is none of an architecture.
     """
-    if not isinstance(architecture, Architecture):
-        described = json.loads(architecture) if isinstance(architecture, str) else architecture
-        architecture = Architecture.from_dict(described)
-    return DeepPose(architecture, dropout)
+    return DeepPose(Architecture.of(architecture), dropout)
 
 
 def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:

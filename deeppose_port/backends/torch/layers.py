@@ -61,7 +61,7 @@ class BatchNorm(nn.BatchNorm2d):
             samples = input.numel() // input.size(1)
             # Chainer scales the sum of variance and eps by m / (m - 1). Through `.data`, because autograd keeps the
             # buffer for a backward pass that does not read it.
-            self.running_var.data += self.momentum * self.rules.eps * samples / max(samples - 1, 1)
+            self.running_var.data += self.momentum * self.rules.eps * samples / (samples - 1)
         return result
 
     def extra_repr(self) -> str:

@@ -56,13 +56,18 @@ class ChainerOptimizer(torch.optim.Optimizer):
                 # Chainer's WeightDecay hook: on every parameter, biases and BatchNormalization too.
                 gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
             slots = [[entry[slot] for entry in state] for slot in self.slots]
-            self._update(group, state[0]["step"], parameters, gradients, *slots)
+            self._update(group, [entry["step"] for entry in state], parameters, gradients, *slots)
         return loss
 
     def _update(
-        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
     ) -> None:
-        """Updates the parameters of a group, and their state, in place."""
+        """Updates the parameters of a group, and their state, in place; `steps` counts each one's updates."""
         raise NotImplementedError
 
     def _state(self, parameter: Tensor) -> dict[str, Any]:
@@ -119,7 +124,12 @@ class Adam(ChainerOptimizer):
         super().__init__(parameters, lr, weight_decay, beta1=beta1, beta2=beta2, eps=eps)
 
     def _update(
-        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
     ) -> None:
         first, second = slots
         beta1, beta2 = group["beta1"], group["beta2"]
@@ -129,8 +139,8 @@ class Adam(ChainerOptimizer):
         torch._foreach_copy_(squares, second)  # their memory is free now
         torch._foreach_sqrt_(squares)
         torch._foreach_add_(squares, group["eps"])
-        rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-        torch._foreach_addcdiv_(parameters, first, squares, value=-rate)
+        rates = [-group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step) for step in steps]
+        torch._foreach_addcdiv_(parameters, first, squares, rates)
 
 
 class MomentumSGD(ChainerOptimizer):
@@ -149,7 +159,12 @@ class MomentumSGD(ChainerOptimizer):
         super().__init__(parameters, lr, weight_decay, momentum=momentum)
 
     def _update(
-        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
     ) -> None:
         (velocity,) = slots
         torch._foreach_mul_(velocity, group["momentum"])
@@ -170,7 +185,12 @@ class AdaGrad(ChainerOptimizer):
         super().__init__(parameters, lr, weight_decay, eps=eps)
 
     def _update(
-        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
     ) -> None:
         (sums,) = slots
         torch._foreach_addcmul_(sums, gradients, gradients)
@@ -197,7 +217,12 @@ class RMSprop(ChainerOptimizer):
         super().__init__(parameters, lr, weight_decay, alpha=alpha, eps=eps)
 
     def _update(
-        self, group: dict[str, Any], step: int, parameters: list[Tensor], gradients: list[Tensor], *slots: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
     ) -> None:
         (means,) = slots
         torch._foreach_mul_(means, group["alpha"])

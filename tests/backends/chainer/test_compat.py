@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -188,7 +190,7 @@ class TestEachItem:
             arrays, scalars = chainer.reporter.Summary(), chainer.reporter.DictSummary()
             for value in values:
                 arrays.add(numpy.array(value))
-                scalars.add({"loss": value, "weighted": (value, numpy.float32(3))})
+                scalars.add({"loss": value, "weighted": (value, numpy.float32(0.1))})
             mean, deviation = values.mean(dtype="d"), values.std(dtype="d")
             for summary in (arrays.compute_mean(), *scalars.compute_mean().values()):
                 assert abs(summary - mean) < 1e-12, (summary, mean)
@@ -312,6 +314,16 @@ class TestAnOldStack:
         monkeypatch.setitem(sys.modules, "pkg_resources", None)
         assert ITEMS["environment check"].needed()
 
+    def test_environment_check_that_warns(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_chainer(monkeypatch)
+        for name in ("numpy.distutils", "numpy.distutils.system_info"):
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        monkeypatch.delitem(sys.modules, "pkg_resources", raising=False)
+        (tmp_path / "pkg_resources.py").write_text("import warnings; warnings.warn('deprecated', DeprecationWarning)")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert not ITEMS["environment check"].needed()
+        del sys.modules["pkg_resources"]
+
     def test_an_imported_chainer_needs_nothing_for_its_import(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "chainer", types.ModuleType("chainer"))
         monkeypatch.setitem(sys.modules, "pkg_resources", None)
@@ -413,6 +425,41 @@ class TestInstall:
             for place in re.findall(r"([\w/]+\.py):([\d\-, ]+)", item.where):
                 lines = (folder / place[0]).read_text().splitlines()
                 assert all(int(number) <= len(lines) for number in re.findall(r"\d+", place[1]))
+
+    def test_it_can_be_tried_again(self) -> None:
+        done = python(
+            """
+            sys.modules["pkg_resources"] = sys.modules["six"] = None
+            try:
+                compat.install()
+            except ImportError:
+                del sys.modules["six"]
+            else:
+                raise AssertionError("Chainer does without six")
+            compat.install()
+            """
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_threads_do_not_apply_an_item_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls, start = [], threading.Barrier(4)
+
+        def apply() -> None:
+            calls.append(threading.get_ident())
+            time.sleep(0.05)
+
+        def call() -> None:
+            start.wait()
+            compat.install()
+
+        monkeypatch.setattr(compat, "_applied", dict(compat._applied))
+        monkeypatch.setattr(compat, "AFTER_IMPORT", (compat.Item("slow", "", "", lambda: True, apply),))
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(calls) == 1
 
     def test_threads_share_one_installation(self) -> None:
         done = python(

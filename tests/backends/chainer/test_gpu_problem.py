@@ -85,6 +85,13 @@ def test_the_error_inside_cupys_banner_is_told(machine: Any) -> None:
     )
 
 
+def test_a_cupy_built_here_is_replaced(machine: Any) -> None:
+    machine(distributions={"cupy": "13.6.0"}, error=ImportError("libcublas.so.11"))
+    problem = probe.gpu_problem("cuda:0")
+    assert problem is not None
+    assert problem.remedy == "pip uninstall -y cupy && pip install 'deeppose-port[cuda12]'"
+
+
 def test_an_error_that_versions_explain_has_their_remedy(machine: Any) -> None:
     machine(distributions={"cupy-cuda13x": "14.2.0"}, error=ImportError("libnvrtc.so.13: no such file"))
     problem = probe.gpu_problem("cuda:0")

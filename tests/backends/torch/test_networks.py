@@ -4,46 +4,15 @@ import random
 import numpy as np
 import pytest
 import torch
+from networks import ARCHITECTURES, NARROW_FILES, AgainstChainer, checkpoint_of, narrow_inputs, random_checkpoint
 
 import converters
-import deeppose_port
-from converters import Architecture
 from deeppose_port import backends
 from deeppose_port.backends.torch import DeepPose, build, load
-from deeppose_port.data import PoseDataset
-from deeppose_port.evaluate import evaluate
-from networks import (
-    NARROW_FILES,
-    checkpoint_of,
-    error,
-    legacy_record,
-    narrow_file,
-    narrow_inputs,
-    random_checkpoint,
-    recipe_checkpoint,
-)
-
-SKELETONS = {"free": "flic", "mpii": "mpii", "lspet": "lsp"}
 
 
-def dataset_of(name, request):
-    if name == "free":
-        images = request.getfixturevalue("pictures")
-        csv = images / "free.csv"
-    else:
-        folder = request.getfixturevalue("shared_golden") / "images"
-        csv, images = folder / f"{name}.csv", folder / name
-    return PoseDataset(csv, images=images, skeleton=SKELETONS[name])
-
-
-class TestAgainstChainer:
-    @pytest.mark.parametrize("name", NARROW_FILES)
-    def test_narrow_networks_answer_as_the_chainer_that_wrote_them(self, name, request):
-        file = narrow_file(name, request)
-        checkpoint = converters.read(file.path, writer=file.writer, state=False)
-        outputs = deeppose_port.load(checkpoint)(narrow_inputs())
-        assert outputs.dtype == np.float32
-        assert error(outputs, file.outputs) <= file.bound
+class TestAgainstChainer(AgainstChainer):
+    backend = "torch"
 
     def test_no_narrow_network_is_left_out(self, shared_golden):
         tiny = shared_golden / "checkpoints" / "tiny"
@@ -55,37 +24,6 @@ class TestAgainstChainer:
             if file.name not in ("expected.npz", "log") and file.suffix != ".state"
         }
         assert {name for name in names if not name.startswith(later)} == set(NARROW_FILES)
-
-    @pytest.mark.parametrize("dataset", SKELETONS)
-    @pytest.mark.parametrize("network", ["alexnet", "resnet50"])
-    def test_full_size_networks_answer_as_chainer_and_have_its_loss(self, dataset, network, golden, request):
-        persons = dataset_of(dataset, request)
-        folder = golden if dataset == "free" else request.getfixturevalue("shared_golden")
-        with np.load(folder / "outputs" / f"{dataset}_{network}_outputs.npz") as arrays:
-            expected = arrays["outputs"]
-        record = legacy_record(golden, dataset)[f"{dataset}_{network}"]
-        checkpoint = recipe_checkpoint(record, network, len(persons.skeleton.joints))
-        evaluation = evaluate(deeppose_port.load(checkpoint), persons)
-        assert error(evaluation.outputs, expected) <= 1e-5
-        assert evaluation.loss == pytest.approx(record["loss"], rel=1e-6)
-
-    def test_a_real_checkpoint_answers_as_chainer_and_has_its_loss(self, shared_golden, request):
-        folder = shared_golden / "checkpoints" / "alexnet-mpii-chainer1.13"
-        with np.load(folder / "expected.npz") as arrays:
-            expected, loss = arrays["outputs"], float(arrays["loss"])
-        pose = deeppose_port.load(folder / "epoch-100.model")
-        evaluation = evaluate(pose, dataset_of("mpii", request))
-        assert error(evaluation.outputs, expected) <= 1e-5
-        assert evaluation.loss == pytest.approx(loss, rel=1e-6)
-
-
-ARCHITECTURES = {
-    "alexnet": Architecture.full_size("alexnet", 16),
-    "resnet50": Architecture.full_size("resnet50", 14, writer="chainer-7.8.1"),
-    "vgg_bn": Architecture.full_size("vgg_bn", 7),
-    "narrow alexnet": random_checkpoint().architecture,
-    "alexnet for other inputs": Architecture("alexnet", 5, {"fc6": 64}, feature_size=4),
-}
 
 
 class TestBuild:
@@ -106,11 +44,11 @@ class TestBuild:
 
     @pytest.mark.parametrize("described", [{}, {"name": "alexnet"}, "[]", "3", "alexnet", {"name": "lenet"}])
     def test_what_describes_no_architecture_is_refused(self, described):
-        with pytest.raises(ValueError, match="architecture|Expecting value"):
+        with pytest.raises(ValueError, match=r"architecture|Expecting value"):
             build(described)
 
     def test_a_pt_loads_strictly_into_what_it_describes(self, tmp_path):
-        checkpoint = random_checkpoint("resnet50", widths={"conv1": 4}, writer="chainer-7.8.1")
+        checkpoint = random_checkpoint("resnet50", writer="chainer-7.8.1")
         converters.write(checkpoint, tmp_path / "model.pt")
         payload = torch.load(tmp_path / "model.pt", weights_only=True)
         network = build(payload["architecture"])
@@ -120,7 +58,7 @@ class TestBuild:
             assert torch.equal(network.eval()(inputs), load(checkpoint)(inputs))
 
     def test_new_weights_are_random_and_finite(self):
-        network = build(random_checkpoint("vgg_bn", widths={"fc6": 8, "fc7": 8}).architecture)
+        network = build(random_checkpoint("vgg_bn").architecture)
         assert network.training
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
         assert network.get_parameter("conv1_1.weight").std() > 0
@@ -128,7 +66,7 @@ class TestBuild:
 
 class TestLoad:
     def test_weights_are_the_checkpoints_and_in_evaluation_mode(self):
-        checkpoint = random_checkpoint("resnet50", widths={"conv1": 4})
+        checkpoint = random_checkpoint("resnet50")
         network = load(checkpoint)
         assert isinstance(network, DeepPose)
         assert not network.training
@@ -140,7 +78,7 @@ class TestLoad:
         assert all(parameter.requires_grad for parameter in network.parameters())
 
     def test_no_memory_is_shared_with_the_checkpoint(self):
-        checkpoint = random_checkpoint("resnet50", widths={"conv1": 4})
+        checkpoint = random_checkpoint("resnet50")
         before = {name: array.copy() for name, array in checkpoint.weights.items()}
         with torch.no_grad():
             for tensor in load(checkpoint).state_dict().values():
@@ -196,7 +134,7 @@ class TestDropout:
             assert torch.equal(network(self.inputs), network(self.inputs))
 
     def test_training_drops_what_the_table_says(self):
-        checkpoint = random_checkpoint(widths={"conv1": 4, "conv2": 4, "conv3": 4, "conv4": 4, "conv5": 4})
+        checkpoint = random_checkpoint(fc7=4096)
         checkpoint.weights["fc7.weight"][:] = 0
         checkpoint.weights["fc7.bias"][:] = 1
         checkpoint.weights["fc8.weight"][:] = 1 / 4096
@@ -220,10 +158,8 @@ class TestDropout:
 class TestGradients:
     @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg_bn"])
     def test_every_parameter_gets_one(self, name):
-        widths = {"fc6": 16, "fc7": 16} if name == "vgg_bn" else {}
-        widths = random_checkpoint().architecture.widths if name == "alexnet" else widths
-        network = load(random_checkpoint(name, widths=widths), dropout=0.0).train()
-        network(torch.from_numpy(narrow_inputs()[:, :, :220, :220])).square().sum().backward()
+        network = load(random_checkpoint(name), dropout=0.0).train()
+        network(torch.from_numpy(narrow_inputs())).square().sum().backward()
         for parameter in network.parameters():
             assert parameter.grad is not None
             assert parameter.grad.isfinite().all()

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from networks import narrow_inputs, random_checkpoint
+
+from deeppose_port.backends import BackendError
+from deeppose_port.backends.torch import load, predictor
+from deeppose_port.backends.torch.prediction import usable_device
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return random_checkpoint()
+
+
+class TestPredictor:
+    def test_it_answers_as_the_network(self, checkpoint):
+        outputs = predictor(checkpoint)(narrow_inputs())
+        assert (outputs.shape, outputs.dtype) == ((2, 14), np.float32)
+        with torch.inference_mode():
+            expected = load(checkpoint)(torch.from_numpy(narrow_inputs())).numpy()
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+    def test_each_person_has_an_answer_of_its_own(self, checkpoint):
+        predict = predictor(checkpoint)
+        both = predict(narrow_inputs())
+        for i in (0, 1):
+            np.testing.assert_allclose(predict(narrow_inputs()[i : i + 1])[0], both[i], rtol=0, atol=1e-6)
+
+    def test_the_same_inputs_have_the_same_answer_to_the_bit(self, checkpoint):
+        predict = predictor(checkpoint)
+        assert np.array_equal(predict(narrow_inputs()), predict(narrow_inputs()))
+
+    @pytest.mark.parametrize(
+        "arrange",
+        [
+            lambda x: x.astype(np.float64),
+            lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+            lambda x: np.asfortranarray(x),
+            lambda x: np.concatenate([x, x])[::-1][::2][::-1][[1, 0]][::-1] * np.float32(1),
+        ],
+        ids=["float64", "channels last", "fortran order", "strided"],
+    )
+    def test_inputs_may_lie_in_memory_as_they_like(self, checkpoint, arrange):
+        inputs = arrange(narrow_inputs())
+        expected = predictor(checkpoint)(np.ascontiguousarray(inputs, np.float32))
+        assert np.array_equal(predictor(checkpoint)(inputs), expected)
+
+    def test_inputs_are_not_changed_and_may_be_read_only(self, checkpoint):
+        inputs = narrow_inputs().copy()
+        inputs.flags.writeable = False
+        predictor(checkpoint)(inputs)
+        assert np.array_equal(inputs, narrow_inputs())
+
+    def test_answers_are_the_callers_own(self, checkpoint):
+        predict = predictor(checkpoint)
+        first = predict(narrow_inputs())
+        kept = first.copy()
+        predict(-narrow_inputs())
+        first += 1
+        assert np.array_equal(first, kept + 1)
+
+    def test_network_is_in_evaluation_mode_and_channels_last(self, checkpoint):
+        predict = predictor(checkpoint, "cpu")
+        assert not predict.network.training
+        assert predict.device == torch.device("cpu")
+        assert predict.network.get_parameter("conv2.weight").is_contiguous(memory_format=torch.channels_last)
+
+    def test_global_settings_stay_the_callers(self, checkpoint):
+        before = torch.backends.cudnn.allow_tf32, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        predictor(checkpoint)(narrow_inputs())
+        after = torch.backends.cudnn.allow_tf32, torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        assert after == before
+
+    @pytest.mark.gpu
+    def test_gpu_answers_as_the_cpu(self, checkpoint):
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+        expected = predictor(checkpoint)(narrow_inputs())
+        outputs = predictor(checkpoint, "cuda")(narrow_inputs())
+        assert np.abs(outputs - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class TestDevices:
+    def test_cpu_is_usable(self):
+        assert usable_device("cpu") == torch.device("cpu")
+
+    @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cuda:-2"])
+    def test_what_is_no_device_is_refused(self, name):
+        with pytest.raises(BackendError, match=f"^'{name}' is no device; devices are cpu, cuda and cuda:N$"):
+            usable_device(name)
+
+    @pytest.mark.parametrize("name", ["mps", "meta", "xpu:0"])
+    def test_other_devices_are_refused(self, name):
+        with pytest.raises(BackendError, match=f"^'{name}' is not supported; devices are cpu, cuda and cuda:N$"):
+            usable_device(name)
+
+    @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+    def test_cuda_without_cuda_says_why(self, name, monkeypatch, checkpoint):
+        monkeypatch.setattr(torch.version, "cuda", None)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(BackendError) as refused:
+            predictor(checkpoint, name)
+        assert str(refused.value) == (
+            f"PyTorch cannot use {name}: this PyTorch is built without CUDA; `deeppose-port doctor --device {name}` "
+            "tells more"
+        )
+
+    def test_gpu_that_is_not_there_says_how_many_are(self, monkeypatch):
+        monkeypatch.setattr(torch.version, "cuda", "12.6")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        assert usable_device("cuda:1") == torch.device("cuda:1")
+        with pytest.raises(BackendError, match="^PyTorch cannot use cuda:2: it sees 2 GPUs; "):
+            usable_device("cuda:2")

@@ -1,0 +1,120 @@
+"""Any byte may be flipped, any end cut off: a file is refused, or read as it was; it never ends in another error."""
+
+import random
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from checkpoint_files import adam_state, alexnet, in_torch_names, members, save_npz, save_zip, vgg_bn, wrapped
+
+import converters
+from converters import CheckpointError
+
+TRIES = 150
+
+
+def damaged(content):
+    """Yields the same damages of a file in every run."""
+    chance = random.Random(7)
+    for _ in range(TRIES):
+        position = chance.randrange(len(content))
+        yield content[:position] + bytes([content[position] ^ (1 << chance.randrange(8))]) + content[position + 1 :]
+    for _ in range(TRIES // 3):
+        yield content[: chance.randrange(len(content))]
+    for _ in range(TRIES // 3):
+        start = chance.randrange(len(content))
+        yield content[:start] + chance.randbytes(8) + content[start + 8 :]
+
+
+def survives(path, checksummed=True):
+    """Reads every damage of a file; where bytes are checksummed, what is read is what was there."""
+    content = path.read_bytes()
+    whole = converters.read(path).weights
+    refusals = 0
+    for other in damaged(content):
+        path.write_bytes(other)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                weights = converters.read(path, nonfinite="keep").weights
+        except CheckpointError as error:
+            refusals += 1
+            assert len(str(error).splitlines()) == 1
+            continue
+        if checksummed:
+            assert {name: array.tobytes() for name, array in weights.items()} == {
+                name: array.tobytes() for name, array in whole.items()
+            }
+    return refusals
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_npz(compression, tmp_path):
+    refusals = survives(save_zip(tmp_path / "a.npz", members(wrapped(alexnet())), compression))
+    assert refusals > TRIES // 2
+
+
+def test_our_own_npz(tmp_path):
+    converters.convert(save_npz(tmp_path / "a.model", vgg_bn()), tmp_path / "b.npz")
+    survives(tmp_path / "b.npz")
+
+
+def test_the_directory_of_an_npz(tmp_path):
+    """The part of a zip that says where everything is: damaged in every byte."""
+    path = save_npz(tmp_path / "a.npz", {"conv1/W": np.ones((2, 3), np.float32), "conv1/b": np.ones(2, np.float32)})
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+    for position in [*range(140), *range(start, len(content))]:
+        for flip in (0x01, 0x80, 0xFF):
+            path.write_bytes(content[:position] + bytes([content[position] ^ flip]) + content[position + 1 :])
+            with pytest.raises(CheckpointError) as caught:
+                converters.read(path)
+            assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_state(tmp_path):
+    model = save_npz(tmp_path / "a.model", alexnet())
+    state = save_npz(tmp_path / "a.state", adam_state(alexnet()))
+    for content in damaged(state.read_bytes()):
+        state.write_bytes(content)
+        try:
+            assert converters.read(model).weights["fc8.bias"].tobytes() == alexnet()["fc8/b"].tobytes()
+        except CheckpointError as error:
+            assert str(error).startswith(f"{state}: ")
+
+
+def test_safetensors(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file(in_torch_names(alexnet()), tmp_path / "a.safetensors")
+    survives(tmp_path / "a.safetensors", checksummed=False)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pt(legacy, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {name: torch.from_numpy(array) for name, array in in_torch_names(alexnet()).items()}
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+    survives(tmp_path / "a.pt", checksummed=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": 4}])
+def test_hdf5(options, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.model", "w") as file:
+        for key, array in alexnet().items():
+            file.create_dataset(key, data=array, **options)
+    survives(tmp_path / "a.model", checksummed=False)
+
+
+def test_a_log(tmp_path):
+    path = save_npz(tmp_path / "a.model", wrapped(alexnet()))
+    text = b"INFO:root:chainer version: 1.13.0\nINFO:root:Namespace(im_size=220, base_zoom=1.5, gcn=True, opt='Adam')\n"
+    for content in damaged(text * 3):
+        (tmp_path / "log.txt").write_bytes(content)
+        try:
+            assert converters.read(path).joints == 7
+        except CheckpointError as error:
+            assert "--writer chainer-X.Y.Z" in str(error)

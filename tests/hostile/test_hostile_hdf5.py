@@ -1,0 +1,143 @@
+"""HDF5 that points elsewhere, or holds what no Chainer wrote."""
+
+import os
+
+import numpy as np
+import pytest
+from checkpoint_files import adam_state, alexnet, refused
+
+import converters
+from converters import CheckpointError
+
+h5py = pytest.importorskip("h5py")
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes an AlexNet without fc8/b, which the test then makes as it likes."""
+
+    def write(change, name="a.model", arrays=None, leave_out="fc8/b"):
+        with h5py.File(tmp_path / name, "w") as file:
+            for key, array in (alexnet() if arrays is None else arrays).items():
+                if key != leave_out:
+                    file.create_dataset(key, data=array)
+            change(file)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another file of this machine, whose numbers must not be read."""
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = alexnet()["fc8/b"]
+    (tmp_path / "other.bin").write_bytes(alexnet()["fc8/b"].tobytes())
+    return tmp_path
+
+
+def test_the_fixture_makes_a_good_file(save):
+    assert converters.read(save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"]))).joints == 7
+
+
+def test_an_external_link(save, other):
+    def link(file):
+        file["fc8/b"] = h5py.ExternalLink(str(other / "other.h5"), "/secret")
+
+    refused(save(link), r"'fc8/b' is a link, which no Chainer file has \(nothing was read\)")
+
+
+def test_an_external_link_to_a_group(save, other):
+    def link(file):
+        file["fc9"] = h5py.ExternalLink(str(other / "other.h5"), "/")
+
+    refused(save(link), "'fc9' is a link, which no Chainer file has")
+
+
+@pytest.mark.parametrize("target", ["/fc7/b", "/nowhere", "/fc8/b"])
+def test_a_soft_link(target, save):
+    def link(file):
+        file["fc8/b"] = h5py.SoftLink(target)
+
+    refused(save(link), "'fc8/b' is a link, which no Chainer file has")
+
+
+def test_a_virtual_dataset(save, other):
+    def make(file):
+        layout = h5py.VirtualLayout((14,), "f4")
+        layout[:] = h5py.VirtualSource(str(other / "other.h5"), "secret", (14,))
+        file.create_virtual_dataset("fc8/b", layout)
+
+    refused(save(make), r"'fc8/b' has its data in another file \(nothing was read\)")
+
+
+def test_external_storage(save, other):
+    def make(file):
+        file.create_dataset("fc8/b", (14,), "f4", external=[(str(other / "other.bin"), 0, 56)])
+
+    refused(save(make), "'fc8/b' has its data in another file")
+
+
+def test_a_group_in_itself(save):
+    def loop(file):
+        file["fc8/loop"] = file["fc8"]
+        file["fc8/root"] = file["/"]
+
+    refused(save(loop), "'fc8/loop' is no array and no group of its own, which no Chainer file has")
+
+
+def test_groups_that_double_at_each_level(save):
+    def double(file):
+        group = file
+        for level in range(60):
+            group = group.create_group("a")
+            group.parent["b"] = group
+            assert level < 60
+
+    refused(save(double), "is no array and no group of its own")
+
+
+@pytest.mark.parametrize(
+    ("make", "phrase"),
+    [
+        (lambda f: f.create_dataset("fc8/b", data=h5py.Empty("f4")), "'fc8/b' is no array of numbers"),
+        (lambda f: f.create_dataset("fc8/b", data=["a"] * 14), "'fc8/b' is no array of numbers"),
+        (lambda f: f.create_dataset("fc8/b", (14,), h5py.vlen_dtype("f4")), "'fc8/b' is no array of numbers"),
+        (lambda f: f.create_dataset("fc8/b", (14,), h5py.ref_dtype), "'fc8/b' is no array of numbers"),
+        (lambda f: f.__setitem__("fc8/b", np.dtype("f4")), "'fc8/b' is no array and no group of its own"),
+        (lambda f: f.create_dataset("fc8/b", data=np.zeros(14, "S4")), "fc8/b of dtype bytes32 instead of"),
+        (lambda f: f.create_dataset("fc8/b", data=np.zeros(14, [("a", "f4")])), "fc8/b of dtype void32 instead of"),
+        (lambda f: f.create_dataset("fc8/b", (14,), "f4", chunks=(7,)), "says that it has 56 bytes, of which 0 are st"),
+        (lambda f: f.create_dataset("fc8/b", (10**12,), "f4"), "says that it has 4000000000000 bytes, of which 0"),
+        (lambda f: None, "missing fc8/b"),
+    ],
+    ids=["empty", "text", "ragged", "references", "type", "bytes", "records", "unwritten", "huge", "missing"],
+)
+def test_what_no_chainer_wrote(make, phrase, save):
+    refused(save(make), phrase)
+
+
+def test_a_state_of_another_kind(save):
+    save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"]))
+    save(lambda file: file.create_dataset("t", data="three"), "a.state", adam_state(alexnet()), leave_out="t")
+    with pytest.raises(CheckpointError, match=r"a\.state: 't' is no array of numbers"):
+        converters.read(save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"])))
+
+
+@pytest.mark.parametrize("length", [8, 9, 60, 100, 600, 2000, 8000])
+def test_a_file_that_was_cut_short(length, save):
+    path = save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"]))
+    assert path.stat().st_size > 2 * 8000
+    os.truncate(path, length)
+    refused(path, r"the HDF5 file cannot be opened: .* \(the file is damaged; look for another copy\)")
+
+
+def test_deflated_bytes_that_are_damaged(tmp_path):
+    with h5py.File(tmp_path / "a.model", "w") as file:
+        for key, array in alexnet().items():
+            file.create_dataset(key, data=array, compression="gzip")
+        start = file["conv1/W"].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "a.model").read_bytes())
+    content[start : start + 100] = bytes(100)
+    (tmp_path / "a.model").write_bytes(content)
+    refused(tmp_path / "a.model", r"'conv1/W' cannot be read: .* \(the file is damaged; look for another copy\)")

@@ -1,0 +1,137 @@
+"""Files that claim more than they hold are refused before memory is taken for it."""
+
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from checkpoint_files import alexnet, in_torch_names, members, npy_claiming, refused, save_zip, wrapped
+
+HUGE = 10**12
+
+
+def lying_zip(path, file_size, compress_size, data, key="fc6/W", shape=None):
+    """An AlexNet's npz with one member whose sizes in the directory are claimed, as zip64."""
+    shape = shape or (file_size // (4 * 108), 108)
+    header = npy_claiming({"descr": "<f4", "fortran_order": False, "shape": shape})
+    raw = header + data
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    deflated = compressor.compress(raw) + compressor.flush()
+    name = f"{key}.npy".encode()
+    claims = struct.pack("<QQ", file_size + len(header), compress_size or len(deflated))
+    extra = struct.pack("<HH", 1, 16) + claims
+    crc = zlib.crc32(raw)
+    small = 0xFFFFFFFF
+    local = struct.pack("<4s5H3I2H", b"PK\x03\x04", 45, 0, 8, 0, 33, crc, small, small, len(name), len(extra))
+    others = [(n, c) for n, c in members(alexnet()) if n != name.decode()]
+    save_zip(path, others)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+        count = len(archive.infolist())
+    content = path.read_bytes()
+    directory, end = content[start:-22], content[-22:]
+    central = struct.pack(
+        "<4s6H3I5H2I", b"PK\x01\x02", 45, 45, 0, 8, 0, 33, crc, small, small, len(name), len(extra), 0, 0, 0, 0, start
+    )
+    member = local + name + extra + deflated
+    directory += central + name + extra
+    end = struct.pack("<4s4H2IH", end[:4], 0, 0, count + 1, count + 1, len(directory), start + len(member), 0)
+    path.write_bytes(content[:start] + member + directory + end)
+    return path
+
+
+class TestNpz:
+    @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+    def test_a_header_that_claims_terabytes(self, compression, tmp_path, read_in_little_memory):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (HUGE, 108)}
+        content = {**dict(members(alexnet())), "fc6/W.npy": npy_claiming(header, bytes(1000))}
+        path = save_zip(tmp_path / "a.npz", content.items(), compression)
+        refused(path, "'fc6/W' should take 432000000000[0-9]* bytes but has [0-9]{4}")
+        assert "'fc6/W' should take" in read_in_little_memory(path)
+
+    def test_a_directory_that_confirms_the_claim(self, tmp_path, read_in_little_memory):
+        path = lying_zip(tmp_path / "a.npz", 4 * 108 * HUGE, None, bytes(1000))
+        refused(path, r"'fc6/W\.npy' cannot have 4320000000\d+ bytes in a file of \d+ \(the file is damaged")
+        assert "cannot have" in read_in_little_memory(path)
+
+    def test_a_directory_that_claims_more_deflated_bytes_than_there_are(self, tmp_path, read_in_little_memory):
+        path = lying_zip(tmp_path / "a.npz", 4 * 108 * HUGE, HUGE, bytes(1000))
+        refused(path, r"'fc6/W\.npy' cannot have \d+ bytes in a file of \d+")
+        assert "cannot have" in read_in_little_memory(path)
+
+    def test_an_honest_member_made_the_same_way_is_read(self, tmp_path):
+        """The file of these tests is refused for its lie and for nothing else."""
+        import converters
+
+        data = np.ones((5, 108), np.float32).tobytes()
+        path = lying_zip(tmp_path / "a.npz", len(data), None, data, shape=(5, 108))
+        assert (converters.read(path).weights["fc6.weight"] == 1).all()
+
+    def test_a_header_without_end(self, tmp_path, read_in_little_memory):
+        """Version 2 of npy has headers of up to 4 GB, and spaces deflate well."""
+        header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2_000_000_000)
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        content = header + b" " * 1_000_000
+        assert len(compressor.compress(content) + compressor.flush()) < 2000
+        path = save_zip(tmp_path / "a.npz", [*members(alexnet()), ("x.npy", content)])
+        refused(path, "'x' is no npy array")
+        assert "'x' is no npy array" in read_in_little_memory(path)
+
+    def test_memory_that_is_not_there_is_said(self, tmp_path, read_in_little_memory):
+        """A file that is honest, but larger than this machine may hold."""
+        length = 200_000_000
+        header = {"descr": "<f4", "fortran_order": False, "shape": (length // 108, 108)}
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, content in members(alexnet()):
+                if not name.startswith(("fc6/", "fc7/W")):
+                    archive.writestr(name, content)
+            archive.writestr("fc6/b.npy", npy_claiming({**header, "shape": (length // 108,)}, bytes(length // 108 * 4)))
+            archive.writestr(
+                "fc7/W.npy", npy_claiming({**header, "shape": (1, length // 108)}, bytes(length // 108 * 4))
+            )
+            with archive.open("fc6/W.npy", "w") as stream:
+                stream.write(npy_claiming(header))
+                for _ in range(length // 108 // 1000):
+                    stream.write(bytes(4 * 108 * 1000))
+                stream.write(bytes(4 * 108 * (length // 108 % 1000)))
+        message = read_in_little_memory(tmp_path / "a.npz")
+        assert "fc6/W' of shape (1851851, 108) cannot be held in memory" in message or "fit no architecture" in message
+
+
+class TestOthers:
+    def test_a_safetensors_header_that_claims_terabytes(self, tmp_path, read_in_little_memory):
+        header = b'{"fc8.bias":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (HUGE, 4 * HUGE)
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(100))
+        refused(path, "the safetensors file cannot be opened")
+        assert "the safetensors file cannot be opened" in read_in_little_memory(path)
+
+    @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**12, 200_000_000])
+    def test_a_safetensors_header_of_endless_length(self, length, tmp_path):
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", length) + b'{"a"' + bytes(100))
+        refused(path, r"this safetensors file is cut short \(look for a whole copy\)")
+
+    def test_a_tensor_that_repeats_one_number(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        state = {name: torch.from_numpy(array) for name, array in in_torch_names(alexnet()).items()}
+        torch.save({**state, "fc6.weight": torch.ones(1).expand(10**10, 108)}, tmp_path / "a.pt")
+        refused(
+            tmp_path / "a.pt",
+            r"'fc6\.weight' of shape \(10000000000, 108\) has only 4 bytes \(save it as a dense float32 tensor\)",
+        )
+
+    def test_a_hdf5_dataset_that_was_never_written(self, tmp_path):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for key, array in alexnet().items():
+                if key != "fc6/W":
+                    file.create_dataset(key, data=array)
+            file.create_dataset("fc6/W", (10**10, 108), "f4", chunks=(1000, 108), compression="gzip")
+        refused(tmp_path / "a.h5", r"'fc6/W' says that it has 4320000000000 bytes, of which 0 are stored")
+
+    def test_wrapped_members_without_end(self, tmp_path):
+        """Many names of a thousand wrappers cost time, not memory: this is read in a moment."""
+        arrays = wrapped(alexnet(), "module." * 1000)
+        refused(save_zip(tmp_path / "a.npz", members({**arrays, "x": np.ones(1, "f")})), "fit no architecture")

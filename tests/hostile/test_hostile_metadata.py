@@ -1,0 +1,96 @@
+"""What a file says of itself is checked like everything else in it."""
+
+import json
+import zipfile
+
+import pytest
+from checkpoint_files import in_torch_names, refused, save_npz, vgg_bn
+from safetensors.numpy import save_file
+
+import converters
+
+
+@pytest.fixture(params=["npz", "safetensors", "pt"])
+def save(request, tmp_path):
+    """Writes a file with metadata of one's own, in each format."""
+
+    def write(**changes):
+        path = tmp_path / f"a.{request.param}"
+        metadata = {"deeppose_port": "0.1.0", **changes}
+        if request.param == "npz":
+            save_npz(path, vgg_bn())
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.comment = json.dumps(metadata).encode()
+        elif request.param == "safetensors":
+            strings = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
+            save_file(in_torch_names(vgg_bn()), path, strings)
+        else:
+            torch = pytest.importorskip("torch")
+            state = {name: torch.from_numpy(array) for name, array in in_torch_names(vgg_bn()).items()}
+            torch.save({"state_dict": state, **metadata}, path)
+        return path
+
+    return write
+
+
+SOURCE = {"path": "a", "sha256": "0", "format": "chainer-npz"}
+
+
+def test_the_fixture_makes_a_good_file(save):
+    checkpoint = converters.read(save(writer="chainer-5.4.0", source=SOURCE, progress={"epoch": 3}))
+    assert checkpoint.source.writer_told_by == "the file's own metadata"
+    assert checkpoint.progress.epoch == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"writer": "chainer-99"},
+        {"writer": "me"},
+        {"preprocessing": {"im_size": 0}},
+        {"preprocessing": {"im_size": "large"}},
+        {"preprocessing": {"gcn": "multiply"}},
+        {"preprocessing": [1]},
+        {"progress": {"epoch": "three"}},
+        {"progress": 5},
+        {"source": {"path": "a"}},
+        {"source": {**SOURCE, "wrappers": 5}},
+        {"source": {**SOURCE, "origin": {"path": "b"}}},
+        {"source": 5},
+        {"repairs": [{"tensor": "a"}]},
+        {"repairs": [{"tensor": "a", "nan": "1", "inf": 0}]},
+        {"repairs": [5]},
+        {"repairs": 5},
+        {"repairs": {"a": 1}},
+    ],
+)
+def test_values_that_make_no_sense_are_refused(changes, save):
+    refused(
+        save(**changes),
+        r"what it says of itself cannot be understood: .* \(was it edited\? convert the original again\)",
+    )
+
+
+def test_an_architecture_that_it_is_not_is_refused(save):
+    refused(save(architecture={"name": "alexnet"}), "its arrays fit no architecture; nearest is alexnet|are not those")
+
+
+@pytest.mark.parametrize("architecture", ["vgg_bn", {"name": "lenet"}, {"name": ["vgg_bn"]}, 5, {}])
+def test_an_architecture_that_is_none_is_told_by_the_weights(architecture, save):
+    assert converters.read(save(architecture=architecture)).architecture.name == "vgg_bn"
+
+
+@pytest.mark.parametrize("text", ["[" * 60_000, '{"deeppose_port":' + "[" * 60_000, '{"deeppose_port": "0.1.0"'])
+def test_json_without_end(text, tmp_path):
+    path = save_npz(tmp_path / "a.npz", vgg_bn())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = text.encode()
+    if text.startswith("{"):
+        refused(path, "what it says of itself at its end is cut short or damaged")
+    else:
+        assert converters.read(path).source.writer_told_by == "assumed"
+
+
+def test_json_without_end_in_safetensors(tmp_path):
+    save_file(in_torch_names(vgg_bn()), tmp_path / "a.safetensors", {"deeppose_port": "1", "source": "[" * 100_000})
+    refused(tmp_path / "a.safetensors", "what it says of itself cannot be understood")
