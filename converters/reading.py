@@ -338,7 +338,7 @@ class _Reader:
         source = beside or file
         if not source.sections.optimizer:
             return None, {}, progress
-        if objects := source.contents.uninitialised.keys() & source.sections.optimizer.keys():
+        if objects := source.sections.optimizer.keys() & source.contents.uninitialised:
             problem = f"{fold(sorted(objects))} are Python objects, which are never read"
             raise CheckpointError(source.path, problem, "read the weights alone with --no-state")
         prefix = "predictor/" if "predictor/" in network.wrappers else ""
@@ -349,6 +349,10 @@ class _Reader:
         if optimizer is None:
             self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
         trainer = {key: arrays[0][k] for k, key in file.sections.trainer.items() if k in arrays[0]}
+        if objects := file.sections.trainer.keys() & file.contents.uninitialised:
+            self.notices.append(f"its trainer's {fold(sorted(objects))} are Python objects, which are never read")
+        if objects := file.sections.trainer.keys() & file.contents.uninitialised:
+            self.notices.append(f"its trainer's {fold(sorted(objects))} are Python objects, which are never read")
         if trainer:
             counters = ("updater/iterator:main/epoch", "updater/iteration")
             counts = [layouts.count_of(trainer, key, str(self.path)) if key in trainer else None for key in counters]

@@ -110,7 +110,7 @@ def load(
         source: A file of any format that `converters.read` takes, or a Checkpoint.
         backend: `torch` or `chainer`.
         device: `cpu`, `cuda` or `cuda:N`.
-        architecture: As for `converters.read`; not for a Checkpoint, nor are the next two.
+        architecture: As for `converters.read`; like the next two, for a file only.
         writer: As for `converters.read`.
         nonfinite: As for `converters.read`.
         preprocessing: In place of what the checkpoint says it was trained on.
@@ -118,7 +118,11 @@ def load(
     Raises:
         CheckpointError: The file is refused.
         BackendError: The backend or device cannot be used here.
+        ValueError: `architecture` or `writer` is given with a Checkpoint.
     """
-    if not isinstance(source, Checkpoint):
+    if isinstance(source, Checkpoint):
+        if architecture is not None or writer is not None:
+            raise ValueError("architecture and writer say how a file is read; this checkpoint was read already")
+    else:
         source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
     return Pose(source, backend, device, preprocessing)

@@ -122,6 +122,8 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
     test_set = None if options.test_csv is None else dataset(options.test_csv)
     if backend != "torch" and options.torch.used():
         raise ValueError(f"{', '.join(options.torch.used())}: only with --backend torch")
+    if backend == "torch" and options.legacy_gradient_sum:
+        raise ValueError("--legacy-gradient-sum: only with --backend chainer")
     folder = ResultFolder.open(options, start, writes=first and not options.torch.eval_only)
     run = Run(options, start, folder, train_set, test_set, watch)
     with _stopped_by_interrupt(run.stop):

@@ -41,11 +41,14 @@ def new_checkpoints(
             if file.exists():  # a training may keep its last ones only
                 yield file
             seen.add(file.name)
-        waited = 0.0 if fresh else waited + poll
-        if idle is not None and waited > idle:
+        if fresh:
+            waited = 0.0
+            continue
+        if idle is not None and waited >= idle:
             return
-        if not fresh:
-            sleep(poll)
+        pause = poll if idle is None else min(poll, idle - waited)
+        sleep(pause)
+        waited += pause
 
 
 def record(folder: Path, checkpoint: Path, evaluation: Mapping[str, Any]) -> None:

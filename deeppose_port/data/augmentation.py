@@ -184,7 +184,15 @@ def drawn_example(
     method: Method = "fast",
     out: npt.NDArray[np.float32] | None = None,
 ) -> Example:
-    """Makes one example with a given augmentation; see `augmented_example`."""
+    """Makes one example with an augmentation that was drawn already.
+
+    Args:
+        dataset: The persons and pictures.
+        index: Which of them.
+        drawn: What is done.
+        method: `fast` or `legacy`.
+        out: As in `augmented_example`, which the results and errors are those of, too.
+    """
     inputs = _destination(out, dataset.preprocessing.im_size)
     picture, crop = dataset.picture(index), dataset.crop(index, drawn.zoom)
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
@@ -302,7 +310,7 @@ def _normalize(square: Picture, preprocessing: Preprocessing, out: npt.NDArray[n
     for plane, target in zip(planes if preprocessing.colour == "BGR" else planes[::-1], out, strict=True):
         levels = np.arange(256.0)
         if preprocessing.gcn != "none":
-            counts = cv2.calcHist([plane], [0], None, [256], [0, 256])[:, 0].astype(np.float64)
+            counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64)
             levels -= counts @ levels / plane.size
             deviation = math.sqrt(counts @ levels**2 / plane.size) + 1e-5
             levels = levels / deviation if preprocessing.gcn == "divide" else levels - deviation

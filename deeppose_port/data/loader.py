@@ -178,6 +178,14 @@ class TrainingLoader:
         self.given += len(batch[0])
         return batch
 
+    def example(self, epoch: int, index: int) -> Example:
+        """Makes the example of an epoch and an index of the dataset, as it is in a batch.
+
+        Raises:
+            DatasetError: It cannot be made.
+        """
+        return self._make(epoch, index, None)
+
     def state(self) -> dict[str, Any]:
         """Returns the counters and the order of this epoch, all that `restore` needs; batches made ahead stay.
 

@@ -67,7 +67,7 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         ValueError: The options contradict each other or the file.
     """
     if options.resume is not None:
-        start = _resume(options, _latest(options.resume))
+        start = _resume(options, *_read_latest(options.resume))
     elif options.finetune is not None:
         start = _finetune(options, options.finetune, joints)
     elif options.init is not None:
@@ -121,8 +121,7 @@ def _preprocessing(preprocessing: Preprocessing, options: TrainingOptions) -> Pr
     )
 
 
-def _resume(options: TrainingOptions, path: Path) -> Start:
-    checkpoint = converters.read(path)
+def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Start:
     if checkpoint.optimizer is None:
         problem = "it holds no optimizer's state, so its run cannot go on"
         advice = "put the .state beside the .model, or start anew from its weights with --init"
@@ -153,12 +152,19 @@ def _resume(options: TrainingOptions, path: Path) -> Start:
     return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices))
 
 
-def _latest(path: Path) -> Path:
-    """Returns a file as it is; of a result folder the checkpoint with the most iterations or epochs."""
+def _read_latest(path: Path) -> tuple[Path, Checkpoint]:
+    """Reads a file, or of a result folder the checkpoint with the most behind it."""
     if not path.is_dir():
-        return path
-    for pattern in (r"snapshot_iter_(\d+)(?:\.pt)?", r"epoch-(\d+)\.(?:model|pt)"):
-        found = [(int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))]
-        if found:
-            return max(found)[1]
-    raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
+        return path, converters.read(path)
+    snapshot, epoch = (
+        max(((int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))), default=None)
+        for pattern in (r"snapshot_iter_(\d+)(?:\.pt)?", r"epoch-(\d+)\.(?:model|pt)")
+    )
+    if snapshot is not None:
+        checkpoint = converters.read(snapshot[1])
+        # A snapshot of the same epoch is at its end or after it.
+        if epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
+            return snapshot[1], checkpoint
+    if epoch is None:
+        raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
+    return epoch[1], converters.read(epoch[1])

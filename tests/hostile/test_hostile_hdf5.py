@@ -129,7 +129,7 @@ def test_a_file_that_was_cut_short(length, save):
     path = save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"]))
     assert path.stat().st_size > 2 * 8000
     os.truncate(path, length)
-    refused(path, r"the HDF5 file cannot be opened: .* \(the file is damaged; look for another copy\)")
+    refused(path, r"the HDF5 file cannot be read: .* \(the file is damaged; look for another copy\)")
 
 
 def test_deflated_bytes_that_are_damaged(tmp_path):

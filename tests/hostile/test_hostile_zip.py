@@ -53,7 +53,7 @@ class TestZip:
             member = archive.getinfo("conv1/W.npy")
         content[member.header_offset + 30 + len("conv1/W.npy") + member.compress_size - 200] ^= 1
         path.write_bytes(content)
-        refused(path, r"'conv1/W' is damaged: .* \(look for another copy\)|'conv1/W' does not have")
+        refused(path, r"'conv1/W' is damaged: .* \(look for a")
 
     def test_a_member_twice(self, tmp_path):
         content = [*members(alexnet()), ("fc8/b.npy", npy(np.zeros(14, np.float32)))]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch.prediction import usable_device
@@ -49,6 +49,12 @@ class Processes:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process the first one's tensors, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
 
 @contextmanager

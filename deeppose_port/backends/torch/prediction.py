@@ -25,7 +25,7 @@ class TorchPredictor:
 
     def __call__(self, inputs: Floats) -> Floats:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        batch = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        batch = torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))  # PyTorch warns of read-only ones
         # TensorFloat-32, cuDNN's default, keeps 10 bits: the outputs would not be those of the old network.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             outputs = self.network(batch.to(self.device, memory_format=torch.channels_last))

@@ -12,22 +12,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch
-from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.dataset import DatasetError, Example
 from deeppose_port.data.loader import TrainingLoader
 
 
 class _Examples(Dataset[Example | DatasetError]):
     """A training set whose keys are (epoch, index)."""
 
-    def __init__(self, dataset: PoseDataset, augmentation: Augmentation, seed: int) -> None:
-        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+    def __init__(self, loader: TrainingLoader) -> None:
+        self.loader = loader
 
     def __getitem__(self, key: tuple[int, int]) -> Example | DatasetError:
-        epoch, index = key
         try:
-            return augmented_example(self.dataset, index, self.augmentation, example_rng(self.seed, epoch, index))
+            return self.loader.example(*key)
         except DatasetError as error:
             return error  # raised where the batch is used; a DataLoader would bury it in the worker's traceback
 
@@ -43,6 +41,9 @@ class WorkerStream:
     Attributes:
         waited: Seconds that callers have waited for batches.
         given: Number of examples given.
+
+    Raises:
+        DatasetError: In `next`: an example cannot be made, or a process has died.
     """
 
     def __init__(self, loader: TrainingLoader, workers: int, pin: bool) -> None:
@@ -52,7 +53,7 @@ class WorkerStream:
         self._after: deque[dict[str, Any]] = deque()
         self._schedule = loader.schedule()
         self._loader: DataLoader[Example | DatasetError] = DataLoader(
-            _Examples(loader.dataset, loader.augmentation or Augmentation(), loader.seed),
+            _Examples(loader),
             batch_sampler=self._keys(loader.epochs),
             num_workers=workers,
             collate_fn=_collate,
@@ -66,11 +67,13 @@ class WorkerStream:
         start = time.perf_counter()
         try:
             batch = next(self._batches)
-            if isinstance(batch, DatasetError):
-                raise batch
-            inputs, targets, mask = (part.numpy() for part in batch)
+        except RuntimeError as error:  # a process that was killed, mostly for want of memory
+            raise DatasetError(f"the next batch cannot be made: {error} (fewer --workers need less memory)") from error
         finally:
             self.waited += time.perf_counter() - start
+        if isinstance(batch, DatasetError):
+            raise batch
+        inputs, targets, mask = (part.numpy() for part in batch)
         self._state = self._after.popleft()
         self.given += len(inputs)
         return inputs, targets, mask

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from converters import Checkpoint, Optimizer, Progress, Source
-from converters.checkpoint import is_parameter
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
@@ -24,10 +23,11 @@ from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
 from deeppose_port.backends.torch.profiling import Profile
 from deeppose_port.backends.torch.streams import WorkerStream
 from deeppose_port.data.batches import Batch
+from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.evaluate import Answers, answers_of, evaluation_of
 from deeppose_port.train import Run, Step, TrainingError
-from deeppose_port.training.options import METRICS, Hyperparameters
+from deeppose_port.training.options import METRICS, Hyperparameters, TorchOptions
 
 _ITERATOR = "updater/iterator:main/"
 
@@ -62,26 +62,28 @@ class _Trainer:
         self.run, self.group, self.options = run, group, options.torch
         self.hyper = run.start.hyperparameters
         self.epoch, self.iteration = run.start.epoch, run.start.iteration
+        state = run.start.checkpoint.optimizer
+        self.updates = 0 if state is None else state.step
         self.skipped = 0
         self.network = load(run.start.checkpoint, options.dropout).to(group.device)
         if self.options.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         _freeze(self.network, self.options.freeze)
         self.named = dict(self.network.named_parameters())
-        trained = [p for p in self.named.values() if p.requires_grad]
-        self.optimizer = make_optimizer(self.hyper, trained)
-        if run.start.checkpoint.optimizer is not None:
-            of_trained = {name: p for name, p in self.named.items() if p.requires_grad}
-            self.optimizer.load_slots(of_trained, run.start.checkpoint.optimizer.slots, self.iteration)
+        self.optimizer = make_optimizer(self.hyper, list(self.named.values()))
+        if state is not None:
+            self.optimizer.load_slots(self.named, state.slots, self.updates)
         model: nn.Module = self.network
         if group.size > 1:
             model = DistributedDataParallel(model, device_ids=[group.device] if group.device.type == "cuda" else None)
         self.model: Callable[[Tensor], Tensor] = torch.compile(model) if self.options.compile else model
         self.stream = self._stream(closing)
-        self.earlier = run.folder.earlier_log(self.iteration)
-        self.best = _best_of(self.earlier, self.options.best, self.options.best_after)
-        self.unimproved = 0
-        self._given = 0
+        # As the first process reads it: all have to agree on when to end.
+        self.earlier: list[dict[str, Any]] = group.gather(run.folder.earlier_log(self.iteration))[0]
+        self.best = _Best(self.options)
+        for entry in self.earlier:
+            self.best.judge(entry)
+        self.profile = Profile() if self.options.profile and group.first else None
         self.board = self._board(closing)
 
     # --- a run -------------------------------------------------------------------------------------------------------
@@ -92,17 +94,16 @@ class _Trainer:
             run.folder.write_header(options, run.start, f"torch version: {torch.__version__}")
             run.folder.restart_log(self.earlier)
         window = _Window(self.earlier)
-        profile = Profile() if self.options.profile and self.group.first else None
         stopped = False
         while self.epoch < options.epochs and not stopped:
-            before = self.epoch
-            with profile or contextlib.nullcontext():
-                loss, waited, stopped = self._update()
-            if profile is not None and profile.step():
-                run.watch.notice(profile.report())
-                profile = None
+            before, waited = self.epoch, self.stream.waited
+            with self.profile or contextlib.nullcontext():
+                loss, given, stopped = self._update()
+            if self.profile is not None and self.profile.step():
+                run.watch.notice(self.profile.report())
+                self.profile = None
             ended = self.epoch > before
-            window.add(loss, waited, self._given)
+            window.add(loss, self.stream.waited - waited, given)
             if self.group.first:
                 detail = self._epoch_detail()
                 run.watch.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
@@ -110,52 +111,73 @@ class _Trainer:
             validation: dict[str, float] = {}
             if ended and run.test is not None and options.valid_freq and (self.epoch % options.valid_freq == 0 or last):
                 validation = self.validate()
-            improved = self._judge(validation)
-            if self.options.patience is not None and self.unimproved >= self.options.patience:
-                run.watch.notice(f"no better {self.options.best} in {self.unimproved} validations: the run ends here")
+            improved = self.best.judge({"epoch": self.epoch, **validation})
+            if self.options.patience is not None and self.best.unimproved >= self.options.patience:
+                count = self.best.unimproved
+                run.watch.notice(f"no better {self.options.best} in {count} validations: the run ends here")
                 last = stopped = True
             if self.iteration % options.show_log_iter == 0 or validation or (ended and last):
-                self._log(window.entry(self.epoch, self.iteration, self._lr()) | validation)
-                window = _Window([window.entry(self.epoch, self.iteration, self._lr())])
+                entry = window.entry(self.epoch, self.iteration, self.optimizer.param_groups[0]["lr"])
+                self._log(entry | validation)
+                window = _Window([entry])
             due = ended and (self.epoch % options.snapshot == 0 or last)
             if self.group.first and (due or improved or stopped):
                 files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=self.options.keep)
                 run.watch.saved(files)
-        if profile is not None:
-            run.watch.notice(profile.finish())
+        if self.profile is not None:
+            run.watch.notice(self.profile.finish())
         if self.skipped:
             run.watch.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
 
-    def _update(self) -> tuple[float, float, bool]:
-        """Makes one update; returns the loss of the whole batch, the seconds waited, and whether to stop."""
-        waited = self.stream.waited
-        with Profile.range("data"):
-            batch = next(self.stream)
-        self._given = len(batch[0]) * self.group.size
-        # One exchange: what the loss is divided by, and whether anybody was asked to stop.
-        count, stop = self.group.sum(float(np.count_nonzero(batch[2])), float(self.run.stop.is_set()))
-        if stop:
-            self.run.stop.set()
+    def _update(self) -> tuple[float, int, bool]:
+        """Makes one update; returns the loss of the whole batch, the pictures in it, and whether to stop."""
+        lr = self._lr()  # of the place before the batch, as in Chainer
+        with self._range("data"):
+            batch, count, given = self._next_batch()
         self._seed_dropout()
         self.network.train()
         _keep_frozen_statistics(self.network)
-        with Profile.range("copy"):
+        with self._range("copy"):
             inputs, targets, mask = self._to_device(batch)
         for parameter in self.named.values():
             parameter.grad = None
-        with Profile.range("forward"), self._autocast():
+        with self._range("forward"), self._autocast():
             part = masked_mse(self.model(inputs), targets, mask, count)
-        with Profile.range("backward"):
+        with self._range("backward"):
             # DistributedDataParallel averages over the processes; the parts of this loss add up.
             (part * self.group.size).backward()  # type: ignore[no-untyped-call]
-        with Profile.range("optimizer"):
-            (loss,) = self.group.sum(float(part.detach()))
-            self._guarded_step(loss)
+        with self._range("optimizer"):
+            # One exchange: the loss, and whether anybody was asked to stop.
+            loss, stop = self.group.sum(float(part.detach()), float(self.run.stop.is_set()))
+            self._guarded_step(loss, lr)
+        if stop:
+            self.run.stop.set()
         self.iteration += 1
         self.epoch = int(self.stream.state()["epoch"])
-        return loss, self.stream.waited - waited, bool(stop)
+        return loss, int(given), bool(stop)
 
-    def _guarded_step(self, loss: float) -> None:
+    def _next_batch(self) -> tuple[Batch, float, float]:
+        """Returns this process's part of the next batch, and how many coordinates count and pictures are in all.
+
+        Raises:
+            DatasetError: A picture cannot be read.
+            TrainingError: A picture of another process's part cannot be read.
+        """
+        batch: Batch | None = None
+        failure: DatasetError | None = None
+        try:
+            batch = next(self.stream)
+        except DatasetError as error:
+            failure = error
+        own = (0.0, 0.0) if batch is None else (float(np.count_nonzero(batch[2])), float(len(batch[0])))
+        count, given, failed = self.group.sum(*own, float(failure is not None))
+        if failure is not None:
+            raise failure
+        if batch is None or failed:
+            raise TrainingError(f"iteration {self.iteration + 1}: another process says why it cannot go on")
+        return batch, count, given
+
+    def _guarded_step(self, loss: float, lr: float) -> None:
         """Updates the weights, unless the loss or a gradient is not finite."""
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
         culprit = None if math.isfinite(loss) else "the loss"
@@ -169,8 +191,9 @@ class _Trainer:
             if self.options.grad_clip is not None:
                 nn.utils.clip_grad_norm_(list(trained.values()), self.options.grad_clip)
             for group in self.optimizer.param_groups:
-                group["lr"] = self._lr()
+                group["lr"] = lr
             self.optimizer.step()
+            self.updates += 1
         elif self.run.options.nonfinite_gradients == "skip":
             self.skipped += 1
         else:
@@ -185,6 +208,7 @@ class _Trainer:
         if self.run.test is None:
             raise ValueError("there is nothing to validate on: name a --test-csv")
         self.network.eval()
+        self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
 
         def answer(inputs: Any) -> Any:
             with torch.inference_mode(), self._autocast():
@@ -208,15 +232,14 @@ class _Trainer:
         state = self.stream.state()
         trainer = {_ITERATOR + key: np.array(value) for key, value in state.items() if value is not None}
         trainer["updater/iteration"] = np.array(self.iteration, np.int64)
-        parameters = {name: p for name, p in self.named.items() if is_parameter(name)}
         return replace(
             start,
             weights=weights,
             source=Source(path="", sha256="", format="pt", writer=start.source.writer, writer_told_by="the training"),
             optimizer=Optimizer(
                 self.hyper.algorithm,
-                self.iteration,
-                self.optimizer.read_slots(parameters),
+                self.updates,
+                self.optimizer.read_slots(self.named),
                 self.epoch,
                 step_per_parameter=True,
             ),
@@ -249,20 +272,14 @@ class _Trainer:
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
         return inputs.to(self.group.device, non_blocking=True, memory_format=layout)
 
+    def _range(self, name: str) -> contextlib.AbstractContextManager[Any]:
+        """Names a part of a step for the profiler."""
+        return contextlib.nullcontext() if self.profile is None else self.profile.range(name)
+
     def _seed_dropout(self) -> None:
         """Seeds what dropout draws from, which nothing saves; each process draws its own."""
         words = np.random.SeedSequence([self.run.options.seed, self.iteration, self.group.rank]).generate_state(1)
         torch.manual_seed(int(words[0]))
-
-    def _judge(self, validation: dict[str, float]) -> bool:
-        """Tells whether a validation is the best so far, and counts those that are not."""
-        name = f"validation/main/{self.options.best}"
-        if name not in validation or self.epoch < self.options.best_after:
-            return False
-        improved = self.best is None or _better(validation[name], self.best, self.options.best)
-        self.best = validation[name] if improved else self.best
-        self.unimproved = 0 if improved else self.unimproved + 1
-        return improved
 
     def _log(self, entry: dict[str, Any]) -> None:
         if not self.group.first:
@@ -276,7 +293,7 @@ class _Trainer:
                     self.board.add_scalar(name, value, self.iteration)
 
     def _board(self, closing: contextlib.ExitStack) -> Any:
-        if not self.options.tensorboard or not self.group.first:
+        if not self.options.tensorboard or not self.run.folder.writes:
             return None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -306,6 +323,30 @@ class _Trainer:
         stream = WorkerStream(loader, self.options.workers, pin=self.group.device.type == "cuda")
         closing.callback(stream.close)
         return stream
+
+
+class _Best:
+    """Follows the metric that says which checkpoint is the best.
+
+    Attributes:
+        value: The best value so far; None before the first.
+        unimproved: Validations since then.
+    """
+
+    def __init__(self, options: TorchOptions) -> None:
+        self.name, self.after = f"validation/main/{options.best}", options.best_after
+        self.sign = -1 if METRICS[options.best] else 1
+        self.value: float | None = None
+        self.unimproved = 0
+
+    def judge(self, entry: Mapping[str, Any]) -> bool:
+        """Tells whether an entry of the log holds a validation that is the best so far."""
+        value = entry.get(self.name)
+        if value is None or entry.get("epoch", 0) < self.after:
+            return False
+        improved = math.isfinite(value) and (self.value is None or self.sign * value < self.sign * self.value)
+        self.value, self.unimproved = (value, 0) if improved else (self.value, self.unimproved + 1)
+        return improved
 
 
 class _Window:
@@ -375,14 +416,3 @@ def _keep_frozen_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, BatchNorm) and not any(p.requires_grad for p in module.parameters()):
             module.eval()
-
-
-def _better(value: float, best: float, metric: str) -> bool:
-    return value > best if METRICS[metric] else value < best
-
-
-def _best_of(entries: list[dict[str, Any]], metric: str, after: int) -> float | None:
-    """Returns the best value that a log holds, for a run that goes on."""
-    name = f"validation/main/{metric}"
-    values: Iterator[float] = (e[name] for e in entries if name in e and e.get("epoch", 0) >= after)
-    return (max if METRICS[metric] else min)(values, default=None)

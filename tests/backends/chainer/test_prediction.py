@@ -1,0 +1,167 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import SKELETONS, dataset_of, narrow_inputs, random_checkpoint
+
+import converters
+from converters.architectures import outputs_layer
+from deeppose_port import cli
+
+if importlib.util.find_spec("chainer") is None:
+    pytest.skip("Chainer is not installed", allow_module_level=True)
+
+from deeppose_port.backends import BackendError
+from deeppose_port.backends.chainer import load, predictor
+from deeppose_port.backends.chainer.devices import usable_device, usable_devices
+from deeppose_port.backends.chainer.networks import chainer
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return random_checkpoint()
+
+
+class TestPredictor:
+    def test_it_answers_as_the_network(self, checkpoint):
+        outputs = predictor(checkpoint)(narrow_inputs())
+        assert (type(outputs), outputs.shape, outputs.dtype) == (np.ndarray, (2, 14), np.float32)
+        with chainer.using_config("train", False):
+            expected = load(checkpoint)(narrow_inputs()).array
+        assert np.array_equal(outputs, expected)
+
+    def test_each_person_has_an_answer_of_its_own(self, checkpoint):
+        predict = predictor(checkpoint)
+        both = predict(narrow_inputs())
+        for i in (0, 1):
+            np.testing.assert_allclose(predict(narrow_inputs()[i : i + 1])[0], both[i], rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "arrange",
+        [
+            lambda x: x.astype(np.float64),
+            lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+            lambda x: np.asfortranarray(x),
+            lambda x: np.concatenate([x, x])[::2],
+        ],
+        ids=["float64", "channels last", "fortran order", "strided"],
+    )
+    def test_inputs_may_lie_in_memory_as_they_like(self, checkpoint, arrange):
+        inputs = arrange(narrow_inputs())
+        expected = predictor(checkpoint)(np.ascontiguousarray(inputs, np.float32))
+        assert np.array_equal(predictor(checkpoint)(inputs), expected)
+
+    def test_inputs_are_not_changed_and_may_be_read_only(self, checkpoint):
+        inputs = narrow_inputs().copy()
+        inputs.flags.writeable = False
+        predictor(checkpoint)(inputs)
+        assert np.array_equal(inputs, narrow_inputs())
+
+    def test_answers_are_the_callers_own(self, checkpoint):
+        predict = predictor(checkpoint)
+        first = predict(narrow_inputs())
+        kept = first.copy()
+        predict(-narrow_inputs())
+        first += 1
+        assert np.array_equal(first, kept + 1)
+
+    def test_it_evaluates_whatever_the_callers_configuration_is_and_leaves_it(self, checkpoint):
+        expected = predictor(checkpoint)(narrow_inputs())
+        with chainer.using_config("train", True), chainer.using_config("enable_backprop", True):
+            assert np.array_equal(predictor(checkpoint)(narrow_inputs()), expected)
+            assert (chainer.config.train, chainer.config.enable_backprop) == (True, True)
+
+
+class TestDevices:
+    def test_cpu_is_usable(self):
+        assert usable_device("cpu").xp is np
+
+    def test_the_cpu_may_be_several_devices_where_several_are_of_use(self):
+        assert [device.xp for device in usable_devices("cpu,cpu", several=True)] == [np, np]
+        with pytest.raises(BackendError, match="cpu,cpu"):
+            usable_device("cpu,cpu")
+
+    @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cuda:-2"])
+    def test_what_is_no_device_is_refused(self, name, checkpoint):
+        with pytest.raises(BackendError, match=f"'{name}' is no device"):
+            predictor(checkpoint, name)
+
+    def test_gpus_without_cupy_are_refused_with_the_reason(self, checkpoint):
+        if importlib.util.find_spec("cupy") is not None:
+            pytest.skip("CuPy is installed")
+        with pytest.raises(BackendError, match=r"Chainer cannot use cuda:0: .+"):
+            predictor(checkpoint, "cuda:0")
+
+
+def guess(network, persons):
+    """A network with random weights that answers about the mean pose: it finds some joints and misses others."""
+    checkpoint = random_checkpoint(network, len(persons.skeleton.joints))
+    poses = np.stack([persons[i][1] for i in range(len(persons))])
+    last = outputs_layer(network)
+    checkpoint.weights[f"{last}.weight"] *= np.float32(0.1)
+    checkpoint.weights[f"{last}.bias"] = np.median(poses, axis=0).astype(np.float32)
+    return checkpoint
+
+
+class TestEval:
+    """`eval` with both backends, on the same files."""
+
+    @pytest.fixture
+    def evaluate(self, request, capsys):
+        """Runs `eval` and returns what it prints."""
+
+        def run(model, dataset, backend, *options):
+            persons = dataset_of(dataset, request)
+            data = ["--csv", str(persons.csv), "--images", str(persons.images), "--skeleton", SKELETONS[dataset]]
+            assert cli.main(["eval", str(model), *data, "--backend", backend, *options]) == 0
+            return capsys.readouterr().out
+
+        return run
+
+    @pytest.fixture
+    def compare(self, evaluate):
+        """Compares what `eval` prints with both backends: every digit of the table, and of the JSON all metrics."""
+        pytest.importorskip("torch")
+
+        def run(model, dataset):
+            torch, chainer = (evaluate(model, dataset, b).replace(f", {b})", ")").split() for b in ("torch", "chainer"))
+            assert torch == chainer
+            torch, chainer = (json.loads(evaluate(model, dataset, b, "--json")) for b in ("torch", "chainer"))
+            assert (torch.pop("backend"), chainer.pop("backend")) == ("torch", "chainer")
+            assert torch.pop("loss") == pytest.approx(chainer.pop("loss"), rel=1e-6)
+            assert torch.pop("mean_error_px") == pytest.approx(chainer.pop("mean_error_px"), rel=1e-6)
+            assert torch == chainer
+            return torch
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("network", "dataset"),
+        [("alexnet", "free"), ("resnet50", "free"), ("vgg_bn", "free"), ("alexnet", "mpii"), ("alexnet", "lspet")],
+    )
+    def test_prints_what_torch_prints(self, network, dataset, tmp_path, request, compare):
+        converters.write(guess(network, dataset_of(dataset, request)), tmp_path / "epoch-1.model")
+        found = compare(tmp_path / "epoch-1.model", dataset)
+        assert 0 < found["pcp"]["mean"] < 1
+
+    def test_prints_what_torch_prints_for_a_legacy_checkpoint(self, compare):
+        assert compare(EXAMPLES / "astronaut" / "epoch-300.model", "free")["pcp"]["mean"] > 0
+
+    def test_prints_what_torch_prints_for_a_full_size_legacy_checkpoint(self, shared_golden, compare):
+        compare(shared_golden / "checkpoints" / "alexnet-mpii-chainer1.13" / "epoch-100.model", "mpii")
+
+    @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+    def test_reads_what_was_converted_for_torch(self, suffix, checkpoint, tmp_path, evaluate):
+        if suffix == ".pt":
+            pytest.importorskip("torch")
+        for name in ("epoch-1.model", f"converted{suffix}"):
+            converters.write(checkpoint, tmp_path / name)
+        model, converted = (
+            json.loads(evaluate(tmp_path / name, "free", "chainer", "--json"))
+            for name in ("epoch-1.model", f"converted{suffix}")
+        )
+        assert {**model, "checkpoint": ""} == {**converted, "checkpoint": ""}

@@ -1,0 +1,210 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
+
+import converters
+import deeppose_port
+from converters import CheckpointError, Preprocessing
+from deeppose_port import backends
+from deeppose_port.backends import BackendError
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.crop import Crop, labels, network_input
+
+
+@pytest.fixture
+def pose():
+    return deeppose_port.load(random_checkpoint())
+
+
+@pytest.fixture
+def astronaut(pictures):
+    return cv2.imread(str(pictures / "astronaut.png"))
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """A backend that notes what it is shown and answers what it is told to."""
+    backend = SimpleNamespace(seen=[], answer=np.zeros((1, 14), np.float32))
+
+    def predictor(checkpoint, device):
+        backend.device = device
+        return lambda inputs: (backend.seen.append(inputs.copy()), backend.answer)[1]
+
+    monkeypatch.setattr(backends, "get", lambda name: SimpleNamespace(predictor=predictor))
+    return backend
+
+
+class TestLoad:
+    def test_path_string_and_checkpoint_answer_the_same(self, tmp_path, request):
+        file = narrow_file("1.13.0/alexnet-adam/epoch-1.model", request)
+        for source in (file.path, str(file.path), converters.read(file.path)):
+            pose = deeppose_port.load(source)
+            assert (pose.joints, pose.backend, pose.preprocessing) == (16, "torch", Preprocessing())
+            assert error(pose(narrow_inputs()), file.outputs) <= file.bound
+
+    def test_options_of_reading_are_passed_on(self, tmp_path):
+        checkpoint = random_checkpoint("resnet50")
+        checkpoint.weights["out_fc.bias"][0] = np.nan
+        converters.write(checkpoint, tmp_path / "old.model")
+        pose = deeppose_port.load(
+            tmp_path / "old.model", writer="chainer-7.8.1", architecture="resnet50", nonfinite="keep"
+        )
+        assert pose.checkpoint.architecture.writer == "chainer-7.8.1"
+        assert np.isnan(pose(narrow_inputs())[:, 0]).all()
+        with pytest.raises(CheckpointError, match="NaN"):
+            deeppose_port.load(tmp_path / "old.model", nonfinite="error")
+        with pytest.raises(CheckpointError, match="not those of alexnet"):
+            deeppose_port.load(tmp_path / "old.model", architecture="alexnet")
+
+    def test_options_of_reading_do_not_go_with_a_checkpoint(self):
+        for options in ({"writer": "chainer-7.8.1"}, {"architecture": "alexnet"}):
+            with pytest.raises(ValueError, match="was read already"):
+                deeppose_port.load(random_checkpoint(), **options)
+
+    def test_device_and_backend_are_passed_on(self, spy):
+        deeppose_port.load(random_checkpoint(), device="cuda:3")
+        assert spy.device == "cuda:3"
+
+    def test_refusals_say_why(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"gone\.model: there is no such file"):
+            deeppose_port.load(tmp_path / "gone.model")
+        with pytest.raises(BackendError, match="there is no backend 'jax'"):
+            deeppose_port.load(random_checkpoint(), backend="jax")
+        with pytest.raises(BackendError, match="'gpu' is no device"):
+            deeppose_port.load(random_checkpoint(), device="gpu")
+
+    def test_preprocessing_may_be_replaced(self):
+        told = Preprocessing(im_size=200, gcn="none")
+        checkpoint = random_checkpoint(preprocessing=told)
+        assert deeppose_port.load(checkpoint).preprocessing == told
+        other = Preprocessing(im_size=228)
+        assert deeppose_port.load(checkpoint, preprocessing=other).preprocessing == other
+
+    def test_optimizer_state_beside_a_model_is_not_read(self, tmp_path, request):
+        file = narrow_file("1.13.0/alexnet-adam/epoch-1.model", request)
+        (tmp_path / "epoch-1.model").write_bytes(file.path.read_bytes())
+        (tmp_path / "epoch-1.state").write_bytes(b"PK\x03\x04 cut short")
+        assert deeppose_port.load(tmp_path / "epoch-1.model").checkpoint.optimizer is None
+
+    def test_import_loads_no_engine(self):
+        code = "import sys, deeppose_port, converters; print({'torch', 'chainer', 'cupy', 'cv2'} & set(sys.modules))"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+class TestCall:
+    def test_shapes_and_types(self, pose):
+        outputs = pose(narrow_inputs())
+        assert (outputs.shape, outputs.dtype) == ((2, 14), np.float32)
+        assert np.array_equal(pose(narrow_inputs().astype(np.float64)), outputs)
+        assert np.array_equal(pose(narrow_inputs().tolist()), outputs)
+
+    def test_nobody_has_no_joints(self, pose):
+        outputs = pose(np.empty((0, 3, 220, 220), np.float32))
+        assert (outputs.shape, outputs.dtype) == ((0, 14), np.float32)
+
+    @pytest.mark.parametrize("shape", [(3, 220, 220), (1, 1, 220, 220), (1, 220, 220, 3), (1, 3, 220, 200), (3,)])
+    def test_other_shapes_are_refused(self, pose, shape):
+        with pytest.raises(ValueError, match=r"the inputs have the shape \(.*\); it has to be \(N, 3, side, side\)"):
+            pose(np.zeros(shape, np.float32))
+
+    @pytest.mark.parametrize(
+        ("name", "smallest", "largest", "others"), [("alexnet", 197, 228, 227), ("vgg_bn", 193, 224, 200)]
+    )
+    def test_sizes_that_the_last_layers_cannot_take_are_refused(self, name, smallest, largest, others):
+        pose = deeppose_port.load(random_checkpoint(name))
+        for side in (smallest, largest, others):
+            assert pose(np.zeros((1, 3, side, side), np.float32)).shape == (1, 14)
+        for side in (smallest - 1, largest + 1):
+            with pytest.raises(
+                ValueError, match=f"^in memory: this {name} takes inputs of {smallest} to {largest} pixels.*not {side}$"
+            ):
+                pose(np.zeros((1, 3, side, side), np.float32))
+
+    def test_a_size_that_no_input_can_have_is_refused_at_loading(self):
+        with pytest.raises(ValueError, match="this alexnet takes inputs of 197 to 228 pixels a side, not 100"):
+            deeppose_port.load(random_checkpoint(preprocessing=Preprocessing(im_size=100)))
+
+    @pytest.mark.parametrize("side", [100, 229])
+    def test_resnet_takes_any_size(self, side):
+        assert deeppose_port.load(random_checkpoint("resnet50"))(np.zeros((1, 3, side, side))).shape == (1, 14)
+
+
+class TestPredict:
+    def test_network_sees_the_box_as_the_dataset_makes_inputs(self, spy, astronaut):
+        pose = deeppose_port.load(random_checkpoint())
+        pose.predict(astronaut, box=(30.9, 20, 200, 300.5))
+        expected = network_input(astronaut, Crop(30, 20, 230, 320, 220), Preprocessing())
+        assert np.array_equal(spy.seen[0], expected[None])
+
+    def test_box_of_a_person_gives_the_datasets_input(self, spy, pictures, astronaut):
+        dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic")
+        crop = dataset.crop(0)
+        deeppose_port.load(random_checkpoint()).predict(astronaut, (crop.x0, crop.y0, crop.width, crop.height))
+        assert np.array_equal(spy.seen[0][0], dataset[0][0])
+
+    @pytest.mark.parametrize("coord_normalize", [True, False])
+    @pytest.mark.parametrize("axes", ["xy", "yx"])
+    @pytest.mark.parametrize(
+        ("box", "crop"),
+        [
+            (None, Crop(0, 0, 512, 512, 220)),
+            ((100, 50, 80, 160), Crop(100, 50, 180, 210, 220)),
+            ((-50, -20, 100, 90), Crop(0, 0, 50, 70, 220)),
+            ((400, 300, 1000, 1000), Crop(400, 300, 512, 512, 220)),
+            (np.array([10.7, 20.2, 30.0, 40.0]), Crop(10, 20, 40, 60, 220)),
+        ],
+        ids=["whole picture", "inside", "past the upper left", "past the lower right", "array of fractions"],
+    )
+    def test_points_are_in_pixels_of_the_picture(self, spy, astronaut, box, crop, axes, coord_normalize):
+        told = Preprocessing(axes=axes, coord_normalize=coord_normalize)
+        points = np.random.RandomState(0).uniform(0, 512, (7, 2))
+        spy.answer = labels(points, crop, told)[None]
+        found = deeppose_port.load(random_checkpoint(preprocessing=told)).predict(astronaut, box)
+        assert (found.shape, found.dtype) == ((7, 2), np.float64)
+        np.testing.assert_allclose(found, points, rtol=0, atol=1e-3)
+
+    def test_centre_of_a_crop_is_the_answer_zero(self, spy, astronaut):
+        found = deeppose_port.load(random_checkpoint()).predict(astronaut, (100, 50, 80, 160))
+        assert found.tolist() == [[140, 130]] * 7
+
+    def test_wide_pictures_are_not_turned(self, spy):
+        spy.answer = np.tile(np.float32([0.5, -0.5]), 7)[None]
+        found = deeppose_port.load(random_checkpoint()).predict(np.zeros((100, 300, 3), np.uint8))
+        assert found.tolist() == [[300, 0]] * 7
+
+    @pytest.mark.parametrize(
+        "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32)]
+    )
+    def test_other_pictures_are_refused(self, pose, image):
+        with pytest.raises(ValueError, match=r"^the picture is .*; it has to be uint8 \(height, width, 3\)$"):
+            pose.predict(image)
+
+    @pytest.mark.parametrize("box", [(600, 0, 10, 10), (0, 0, 0, 50), (10, 10, -5, 5), (0, 0, 0.5, 9)])
+    def test_boxes_without_a_pixel_are_refused(self, pose, astronaut, box):
+        with pytest.raises(ValueError, match=r"nothing is left of the box .* 512 x 512 pixels"):
+            pose.predict(astronaut, box)
+
+    @pytest.mark.parametrize("box", [(1, 2, 3), (1, 2, float("nan"), 4), (1, 2, 3, float("inf"))])
+    def test_boxes_that_are_none_are_refused(self, pose, astronaut, box):
+        with pytest.raises(ValueError, match="is not four finite numbers"):
+            pose.predict(astronaut, box)
+
+    def test_picture_is_not_changed(self, pose, astronaut):
+        before = astronaut.copy()
+        astronaut.flags.writeable = False
+        pose.predict(astronaut)
+        assert np.array_equal(astronaut, before)
+
+
+def test_network_of_biases_answers_where_its_bias_says(astronaut):
+    checkpoint = random_checkpoint()
+    weights = dict(checkpoint.weights)
+    weights["fc8.weight"] = np.zeros_like(weights["fc8.weight"])
+    weights["fc8.bias"] = np.tile(np.float32([0.25, -0.25]), 7)
+    pose = deeppose_port.load(checkpoint_of(checkpoint.architecture, weights))
+    assert pose.predict(astronaut, (100, 200, 80, 40)).tolist() == [[160, 210]] * 7
