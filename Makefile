@@ -26,8 +26,8 @@ test: $(VENV)/installed-dev ## the tests
 test-all: $(VENV)/installed-dev ## the tests and the slow ones
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-test-matrix: $(BIN)/python ## converters and the Chainer backend on every Python here, without PyTorch
-	$(BIN)/python tests/matrix.py
+test-matrix: ## converters and the Chainer backend on every Python here, without PyTorch
+	$(PYTHON) tests/matrix.py
 
 check: $(VENV)/installed-dev ## ruff, format and mypy
 	$(BIN)/ruff check .

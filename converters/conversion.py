@@ -278,7 +278,7 @@ def _told_of(target: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, _safetensor_error()) as error:
+    except (ImportError, OSError, RuntimeError, _safetensor_error()) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__context__  # PyTorch's own error says only where in the file it stood

@@ -336,7 +336,10 @@ def _fold_numbers(members: list[str]) -> dict[str, list[str]]:
     pieces = [_NUMBER.split(member) for member in members]
     if len(members) == 1 or len(pieces[0]) > 2 * _MOST_NUMBERS + 1:
         return {member: [member] for member in members}
-    columns = [sorted({piece[i] for piece in pieces}, key=int) for i in range(1, len(pieces[0]), 2)]
+    columns = [
+        sorted({piece[i] for piece in pieces}, key=lambda number: (int(number), number))
+        for i in range(1, len(pieces[0]), 2)
+    ]
     size = 1
     for column in columns:
         size *= len(column)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -103,9 +104,10 @@ class TestCall:
         assert np.array_equal(pose(narrow_inputs().astype(np.float64)), outputs)
         assert np.array_equal(pose(narrow_inputs().tolist()), outputs)
 
-    def test_nobody_has_no_joints(self, pose):
-        outputs = pose(np.empty((0, 3, 220, 220), np.float32))
+    def test_nobody_has_no_joints_and_needs_no_network(self, spy):
+        outputs = deeppose_port.load(random_checkpoint())(np.empty((0, 3, 220, 220), np.float32))
         assert (outputs.shape, outputs.dtype) == ((0, 14), np.float32)
+        assert not spy.seen
 
     @pytest.mark.parametrize("shape", [(3, 220, 220), (1, 1, 220, 220), (1, 220, 220, 3), (1, 3, 220, 200), (3,)])
     def test_other_shapes_are_refused(self, pose, shape):
@@ -161,7 +163,8 @@ class TestPredict:
         ids=["whole picture", "inside", "past the upper left", "past the lower right", "array of fractions"],
     )
     def test_points_are_in_pixels_of_the_picture(self, spy, astronaut, box, crop, axes, coord_normalize):
-        told = Preprocessing(axes=axes, coord_normalize=coord_normalize)
+        told = Preprocessing(im_size=205, axes=axes, coord_normalize=coord_normalize)
+        crop = replace(crop, im_size=205)
         points = np.random.RandomState(0).uniform(0, 512, (7, 2))
         spy.answer = labels(points, crop, told)[None]
         found = deeppose_port.load(random_checkpoint(preprocessing=told)).predict(astronaut, box)

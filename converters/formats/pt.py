@@ -55,9 +55,13 @@ def read(path: Path) -> Contents:
     """Finds the state dict of a file.
 
     Raises:
-        CheckpointError: It is damaged, needs code to be run, or holds no state dict or several.
+        CheckpointError: It is damaged, needs code to be run, or holds no state dict or several; or PyTorch is missing.
     """
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        advice = "pip install torch"
+        raise CheckpointError(path, "this is a PyTorch file, and torch is needed to read it", advice) from error
 
     payload = _load(path)
     own = isinstance(payload, Mapping) and "deeppose_port" in payload and "state_dict" in payload

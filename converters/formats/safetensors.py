@@ -43,12 +43,13 @@ def read(path: Path) -> Contents:
                 raise CheckpointError(path, f"{key!r} is of dtype {kind}, which is not read", "save it as float32")
             headers[key] = Header(np.dtype(_DTYPES[kind]), tuple(view.get_shape()))
 
+    offsets = _offsets(path)
+
     def chunks(key: str) -> Iterator[bytes]:
         # Read, not mapped: pages of a mapped file count as this process's memory.
+        start, end = offsets[key]
         with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            start, end = json.loads(stream.read(length))[key]["data_offsets"]
-            stream.seek(8 + length + start)
+            stream.seek(start)
             for position in range(start, end, CHUNK):
                 yield stream.read(min(CHUNK, end - position))
 
@@ -63,6 +64,15 @@ def _open(path: Path) -> Any:
     except (SafetensorError, OSError) as error:
         problem = f"the safetensors file cannot be opened: {reason_of(error)}"
         raise CheckpointError(path, problem, "look for a whole copy") from error
+
+
+def _offsets(path: Path) -> dict[str, tuple[int, int]]:
+    """Returns where each tensor starts and ends in a file whose header the library has found good."""
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    places = {key: tensor["data_offsets"] for key, tensor in header.items() if key != "__metadata__"}
+    return {key: (8 + length + start, 8 + length + end) for key, (start, end) in places.items()}
 
 
 def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:

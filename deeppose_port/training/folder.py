@@ -62,7 +62,10 @@ class ResultFolder:
             return cls(path, writes=False)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name)]
+        for file in path.iterdir():
+            if _TEMPORARY.fullmatch(file.name):
+                file.unlink()
+        kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name) and not _is_remnant(file)]
         if resumed_in != path.resolve():
             if kept or (path / "log").exists():
                 advice = "resume from it, or name another folder with --output"
@@ -72,13 +75,12 @@ class ResultFolder:
         if later:
             advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
             raise ValueError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
-        for file in path.iterdir():
-            if _TEMPORARY.fullmatch(file.name):
-                file.unlink()
         return folder
 
     def save(self, checkpoint: Checkpoint, *, epoch_ended: bool) -> list[Path]:
-        """Writes a checkpoint: a snapshot, and at an epoch's end the model and the optimizer's state before it.
+        """Writes a checkpoint: a snapshot, and at an epoch's end the optimizer's state and the model before it.
+
+        The order is for runs that are killed in between: a state alone is no checkpoint, and is written again.
 
         Returns:
             The files, the snapshot last.
@@ -87,7 +89,7 @@ class ResultFolder:
         names: list[tuple[str, str]] = []
         if epoch_ended:
             epoch = checkpoint.progress.epoch
-            names = [(f"epoch-{epoch}.model", "head"), (f"epoch-{epoch}.state", "state")]
+            names = [(f"epoch-{epoch}.state", "state"), (f"epoch-{epoch}.model", "head")]
         names.append((f"snapshot_iter_{checkpoint.progress.iteration}", "snapshot"))
         files = []
         for name, layout in names:
@@ -165,10 +167,17 @@ class ResultFolder:
         """Returns the entries of `log` up to an iteration: what a run that goes on has behind it."""
         return [entry for entry in read_log(self.path / "log") if entry.get("iteration", 0) <= iteration]
 
+    def write_log(self, entries: list[dict[str, Any]]) -> None:
+        """Writes the `log` as Chainer's LogReport does, as a list in JSON."""
+        self._replace_log(json.dumps(entries, indent=4))
+
     def restart_log(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Writes the `log` that a run begins with, a line of JSON for each entry."""
+        self._replace_log("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    def _replace_log(self, text: str) -> None:
         temporary = self.path / f".log.{secrets.token_hex(4)}.tmp"
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.path / "log")
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
@@ -212,6 +221,11 @@ def _same_file(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_remnant(file: Path) -> bool:
+    """Tells whether a file is a state whose model a killed run did not come to write."""
+    return file.suffix == ".state" and not file.with_suffix(".model").exists()
 
 
 def _after(name: str, epoch: int, iteration: int) -> bool:

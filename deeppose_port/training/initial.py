@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from converters import Architecture, Checkpoint, Preprocessing, Source
@@ -39,23 +41,25 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
         raise ValueError(f"im_size {im_size} is too small for {name}")
     rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}
     rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
-    widths: dict[str, int] = {}
-    if width is not None:
-        try:
-            numbers = [float(number) for number in width.split(",")]
-        except ValueError:
-            raise ValueError(f"the width {width!r} is neither a factor nor channels with commas between") from None
-        if len(numbers) == 1:
-            widths = {row: max(1, round(numbers[0] * channels)) for row, channels in rows.items()}
-        elif len(numbers) == len(rows):
-            widths = {row: int(number) for row, number in zip(rows, numbers, strict=True)}
-        else:
-            raise ValueError(f"{name} has {len(rows)} layers before the last ({', '.join(rows)}), not {len(numbers)}")
-        if min(numbers) <= 0:
-            raise ValueError(f"the width {width!r} has to be positive")
+    widths = {} if width is None else _parse_width(width, name, rows)
     architecture = Architecture(name, joints, widths, side, WRITER)
     _refuse_unequal_branches(architecture, width)
     return architecture
+
+
+def _parse_width(width: str, name: str, rows: dict[str, int]) -> dict[str, int]:
+    """Returns the channels of each row that a width makes of the table's."""
+    parts = width.split(",")
+    try:
+        factor = float(width) if len(parts) == 1 else 1.0
+        channels = [] if len(parts) == 1 else [int(part) for part in parts]
+    except ValueError:
+        raise ValueError(f"the width {width!r} is neither a factor nor channels with commas between") from None
+    if channels and len(channels) != len(rows):
+        raise ValueError(f"{name} has {len(rows)} layers before the last ({', '.join(rows)}), not {len(channels)}")
+    if not min(factor, *channels, 1) > 0 or not math.isfinite(factor):
+        raise ValueError(f"the width {width!r} has to be positive")
+    return dict(zip(rows, channels or [max(1, round(factor * table)) for table in rows.values()], strict=True))
 
 
 def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> None:

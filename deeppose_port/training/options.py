@@ -19,6 +19,13 @@ METRICS = {"loss": False, "mean_error_px": False, "pdj@0.2": True}
 #: What becomes of a step whose loss or gradient is not finite.
 NONFINITE_GRADIENTS = ("error", "skip")
 
+#: What the legacy program wrote into log.txt but did not use with that optimizer.
+_UNUSED = {
+    "Adam": ("lr", "weight_decay", "lr_decay_freq", "lr_decay_ratio"),
+    "AdaGrad": ("weight_decay",),
+    "RMSprop": ("weight_decay", "lr_decay_freq", "lr_decay_ratio"),
+}
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -81,8 +88,8 @@ class HyperparameterOptions:
     def from_log(cls, options: Mapping[str, Any]) -> HyperparameterOptions:
         """Takes what a `log.txt` says; the legacy program wrote every option there, used or not."""
         known = {field.name: options.get(field.name) for field in fields(cls)}
-        if known["opt"] == "Adam":
-            known["lr"] = None  # never used with Adam
+        if "momentum" not in options:  # which that program did not have
+            known |= dict.fromkeys(_UNUSED.get(str(known["opt"]), ()))
         return cls(**known)
 
     def over(self, other: HyperparameterOptions) -> HyperparameterOptions:
@@ -282,8 +289,9 @@ class TrainingOptions:
         for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
-        if self.valid_freq < 0:
-            raise ValueError(f"valid_freq is {self.valid_freq}; it has to be 0 or more")
+        for name in ("valid_freq", "seed", "start_epoch"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}; it has to be at least 1")
         if self.dropout is not None and not 0 <= self.dropout < 1:

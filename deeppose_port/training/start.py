@@ -52,8 +52,9 @@ class Start:
             Epoch and place in its order, and that order if the resumed snapshot holds one of this training set.
         """
         order = self.iterator.get("order", self.iterator.get("_order"))
-        if order is not None and np.array_equal(np.sort(order, axis=None), np.arange(persons)):
-            return (int(self.iterator["epoch"]), int(self.iterator["current_position"])), order
+        position = self.iterator.get("current_position")
+        if position is not None and order is not None and np.array_equal(np.sort(order, axis=None), np.arange(persons)):
+            return (self.epoch, int(position)), order
         # At an epoch's edge a batch is filled up with the next epoch's first examples: those are behind it.
         offset = self.iteration * batch_size - self.epoch * persons
         return (self.epoch, offset if 0 <= offset < persons else 0), None
@@ -72,7 +73,7 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         start = _finetune(options, options.finetune, joints)
     elif options.init is not None:
         checkpoint = converters.read(options.init, state=False)
-        start = Start(checkpoint, _anew(options.hyperparameters), notices=checkpoint.notices)
+        start = Start(checkpoint, _anew(options.hyperparameters), notices=_notices(checkpoint))
     else:
         preprocessing = _preprocessing(Preprocessing(), options)
         architecture = initial_architecture(options.architecture, joints, preprocessing.im_size, options.width)
@@ -92,7 +93,7 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
 def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
     """Starts from a checkpoint's weights; the last layer's are drawn anew where the number of joints differs."""
     checkpoint = converters.read(path, state=False)
-    notices = checkpoint.notices
+    notices = _notices(checkpoint)
     if checkpoint.joints != joints:
         architecture = replace(checkpoint.architecture, joints=joints)
         drawn = initial_checkpoint(architecture, checkpoint.preprocessing, options.seed)
@@ -105,6 +106,12 @@ def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
         )
         checkpoint = checkpoint.replace(architecture=architecture, weights=weights)
     return Start(checkpoint, _anew(options.hyperparameters), notices=notices)
+
+
+def _notices(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Returns the choices and the repairs that were made when a checkpoint was read, one sentence each."""
+    repairs = (f"{r.tensor}: {r.nan} NaN and {r.inf} Inf became {r.became:g}" for r in checkpoint.repairs)
+    return (*checkpoint.notices, *repairs)
 
 
 def _anew(said: HyperparameterOptions) -> Hyperparameters:
@@ -132,7 +139,7 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
         problem = f"it holds the state of {OPTIMIZERS[algorithm]}, not of {said.opt}"
         raise CheckpointError(path, problem, "leave --opt out, or start anew with --init")
     log = read_beside(path)
-    notices = list(checkpoint.notices)
+    notices = list(_notices(checkpoint))
     if log is not None and log.options:
         logged = HyperparameterOptions.from_log(log.options)
         if logged.algorithm == algorithm:

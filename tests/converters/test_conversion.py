@@ -18,6 +18,7 @@ from checkpoint_files import (
     listing,
     load_npz,
     save_npz,
+    save_zip,
     sha256,
     vgg_bn,
     wrapped,
@@ -271,6 +272,17 @@ class TestRefusals:
                 converters.convert(model, folder / "a.npz")
         finally:
             folder.chmod(0o700)
+
+    def test_without_torch_pt_is_neither_read_nor_written(self, model, refused, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+        save_zip(model.with_name("a.pt"), [("a/data.pkl", b"."), ("a/version", b"3")])
+        refused(
+            model.with_name("a.pt"),
+            model.with_name("new.npz"),
+            r"this is a PyTorch file, and torch is needed to read it \(pip install torch\)",
+            culprit=model.with_name("a.pt"),
+        )
+        refused(model, model.with_name("new.pt"), "it cannot be written: .*torch")
 
 
 class TestFailures:

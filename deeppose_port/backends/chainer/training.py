@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,11 @@ def train(run: Run) -> None:
         TrainingError: The loss or a gradient is not finite.
         DatasetError: A picture cannot be read; the last checkpoint is whole.
         BackendError: The device cannot be used.
+        ValueError: There are more devices than examples in a batch.
     """
     devices = usable_devices(run.options.device, several=True)
+    if len(devices) > run.options.batch_size:
+        raise ValueError(f"a batch of {run.options.batch_size} cannot be split over {len(devices)} devices")
     main = devices[0]
     main.use()
     network = load(run.start.checkpoint, run.options.dropout)
@@ -68,9 +73,12 @@ def train(run: Run) -> None:
             skip_nonfinite=run.options.nonfinite_gradients == "skip",
             iteration=run.start.iteration,
         )
-        trainer = training.Trainer(updater, _Stop(run), out=str(run.folder.path))
-        _extend(trainer, run, network, loader)
-        run.folder.write_header(run.options, run.start, f"chainer version: {chainer.__version__}")
+        checkpoints = _Checkpoints(run, network)
+        trainer = training.Trainer(updater, _Stop(run, checkpoints), out=str(run.folder.path))
+        _extend(trainer, run, network, loader, checkpoints)
+        # The version that reads the files as this run means them: of weights from an older one that one.
+        writer = run.start.checkpoint.source.writer.removeprefix("chainer-")
+        run.folder.write_header(run.options, run.start, f"chainer version: {writer}")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="chainer")
             trainer.run(show_loop_exception_msg=False)
@@ -105,13 +113,15 @@ def checkpoint_of(trainer: Any, checkpoint: Checkpoint, network: Any, algorithm:
     saved.save(trainer)
     rest = {key: np.array(value) for key, value in saved.target.items() if not key.startswith(_SECTIONS)}
     slots: dict[str, dict[str, Any]] = {slot: {} for slot in next(s for s, a in ALGORITHMS.items() if a == algorithm)}
-    keys = chainer_names(network.architecture)
+    keys, weights = chainer_names(network.architecture), read_weights(network)
     for name in filter(is_parameter, keys):
         for slot, tensors in slots.items():
-            tensors[name] = np.array(saved.target[f"updater/optimizer:main/predictor/{keys[name]}/{slot}"])
+            # Before the first update Chainer has no state; it begins as zeros.
+            array = saved.target.get(f"updater/optimizer:main/predictor/{keys[name]}/{slot}")
+            tensors[name] = np.zeros(weights[name].shape, np.float32) if array is None else np.array(array)
     return Checkpoint(
         architecture=checkpoint.architecture,
-        weights=read_weights(network),
+        weights=weights,
         preprocessing=checkpoint.preprocessing,
         source=Source(
             path="",
@@ -130,8 +140,13 @@ def checkpoint_of(trainer: Any, checkpoint: Checkpoint, network: Any, algorithm:
 def _load_optimizer(optimizer: Any, checkpoint: Checkpoint) -> None:
     """Gives an optimizer a checkpoint's state, whichever Chainer wrote it."""
     assert checkpoint.optimizer is not None
-    # Chainer 7 wants each parameter's count of updates, which versions before 3.4 did not write.
-    state = Optimizer(**{**vars(checkpoint.optimizer), "step_per_parameter": True})
+    # Chainer 7 wants each parameter's count of updates, which versions before 3.4 did not write, and updates the arrays
+    # that it is given in place.
+    slots = {
+        slot: {name: np.array(array, np.float32) for name, array in tensors.items()}
+        for slot, tensors in checkpoint.optimizer.slots.items()
+    }
+    state = replace(checkpoint.optimizer, slots=slots, step_per_parameter=True)
     source = Source(path="", sha256="", format="chainer-npz", wrappers=("predictor/",))
     arrays = arrays_of(checkpoint.replace(optimizer=state, source=source), "state")
     chainer.serializers.NpzDeserializer(arrays).load(optimizer)
@@ -152,45 +167,40 @@ def _loader(run: Run) -> TrainingLoader:
     )
 
 
-def _extend(trainer: Any, run: Run, network: Any, loader: TrainingLoader) -> None:
+def _extend(trainer: Any, run: Run, network: Any, loader: TrainingLoader, checkpoints: _Checkpoints) -> None:
     """Adds what happens between updates."""
-    options = run.options
-    trainer.extend(_LearningRate(run), name="learning_rate", call_before_training=True)
-    if run.test is not None and options.valid_freq:
-        trainer.extend(_Validation(run, network), trigger=(options.valid_freq, "epoch"), name="validation")
-    log = _Log(run, trigger=_LogTrigger(run))
-    trainer.extend(log, name="LogReport")
+    trainer.extend(_LearningRate(run), name="learning_rate")
+    if run.test is not None and run.options.valid_freq:
+        trainer.extend(_Validation(run, network), name="validation")
+    trainer.extend(_Log(run), name="LogReport")
     if importlib.util.find_spec("matplotlib") is not None:  # Chainer warns where it is not there
-        keys = ["main/loss", "validation/main/loss"]
-        plot = extensions.PlotReport(keys, "epoch", filename="loss.png", trigger=lambda trainer: _is_due(run, trainer))
-        trainer.extend(plot)
+        trainer.extend(_Plot(run), name="PlotReport")
     trainer.extend(_Progress(run, loader), name="progress")
+    trainer.extend(checkpoints, name="snapshot")
 
-    trainer.extend(_Checkpoints(run, network), name="snapshot")
+
+def _has_completed(trainer: Any, epochs: int) -> bool:
+    """Tells whether the last update completed a multiple of so many epochs; a batch may be longer than an epoch.
+
+    Unlike Chainer's IntervalTrigger it keeps no state, which a resumed run would have to restore.
+    """
+    updater = trainer.updater
+    return bool(updater.previous_epoch_detail // epochs != updater.epoch_detail // epochs)
+
+
+def _is_at_end(trainer: Any, run: Run) -> bool:
+    return bool(trainer.updater.epoch >= run.options.epochs)
 
 
 class _Stop:
-    """Ends the training after its last epoch, or when the user asks for it."""
+    """Ends the training after its last epoch, or when the user asked for it and the checkpoint of that is written."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, checkpoints: _Checkpoints) -> None:
         self.run = run
+        self.checkpoints = checkpoints
 
     def __call__(self, trainer: Any) -> bool:
-        return bool(self.run.stop.is_set() or trainer.updater.epoch >= self.run.options.epochs)
-
-
-class _LogTrigger(training.triggers.IntervalTrigger):  # type: ignore[misc]
-    """Every `show_log_iter` iterations, after every validation, and at the end."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run.options.show_log_iter, "iteration")
-        self.options = run.options
-
-    def __call__(self, trainer: Any) -> bool:
-        due = super().__call__(trainer)
-        epoch = trainer.updater.epoch
-        validated = self.options.valid_freq and epoch % self.options.valid_freq == 0
-        return bool(due or (trainer.updater.is_new_epoch and (validated or epoch >= self.options.epochs)))
+        return self.checkpoints.asked_to_stop or _is_at_end(trainer, self.run)
 
 
 class _LearningRate(training.Extension):  # type: ignore[misc]
@@ -215,6 +225,7 @@ class _LearningRate(training.Extension):  # type: ignore[misc]
 class _Validation(training.Extension):  # type: ignore[misc]
     """Evaluates without augmentation: the exact loss over all persons, pixel errors and PDJ."""
 
+    trigger = (1, "iteration")
     priority = training.PRIORITY_WRITER
 
     def __init__(self, run: Run, network: Any) -> None:
@@ -222,6 +233,8 @@ class _Validation(training.Extension):  # type: ignore[misc]
         self.network = network
 
     def __call__(self, trainer: Any) -> None:
+        if not _has_completed(trainer, self.run.options.valid_freq):
+            return
         assert self.run.test is not None
         device = trainer.updater.get_optimizer("main").target.device
 
@@ -234,15 +247,12 @@ class _Validation(training.Extension):  # type: ignore[misc]
         chainer.report({f"validation/main/{name}": value for name, value in summary.items()})
 
 
-def _is_due(run: Run, trainer: Any) -> bool:
-    """Tells whether a checkpoint is due: at every `snapshot`-th epoch, the last, and when the user ends the run."""
-    epoch = trainer.updater.epoch
-    ended = trainer.updater.is_new_epoch and (epoch % run.options.snapshot == 0 or epoch >= run.options.epochs)
-    return bool(ended or run.stop.is_set())
-
-
 class _Checkpoints(training.Extension):  # type: ignore[misc]
-    """Writes checkpoints when they are due."""
+    """Writes a checkpoint at every `snapshot`-th epoch, at the last, and when the user ends the run.
+
+    Attributes:
+        asked_to_stop: Whether the user ended the run; the checkpoint of that is written.
+    """
 
     trigger = (1, "iteration")
     priority = -100  # after all others, whose state it saves
@@ -250,9 +260,12 @@ class _Checkpoints(training.Extension):  # type: ignore[misc]
     def __init__(self, run: Run, network: Any) -> None:
         self.run = run
         self.network = network
+        self.asked_to_stop = False
 
     def __call__(self, trainer: Any) -> None:
-        if _is_due(self.run, trainer):
+        self.asked_to_stop = self.run.stop.is_set()
+        due = _has_completed(trainer, self.run.options.snapshot) or _is_at_end(trainer, self.run)
+        if due or self.asked_to_stop:
             algorithm = self.run.start.hyperparameters.algorithm
             checkpoint = checkpoint_of(trainer, self.run.start.checkpoint, self.network, algorithm)
             self.run.watch.saved(self.run.folder.save(checkpoint, epoch_ended=trainer.updater.is_new_epoch))
@@ -261,20 +274,51 @@ class _Checkpoints(training.Extension):  # type: ignore[misc]
 class _Log(extensions.LogReport):  # type: ignore[misc]
     """Chainer's LogReport, which also goes on with the log of the run that it resumes."""
 
-    def __init__(self, run: Run, trigger: Any) -> None:
-        super().__init__(trigger=trigger, filename="log")
+    def __init__(self, run: Run) -> None:
+        super().__init__(trigger=self._is_due, log_name=None)  # whose way of writing leaves folders in killed runs
         self.run = run
-        self._log = run.folder.earlier_log(run.start.iteration)
-        if not self._log and "extensions/LogReport/_log" in run.start.checkpoint.trainer:
-            entries = json.loads(str(run.start.checkpoint.trainer["extensions/LogReport/_log"]))
-            self._log = [entry for entry in entries if entry.get("iteration", 0) <= run.start.iteration]
+        self._log = run.folder.earlier_log(run.start.iteration) or _log_of(run.start.checkpoint)
+
+    def _is_due(self, trainer: Any) -> bool:
+        """Every `show_log_iter` iterations, after every validation, and at the end."""
+        options = self.run.options
+        validated = options.valid_freq and _has_completed(trainer, options.valid_freq)
+        due = trainer.updater.iteration % options.show_log_iter == 0 or validated or _is_at_end(trainer, self.run)
+        return bool(due or self.run.stop.is_set())
 
     def __call__(self, trainer: Any) -> None:
         before = len(self.log)
         super().__call__(trainer)
         for entry in self.log[before:]:
+            self.run.folder.write_log(self.log)
             self.run.folder.write_losses(entry)
             self.run.watch.log(entry)
+
+
+def _log_of(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Returns the log that a snapshot holds, up to where it was made; none if it holds none that can be read."""
+    log = checkpoint.trainer.get("extensions/LogReport/_log")
+    try:
+        entries = [] if log is None else json.loads(log.item())
+    except ValueError:
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+class _Plot(extensions.PlotReport):  # type: ignore[misc]
+    """Chainer's PlotReport of the losses, drawn with every checkpoint."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(["main/loss", "validation/main/loss"], "epoch", filename=".loss.png", trigger=self._is_due)
+        self.run = run
+
+    def _is_due(self, trainer: Any) -> bool:
+        return _has_completed(trainer, self.run.options.snapshot) or _is_at_end(trainer, self.run)
+
+    def __call__(self, trainer: Any) -> None:
+        super().__call__(trainer)
+        with contextlib.suppress(FileNotFoundError):  # it is not due
+            os.replace(self.run.folder.path / ".loss.png", self.run.folder.path / "loss.png")
 
 
 class _Progress(training.Extension):  # type: ignore[misc]

@@ -73,6 +73,8 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         count = None if self.gradient_sum else int(np.count_nonzero(batch.arrays[2]))
         parts = len(self._models)
         self._seed_dropout()
+        main = optimizer.target
+        statistics = _statistics_of(main)
         losses = []
         for i, (name, model) in enumerate(self._models.items()):
             model.cleargrads()
@@ -84,7 +86,6 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         # One device: its loss. Several: with the batch's count the parts add up, with their own they average.
         values = [float(loss.array) for loss in losses]
         self.loss = sum(values) / (parts if self.gradient_sum else 1)
-        main = optimizer.target
         others = [model for model in self._models.values() if model is not main]
         for model in others:
             main.addgrads(model)
@@ -93,30 +94,33 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
             optimizer.update()
             for model in others:
                 model.copyparams(main)
+            chainer.report({"loss": self.loss}, main)
         else:
+            for layer, name, before in statistics:
+                getattr(layer, name)[...] = before
             self._refuse(culprit)
-        chainer.report({"loss": self.loss}, main)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
 
     def _seed_dropout(self) -> None:
         """Seeds the generators that Chainer's dropout draws from, which nothing saves."""
-        seed = int(np.random.SeedSequence([self.seed, self.iteration]).generate_state(1)[0])
-        np.random.seed(seed)
-        for device in self._devices.values():
+        seeds = np.random.SeedSequence([self.seed, self.iteration]).generate_state(len(self._devices))
+        np.random.seed(seeds[0])  # that of all parts on the CPU, one after the other
+        for seed, device in zip(seeds, self._devices.values(), strict=True):
             if device.xp is not np:
                 with chainer.using_device(device):
-                    device.xp.random.seed(seed)
+                    device.xp.random.seed(int(seed))
 
     def _nonfinite(self, model: Any) -> str | None:
         """Returns what is not finite: the loss, or the first such gradient."""
         if not np.isfinite(self.loss):
             return "the loss"
-        for name, parameter in sorted(model.namedparams()):
-            gradient = parameter.grad
-            # A sum is finite only if every number in it is (float64, so that it cannot overflow by itself).
-            if gradient is not None and not np.isfinite(float(gradient.sum(dtype="f8"))):
-                return f"the gradient of {name.lstrip('/')}"
+        with np.errstate(invalid="ignore"):  # Inf - Inf
+            for name, parameter in sorted(model.namedparams()):
+                gradient = parameter.grad
+                # A sum is finite only if every number in it is (float64, so that it cannot overflow by itself).
+                if gradient is not None and not np.isfinite(float(gradient.sum(dtype="f8"))):
+                    return f"the gradient of {name.lstrip('/')}"
         return None
 
     def _refuse(self, culprit: str) -> None:
@@ -127,3 +131,9 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
                 "(a smaller learning rate may help; --nonfinite-gradients skip goes on without such steps)"
             )
         self.skipped += 1
+
+
+def _statistics_of(model: Any) -> list[tuple[Any, str, Any]]:
+    """Returns copies of BatchNormalization's running statistics, which the forward pass moves: layer, name, copy."""
+    layers = [link for link in model.links() if isinstance(link, chainer.links.BatchNormalization)]
+    return [(layer, name, getattr(layer, name).copy()) for layer in layers for name in ("avg_mean", "avg_var")]

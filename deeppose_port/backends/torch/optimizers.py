@@ -24,9 +24,9 @@ class ChainerOptimizer(torch.optim.Optimizer):
     algorithm: ClassVar[str] = ""
 
     def __init__(self, parameters: Parameters, lr: float, weight_decay: float, **defaults: float) -> None:
-        if lr <= 0:
+        if not lr > 0:
             raise ValueError(f"lr is {lr}; it has to be positive")
-        if weight_decay < 0:
+        if not weight_decay >= 0:
             raise ValueError(f"weight_decay is {weight_decay}; it cannot be negative")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, **defaults})
 
@@ -90,7 +90,7 @@ class ChainerOptimizer(torch.optim.Optimizer):
             entry = self._state(parameter)
             entry["step"] = step
             for slot in self.slots:
-                entry[slot].copy_(torch.from_numpy(slots[slot][name]))
+                entry[slot].copy_(torch.tensor(slots[slot][name]))
 
     def read_slots(self, named: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
         """Returns `{slot: {name: array}}` of the parameters, zeros for those that were never updated."""
