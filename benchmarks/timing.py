@@ -5,14 +5,19 @@ What is compared takes turns, so that what else the machine does falls on both.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 Result = TypeVar("Result")
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,11 @@ def usage_of(command: Sequence[str]) -> Usage:
     Raises:
         RuntimeError: It failed.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
+    measuring = [sys.executable, "-m", "benchmarks.usage", *command]
+    process = subprocess.run(measuring, env=_environment(), cwd=_ROOT, capture_output=True, text=True, check=False)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {said.decode(errors='replace').strip()}")
-    return Usage(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        raise RuntimeError(f"{' '.join(command)} failed: {process.stderr.strip()}")
+    return Usage(**json.loads(process.stdout))
 
 
 def _environment() -> Mapping[str, str]:

@@ -35,14 +35,14 @@ def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
     """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     if quiet or not console.is_terminal:
         yield lambda name, done, total: None
         return
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     amount = MofNCompleteColumn() if unit else DownloadColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
 
@@ -66,7 +66,7 @@ def report(report: Report) -> None:
     """Shows what a conversion did."""
     source = report.source
     table = _facts()
-    table.add_row("source", source.path)
+    table.add_row("source", _shown(source.path))
     table.add_row("sha256", source.sha256)
     table.add_row("format", f"{source.format} ({source.layout})")
     table.add_row("writer", f"{source.writer} ({source.writer_told_by})")
@@ -78,7 +78,7 @@ def report(report: Report) -> None:
     table.add_row("optimizer", _optimizer(report.optimizer, report.progress))
     table.add_row("repairs", _repairs(report.repairs))
     verified = "read again, every byte equal" if report.verified else "not written (dry run)"
-    table.add_row("output", f"{report.output} ({report.output_format}; {verified})")
+    table.add_row("output", f"{_shown(report.output)} ({report.output_format}; {verified})")
     if report.output_sha256:
         table.add_row("sha256", report.output_sha256)
     _print(table)
@@ -110,7 +110,7 @@ def _repairs(repairs: Iterable[Repair]) -> str:
 def inspection(inspection: Inspection) -> None:
     """Shows what a file holds."""
     facts = _facts()
-    facts.add_row("file", inspection.path)
+    facts.add_row("file", _shown(inspection.path))
     facts.add_row("format", inspection.format)
     checkpoint = inspection.checkpoint
     if checkpoint is not None:
@@ -134,7 +134,7 @@ def inspection(inspection: Inspection) -> None:
         shape = " x ".join(map(str, group[0].shape)) or "scalar"
         nan, inf = sum(t.nan for t in group), sum(t.inf for t in group)
         table.add_row(
-            label,
+            _shown(label),
             shape if len(shapes) == 1 else f"{len(shapes)} shapes",
             ", ".join(sorted(dtypes)),
             *(f"{low:.4g}", f"{high:.4g}", str(nan), str(inf)),
@@ -223,8 +223,8 @@ def training(epochs: int) -> Iterator[Watch]:
     from deeppose_port.train import Step as TrainingStep
     from deeppose_port.train import Watch
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=epochs)
 
@@ -276,6 +276,11 @@ def data_rates(rows: Iterable[DataSpeed], best: DataSpeed) -> None:
     click.echo(f"take --threads {best.threads}")
 
 
+def _shown(text: str) -> str:
+    """Returns a name from a file in printable characters: it must not write lines of its own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _percent(fraction: float) -> str:
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
@@ -303,7 +308,7 @@ def _table(*columns: str, text: int = 1) -> Table:
 def _print(table: Table) -> None:
     from rich.console import Console
 
-    console = Console(soft_wrap=False, highlight=False)
+    console = Console(highlight=False, markup=False)  # names may hold brackets
     if not console.is_terminal:  # a file or a pipe has no width to fold to
-        console = Console(width=200, highlight=False)
+        console = Console(width=200, highlight=False, markup=False)
     console.print(table)

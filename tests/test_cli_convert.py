@@ -513,7 +513,6 @@ def test_the_program_is_the_function(model):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the tables take brackets in names for rich's markup")
 class TestNamesInTables:
     def test_brackets_in_a_path_are_shown(self, run, tmp_path):
         path = save_npz(tmp_path / "[bold]epoch[1].model", wrapped(alexnet()))

@@ -120,6 +120,18 @@ class TestClosedForms:
         assert result.pckh_total == pytest.approx(dataset.visible[1::2].sum() / dataset.visible.sum())
         assert result.as_dict()["pckh"]["total"] == result.pckh_total
 
+    def test_pckh_total_leaves_out_what_the_skeleton_says(self, tmp_path, answering):
+        joints = np.random.RandomState(3).uniform(10, 90, (16, 2)).round()
+        (tmp_path / "one.csv").write_text("a.png," + ",".join(map(str, joints.ravel())))
+        cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 100, 3), np.uint8))
+        dataset = PoseDataset(tmp_path / "one.csv", images=tmp_path, skeleton="mpii")
+        (row,) = targets(dataset)
+        row[[12, 14]] += 9  # x of pelvis and thorax
+        pose, _ = answering([row])
+        result = evaluate(pose, dataset, head_sizes=[10.0])
+        assert result.pckh.tolist() == [1] * 6 + [0, 0] + [1] * 8
+        assert result.pckh_total == 1
+
     def test_person_without_a_torso_is_in_no_pdj_and_is_counted(self, persons, answering):
         dataset = persons()
         rows = targets(dataset)
@@ -260,9 +272,15 @@ class TestAsDict:
 
     def test_summary_has_the_numbers_that_a_training_follows(self, persons, free, answering):
         dataset = persons()
-        pose, _ = answering(targets(dataset))
+        pose, _ = answering([target + 0.004 * i for i, target in enumerate(targets(dataset))])
         result = evaluate(pose, dataset)
-        assert result.summary() == {"loss": 0, "mean_error_px": result.mean_error_px, "pdj@0.2": 1}
+        pdj = result.as_dict()["pdj"]
+        assert 0 < pdj["0.1"]["mean"] < pdj["0.2"]["mean"] < pdj["0.3"]["mean"] < 1
+        assert result.summary() == {
+            "loss": result.loss,
+            "mean_error_px": result.mean_error_px,
+            "pdj@0.2": pdj["0.2"]["mean"],
+        }
         pose, _ = answering(targets(free))
         assert list(evaluate(pose, free).summary()) == ["loss", "mean_error_px"]
 

@@ -67,14 +67,10 @@ def test_strict_pcp_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
 
 
 def test_strict_pcp_of_the_published_sticks_is_that_of_their_joints(lsp: dict[str, Floats]) -> None:
-    sides = [
-        [joint if isinstance(joint, tuple) else (joint,) for joint in limb] for limb in LSP.pcp_limbs.values()
-    ]
+    sides = [[joint if isinstance(joint, tuple) else (joint,) for joint in limb] for limb in LSP.pcp_limbs.values()]
     true = np.stack([lsp["true"][:, end].mean(axis=1) for limb in sides for end in limb], axis=1)
     fractions = metrics.pcp(lsp["sticks"], true, [(2 * stick, 2 * stick + 1) for stick in range(10)])
-    np.testing.assert_array_equal(
-        fractions, metrics.pcp(lsp["predicted"], lsp["true"], list(LSP.pcp_limbs.values()))
-    )
+    np.testing.assert_array_equal(fractions, metrics.pcp(lsp["predicted"], lsp["true"], list(LSP.pcp_limbs.values())))
 
 
 def test_relaxed_pcp_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
@@ -165,9 +161,7 @@ def test_strict_pcp_wants_both_ends_and_relaxed_pcp_their_mean() -> None:
 
 def test_pcp_measures_each_limb_by_its_own_true_length() -> None:
     true = [[[0, 0], [10, 0], [0, 50], [40, 50]]]
-    predicted = [
-        [[0, 0], [100, 0], [0, 50], [40, 65]]
-    ]  # 90 off a limb of 10 that is predicted as 100; 15 off 40
+    predicted = [[[0, 0], [100, 0], [0, 50], [40, 65]]]  # 90 off a limb of 10 that is predicted as 100; 15 off 40
     assert metrics.pcp(predicted, true, [(0, 1), (2, 3)]).tolist() == [0, 1]
 
 
@@ -372,9 +366,7 @@ def test_the_pckh_total_refuses_to_leave_out_a_joint_that_is_none() -> None:
 def test_pixel_errors_are_distances_of_whole_precision() -> None:
     true = [[[0, 0], [1, 1], [5, 5]]]
     predicted = np.array([[[3, 4], [1.75, 1], [9, 9]]])
-    np.testing.assert_array_equal(
-        metrics.pixel_errors(predicted, true, [[True, True, False]]), [[5, 0.75, NAN]]
-    )
+    np.testing.assert_array_equal(metrics.pixel_errors(predicted, true, [[True, True, False]]), [[5, 0.75, NAN]])
 
 
 def test_the_mean_error_is_the_mean_distance_of_the_joints_that_count() -> None:
@@ -422,9 +414,7 @@ def test_masked_mse_accumulates_in_double_precision() -> None:
     assert loss == pytest.approx(expected, rel=1e-14)
 
 
-@pytest.mark.parametrize(
-    "shapes", [((2, 4), (2, 4), (2, 2)), ((2, 4), (2, 2), (2, 4)), ((4,), (1, 4), (1, 4))]
-)
+@pytest.mark.parametrize("shapes", [((2, 4), (2, 4), (2, 2)), ((2, 4), (2, 2), (2, 4)), ((4,), (1, 4), (1, 4))])
 def test_masked_mse_wants_three_equal_shapes(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="must have one shape"):
         metrics.masked_mse(*(np.zeros(shape) for shape in shapes))

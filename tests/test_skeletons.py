@@ -113,9 +113,7 @@ def test_the_drawn_limbs_of_mpii_are_those_of_the_data_set() -> None:
     ("name", "torso"),
     [("flic", None), ("lsp", ("left shoulder", "right hip")), ("mpii", ("left shoulder", "right hip"))],
 )
-def test_the_torso_is_left_shoulder_to_right_hip_where_there_are_hips(
-    name: str, torso: tuple[str, str] | None
-) -> None:
+def test_the_torso_is_left_shoulder_to_right_hip_where_there_are_hips(name: str, torso: tuple[str, str] | None) -> None:
     skeleton = skeletons.get(name)
     ends = skeleton.torso and tuple(skeleton.joints[end] for end in skeleton.torso if isinstance(end, int))
     assert ends == torso
@@ -123,8 +121,7 @@ def test_the_torso_is_left_shoulder_to_right_hip_where_there_are_hips(
 
 def test_only_the_total_of_mpii_leaves_joints_out() -> None:
     excluded = {
-        name: [skeleton.joints[joint] for joint in skeleton.pckh_total_excluded]
-        for name, skeleton in SKELETONS.items()
+        name: [skeleton.joints[joint] for joint in skeleton.pckh_total_excluded] for name, skeleton in SKELETONS.items()
     }
     assert excluded == {"flic": [], "lsp": [], "mpii": ["pelvis", "thorax"]}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import converters
+from converters.checkpoint import is_parameter
 from converters.keys import chainer_names
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.train import Watch, train
@@ -66,10 +67,20 @@ def trajectory_weights(arrays, prefix, architecture):
 
 
 def weight_error(weights, expected):
-    """The largest difference of any weight, as a part of the largest weight."""
+    """The largest difference of any trained number, as a part of the largest of them."""
     assert weights.keys() == expected.keys()
-    difference = max(np.abs(weights[name].astype(np.float64) - expected[name]).max() for name in expected)
-    return difference / max(np.abs(array).max() for array in expected.values())
+    names = [name for name in expected if is_parameter(name)]
+    difference = max(np.abs(weights[name].astype(np.float64) - expected[name]).max() for name in names)
+    return difference / max(np.abs(expected[name]).max() for name in names)
+
+
+def update_error(weights, expected, before):
+    """How far trained numbers are from others, as a part of all that has changed before those."""
+
+    def norm(a, b):
+        return np.sqrt(sum(np.sum((a[n].astype(np.float64) - b[n]) ** 2) for n in before if is_parameter(n)))
+
+    return norm(weights, expected) / norm(expected, before)
 
 
 # --- small trainings -------------------------------------------------------------------------------------------------

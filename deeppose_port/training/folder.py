@@ -68,8 +68,8 @@ class ResultFolder:
         kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name) and not _is_remnant(file)]
         if resumed_in != path.resolve():
             if kept or (path / "log").exists():
-                advice = "resume from it, or name another folder with --output"
-                raise ValueError(f"{path}: this folder holds another run ({advice})")
+                advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
+                raise ValueError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
             return folder
         later = sorted(file.name for file in kept if _after(file.name, start.epoch, start.iteration))
         if later:

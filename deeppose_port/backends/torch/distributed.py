@@ -35,26 +35,43 @@ class Processes:
         return self.rank == 0
 
     def sum(self, *numbers: float) -> list[float]:
-        """Returns the sum of each number over all processes."""
+        """Returns the sum of each number over all processes.
+
+        Raises:
+            BackendError: Another process has ended. So for the others.
+        """
         if self.size == 1:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(tensor)
-        return [float(value) for value in tensor.tolist()]
+        with _connected():
+            distributed.all_reduce(tensor)
+            return [float(value) for value in tensor.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
         """Returns every process's value, in the order of their numbers."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        with _connected():
+            distributed.all_gather_object(values, value)
         return values
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Gives every process the first one's tensors, in place."""
         if self.size > 1:
-            for tensor in tensors:
-                distributed.broadcast(tensor, 0)
+            with _connected():
+                for tensor in tensors:
+                    distributed.broadcast(tensor, 0)
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Turns what PyTorch says when another process is gone into an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or ["no reason"])[0]
+        raise BackendError(f"the processes lost each other; another one has ended and says why ({reason})") from error
 
 
 @contextmanager

@@ -40,7 +40,8 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
 
     It differs from `torch.nn.BatchNorm2d` in that test time may have another eps than training (none at all before
-    Chainer 1.21), and in that the running variance may accumulate the eps (before Chainer 4).
+    Chainer 1.21), in that the running variance may accumulate the eps (before Chainer 4), and in that it does not
+    count batches.
     """
 
     def __init__(self, channels: int, rules: BatchNormalizationRules) -> None:
@@ -56,7 +57,10 @@ class BatchNorm(nn.BatchNorm2d):
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.rules.test_eps
             )
-        result = super().forward(input)
+        # Not through the parent, which counts batches: Chainer's counter, of its fine-tuning mode, stays as it is.
+        result = functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps
+        )
         if self.rules.eps_in_running_variance and self.running_var is not None and self.momentum is not None:
             samples = input.numel() // input.size(1)
             # Chainer scales the sum of variance and eps by m / (m - 1). Through `.data`, because autograd keeps the

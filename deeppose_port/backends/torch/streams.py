@@ -67,7 +67,7 @@ class WorkerStream:
         start = time.perf_counter()
         try:
             batch = next(self._batches)
-        except RuntimeError as error:  # a process that was killed, mostly for want of memory
+        except (RuntimeError, OSError, EOFError) as error:  # a process was killed, mostly for want of memory
             raise DatasetError(f"the next batch cannot be made: {error} (fewer --workers need less memory)") from error
         finally:
             self.waited += time.perf_counter() - start

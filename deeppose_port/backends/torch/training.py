@@ -59,6 +59,7 @@ class _Trainer:
 
     def __init__(self, run: Run, group: Processes, closing: contextlib.ExitStack) -> None:
         options = run.options
+        _refuse_unmeasured(run)
         self.run, self.group, self.options = run, group, options.torch
         self.hyper = run.start.hyperparameters
         self.epoch, self.iteration = run.start.epoch, run.start.iteration
@@ -94,11 +95,11 @@ class _Trainer:
             run.folder.write_header(options, run.start, f"torch version: {torch.__version__}")
             run.folder.restart_log(self.earlier)
         window = _Window(self.earlier)
-        stopped = False
-        while self.epoch < options.epochs and not stopped:
+        last = stopped = False
+        while not (last or stopped):
             before, waited = self.epoch, self.stream.waited
             with self.profile or contextlib.nullcontext():
-                loss, given, stopped = self._update()
+                loss, given = self._update()
             if self.profile is not None and self.profile.step():
                 run.watch.notice(self.profile.report())
                 self.profile = None
@@ -109,18 +110,21 @@ class _Trainer:
                 run.watch.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
             last = self.epoch >= options.epochs
             validation: dict[str, float] = {}
-            if ended and run.test is not None and options.valid_freq and (self.epoch % options.valid_freq == 0 or last):
+            if run.test is not None and (
+                _completed(options.valid_freq, before, self.epoch) or (last and options.valid_freq)
+            ):
                 validation = self.validate()
+            stopped = self._asked_to_stop()
             improved = self.best.judge({"epoch": self.epoch, **validation})
-            if self.options.patience is not None and self.best.unimproved >= self.options.patience:
+            if validation and self.options.patience is not None and self.best.unimproved >= self.options.patience:
                 count = self.best.unimproved
                 run.watch.notice(f"no better {self.options.best} in {count} validations: the run ends here")
-                last = stopped = True
-            if self.iteration % options.show_log_iter == 0 or validation or (ended and last):
+                last = True
+            if self.iteration % options.show_log_iter == 0 or validation or last or stopped:
                 entry = window.entry(self.epoch, self.iteration, self.optimizer.param_groups[0]["lr"])
                 self._log(entry | validation)
                 window = _Window([entry])
-            due = ended and (self.epoch % options.snapshot == 0 or last)
+            due = _completed(options.snapshot, before, self.epoch) or last
             if self.group.first and (due or improved or stopped):
                 files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=self.options.keep)
                 run.watch.saved(files)
@@ -129,8 +133,8 @@ class _Trainer:
         if self.skipped:
             run.watch.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
 
-    def _update(self) -> tuple[float, int, bool]:
-        """Makes one update; returns the loss of the whole batch, the pictures in it, and whether to stop."""
+    def _update(self) -> tuple[float, int]:
+        """Makes one update; returns the loss of the whole batch and the pictures in it."""
         lr = self._lr()  # of the place before the batch, as in Chainer
         with self._range("data"):
             batch, count, given = self._next_batch()
@@ -147,34 +151,30 @@ class _Trainer:
             # DistributedDataParallel averages over the processes; the parts of this loss add up.
             (part * self.group.size).backward()  # type: ignore[no-untyped-call]
         with self._range("optimizer"):
-            # One exchange: the loss, and whether anybody was asked to stop.
-            loss, stop = self.group.sum(float(part.detach()), float(self.run.stop.is_set()))
+            (loss,) = self.group.sum(float(part.detach()))
             self._guarded_step(loss, lr)
-        if stop:
-            self.run.stop.set()
         self.iteration += 1
         self.epoch = int(self.stream.state()["epoch"])
-        return loss, int(given), bool(stop)
+        return loss, int(given)
 
     def _next_batch(self) -> tuple[Batch, float, float]:
         """Returns this process's part of the next batch, and how many coordinates count and pictures are in all.
 
         Raises:
-            DatasetError: A picture cannot be read.
-            TrainingError: A picture of another process's part cannot be read.
+            DatasetError: A picture of any process's part cannot be read.
         """
         batch: Batch | None = None
         failure: DatasetError | None = None
+        own = 0.0, 0.0
         try:
             batch = next(self.stream)
+            own = float(np.count_nonzero(batch[2])), float(len(batch[0]))
         except DatasetError as error:
             failure = error
-        own = (0.0, 0.0) if batch is None else (float(np.count_nonzero(batch[2])), float(len(batch[0])))
         count, given, failed = self.group.sum(*own, float(failure is not None))
-        if failure is not None:
-            raise failure
-        if batch is None or failed:
-            raise TrainingError(f"iteration {self.iteration + 1}: another process says why it cannot go on")
+        if failed:
+            raise next(error for error in self.group.gather(failure) if error is not None)
+        assert batch is not None
         return batch, count, given
 
     def _guarded_step(self, loss: float, lr: float) -> None:
@@ -215,9 +215,17 @@ class _Trainer:
                 return self.network(self._place(torch.from_numpy(inputs))).float().cpu().numpy()
 
         share = (self.group.rank, self.group.size)
-        answers = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
-        merged = Answers.merge(self.group.gather(answers))
-        summary = {f"validation/main/{k}": v for k, v in evaluation_of(merged, self.run.test).summary().items()}
+        part: Answers | DatasetError
+        try:
+            part = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
+        except DatasetError as error:
+            part = error
+        parts = self.group.gather(part)
+        for failed in parts:
+            if isinstance(failed, DatasetError):
+                raise failed
+        summary = evaluation_of(Answers.merge(parts), self.run.test).summary()
+        summary = {f"validation/main/{name}": value for name, value in summary.items()}
         if self.options.eval_only and self.group.first:
             self.run.watch.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
         return summary
@@ -250,6 +258,13 @@ class _Trainer:
         )
 
     # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _asked_to_stop(self) -> bool:
+        """Tells whether the user asked any of the processes to stop."""
+        (asked,) = self.group.sum(float(self.run.stop.is_set()))
+        if asked:
+            self.run.stop.set()
+        return bool(asked)
 
     def _lr(self) -> float:
         return self.hyper.learning_rate(self._epoch_detail(), self.run.options.epochs)
@@ -325,6 +340,11 @@ class _Trainer:
         return stream
 
 
+def _completed(interval: int, before: int, now: int) -> bool:
+    """Tells whether a multiple of so many epochs was reached by a step; one may take more than an epoch."""
+    return bool(interval) and now // interval > before // interval
+
+
 class _Best:
     """Follows the metric that says which checkpoint is the best.
 
@@ -393,6 +413,21 @@ def make_optimizer(hyper: Hyperparameters, parameters: list[nn.Parameter]) -> Ch
     elif hyper.algorithm == "momentumsgd":
         given |= {"momentum": hyper.momentum}
     return OPTIMIZERS[hyper.algorithm](parameters, **given)
+
+
+def _refuse_unmeasured(run: Run) -> None:
+    """Refuses options on validations where there are none, or none of that kind.
+
+    Raises:
+        ValueError: See there.
+    """
+    options = run.options.torch
+    if options.patience is not None and (run.test is None or not run.options.valid_freq):
+        raise ValueError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
+    if run.test is not None and run.test.skeleton.torso is None and options.best.startswith("pdj"):
+        raise ValueError(
+            f"--best {options.best}: {run.test.skeleton.name} has no torso to measure PDJ by; take another"
+        )
 
 
 def _freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:

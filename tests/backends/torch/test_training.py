@@ -14,6 +14,7 @@ import pytest
 import torch
 from networks import NARROW, random_checkpoint
 from trainings import (
+    NARROW_WIDTH,
     RULES,
     interrupt,
     log_lines,
@@ -22,6 +23,7 @@ from trainings import (
     small_options,
     trajectory_batches,
     trajectory_weights,
+    update_error,
     weight_error,
     weights_of,
     write_csv,
@@ -29,19 +31,31 @@ from trainings import (
 )
 
 import converters
-from converters import Architecture, CheckpointError
+from converters import Architecture, CheckpointError, Preprocessing
+from converters.keys import chainer_names
 from converters.legacy_log import read_beside
 from deeppose_port import cli
 from deeppose_port.backends.torch import load
 from deeppose_port.backends.torch.training import _Best, make_optimizer, masked_mse
 from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
 from deeppose_port.train import TrainingError
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import HyperparameterOptions, Hyperparameters, TorchOptions
 from deeppose_port.training.start import starting_point
 
 ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}
 RESNET = {"architecture": "resnet50", "width": "0.0625"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Several threads would wait for each other on a machine that has more to do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class TestLoss:
@@ -138,7 +152,7 @@ HYPERPARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def stays(self, tmp_path_factory, pictures):
+def stays(tmp_path_factory, pictures):
     """Runs of 3 and of 6 steps: (folder of the three, losses and weights of the six)."""
     made = {}
 
@@ -228,20 +242,54 @@ def legacy_file(name, request):
     return path if path.is_file() else request.getfixturevalue("shared_golden") / "checkpoints" / "tiny" / name
 
 
+class TestGradients:
+    @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg_bn"])
+    def test_they_are_chainers(self, name, pictures):
+        """In float64, since small networks with batch normalization amplify rounding."""
+        from deeppose_port.backends.chainer.loss import PoseEstimationError
+        from deeppose_port.backends.chainer.networks import load as load_in_chainer
+
+        width = {"alexnet": NARROW_WIDTH}.get(name, "0.0625")
+        architecture = initial_architecture(name, 7, 64, width)
+        checkpoint = initial_checkpoint(architecture, Preprocessing(im_size=64), seed=1)
+        dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", im_size=64)
+        batch = next(iter(batches(dataset, 4)))
+        inputs, targets, mask = (array.astype(np.float64) for array in batch)
+
+        network = load(checkpoint, dropout=0.0).train().double()
+        outputs = network(torch.from_numpy(inputs))
+        # masked_mse goes through float32
+        ((outputs - torch.from_numpy(targets)).square() * torch.from_numpy(mask)).sum().div(mask.sum()).backward()
+
+        chainers = load_in_chainer(checkpoint, dropout=0.0)
+        for parameter in chainers.params():
+            parameter.array = parameter.array.astype(np.float64)
+        model = PoseEstimationError(chainers)
+        model.cleargrads()
+        model(inputs, targets, batch[2]).backward()
+        gradients = {path.lstrip("/"): parameter.grad for path, parameter in chainers.namedparams()}
+        keys = chainer_names(architecture)
+        scale = max(np.abs(gradient).max() for gradient in gradients.values())
+        for tensor, parameter in network.named_parameters():
+            np.testing.assert_allclose(parameter.grad, gradients[keys[tensor]], rtol=1e-6, atol=1e-9 * scale)
+
+
 class TestLegacyFiles:
     """Runs of the old program go on here: one step is the step that Chainer makes."""
 
     files = (
-        *(f"{version}/alexnet-{opt}/epoch-1.model" for version in ("1.13.0", "7.8.1") for opt in map(str.lower, RULES)),
+        *(f"1.13.0/alexnet-{opt}/epoch-1.model" for opt in map(str.lower, RULES)),
         "1.13.0/trainer-resnet50-momentumsgd/snapshot_iter_12",
-        "1.13.0/trainer-multiprocess/snapshot_iter_2",
-        "1.13.0/trainer-serial/snapshot_iter_2",
         "1.24.0/trainer-multiprocess/snapshot_iter_2",
         "3.5.0/alexnet-adam/epoch-1.state",
         "5.4.0/trainer-serial/snapshot_iter_2",
+        "7.8.1/alexnet-adam/epoch-1.model",
         "7.8.1/trainer-multiprocess/snapshot_iter_2",
     )
     slow_files = (
+        *(f"7.8.1/alexnet-{opt}/epoch-1.model" for opt in ("momentumsgd", "adagrad", "rmsprop")),
+        "1.13.0/trainer-multiprocess/snapshot_iter_2",
+        "1.13.0/trainer-serial/snapshot_iter_2",
         "1.5.1/alexnet_flic-hdf5/epoch-1.model",
         "1.7.0/alexnet-adam/epoch-1.model",
         "1.13.0/resnet50-adam/epoch-1.model",
@@ -277,10 +325,13 @@ class TestLegacyFiles:
         expected = converters.read(tmp_path / "chainer" / f"epoch-{given['epochs']}.model")
         assert [step.iteration for step in ours.steps] == [before.progress.iteration + 1]
         assert after.optimizer.step == expected.optimizer.step == before.optimizer.step + 1
-        np.testing.assert_allclose(ours.losses, chainers.losses, rtol=1e-4)
-        tight = before.optimizer.algorithm in ("momentumsgd", "adagrad")
-        assert weight_error(after.weights, expected.weights) <= (2e-5 if tight else 1e-3)
-        assert weight_error(after.weights, before.weights) > 0
+        np.testing.assert_allclose(ours.losses, chainers.losses, rtol=1e-3)
+        # Batch normalization amplifies Chainer's rounding here to 7 % of a gradient; in float64 they are the same.
+        normalized = any("bn" in tensor for tensor in before.weights)
+        error = update_error(after.weights, expected.weights, before.weights)
+        assert error <= (0.2 if normalized else 1e-3)
+        if before.optimizer.algorithm in ("momentumsgd", "adagrad") and not normalized:
+            assert weight_error(after.weights, expected.weights) <= 2e-5
 
     def test_the_optimizers_count_is_its_own(self, golden, tmp_path, pictures):
         """A legacy run that was resumed counts its iterations anew, and its updates not."""
@@ -341,16 +392,15 @@ class TestDeterminism:
         ]
         assert losses[0].losses != losses[1].losses
 
-    @pytest.mark.parametrize("iteration", [1, 2, 4])
+    @pytest.mark.parametrize("iteration", [1, 2, 3])
     def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(self, iteration, tmp_path, pictures):
         """Within an epoch, at the batch that fills one up from the next, and at an epoch's end."""
         given = {**RANDOM, "epochs": 3, "workers": 0 if iteration == 1 else 2}
         run(tmp_path, pictures, output=tmp_path / "whole", **given)
-        # Asked for in a step's callback, it ends with the next step.
         first = run(tmp_path, pictures, at={iteration: interrupt}, **given)
-        assert first.steps[-1].iteration == iteration + 1 < 5
+        assert first.steps[-1].iteration == iteration
         again = run(tmp_path, pictures, resume=tmp_path / "results", **{**given, "workers": 0})
-        assert again.steps[0].iteration == iteration + 2
+        assert again.steps[0].iteration == iteration + 1
         assert same_bits(tmp_path / "results" / "last.pt", tmp_path / "whole" / "last.pt")
         entries = log_lines(tmp_path / "results" / "log")
         assert [entry["iteration"] for entry in entries] == list(range(1, len(entries) + 1))
@@ -365,13 +415,11 @@ class TestDeterminism:
 
     def test_the_latest_checkpoint_of_a_folder_is_found(self, tmp_path, pictures):
         """Though a snapshot within an epoch lies there, of a run that was stopped and then went on."""
-        given = {"batch_size": 4, "dropout": None}
-        run(tmp_path, pictures, at={1: interrupt}, **given)
-        assert not (tmp_path / "results" / "epoch-3.pt").exists()
-        run(tmp_path, pictures, resume=tmp_path / "results", **given)
-        assert list((tmp_path / "results").glob("snapshot_iter_*.pt"))
-        on = run(tmp_path, pictures, resume=tmp_path / "results", **{**given, "epochs": 4})
-        assert on.steps[0].epoch > 3
+        run(tmp_path, pictures, at={3: interrupt})
+        run(tmp_path, pictures, resume=tmp_path / "results")
+        assert (tmp_path / "results" / "snapshot_iter_3.pt").exists()
+        on = run(tmp_path, pictures, resume=tmp_path / "results", epochs=4)
+        assert on.steps[0].epoch == 3.5
 
 
 class TestSpeedOptions:
@@ -556,8 +604,9 @@ class TestCheckpoints:
 
     @pytest.mark.parametrize("metric", ["mean_error_px", "pdj@0.2"])
     def test_the_best_is_by_a_chosen_metric_and_not_too_early(self, metric, tmp_path, pictures):
-        csv = write_csv(tmp_path / "test.csv", pictures, count=3)
-        run(tmp_path, pictures, test_csv=csv, epochs=4, lr=0.01, best=metric, best_after=2, snapshot=10)
+        csv = write_random_csv(tmp_path / "lsp.csv", 6, 14)
+        given = {"train_csv": csv, "test_csv": csv, "skeleton": "lsp", "best": metric, "best_after": 2}
+        run(tmp_path, pictures, epochs=4, lr=0.01, snapshot=10, **given)
         results = tmp_path / "results"
         entries = [e for e in log_lines(results / "log") if f"validation/main/{metric}" in e and e["epoch"] >= 2]
         values = [entry[f"validation/main/{metric}"] for entry in entries]
@@ -594,6 +643,20 @@ class TestCheckpoints:
         assert (best.value, best.unimproved) == (2.0, 2)
         assert not best.judge({"epoch": 2, "main/loss": 0.0})
 
+    def test_batches_longer_than_an_epoch_pass_no_checkpoint_or_validation_by(self, tmp_path, pictures):
+        csv = write_csv(tmp_path / "train.csv", pictures)
+        watch = run(tmp_path, pictures, batch_size=9, epochs=6, snapshot=2, valid_freq=2, test_csv=csv, lr=1e-30)
+        # Epochs 1.5, 3, 4.5 and 6 are behind it after each step.
+        assert [files[0].name for files in watch.files] == ["epoch-3.pt", "epoch-4.pt", "epoch-6.pt"]
+        validated = [entry["iteration"] for entry in watch.entries if "validation/main/loss" in entry]
+        assert validated == [2, 3, 4]
+
+    def test_what_is_never_measured_cannot_choose(self, tmp_path, pictures):
+        with pytest.raises(ValueError, match=r"--best pdj@0\.2: flic has no torso"):
+            run(tmp_path, pictures, test_csv=tmp_path / "train.csv", best="pdj@0.2")
+        with pytest.raises(ValueError, match=r"--patience counts validations: name a --test-csv"):
+            run(tmp_path, pictures, output=tmp_path / "other", patience=2)
+
     def test_another_run_in_the_folder_is_not_overwritten(self, tmp_path, pictures):
         run(tmp_path, pictures, epochs=1)
         with pytest.raises(ValueError, match="holds another run"):
@@ -615,7 +678,7 @@ class TestLog:
         assert [(e["epoch"], e["iteration"]) for e in entries] == [(0, 2), (1, 3), (1, 4), (2, 6), (2, 8), (3, 9)]
         for entry in entries:
             kinds = {"main/loss", "epoch", "iteration", "elapsed_time", "pictures_per_second", "waiting", "lr"}
-            validation = {f"validation/main/{name}" for name in ("loss", "mean_error_px", "pdj@0.2")}
+            validation = {"validation/main/loss", "validation/main/mean_error_px"}  # and PDJ, but flic has no torso
             assert entry.keys() == (kinds | validation if entry["iteration"] % 3 == 0 else kinds)
         assert all(a["elapsed_time"] < b["elapsed_time"] for a, b in itertools.pairwise(entries))
         log = read_beside(tmp_path / "results" / "epoch-1.pt")
@@ -807,6 +870,12 @@ class TestInterrupt:
         epochs = str(checkpoint.progress.epoch + 1)
         assert cli.main(["train", "--backend", "torch", *arguments, epochs, *resume]) == 0
         assert converters.read(tmp_path / "out" / "last.pt").progress.epoch == checkpoint.progress.epoch + 1
+
+    def test_one_after_a_step_ends_the_run_there(self, tmp_path, pictures):
+        watch = run(tmp_path, pictures, at={3: interrupt}, show_log_iter=10, epochs=9, snapshot=9, valid_freq=0)
+        assert watch.steps[-1].iteration == 3
+        assert [[file.name for file in files] for files in watch.files] == [["snapshot_iter_3.pt", "last.pt"]]
+        assert [entry["iteration"] for entry in watch.entries] == [3]
 
     def test_one_during_a_step_ends_with_that_step(self, tmp_path, pictures, monkeypatch):
         from deeppose_port.backends.torch import training
