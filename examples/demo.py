@@ -7,6 +7,8 @@ AlexNet that learned the first six persons of pictures/free.csv; the first is a 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 import cv2
@@ -16,13 +18,13 @@ from deeppose_port.cli import main as deeppose
 from deeppose_port.data import PoseDataset
 from deeppose_port.draw import draw_pose
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(os.path.relpath(Path(__file__).resolve().parent))
 LEARNED = 6  # persons of free.csv that the network was trained on
 
 
 def run(*arguments: str) -> None:
     """Runs a command as a user would type it, and shows it."""
-    print(f"\n$ deeppose-port {' '.join(arguments)}", flush=True)
+    print(f"\n$ deeppose-port {shlex.join(arguments)}", flush=True)
     status = deeppose(arguments)
     if status:
         raise SystemExit(status)
@@ -39,6 +41,8 @@ def main() -> None:
 
     run("convert", str(HERE / "astronaut" / "epoch-300.model"), "-o", str(new), "--force")
     run("eval", str(new), "--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic")
+
+    print(f"It learned the first {LEARNED} of these persons; the others it never saw.")
 
     pose = deeppose_port.load(new)
     dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", preprocessing=pose.preprocessing)
