@@ -76,7 +76,7 @@ def _connected() -> Iterator[None]:
 
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Joins the processes that torchrun started, if it did.
+    """Joins the processes that torchrun started, if it did and the program has not.
 
     Args:
         device: `cpu`, `cuda` (under torchrun: each process its own GPU) or `cuda:N`.
@@ -98,8 +98,11 @@ def processes(device: str) -> Iterator[Processes]:
     own = usable_device(f"cuda:{local}" if device.startswith("cuda") else device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    joins = not distributed.is_initialized()  # a program that trains more than once has joined them itself
+    if joins:
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:
         yield Processes(rank, size, own)
     finally:
-        distributed.destroy_process_group()
+        if joins:
+            distributed.destroy_process_group()

@@ -145,6 +145,8 @@ class _Trainer:
             inputs, targets, mask = self._to_device(batch)
         for parameter in self.named.values():
             parameter.grad = None
+        skips = self.run.options.nonfinite_gradients == "skip"
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if skips else []
         with self._range("forward"), self._autocast():
             part = masked_mse(self.model(inputs), targets, mask, count)
         with self._range("backward"):
@@ -152,7 +154,9 @@ class _Trainer:
             (part * self.group.size).backward()  # type: ignore[no-untyped-call]
         with self._range("optimizer"):
             (loss,) = self.group.sum(float(part.detach()))
-            self._guarded_step(loss, lr)
+            if not self._guarded_step(loss, lr):
+                for buffer, before in statistics:  # which the forward pass moved
+                    buffer.copy_(before)
         self.iteration += 1
         self.epoch = int(self.stream.state()["epoch"])
         return loss, int(given)
@@ -177,8 +181,8 @@ class _Trainer:
         assert batch is not None
         return batch, count, given
 
-    def _guarded_step(self, loss: float, lr: float) -> None:
-        """Updates the weights, unless the loss or a gradient is not finite."""
+    def _guarded_step(self, loss: float, lr: float) -> bool:
+        """Updates the weights, unless the loss or a gradient is not finite; tells whether it did."""
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
         culprit = None if math.isfinite(loss) else "the loss"
         if culprit is None:
@@ -194,14 +198,15 @@ class _Trainer:
                 group["lr"] = lr
             self.optimizer.step()
             self.updates += 1
-        elif self.run.options.nonfinite_gradients == "skip":
-            self.skipped += 1
-        else:
+            return True
+        if self.run.options.nonfinite_gradients != "skip":
             raise TrainingError(
                 f"iteration {self.iteration + 1}: {culprit} is not finite; the weights are as before it and the last "
                 "checkpoint is whole (a smaller learning rate may help; --nonfinite-gradients skip goes on without "
                 "such steps)"
             )
+        self.skipped += 1
+        return False
 
     def validate(self) -> dict[str, float]:
         """Evaluates without augmentation, each process its share; returns `validation/main/…`."""

@@ -764,6 +764,16 @@ class TestNonFinite:
         assert (after.optimizer.step, after.progress.iteration) == (0, 4)
         assert not any(array.any() for array in after.optimizer.slots["v"].values())
 
+    def test_a_step_that_is_left_out_moves_no_statistics(self, tmp_path, pictures):
+        checkpoint = random_checkpoint("resnet50")
+        checkpoint.weights["out_fc.bias"][:] = 1e30
+        converters.write(checkpoint, tmp_path / "explosive.pt")
+        options = {"nonfinite_gradients": "skip", "epochs": 1, "im_size": 64}
+        watch = run(tmp_path, pictures, init=tmp_path / "explosive.pt", **options)
+        assert watch.notices[-1].startswith("2 steps")
+        after = converters.read(tmp_path / "results" / "last.pt")
+        assert all(np.array_equal(array, checkpoint.weights[name]) for name, array in after.weights.items())
+
     def test_updates_that_were_left_out_do_not_count_later(self, explosive, tmp_path, pictures):
         run(tmp_path, pictures, init=explosive, nonfinite_gradients="skip", epochs=1, batch_size=6, opt="Adam", lr=0.01)
         checkpoint = converters.read(tmp_path / "results" / "last.pt")

@@ -23,6 +23,7 @@ def undecodable(dataset, index):
 def main(folder, pictures):
     """Runs one training after the other, each in a folder of its own; writes what every process saw."""
     torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     csv = folder / "train.csv"
     seen = {}
@@ -45,6 +46,7 @@ def main(folder, pictures):
     PoseDataset.picture = decode
     train("stopped", at={3: interrupt}, epochs=9)  # of the first process, whose watch is called
     (folder / f"seen-{RANK}.json").write_text(json.dumps(seen))
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
