@@ -77,12 +77,8 @@ class Range:
 
 def range_of(sections: Sections) -> Range:
     """Narrows down the writer by the keys of a file."""
-    result = Range()
-    if sections.optimizer:
-        result = _narrow(result, STATE_MARKS, sections.optimizer.values())
-    if sections.trainer:
-        result = _narrow(result, SNAPSHOT_MARKS, sections.trainer.values())
-    return result
+    by_state = _narrow(Range(), STATE_MARKS, sections.optimizer.values())
+    return _narrow(by_state, SNAPSHOT_MARKS, sections.trainer.values())
 
 
 def _narrow(known: Range, marks: Iterable[Mark], keys: Iterable[str]) -> Range:

@@ -419,6 +419,9 @@ def predict(
 @click.option("--zoom-range", default=0.2, show_default=True)
 @click.option("--translate/--no-translate", help="Shift examples by up to --translate-range pixels.")
 @click.option("--translate-range", default=5, show_default=True)
+@click.option(
+    "--augment", "method", default="fast", show_default=True, metavar="fast|legacy", help="One warp, or step by step."
+)
 @click.option("--opt", "--optimizer", metavar="NAME", help="Adam, MomentumSGD, AdaGrad or RMSprop.  [default: Adam]")
 @click.option("--lr", type=float, help="Learning rate.  [default: 0.001 for Adam, else 0.01]")
 @click.option("--adam-alpha", type=float, help="Adam's own name for it.")

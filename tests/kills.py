@@ -3,112 +3,112 @@
 import os
 import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
-from trainings import NARROW_WIDTH, run, same_bits, write_csv
+from conftest import ROOT
+from trainings import same_bits, write_csv
 
 import converters
-from deeppose_port.training.folder import read_log
 
-_CHECKPOINT = re.compile(r"(?:epoch-|snapshot_iter_)(\d+)(?:\.pt|\.model)?")
-#: What both the killed runs and the one that is left alone are given: three steps in two epochs, one file an epoch.
-_GIVEN = {"batch_size": 4, "dropout": 0.5, "fliplr": True, "opt": "Adam"}
+#: Checkpoints of either backend. A state alone is half of one, whose other half was not begun.
+_CHECKPOINT = re.compile(r"epoch-\d+\.(model|pt)|snapshot_iter_\d+(\.pt)?|(last|best)\.pt")
 
 
-def survive(folder, pictures, backend, kills, seed=0):
-    """Kills a training again and again, looks at what it leaves, lets it end, and compares with one left alone.
+def kill_again_and_again(tmp_path, pictures, backend, *, kills, epochs, seed):
+    """Kills a training at random moments and resumes it each time, to its end; compares with one left in peace.
 
     Args:
-        folder: Where to work.
+        tmp_path: Where to work.
         pictures: The free pictures.
         backend: `torch` or `chainer`.
-        kills: How often it is killed.
+        kills: How often it is killed; fewer where it comes to its end before.
+        epochs: Of the training.
         seed: Of the moments.
     """
-    results, moments = folder / "killed", random.Random(seed)
-    csv = write_csv(folder / "train.csv", pictures)
-    for kill in range(kills):
-        last = _epochs(results)
-        process = subprocess.Popen(
-            _command(csv, pictures, backend, results, epochs=1_000_000),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        try:
-            if kill % 4 < 3:  # while it trains and writes, otherwise while it starts
-                _wait_for(lambda: _epochs(results) > last, process)  # noqa: B023 - it is over before the next
-                time.sleep(moments.uniform(0, 0.3))
-            else:
-                time.sleep(moments.uniform(0, 3))
-        finally:
-            process.kill()
-            process.communicate()
-        _inspect(results)
-    epochs = _epochs(results) + 2
-    command = _command(csv, pictures, backend, results, epochs)
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    _inspect(results)
-    assert not list(results.glob(".*")), "what a killed run was writing is swept away"
-
-    run(folder, pictures, backend, output=folder / "alone", epochs=epochs, **_GIVEN)
-    names = {file.name for file in (folder / "alone").iterdir()}
-    assert {file.name for file in results.iterdir()} >= names
-    iterations = [entry["iteration"] for entry in read_log(results / "log")]
-    assert iterations == [entry["iteration"] for entry in read_log(folder / "alone" / "log")]
-    last = next(name for name in sorted(names, key=_number) if _number(name) == max(map(_number, names)))
-    assert same_bits(results / last, folder / "alone" / last)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    _finish(_start(tmp_path, pictures, backend, epochs, whole), tmp_path)
+    moments = random.Random(seed)
+    done = 0
+    for _ in range(kills):
+        process = _start(tmp_path, pictures, backend, epochs, killed, resume=done > 0)
+        # One in five is killed while it starts or begins to train.
+        moment = -moments.uniform(0, 4) if moments.random() < 0.2 else moments.uniform(0, 1)
+        status = _kill(process, killed, moment)
+        open("/tmp/ttw/kills.log","a").write(f"{moment} {status}\n")
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, _said(tmp_path)
+        if not killed.exists():
+            continue
+        last = _check(killed)
+        if (killed / "log.txt").exists():
+            assert last >= max(done, _epochs_begun(killed) - 1)
+        done = last
+        if not done:
+            shutil.rmtree(killed)  # there is nothing to go on with
+        if done == epochs:
+            break
+    if done < epochs:
+        _finish(_start(tmp_path, pictures, backend, epochs, killed, resume=done > 0), tmp_path)
+    assert _check(killed) == epochs
+    last = f"epoch-{epochs}.{'pt' if backend == 'torch' else 'model'}"
+    assert same_bits(killed / last, whole / last)
+    assert {file.name for file in killed.iterdir()} <= {file.name for file in whole.iterdir()}
 
 
-def _command(csv, pictures, backend, results, epochs):
-    """The command line of a training, which goes on where there is a checkpoint."""
-    options = {
-        "backend": backend,
-        "train-csv": csv,
-        "images": pictures,
-        "skeleton": "flic",
-        "output": results,
-        "batch-size": _GIVEN["batch_size"],
-        "dropout": _GIVEN["dropout"],
-        "epochs": epochs,
-        "threads": 1,
-        "snapshot": 1,
-        "show-log-iter": 1,
-    }
-    options |= {"resume": results} if _epochs(results) else {"width": NARROW_WIDTH, "im-size": 64, "opt": "Adam"}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "deeppose_port", "train", "--fliplr", *words]
+def _start(tmp_path, pictures, backend, epochs, output, *, resume=False):
+    """Starts a training of very small steps in a process of its own: three steps in two epochs, a checkpoint an epoch."""
+    csv = tmp_path / "train.csv"
+    if not csv.exists():
+        write_csv(csv, pictures)
+    options = ["--train-csv", csv, "--images", pictures, "--skeleton", "flic", "--output", output, "--epochs", epochs]
+    options += ["--batch-size", 4, "--snapshot", 1, "--valid-freq", 0, "--show-log-iter", 1, "--fliplr", "--rotate"]
+    options += ["--resume", output] if resume else ["--width", "2,2,2,2,2,4,4"]
+    command = [sys.executable, "-m", "deeppose_port", "train", "--backend", backend, *map(str, options)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "output.txt").open("a") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
 
 
-def _inspect(results):
-    """Reads every checkpoint: each is whole, whenever the run was killed."""
-    for file in results.iterdir():
-        if _CHECKPOINT.fullmatch(file.name) or file.name in ("last.pt", "best.pt"):
-            checkpoint = converters.read(file, nonfinite="error")
-            assert checkpoint.progress.iteration > 0, file
-            assert all(np.isfinite(array).all() for array in checkpoint.weights.values()), file
+def _finish(process, tmp_path):
+    assert process.wait(timeout=300) == 0, _said(tmp_path)
 
 
-def _epochs(results):
-    """How many epochs the last checkpoint has behind it; 0 for none."""
-    numbers = [int(m[1]) for f in results.glob("epoch-*") if (m := re.fullmatch(r"epoch-(\d+)\.(?:pt|model)", f.name))]
-    return max(numbers, default=0)
+def _said(tmp_path):
+    return (tmp_path / "output.txt").read_text()[-2000:]
 
 
-def _number(name):
-    """The number in a checkpoint's name."""
-    found = re.fullmatch(r"(?:epoch-(\d+)\.pt|snapshot_iter_(\d+))", name)
-    return int(found[1] or found[2]) if found else -1
+def _epochs_begun(folder):
+    """The epochs that were complete at the last step that log.txt tells of."""
+    told = re.findall(r"INFO:root:epoch:(\d+),", (folder / "log.txt").read_text())
+    return int(told[-1]) if told else 0
 
 
-def _wait_for(condition, process, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end, "the training makes no checkpoint"
-        time.sleep(0.005)
+def _kill(process, folder, moment):
+    """Kills a process: at a moment after its start if that is negative, else so many seconds after its first step."""
+    log = folder / "log.txt"
+    size = log.stat().st_size if log.exists() else 0
+    end = time.monotonic() + 120
+    while moment >= 0 and process.poll() is None and time.monotonic() < end:
+        if log.exists() and "INFO:root:epoch:" in log.read_bytes()[size:].decode():
+            break
+        time.sleep(0.01)
+    time.sleep(abs(moment))
+    process.send_signal(signal.SIGKILL)
+    return process.wait(timeout=60)
+
+
+def _check(folder):
+    """Reads every checkpoint; returns the epochs that the last of them has behind it, 0 where there is none."""
+    last = 0
+    for file in folder.iterdir():
+        if _CHECKPOINT.fullmatch(file.name):
+            checkpoint = converters.read(file)
+            assert checkpoint.repairs == ()
+            assert checkpoint.optimizer.step == checkpoint.progress.iteration
+            last = max(last, checkpoint.progress.epoch)
+    return last

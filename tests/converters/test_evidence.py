@@ -60,6 +60,25 @@ class TestKeys:
         assert known.holds(Version("1.0.0"))
         assert known.holds(Version("7.8.1"))
 
+    def test_what_a_file_has_no_reason_to_hold_tells_nothing_by_its_absence(self):
+        assert range_of(split(["t", "epoch"])) == Range()  # before the first update
+        without_log = range_of(split([MODEL + "conv1/W", "updater/iteration", "_snapshot_elapsed_time"]))
+        assert (without_log.since, without_log.until) == (Version("1.18.0"), Version("3.0.0"))
+        assert range_of(split([MODEL + "conv1/W"])) == Range()
+
+    def test_what_a_later_version_stopped_to_write_does_not_widen_the_range(self):
+        keys = [
+            MODEL + "conv1/W",
+            "_snapshot_elapsed_time",
+            "updater/iteration",
+            "stop_trigger/previous_iteration",
+            "extensions/LogReport/_log",
+            "extensions/LogReport/_summary/_names",
+            "extension_triggers/snapshot/previous_iteration",
+        ]
+        known = range_of(split(keys))
+        assert (known.since, known.until) == (Version("3.3.0"), Version("4.0.0"))
+
     @pytest.mark.parametrize(
         ("name", "writer", "phrase"),
         [

@@ -16,7 +16,7 @@ from checkpoint_files import (
 
 import converters
 from converters import CheckpointError
-from converters.layouts import is_state, split
+from converters.layouts import arrays_of, is_state, split
 
 MODEL, OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
 
@@ -100,6 +100,7 @@ class TestOptimizer:
             ({"t": np.array([3])}, r"the counter 't' is a int64 of shape \(1,\), not a whole number"),
             ({"t": np.array(np.nan)}, "the counter 't' is a float64 of shape"),
             ({"epoch": np.array("one")}, "the counter 'epoch' is a <U3 of shape"),
+            ({"conv9/W/t": np.array(3)}, "the optimizer's conv9/W/t belong to no parameter of the network"),
             ({"conv1/W/t": np.array(2)}, "conv1/W had 2 updates where the optimizer counts 3"),
             ({"conv1/W/t": np.zeros(2, "i8")}, r"the counter 'conv1/W/t' is a int64 of shape \(2,\)"),
         ],
@@ -110,6 +111,11 @@ class TestOptimizer:
         save_npz(tmp_path / "a.state", state)
         refused(model, phrase, culprit=tmp_path / "a.state")
         assert converters.read(model, state=False).optimizer is None
+
+    def test_a_state_may_lack_the_epoch(self, tmp_path):
+        save_npz(tmp_path / "a.model", alexnet())
+        save_npz(tmp_path / "a.state", {key: a for key, a in adam_state(alexnet()).items() if key != "epoch"})
+        assert converters.read(tmp_path / "a.model").optimizer.epoch == 0
 
     def test_statistics_have_no_slots(self, tmp_path):
         save_npz(tmp_path / "a.model", vgg_bn())

@@ -78,6 +78,10 @@ def test_a_tensor_larger_than_its_storage(save):
         ({"optimizer": {"algorithm": "adam", "step": 3, "slots": {5: {}}}}, "no known optimizer has the state 5"),
         ({"optimizer": {"algorithm": "lion", "step": 3, "slots": {"v": {}}}}, "no known optimizer has the state v"),
         ({"optimizer": {"algorithm": "momentumsgd", "step": "3", "slots": {"v": {}}}}, "counters are '3' and 0"),
+        (
+            {"optimizer": {"algorithm": "adagrad", "step": 3, "epoch": 0.5, "slots": {"h": {}}}},
+            "counters are 3 and 0.5",
+        ),
         ({"optimizer": {"algorithm": "momentumsgd", "step": 3, "slots": {"v": {"x": 5}}}}, "cannot be read"),
         ({"optimizer": {"algorithm": "adam", "step": 3, "slots": [], "magic": 1}}, "cannot be read"),
         ({"trainer": [1]}, "its optimizer or trainer cannot be read"),

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from networks import random_checkpoint
 from streams import loader_threads, wait_until
-from trainings import interrupt, run, same_bits
+from trainings import interrupt, run, same_bits, small_options
 
 import converters
+import deeppose_port
 from converters import CheckpointError
-from deeppose_port import cli
+from deeppose_port import cli, metrics
+from deeppose_port.data import PoseDataset
+from deeppose_port.train import train
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
@@ -155,10 +158,13 @@ class TestOwnFiles:
         small(resume=tmp_path / "converted.pt", adam_alpha=0.001)
         assert_same_end(tmp_path / "results", whole())
 
-    def test_the_checkpoint_that_is_resumed_stays_as_it_is(self, small, whole):
+    def test_the_checkpoint_that_is_resumed_stays_as_it_is(self, whole, tmp_path, pictures):
         before = (whole() / "snapshot_iter_3").read_bytes()
-        small(resume=whole() / "snapshot_iter_3")
+        given = {"resume": whole() / "snapshot_iter_3", **RANDOM, "epochs": 3}
+        start = train(small_options(tmp_path, pictures, **given), "chainer").start
         assert (whole() / "snapshot_iter_3").read_bytes() == before
+        held, expected = dict(start.checkpoint.tensors()), converters.read(whole() / "snapshot_iter_3").tensors()
+        assert all(np.array_equal(held[name], array) for name, array in expected)
 
 
 class TestRefusals:
@@ -214,7 +220,8 @@ class TestLegacyFiles:
         coordinates = [[name, *(points * 3)[:32]] for name, *points in lines]
         path = tmp_path / "mpii.csv"
         path.write_text("".join(",".join(line) + "\n" for line in coordinates[:4]))
-        return {"train_csv": path, "skeleton": "mpii", "dropout": 0.0, "batch_size": 4, "epochs": 2}
+        off = dict.fromkeys(("fliplr", "rotate", "zoom", "translate"), False)
+        return {"train_csv": path, "skeleton": "mpii", "dropout": 0.0, "batch_size": 4, "epochs": 2, **off}
 
     @pytest.mark.parametrize("version", ["1.13.0", "7.8.1"])
     @pytest.mark.parametrize("algorithm", LEGACY_STATES)
@@ -267,11 +274,16 @@ class TestLegacyFiles:
     @pytest.mark.parametrize(
         "file", ["1.13.0/trainer-multiprocess", "1.13.0/trainer-serial", "7.8.1/trainer-multiprocess"]
     )
-    def test_snapshots_go_on_in_their_own_order(self, file, small, mpii, golden, tmp_path):
+    def test_snapshots_go_on_in_their_own_order(self, file, small, mpii, golden, tmp_path, pictures):
         snapshot = golden / "checkpoints" / file / "snapshot_iter_2"
         old = converters.read(snapshot)
         watch = small(resume=snapshot, adam_alpha=0.001, **mpii | {"batch_size": 2})
         assert [step.iteration for step in watch.steps] == [3, 4]
+        dataset = PoseDataset(mpii["train_csv"], images=pictures, skeleton="mpii")
+        (order,) = (array for key, array in old.trainer.items() if key.endswith("order"))
+        inputs, targets, mask = (np.stack(part) for part in zip(*(dataset[i] for i in order[:2]), strict=True))
+        answers = deeppose_port.load(old, backend="chainer")(inputs)
+        assert watch.losses[0] == pytest.approx(metrics.masked_mse(answers, targets, mask), rel=1e-5)
         new = converters.read(tmp_path / "results" / "snapshot_iter_4")
         assert (new.optimizer.step, new.progress.epoch, new.progress.iteration) == (4, 2, 4)
         assert new.source.writer == old.source.writer

@@ -27,7 +27,7 @@ import converters
 import deeppose_port
 from converters import Architecture, CheckpointError
 from deeppose_port import cli
-from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.data import DatasetError, PoseDataset, loader
 from deeppose_port.evaluate import evaluate
 from deeppose_port.train import train
 from deeppose_port.training.folder import ResultFolder
@@ -260,9 +260,28 @@ class TestSameRun:
         assert sum("validation/main/loss" in entry for entry in watch.entries) == 5
         assert same_bits(tmp_path / "results" / "snapshot_iter_8", whole / "snapshot_iter_8")
 
-    def test_another_seed_is_another_run(self, small, tmp_path, whole):
-        small(seed=3, **FIVE)
-        assert not same_bits(tmp_path / "results" / "snapshot_iter_8", whole / "snapshot_iter_8")
+    def test_the_seed_decides_the_order_and_the_augmentation(self, small, tmp_path, pictures):
+        converters.write(random_checkpoint(), tmp_path / "first.model")
+        given = {"init": tmp_path / "first.model", "epochs": 1, "lr": 1e-9}
+
+        def losses(name, **more):
+            return small(name, **given, **more).losses
+
+        plain = losses("plain")
+        assert losses("again") == plain
+        assert losses("another order", seed=3) != plain
+        one = losses("one batch", batch_size=6)
+        assert losses("one batch in another order", batch_size=6, seed=3) == pytest.approx(one, rel=1e-5)
+        varied = losses("varied", batch_size=6, rotate=True)
+        assert varied != pytest.approx(one, rel=1e-3)
+        assert losses("varied otherwise", batch_size=6, rotate=True, seed=3) != pytest.approx(varied, rel=1e-3)
+
+    def test_no_example_is_made_that_is_not_trained_on(self, small, monkeypatch):
+        made = []
+        example = loader.augmented_example
+        monkeypatch.setattr(loader, "augmented_example", lambda *args: made.append(args[1]) or example(*args))
+        small(epochs=2)
+        assert sorted(made) == sorted([*range(6), *range(6)])
 
     def test_two_devices_are_one(self, small, tmp_path):
         given = {"dropout": 0.0, "batch_size": 4, "epochs": 2, "opt": "MomentumSGD"}
@@ -464,7 +483,7 @@ class TestFailures:
 
 class TestInterrupt:
     def test_the_run_finishes_its_step_and_writes_a_checkpoint(self, small, tmp_path):
-        watch = small(at={4: interrupt}, **FIVE)
+        watch = small(at={4: interrupt}, **FIVE, show_log_iter=100)
         assert [step.iteration for step in watch.steps] == [1, 2, 3, 4]
         assert [file.name for file in watch.files[-1]] == ["snapshot_iter_4"]
         assert watch.entries[-1]["iteration"] == 4
