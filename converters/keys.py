@@ -278,7 +278,7 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
     first = next(row.name for row in table if isinstance(row, Linear))
     feature_size = table_feature_size(name, 220)
     weight = shapes.get(f"{first}.weight", ())
-    if feature_size > 1 and len(weight) == 2 and last_convolution[0]:
+    if feature_size > 1 and len(weight) == 2:
         # Only a map of a whole number of pixels a side can be meant; anything else is told as a wrong shape.
         side = round((weight[1] / last_convolution[0]) ** 0.5)
         if side > 0 and side**2 * last_convolution[0] == weight[1]:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from conftest import ROOT
 from trainings import same_bits, write_csv
 
 import converters
 
+_ROOT = Path(__file__).resolve().parents[1]
 #: Checkpoints of either backend. A state alone is half of one, whose other half was not begun.
 _CHECKPOINT = re.compile(r"epoch-\d+\.(model|pt)|snapshot_iter_\d+(\.pt)?|(last|best)\.pt")
 
@@ -38,7 +39,6 @@ def kill_again_and_again(tmp_path, pictures, backend, *, kills, epochs, seed):
         # One in five is killed while it starts or begins to train.
         moment = -moments.uniform(0, 4) if moments.random() < 0.2 else moments.uniform(0, 1)
         status = _kill(process, killed, moment)
-        open("/tmp/ttw/kills.log","a").write(f"{moment} {status}\n")
         if status == 0:
             break
         assert status == -signal.SIGKILL, _said(tmp_path)
@@ -61,7 +61,7 @@ def kill_again_and_again(tmp_path, pictures, backend, *, kills, epochs, seed):
 
 
 def _start(tmp_path, pictures, backend, epochs, output, *, resume=False):
-    """Starts a training of very small steps in a process of its own: three steps in two epochs, a checkpoint an epoch."""
+    """Starts a training of very small steps in a process of its own: three in two epochs, and a checkpoint an epoch."""
     csv = tmp_path / "train.csv"
     if not csv.exists():
         write_csv(csv, pictures)
@@ -71,7 +71,7 @@ def _start(tmp_path, pictures, backend, epochs, output, *, resume=False):
     command = [sys.executable, "-m", "deeppose_port", "train", "--backend", backend, *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (tmp_path / "output.txt").open("a") as log:
-        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, env=environment)
 
 
 def _finish(process, tmp_path):

@@ -156,6 +156,13 @@ class TestMatch:
         different = match(headers(bare), ["resnet50"])[0].different
         assert different == {"res2/b_1/conv3/W": "of shape (8, 4, 1, 1) instead of (16, 4, 1, 1)"}
 
+    def test_a_mean_over_the_map_leaves_no_side_to_measure(self, golden):
+        arrays = load_npz(golden / "checkpoints" / "1.24.0" / "resnet50-adam" / "epoch-1.model")
+        bare = {key.removeprefix("predictor/"): array for key, array in arrays.items()}
+        bare["out_fc/W"] = np.zeros((32, 4 * 128), np.float32)
+        different = match(headers(bare), ["resnet50"])[0].different
+        assert different == {"out_fc/W": "of shape (32, 512) instead of (32, 128)"}
+
     def test_counters_may_be_missing_together(self, tmp_path):
         arrays = {key: array for key, array in in_torch_names(vgg_bn()).items() if "num_batches" not in key}
         checkpoint = converters.read(save_npz(tmp_path / "a.npz", arrays))
@@ -243,6 +250,8 @@ class TestFold:
     def test_numbers_without_end_do_not_take_memory_or_time(self):
         keys = [f"a{i}/W" for i in (0, 999_999_998, 999_999_999)] + ["b" + "9" * 6000 + "/W", "b" + "8" * 6000 + "/W"]
         assert "a{0,999999998,999999999}/W" in fold_groups(keys)
+        each_its_own = ["/".join("1" if i == j else "0" for j in range(1200)) + "/W" for i in range(1200)]
+        assert len(fold_groups(each_its_own)) == 1200
         deep = ["/".join(f"{j}" for j in range(i, i + 1500)) + "/W" for i in range(3)]
         assert len(fold_groups(deep)) == 3
 

@@ -112,6 +112,18 @@ class TestOptimizer:
         refused(model, phrase, culprit=tmp_path / "a.state")
         assert converters.read(model, state=False).optimizer is None
 
+    def test_slots_may_be_of_another_float(self, tmp_path):
+        save_npz(tmp_path / "a.model", alexnet(dtype=np.float64))
+        state = {k: a.astype(np.float64) if a.shape else a for k, a in adam_state(alexnet()).items()}
+        save_npz(tmp_path / "a.state", state)
+        assert converters.read(tmp_path / "a.model").optimizer.slots["m"]["fc8.bias"].dtype == np.float64
+
+    @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long double is double here")
+    def test_slots_of_long_doubles_are_refused(self, tmp_path):
+        save_npz(tmp_path / "a.model", alexnet())
+        save_npz(tmp_path / "a.state", {**adam_state(alexnet()), "fc8/b/m": np.zeros(14, np.longdouble)})
+        refused(tmp_path / "a.model", r"'m' of fc8\.bias is a float\d+ of shape", culprit=tmp_path / "a.state")
+
     def test_a_state_may_lack_the_epoch(self, tmp_path):
         save_npz(tmp_path / "a.model", alexnet())
         save_npz(tmp_path / "a.state", {key: a for key, a in adam_state(alexnet()).items() if key != "epoch"})
@@ -204,6 +216,8 @@ class TestWriting:
         checkpoint = converters.read(save_npz(tmp_path / "a.model", alexnet()))
         with pytest.raises(ValueError, match="there is no layout 'tail'; there are head, state, snapshot"):
             converters.write(checkpoint, tmp_path / "b.npz", layout="tail")
+        with pytest.raises(ValueError, match="there is no layout 'tail'"):
+            arrays_of(checkpoint, "tail")
         with pytest.raises(
             CheckpointError, match=r"only chainer-npz has a layout, not safetensors .*leave --layout out"
         ):

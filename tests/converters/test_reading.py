@@ -296,6 +296,8 @@ class TestArchitecture:
             ("conv2/b", (3, 1), r"predictor/conv2/b of shape \(3, 1\) instead of \(3,\)"),
             ("conv1/W", (2, 1, 11, 11), r"predictor/conv1/W of shape \(2, 1, 11, 11\) instead of \(2, 3, 11, 11\)"),
             ("fc6/W", (5, 107), r"predictor/fc6/W of shape \(5, 107\) instead of \(5, 108\)"),
+            ("fc6/W", (5, 150), r"predictor/fc6/W of shape \(5, 150\) instead of \(5, 108\)"),
+            ("fc6/W", (5, 0), r"predictor/fc6/W of shape \(5, 0\) instead of \(5, 108\)"),
             ("fc7/W", (6, 4), r"predictor/fc7/W of shape \(6, 4\) instead of \(6, 5\)"),
             ("fc8/W", (14, 5), r"predictor/fc8/W of shape \(14, 5\) instead of \(14, 6\)"),
             ("fc8/b", (12,), r"predictor/fc8/b of shape \(12,\) instead of \(14,\)"),

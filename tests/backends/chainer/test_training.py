@@ -521,8 +521,9 @@ class TestInterrupt:
 
 @pytest.mark.slow
 class TestOverfitting:
-    def test_forty_persons_are_learnt_by_heart_and_torch_finds_them_too(self, shared_golden, tmp_path, request, capsys):
+    def test_forty_persons_are_learnt_by_heart_and_torch_finds_them_too(self, shared_golden, tmp_path, request):
         """The whole path learns: a narrow AlexNet on 40 persons of LSP, without augmentation."""
+        pytest.importorskip("torch")
         dataset = dataset_of("lspet", request)
         data = ["--images", dataset.images, "--skeleton", SKELETONS["lspet"]]
         arguments = ["train", "--backend", "chainer", "--train-csv", dataset.csv, *data, "--output", tmp_path / "run"]

@@ -49,13 +49,7 @@ ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}
 RESNET = {"architecture": "resnet50", "width": "0.0625"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several threads would wait for each other on a machine that has more to do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class TestLoss:
