@@ -62,5 +62,5 @@ def _row(name: str, device: str) -> Row:
         return lambda: seconds_of(step)
 
     mine, theirs = (1000 * min(times) for times in take_turns(ROUNDS, *map(stepper, PAIRS[name])))
-    what = f"{name}, full-size AlexNet, {device}: milliseconds a step, over torch.optim's with foreach=True"
+    what = f"{name}, full-size AlexNet, {device}: milliseconds a step"
     return Row(what, mine, theirs, "ms", "ratio", "<=", BOUND)

@@ -14,6 +14,10 @@ from torch import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
+# PyTorch gives sqrt to MKL, which chooses its kernel in the first call; where that comes from several threads at once,
+# it may be one of 11 bits (https://github.com/pytorch/pytorch/issues/188792).
+torch.sqrt(torch.ones(1))
+
 
 class ChainerOptimizer(torch.optim.Optimizer):
     """What the four have in common: weight decay, counting, and state under Chainer's names."""
@@ -136,11 +140,17 @@ class Adam(ChainerOptimizer):
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         squares = torch._foreach_mul(gradients, gradients)
         torch._foreach_lerp_(second, squares, 1 - beta2)
-        torch._foreach_copy_(squares, second)  # their memory is free now
-        torch._foreach_sqrt_(squares)
-        torch._foreach_add_(squares, group["eps"])
+        roots = _roots(second, squares)
+        torch._foreach_add_(roots, group["eps"])
         rates = [-group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step) for step in steps]
-        torch._foreach_addcdiv_(parameters, first, squares, rates)
+        torch._foreach_addcdiv_(parameters, first, roots, rates)
+
+
+def _roots(tensors: list[Tensor], memory: Iterable[Tensor]) -> list[Tensor]:
+    """Returns square roots; on a CPU in memory that is done with, since new memory takes as long as the roots."""
+    if tensors[0].device.type != "cpu":
+        return list(torch._foreach_sqrt(tensors))
+    return [torch.sqrt(tensor, out=out) for tensor, out in zip(tensors, memory, strict=True)]
 
 
 class MomentumSGD(ChainerOptimizer):
