@@ -40,6 +40,7 @@ def kill_again_and_again(tmp_path, pictures, backend, *, kills, epochs, seed):
         moment = -moments.uniform(0, 4) if moments.random() < 0.2 else moments.uniform(0, 1)
         status = _kill(process, killed, moment)
         if status == 0:
+            done = epochs  # it came to its end before
             break
         assert status == -signal.SIGKILL, _said(tmp_path)
         if not killed.exists():

@@ -8,7 +8,7 @@ if importlib.util.find_spec("chainer") is None:
 
 
 def test_a_killed_run_loses_an_epoch_at_most_and_ends_the_same(tmp_path, pictures):
-    kill_again_and_again(tmp_path, pictures, "chainer", kills=3, epochs=8, seed=5)
+    kill_again_and_again(tmp_path, pictures, "chainer", kills=3, epochs=16, seed=5)
 
 
 @pytest.mark.slow
