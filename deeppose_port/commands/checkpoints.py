@@ -1,0 +1,25 @@
+"""How the commands put a checkpoint's parts into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from converters import Repair
+
+
+def optimizer(algorithm: str | None, progress: dict[str, Any] | None) -> str:
+    """Says which optimizer's state there is, and how far its training came."""
+    counts = [f"{name} {value}" for name, value in (progress or {}).items() if value is not None]
+    return ", ".join([algorithm or "none", *counts])
+
+
+def repairs_made(repairs: Iterable[Repair]) -> str:
+    """Says what became of NaN and Inf."""
+    repairs = list(repairs)
+    if not repairs:
+        return "none: all numbers are finite"
+    nan, inf = sum(r.nan for r in repairs), sum(r.inf for r in repairs)
+    became = "kept" if repairs[0].became is None else "became 0"
+    return f"{nan} NaN and {inf} Inf in {len(repairs)} tensors {became}"
