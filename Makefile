@@ -16,7 +16,7 @@ SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-install: $(VENV)/installed ## .venv with bin/deeppose-port, Chainer and HDF5
+install: $(VENV)/installed ## .venv with bin/deeppose-port, Chainer, HDF5 and ONNX
 demo: $(VENV)/installed ## convert a real legacy checkpoint, evaluate it, draw what it sees
 	@$(BIN)/python examples/demo.py
 
@@ -48,10 +48,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python $(SETUP_FILES)
-	@echo "Installing deeppose-port with Chainer and HDF5 into $(VENV); PyTorch takes a few minutes the first time."
-	$(INSTALL) --editable '.[chainer,hdf5]'
+	@echo "Installing deeppose-port with Chainer, HDF5 and ONNX into $(VENV); PyTorch takes a few minutes the first time."
+	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) --editable '.[chainer,hdf5,test,dev]'
+	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,test,dev]'
 	@touch $@
