@@ -60,6 +60,8 @@ def test_number_of_joints_may_be_left_to_the_first_line(csv):
     "content",
     [
         pytest.param(b"\xef\xbb\xbfa.jpg,1,2\nb.jpg,3,4\n", id="byte-order mark"),
+        pytest.param(b"a.jpg,1,2\n\xef\xbb\xbfb.jpg,3,4\n", id="byte-order mark where files were joined"),
+        pytest.param(b'\xef\xbb\xbf"a.jpg",1,2\r\n\xef\xbb\xbf"b.jpg",3,4\r\n', id="the same, quoted, from Windows"),
         pytest.param("a.jpg,1,2\r\nb.jpg,3,4\r\n", id="Windows line ends"),
         pytest.param("a.jpg,1,2\rb.jpg,3,4\r", id="old Macintosh line ends"),
         pytest.param("a.jpg,1,2\nb.jpg,3,4", id="no last line end"),
@@ -99,10 +101,26 @@ def test_names_may_hold_any_letters(csv, name):
         pytest.param("a.jpg,1,2,3,four\n", "line 1: y of joint 1 is 'four'", id="text"),
         pytest.param("a.jpg,1,nan,3,4\n", "line 1: y of joint 0 is 'nan', which is not a finite", id="nan"),
         pytest.param("a.jpg,1,2,-inf,4\n", "line 1: x of joint 1 is '-inf', which is not a finite", id="inf"),
+        pytest.param("a.jpg,1,2,3,1_5\n", "line 1: y of joint 1 is '1_5', which is not a finite", id="underscore"),
+        pytest.param("a.jpg,1,2,3,1e7\n", "line 1: y of joint 1 is 1e\\+07, which is beyond any picture", id="huge"),
+        pytest.param("a.jpg,1,2,,\n", "line 1: 1 joints where 2 are needed", id="missing at the end"),
+        pytest.param("a.jpg;1,5;2,5;3;4\n", "line 1: .* commas part values, not semicolons", id="semicolons"),
+        pytest.param(
+            "a.jpg;1;2;3;4\n", "line 1: .* no joints; commas part values, not semicolons", id="only semicolons"
+        ),
+        pytest.param("a.jpg\t1\t2\t3\t4\n", "line 1: .* commas part values, not tabs", id="tabs"),
+        pytest.param(
+            "a, b.jpg,1,2,3,4\n", "line 1: x of joint 0 is 'b.jpg'.* in quotation marks", id="comma in a name"
+        ),
+        pytest.param('"a\nb.jpg",1,2,3,4\n', "line 2: .* control characters; rename", id="line end in a name"),
+        pytest.param("a\x00.jpg,1,2,3,4\n", "line 1: .*(control characters|NUL)", id="nul in a name"),
         pytest.param("file,x0,y0,x1,y1\n", "legacy CSVs have no header line", id="header"),
         pytest.param('a.jpg,1,2,3,4\n"a.jpg,1,2,3,4\n', "line 2: .*a quotation mark", id="open quotation"),
-        pytest.param(b"a.jpg,1,2,3,4\n\x8e\xca.jpg,1,2,3,4\n", "not UTF-8 text .* save it as UTF-8", id="Shift JIS"),
-        pytest.param(b"\xff\xfea\x00", "not UTF-8 text .* save it as UTF-8", id="UTF-16"),
+        pytest.param(
+            b"a.jpg,1,2,3,4\n\x8e\xca.jpg,1,2,3,4\n", "line 2: not UTF-8 text .* save it as UTF-8", id="Shift JIS"
+        ),
+        pytest.param(b"a.jpg,1,2,3,4\r\n\r\nM\xfcller.jpg,1,2,3,4\r\n", "line 3: not UTF-8 text", id="Windows-1252"),
+        pytest.param(b"\xff\xfea\x00", "line 1: not UTF-8 text .* save it as UTF-8", id="UTF-16"),
     ],
 )
 def test_unusable_csv_is_refused_by_file_and_line(csv, content, phrase):
@@ -110,6 +128,26 @@ def test_unusable_csv_is_refused_by_file_and_line(csv, content, phrase):
     with pytest.raises(AnnotationError, match=phrase) as error:
         read_csv(path, 2)
     assert str(error.value).startswith(str(path))
+
+
+def test_joints_outside_any_picture_are_read_as_they_stand(csv):
+    (person,) = read_csv(csv("a.jpg,-20.5,2000,1048576,-1048576\n"), 2)
+    assert person.joints.tolist() == [[-20.5, 2000], [2**20, -(2**20)]]
+    assert person.visible.all()
+
+
+def test_ignore_label_may_be_any_number(csv):
+    (person,) = read_csv(csv("a.jpg,-1e9,2\n"), 1, ignore_label=-1e9)
+    assert not person.visible.any()
+
+
+def test_persons_of_one_picture_are_as_many_as_its_lines(csv):
+    persons = read_csv(csv("a.jpg,1,2\nb.jpg,3,4\na.jpg,5,6\n"), 1)
+    assert [(p.file, p.line, p.joints.tolist()) for p in persons] == [
+        ("a.jpg", 1, [[1, 2]]),
+        ("b.jpg", 2, [[3, 4]]),
+        ("a.jpg", 3, [[5, 6]]),
+    ]
 
 
 def test_only_a_bad_first_line_is_suspected_to_be_a_header(csv):

@@ -23,6 +23,10 @@ from deeppose_port.skeletons import SKELETONS
 #: The coordinate that legacy CSVs write for "not annotated".
 IGNORE_LABEL = -1.0
 
+#: The largest coordinate, in either direction, that is taken for one: no picture that OpenCV reads has a longer side
+#: (its CV_IO_MAX_IMAGE_WIDTH), and labels far beyond it are infinite in float32.
+LARGEST = float(1 << 20)
+
 
 class AnnotationError(ValueError):
     """A CSV that cannot be used. The message names the file and the line and says what to do."""
@@ -62,8 +66,8 @@ def read_csv(
 ) -> list[Person]:
     """Reads a legacy CSV.
 
-    UTF-8 with or without a byte-order mark, either kind of line end, blanks around values, trailing commas,
-    empty lines and quoted names are understood.
+    UTF-8 with or without byte-order marks, either kind of line end, blanks around values, trailing commas,
+    empty lines and quoted names are understood. Joints outside the picture are read as they stand.
 
     Args:
         path: The CSV.
@@ -75,7 +79,7 @@ def read_csv(
 
     Raises:
         AnnotationError: The file cannot be read, is empty, or a line has another number of joints, or
-            something that is not a finite number in place of a coordinate.
+            something in place of a coordinate that is none: no number, not finite, or beyond any picture.
     """
     path = Path(path)
     persons: list[Person] = []
@@ -83,7 +87,10 @@ def read_csv(
         where = f"{path}, line {line}"
         if not name:
             raise AnnotationError(f"{where}: the picture's name is empty; a line is `file,x0,y0,x1,y1,...`")
-        points = _points(coordinates, joints, where)
+        if not name.isprintable():
+            hint = _other_marks(name) or "; rename the picture"
+            raise AnnotationError(f"{where}: the picture's name {name!r} holds control characters{hint}")
+        points = _points(name, coordinates, joints, ignore_label, where)
         joints = len(points)
         counts = visible(points, ignore_label)
         points.flags.writeable = counts.flags.writeable = False
@@ -97,7 +104,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields number and fields of each line that is not empty, without blanks and empty fields at its end."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            # Joined files have byte-order marks inside.
+            reader = csv.reader((line.lstrip("\ufeff") for line in file), skipinitialspace=True, strict=True)
             try:
                 for fields in reader:
                     fields = [field.strip() for field in fields]
@@ -110,16 +118,34 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                     f"{path}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
                 ) from error
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        where = f"{path}, line {_line_not_utf8(path)}"
+        raise AnnotationError(f"{where}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _points(coordinates: list[str], joints: int | None, where: str) -> npt.NDArray[Any]:
+def _line_not_utf8(path: Path) -> int:
+    """Finds the first line that is not UTF-8."""
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return content[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+    return 1
+
+
+def _points(name: str, coordinates: list[str], joints: int | None, ignore_label: float, where: str) -> npt.NDArray[Any]:
     """Parses a line's coordinates as (J, 2) float64."""
-    numbers = [_number(text, k, where) for k, text in enumerate(coordinates)]
+    numbers = [_number(text, k, name, where) for k, text in enumerate(coordinates)]
     if not numbers:
-        raise AnnotationError(f"{where}: a picture's name and no joints; a line is `file,x0,y0,x1,y1,...`")
+        hint = _other_marks(name)
+        raise AnnotationError(f"{where}: a picture's name and no joints{hint}; a line is `file,x0,y0,x1,y1,...`")
+    for k, number in enumerate(numbers):
+        if abs(number) > LARGEST and number != ignore_label:
+            raise AnnotationError(
+                f"{where}: {'xy'[k % 2]} of joint {k // 2} is {number:g}, which is beyond any picture; correct it, or "
+                "write -1 for a coordinate to ignore"
+            )
     found, rest = divmod(len(numbers), 2)
     if rest:
         raise AnnotationError(f"{where}: joint {found} has an x and no y; is the line cut short?")
@@ -128,17 +154,27 @@ def _points(coordinates: list[str], joints: int | None, where: str) -> npt.NDArr
     return np.array(numbers).reshape(-1, 2)
 
 
-def _number(text: str, position: int, where: str) -> float:
+def _number(text: str, position: int, name: str, where: str) -> float:
     """Parses the coordinate at a position from 0."""
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python would read 1_5 as 15
     except ValueError:
         value = math.nan
     if math.isfinite(value):
         return value
     problem = f"{'xy'[position % 2]} of joint {position // 2} is {text!r}, which is not a finite number"
-    hint = "; legacy CSVs have no header line" if where.endswith(", line 1") else ""
+    hint = _other_marks(name + text)
+    if not hint and position == 0 and "." in text:
+        hint = '; a name with a comma stands in quotation marks, as in "a, b.jpg",1,2'
+    if not hint and where.endswith(", line 1"):
+        hint = "; legacy CSVs have no header line"
     raise AnnotationError(f"{where}: {problem}; write -1 for a coordinate to ignore{hint}")
+
+
+def _other_marks(text: str) -> str:
+    """Names what other programs put between values, if it is in a text that could not be read."""
+    marks = {";": "semicolons", "\t": "tabs"}
+    return next((f"; commas part values, not {name}" for mark, name in marks.items() if mark in text), "")
 
 
 def _advice(joints: int) -> str:

@@ -1,0 +1,181 @@
+"""FLIC: `examples.mat`, a struct a person with 29 points, and `tr_plus_indices.mat`, which of them are to train.
+
+Sapp and Taskar, "MODEC: Multimodal Decomposable Models for Human Pose Estimation", CVPR 2013. The indices are those of
+Tompson, Jain, LeCun and Bregler, "Joint Training of a Convolutional Network and a Graphical Model for Human Pose
+Estimation", NIPS 2014 (FLIC-plus): FLIC-full without the films of the test set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port.data.prepare import matlab
+from deeppose_port.data.prepare.source import (
+    Annotation,
+    PrepareError,
+    Row,
+    Source,
+    find,
+    pictures_beside,
+    the_only,
+    unexpected,
+)
+
+FILE, INDICES = "examples.mat", "tr_plus_indices.mat"
+PUBLISHED = "https://bensapp.github.io/flic-dataset.html (FLIC-full.zip)"
+INDICES_PUBLISHED = "https://cims.nyu.edu/~tompson/data/tr_plus_indices.mat, which no longer answers"
+PERSONS = 20928
+
+#: Which examples train: those of the legacy program, of the indices as they are meant, or whole films.
+SPLITS = ("legacy", "corrected", "film")
+
+#: Seed and size of the split by film.
+SEED, TEST_PART = 1701, 0.1
+
+#: The columns of `coords`.
+COLUMNS = (
+    *("lsho", "lelb", "lwri", "rsho", "relb", "rwri", "lhip", "lkne", "lank", "rhip", "rkne", "rank"),
+    *("leye", "reye", "lear", "rear", "nose", "msho", "mhip", "mear", "mtorso"),
+    *("mluarm", "mruarm", "mllarm", "mrlarm", "mluleg", "mruleg", "mllleg", "mrlleg"),
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+def read(source: Path, split: str | None = None) -> Source:
+    """Reads FLIC's annotations.
+
+    Args:
+        source: `examples.mat`, or the folder with it and with `tr_plus_indices.mat`.
+        split: `legacy` (the default with the indices): an example trains if its position from 0 is among the indices,
+            which MATLAB counts from 1, as in the legacy program. `corrected`: the same, counted from 1. `film` (the
+            default without the indices): a tenth of the examples tests, with no film on both sides.
+
+    Raises:
+        PrepareError: A file is missing, damaged or in another form, or the split cannot be made.
+    """
+    if split is not None and split not in SPLITS:
+        raise PrepareError(f"there is no split {split!r} of FLIC; there are {', '.join(SPLITS)}")
+    missing = (
+        f"no {FILE} in it. FLIC's authors publish it, with the pictures, at {PUBLISHED}; without it nothing can be "
+        "prepared for FLIC (a FLIC CSV that you already have works as it is, without PDJ)"
+    )
+    path = the_only(find(source, [FILE]), source, missing)
+    examples = matlab.structs(matlab.read(path, "examples"))
+    if not examples:
+        raise PrepareError(f"{path}: `examples` is no array of structs; is it FLIC's?")
+    annotations = [_annotation(example, f"{path}: example {i}") for i, example in enumerate(examples, 1)]
+    trains, rows, notes = _split(path, split, examples, annotations)
+    incomplete = sum(bool(np.isnan(annotation.joints).any()) for annotation in annotations)
+    if incomplete:
+        rows.append(Row("with joints that are not annotated", incomplete, "NaN in coords, written as -1"))
+    torsoless = sum(annotation.torso_length is None for annotation in annotations)
+    if torsoless:
+        rows.append(Row("without a torso length", torsoless, "no hip or shoulder in coords; in no PDJ"))
+    return Source(
+        skeleton="flic",
+        splits={
+            "train": [annotation for annotation, is_so in zip(annotations, trains, strict=True) if is_so],
+            "test": [annotation for annotation, is_so in zip(annotations, trains, strict=True) if not is_so],
+        },
+        published=PUBLISHED,
+        rows=[Row("examples in examples.mat", len(annotations)), *rows],
+        notes=[*unexpected("examples", len(annotations), PERSONS), *notes],
+        pictures=pictures_beside(path),
+    )
+
+
+def _annotation(example: dict[str, Any], where: str) -> Annotation:
+    """Makes the annotation of one struct."""
+    file = matlab.text(_field(example, "filepath", 3, where))
+    if file is None:
+        raise PrepareError(f"{where}: it has no picture's name; is it FLIC's?")
+    coords = matlab.as_numbers(_field(example, "coords", 2, where), f"{where}: coords")
+    if coords.shape != (2, len(COLUMNS)):
+        raise PrepareError(f"{where}: coords have the shape {coords.shape} where FLIC has (2, {len(COLUMNS)})")
+    points = dict(zip(COLUMNS, coords.T, strict=True))
+    head = (points["reye"] + points["leye"] + points["nose"]) / 3
+    arms = [points[name] for name in ("lwri", "lelb", "lsho", "rsho", "relb", "rwri")]
+    torso = float(np.hypot(*(points["lsho"] - points["rhip"])))
+    return Annotation(file, np.array([*arms[:3], head, *arms[3:]]), torso_length=None if np.isnan(torso) else torso)
+
+
+def _field(example: dict[str, Any], name: str, position: int, where: str) -> Any:
+    """Returns a field by its name or, as the legacy program did, by its position."""
+    if name in example:
+        return example[name]
+    if len(example) <= position:
+        raise PrepareError(f"{where}: it has no field {name}, only {', '.join(example)}; is it FLIC's?")
+    return list(example.values())[position]
+
+
+def _split(
+    path: Path, split: str | None, examples: Sequence[dict[str, Any]], annotations: Sequence[Annotation]
+) -> tuple[list[bool], list[Row], list[str]]:
+    """Tells which examples train, with the rows and notes that say why."""
+    indices = next(iter(find(path.parent, [INDICES])), None)
+    if split != "film" and indices is not None:
+        return _split_by_indices(indices, split or "legacy", len(annotations))
+    if split in ("legacy", "corrected"):
+        raise PrepareError(
+            f"{path.parent}: no {INDICES} in it, which the {split} split is made of. It was published at "
+            f"{INDICES_PUBLISHED}; without it `--split film` (the default then) makes a split of whole films"
+        )
+    films = [_film(example, annotation) for example, annotation in zip(examples, annotations, strict=True)]
+    test = _test_films(path, films)
+    part = sum(film in test for film in films) / len(films)
+    row = Row("films", len(set(films)), f"{len(test)} of them test, with {part:.0%} of the examples (seed {SEED})")
+    notes = []
+    if indices is None:
+        notes = [
+            f"no {INDICES} beside {path.name} (it was published at {INDICES_PUBLISHED}): this split is deeppose-port's "
+            "own, by film, and not that of any publication or legacy training"
+        ]
+    return [film not in test for film in films], [row], notes
+
+
+def _split_by_indices(path: Path, split: str, examples: int) -> tuple[list[bool], list[Row], list[str]]:
+    """Splits by `tr_plus_indices.mat`."""
+    indices = matlab.numbers(path, "tr_plus_indices").ravel()
+    wrong = indices[~((indices >= 1) & (indices <= examples) & (indices == np.floor(indices)))]
+    if not indices.size or wrong.size:
+        found = f"{wrong[0]:g} is among them" if wrong.size else "there are none"
+        raise PrepareError(f"{path}: indices should be whole numbers from 1 to {examples}, but {found}; is it FLIC's?")
+    first = 0 if split == "legacy" else 1
+    among = set(indices.astype(int).tolist())
+    row = Row("indices of training examples", len(among), f"read as counting from {first} ({split} split)")
+    notes = []
+    if split == "legacy":
+        notes = [
+            "the legacy split is off by one (it reads MATLAB's indices as counting from 0), so at both ends of each "
+            "run of indices an example is on the wrong side; --split corrected reads them as they are meant"
+        ]
+    return [position in among for position in range(first, examples + first)], [row], notes
+
+
+def _film(example: dict[str, Any], annotation: Annotation) -> str:
+    """Returns the film that an example is from: its own field, or the picture's name without the frame's number."""
+    return matlab.text(example.get("moviename")) or re.sub(r"[-_]?\d+$", "", Path(annotation.file).stem)
+
+
+def _test_films(path: Path, films: Sequence[str]) -> set[str]:
+    """Chooses films whose examples come as near to a tenth of all as films in a random order do."""
+    sizes = Counter(films)
+    if len(sizes) < 2:
+        raise PrepareError(f"{path}: all examples are of one film, so no split can keep films apart")
+    names = sorted(sizes)
+    order = [names[i] for i in np.random.RandomState(SEED).permutation(len(names))]
+    wanted, test = TEST_PART * len(films), 0
+    chosen: set[str] = set()
+    for film in order:
+        if abs(test + sizes[film] - wanted) < abs(test - wanted):
+            chosen.add(film)
+            test += sizes[film]
+    return chosen or {min(order, key=lambda film: sizes[film])}

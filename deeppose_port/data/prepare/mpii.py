@@ -1,0 +1,292 @@
+"""MPII Human Pose: the authors' MATLAB file, or the JSON that its users have made of it.
+
+Andriluka, Pishchulin, Gehler and Schiele, "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR
+2014. Coordinates are written as they stand, in both forms counted from 1 as MATLAB does: the first person of the
+validation JSON has the joints of the published ground truth, with which MPII's own head boxes and predictions agree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port.data.prepare import matlab
+from deeppose_port.data.prepare.source import (
+    Annotation,
+    PrepareError,
+    Row,
+    Source,
+    find,
+    pictures_beside,
+    the_only,
+    unexpected,
+)
+from deeppose_port.data.references import HEAD_BOXES, SUFFIX
+
+PATTERN = "mpii_human_pose_v1*.mat"
+PUBLISHED = "http://human-pose.mpi-inf.mpg.de (mpii_human_pose_v1_u12_2.zip; pictures: mpii_human_pose_v1.tar.gz)"
+JOINTS = 16
+UPPER_NECK, HEAD_TOP = 8, 9
+
+#: Pictures of the release, and persons with all joints, of whom the legacy program counts 17,928 + 1,991.
+PICTURES, PERSONS = 24987, 19919
+
+#: Seed and size of the legacy split.
+SEED, TEST_PART = 1701, 0.1
+
+#: Published head sizes are this part of the distance from the upper neck to the top of the head: in 98.5 % of the 2,932
+#: persons of the validation set who have both joints to within 1 %, because these joints were made from the head box.
+NECK_TO_HEAD = 0.75
+
+#: The validation JSON's published ground truth, which has the head boxes.
+GROUND_TRUTH = ("gt_valid.mat", "mpii_gt_val.mat")
+
+#: The JSON of all persons has 20 MB; what is larger than this is something else.
+LARGEST_JSON = 1 << 29
+
+#: What the names of the JSON files say, by their words; the first that is there is taken.
+ROLES = {"train": ("train",), "test": ("validation", "valid", "val", "test")}
+
+Floats = npt.NDArray[np.float64]
+Box = tuple[float, float, float, float]
+
+
+def read(source: Path, min_joints: int | None = None) -> Source:
+    """Reads MPII's annotations in either form.
+
+    Args:
+        source: `mpii_human_pose_v1_u12_1.mat`, a JSON file, or a folder with one or two of them.
+        min_joints: Of the MATLAB file persons with fewer joints are left out before the split; the default is all 16,
+            as in the legacy program. The JSON has its own split, and is read with all its persons.
+
+    Raises:
+        PrepareError: There is no such file, or it is damaged or in another form.
+    """
+    if source.suffix.lower() == ".json" and source.is_file():
+        return _read_json({_role(source): source})
+    annotations = [] if source.suffix.lower() == ".json" else find(source, [PATTERN])
+    by_role = _json_files(source)
+    if by_role and not annotations:
+        return _read_json(by_role)
+    missing = (
+        "no mpii_human_pose_v1_u12_1.mat in it, and no train.json or validation.json. MPII's authors publish the "
+        f"former at {PUBLISHED}; without one of them nothing can be prepared for MPII (an MPII CSV that you already "
+        "have works as it is, without PCKh)"
+    )
+    return _read_mat(the_only([*annotations, *by_role.values()], source, missing), min_joints or JOINTS)
+
+
+def _read_mat(path: Path, min_joints: int) -> Source:
+    """Reads the authors' file, with the legacy program's choice of persons, split and order."""
+    release = next(iter(matlab.structs(matlab.read(path, "RELEASE"))), {})
+    pictures = matlab.structs(release.get("annolist"))
+    flags = matlab.as_numbers(release.get("img_train", []), f"{path}: RELEASE.img_train").ravel()
+    if not pictures or len(flags) != len(pictures):
+        raise PrepareError(
+            f"{path}: RELEASE has {len(pictures)} pictures in annolist and {len(flags)} flags in img_train; is it "
+            "MPII's?"
+        )
+    counts: Counter[str] = Counter()
+    persons: list[Annotation] = []
+    lines: list[str] = []
+    for i, (picture, flag) in enumerate(zip(pictures, flags.tolist(), strict=True), 1):
+        file = _picture_name(picture, f"{path}: picture {i}")
+        rectangles = matlab.structs(picture.get("annorect"))
+        counts["empty"] += not rectangles
+        for rectangle in rectangles:
+            counts["persons"] += 1
+            person, points = _person(file, rectangle)
+            if person is None:
+                counts["unpublished" if flag == 0 else "pointless"] += 1
+            elif len(points) < min_joints:
+                counts["incomplete"] += 1
+            else:
+                persons.append(person)
+                lines.append(_data_line(person, int(flag), points))
+    order = np.random.RandomState(SEED).permutation(len(persons)).tolist()
+    first = int(TEST_PART * len(persons))
+    notes = list(unexpected("pictures", len(pictures), PICTURES))
+    if min_joints == JOINTS and len(pictures) == PICTURES:
+        notes += unexpected("persons with all joints", len(persons), PERSONS)
+    if min_joints != JOINTS:
+        notes.append(
+            f"with persons of {min_joints} joints the split is not the legacy one, whose persons have {JOINTS}"
+        )
+    headless = sum(person.head_box is None for person in persons)
+    return Source(
+        skeleton="mpii",
+        splits={"train": [persons[i] for i in order[first:]], "test": [persons[i] for i in order[:first]]},
+        published=PUBLISHED,
+        rows=[
+            Row("pictures in annolist", len(pictures)),
+            Row("pictures without a person", counts["empty"], "their annorect is empty"),
+            Row("persons in annorect", counts["persons"]),
+            Row("left out: joints not published", counts["unpublished"], "of the authors' test pictures (img_train 0)"),
+            Row("left out: no joints", counts["pointless"], "no annopoints, or nothing in it"),
+            Row(f"left out: fewer than {min_joints} joints", counts["incomplete"], "--min-joints"),
+            *([Row("without a head box", headless, "in no PCKh")] if headless else []),
+        ],
+        notes=notes,
+        pictures=pictures_beside(path),
+        head_sizes_from=dict.fromkeys(ROLES, HEAD_BOXES),
+        files={"data.json": "".join(lines).encode()},
+    )
+
+
+def _picture_name(picture: dict[str, Any], where: str) -> str:
+    image = next(iter(matlab.structs(picture.get("image"))), {})
+    name = matlab.text(image.get("name"))
+    if name is None:
+        raise PrepareError(f"{where}: it has no image.name; is it MPII's?")
+    return name
+
+
+def _person(file: str, rectangle: dict[str, Any]) -> tuple[Annotation | None, dict[int, dict[str, Any]]]:
+    """Makes the annotation of one annorect, and returns its points by id; of none without points."""
+    points = dict(_points(rectangle))
+    if not points:
+        return None, points
+    joints = np.full((JOINTS, 2), np.nan)
+    for joint, point in points.items():
+        joints[joint] = point["x"], point["y"]
+    seen = tuple(points[joint]["is_visible"] if joint in points else None for joint in range(JOINTS))
+    corners = [matlab.number(rectangle.get(name)) for name in ("x1", "y1", "x2", "y2")]
+    x1, y1, x2, y2 = corners
+    box = None if x1 is None or y1 is None or x2 is None or y2 is None else (x1, y1, x2, y2)
+    return Annotation(file, joints, head_box=box, is_visible=seen), points
+
+
+def _points(rectangle: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the points that have an id from 0 to 15 and a place; where an id comes twice, the last one counts."""
+    for annopoints in matlab.structs(rectangle.get("annopoints")):
+        for point in matlab.structs(annopoints.get("point")):
+            joint, x, y = (matlab.number(point.get(name)) for name in ("id", "x", "y"))
+            if joint is not None and joint in range(JOINTS) and x is not None and y is not None:
+                seen = matlab.number(point.get("is_visible"))
+                yield int(joint), {"x": x, "y": y, "is_visible": int(seen) if seen in (0, 1) else None}
+
+
+def _data_line(person: Annotation, train: int, points: dict[int, dict[str, Any]]) -> str:
+    """Returns a person's line of the legacy data.json; a visibility that is not told is 0 there."""
+    values = {
+        "filename": person.file,
+        "train": train,
+        "head_rect": None if person.head_box is None else list(person.head_box),
+        "is_visible": {str(joint): point["is_visible"] or 0 for joint, point in points.items()},
+        "joint_pos": {str(joint): [point["x"], point["y"]] for joint, point in points.items()},
+    }
+    return json.dumps(values) + "\n"
+
+
+def _role(path: Path) -> str:
+    """Tells by a JSON file's name whether its persons train or test."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    roles = [role for role, names in ROLES.items() if set(names) & set(words)]
+    if len(roles) == 1:
+        return roles[0]
+    raise PrepareError(f"{path}: its name does not tell whether its persons train or test; name it train or validation")
+
+
+def _json_files(source: Path) -> dict[str, Path]:
+    """Finds the JSON files of a folder, one for each role."""
+    if not source.is_dir():
+        return {}
+    files = [path for path in find(source, ["*.json"]) if not path.name.endswith(SUFFIX)]
+    found: dict[str, Path] = {}
+    for role, words in ROLES.items():
+        for word in words:
+            named = [path for path in files if word in re.split(r"[^a-z]+", path.stem.lower())]
+            if named and role not in found:
+                found[role] = the_only(named, source, "")
+    return found
+
+
+def _read_json(by_role: dict[str, Path]) -> Source:
+    """Reads the JSON form: an array of persons with joints, joints_vis and image."""
+    made = Source(skeleton="mpii", splits={}, published=PUBLISHED)
+    made.pictures = pictures_beside(next(iter(by_role.values())))
+    for role, path in by_role.items():
+        persons = [_json_person(entry, f"{path}: person {i}") for i, entry in enumerate(_entries(path), 1)]
+        made.rows.append(Row(f"persons in {path.name}", len(persons), f"to {role}, in its order"))
+        truth = next(iter(find(path.parent, GROUND_TRUTH)), None) if role == "test" else None
+        if truth is not None:
+            boxes = _head_boxes(truth, path, persons)
+            made.splits[role] = [replace(p, head_box=box) for p, box in zip(persons, boxes, strict=True)]
+            made.rows.append(Row(f"head boxes in {truth.name}", len(boxes)))
+            made.head_sizes_from[role] = HEAD_BOXES
+        else:
+            made.splits[role] = [replace(person, head_size=_head_size(person.joints)) for person in persons]
+            made.head_sizes_from[role] = f"{NECK_TO_HEAD:g} times the distance from upper neck to head top"
+            exact = f"; {GROUND_TRUTH[0]} beside the JSON would give the boxes" if role == "test" else ""
+            made.notes.append(
+                f"{path.name} has no head boxes: PCKh's head size is {made.head_sizes_from[role]}, within 1 % for "
+                f"98.5 % of the persons of MPII's validation set{exact}"
+            )
+    missing = [role for role in ROLES if role not in by_role]
+    made.notes += [f"there is no JSON of the persons to {role}: {role}_joints.csv is not written" for role in missing]
+    return made
+
+
+def _entries(path: Path) -> list[Any]:
+    """Returns the array of a JSON file."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise PrepareError(f"{path}: larger than {LARGEST_JSON >> 20} MB, which MPII's annotations are not")
+        entries = json.loads(path.read_bytes())
+    except PrepareError:
+        raise
+    except OSError as error:
+        raise PrepareError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PrepareError(f"{path}: not JSON text ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise PrepareError(f"{path}: no array of persons; it should be [{{joints, joints_vis, image, ...}}, ...]")
+    return entries
+
+
+def _json_person(entry: Any, where: str) -> Annotation:
+    """Makes the annotation of one entry."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+        raise PrepareError(f"{where}: it has no `image`; is it MPII's JSON?")
+    if "joints" not in entry:
+        raise PrepareError(f"{where}: it has no `joints`; MPII does not publish those of its test set")
+    try:
+        joints = np.array(entry["joints"], np.float64)
+        annotated = np.array(entry.get("joints_vis", [1] * JOINTS), np.float64) > 0
+    except (TypeError, ValueError) as error:
+        raise PrepareError(f"{where}: `joints` or `joints_vis` are no numbers") from error
+    if joints.shape != (JOINTS, 2) or annotated.shape != (JOINTS,):
+        raise PrepareError(
+            f"{where}: `joints` has the shape {joints.shape} and `joints_vis` {annotated.shape} where MPII has "
+            f"({JOINTS}, 2) and ({JOINTS},)"
+        )
+    return Annotation(entry["image"], np.where(annotated[:, np.newaxis] & np.isfinite(joints), joints, np.nan))
+
+
+def _head_size(joints: Floats) -> float | None:
+    """Returns PCKh's length of a person whose head box is not known."""
+    size = NECK_TO_HEAD * float(np.hypot(*(joints[HEAD_TOP] - joints[UPPER_NECK])))
+    return None if np.isnan(size) else size
+
+
+def _head_boxes(path: Path, persons_path: Path, persons: Sequence[Annotation]) -> list[Box]:
+    """Reads the head boxes of the validation set's published ground truth, of these very persons."""
+    corners, positions = (matlab.numbers(path, name) for name in ("headboxes_src", "pos_gt_src"))
+    count = len(persons)
+    if corners.shape != (2, 2, count) or positions.shape != (JOINTS, 2, count):
+        raise PrepareError(
+            f"{path}: head boxes {corners.shape} and positions {positions.shape} are not those of the {count} persons "
+            f"in {persons_path.name}; take the two of one release, or remove it"
+        )
+    joints = np.stack([person.joints for person in persons])
+    if (np.abs(positions.transpose(2, 0, 1) - joints) > 1).any():  # NaN compares as false: not annotated
+        raise PrepareError(f"{path}: its joints are not those of {persons_path.name}; take the two of one release")
+    return [(x1, y1, x2, y2) for (x1, y1), (x2, y2) in corners.transpose(2, 0, 1).tolist()]

@@ -1,0 +1,86 @@
+"""The sizes of pictures, from their headers, or decoded whole."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deeppose_port.data.prepare import engine
+
+#: Pictures in a shard: enough to outweigh what a task costs on a cluster.
+SHARD = 256
+
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places when the picture is decoded
+
+#: A size as (width, height), or in words why there is none.
+Size = tuple[int, int] | str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some pictures of a folder; `verify` decodes them whole."""
+
+    folder: str
+    names: tuple[str, ...]
+    verify: bool
+
+
+def sizes(
+    folder: str | os.PathLike[str],
+    names: Sequence[str],
+    *,
+    verify: bool = False,
+    jobs: int = 1,
+    by: str = "threads",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Size]:
+    """Measures pictures.
+
+    Args:
+        folder: Their folder.
+        names: Their names in it.
+        verify: Whether they are decoded whole, so that a truncated one is found, and not only their headers.
+        jobs: How many shards of them are worked on at a time.
+        by: The engine, see `engine.run`.
+        progress: Called with the pictures done and all of them.
+
+    Returns:
+        For each name (width, height) as the picture is decoded, or in words why it cannot be.
+    """
+    parts = [tuple(names[i : i + SHARD]) for i in range(0, len(names), SHARD)]
+    shards = [Shard(str(Path(folder).resolve()), part, verify) for part in parts]
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(min(done * SHARD, len(names)), len(names))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of doubtful metadata and of pictures that are merely large
+        measured = engine.run(measure, shards, jobs=jobs, engine=by, progress=report)
+    return {
+        name: size for part, found in zip(parts, measured, strict=True) for name, size in zip(part, found, strict=True)
+    }
+
+
+def measure(shard: Shard) -> list[Size]:
+    """Measures the pictures of one shard, in their order."""
+    return [_size(Path(shard.folder, name), shard.verify) for name in shard.names]
+
+
+def _size(path: Path, verify: bool) -> Size:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if verify:
+                image.load()
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except FileNotFoundError:
+        return "there is no such picture"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"it cannot be decoded ({' '.join(str(error).split())[:120]})"
+    return (height, width) if turned else (width, height)

@@ -1,0 +1,274 @@
+"""`prepare`: reads a data set, checks it, and writes its CSVs with their side files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from deeppose_port import skeletons
+from deeppose_port.data.loader import usable_processors
+from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures
+from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source
+from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
+
+DATASETS = ("flic", "lsp", "mpii")
+
+#: Called with what is being done, how much of it is done, and how much there is (0: not known).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What was prepared.
+
+    Attributes:
+        dataset: Its name.
+        persons: How many persons each split has.
+        rows: What was read, left out and found, in this order.
+        notes: Sentences for the user.
+        images: The pictures' folder; None where they were not looked at.
+        files: What was written.
+    """
+
+    dataset: str
+    persons: dict[str, int]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    images: Path | None
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-ready values."""
+        return {
+            "dataset": self.dataset,
+            "persons": self.persons,
+            "counts": [asdict(row) for row in self.rows],
+            "notes": list(self.notes),
+            "images": None if self.images is None else str(self.images),
+            "files": [str(file) for file in self.files],
+        }
+
+
+def prepare(
+    dataset: str,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    min_joints: int | None = None,
+    verify: bool = False,
+    jobs: int | None = None,
+    engine: str = "threads",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Writes `train_joints.csv` and `test_joints.csv`, and beside each the side file that `eval` finds.
+
+    The CSVs are the legacy ones: its splits, its order, its numbers. Coordinates are those of the authors. For MPII's
+    MATLAB file there is the legacy `data.json` too. Either everything is written or nothing.
+
+    Args:
+        dataset: `flic`, `lsp` (LSP, or LSP extended) or `mpii`.
+        source: The authors' annotations, or a folder with them; see `flic.read`, `lsp.read` and `mpii.read`.
+        target: The folder to write to; it is made if need be.
+        images: The pictures' folder; by default `images` beside the annotations. Where there is none, nothing that
+            needs pictures is checked, and a note says so.
+        split: For FLIC, see `flic.read`.
+        min_joints: Persons with fewer joints are left out. By default those without any; for MPII's MATLAB file those
+            without all 16, as in the legacy program.
+        verify: Whether pictures are decoded whole, and not only their headers.
+        jobs: Shards of pictures that are looked at at a time; by default as many as there are processors.
+        engine: `threads` or `ray`, see `engine.run`.
+        force: Whether files that exist may be replaced.
+        progress: Called as the work goes on.
+
+    Raises:
+        PrepareError: A file is missing, damaged or in another form; it exists already; none of the pictures is there;
+            nobody is left. The message says which, and what to do.
+    """
+    if dataset not in DATASETS:
+        raise PrepareError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)}")
+    if split is not None and dataset != "flic":
+        raise PrepareError(f"{dataset} has the legacy split only; --split is for flic")
+    if min_joints is not None and min_joints < 1:
+        raise PrepareError(f"the least number of joints must be 1 or more, not {min_joints}")
+    step = progress or _silent
+    folder = Path(target)
+    _refuse_existing(folder, force)
+    step("reading annotations", 0, 0)
+    read = _read(dataset, Path(source), split, min_joints)
+    _refuse_names(read, Path(source))
+
+    where = Path(images) if images is not None else read.pictures
+    sizes = None if where is None else _sizes(read, where, verify, jobs, engine, step)
+    if sizes is not None and not any(isinstance(size, tuple) for size in sizes.values()):
+        if images is not None:
+            raise PrepareError(f"{_first_problem(where, sizes)}; is it the pictures' folder? See {read.published}")
+        where = sizes = None
+    _check(read, sizes, min_joints or 1)
+    if not read.splits:
+        raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
+    files = _encoded(read, folder)
+    _refuse_left_over(folder, files)
+    _write(files)
+    counts = {name: len(persons) for name, persons in read.splits.items()}
+    return Preparation(dataset, counts, tuple(read.rows), tuple(read.notes), where, tuple(files))
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+def _read(dataset: str, source: Path, split: str | None, min_joints: int | None) -> Source:
+    if dataset == "flic":
+        return flic.read(source, split)
+    return lsp.read(source) if dataset == "lsp" else mpii.read(source, min_joints)
+
+
+def _existing(folder: Path) -> list[Path]:
+    """Returns the files in a folder that a preparation writes or may have written."""
+    csvs = [folder / f"{name}_joints.csv" for name in ("train", "test")]
+    return [file for file in (*csvs, *map(path_beside, csvs), folder / "data.json") if file.exists()]
+
+
+def _refuse_existing(folder: Path, force: bool) -> None:
+    """Raises an error where a file that may be written is there already."""
+    if folder.exists() and not folder.is_dir():
+        raise PrepareError(f"{folder}: it is no folder; name one for the CSVs as TARGET")
+    existing = _existing(folder)
+    if existing and not force:
+        raise PrepareError(f"{existing[0]}: it exists already (--force replaces it, another TARGET keeps it)")
+
+
+def _refuse_left_over(folder: Path, files: Mapping[Path, bytes]) -> None:
+    """Raises an error where a file of another preparation would stay beside the new ones."""
+    left = [file for file in _existing(folder) if file not in files]
+    if left:
+        raise PrepareError(
+            f"{left[0]}: it is of another preparation and would stay beside this one's files; move it away, or name "
+            "another TARGET"
+        )
+
+
+def _refuse_names(source: Source, path: Path) -> None:
+    """Raises an error for pictures' names that a CSV cannot hold or that lead out of the pictures' folder."""
+    for person in (person for split in source.splits.values() for person in split):
+        name = person.file
+        outside = any(kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath))
+        if outside or not name.isprintable() or name != name.strip():
+            raise PrepareError(f"{path}: {name!r} is no picture's name, relative to their folder")
+
+
+def _sizes(
+    source: Source, folder: Path, verify: bool, jobs: int | None, engine: str, step: Progress
+) -> dict[str, pictures.Size]:
+    """Measures the pictures of all persons."""
+    if not folder.is_dir():
+        raise PrepareError(f"{folder}: there is no such folder; --images names the pictures'")
+    names = list(dict.fromkeys(person.file for split in source.splits.values() for person in split))
+    return pictures.sizes(
+        folder,
+        names,
+        verify=verify,
+        jobs=usable_processors() if jobs is None else jobs,
+        by=engine,
+        progress=lambda done, total: step("looking at pictures", done, total),
+    )
+
+
+def _first_problem(folder: Path | None, sizes: Mapping[str, pictures.Size]) -> str:
+    """Says what is wrong with pictures none of which can be used."""
+    name, problem = next(iter(sizes.items()), ("", "nobody is annotated"))
+    return f"{folder}, {name}: {problem}, and so for all {len(sizes)} pictures"
+
+
+def _check(source: Source, sizes: dict[str, pictures.Size] | None, min_joints: int) -> None:
+    """Leaves out persons who cannot be used and splits without persons, and says what was found."""
+    source.rows += checks.usable(source, sizes, min_joints)
+    if sizes is None:
+        source.notes.append(
+            "the pictures were not looked at: there is no folder `images` with them beside the annotations (--images "
+            f"names another). The CSVs are complete; training and evaluation need the pictures, see {source.published}"
+        )
+    else:
+        source.rows.append(checks.outside(source, sizes))
+    row, doubts = checks.symmetry(source, skeletons.get(source.skeleton))
+    source.rows += [row, checks.both_sides(source)]
+    source.notes += doubts
+    for name in [name for name, persons in source.splits.items() if not persons]:
+        del source.splits[name]
+        source.notes.append(f"there are too few persons to {name}: {name}_joints.csv is not written")
+
+
+def _reasons(source: Source) -> str:
+    """Sums up why persons were left out."""
+    found = [f"{row.count} {row.what.removeprefix('left out: ')}" for row in source.rows if row.what.startswith("left")]
+    return ", ".join(found) or "the split leaves none"
+
+
+def _encoded(source: Source, folder: Path) -> dict[Path, bytes]:
+    """Returns the files to write: their names and contents."""
+    files = {folder / name: content for name, content in source.files.items()}
+    for name, persons in source.splits.items():
+        csv_path = folder / f"{name}_joints.csv"
+        content = _csv(persons)
+        references = _references(source.skeleton, persons, source.head_sizes_from.get(name))
+        files |= {csv_path: content, path_beside(csv_path): encode(references, content)}
+    return files
+
+
+def _csv(persons: list[Annotation]) -> bytes:
+    """Returns a legacy CSV: `str` of each float, and -1 for what is not annotated."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    for person in persons:
+        values = person.joints.ravel().tolist()
+        lines.writerow([person.file, *("-1" if math.isnan(value) else str(value) for value in values)])
+    return text.getvalue().encode()
+
+
+def _references(skeleton: str, persons: list[Annotation], head_sizes_from: str | None) -> References:
+    """Makes the side file of a split."""
+    none = (np.nan,) * 4
+    boxes = np.array([person.head_box or none for person in persons], np.float64)
+    sizes = np.array([_or_nan(person.head_size) for person in persons])
+    sizes = np.where(np.isnan(sizes), head_sizes_of(boxes), sizes)
+    torsos = np.array([_or_nan(person.torso_length) for person in persons])
+    unseen = (None,) * len(skeletons.get(skeleton).joints)
+    seen = np.array([[_or_nan(flag) for flag in person.is_visible or unseen] for person in persons])
+    arrays = {"head_boxes": boxes, "head_sizes": sizes, "torso_lengths": torsos, "is_visible": seen}
+    known = {name: array for name, array in arrays.items() if not np.isnan(array).all()}
+    return References(skeleton, len(persons), head_sizes_from=head_sizes_from, **known)
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    """Writes all files or none: each under another name beside its own, then all are renamed."""
+    suffix = f".{secrets.token_hex(4)}.tmp"
+    temporaries = {path: path.with_name(f".{path.name}{suffix}") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporaries[path].write_bytes(content)
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+    except OSError as error:
+        raise PrepareError(f"{error.filename}: it cannot be written: {error.strerror}") from error
+    finally:
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)

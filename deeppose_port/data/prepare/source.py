@@ -1,0 +1,115 @@
+"""What every reader of a data set gives: persons in their splits, what was left out, and where to get the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+class PrepareError(ValueError):
+    """Annotations that cannot be prepared. The message names the file and says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """One person as the authors annotated them.
+
+    Attributes:
+        file: The picture's name, relative to the pictures' folder.
+        joints: (J, 2) float64, pixels of the picture as the authors count them; NaN for what is not annotated.
+        head_box: x1, y1, x2, y2 in the same pixels, or None.
+        head_size: PCKh's length where it is not the head box's; None otherwise.
+        torso_length: PDJ's length where the joints do not give it; None otherwise.
+        is_visible: 1 (seen), 0 (occluded) or None (not told) for each joint; None where the data set does not say.
+    """
+
+    file: str
+    joints: npt.NDArray[np.float64]
+    head_box: tuple[float, float, float, float] | None = None
+    head_size: float | None = None
+    torso_length: float | None = None
+    is_visible: tuple[int | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the summary: what was counted, how many, and why or what follows."""
+
+    what: str
+    count: int
+    why: str = ""
+
+
+@dataclass(eq=False)
+class Source:
+    """What a reader found.
+
+    Attributes:
+        skeleton: The skeleton's name.
+        splits: `train` and `test`, each in the order to be written; one may be missing.
+        rows: What was read and left out.
+        notes: Sentences for the user.
+        pictures: The folder of the pictures, where there is one.
+        published: Where the pictures come from, for messages.
+        head_sizes_from: For each split what its head sizes are computed from, in words; empty without them.
+        files: More files to write, by name.
+    """
+
+    skeleton: str
+    splits: dict[str, list[Annotation]]
+    published: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    pictures: Path | None = None
+    head_sizes_from: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def find(source: Path, names: Sequence[str]) -> list[Path]:
+    """Finds files of these names (or patterns) in a folder, up to two folders deep; a file is itself.
+
+    Folders of pictures are not walked through.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        return []
+    folders = [source, *_folders([source]), *_folders(_folders([source]))]
+    found = {path: None for name in names for folder in folders for path in sorted(folder.glob(name)) if path.is_file()}
+    return list(found)
+
+
+def the_only(found: Sequence[Path], source: Path, missing: str) -> Path:
+    """Returns the one file that was found.
+
+    Raises:
+        PrepareError: There is none (`missing` says what it is called and where it is published), or several.
+    """
+    if not found:
+        raise PrepareError(f"{source}: {missing}" if source.exists() else f"{source}: there is no such file or folder")
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found)
+        raise PrepareError(f"{source}: several files would do ({names}); name one of them as SOURCE")
+    return found[0]
+
+
+def pictures_beside(annotations: Path) -> Path | None:
+    """Finds the folder `images` beside the annotations or one folder up."""
+    for folder in (annotations.parent, annotations.parent.parent):
+        if (folder / "images").is_dir():
+            return folder / "images"
+    return None
+
+
+def unexpected(what: str, found: int, published: int) -> Iterable[str]:
+    """Yields a note where a count is not the published one."""
+    if found != published:
+        yield f"{found:,} {what}, where the authors publish {published:,}: is it a part, or another release?"
+
+
+def _folders(parents: Iterable[Path]) -> list[Path]:
+    return [path for parent in parents for path in sorted(parent.iterdir()) if path.is_dir() and path.name != "images"]
