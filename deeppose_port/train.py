@@ -13,6 +13,8 @@ from typing import Any
 
 from deeppose_port import backends, skeletons
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.cache import PictureCache
+from deeppose_port.data.pack import PackedDataset
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start, starting_point
@@ -108,18 +110,19 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
 
-    def dataset(csv: Path) -> PoseDataset:
-        return PoseDataset(
-            csv,
-            images=options.images,
-            skeleton=skeleton,
-            preprocessing=start.checkpoint.preprocessing,
-            min_dim=options.min_dim,
-            ignore_label=options.ignore_label,
-        )
-
-    train_set = dataset(options.train_csv)
-    test_set = None if options.test_csv is None else dataset(options.test_csv)
+    about: dict[str, Any] = {
+        "images": options.images,
+        "skeleton": skeleton,
+        "preprocessing": start.checkpoint.preprocessing,
+        "min_dim": options.min_dim,
+        "ignore_label": options.ignore_label,
+        "cache": PictureCache(options.cache),
+    }
+    if options.pack is None:
+        train_set = PoseDataset(options.train_csv, **about)
+    else:
+        train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
+    test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
     if backend != "torch" and options.torch.used():
         raise ValueError(f"{', '.join(options.torch.used())}: only with --backend torch")
     if backend == "torch" and options.legacy_gradient_sum:

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from converters.checkpoint import Preprocessing
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
+from deeppose_port.skeletons import Skeleton
 
 
 @pytest.fixture
@@ -18,6 +20,9 @@ def free(pictures):
 class Numbers:
     """A dataset of 10 examples that are their index, which takes note of who asked for what."""
 
+    preprocessing = Preprocessing(im_size=2)
+    skeleton = Skeleton("two", ("left", "right"), ((0, 1),), (), {})
+
     def __init__(self, fails=None, seconds=0.0):
         self.fails = fails
         self.seconds = seconds
@@ -26,12 +31,13 @@ class Numbers:
     def __len__(self):
         return 10
 
-    def __getitem__(self, index):
+    def example(self, index, out):
         self.asked.append(index)
         time.sleep(self.seconds)
         if index == self.fails:
             raise DatasetError(f"no example {index}")
-        return np.full((3, 2, 2), index, np.float32), np.full(4, index, np.float32), np.ones(4, np.int32)
+        out[...] = index
+        return out, np.full(4, index, np.float32), np.ones(4, np.int32)
 
 
 def in_time(work, seconds=20):
@@ -60,6 +66,16 @@ class TestBatches:
             expected = np.stack([example[i] for example in free])
             assert array.dtype == expected.dtype
             assert np.array_equal(array, expected)
+
+    def test_inputs_are_written_straight_into_the_batch(self, free, monkeypatch):
+        places = []
+        original = PoseDataset.example
+        monkeypatch.setattr(
+            PoseDataset, "example", lambda self, index, out: places.append(out) or original(self, index, out)
+        )
+        (batch,) = batches(free, 13)
+        assert len(places) == 13
+        assert all(np.shares_memory(place, batch[0]) for place in places)
 
     def test_some_examples_come_in_the_order_asked_for(self):
         parts = list(batches(Numbers(), 2, [7, 1, 4]))

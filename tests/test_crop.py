@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,8 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from converters.checkpoint import Preprocessing
+from deeppose_port.data import crop as crop_module
 from deeppose_port.data.crop import (
     Crop,
+    Window,
     _deviation,
     crop_of_box,
     crop_of_joints,
@@ -15,6 +18,7 @@ from deeppose_port.data.crop import (
     network_input,
     normalize,
     points_of_outputs,
+    warp,
 )
 
 ALL = np.ones(2, bool)
@@ -33,6 +37,11 @@ preprocessings = st.builds(
 def crops(draw, im_size=220):
     x0, y0 = draw(st.integers(0, 2000)), draw(st.integers(0, 2000))
     return Crop(x0, y0, x0 + draw(st.integers(1, 2000)), y0 + draw(st.integers(1, 2000)), im_size)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return np.random.RandomState(0).randint(0, 256, (300, 400, 3)).astype(np.uint8)
 
 
 @pytest.fixture
@@ -231,6 +240,21 @@ class TestInput:
         made = [_deviation(np.ascontiguousarray(picture[:, :, k]), levels[:, k].copy()) for k in range(3)]
         assert made == expected.tolist()
 
+    def test_sums_of_the_legacy_program_decide_where_rounding_does(self, monkeypatch):
+        asked = []
+        original = crop_module._deviation
+        monkeypatch.setattr(crop_module, "_deviation", lambda *given: asked.append(given) or original(*given))
+        for seed in range(60):
+            normalize(np.random.RandomState(seed).randint(0, 256, (220, 220, 3)).astype(np.uint8), Preprocessing())
+        assert 0 < len(asked) < 30  # of 180 planes
+
+    @pytest.mark.parametrize("gcn", ["divide", "subtract", "none"])
+    def test_inputs_are_written_where_they_are_wanted(self, noise, gcn):
+        batch = np.full((3, 3, 60, 80), np.nan, np.float32)
+        assert np.shares_memory(normalize(noise, Preprocessing(gcn=gcn), batch[1]), batch)
+        assert np.array_equal(batch[1], normalize(noise, Preprocessing(gcn=gcn)))
+        assert np.isnan(batch[[0, 2]]).all()
+
     def test_constant_picture_becomes_0(self):
         assert not normalize(np.full((9, 9, 3), 77, np.uint8), Preprocessing()).any()
 
@@ -244,3 +268,62 @@ class TestInput:
     def test_picture_that_is_not_colour_uint8_is_refused(self, image):
         with pytest.raises(ValueError, match="has to be uint8"):
             network_input(image, Crop(0, 0, 9, 9, 220), Preprocessing())
+
+
+class TestWarp:
+    """Of the part of a picture that it looks at, as `cv2.warpAffine` of all of it."""
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        degrees=st.floats(-180, 180),
+        scale=st.tuples(st.floats(0.1, 4), st.floats(0.1, 4)),
+        middle=st.tuples(st.floats(-100, 500), st.floats(-100, 400)),
+        border=st.sampled_from([cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE]),
+        interpolation=st.sampled_from(["linear", "nearest"]),
+    )
+    def test_it_is_opencvs_warp(self, picture, degrees, scale, middle, border, interpolation):
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turn = np.diag(scale) @ [[cos, -sin], [sin, cos]]
+        matrix = np.column_stack([turn, (30, 20) - turn @ middle])
+        flags = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}[interpolation]
+        expected = cv2.warpAffine(picture, matrix, (60, 40), flags=flags, borderMode=border)
+        # A position that OpenCV 4 rounds to 1/32 pixel may fall to the other side.
+        assert (warp(picture, matrix, 60, 40, interpolation, border) != expected).mean() < 0.01
+
+    def test_small_part_of_a_picture_that_is_too_large_for_opencv(self):
+        picture = np.zeros((4, 40_000, 3), np.uint8)
+        picture[1, 39_000] = 200
+        shifted = warp(picture, np.array([[1.0, 0, -38_990], [0, 1, 0]]), 20, 4)
+        assert np.argwhere(shifted[:, :, 0]).tolist() == [[1, 10]]
+
+    def test_large_part_of_it_is_refused(self):
+        picture = np.zeros((4, 40_000, 3), np.uint8)
+        with pytest.raises(ValueError, match=r"40,000 pixels on a side are more than the 32,766 .* smaller"):
+            warp(picture, np.array([[0.001, 0, 0], [0, 1, 0]]), 40, 4)
+        with pytest.raises(ValueError, match="33,000 pixels on a side"):
+            warp(np.zeros((4, 4, 3), np.uint8), np.eye(2, 3), 33_000, 4)
+
+    @given(x0=st.integers(0, 30), y0=st.integers(0, 30), left=st.integers(0, 60), top=st.integers(0, 60))
+    @settings(deadline=None, max_examples=50)
+    def test_window_gives_the_whole_pictures_crop_to_the_bit(self, picture, x0, y0, left, top):
+        crop = Crop(100 + left, 90 + top, 250, 200, 64)
+        window = Window(picture[90 - y0 : 220, 100 - x0 : 260], 100 - x0, 90 - y0, (1.0, 1.0), 400, 300)
+        assert np.array_equal(window.cut(crop), cut(picture, crop))
+
+    @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+    def test_matrix_of_a_crop_is_where_a_resize_takes_pixels_from(self, interpolation):
+        smooth = cv2.GaussianBlur(np.random.RandomState(0).randint(0, 256, (90, 120, 3)).astype(np.uint8), (0, 0), 4)
+        crop = Crop(13, 7, 97, 83, 60)
+        made = Window.whole(smooth).warp(crop.matrix, 60, interpolation, cv2.BORDER_REPLICATE)
+        assert abs(made.astype(int) - cut(smooth, crop, interpolation)).max() <= (
+            2 if interpolation == "linear" else 40
+        )
+
+    def test_reduced_window_shows_what_the_picture_does_at_the_same_place(self):
+        y, x = np.mgrid[:240, :320].astype(np.float64)
+        ramp = np.stack([x * 0.75, y, (x + y) / 2.5], axis=2)  # which bilinear interpolation does not change
+        picture = np.rint(ramp).astype(np.uint8)
+        reduced = np.asarray(cv2.resize(picture[40:200, 20:260], (80, 64), interpolation=cv2.INTER_AREA), np.uint8)
+        window = Window(reduced, 20, 40, (80 / 240, 64 / 160), 320, 240)
+        crop = Crop(60, 80, 180, 160, 50)
+        assert abs(window.cut(crop).astype(int) - cut(picture, crop)).max() <= 1

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from converters.checkpoint import Preprocessing
 from deeppose_port import skeletons
 from deeppose_port.data import AnnotationError, Crop, DatasetError, PoseDataset
+from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data.crop import cut
+from deeppose_port.data.dataset import read_picture
 
 SETS = {"free": "flic", "mpii": "mpii", "lspet": "lsp"}
 SOME = ",10,20,50,20,50,60,10,60,30,30,40,40,-1,-1"
@@ -151,13 +154,23 @@ class TestExamples:
 
     def test_persons_of_one_picture_decode_it_once(self, free, monkeypatch):
         decoded = []
-        imread = cv2.imread
-        monkeypatch.setattr(cv2, "imread", lambda path: decoded.append(path) or imread(path))
+        monkeypatch.setattr(
+            dataset_module, "read_picture", lambda path: decoded.append(Path(path).name) or read_picture(path)
+        )
         for i in range(13):
             free[i]
         for i in range(13):
             free.crop(i)
-        assert [path.rsplit("/", 1)[1] for path in decoded] == ["astronaut.png", "chelsea.png", "coffee.png"]
+        assert decoded == ["astronaut.png", "chelsea.png", "coffee.png"]
+
+    def test_without_a_cache_nothing_is_kept(self, pictures, monkeypatch):
+        free = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", cache=0)
+        decoded = []
+        monkeypatch.setattr(
+            dataset_module, "read_picture", lambda path: decoded.append(Path(path).name) or read_picture(path)
+        )
+        free[0], free[0]
+        assert decoded == ["astronaut.png"] * 2
 
     def test_dataset_can_be_sent_to_another_process(self, free):
         again = pickle.loads(pickle.dumps(free))
@@ -279,12 +292,38 @@ class TestErrors:
                 access(1)
 
     def test_opencvs_own_errors_are_translated(self, make, monkeypatch):
-        def fail(path):
+        def fail(data, flags):
             raise cv2.error("too large")
 
         dataset = make("a.png" + SOME)
-        monkeypatch.setattr(cv2, "imread", fail)
+        monkeypatch.setattr(cv2, "imdecode", fail)
         with pytest.raises(DatasetError, match=r"line 1, picture .*a\.png: cannot be decoded"):
+            dataset[0]
+
+    @pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
+    @pytest.mark.parametrize("progressive", [0, 1])
+    def test_jpeg_that_is_cut_off_is_refused_by_file_and_line(self, make, tmp_path, part, progressive, capfd):
+        noise = np.random.RandomState(0).randint(0, 256, (100, 80, 3)).astype(np.uint8)
+        _, jpeg = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+        (tmp_path / "cut.jpg").write_bytes(jpeg.tobytes()[: int(part * jpeg.size)])
+        assert cv2.imread(str(tmp_path / "cut.jpg")) is not None  # which is why the dataset does not read it so
+        dataset = make("a.png" + SOME, "cut.jpg" + SOME)
+        with pytest.raises(DatasetError, match=r"persons\.csv, line 2, picture .*cut\.jpg: cannot be .* cut off"):
+            dataset[1]
+
+    def test_jpeg_with_something_after_its_end_is_whole(self, make, tmp_path):
+        _, jpeg = cv2.imencode(".jpg", np.full((100, 80, 3), 50, np.uint8))
+        (tmp_path / "more.jpg").write_bytes(jpeg.tobytes() + b"a camera's own data" * 100)
+        assert (make("more.jpg" + SOME, grey={}).picture(0) == 50).all()
+
+    def test_empty_file_and_folder_are_refused_by_file_and_line(self, make, tmp_path):
+        (tmp_path / "empty.jpg").touch()
+        dataset = make("a.png" + SOME, "empty.jpg" + SOME)
+        with pytest.raises(DatasetError, match=r"line 2, picture .*empty\.jpg: .* the file is empty"):
+            dataset[1]
+        (tmp_path / "a.png").unlink()
+        (tmp_path / "a.png").mkdir()
+        with pytest.raises(DatasetError, match=r"line 1, picture .*a\.png: cannot be read: Is a directory"):
             dataset[0]
 
     def test_person_outside_the_picture_is_an_error_on_access(self, make):

@@ -140,22 +140,22 @@ class TestStream:
                     for array, part in zip(batch, expected, strict=True):
                         assert np.array_equal(array[row], part)
 
-    def test_augmented_inputs_are_written_straight_into_the_batch(self, free, monkeypatch):
-        import deeppose_port.data.loader as module
+    @pytest.mark.parametrize("augmentation", [None, ALL])
+    def test_inputs_are_written_straight_into_the_batch(self, free, monkeypatch, augmentation):
+        import deeppose_port.data.crop as module
 
         places = []
-        original = module.augmented_example
+        original = module.cv2.LUT
 
-        def spy(dataset, index, augmentation, rng, out):
-            places.append(out)
-            return original(dataset, index, augmentation, rng, out)
+        def spy(plane, table, dst):
+            places.append(dst)
+            return original(plane, table, dst=dst)
 
-        monkeypatch.setattr(module, "augmented_example", spy)
-        with TrainingLoader(free, 13, augmentation=ALL, threads=1) as loader:
+        monkeypatch.setattr(module.cv2, "LUT", spy)
+        with TrainingLoader(free, 13, augmentation=augmentation, threads=1, epochs=1) as loader:
             inputs, _, _ = next(loader)
-        # Only the first cannot: nobody knows the shape before.
-        assert places[0] is None
-        assert all(np.shares_memory(place, inputs) for place in places[1:13])
+        assert len(places) == 3 * 13
+        assert all(np.shares_memory(place, inputs) for place in places)
 
     def test_batches_belong_to_the_caller(self, free):
         with TrainingLoader(free, 13, shuffle=False) as loader:
@@ -554,11 +554,13 @@ class TestBench:
         assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def test_no_speed_is_above_what_the_examples_allow(self, free, monkeypatch):
-        def slow(self, index):
-            time.sleep(0.05)
-            return tell(0, index)
+        original = PoseDataset.example
 
-        monkeypatch.setattr(PoseDataset, "__getitem__", slow)
+        def slow(self, index, out):
+            time.sleep(0.05)
+            return original(self, index, out)
+
+        monkeypatch.setattr(PoseDataset, "example", slow)
         one, eight = bench_data(free, (1, 8), batch_size=4, seconds=0.4, rounds=1)
         assert 0 < one.pictures_per_second <= 20
         assert 0 < eight.pictures_per_second <= 160

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 @click.option("--batch-size", "--batchsize", default=128, show_default=True, help="Persons in a step.")
 @click.option("--seed", default=1701, show_default=True, help="Of weights, order, augmentation and dropout.")
 @click.option("--threads", type=int, help="Threads that make examples; by default as many as the machine runs.")
+@click.option(
+    "--cache", default="0", show_default=True, metavar="512M", help="Memory for decoded pictures, of each process."
+)
+@click.option("--pack", type=PATH, help="Train from a pack of --train-csv (see `deeppose-port pack`).")
 @click.option("--snapshot", default=10, show_default=True, help="Epochs between checkpoints.")
 @click.option("--valid-freq", default=5, show_default=True, help="Epochs between validations; 0 for none.")
 @click.option("--show-log-iter", default=10, show_default=True, help="Iterations between lines of the log.")
@@ -115,9 +119,11 @@ def train(backend: str, **given: Any) -> int:
     from dataclasses import fields
 
     from deeppose_port.data.augmentation import Augmentation
+    from deeppose_port.data.cache import byte_count
     from deeppose_port.train import train as run
     from deeppose_port.training.options import HyperparameterOptions, TorchOptions, TrainingOptions
 
+    given["cache"] = byte_count(given["cache"])
     augmentation = {f.name: given.pop(f.name) for f in fields(Augmentation) if f.name in given}
     said = {f.name: given.pop(f.name) for f in fields(HyperparameterOptions)}
     torch = {f.name: given.pop(f.name) for f in fields(TorchOptions)}

@@ -12,12 +12,15 @@ from deeppose_port.data.crop import (
 )
 from deeppose_port.data.dataset import DatasetError, PoseDataset
 from deeppose_port.data.loader import TrainingLoader
+from deeppose_port.data.pack import PackedDataset, PackError
 
 __all__ = [
     "AnnotationError",
     "Augmentation",
     "Crop",
     "DatasetError",
+    "PackError",
+    "PackedDataset",
     "Person",
     "PoseDataset",
     "TrainingLoader",

@@ -38,8 +38,20 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
-from deeppose_port.data.crop import Crop, Picture, Points, cut, extent_of_joints, interleaved, labels, normalize
-from deeppose_port.data.dataset import Example, PoseDataset
+from deeppose_port.data.crop import (
+    Crop,
+    Letterbox,
+    Picture,
+    Points,
+    Window,
+    cut,
+    extent_of_joints,
+    interleaved,
+    labels,
+    normalize,
+    warp,
+)
+from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 
 Method = Literal["fast", "legacy"]
 
@@ -193,26 +205,23 @@ def drawn_example(
         method: `fast` or `legacy`.
         out: As in `augmented_example`, which the results and errors are those of, too.
     """
-    inputs = _destination(out, dataset.preprocessing.im_size)
-    picture, crop = dataset.picture(index), dataset.crop(index, drawn.zoom)
+    crop, preprocessing = dataset.crop(index, drawn.zoom), dataset.preprocessing
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
     rotation = _rotation(drawn.rotation, x, y)
-    if drawn.resamples and method == "fast":
-        _normalize(_warped(picture, drawn, rotation, crop, dataset.preprocessing), dataset.preprocessing, inputs)
-    else:
-        square = cut(_moved(picture, drawn, rotation), crop, dataset.preprocessing.interpolation)
-        inputs[...] = normalize(square[:, ::-1] if drawn.flip else square, dataset.preprocessing)
-    return inputs, *_labels(dataset, index, drawn, rotation, crop)
-
-
-def _destination(out: npt.NDArray[np.float32] | None, im_size: int) -> npt.NDArray[np.float32]:
-    """Returns the array to write inputs into. OpenCV would quietly make another one if it did not fit."""
-    shape = (3, im_size, im_size)
-    if out is None:
-        return np.empty(shape, np.float32)
-    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise ValueError(f"out is {out.dtype} {out.shape}; it has to be float32 {shape}, and C-contiguous")
-    return out
+    try:
+        if not drawn.resamples:
+            square = dataset.window(index).cut(crop, preprocessing.interpolation)
+            square = np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
+        elif method == "fast":
+            square = _warped(dataset.window(index), drawn, rotation, crop, preprocessing)
+        else:
+            square = cut(_moved(dataset.picture(index), drawn, rotation), crop, preprocessing.interpolation)
+            square = np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise dataset.error(index, error) from error
+    return normalize(square, preprocessing, out), *_labels(dataset, index, drawn, rotation, crop)
 
 
 def _rotation(degrees: int, x: float, y: float) -> Points:
@@ -235,7 +244,7 @@ def _labels(
         for left, right in dataset.skeleton.symmetric_pairs:
             order[[left, right]] = right, left
         points, mask = crop.to_crop(points)[order], mask[order]
-        points[:, 0] = crop.im_size - 1 - points[:, 0]
+        points[:, 0] = dataset.preprocessing.shape[1] - 1 - points[:, 0]
         points = crop.to_picture(points)
     return labels(points, crop, dataset.preprocessing), interleaved(mask, dataset.preprocessing).copy()
 
@@ -244,46 +253,44 @@ def _moved(picture: Picture, drawn: Drawn, rotation: Points) -> Picture:
     """Rotates, translates and magnifies a whole picture, one after the other. What is outside of it is black."""
     height, width = picture.shape[:2]
     if drawn.rotation:
-        picture = np.asarray(cv2.warpAffine(picture, rotation, (width, height)), np.uint8)
+        picture = warp(picture, rotation, width, height)
     if any(drawn.translation):
-        shift = np.column_stack([np.eye(2), drawn.translation])
-        picture = np.asarray(cv2.warpAffine(picture, shift, (width, height)), np.uint8)
+        picture = warp(picture, np.column_stack([np.eye(2), drawn.translation]), width, height)
     if drawn.zoom != 1:
         # As cv2.resize does it, which copies a picture whose rounded size stays the same.
         grow = np.column_stack([np.eye(2) * drawn.zoom, np.full(2, (drawn.zoom - 1) / 2)])
-        size = round(drawn.zoom * width), round(drawn.zoom * height)
-        picture = np.asarray(cv2.warpAffine(picture, grow, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        width, height = round(drawn.zoom * width), round(drawn.zoom * height)
+        picture = warp(picture, grow, width, height, border=cv2.BORDER_REPLICATE)
     return picture
 
 
-def _warped(picture: Picture, drawn: Drawn, rotation: Points, crop: Crop, preprocessing: Preprocessing) -> Picture:
+def _warped(window: Window, drawn: Drawn, rotation: Points, crop: Crop, preprocessing: Preprocessing) -> Picture:
     """Does what `_moved`, the crop, the resize and the flip do, in one affine warp.
 
     Returns:
         (im_size, im_size, 3) uint8.
     """
-    # A resize takes x to (x + 0.5) * factor - 0.5, and here are two, with the crop's corner between them.
-    scale = drawn.zoom * np.array(crop.scale)
-    offset = scale / 2 - np.array([crop.x0, crop.y0]) * crop.scale - 0.5
+    height, width = preprocessing.shape
+    # The zoom, a resize, takes x to (x + 0.5) * zoom - 0.5; then comes the crop. Neither turns anything.
+    crop_matrix = crop.matrix
+    scale = drawn.zoom * crop_matrix.diagonal()
+    offset = crop_matrix[:, 2] + (drawn.zoom - 1) / 2 * crop_matrix.diagonal()
     matrix = rotation.copy()
     matrix[:, 2] += drawn.translation
     matrix = matrix * scale[:, None]
     matrix[:, 2] += offset
     if drawn.flip:
         matrix[0] *= -1
-        matrix[0, 2] += crop.im_size - 1
-    square = cv2.warpAffine(
-        picture,
-        matrix,
-        (crop.im_size, crop.im_size),
-        flags=cv2.INTER_LINEAR if preprocessing.interpolation == "linear" else cv2.INTER_NEAREST,
-        # Only a rotation shows what is beyond the picture's edges; a resize continues the pixels at the edges.
-        borderMode=cv2.BORDER_CONSTANT if drawn.rotation else cv2.BORDER_REPLICATE,
-    )
-    columns, rows = (np.arange(crop.im_size)[:, None] - offset).T / scale[:, None]
-    _vacate(square.swapaxes(0, 1), columns[::-1] if drawn.flip else columns, picture.shape[1], drawn.translation[0])
-    _vacate(square, rows, picture.shape[0], drawn.translation[1])
-    return np.asarray(square, np.uint8)
+        matrix[0, 2] += width - 1
+    # Only a rotation shows what is beyond the picture's edges; a resize continues the pixels at the edges.
+    shows_black = drawn.rotation or isinstance(crop, Letterbox)
+    border = cv2.BORDER_CONSTANT if shows_black else cv2.BORDER_REPLICATE
+    square = window.warp(matrix, height, preprocessing.interpolation, border, width)
+    if any(drawn.translation):
+        columns, rows = ((np.arange(n) - offset[k]) / scale[k] for k, n in enumerate((width, height)))
+        _vacate(square.swapaxes(0, 1), columns[::-1] if drawn.flip else columns, window.width, drawn.translation[0])
+        _vacate(square, rows, window.height, drawn.translation[1])
+    return square
 
 
 def _vacate(lines: npt.NDArray[Any], position: Points, size: int, shift: int) -> None:
@@ -302,16 +309,3 @@ def _vacate(lines: npt.NDArray[Any], position: Points, size: int, shift: int) ->
         cover = position - shift + 1 if shift > 0 else size + shift - position
         (faint,) = np.nonzero(cover < 1)
         lines[faint] = np.rint(lines[faint] * cover[faint, None, None].clip(0, 1))
-
-
-def _normalize(square: Picture, preprocessing: Preprocessing, out: npt.NDArray[np.float32]) -> None:
-    """Does what `crop.normalize` does into (3, H, W) float32, with sums over 256 levels instead of over pixels."""
-    planes = cv2.split(square)
-    for plane, target in zip(planes if preprocessing.colour == "BGR" else planes[::-1], out, strict=True):
-        levels = np.arange(256.0)
-        if preprocessing.gcn != "none":
-            counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-            levels -= counts @ levels / plane.size
-            deviation = math.sqrt(counts @ levels**2 / plane.size) + 1e-5
-            levels = levels / deviation if preprocessing.gcn == "divide" else levels - deviation
-        cv2.LUT(plane, levels.astype(np.float32), dst=target)

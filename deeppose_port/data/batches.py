@@ -36,15 +36,39 @@ def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None
     parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         try:
-            ahead: list[Future[Example]] = []
+            ahead: tuple[Batch, list[Future[None]]] | None = None
             for part in [*parts, []]:
-                current, ahead = ahead, [pool.submit(dataset.__getitem__, i) for i in part]
-                if current:
-                    yield _stack([future.result() for future in current])
+                current, ahead = ahead, _begin(pool, dataset, part) if part else None
+                if current is not None:
+                    for future in current[1]:
+                        future.result()
+                    yield current[0]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stack(examples: list[Example]) -> Batch:
-    inputs, targets, mask = zip(*examples, strict=True)
-    return np.stack(inputs), np.stack(targets), np.stack(mask)
+def empty_batch(dataset: PoseDataset, size: int) -> Batch:
+    """Returns the arrays of a batch of a dataset's examples, which are to be written into them."""
+    coordinates = 2 * len(dataset.skeleton.joints)
+    return (
+        np.empty((size, 3, *dataset.preprocessing.shape), np.float32),
+        np.empty((size, coordinates), np.float32),
+        np.empty((size, coordinates), np.int32),
+    )
+
+
+def place(example: Example, batch: Batch, row: int) -> None:
+    """Puts an example into a row of a batch, but for the inputs that were written there already."""
+    for part, array in zip(example, batch, strict=True):
+        if part.base is not array:
+            array[row] = part
+
+
+def _begin(pool: ThreadPoolExecutor, dataset: PoseDataset, part: Sequence[int]) -> tuple[Batch, list[Future[None]]]:
+    """Hands the examples of a batch to the threads."""
+    batch = empty_batch(dataset, len(part))
+
+    def make(row: int, index: int) -> None:
+        place(dataset.example(index, out=batch[0][row]), batch, row)
+
+    return batch, [pool.submit(make, row, index) for row, index in enumerate(part)]

@@ -16,19 +16,23 @@ import numpy.typing as npt
 from converters.checkpoint import Gcn, Preprocessing
 from deeppose_port import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
+from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.crop import (
     Crop,
     Picture,
-    crop_of_joints,
+    Window,
+    crop_of_person,
     extent_of_joints,
     interleaved,
     labels,
-    network_input,
+    normalize,
 )
+from deeppose_port.data.references import path_beside, read_beside
 from deeppose_port.skeletons import Skeleton
 
 _logger = logging.getLogger(__name__)
 
+Lengths = npt.NDArray[np.float64]
 Example = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
 
@@ -41,8 +45,8 @@ class PoseDataset:
 
     `dataset[i]` is `(inputs, targets, mask)`: (3, im_size, im_size) float32; (2 * J,) float32, see
     `crop.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
-    needed; the last one is kept, because the persons of one picture mostly follow each other. Stored joints
-    never change, and threads and processes may share a dataset.
+    needed, and kept in a cache of bounded size. Stored joints never change. Threads may share a dataset, and
+    with it the cache; processes may too, each with a cache of its own.
 
     Args:
         csv: The CSV, see `annotations`.
@@ -55,6 +59,7 @@ class PoseDataset:
         min_dim: Leaves out persons whose box of joints is narrower or lower than this many pixels.
         ignore_label: The coordinate that means "not annotated".
         preprocessing: What the network is trained on; the default is that of the legacy shells.
+        cache: Bytes of decoded pictures to keep, at most, 0 for none; or a cache that several datasets share.
 
     Attributes:
         csv: The CSV.
@@ -64,10 +69,13 @@ class PoseDataset:
         joints: (N, J, 2) float64, read-only: every person's joints in pixels of their picture.
         visible: (N, J) bool, read-only: both coordinates of the joint count.
         mask: (N, J, 2) int32, read-only: 0 where that coordinate is ignored.
+        head_sizes: (N,) float64, PCKh's lengths from the CSV's side file; None without them. See `references`.
+        torso_lengths: (N,) float64, PDJ's lengths from there; None without them.
         skipped: The persons that `min_dim` left out.
 
     Raises:
         AnnotationError: The CSV cannot be used.
+        ReferencesError: The side file is damaged or belongs to another CSV.
         DatasetError: A picture is missing, a person has no box of joints, or nobody is left; on access: a
             picture cannot be decoded, or nothing of it is in the person's crop.
     """
@@ -85,6 +93,7 @@ class PoseDataset:
         min_dim: float = 0,
         ignore_label: float = IGNORE_LABEL,
         preprocessing: Preprocessing | None = None,
+        cache: int | PictureCache = DEFAULT,
     ) -> None:
         self.csv = Path(csv)
         self.images = Path(images)
@@ -112,17 +121,34 @@ class PoseDataset:
         self.mask = annotated(self.joints, ignore_label).astype(np.int32)
         for array in (self.joints, self.visible, self.mask):
             array.flags.writeable = False
-        # One tuple, replaced as a whole, so that threads never see a name with another's picture.
-        self._last: tuple[str, Picture] | None = None
+        self.head_sizes, self.torso_lengths = self._reference_lengths(persons)
+        self._cache = PictureCache(cache) if isinstance(cache, int) else cache
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._persons)
 
     def __getitem__(self, index: int) -> Example:
-        picture, crop = self.picture(index), self.crop(index)
+        return self.example(index)
+
+    def example(self, index: int, out: npt.NDArray[np.float32] | None = None) -> Example:
+        """Makes one example.
+
+        Args:
+            index: Which.
+            out: (3, im_size, im_size) float32, C-contiguous: where to write the inputs, its place in a batch say.
+
+        Returns:
+            What `dataset[index]` is; inputs is `out` if that is given.
+
+        Raises:
+            DatasetError: The picture cannot be decoded, or nothing of it is in the person's crop.
+            ValueError: `out` has another shape or type.
+        """
+        window, crop = self.window(index), self.crop(index)
+        square = window.cut(crop, self.preprocessing.interpolation)
         return (
-            network_input(picture, crop, self.preprocessing),
+            normalize(square, self.preprocessing, out),
             labels(self.joints[index], crop, self.preprocessing),
             interleaved(self.mask[index], self.preprocessing).copy(),
         )
@@ -148,7 +174,6 @@ class PoseDataset:
         if person.file not in self._sizes:
             self.picture(index)
         width, height = self._sizes[person.file]
-        im_size, base_zoom = self.preprocessing.im_size, self.preprocessing.base_zoom
         joints, magnified = person.joints, ""
         if zoom != 1:
             x, y, _, _ = extent_of_joints(person.joints, person.visible)
@@ -156,12 +181,20 @@ class PoseDataset:
             width, height = round(zoom * width), round(zoom * height)
             magnified = f", magnified {zoom:g} times"
         try:
-            return crop_of_joints(joints, person.visible, width, height, base_zoom, im_size)
+            return crop_of_person(joints, person.visible, width, height, self.preprocessing)
         except ValueError as error:
             raise DatasetError(
                 f"{self._where(person)}{magnified}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
                 "leaves out persons who are too small)"
             ) from error
+
+    def window(self, index: int) -> Window:
+        """Returns the pixels that an example is made of, with or without augmentation: here its whole picture.
+
+        Raises:
+            DatasetError: The picture cannot be decoded.
+        """
+        return Window.whole(self.picture(index))
 
     def picture(self, index: int) -> Picture:
         """Returns an example's whole picture, decoded: (H, W, 3) uint8, BGR, read-only.
@@ -170,20 +203,37 @@ class PoseDataset:
             DatasetError: It cannot be decoded.
         """
         person = self.person(index)
-        last = self._last
-        if last is not None and last[0] == person.file:
-            return last[1]
-        try:
-            image = cv2.imread(str(self.images / person.file))
-        except cv2.error as error:
-            raise DatasetError(f"{self._where(person)}: cannot be decoded: {error.err}") from error
-        if image is None:
-            raise DatasetError(f"{self._where(person)}: cannot be decoded; is it a whole picture?")
-        picture: Picture = image.astype(np.uint8, copy=False)
-        picture.flags.writeable = False
+        path = os.path.join(self.images, person.file)
+        picture = self._cache.get(path)
+        if picture is None:
+            try:
+                picture = read_picture(path)
+            except ValueError as error:
+                raise DatasetError(f"{self._where(person)}: {error}") from error
+            self._cache.put(path, picture)
         self._sizes[person.file] = picture.shape[1], picture.shape[0]
-        self._last = person.file, picture
         return picture
+
+    def _reference_lengths(self, persons: list[Person]) -> tuple[Lengths | None, Lengths | None]:
+        """Returns PCKh's and PDJ's lengths of the persons that are kept, from the CSV's side file."""
+        references = read_beside(self.csv)
+        if references is None:
+            return None, None
+        if (references.persons, references.skeleton) != (len(persons), self.skeleton.name):
+            raise DatasetError(
+                f"{path_beside(self.csv)}: it holds {references.persons} persons of {references.skeleton}, but the CSV "
+                f"has {len(persons)} and is read as {self.skeleton.name}; choose that skeleton, or delete the file"
+            )
+        kept = {person.line for person in self._persons}
+        rows = [row for row, person in enumerate(persons) if person.line in kept]
+        head_sizes, torso_lengths = (
+            None if lengths is None else lengths[rows] for lengths in (references.head_sizes, references.torso_lengths)
+        )
+        return head_sizes, torso_lengths
+
+    def error(self, index: int, problem: object) -> DatasetError:
+        """Returns an error that names an example's CSV, line and picture."""
+        return DatasetError(f"{self._where(self.person(index))}: {problem}")
 
     def _where(self, person: Person) -> str:
         return f"{person.csv}, line {person.line}, picture {self.images / person.file}"
@@ -207,6 +257,49 @@ class PoseDataset:
                 f"{self._where(missing[0])}: there is no such file{_others(missing)}; "
                 f"is {self.images} the pictures' folder (images=, `--images`)?"
             )
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """Decodes a picture from the disk.
+
+    Args:
+        path: The picture, in any format that OpenCV reads.
+
+    Returns:
+        (H, W, 3) uint8, BGR, read-only.
+
+    Raises:
+        ValueError: It cannot be read, or is not a whole picture.
+    """
+    try:
+        return decode_picture(np.fromfile(path, np.uint8))
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+
+
+def decode_picture(data: npt.NDArray[np.uint8]) -> Picture:
+    """Decodes the (N,) bytes of a picture's file.
+
+    OpenCV decodes a JPEG that is cut off to nothing from memory, and to grey from the cut on from a file: so it is
+    given the bytes. Damage within a JPEG that has an end passes: the format has no checksums.
+
+    Returns:
+        (H, W, 3) uint8, BGR, read-only.
+
+    Raises:
+        ValueError: They are not a whole picture.
+    """
+    if not data.size:
+        raise ValueError("cannot be decoded; the file is empty")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"cannot be decoded: {error.err}") from error
+    if image is None:
+        raise ValueError("cannot be decoded; is it a whole picture, or cut off?")
+    picture: Picture = image.astype(np.uint8, copy=False)
+    picture.flags.writeable = False
+    return picture
 
 
 def _size(person: Person) -> tuple[float, float]:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
-from deeppose_port.data.batches import Batch
+from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 
 Order = npt.NDArray[np.int64]
@@ -281,7 +281,8 @@ class TrainingLoader:
             _opencv.acquire()
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deeppose-loader")
         wanted, after = self._walk(place)
-        return _Pending(self._pool, self._make, wanted, after)
+        arrays = empty_batch(self.dataset, len(wanted)) if self._example is None else None
+        return _Pending(self._pool, self._make, wanted, after, arrays)
 
     def _walk(self, place: _Place) -> tuple[list[tuple[int, int]], _Place]:
         """Returns epoch and index of each example of the batch after a place, and the place after the batch."""
@@ -331,11 +332,18 @@ def _state_of(place: _Place) -> dict[str, Any]:
 class _Pending:
     """A batch whose examples are in the making, each a task of its own that writes into its row."""
 
-    def __init__(self, pool: ThreadPoolExecutor, make: _Make, wanted: list[tuple[int, int]], after: _Place) -> None:
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        make: _Make,
+        wanted: list[tuple[int, int]],
+        after: _Place,
+        arrays: Batch | None,
+    ) -> None:
         self.after = after
         self._lock = threading.Lock()
         self._size = len(wanted)
-        self._arrays: Batch | None = None
+        self._arrays = arrays
         self._futures: list[Future[None]] = [
             pool.submit(self._fill, row, make, epoch, index) for row, (epoch, index) in enumerate(wanted)
         ]
@@ -353,14 +361,12 @@ class _Pending:
             future.cancel()
 
     def _fill(self, row: int, make: _Make, epoch: int, index: int) -> None:
-        place = None if self._arrays is None else self._arrays[0][row]
-        example = make(epoch, index, place)
-        for array, part in zip(self._allocated(example), example, strict=True):
-            if part is not place:
-                array[row] = part
+        out = None if self._arrays is None else self._arrays[0][row]
+        example = make(epoch, index, out)
+        place(example, self._allocated(example), row)
 
     def _allocated(self, example: Example) -> Batch:
-        """Returns the batch's arrays, which the first example made gives the shapes for."""
+        """Returns the batch's arrays, which the first example made gives the shapes for where nothing else does."""
         with self._lock:
             if self._arrays is None:
                 inputs, targets, mask = (np.empty((self._size, *part.shape), part.dtype) for part in example)
@@ -406,7 +412,7 @@ def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: 
     def make(epoch: int, index: int, out: npt.NDArray[np.float32] | None) -> Example:
         try:
             if augmentation is None:
-                return dataset[index]
+                return dataset.example(index, out)
             return augmented_example(dataset, index, augmentation, example_rng(seed, epoch, index), out)
         except DatasetError:
             raise

@@ -198,15 +198,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         entries = json.loads(text)
-        return entries if isinstance(entries, list) else [entries]
-    except ValueError:
-        pass
-    entries = []
-    for line in text.splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break  # the line that a killed run was writing
+        entries = entries if isinstance(entries, list) else [entries]
+    except (ValueError, RecursionError):
+        entries = []
+        for line in text.splitlines():
+            try:
+                entries.append(json.loads(line))
+            except (ValueError, RecursionError):
+                break  # the line that a killed run was writing
     return [entry for entry in entries if isinstance(entry, dict)]
 
 

@@ -10,9 +10,12 @@ from converters import Architecture, Checkpoint, Preprocessing, Source
 from converters.architectures import (
     OUTPUTS,
     TABLES,
+    TORCH_ONLY,
+    TORCH_WRITER,
     BatchNormalization,
     Convolution,
     Linear,
+    PReLU,
     feature_size,
     walk,
 )
@@ -42,7 +45,7 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
     rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}
     rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
     widths = {} if width is None else _parse_width(width, name, rows)
-    architecture = Architecture(name, joints, widths, side, WRITER)
+    architecture = Architecture(name, joints, widths, side, TORCH_WRITER if name in TORCH_ONLY else WRITER)
     _refuse_unequal_branches(architecture, width)
     return architecture
 
@@ -65,13 +68,14 @@ def _parse_width(width: str, name: str, rows: dict[str, int]) -> dict[str, int]:
 def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> None:
     from converters.keys import Header, match
 
-    headers = {n: Header(np.dtype("f4" if s else "i8"), s) for n, s in architecture.shapes.items()}
+    kinds = {n: np.dtype("i8" if n.endswith("num_batches_tracked") else "f4") for n in architecture.shapes}
+    headers = {n: Header(kinds[n], s) for n, s in architecture.shapes.items()}
     if not match(headers, [architecture.name])[0].fits:
         raise ValueError(f"with the width {width!r} the branches of {architecture.name} do not fit each other")
 
 
 def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing, seed: int) -> Checkpoint:
-    """Draws the first weights as Chainer does: W from N(0, scale / sqrt(fan-in)), b 0, gamma 1, beta 0.
+    """Draws the first weights as Chainer does: W from N(0, scale / sqrt(fan-in)), b 0, gamma 1, beta 0, slopes 0.25.
 
     Args:
         architecture: The network.
@@ -81,6 +85,7 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
     random = np.random.default_rng([seed, 0x1417])
     scales = {r.name: r.scale for r in walk(architecture.layers) if isinstance(r, Convolution)}
     normalized = {r.name for r in walk(architecture.layers) if isinstance(r, BatchNormalization)}
+    slopes = {r.name for r in walk(architecture.layers) if isinstance(r, PReLU)}
     variance = architecture.batch_normalization.initial_variance
     weights = {}
     for name, shape in architecture.shapes.items():
@@ -91,6 +96,8 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
             weights[name] = np.full(shape, variance, np.float32)
         elif part in ("bias", "running_mean"):
             weights[name] = np.zeros(shape, np.float32)
+        elif layer in slopes:
+            weights[name] = np.full(shape, 0.25, np.float32)
         elif layer in normalized:
             weights[name] = np.ones(shape, np.float32)
         else:

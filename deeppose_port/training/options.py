@@ -235,6 +235,9 @@ class TrainingOptions:
         start_epoch: Epochs that a resumed file has behind it, where nothing says.
         epochs: Epochs to train, those of a resumed run counted in.
         batch_size: Persons in a step, over all devices.
+        cache: Bytes of decoded pictures that each process keeps at most, for training and validation together; 0 keeps
+            none.
+        pack: A pack of the training set, to train without decoding pictures; None for the pictures themselves.
         seed: Of weights, order, augmentation and dropout.
         threads: Threads that make examples; None for what the machine has.
         snapshot: Epochs between checkpoints; the last epoch always writes one.
@@ -268,6 +271,8 @@ class TrainingOptions:
     start_epoch: int | None = None
     epochs: int = 100
     batch_size: int = 128
+    cache: int = 0
+    pack: Path | None = None
     seed: int = 1701
     threads: int | None = None
     snapshot: int = 10
@@ -292,6 +297,8 @@ class TrainingOptions:
         for name in ("valid_freq", "seed", "start_epoch"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
+        if self.cache < 0:
+            raise ValueError(f"cache is {self.cache}; it has to be a number of bytes, or 0 for none")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}; it has to be at least 1")
         if self.dropout is not None and not 0 <= self.dropout < 1:
