@@ -1,8 +1,9 @@
-"""The `log.txt` of the legacy program: the version that wrote a result folder, and the options it ran with."""
+"""The `log.txt` of the legacy program: the version that wrote a result folder, the options it ran with, its losses."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
 _NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")
+_EPOCH = re.compile(r"\bepoch:\s*(\d{1,15})\b")
 _MOST_BYTES = 64 << 20
 
 
@@ -31,22 +33,81 @@ class LegacyLog:
 def read_beside(path: Path) -> LegacyLog | None:
     """Reads the `log.txt` in the folder of `path`; None if there is none that can be read."""
     log = path.parent / "log.txt"
-    try:
-        if not log.is_file():  # a pipe would be waited for
-            return None
-        with log.open("rb") as stream:
-            text = stream.read(_MOST_BYTES).decode("utf-8", "replace")
-    except OSError:
+    lines = _lines(log)
+    if lines is None:
         return None
     version: str | None = None
     options: dict[str, Any] = {}
-    for line in text.splitlines():
+    for line in lines:
         # A resumed run appends to the file of the one before: the last one counts.
         if found := _VERSION.search(line):
             version = found[1]
         elif found := _NAMESPACE.search(line):
             options = _parse_namespace(found[1]) or options
     return LegacyLog(log, version, options)
+
+
+@dataclass
+class LoggedRun:
+    """What one run wrote into a `log.txt`; a resumed run appends to the file of the one before.
+
+    Attributes:
+        version: Chainer's version, as `1.13.0`, or None.
+        options: The command line as parsed; empty where the run wrote none.
+        entries: Its losses: `epoch`, and what was written of `main/loss`, `validation/main/loss`, ….
+    """
+
+    version: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    entries: list[dict[str, float]] = field(default_factory=list)
+
+
+def read_runs(log: Path) -> list[LoggedRun]:
+    """Reads the runs of a `log.txt` that wrote losses, in their order; none if the file cannot be read.
+
+    A line of losses is `epoch:10, main/loss:0.028, validation/main/loss:0.031, `. The lines of earlier programs, which
+    have the word `training` or `test` and one `loss:`, are understood as the one or the other.
+    """
+    runs = [LoggedRun()]
+    for line in _lines(log) or ():
+        version, namespace = _VERSION.search(line), _NAMESPACE.search(line)
+        if (version or namespace) and runs[-1].entries:
+            runs.append(LoggedRun())
+        if version:
+            runs[-1].version = version[1]
+        elif namespace:
+            runs[-1].options = _parse_namespace(namespace[1]) or runs[-1].options
+        elif entry := _parse_losses(line):
+            runs[-1].entries.append(entry)
+    return [run for run in runs if run.entries]
+
+
+def _lines(log: Path) -> list[str] | None:
+    """Reads a text's lines, of a file that is too long the first; None if it cannot be read."""
+    try:
+        if not log.is_file():  # a pipe would be waited for
+            return None
+        with log.open("rb") as stream:
+            return stream.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+
+
+def _parse_losses(line: str) -> dict[str, float] | None:
+    """Parses a line of losses; None if it is another."""
+    epoch = _EPOCH.search(line)
+    if epoch is None:
+        return None
+    losses: dict[str, float] = {}
+    for part in line[epoch.end() :].split(","):
+        name, _, value = part.partition(":")
+        with contextlib.suppress(ValueError):
+            losses[name.strip()] = float(value)
+    if "loss" in losses:
+        name = "validation/main/loss" if "test" in line else "main/loss"
+        losses = {name: losses["loss"]}
+    losses = {name: value for name, value in losses.items() if name.endswith("loss")}
+    return {"epoch": int(epoch[1]), **losses} if losses else None
 
 
 def _parse_namespace(arguments: str) -> dict[str, Any] | None:

@@ -1,9 +1,11 @@
-"""The measures of human pose estimation: PCP, PDJ, PCKh, pixel errors, and the loss of the legacy training.
+"""The measures of human pose estimation: PCP, PDJ, PCK, PCKh, AUC, errors, and the loss of the legacy training.
 
 Poses are (persons, joints, 2) arrays of pixels of the original picture, x right and y down. `visible` is
 (persons, joints) and says which joints count; without it, those with a finite true position do. Everything is
 computed in float64, and thresholds are inclusive (`<=`). A predicted NaN at a joint that counts is a miss in
 every fraction and makes a mean error NaN, so that a broken network cannot look good.
+
+The functions that end in `_tally` give the same measures by person, for totals and bootstrap intervals.
 """
 
 import math
@@ -15,14 +17,28 @@ import numpy as np
 import numpy.typing as npt
 
 from .skeletons import End, Limb
+from .tallies import Tally
 
 __all__ = [
+    "auc",
+    "auc_tally",
+    "auc_total",
+    "box_sizes",
+    "error_tally",
+    "legacy_error",
     "masked_mse",
     "mean_error",
     "mean_over_joints",
+    "nme",
+    "nme_total",
+    "normalized_errors",
+    "pck",
+    "pck_tally",
+    "pck_total",
     "pckh",
     "pckh_total",
     "pcp",
+    "pcp_tally",
     "pdj",
     "pixel_errors",
     "torso_lengths",
@@ -67,6 +83,18 @@ def pcp(
         ValueError: a shape, a limb, the threshold or the rule is not as above, or a joint that counts has no
             finite true position.
     """
+    return pcp_tally(predicted, true, limbs, visible, threshold, rule).values()
+
+
+def pcp_tally(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    limbs: Sequence[Limb],
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.5,
+    rule: Literal["strict", "relaxed"] = "strict",
+) -> Tally:
+    """Tell which limbs of which persons are correct, as `pcp` counts them: a Tally of (N, len(limbs))."""
     if rule not in ("strict", "relaxed"):
         raise ValueError(f"rule must be 'strict' or 'relaxed', not {rule!r}")
     _check_thresholds(threshold)
@@ -78,7 +106,7 @@ def pcp(
     )
     errors = np.maximum(start_errors, stop_errors) if rule == "strict" else (start_errors + stop_errors) / 2
     correct = (errors <= threshold * lengths) & (lengths > 0)
-    return _fractions(correct, _ends_counted(counted, starts) & _ends_counted(counted, stops))
+    return Tally.of(correct, _ends_counted(counted, starts) & _ends_counted(counted, stops))
 
 
 def pdj(
@@ -92,7 +120,7 @@ def pdj(
 
     Found is within a threshold times the length of the person's true torso. Sapp and Taskar, "MODEC:
     Multimodal Decomposable Models for Human Pose Estimation", CVPR 2013; section 4.1 of Toshev and Szegedy,
-    "DeepPose: Human Pose Estimation via Deep Neural Networks", CVPR 2014. On LSP it is also known as PCK.
+    "DeepPose: Human Pose Estimation via Deep Neural Networks", CVPR 2014. At one threshold it is `pck`.
 
     Args:
         predicted: (N, J, 2) predicted positions.
@@ -113,8 +141,67 @@ def pdj(
     if allowed.ndim != 1:
         raise ValueError(f"thresholds must be a sequence of numbers, not {thresholds!r}")
     errors, counted, lengths = _errors_and_lengths(predicted, true, torso, visible, name="torso")
-    fractions = [_fractions(errors <= threshold * lengths, counted) for threshold in allowed]
+    fractions = [Tally.of(errors <= t * lengths, counted).values() for t in allowed]
     return np.array(fractions).reshape(len(fractions), errors.shape[1])
+
+
+def pck(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+) -> Floats:
+    """Compute the percentage of correct keypoints: for each joint, the fraction of persons in whom it is found.
+
+    Found is within a part of a length of the person's own. With the larger side of the person's box
+    (`box_sizes`) it is the PCK of Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of
+    Parts", IEEE TPAMI 35, 2013, at 0.1 (Parse) or 0.2 (Buffy), and MMPose's `PCKAccuracy("bbox")`, which takes
+    `<` for `<=`. With the torso (`torso_lengths`) and 0.2 it is the PCK that LSP and FLIC are reported with, as
+    in the evaluation kit of Yang et al., CVPR 2016 (eval_pose), and the same as PDJ@0.2.
+
+    Args:
+        predicted: (N, J, 2) predicted positions.
+        true: (N, J, 2) true positions.
+        lengths: (N,) in the same pixels; a person whose length is NaN is left out.
+        visible: (N, J), which joints count.
+        threshold: the allowed error, as a fraction of the length.
+
+    Returns:
+        (J,) fractions from 0 to 1; NaN for a joint that counts in no person.
+
+    Raises:
+        ValueError: a shape, a length or the threshold is not as above, or a joint that counts has no finite
+            true position.
+    """
+    return pck_tally(predicted, true, lengths, visible, threshold).values()
+
+
+def pck_total(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+    *,
+    excluded: Iterable[int] = (),
+) -> float:
+    """Compute PCK over all joints of all persons together, eval_pose's "mean"; see `pck` and `pckh_total`."""
+    tally = pck_tally(predicted, true, lengths, visible, threshold)
+    return _total(tally, excluded)
+
+
+def pck_tally(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+) -> Tally:
+    """Tell which joints of which persons are found, as `pck` counts them: a Tally of (N, J)."""
+    _check_thresholds(threshold)
+    errors, counted, lengths = _errors_and_lengths(predicted, true, lengths, visible, name="lengths")
+    return Tally.of(errors <= threshold * lengths, counted)
 
 
 def pckh(
@@ -144,9 +231,7 @@ def pckh(
         ValueError: a shape, a size or the threshold is not as above, or a joint that counts has no finite
             true position.
     """
-    _check_thresholds(threshold)
-    errors, counted, sizes = _errors_and_lengths(predicted, true, head_sizes, visible, name="head_sizes")
-    return _fractions(errors <= threshold * sizes, counted)
+    return pck(predicted, true, head_sizes, visible, threshold)
 
 
 def pckh_total(
@@ -177,10 +262,76 @@ def pckh_total(
     Raises:
         ValueError: as in `pckh`, or an excluded index is not a joint's.
     """
-    _check_thresholds(threshold)
-    errors, counted, sizes = _errors_and_lengths(predicted, true, head_sizes, visible, name="head_sizes")
-    counted[:, [_checked_joint(joint, counted.shape[1]) for joint in excluded]] = False
-    return float(_fractions((errors <= threshold * sizes).ravel(), counted.ravel()))
+    return pck_total(predicted, true, head_sizes, visible, threshold, excluded=excluded)
+
+
+def auc(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+    step: float = 0.01,
+) -> Floats:
+    """Compute the area under the curve of PCK over the thresholds from 0 to one, as a fraction of the whole area.
+
+    The curve is sampled every `step` and straight between, as in MPII's evaluation kit, which eval_pose has
+    too: from 0 to 0.2 of the torso on LSP and FLIC, from 0 to 0.5 of the head on MPII. (MMPose's `keypoint_auc`
+    is another: the mean of PCK at 0, 1/20, … 19/20 of 30 pixels.)
+
+    Args:
+        predicted: as in `pck`.
+        true: as in `pck`.
+        lengths: as in `pck`.
+        visible: as in `pck`.
+        threshold: where the curve ends, as a fraction of the length.
+        step: distance of the samples.
+
+    Returns:
+        (J,) fractions from 0 to 1; NaN for a joint that counts in no person.
+
+    Raises:
+        ValueError: as in `pck`, or the threshold is no multiple of the step.
+    """
+    return auc_tally(predicted, true, lengths, visible, threshold, step).values()
+
+
+def auc_total(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+    step: float = 0.01,
+    *,
+    excluded: Iterable[int] = (),
+) -> float:
+    """Compute the area under the curve of PCK's total; see `auc` and `pck_total`."""
+    tally = auc_tally(predicted, true, lengths, visible, threshold, step)
+    return _total(tally, excluded)
+
+
+def auc_tally(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    threshold: float = 0.2,
+    step: float = 0.01,
+) -> Tally:
+    """Tell how much of the area under the curve each joint of each person gives: a Tally of (N, J)."""
+    if not (math.isfinite(threshold) and threshold > 0 and step > 0):
+        raise ValueError(f"the area goes from 0 to {threshold:g} in steps of {step:g}: both must be positive")
+    samples = round(threshold / step)
+    if samples < 1 or not math.isclose(samples * step, threshold, rel_tol=1e-9):
+        raise ValueError(f"the area's end {threshold:g} must be a multiple of the step {step:g}")
+    errors, counted, lengths = _errors_and_lengths(predicted, true, lengths, visible, name="lengths")
+    area = np.zeros(errors.shape)
+    for sample in range(samples + 1):
+        weight = 0.5 if sample in (0, samples) else 1.0
+        at = threshold if sample == samples else sample * step
+        area += weight * (errors <= at * lengths)
+    return Tally.of(area / samples, counted)
 
 
 def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
@@ -204,6 +355,8 @@ def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Arr
 def mean_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> float:
     """Compute the mean distance in pixels over all joints that count, of all persons together.
 
+    It is also known as the end-point error (MMPose's `keypoint_epe`).
+
     Args:
         predicted: (N, J, 2) predicted positions.
         true: (N, J, 2) true positions.
@@ -218,6 +371,132 @@ def mean_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Array
     predicted, true, counted = _poses(predicted, true, visible)
     errors = _distances(predicted, true)[counted]
     return float(errors.mean()) if errors.size else math.nan
+
+
+def normalized_errors(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+) -> Floats:
+    """Compute each joint's distance from where it should be, as a part of a length of the person's own.
+
+    Args:
+        predicted: (N, J, 2) predicted positions.
+        true: (N, J, 2) true positions.
+        lengths: (N,) in the same pixels; a person whose length is NaN or 0 is left out.
+        visible: (N, J), which joints count.
+
+    Returns:
+        (N, J) distances over lengths; NaN for a joint that does not count.
+
+    Raises:
+        ValueError: a shape or a length is not as above, or a joint that counts has no finite true position.
+    """
+    errors, counted, lengths = _errors_and_lengths(predicted, true, lengths, visible, name="lengths")
+    counted = counted & (lengths > 0)
+    normalized: Floats = np.divide(errors, lengths, out=np.full(errors.shape, np.nan), where=counted)
+    return normalized
+
+
+def nme(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+) -> Floats:
+    """Compute the normalised mean error of each joint: the mean over persons of `normalized_errors`.
+
+    Sagonas, Antonakos, Tzimiropoulos, Zafeiriou and Pantic, "300 Faces In-The-Wild Challenge: Database and
+    Results", Image and Vision Computing 47, 2016, with the body's lengths for the eyes' distance; MMPose's
+    `keypoint_nme`.
+
+    Args:
+        predicted: as in `normalized_errors`.
+        true: as in `normalized_errors`.
+        lengths: as in `normalized_errors`.
+        visible: as in `normalized_errors`.
+
+    Returns:
+        (J,) means; NaN for a joint that counts in no person, or that is predicted as NaN in one.
+
+    Raises:
+        ValueError: as in `normalized_errors`.
+    """
+    return error_tally(predicted, true, visible, lengths).values()
+
+
+def nme_total(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    lengths: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+) -> float:
+    """Compute the normalised mean error over all joints of all persons together; see `nme`."""
+    return _total(error_tally(predicted, true, visible, lengths))
+
+
+def error_tally(
+    predicted: npt.ArrayLike,
+    true: npt.ArrayLike,
+    visible: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+) -> Tally:
+    """Tell how far each joint of each person is off, in pixels or in `lengths` of it: a Tally of (N, J)."""
+    if lengths is None:
+        predicted, true, counted = _poses(predicted, true, visible)
+        return Tally.of(_distances(predicted, true), counted)
+    errors, counted, lengths = _errors_and_lengths(predicted, true, lengths, visible, name="lengths")
+    counted = counted & (lengths > 0)
+    return Tally.of(np.divide(errors, lengths, out=np.zeros(errors.shape), where=counted), counted)
+
+
+def legacy_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
+    """Compute the number that the legacy program's test mode logged as a person's error.
+
+    It is the Euclidean norm of the whole pose's difference over the number of joints, in pixels of the crop
+    whose fractions were cut off (legacy evaluate_flic.py). It is no mean distance of the joints, which is up to
+    the square root of their number larger. Where not all joints count, norm and number are of those that do.
+
+    Args:
+        predicted: (N, J, 2) predicted positions in pixels of the network's square input.
+        true: (N, J, 2) true positions, likewise.
+        visible: (N, J), which joints count.
+
+    Returns:
+        (N,) errors; NaN for a person of whom no joint counts.
+
+    Raises:
+        ValueError: as in `pixel_errors`.
+    """
+    predicted, true, counted = _poses(predicted, true, visible)
+    squares = np.where(counted, np.square(_distances(np.trunc(predicted), np.trunc(true))), 0.0)
+    norms, joints = np.sqrt(squares.sum(axis=1)), counted.sum(axis=1)
+    errors: Floats = np.divide(norms, joints, out=np.full(norms.shape, np.nan), where=joints > 0)
+    return errors
+
+
+def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
+    """Measure each person's box, the reference length of Yang and Ramanan's PCK (see `pck`).
+
+    Args:
+        true: (N, J, 2) true positions.
+        visible: (N, J), which joints count.
+
+    Returns:
+        (N,) the larger side of the box around the joints that count; NaN for a person who has none.
+
+    Raises:
+        ValueError: a shape is not as above, or a joint that counts has no finite true position.
+    """
+    true = _positions(true, "true")
+    counted = _counted_joints(true, visible)[..., np.newaxis]
+    low = np.min(true, axis=1, where=counted, initial=np.inf)
+    high = np.max(true, axis=1, where=counted, initial=-np.inf)
+    some = counted.any(axis=1)
+    sides = np.subtract(high, low, out=np.full(low.shape, np.nan), where=some)
+    sizes: Floats = sides.max(axis=1)
+    return sizes
 
 
 def torso_lengths(true: npt.ArrayLike, torso: Limb, visible: npt.ArrayLike | None = None) -> Floats:
@@ -410,8 +689,7 @@ def _ends_counted(counted: Mask, ends: list[list[int]]) -> Mask:
     return result
 
 
-def _fractions(correct: Mask, counted: Mask) -> Floats:
-    """Return what part of the counted is correct, along the first axis; NaN where nothing is counted."""
-    hits, total = (correct & counted).sum(axis=0), counted.sum(axis=0)
-    fractions: Floats = np.divide(hits, total, out=np.full(total.shape, np.nan), where=total > 0)
-    return fractions
+def _total(tally: Tally, excluded: Iterable[int] = ()) -> float:
+    """Return a tally's value over all persons and all columns but the excluded ones."""
+    joints = tally.scores.shape[1]
+    return float(tally.summed().totals([_checked_joint(joint, joints) for joint in excluded])[0])

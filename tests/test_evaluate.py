@@ -9,7 +9,8 @@ from networks import checkpoint_of, random_checkpoint
 import converters
 import deeppose_port
 from converters import Preprocessing
-from deeppose_port import backends, skeletons
+from deeppose_port import backends, metrics, skeletons
+from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.evaluate import PDJ_THRESHOLDS, Answers, answers_of, evaluate, evaluation_of
 
@@ -251,9 +252,76 @@ class TestAsDict:
         assert values["pcp"]["mean"] == pytest.approx(result.pcp.mean())
         assert list(values["pckh"]) == [*lsp.joints, "total"]
 
+    def test_further_metrics_are_those_of_the_metrics_module(self, persons, answering):
+        dataset = persons()
+        pose, _ = answering([target + 0.05 for target in targets(dataset)])
+        sizes = np.full(9, 20.0)
+        result = evaluate(pose, dataset, head_sizes=sizes)
+        values = result.as_dict()
+        poses, visible = (result.predicted, result.true), result.visible
+        torso = metrics.torso_lengths(result.true, skeletons.LSP.torso, visible)
+        box = metrics.box_sizes(result.true, visible)
+        for name, joints, total in (
+            ("error_px", np.nanmean(metrics.pixel_errors(*poses, visible), axis=0), result.mean_error_px),
+            ("pck", metrics.pck(*poses, torso, visible), metrics.pck_total(*poses, torso, visible)),
+            ("auc", metrics.auc(*poses, torso, visible), metrics.auc_total(*poses, torso, visible)),
+            ("nme", metrics.nme(*poses, torso, visible), metrics.nme_total(*poses, torso, visible)),
+            ("nme_box", metrics.nme(*poses, box, visible), metrics.nme_total(*poses, box, visible)),
+            ("pckh_auc", metrics.auc(*poses, sizes, visible, 0.5), metrics.auc_total(*poses, sizes, visible, 0.5)),
+        ):
+            assert list(values[name]) == [*skeletons.LSP.joints, "total"]
+            np.testing.assert_allclose(list(values[name].values()), [*joints, total], rtol=1e-12)
+        assert list(values["pck_box"]) == ["0.1", "0.2"]
+        assert values["pck_box"]["0.1"]["total"] == metrics.pck_total(*poses, box, visible, 0.1)
+        limbs = list(skeletons.LSP.pcp_limbs.values())
+        relaxed = metrics.pcp(*poses, limbs, visible, rule="relaxed")
+        assert list(values["pcp_relaxed"].values()) == [*relaxed, pytest.approx(relaxed.mean())]
+
+    @pytest.mark.parametrize("coord_normalize", [True, False])
+    def test_legacy_error_is_in_whole_pixels_of_the_crop(self, persons, answering, coord_normalize):
+        told = Preprocessing(coord_normalize=coord_normalize)
+        dataset = persons(preprocessing=told)
+        rows = targets(dataset)
+        pose, _ = answering([row + (2.5 / 220 if coord_normalize else 2.5) for row in rows], told)
+        result = evaluate(pose, dataset)
+        errors = []
+        for row, visible in zip(rows, dataset.visible, strict=True):
+            true = np.float64(row) * 220 + 110 if coord_normalize else np.float64(row)
+            moved = np.float64(row + np.float32(2.5 / 220)) * 220 + 110 if coord_normalize else true + 2.5
+            off = (np.trunc(moved) - np.trunc(true)).reshape(14, 2)[visible]
+            errors.append(np.linalg.norm(off) / visible.sum())
+        assert result.as_dict()["legacy_error"] == pytest.approx(np.mean(errors), rel=1e-9)
+
+    def test_bootstrap_gives_an_interval_for_every_number(self, persons, answering):
+        dataset = persons()
+        pose, _ = answering([target + 0.02 * i for i, target in enumerate(targets(dataset))])
+        result = evaluate(pose, dataset)
+        values = result.as_dict()
+        boot = json.loads(json.dumps(result.bootstrap(200, seed=4), allow_nan=False))
+        assert (boot["resamples"], boot["seed"], boot["level"]) == (200, 4, 0.95)
+        compared = 0
+
+        def walk(numbers, intervals):
+            nonlocal compared
+            if isinstance(numbers, dict):
+                assert list(numbers) == list(intervals)
+                for name, number in numbers.items():
+                    walk(number, intervals[name])
+            elif numbers is not None:
+                compared += 1
+                assert intervals[0] - 1e-9 <= numbers <= intervals[1] + 1e-9
+            else:
+                assert intervals in (None, [None, None])
+
+        for name, intervals in boot["intervals"].items():
+            walk(values[name], intervals)
+        assert compared > 150
+        assert boot == json.loads(json.dumps(result.bootstrap(200, seed=4)))
+
     def test_what_nobody_can_give_is_none(self, free):
         values = evaluate(deeppose_port.load(random_checkpoint()), free).as_dict()
         assert values["pdj"] is None  # FLIC's seven joints have no torso
+        assert values["pck"] is values["auc"] is values["nme"] is values["pckh_auc"] is None
         assert values["pckh"] is None
         assert values["pdj_left_out"] == 0
 
@@ -283,6 +351,41 @@ class TestAsDict:
         }
         pose, _ = answering(targets(free))
         assert list(evaluate(pose, free).summary()) == ["loss", "mean_error_px"]
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, capsys, pictures, tmp_path):
+        converters.write(random_checkpoint(), tmp_path / "some.pt")
+
+        def command(*arguments):
+            free = ["--csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
+            status = main(["eval", str(tmp_path / "some.pt"), *map(str, free), *arguments])
+            captured = capsys.readouterr()
+            return status, captured.out, captured.err
+
+        return command
+
+    def test_tables_have_the_metrics_and_their_intervals(self, run):
+        status, out, _ = run("--bootstrap", "50")
+        assert status == 0
+        for text in ("legacy error, px of the crop", "PCP@0.5 relaxed", "95% interval (50 resamples)", "box PCK@0.1"):
+            assert text in out
+        assert "interval" not in run()[1]
+
+    def test_json_has_intervals_where_they_are_asked_for(self, run):
+        plain = json.loads(run("--json")[1])
+        values = json.loads(run("--json", "--bootstrap", "50", "--bootstrap-seed", "3")[1])
+        boot = values.pop("bootstrap")
+        assert values == plain
+        assert (boot["resamples"], boot["seed"]) == (50, 3)
+        low, high = boot["intervals"]["mean_error_px"]
+        assert low < plain["mean_error_px"] < high
+
+    def test_no_resample_is_refused(self, run):
+        status, _, err = run("--bootstrap", "0")
+        assert status == 2
+        assert "0 is not in the range" in err
 
 
 def numbers(evaluation):

@@ -85,6 +85,15 @@ def test_pdj_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
     assert percent(metrics.mean_over_joints(fractions[0]), 1) == 81.5
 
 
+def test_pck_on_lsp_is_as_published_and_its_area_that_of_the_trapezoids_below_it(lsp: dict[str, Floats]) -> None:
+    assert LSP.torso is not None
+    torso = metrics.torso_lengths(lsp["true"], LSP.torso)
+    assert percent(metrics.pck_total(lsp["predicted"], lsp["true"], torso), 1) == 81.5
+    curve = [metrics.pck_total(lsp["predicted"], lsp["true"], torso, threshold=i / 100) for i in range(21)]
+    area = (sum(curve) - (curve[0] + curve[-1]) / 2) / 20
+    assert metrics.auc_total(lsp["predicted"], lsp["true"], torso) == pytest.approx(area, abs=1e-9)
+
+
 @pytest.mark.parametrize("rule", ["strict", "relaxed"])
 def test_the_zero_length_leg_of_lsp_counts_and_is_never_correct(lsp: dict[str, Floats], rule: Any) -> None:
     fractions = metrics.pcp(lsp["true"], lsp["true"], list(LSP.pcp_limbs.values()), rule=rule)
@@ -360,6 +369,92 @@ def test_the_pckh_total_refuses_to_leave_out_a_joint_that_is_none() -> None:
         metrics.pckh_total(np.zeros((1, 7, 2)), np.zeros((1, 7, 2)), [1.0], excluded=(6, 7))
 
 
+# PCK and the area under its curve
+
+
+def test_pck_at_a_threshold_is_pdj_and_pckh_at_theirs() -> None:
+    random = np.random.default_rng(1)
+    true = random.uniform(0, 100, (30, 5, 2))
+    predicted, visible = true + random.normal(0, 9, true.shape), random.random((30, 5)) > 0.2
+    lengths = random.uniform(20, 60, 30)
+    poses = predicted, true, lengths, visible
+    np.testing.assert_array_equal(metrics.pck(*poses), metrics.pdj(*poses)[0])
+    np.testing.assert_array_equal(metrics.pck(*poses, threshold=0.5), metrics.pckh(*poses))
+    assert metrics.pck_total(*poses, 0.5, excluded=[1]) == metrics.pckh_total(*poses, excluded=[1])
+
+
+def test_the_box_is_that_of_the_joints_that_count() -> None:
+    true = np.array([[[1.0, 2], [4, 9], [50, 50]], [[1, 2], [9, 3], [NAN, 0]], [[0, 0], [0, 0], [0, 0]]])
+    visible = [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(metrics.box_sizes(true, visible), [7, 8, NAN])
+    assert metrics.box_sizes(true[:1]).tolist() == [49]
+
+
+def test_the_area_under_the_curve_is_that_of_its_samples() -> None:
+    # A joint found from t on gives the trapezoids from there: all but the last step before it, that one by half.
+    true = np.zeros((1, 6, 2))
+    errors = np.array([0, 0.5, 1, 1.5, 10, 10.5])  # per cent of the length
+    predicted = np.stack([errors, np.zeros(6)], axis=1)[np.newaxis]
+    area = metrics.auc(predicted, true, [100.0], threshold=0.1, step=0.01)
+    np.testing.assert_allclose(area, [1, 0.95, 0.95, 0.85, 0.05, 0], rtol=0, atol=1e-12)
+
+
+def test_the_area_of_the_total_is_the_integral_of_the_total() -> None:
+    random = np.random.default_rng(2)
+    true = random.uniform(0, 100, (40, 6, 2))
+    predicted, visible = true + random.normal(0, 8, true.shape), random.random((40, 6)) > 0.3
+    heads = random.uniform(15, 40, 40)
+    thresholds = np.linspace(0, 0.5, 51)
+    totals = [metrics.pckh_total(predicted, true, heads, visible, t, excluded=(1, 2)) for t in thresholds]
+    joints = np.array([metrics.pckh(predicted, true, heads, visible, t) for t in thresholds])
+    weights = np.full(51, 1 / 50)
+    weights[[0, -1]] /= 2
+    assert metrics.auc_total(predicted, true, heads, visible, 0.5, excluded=(1, 2)) == pytest.approx(weights @ totals)
+    np.testing.assert_allclose(metrics.auc(predicted, true, heads, visible, 0.5), weights @ joints)
+
+
+@pytest.mark.parametrize(("threshold", "step"), [(0.2, 0.03), (0, 0.01), (-0.1, 0.01), (0.2, 0), (NAN, 0.1)])
+def test_an_area_without_whole_steps_is_refused(threshold: float, step: float) -> None:
+    with pytest.raises(ValueError, match=r"^the area"):
+        metrics.auc(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), [1.0], threshold=threshold, step=step)
+
+
+# Errors
+
+
+def test_the_normalised_mean_error_is_the_mean_of_errors_over_lengths() -> None:
+    true = np.zeros((3, 2, 2))
+    predicted = np.array([[[3, 4], [6, 8]], [[0, 30], [NAN, 99]], [[1, 1], [1, 1]]])
+    visible, lengths = [[1, 1], [1, 0], [1, 1]], [10.0, 20.0, NAN]
+    errors = [[0.5, 1], [1.5, NAN], [NAN, NAN]]
+    np.testing.assert_array_equal(metrics.normalized_errors(predicted, true, lengths, visible), errors)
+    assert metrics.nme(predicted, true, lengths, visible).tolist() == [1, 1]
+    assert metrics.nme_total(predicted, true, lengths, visible) == 1
+
+
+def test_a_person_of_zero_length_is_in_no_normalised_error() -> None:
+    true = np.zeros((2, 1, 2))
+    assert metrics.nme([[[3, 4]], [[3, 4]]], true, [10.0, 0.0]).tolist() == [0.5]
+    np.testing.assert_array_equal(metrics.normalized_errors([[[3, 4]]] * 2, true, [10.0, 0.0]), [[0.5], [NAN]])
+    assert math.isnan(metrics.nme_total([[[3, 4]], [[3, 4]]], true, [0.0, NAN]))
+
+
+def test_the_legacy_error_is_the_norm_of_the_whole_pose_over_its_joints() -> None:
+    true = np.array([[[10.9, 20.2], [30.0, 40.0], [50.5, 60.5]]])
+    predicted = np.array([[[13.1, 24.9], [30.9, 40.9], [50.0, 72.0]]])
+    # Cut off: (3, 4), (0, 0) and (0, 12); sqrt(9 + 16 + 144) = 13.
+    assert metrics.legacy_error(predicted, true).tolist() == [13 / 3]
+    # Toward zero on both sides of it, as int() does.
+    assert metrics.legacy_error([[[-0.9, 0.9]]], [[[0.9, -0.9]]]).tolist() == [0]
+    visible = [[True, True, False], [False, False, False]]
+    both = np.concatenate([predicted, predicted]), np.concatenate([true, true])
+    np.testing.assert_array_equal(metrics.legacy_error(*both, visible), [2.5, NAN])
+
+
+def test_the_legacy_error_of_nan_is_nan() -> None:
+    assert np.isnan(metrics.legacy_error([[[NAN, 0], [0, 0]]], np.zeros((1, 2, 2)))).all()
+
+
 # Pixel errors
 
 
@@ -434,10 +529,18 @@ MEASURES: dict[str, Measure] = {
     "pdj": lambda p, t, v=None: metrics.pdj(p, t, np.full(len(t), 10.0), v)[0],
     "pckh": lambda p, t, v=None: metrics.pckh(p, t, np.full(len(t), 10.0), v),
     "pckh_total": lambda p, t, v=None: metrics.pckh_total(p, t, np.full(len(t), 10.0), v, excluded=()),
+    "pck": lambda p, t, v=None: metrics.pck(p, t, np.full(len(t), 10.0), v),
+    "pck_total": lambda p, t, v=None: metrics.pck_total(p, t, np.full(len(t), 10.0), v),
+    "auc": lambda p, t, v=None: metrics.auc(p, t, np.full(len(t), 10.0), v),
+    "auc_total": lambda p, t, v=None: metrics.auc_total(p, t, np.full(len(t), 10.0), v),
     "pixel_errors": metrics.pixel_errors,
     "mean_error": metrics.mean_error,
+    "normalized_errors": lambda p, t, v=None: metrics.normalized_errors(p, t, np.full(len(t), 10.0), v),
+    "nme": lambda p, t, v=None: metrics.nme(p, t, np.full(len(t), 10.0), v),
+    "nme_total": lambda p, t, v=None: metrics.nme_total(p, t, np.full(len(t), 10.0), v),
+    "legacy_error": metrics.legacy_error,
 }
-FRACTIONS = ["pcp", "relaxed pcp", "pdj", "pckh", "pckh_total"]
+FRACTIONS = ["pcp", "relaxed pcp", "pdj", "pckh", "pckh_total", "pck", "pck_total", "auc", "auc_total"]
 
 
 @pytest.fixture(params=list(MEASURES.values()), ids=list(MEASURES))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deeppose_port.commands import display
-from deeppose_port.commands.options import PATH, checkpoint_options, input_options, json_option, load
+from deeppose_port.commands.options import (
+    PATH,
+    checkpoint_options,
+    command_line,
+    input_options,
+    json_option,
+    load,
+    report_options,
+)
 
 if TYPE_CHECKING:
+    from deeppose_port.data import PoseDataset
     from deeppose_port.evaluate import Evaluation
     from deeppose_port.pose import Pose
 
@@ -38,17 +46,36 @@ if TYPE_CHECKING:
     help="Leave out persons whose box of joints is smaller than this many pixels.",
 )
 @click.option("--ignore-label", default=-1.0, show_default=True, help="The coordinate that means: not annotated.")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Give 95 % confidence intervals, from drawing the persons anew N times.",
+)
+@click.option("--bootstrap-seed", type=int, default=0, show_default=True, help="Of that drawing.")
 @click.option("--watch", type=PATH, metavar="RESULTS", help="Evaluate each new checkpoint of a training's folder.")
 @click.option("--idle", type=float, metavar="SECONDS", help="With --watch: end when none came for so long.")
+@report_options
 @json_option
-def evaluate(checkpoint: Path | None, watch: Path | None, idle: float | None, as_json: bool, **given: Any) -> int:
-    """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCP.
+def evaluate(
+    checkpoint: Path | None,
+    watch: Path | None,
+    idle: float | None,
+    bootstrap: int | None,
+    bootstrap_seed: int,
+    report: Path | None,
+    force: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
 
     Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures.
 
     \b
     Example:
       deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp
+      deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp --report page
       deeppose-port eval --watch results/lsp --csv test_joints.csv --images images --skeleton lsp
     """
     from deeppose_port.watch import new_checkpoints, record
@@ -56,15 +83,26 @@ def evaluate(checkpoint: Path | None, watch: Path | None, idle: float | None, as
     if (checkpoint is None) == (watch is None):
         raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
     if checkpoint is not None:
-        pose, evaluation = _evaluate(checkpoint, as_json, **given)
+        if report is not None:
+            from deeppose_port.report import refuse_existing
+
+            refuse_existing(report, force)
+        pose, dataset, evaluation = _evaluate(checkpoint, as_json, **given)
+        intervals = evaluation.bootstrap(bootstrap, bootstrap_seed) if bootstrap else None
         if as_json:
-            display.as_json({**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)})
+            values = {**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)}
+            display.as_json(values if intervals is None else {**values, "bootstrap": intervals})
         else:
-            _show(evaluation, pose)
+            _show(evaluation, pose, intervals)
+        if report is not None:
+            page = _report(pose, evaluation, dataset, report, intervals, force=force, quiet=as_json)
+            display.wrote_report(None if as_json else page)
         return 0
+    if bootstrap or report is not None:
+        raise click.UsageError("--bootstrap and --report go with a CHECKPOINT, not with --watch")
     assert watch is not None
     for file in new_checkpoints(watch, idle=idle):
-        pose, evaluation = _evaluate(file, True, **given)
+        pose, _, evaluation = _evaluate(file, True, **given)
         record(watch, file, {**evaluation.as_dict(), "backend": pose.backend})
         summary = evaluation.summary()
         if as_json:
@@ -84,11 +122,15 @@ def _evaluate(
     min_dim: float,
     ignore_label: float,
     **options: Any,
-) -> tuple[Pose, Evaluation]:
+) -> tuple[Pose, PoseDataset, Evaluation]:
     """Evaluates one checkpoint."""
     from deeppose_port.data import PoseDataset
+    from deeppose_port.data.references import HEAD_BOXES, read_beside
     from deeppose_port.evaluate import evaluate as run
 
+    references = read_beside(csv)
+    if references is not None and references.head_sizes_from not in (None, HEAD_BOXES):
+        display.notices([f"PCKh is an estimate: the head sizes are {references.head_sizes_from}"])
     pose = load(checkpoint, **options)
     dataset = PoseDataset(
         csv,
@@ -99,46 +141,113 @@ def _evaluate(
         ignore_label=ignore_label,
     )
     with display.steps("evaluating", quiet=quiet, unit="persons") as step:
-        return pose, run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
+        evaluation = run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
+    return pose, dataset, evaluation
 
 
-def _show(evaluation: Evaluation, pose: Pose) -> None:
+def _report(
+    pose: Pose,
+    evaluation: Evaluation,
+    dataset: PoseDataset,
+    folder: Path,
+    intervals: dict[str, Any] | None,
+    *,
+    force: bool,
+    quiet: bool,
+) -> Path:
+    """Writes the page of an evaluation."""
+    from deeppose_port.report import write_evaluation
+
+    with display.steps("report", quiet=quiet, unit="persons") as step:
+        return write_evaluation(
+            pose,
+            evaluation,
+            dataset,
+            folder,
+            command=command_line(),
+            intervals=intervals,
+            force=force,
+            progress=lambda done, total: step("", done, total),
+        )
+
+
+#: The metrics that are shown for the whole, by their names in `Evaluation.measures`: what they are called, their unit.
+_OVERALL = {
+    "loss": ("loss", ""),
+    "error_px": ("mean error, px of the pictures", "px"),
+    "pdj@0.2": ("PDJ@0.2, mean of the joints", "%"),
+    "pck": ("PCK@0.2 of the torso, all joints together", "%"),
+    "auc": ("AUC of PCK, 0 to 0.2 of the torso", "%"),
+    "nme": ("NME, mean error by the torso", "%"),
+    "pckh": ("PCKh@0.5, all joints together", "%"),
+    "pckh_auc": ("AUC of PCKh, 0 to 0.5 of the head", "%"),
+    "pck_box@0.1": ("PCK@0.1 of the box, all joints together", "%"),
+    "nme_box": ("NME, mean error by the box", "%"),
+    "pcp": ("PCP@0.5 strict, mean of the limbs", "%"),
+    "pcp_relaxed": ("PCP@0.5 relaxed, mean of the limbs", "%"),
+    "legacy_error": ("legacy error, px of the crop", "px"),
+}
+
+
+def _show(evaluation: Evaluation, pose: Pose, intervals: dict[str, Any] | None) -> None:
     """Shows an evaluation's metrics."""
-    from deeppose_port import metrics
-    from deeppose_port.evaluate import PDJ_THRESHOLDS
-
-    names = evaluation.skeleton.joints
+    skeleton = evaluation.skeleton.name
     facts = display.facts()
     facts.add_row("checkpoint", f"{pose.checkpoint.source.path} ({pose.checkpoint.architecture.name}, {pose.backend})")
     facts.add_row("persons", str(evaluation.persons))
-    facts.add_row("loss", f"{evaluation.loss:.6g}")
-    facts.add_row("mean error", f"{evaluation.mean_error_px:.2f} px of the original pictures")
-    if evaluation.pdj is None:
-        facts.add_row("PDJ", f"not defined: {evaluation.skeleton.name} has no torso among its joints")
+    if "pck" not in evaluation.measures:
+        facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso among its joints (`prepare` has it)")
     elif evaluation.pdj_left_out:
-        facts.add_row("PDJ", f"{evaluation.pdj_left_out} persons left out: their torso is not annotated")
+        facts.add_row("PDJ, PCK", f"{evaluation.pdj_left_out} persons left out: their torso is not annotated")
     display.show(facts)
+    _show_overall(evaluation, intervals)
+    _show_joints(evaluation)
+    limbs = display.table("limb", "PCP@0.5 strict", "relaxed")
+    rules = [evaluation.measures["pcp"], evaluation.measures["pcp_relaxed"]]
+    for i, name in enumerate(evaluation.skeleton.pcp_limbs):
+        limbs.add_row(name, *(display.percent(float(rule.values[i])) for rule in rules))
+    limbs.add_row("mean", *(display.percent(rule.overall) for rule in rules), style="bold")
+    display.show(limbs)
 
-    errors = metrics.pixel_errors(evaluation.predicted, evaluation.true, evaluation.visible)
-    columns = ["joint", "annotated", "mean error px"]
-    shown = [i for i, threshold in enumerate(PDJ_THRESHOLDS) if threshold in (0.1, 0.2, 0.5)]
-    if evaluation.pdj is not None:
-        columns += [f"PDJ@{PDJ_THRESHOLDS[i]:g}" for i in shown]
-    table = display.table(*columns)
-    for j, name in enumerate(names):
-        seen = evaluation.visible[:, j]
-        mean = float(errors[seen, j].mean()) if seen.any() else math.nan
-        cells = [name, str(int(seen.sum())), f"{mean:.2f}"]
-        if evaluation.pdj is not None:
-            cells += [display.percent(float(evaluation.pdj[i, j])) for i in shown]
+
+def _show_overall(evaluation: Evaluation, intervals: dict[str, Any] | None) -> None:
+    """Shows the metrics of all persons and joints, with their confidence intervals if there are any."""
+    headings = [] if intervals is None else [f"{intervals['level']:.0%} interval ({intervals['resamples']} resamples)"]
+    table = display.table("metric", "", *headings)
+    for key, (title, unit) in _OVERALL.items():
+        if key not in evaluation.measures:
+            continue
+        measure = evaluation.measures[key]
+        cells = [title, _number(measure.overall, unit)]
+        if intervals is not None:
+            name, _, threshold = key.partition("@")
+            found = intervals["intervals"][name]
+            found = found[threshold] if threshold else found
+            low, high = found[measure.summary] if measure.names else found
+            cells.append("-" if low is None or high is None else f"{_number(low, unit)} to {_number(high, unit)}")
         table.add_row(*cells)
-    if evaluation.pdj is not None:
-        means = [display.percent(metrics.mean_over_joints(evaluation.pdj[i])) for i in shown]
-        table.add_row("mean", "", f"{evaluation.mean_error_px:.2f}", *means, style="bold")
     display.show(table)
 
-    limbs = display.table("limb", "PCP@0.5 strict")
-    for name, fraction in zip(evaluation.skeleton.pcp_limbs, evaluation.pcp, strict=True):
-        limbs.add_row(name, display.percent(float(fraction)))
-    limbs.add_row("mean", display.percent(metrics.mean_over_joints(evaluation.pcp)), style="bold")
-    display.show(limbs)
+
+def _show_joints(evaluation: Evaluation) -> None:
+    """Shows the metrics by joint."""
+    names = [name for name in ("pdj@0.1", "pdj@0.2", "pdj@0.5", "auc", "pckh") if name in evaluation.measures]
+    names = names or ["pck_box@0.1", "pck_box@0.2"]
+    headings = {"auc": "AUC", "pckh": "PCKh@0.5", "pck_box@0.1": "box PCK@0.1", "pck_box@0.2": "box PCK@0.2"}
+    table = display.table("joint", "annotated", "mean error px", *(headings.get(name, name.upper()) for name in names))
+    errors = evaluation.measures["error_px"]
+    shown = [evaluation.measures[name] for name in names]
+    annotated = evaluation.visible.sum(axis=0)
+    for j, joint in enumerate(evaluation.skeleton.joints):
+        fractions = (display.percent(float(measure.values[j])) for measure in shown)
+        table.add_row(joint, str(annotated[j]), f"{errors.values[j]:.2f}", *fractions)
+    totals = (display.percent(measure.overall) for measure in shown)
+    table.add_row("all", str(annotated.sum()), f"{errors.overall:.2f}", *totals, style="bold")
+    display.show(table)
+
+
+def _number(value: float, unit: str) -> str:
+    """Returns a metric's number for a table."""
+    if unit == "%":
+        return f"{display.percent(value)} %"
+    return f"{value:.2f}" if unit == "px" else f"{value:.6g}"

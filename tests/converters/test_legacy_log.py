@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from checkpoint_files import alexnet, save_npz, wrapped
 
 import converters
-from converters.legacy_log import read_beside
+from converters.legacy_log import read_beside, read_runs
 
 LOG = """INFO:root:sys.version_info(major=3, minor=6, micro=15, releaselevel='final', serial=0)
 INFO:root:chainer version: 1.13.0
@@ -90,3 +92,46 @@ def test_a_log_beside_the_file_is_used_by_read(tmp_path):
     (tmp_path / "log.txt").write_text(LOG.replace("im_size=220", "im_size=200"))
     source = converters.read(save_npz(tmp_path / "epoch-1.model", wrapped(alexnet()))).source
     assert (source.writer, source.writer_told_by) == ("chainer-1.13.0", "log.txt beside the file")
+
+
+class TestRuns:
+    def test_losses_of_a_real_log_are_those_of_its_json(self, shared_golden):
+        folder = shared_golden / "results" / "AlexNet_2026"
+        (run,) = read_runs(folder / "log.txt")
+        expected = [
+            {key: value for key, value in entry.items() if key != "iteration"}
+            for entry in json.loads((folder / "log").read_text())
+        ]
+        assert run.entries == expected
+        assert (run.version, run.options["resume_model"]) == ("1.13.0", None)
+
+    def test_each_header_begins_a_run(self, tmp_path):
+        (tmp_path / "log.txt").write_text(LOG + LOG.replace("1.13.0", "1.14.0").replace("epoch:10,", "epoch:20,"))
+        first, second = read_runs(tmp_path / "log.txt")
+        assert (first.version, second.version) == ("1.13.0", "1.14.0")
+        assert ([e["epoch"] for e in first.entries], [e["epoch"] for e in second.entries]) == ([10], [20])
+
+    def test_runs_that_wrote_no_loss_are_none(self, tmp_path):
+        (tmp_path / "log.txt").write_text(LOG.replace("epoch:10,", "") * 2)
+        assert read_runs(tmp_path / "log.txt") == []
+        assert read_runs(tmp_path / "gone.txt") == []
+
+    @pytest.mark.parametrize(
+        ("line", "losses"),
+        [
+            ("epoch:1, main/loss:1e-05, ", {"main/loss": 1e-5}),
+            ("epoch: 1, main/loss: 2, validation/main/loss: 3.", {"main/loss": 2, "validation/main/loss": 3}),
+            ("epoch:1, main/loss:inf, ", {"main/loss": float("inf")}),
+            ("epoch:1, main/loss:1.2.3, validation/main/loss:4, ", {"validation/main/loss": 4}),
+            ("test epoch:1\tloss:0.5", {"validation/main/loss": 0.5}),
+        ],
+    )
+    def test_lines_of_losses_are_understood(self, tmp_path, line, losses):
+        (tmp_path / "log.txt").write_text(f"INFO:root:{line}\n")
+        (run,) = read_runs(tmp_path / "log.txt")
+        assert run.entries == [{"epoch": 1, **losses}]
+
+    @pytest.mark.parametrize("line", ["epoch:x, main/loss:1", "epoch:1, lr:0.1", "epoch:1", "main/loss:1"])
+    def test_other_lines_are_none(self, tmp_path, line):
+        (tmp_path / "log.txt").write_text(line + "\n")
+        assert read_runs(tmp_path / "log.txt") == []
