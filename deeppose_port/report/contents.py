@@ -1,0 +1,239 @@
+"""What stands in a report's tables: numbers with their definitions, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deeppose_port.evaluate import Measure
+from deeppose_port.report.subjects import Subject
+
+DEEPPOSE = ("Toshev and Szegedy, CVPR 2014", "https://arxiv.org/abs/1312.4659")
+MODEC = (
+    "Sapp and Taskar, CVPR 2013",
+    "https://openaccess.thecvf.com/content_cvpr_2013/html/Sapp_MODEC_Multimodal_Decomposable_2013_CVPR_paper.html",
+)
+FERRARI = ("Ferrari et al., CVPR 2008", "https://doi.org/10.1109/CVPR.2008.4587468")
+EICHNER = ("Eichner et al., IJCV 2012", "https://doi.org/10.1007/s11263-012-0524-9")
+MPII = (
+    "Andriluka et al., CVPR 2014",
+    "https://openaccess.thecvf.com/content_cvpr_2014/html/Andriluka_2D_Human_Pose_2014_CVPR_paper.html",
+)
+FLEXIBLE = ("Yang and Ramanan, TPAMI 2013", "https://doi.org/10.1109/TPAMI.2012.261")
+
+Reference = tuple[str, str]
+
+NOTHING = "\N{EN DASH}"
+"""Where there is no number."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A metric as a report names it.
+
+    Attributes:
+        title: Its name.
+        unit: `%`, `px`, or empty.
+        meaning: What it is, in a sentence.
+        references: Papers that define it, with their addresses.
+        lower_is_better: Whether it is an error.
+    """
+
+    title: str
+    unit: str
+    meaning: str
+    references: tuple[Reference, ...] = ()
+    lower_is_better: bool = False
+
+
+#: By the names in `Evaluation.measures`, in the order of the table.
+DEFINITIONS: Mapping[str, Definition] = {
+    "error_px": Definition("Mean error", "px", "Mean distance from the truth, pixels of the pictures.", (), True),
+    "pdj@0.2": Definition(
+        "PDJ@0.2",
+        "%",
+        "Percentage of detected joints: within 0.2 times the true torso, from left shoulder to right hip.",
+        (DEEPPOSE, MODEC),
+    ),
+    "auc": Definition("AUC of PCK", "%", "Area under the curve from 0 to 0.2 of the torso.", (MODEC,)),
+    "pckh": Definition(
+        "PCKh@0.5", "%", "Within half the head's size, 0.6 times the diagonal of the head's box.", (MPII,)
+    ),
+    "pckh_auc": Definition("AUC of PCKh", "%", "Area under the curve from 0 to 0.5 of the head's size.", (MPII,)),
+    "pck_box@0.1": Definition(
+        "PCK@0.1 of the box", "%", "Within 0.1 times the larger side of the person's box of joints.", (FLEXIBLE,)
+    ),
+    "pck_box@0.2": Definition("PCK@0.2 of the box", "%", "Within 0.2 times that side.", (FLEXIBLE,)),
+    "pcp": Definition(
+        "PCP@0.5, strict",
+        "%",
+        "Percentage of correct parts: both ends within half the limb's length of their true places.",
+        (DEEPPOSE, FERRARI),
+    ),
+    "pcp_relaxed": Definition(
+        "PCP@0.5, relaxed", "%", "The mean of the two ends' errors within half the limb's length.", (EICHNER,)
+    ),
+    "nme": Definition("NME by the torso", "%", "Mean error as a part of the torso.", (), True),
+    "nme_box": Definition("NME by the box", "%", "Mean error as a part of the box's larger side.", (), True),
+    "loss": Definition("Loss", "", "Masked mean squared error of the outputs, as in training.", (), True),
+    "legacy_error": Definition(
+        "Legacy error", "px", "The legacy program's: distance of the whole pose by its joints, crop pixels.", (), True
+    ),
+}
+
+#: The numbers on top, as many as there are data for.
+_HEADLINES = ("error_px", "pdj@0.2", "pckh", "pck_box@0.2", "pcp", "loss")
+
+CURVES: Mapping[str, tuple[str, str, float, tuple[Reference, ...]]] = {
+    "pdj": ("PDJ, mean of the joints", "fraction of the true torso", 0.2, (DEEPPOSE, MODEC)),
+    "pckh": ("PCKh, all joints together", "fraction of the head's size", 0.5, (MPII,)),
+    "pck_box": ("PCK by the person's box, all joints together", "fraction of the box's larger side", 0.2, (FLEXIBLE,)),
+}
+"""By the metric: title, horizontal axis, the headline threshold, and the papers that define it."""
+
+
+def number(value: float, unit: str) -> str:
+    """Returns a metric's number with its unit."""
+    if math.isnan(value):
+        return NOTHING
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    return f"{value:.2f} px" if unit == "px" else f"{value:.5g}"
+
+
+def difference(old: float, new: float, unit: str) -> str:
+    """Returns how much a metric changed, with its sign."""
+    if math.isnan(new - old):
+        return NOTHING
+    if new == old:
+        return "0"
+    change = 100 * (new - old) if unit == "%" else new - old
+    return f"{change:+.2g}".replace("-", "\N{MINUS SIGN}")
+
+
+def undefined(subject: Subject) -> list[str]:
+    """Returns what the data cannot give, in sentences."""
+    name, sentences = subject.evaluation.skeleton.name, []
+    if "pdj" not in subject.lengths:
+        sentences.append(f"PDJ, AUC and NME by the torso are not defined: {name} has no torso among its joints.")
+    if "pckh" not in subject.lengths:
+        sentences.append("PCKh is not defined: the CSV has no head sizes beside it.")
+    if sentences:
+        sentences.append("The prepare command writes both lengths, where the data set has them.")
+    return sentences
+
+
+def metric_rows(subjects: Sequence[Subject], intervals: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Returns a row for each metric of the whole that the data can give."""
+    rows = []
+    for key, definition in DEFINITIONS.items():
+        measures = [subject.evaluation.measures.get(key) for subject in subjects]
+        if any(measure is None for measure in measures):
+            continue
+        values = [measure.overall for measure in measures if measure is not None]
+        rows.append(
+            {
+                "key": key,
+                "definition": definition,
+                "values": [number(value, definition.unit) for value in values],
+                "difference": difference(values[0], values[-1], definition.unit),
+                "interval": None if intervals is None else _interval(intervals, key, measures[0], definition.unit),
+            }
+        )
+    return rows
+
+
+def headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows whose numbers stand on top."""
+    by_key = {row["key"]: row for row in rows}
+    return [by_key[key] for key in _HEADLINES if key in by_key][:5]
+
+
+def _interval(intervals: Mapping[str, Any], key: str, measure: Measure | None, unit: str) -> str:
+    name, _, threshold = key.partition("@")
+    found = intervals["intervals"].get(name)
+    found = found[threshold] if threshold and found is not None else found
+    if isinstance(found, Mapping) and measure is not None:
+        found = found[measure.summary]
+    if found is None or None in found:
+        return NOTHING
+    return " to ".join(number(value, unit) for value in found)
+
+
+def joint_table(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Returns the metrics by joint: columns, and a row of the values of each subject for each joint."""
+    measures = subjects[0].evaluation.measures
+    keys = [key for key in ("pdj@0.1", "pdj@0.2", "pdj@0.5", "auc", "pckh") if key in measures]
+    keys = ["error_px", *(keys or ["pck_box@0.1", "pck_box@0.2"])]
+    titles = {"error_px": "error, px", "auc": "AUC", "pckh": "PCKh@0.5"}
+    columns = [titles.get(key, key.upper().replace("PCK_BOX", "box PCK")) for key in keys]
+    annotated = subjects[0].evaluation.visible.sum(axis=0)
+    rows = [
+        {"name": joint, "annotated": int(annotated[j]), "cells": _cells(subjects, keys, j)}
+        for j, joint in enumerate(subjects[0].evaluation.skeleton.joints)
+    ]
+    return {
+        "columns": columns,
+        "rows": rows,
+        "annotated": int(annotated.sum()),
+        "all": _cells(subjects, keys, None),
+    }
+
+
+def limb_table(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Returns PCP by limb, in the form of `joint_table`."""
+    keys = ["pcp", "pcp_relaxed"]
+    limbs = subjects[0].evaluation.skeleton.pcp_limbs
+    rows = [{"name": limb, "cells": _cells(subjects, keys, i)} for i, limb in enumerate(limbs)]
+    return {"columns": ["strict", "relaxed"], "rows": rows, "all": _cells(subjects, keys, None)}
+
+
+def _cells(subjects: Sequence[Subject], keys: Sequence[str], column: int | None) -> list[list[str]]:
+    """Returns, for each metric, a number a subject: of one joint or limb, or of all."""
+    cells = []
+    for key in keys:
+        measures = [subject.evaluation.measures[key] for subject in subjects]
+        values = [measure.overall if column is None else float(measure.values[column]) for measure in measures]
+        scale, digits = (1, 2) if key == "error_px" else (100, 1)
+        cells.append([NOTHING if math.isnan(value) else f"{scale * value:.{digits}f}" for value in values])
+    return cells
+
+
+def provenance(subject: Subject) -> dict[str, Any]:
+    """Returns where a subject comes from: facts by name, repairs and notices."""
+    pose, checkpoint = subject.pose, subject.pose.checkpoint
+    source = checkpoint.source
+    facts = {
+        "file": source.path,
+        "sha256": source.sha256,
+        "format": f"{source.format}, {source.layout}",
+        "written by": f"{source.writer} ({source.writer_told_by})" if source.writer_told_by else source.writer,
+        "architecture": checkpoint.architecture.name,
+        "size": f"{checkpoint.joints} joints, {checkpoint.parameters:,} parameters",
+        "input": ", ".join(f"{name} {value}" for name, value in pose.preprocessing.as_dict().items()),
+        "run by": f"{pose.backend} on {pose.device}",
+    }
+    if source.origin:
+        facts["converted from"] = f"{source.origin.get('path')} (sha256 {source.origin.get('sha256')})"
+    return {"facts": facts, "repairs": checkpoint.repairs, "notices": checkpoint.notices}
+
+
+def dataset_facts(subject: Subject) -> dict[str, str]:
+    """Returns what the persons are and where they come from."""
+    dataset = subject.dataset
+    files = {dataset.person(i).file for i in range(len(dataset))}
+    facts = {
+        "persons": f"{len(dataset):,} in {len(files):,} pictures",
+        "CSV": str(dataset.csv),
+        "its sha256": hashlib.sha256(dataset.csv.read_bytes()).hexdigest(),
+        "pictures": str(dataset.images),
+        "skeleton": f"{dataset.skeleton.name}, {len(dataset.skeleton.joints)} joints",
+    }
+    if dataset.skipped:
+        facts["left out"] = f"{len(dataset.skipped):,} persons, too small"
+    if subject.evaluation.pdj_left_out:
+        facts["without a torso"] = f"{subject.evaluation.pdj_left_out:,} persons, in no PDJ"
+    return facts
