@@ -21,6 +21,7 @@ from converters.checkpoint import (
 from converters.conversion import Report, checkpoints_in, convert, default_target, write
 from converters.inspection import Inspection, inspect
 from converters.reading import read
+from converters.several import convert_several
 
 __all__ = [
     "Architecture",
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "checkpoints_in",
     "convert",
+    "convert_several",
     "default_target",
     "inspect",
     "read",

@@ -1,8 +1,9 @@
 """Each network as a table of layers: the one place that says what it is made of.
 
 Both backends build their networks from these tables, and the readers compare files with them. Sources: the legacy
-program's model files at its last commit (2017-01), checked against the outputs of Chainer 1.13. Spatial sizes
-follow Chainer: convolutions and average pooling round down, max pooling rounds up (`cover_all=True`).
+program's model files from 2015 to its last commit (2017-01), checked against the outputs of Chainer 1.1 to 7.8.1; for
+the ports to PyTorch their own sources and torchvision's. Convolutions round down; max pooling rounds up in Chainer
+(`cover_all=True`) and down in PyTorch.
 """
 
 from __future__ import annotations
@@ -55,11 +56,32 @@ class ReLU:
 
 
 @dataclass(frozen=True)
+class PReLU:
+    """max(x, 0) + slope * min(x, 0), with one learned slope for all channels."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """The hyperbolic tangent."""
+
+
+@dataclass(frozen=True)
 class MaxPooling:
-    """Max pooling that covers the whole map: the output size rounds up."""
+    """Max pooling; with `cover_all` it covers the whole map, the output size rounds up."""
 
     kernel: int
     stride: int
+    pad: int = 0
+    cover_all: bool = True
+
+
+@dataclass(frozen=True)
+class AdaptiveAveragePooling:
+    """The means over a map's parts, `side` by `side` of them, as in `torch.nn.AdaptiveAvgPool2d`."""
+
+    side: int
 
 
 @dataclass(frozen=True)
@@ -80,9 +102,13 @@ class LocalResponseNormalization:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Zeroes a share `ratio` of its input in training and scales the rest by 1 / (1 - ratio)."""
+    """Zeroes a share `ratio` of its input in training and scales the rest by 1 / (1 - ratio).
+
+    With `channels` whole maps are zeroed.
+    """
 
     ratio: float
+    channels: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,10 @@ Layer: TypeAlias = (
     | Linear
     | BatchNormalization
     | ReLU
+    | PReLU
+    | Tanh
     | MaxPooling
+    | AdaptiveAveragePooling
     | GlobalAveragePooling
     | LocalResponseNormalization
     | Dropout
@@ -109,31 +138,76 @@ Layer: TypeAlias = (
 # --- the tables ----------------------------------------------------------------------------------------------------
 
 
-def _alexnet() -> tuple[Layer, ...]:
-    """Pooling before LRN, conv1 with pad 1: this is not the AlexNet of Caffe or torchvision."""
+#: Of AlexNet's five convolutions: output channels, kernel, stride, pad.
+_ALEXNET = ((96, 11, 4, 1), (256, 5, 1, 2), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1))
+
+
+def _alexnet(normalized: bool = False, prelu: bool = False, tanh: bool = False) -> tuple[Layer, ...]:
+    """Pooling before LRN, conv1 with pad 1: this is not the AlexNet of Caffe or torchvision.
+
+    Args:
+        normalized: Whether conv1 and conv2 are followed by BatchNormalization, as in two networks of 2015.
+        prelu: Whether PReLU stands for ReLU, as in one of them.
+        tanh: Whether the outputs are squashed, as in the first weeks.
+    """
+
+    def activation(number: int) -> Layer:
+        return PReLU(f"prelu{number}") if prelu else ReLU()
+
+    layers: tuple[Layer, ...] = ()
+    for i, row in enumerate(_ALEXNET, start=1):
+        layers += (Convolution(f"conv{i}", *row),)
+        if normalized and i < 3:
+            layers += (BatchNormalization(f"bn{i}"),)
+        layers += (activation(i),)
+        if i < 3:
+            layers += (MaxPooling(3, 2), LocalResponseNormalization(f"norm{i}"))
+    layers += (MaxPooling(3, 2),)
+    for i in (6, 7):
+        layers += (Linear(f"fc{i}", 4096), activation(i), Dropout(0.6))
+    return (*layers, Linear("fc8", OUTPUTS), *((Tanh(),) if tanh else ()))
+
+
+def _takiyu() -> tuple[Layer, ...]:
+    """The AlexNet of github takiyu/DeepPose: LRN before ReLU and pooling, no pad at conv1."""
+    layers: tuple[Layer, ...] = ()
+    for i, (channels, kernel, stride, pad) in enumerate(_ALEXNET, start=1):
+        layers += (Convolution(f"conv{i}", channels, kernel, stride, pad if i > 1 else 0),)
+        if i < 3:
+            layers += (LocalResponseNormalization(f"norm{i}"), ReLU(), MaxPooling(3, 2))
+        else:
+            layers += (ReLU(),)
+    return (*layers, MaxPooling(3, 2), *_fully_connected("fc6", "fc7", "fc8", 0.6))
+
+
+def _ynaka81() -> tuple[Layer, ...]:
+    """The AlexNet of github ynaka81/DeepPoseComparison, in Chainer and PyTorch: no LRN, no pad at conv1."""
+    layers: tuple[Layer, ...] = ()
+    for i, (channels, kernel, stride, pad) in enumerate(_ALEXNET, start=1):
+        layers += (Convolution(f"conv{i}", channels, kernel, stride, pad if i > 1 else 0), ReLU())
+        if i in (1, 2, 5):
+            # Chainer's pooling rounds up and PyTorch's down; for its inputs of 227 pixels both are the same.
+            layers += (MaxPooling(3, 2),)
+    return (*layers, *_fully_connected("fc6", "fc7", "fc8", 0.5))
+
+
+def _deeppose2019() -> tuple[Layer, ...]:
+    """The rewrite of 2019: ReLU, LRN, pooling; conv2 with stride 2 and no pad; nothing but dropout between fc's."""
+    layers: tuple[Layer, ...] = ()
+    for i, (channels, kernel, stride, pad) in enumerate(_ALEXNET, start=1):
+        layers += (Convolution(f"conv{i}", channels, kernel, stride if i != 2 else 2, pad if i > 2 else 0), ReLU())
+        if i < 3:
+            layers += (LocalResponseNormalization(f"norm{i}"), MaxPooling(3, 2))
+    layers += (MaxPooling(3, 2), Linear("fc6", 4096), Dropout(0.6), Linear("fc7", 4096), Dropout(0.6))
+    return (*layers, Linear("fc", OUTPUTS))
+
+
+def _fully_connected(first: str, second: str, last: str, dropout: float) -> tuple[Layer, ...]:
+    """Two layers of 4096 with ReLU and dropout, and the outputs."""
     return (
-        Convolution("conv1", 96, kernel=11, stride=4, pad=1),
-        ReLU(),
-        MaxPooling(3, 2),
-        LocalResponseNormalization("norm1"),
-        Convolution("conv2", 256, kernel=5, pad=2),
-        ReLU(),
-        MaxPooling(3, 2),
-        LocalResponseNormalization("norm2"),
-        Convolution("conv3", 384, kernel=3, pad=1),
-        ReLU(),
-        Convolution("conv4", 384, kernel=3, pad=1),
-        ReLU(),
-        Convolution("conv5", 256, kernel=3, pad=1),
-        ReLU(),
-        MaxPooling(3, 2),
-        Linear("fc6", 4096),
-        ReLU(),
-        Dropout(0.6),
-        Linear("fc7", 4096),
-        ReLU(),
-        Dropout(0.6),
-        Linear("fc8", OUTPUTS),
+        *(Linear(first, 4096), ReLU(), Dropout(dropout)),
+        *(Linear(second, 4096), ReLU(), Dropout(dropout)),
+        Linear(last, OUTPUTS),
     )
 
 
@@ -185,21 +259,138 @@ def _resnet50() -> tuple[Layer, ...]:
     return (*layers, GlobalAveragePooling(), Linear("out_fc", OUTPUTS))
 
 
-def _vgg_bn() -> tuple[Layer, ...]:
+#: VGG16's stages: convolutions, channels.
+_VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def _vgg(normalized: bool) -> tuple[Layer, ...]:
     layers: tuple[Layer, ...] = ()
-    for stage, (convolutions, channels) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), start=1):
+    for stage, (convolutions, channels) in enumerate(_VGG16, start=1):
         for i in range(1, convolutions + 1):
-            layers += (
-                Convolution(f"conv{stage}_{i}", channels, kernel=3, pad=1),
-                BatchNormalization(f"bn{stage}_{i}"),
-                ReLU(),
-            )
+            layers += (Convolution(f"conv{stage}_{i}", channels, kernel=3, pad=1),)
+            if normalized:
+                layers += (BatchNormalization(f"bn{stage}_{i}"),)
+            layers += (ReLU(),)
         layers += (MaxPooling(2, 2),)
+    if not normalized:
+        return (*layers, *_fully_connected("fc6", "fc7", "fc8", 0.6))
     return (*layers, Linear("fc6", 4096), ReLU(), Linear("fc7", 4096), ReLU(), Linear("fc8", OUTPUTS))
 
 
+# --- the ports to PyTorch, with the names of their own state dicts ----------------------------------------------------
+
+
+def _torch_pooling(kernel: int = 3, pad: int = 0) -> MaxPooling:
+    return MaxPooling(kernel, 2, pad, cover_all=False)
+
+
+def _torchvision_alexnet() -> tuple[Layer, ...]:
+    """Torchvision's AlexNet as a regressor, as in github voqtuyen/DeepPose.pytorch."""
+    rows = ((0, 64, 11, 4, 2), (3, 192, 5, 1, 2), (6, 384, 3, 1, 1), (8, 256, 3, 1, 1), (10, 256, 3, 1, 1))
+    layers: tuple[Layer, ...] = ()
+    for number, channels, kernel, stride, pad in rows:
+        layers += (Convolution(f"features.{number}", channels, kernel, stride, pad), ReLU())
+        if number in (0, 3, 10):
+            layers += (_torch_pooling(),)
+    return (
+        *(*layers, AdaptiveAveragePooling(6), Dropout(0.5), Linear("classifier.1", 4096), ReLU(), Dropout(0.5)),
+        *(Linear("classifier.4", 4096), ReLU(), Linear("classifier.6", OUTPUTS)),
+    )
+
+
+def _torchvision_vgg16_bn() -> tuple[Layer, ...]:
+    """Torchvision's vgg16_bn as a regressor, as in github JindongJiang/WeightedLoss_DeepPose_PyTorch."""
+    layers: tuple[Layer, ...] = ()
+    number = 0
+    for convolutions, channels in _VGG16:
+        for _ in range(convolutions):
+            layers += (
+                Convolution(f"features.{number}", channels, 3, 1, 1),
+                BatchNormalization(f"features.{number + 1}"),
+            )
+            layers += (ReLU(),)
+            number += 3
+        layers += (_torch_pooling(kernel=2),)
+        number += 1
+    return (*layers, AdaptiveAveragePooling(7), *_fully_connected("classifier.0", "classifier.3", "classifier.6", 0.5))
+
+
+def _torchvision_resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> tuple[Layer, ...]:
+    """Torchvision's ResNet as a regressor: a bottleneck's stride is on its 3x3 convolution."""
+    layers: tuple[Layer, ...] = (
+        Convolution("conv1", 64, kernel=7, stride=2, pad=3, bias=False),
+        *(BatchNormalization("bn1"), ReLU(), _torch_pooling(pad=1)),
+    )
+    channels = 64
+    for stage, count in enumerate(blocks, start=1):
+        middle = 32 * 2**stage
+        out = 4 * middle if bottleneck else middle
+        for block in range(count):
+            stride = 2 if stage > 1 and block == 0 else 1
+            rows = ((middle, 1, 1), (middle, 3, stride), (out, 1, 1)) if bottleneck else ((out, 3, stride), (out, 3, 1))
+            layers += _torchvision_block(f"layer{stage}.{block}", rows, stride, project=stride > 1 or channels != out)
+            channels = out
+    return (*layers, GlobalAveragePooling(), Linear("fc", OUTPUTS))
+
+
+def _torchvision_block(
+    name: str, rows: tuple[tuple[int, int, int], ...], stride: int, project: bool
+) -> tuple[Layer, ...]:
+    branch: tuple[Layer, ...] = ()
+    for i, (channels, kernel, step) in enumerate(rows, start=1):
+        branch += (ReLU(),) if i > 1 else ()
+        branch += (Convolution(f"{name}.conv{i}", channels, kernel, step, kernel // 2, bias=False),)
+        branch += (BatchNormalization(f"{name}.bn{i}"),)
+    shortcut: tuple[Layer, ...] = ()
+    if project:
+        projection = Convolution(f"{name}.downsample.0", rows[-1][0], kernel=1, stride=stride, bias=False)
+        shortcut = (projection, BatchNormalization(f"{name}.downsample.1"))
+    return Residual(branch, shortcut), ReLU()
+
+
+def _hosseinpai() -> tuple[Layer, ...]:
+    """The AlexNet of github HosseinPAI: ReLU, LRN, pooling; `torch.nn.LocalResponseNorm(5)`, which divides by n."""
+    layers: tuple[Layer, ...] = ()
+    for i, (channels, kernel, stride, pad) in enumerate(_ALEXNET, start=1):
+        layers += (Convolution(f"Conv{i}", channels, kernel, stride, pad if i > 1 else 4), ReLU())
+        if i < 3:
+            layers += (LocalResponseNormalization(f"norm{i}", k=1.0, alpha=1e-4 / 5), _torch_pooling())
+    layers += (_torch_pooling(), Dropout(0.6, channels=True))
+    return (*layers, Linear("FC1", 4096), ReLU(), Linear("FC2", 4096), ReLU(), Linear("FC3", OUTPUTS))
+
+
 #: Every architecture by name, at full width.
-TABLES: dict[str, tuple[Layer, ...]] = {"alexnet": _alexnet(), "resnet50": _resnet50(), "vgg_bn": _vgg_bn()}
+TABLES: dict[str, tuple[Layer, ...]] = {
+    "alexnet": _alexnet(),
+    "resnet50": _resnet50(),
+    "vgg_bn": _vgg(normalized=True),
+    "alexnet_bn": _alexnet(normalized=True),
+    "alexnet_bn_prelu": _alexnet(normalized=True, prelu=True),
+    "alexnet-2015-tanh": _alexnet(normalized=True, tanh=True),
+    "vgg16": _vgg(normalized=False),
+    "deeppose2019": _deeppose2019(),
+    "alexnet-takiyu": _takiyu(),
+    "alexnet-ynaka81": _ynaka81(),
+    "alexnet-torchvision": _torchvision_alexnet(),
+    "alexnet-hosseinpai": _hosseinpai(),
+    "vgg16_bn-torchvision": _torchvision_vgg16_bn(),
+    "resnet18-torchvision": _torchvision_resnet((2, 2, 2, 2), bottleneck=False),
+    "resnet34-torchvision": _torchvision_resnet((3, 4, 6, 3), bottleneck=False),
+    "resnet50-torchvision": _torchvision_resnet((3, 4, 6, 3), bottleneck=True),
+    "resnet101-torchvision": _torchvision_resnet((3, 4, 23, 3), bottleneck=True),
+    "resnet152-torchvision": _torchvision_resnet((3, 8, 36, 3), bottleneck=True),
+}
+
+#: Networks whose files cannot be told from another's: they are taken only where a user names them.
+ON_REQUEST = {"alexnet-2015-tanh": "alexnet_bn", "alexnet-takiyu": "alexnet", "alexnet-ynaka81": "alexnet"}
+
+#: Networks that exist in PyTorch alone, with its BatchNormalization.
+TORCH_ONLY = frozenset(name for name in TABLES if name.endswith("-torchvision") or name == "alexnet-hosseinpai")
+
+
+def automatic() -> list[str]:
+    """Returns the architectures that a file can be told to be, by its keys and shapes alone."""
+    return [name for name in TABLES if name not in ON_REQUEST]
 
 
 # --- BatchNormalization by writer ----------------------------------------------------------------------------------
@@ -207,7 +398,7 @@ TABLES: dict[str, tuple[Layer, ...]] = {"alexnet": _alexnet(), "resnet50": _resn
 
 @dataclass(frozen=True)
 class BatchNormalizationRules:
-    """The arithmetic of `chainer.links.BatchNormalization` in one range of versions.
+    """The arithmetic of `chainer.links.BatchNormalization` in one range of versions, or of `torch.nn.BatchNorm2d`.
 
     Attributes:
         eps: Added to the batch's variance in training.
@@ -232,6 +423,17 @@ _RULES_SINCE: tuple[tuple[Version, BatchNormalizationRules], ...] = (
 )
 
 
+#: The writer of a network that is trained in PyTorch.
+TORCH_WRITER = "torch"
+_TORCH_RULES = BatchNormalizationRules(1e-5, 1e-5, False, 1.0)
+
+
+def check_writer(writer: str) -> None:
+    """Raises ValueError where a writer is neither PyTorch nor a version that Chainer had."""
+    if writer != TORCH_WRITER:
+        chainer_version(writer)
+
+
 def chainer_version(writer: str) -> Version:
     """Returns the version in a writer's name such as `chainer-1.13.0`.
 
@@ -252,8 +454,10 @@ def batch_normalization_rules(writer: str) -> BatchNormalizationRules:
     """Returns what BatchNormalization did in the version that wrote a file.
 
     Raises:
-        ValueError: `writer` is not of the form `chainer-X.Y.Z`.
+        ValueError: `writer` is neither `torch` nor of the form `chainer-X.Y.Z`.
     """
+    if writer == TORCH_WRITER:
+        return _TORCH_RULES
     version = chainer_version(writer)
     return [rules for since, rules in _RULES_SINCE if since <= version][-1]
 
@@ -270,7 +474,7 @@ class Architecture:
         joints: Number of joints; the last layer has twice as many channels.
         widths: Channels of each convolution and fully connected layer but the last, where they differ from the table.
         feature_size: Side of the map that the first fully connected layer flattens.
-        writer: Whose BatchNormalization it has, as `chainer-1.13.0`.
+        writer: Whose BatchNormalization it has, as `chainer-1.13.0`; `torch` for PyTorch's own.
     """
 
     name: str
@@ -284,7 +488,7 @@ class Architecture:
             raise ValueError(f"there is no architecture {self.name!r}; there are {', '.join(TABLES)}")
         if self.joints < 1:
             raise ValueError(f"an architecture has at least one joint, not {self.joints}")
-        chainer_version(self.writer)
+        check_writer(self.writer)
 
     def __hash__(self) -> int:
         return hash((self.name, self.joints, tuple(sorted(self.widths.items())), self.feature_size, self.writer))
@@ -310,9 +514,9 @@ class Architecture:
 
     def input_sizes(self) -> tuple[int, int] | None:
         """Returns the smallest and the largest side of an input that it accepts; None if it accepts any."""
-        if any(isinstance(layer, GlobalAveragePooling) for layer in TABLES[self.name]):
+        if any(isinstance(layer, GlobalAveragePooling | AdaptiveAveragePooling) for layer in TABLES[self.name]):
             return None
-        sizes = [side for side in range(1, 64 * (self.feature_size + 1)) if self.accepts(side)]
+        sizes = [side for side in range(1, 128 * (self.feature_size + 1)) if self.accepts(side)]
         return sizes[0], sizes[-1]
 
     def as_dict(self) -> dict[str, Any]:
@@ -377,10 +581,8 @@ def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
 
 
 def outputs_layer(name: str) -> str:
-    """Returns the name of an architecture's last layer."""
-    last = TABLES[name][-1]
-    assert isinstance(last, Linear)
-    return last.name
+    """Returns the name of an architecture's last layer with weights."""
+    return [layer.name for layer in TABLES[name] if isinstance(layer, Linear)][-1]
 
 
 def feature_size(name: str, im_size: int) -> int:
@@ -394,9 +596,12 @@ def _side(layers: tuple[Layer, ...], side: int) -> int:
             case Convolution():
                 side = (side + 2 * layer.pad - layer.kernel) // layer.stride + 1
             case MaxPooling():
-                side = -(-(side - layer.kernel) // layer.stride) + 1
+                room = side + 2 * layer.pad - layer.kernel
+                side = (-(-room // layer.stride) if layer.cover_all else room // layer.stride) + 1
+            case AdaptiveAveragePooling():
+                side = layer.side if side > 0 else 0
             case GlobalAveragePooling():
-                side = 1
+                side = 1 if side > 0 else 0
             case Residual():
                 side = _side(layer.branch, side)
             case Linear():
@@ -436,6 +641,8 @@ def _shapes(layers: tuple[Layer, ...], channels: int, feature_size: int) -> tupl
                 parts = ("weight", "bias", "running_mean", "running_var")
                 tensors.extend((f"{layer.name}.{part}", (channels,)) for part in parts)
                 tensors.append((f"{layer.name}.num_batches_tracked", ()))
+            case PReLU():
+                tensors.append((f"{layer.name}.weight", ()))
             case Residual():
                 branch, out = _shapes(layer.branch, channels, feature_size)
                 shortcut, _ = _shapes(layer.shortcut, channels, feature_size)

@@ -23,8 +23,11 @@ from converters.architectures import Architecture
 Array = npt.NDArray[Any]
 Gcn = Literal["divide", "subtract", "none"]
 Colour = Literal["BGR", "RGB"]
-Interpolation = Literal["linear", "nearest"]
+Interpolation = Literal["linear", "nearest", "antialiased"]
 Axes = Literal["xy", "yx"]
+Part = Literal["joints", "picture", "window", "letterbox", "letterbox-corners"]
+Frame = Literal["centred", "unit", "symmetric"]
+Order = Literal["interleaved", "planar"]
 _Record = TypeVar("_Record", bound="_Plain")
 
 
@@ -37,6 +40,9 @@ class CheckpointError(ValueError):
         self.advice = advice
         where = "" if path is None else f"{os.fspath(path)}: "
         super().__init__(_one_line(f"{where}{problem}" + (f" ({advice})" if advice else "")))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.problem, self.advice)
 
 
 def _one_line(text: str) -> str:
@@ -86,7 +92,7 @@ def _is_kind(value: Any, kind: Any) -> bool:
         case types.UnionType:
             return any(_is_kind(value, one) for one in get_args(kind))
         case builtins.tuple:
-            return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+            return isinstance(value, list | tuple) and all(_is_kind(item, get_args(kind)[0]) for item in value)
         case builtins.dict:
             return isinstance(value, dict)
     if isinstance(value, bool) or kind is bool:
@@ -101,14 +107,27 @@ class Preprocessing(_Plain):
     The defaults are what the legacy shells trained with (`--im_size 220 --base_zoom 1.5 --coord_normalize --gcn`).
 
     Attributes:
-        im_size: Side of the square input, in pixels.
+        im_size: Side of the square input, in pixels; its height where `im_width` is given.
         base_zoom: The crop is the box of a person's joints, each side times this.
-        coord_normalize: Labels are about -0.5 .. 0.5 of the crop; otherwise pixels of the crop.
+        coord_normalize: Labels are fractions of the crop, see `frame`; otherwise pixels of the crop.
         gcn: Global contrast normalisation per channel: `divide` is `(x - mean) / (std + 1e-5)`, `subtract` is
-            mid-2016's `x - mean - (std + 1e-5)`, `none` leaves 0 .. 255.
+            mid-2016's `x - mean - (std + 1e-5)`, `none` leaves 0 .. 255 to `scale`, `mean` and `std`.
         colour: Order of the input's channels.
-        interpolation: How the crop is resized.
+        interpolation: How the crop is resized: as OpenCV's INTER_LINEAR or INTER_NEAREST, or `antialiased` as Pillow's
+            BILINEAR.
         axes: Order of a joint's two coordinates in labels and outputs.
+        part: What of the picture the crop is: the box of the `joints`, each side times `base_zoom`, clipped; the whole
+            `picture`; a `window` of the input's size around the middle of the joints, which is not resized; or a
+            `letterbox`, the box as a part of the input that keeps its shape, with black around the picture. In a
+            `letterbox` the box's edges become the input's, in `letterbox-corners` its outermost pixels' centres.
+        im_width: Width of the input, where it is not square; a `letterbox` only.
+        scale: Divides the pixels, without gcn: `(x / scale - mean) / std` in float32.
+        mean: Is taken from each channel then, in the order of `colour`.
+        std: Divides each channel then.
+        frame: What fractions of the crop labels are: `centred` about -0.5 .. 0.5, `unit` 0 .. 1, `symmetric` -1 .. 1.
+        order: `interleaved` labels are x0, y0, x1, y1, …, `planar` x0, x1, …, y0, y1, ….
+        joints: Names of the joints in the order of the labels, where they are none of FLIC's 7, LSP's 14 and MPII's 16,
+            which their number tells.
     """
 
     im_size: int = 220
@@ -118,6 +137,14 @@ class Preprocessing(_Plain):
     colour: Colour = "BGR"
     interpolation: Interpolation = "linear"
     axes: Axes = "xy"
+    part: Part = "joints"
+    im_width: int | None = None
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    frame: Frame = "centred"
+    order: Order = "interleaved"
+    joints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.im_size < 1:
@@ -129,9 +156,21 @@ class Preprocessing(_Plain):
             ("colour", Colour),
             ("interpolation", Interpolation),
             ("axes", Axes),
+            ("part", Part),
+            ("frame", Frame),
+            ("order", Order),
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
+        if self.im_width is not None and (self.im_width < 1 or not self.part.startswith("letterbox")):
+            raise ValueError(f"im_width is {self.im_width} with the part {self.part!r}; only a letterbox has one")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all((self.scale, *self.std)):
+            raise ValueError(f"scale {self.scale}, mean {self.mean}, std {self.std} are not those of three channels")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self.im_size, self.im_size if self.im_width is None else self.im_width
 
     def overridden(
         self,
@@ -146,6 +185,8 @@ class Preprocessing(_Plain):
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if gcn is not None:
             changes["gcn"] = "divide" if gcn else "none"
+        if im_size is not None:
+            changes["im_width"] = None
         return replace(self, **changes)
 
 
@@ -190,11 +231,12 @@ class Source(_Plain):
     Attributes:
         path: The file that was read.
         sha256: Its hash, in hexadecimal.
-        format: `chainer-npz`, `chainer-hdf5`, `pt` or `safetensors`.
+        format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt` or `safetensors`.
         layout: What of a training the file is: `model` or `snapshot`.
         wrappers: Prefixes that every key bore and that were stripped, outermost first.
-        names: Generation of the layer names: `head` (2016-08 and later) or `mid-2016`.
-        writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's arithmetic.
+        names: Generation of the layer names: `head` (2016-08 and later), or one of `keys.GENERATIONS`.
+        writer: The version that wrote it, as `chainer-1.13.0`, or `torch` for a network that exists in PyTorch alone;
+            it decides BatchNormalization's arithmetic.
         writer_told_by: How the writer is known, as a phrase.
         state_path: The optimizer file that was read beside it, if any.
         origin: For a file that `converters` wrote: the Source of what it was converted from.

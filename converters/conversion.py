@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from converters import formats, layouts
+from converters import formats, layouts, streaming
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Repair, Source, bytes_of, reason_of
 from converters.layouts import LAYOUTS
-from converters.reading import hash_file, read
+from converters.reading import Opened, hash_file, read
+from converters.repair import POLICIES
 
 #: Called with the step's name, the bytes done and the bytes to do (0: not known).
 StepCallback = Callable[[str, int, int], None]
+#: The same of one step.
+Advance = Callable[[int, int], None]
 
 _SOURCE_SUFFIXES = {*formats.SUFFIXES, ".h5", ".hdf5", ".chainermodel", ".ckpt"}
 
@@ -95,8 +98,8 @@ def write(
     """
     target = Path(path)
     kind, layout = _kind(target, format, layout)
-    _refuse_existing(target, force)
-    with _temporary(target) as temporary:
+    refuse_existing(target, force)
+    with temporary_beside(target) as temporary:
         formats.module(kind).write(checkpoint, temporary, layout=layout)
         os.replace(temporary, target)
 
@@ -111,6 +114,7 @@ def convert(
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
+    max_bytes: int = formats.MAX_BYTES,
     force: bool = False,
     dry_run: bool = False,
     progress: StepCallback | None = None,
@@ -126,6 +130,7 @@ def convert(
         writer: As for `read`.
         nonfinite: As for `read`.
         state: As for `read`.
+        max_bytes: As for `read`.
         force: Whether a target that exists may be replaced.
         dry_run: Whether to stop before anything is written.
         progress: Called with the step's name, the bytes done and the bytes to do.
@@ -139,40 +144,35 @@ def convert(
     source = Path(source)
     target = default_target(source, format or "pt") if target is None else Path(target)
     kind, layout = _kind(target, format, layout)
-    _refuse_input(target, source)
+    refuse_input(target, source)
     if not dry_run:
-        _refuse_existing(target, force)
+        refuse_existing(target, force)
 
-    def step(name: str) -> Callable[[int, int], None] | None:
+    def step(name: str) -> Advance | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
 
-    checkpoint = read(
-        source,
-        architecture=architecture,
-        writer=writer,
-        nonfinite=nonfinite,
-        state=state,
-        progress=step("reading"),
-    )
-    _refuse_input(target, checkpoint.source.path, checkpoint.source.state_path)
-    digest = None
-    if not dry_run:
-        with _temporary(target) as temporary:
-            if progress is not None:
-                progress("writing", 0, 0)
-            formats.module(kind).write(checkpoint, temporary, layout=layout)
-            with ThreadPoolExecutor(1) as pool:
-                sha256 = pool.submit(hash_file, temporary)
-                _verify(checkpoint, temporary, target, layout, step("verifying"))
-            digest = sha256.result()
-            os.replace(temporary, target)
-    notices = list(checkpoint.notices)
-    if kind == "safetensors" and checkpoint.optimizer is not None:
-        notices.append(
-            "safetensors holds weights only: the optimizer's state was left out; .pt and chainer-npz take it"
-        )
-    elif kind == "chainer-npz" and checkpoint.optimizer is not None and layout in (None, "head"):
-        notices.append("a Chainer model holds weights only: --layout state writes the optimizer's state")
+    reading: dict[str, Any] = {"architecture": architecture, "writer": writer, "state": state, "max_bytes": max_bytes}
+    if kind == "safetensors" and not dry_run and nonfinite in POLICIES:
+        opened = streaming.open_stored(source, progress=step("reading"), **reading)
+    else:
+        opened = None
+    digest: str | None
+    if opened is not None and streaming.is_stored(opened):
+        checkpoint, digest = _in_pieces(opened, target, nonfinite, step)
+    else:
+        if opened is not None:
+            checkpoint = opened.repaired(nonfinite)
+        else:
+            checkpoint = read(source, nonfinite=nonfinite, progress=step("reading"), **reading)
+        refuse_input(target, checkpoint.source.path, checkpoint.source.state_path)
+        digest = None if dry_run else _in_memory(checkpoint, target, kind, layout, step)
+    return report_of(checkpoint, target, kind, digest, _left_out(checkpoint, kind, layout))
+
+
+def report_of(
+    checkpoint: Checkpoint, target: Path, kind: str, digest: str | None, notices: tuple[str, ...] = ()
+) -> Report:
+    """Returns what is reported of a checkpoint that became a file of a hash, or would have become one."""
     return Report(
         source=checkpoint.source,
         output=str(target),
@@ -186,9 +186,20 @@ def convert(
         progress=checkpoint.progress.as_dict() if checkpoint.progress else None,
         preprocessing=checkpoint.preprocessing.as_dict(),
         repairs=checkpoint.repairs,
-        notices=tuple(notices),
+        notices=checkpoint.notices + notices,
         verified=digest is not None,
     )
+
+
+def _left_out(checkpoint: Checkpoint, kind: str, layout: str | None) -> tuple[str, ...]:
+    """Says what of a checkpoint its new format does not hold."""
+    if checkpoint.optimizer is None:
+        return ()
+    if kind == "safetensors":
+        return ("safetensors holds weights only: the optimizer's state was left out; .pt and chainer-npz take it",)
+    if kind == "chainer-npz" and layout in (None, "head"):
+        return ("a Chainer model holds weights only: --layout state writes the optimizer's state",)
+    return ()
 
 
 def default_target(source: Path, format: str) -> Path:
@@ -199,7 +210,11 @@ def default_target(source: Path, format: str) -> Path:
     """
     if format not in formats.FORMATS:
         raise ValueError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
-    suffix = next(suffix for suffix, name in formats.SUFFIXES.items() if name == format)
+    return with_suffix(source, next(suffix for suffix, name in formats.SUFFIXES.items() if name == format))
+
+
+def with_suffix(source: Path, suffix: str) -> Path:
+    """Returns a checkpoint's name with another suffix, in place of a checkpoint's suffix if it has one."""
     return source.with_suffix(suffix) if source.suffix in _SOURCE_SUFFIXES else source.with_name(source.name + suffix)
 
 
@@ -241,7 +256,7 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[str, st
     return kind, layout
 
 
-def _refuse_input(target: Path, *inputs: str | os.PathLike[str] | None) -> None:
+def refuse_input(target: Path, *inputs: str | os.PathLike[str] | None) -> None:
     """Refuses a target that is among the files that are read, under whatever name."""
     with _told_of(target):
         for path in inputs:
@@ -251,7 +266,8 @@ def _refuse_input(target: Path, *inputs: str | os.PathLike[str] | None) -> None:
                 )
 
 
-def _refuse_existing(target: Path, force: bool) -> None:
+def refuse_existing(target: Path, force: bool) -> None:
+    """Refuses a target that is there already."""
     with _told_of(target):
         if target.is_dir():
             raise CheckpointError(target, "this is a folder", "name a file in it")
@@ -260,8 +276,8 @@ def _refuse_existing(target: Path, force: bool) -> None:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """Yields a name beside the target that is gone afterwards, whatever happens."""
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """Yields a name beside the target that is gone afterwards, and tells errors of writing in a sentence."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with _told_of(target):
@@ -294,41 +310,72 @@ def _safetensor_error() -> type[Exception]:
     return SafetensorError
 
 
-def _verify(
-    checkpoint: Checkpoint,
-    path: Path,
-    target: Path,
-    layout: str | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+def _in_memory(
+    checkpoint: Checkpoint, target: Path, kind: str, layout: str | None, step: Callable[[str], Advance | None]
+) -> str:
+    """Writes a checkpoint, reads it again, and returns the file's hash."""
+    with temporary_beside(target) as temporary:
+        if (writing := step("writing")) is not None:
+            writing(0, 0)
+        formats.module(kind).write(checkpoint, temporary, layout=layout)
+        with ThreadPoolExecutor(1) as pool:
+            sha256 = pool.submit(hash_file, temporary)
+            _verify(checkpoint, temporary, target, layout, step("verifying"))
+        os.replace(temporary, target)
+    return sha256.result()
+
+
+def _in_pieces(
+    opened: Opened, target: Path, nonfinite: str, step: Callable[[str], Advance | None]
+) -> tuple[Checkpoint, str]:
+    """Does the same in pieces; returns the checkpoint, whose large arrays are still in their file, and the hash."""
+    refuse_input(target, opened.checkpoint.source.path, opened.checkpoint.source.state_path)
+    with temporary_beside(target) as temporary:
+        try:
+            checkpoint, sha256 = streaming.write_safetensors(opened, temporary, nonfinite, step("converting"))
+            broken = _differing_headers(checkpoint, None, formats.module("safetensors").read(temporary))
+        except streaming.ReadBackError as error:
+            broken = [str(error)]
+        except CheckpointError as error:
+            if error.path != temporary:
+                raise
+            raise _unreadable(target, error) from error
+        _refuse_differing(target, broken)
+        os.replace(temporary, target)
+    return checkpoint, sha256
+
+
+def _verify(checkpoint: Checkpoint, path: Path, target: Path, layout: str | None, progress: Advance | None) -> None:
     """Reads a written file again and compares names, kinds, shapes and every byte of its arrays."""
     try:
         broken = _differing(checkpoint, path, layout, progress)
     except ValueError as error:
-        problem = f"what was written cannot be read again: {getattr(error, 'problem', error)}"
-        raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?") from error
+        raise _unreadable(target, error) from error
+    _refuse_differing(target, broken)
+
+
+def _unreadable(target: Path, error: ValueError) -> CheckpointError:
+    problem = f"what was written cannot be read again: {getattr(error, 'problem', error)}"
+    return CheckpointError(target, problem, "nothing was left behind; is the disk sound?")
+
+
+def _refuse_differing(target: Path, broken: Sequence[str]) -> None:
     if broken:
         problem = f"what was written does not read back the same: {', '.join(broken[:5])}"
         raise CheckpointError(target, problem, "nothing was left behind; is the disk sound?")
 
 
-def _differing(
-    checkpoint: Checkpoint, path: Path, layout: str | None, progress: Callable[[int, int], None] | None
-) -> list[str]:
-    """Returns the keys of a written file's arrays that are not as they were."""
+def _differing(checkpoint: Checkpoint, path: Path, layout: str | None, progress: Advance | None) -> list[str]:
+    """Returns what of a written file is not as it was: the keys of arrays, the names of what it says of itself."""
     contents = formats.module(formats.sniff(path)).read(path)
-    expected = checkpoint.weights if contents.format != "chainer-npz" else layouts.arrays_of(checkpoint, layout)
+    expected = _expected(checkpoint, contents, layout)
     total, done = sum(array.nbytes for array in expected.values()), 0
-    broken = sorted(expected.keys() ^ contents.headers.keys())
 
     def same(key: str) -> bool:
         nonlocal done
-        array, header = expected[key], contents.headers[key]
-        if (array.dtype, array.shape) != (header.dtype, header.shape):
-            return False
-        ours, position = bytes_of(array), 0
+        ours, position = np.frombuffer(bytes_of(expected[key]), np.uint8), 0
         for chunk in contents.chunks(key):
-            if ours[position : position + len(chunk)] != chunk:
+            if not np.array_equal(ours[position : position + len(chunk)], np.frombuffer(chunk, np.uint8)):
                 return False
             position += len(chunk)
             done += len(chunk)
@@ -336,18 +383,28 @@ def _differing(
                 progress(done, total)
         return position == len(ours)
 
+    broken = _differing_headers(checkpoint, layout, contents)
     if not broken:
         equal = formats.in_threads(same, {key: array.nbytes for key, array in expected.items()})
         broken = [key for key, is_equal in equal.items() if not is_equal]
-    if contents.format == "pt":
-        broken += _differing_training(checkpoint, contents)
-    return broken + [f"{name} (of its metadata)" for name in _differing_metadata(checkpoint, contents)]
+    return broken + (_differing_training(checkpoint, contents) if contents.format == "pt" else [])
 
 
-def _differing_metadata(checkpoint: Checkpoint, contents: formats.Contents) -> list[str]:
-    """Returns what a file says otherwise of itself; repairs may be left out where there are too many."""
+def _expected(checkpoint: Checkpoint, contents: formats.Contents, layout: str | None) -> dict[str, Array]:
+    return checkpoint.weights if contents.format != "chainer-npz" else layouts.arrays_of(checkpoint, layout)
+
+
+def _differing_headers(checkpoint: Checkpoint, layout: str | None, contents: formats.Contents) -> list[str]:
+    """Returns the keys of arrays that are missing, too many or of another kind, and what else a file says otherwise.
+
+    Repairs may be left out where there are too many.
+    """
+    ours = {k: (array.dtype, array.shape) for k, array in _expected(checkpoint, contents, layout).items()}
+    theirs = {key: (header.dtype, header.shape) for key, header in contents.headers.items()}
+    broken = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     expected, written = (json.loads(json.dumps(said)) for said in (checkpoint.metadata(), contents.metadata or {}))
-    return [name for name, value in expected.items() if name != "repairs" and written.get(name) != value]
+    differing = [name for name, value in expected.items() if name != "repairs" and written.get(name) != value]
+    return broken + [f"{name} (of its metadata)" for name in differing]
 
 
 def _differing_training(checkpoint: Checkpoint, contents: formats.Contents) -> list[str]:

@@ -47,6 +47,7 @@ SNAPSHOT_MARKS = (
 )
 #: The last release of each range that the marks and the rules of BatchNormalization can tell apart.
 _RELEASES = (
+    "1.4.1",
     "1.13.0",
     "1.17.0",
     "1.20.0",
@@ -75,9 +76,16 @@ class Range:
         return self.since <= version and (self.until is None or version < self.until)
 
 
-def range_of(sections: Sections) -> Range:
-    """Narrows down the writer by the keys of a file."""
-    by_state = _narrow(Range(), STATE_MARKS, sections.optimizer.values())
+#: What was written by one range of versions alone, and how a phrase calls it.
+RANGES = {
+    "2015": Range(until=Version("1.5.0"), told_by="a pickled network"),
+    "2019": Range(since=Version("6.0.0"), told_by="the rewrite of 2019"),
+}
+
+
+def range_of(sections: Sections, generation: str = "head") -> Range:
+    """Narrows down the writer by the generation of a file and by its keys."""
+    by_state = _narrow(RANGES.get(generation, Range()), STATE_MARKS, sections.optimizer.values())
     return _narrow(by_state, SNAPSHOT_MARKS, sections.trainer.values())
 
 

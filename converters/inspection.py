@@ -12,6 +12,7 @@ import numpy as np
 
 from converters import formats
 from converters.checkpoint import Array, Checkpoint, CheckpointError
+from converters.generations import Generation, generation_of
 from converters.reading import read
 
 
@@ -56,13 +57,24 @@ class Inspection:
     problem: str | None
     tensors: tuple[TensorSummary, ...]
 
+    @property
+    def generation(self) -> Generation | None:
+        """The row of docs/generations.md that the file falls into; None if it is no network that is known."""
+        if self.checkpoint is None:
+            return None
+        source, name = self.checkpoint.source, self.checkpoint.architecture.name
+        return generation_of(source.format, source.wrappers, name, source.names, own=source.origin is not None)
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the inspection as JSON-ready values."""
         checkpoint = self.checkpoint
         known: dict[str, Any] = {}
-        if checkpoint is not None:
+        if checkpoint is not None and self.generation is not None:
             optimizer = checkpoint.optimizer
             known = {
+                "generation": {
+                    name: getattr(self.generation, name) for name in ("name", "title", "recognised", "done")
+                },
                 **checkpoint.metadata(),
                 "joints": checkpoint.joints,
                 "parameters": checkpoint.parameters,
@@ -83,6 +95,7 @@ def inspect(
     architecture: str | None = None,
     writer: str | None = None,
     state: bool = True,
+    max_bytes: int = formats.MAX_BYTES,
 ) -> Inspection:
     """Looks into a file without changing anything.
 
@@ -91,6 +104,7 @@ def inspect(
         architecture: As for `read`.
         writer: As for `read`.
         state: As for `read`.
+        max_bytes: As for `read`.
 
     Raises:
         CheckpointError: It is of no format that can be read, or damaged.
@@ -98,9 +112,12 @@ def inspect(
     path = Path(path)
     kind = formats.sniff(path)
     try:
-        checkpoint = read(path, architecture=architecture, writer=writer, nonfinite="keep", state=state)
+        checkpoint = read(
+            path, architecture=architecture, writer=writer, nonfinite="keep", state=state, max_bytes=max_bytes
+        )
     except CheckpointError as error:
         contents = formats.module(kind).read(path)
+        formats.refuse_large(path, contents, max_bytes)
         arrays = formats.load(path, contents, contents.headers, lambda _: None)
         return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()))
     return Inspection(str(path), kind, checkpoint, None, _summaries(checkpoint.tensors()))

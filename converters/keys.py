@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from converters.architectures import (
     OUTPUTS,
     TABLES,
+    TORCH_ONLY,
+    TORCH_WRITER,
     Architecture,
     BatchNormalization,
     Convolution,
@@ -19,6 +22,7 @@ from converters.architectures import (
     Linear,
     Residual,
     Shape,
+    automatic,
     outputs_layer,
     walk,
 )
@@ -30,11 +34,20 @@ WRAPPERS = (
     "updater/model:main/",
     "predictor/",
     "predictor.",
+    "model/",
     "module.",
     "_orig_mod.",
     "model.",
     "net.",
+    "network.",
+    "resnet.",
 )
+
+#: Those of them that are links of a Chainer network around the network.
+LINKS = ("predictor/", "model/")
+
+#: What stands beside a network's arrays and is none of its own: an averager's counters, MMPose's colours.
+_BESIDE = re.compile(r"(?:.*\.)?(?:n_averaged|steps|data_preprocessor\.(?:mean|std))")
 
 #: Last part of a Chainer name -> last part of a canonical name.
 _PARTS = {
@@ -55,9 +68,22 @@ _CHAINER_BN_PARTS = {
     "num_batches_tracked": "N",
 }
 
+_VGG_ROWS = [f"{stage}_{i}" for stage, count in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, count + 1)]
+
 #: Layer names of other generations, as (architecture, generation) -> substitutions in canonical names.
 GENERATIONS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("resnet50", "mid-2016"): ((r"\.b_(\d+)\.", r".b\1."), (r"^out_fc\.", "fc.")),
+    ("vgg16", "2015"): (
+        *((rf"^conv{row}\.", f"conv{i}.") for i, row in enumerate(_VGG_ROWS, start=1)),
+        *((rf"^fc{i}\.", f"{name}.") for i, name in ((6, "fc14"), (7, "fc15"), (8, "pred"))),
+    ),
+    ("deeppose2019", "2019"): ((r"^conv(\d)\.", r"extractor.conv\1.conv."), (r"^fc([67])\.", r"extractor.fc\1.")),
+    **{
+        (name, names): ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc."))
+        for name in TABLES
+        if name.startswith("resnet") and name in TORCH_ONLY
+        for names, head in (("mmpose", "head"), ("mmpose-0", "keypoint_head"))
+    },
 }
 
 
@@ -157,6 +183,11 @@ def strip_wrappers(keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]
     return stripped, tuple(wrappers)
 
 
+def set_aside(keys: Iterable[str]) -> list[str]:
+    """Returns the keys that are no part of any network: they stand beside it in the files of some programs."""
+    return [key for key in keys if _BESIDE.fullmatch(key)]
+
+
 def canonical_name(key: str) -> str:
     """Returns a key without wrappers in canonical spelling: `res2/a/bn1/avg_var` -> `res2.a.bn1.running_var`."""
     *layer, part = key.replace("/", ".").split(".")
@@ -185,21 +216,33 @@ def chainer_names(architecture: Architecture, generation: str = "head") -> dict[
     return result
 
 
-def match(headers: Mapping[str, Header], architectures: Iterable[str] = tuple(TABLES)) -> list[Match]:
+def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = None) -> list[Match]:
     """Compares a file's arrays with architectures in each generation of names.
 
     Args:
         headers: The file's arrays by key, without wrappers.
-        architectures: Names from `architectures.TABLES`.
+        architectures: Names from `architectures.TABLES`; None for all that can be told by keys and shapes. What has
+            less than half as many names in common with the file as another is left out.
 
     Returns:
         One Match each, the nearest first.
     """
-    matches = []
-    for name in architectures:
-        generations = ["head", *(g for a, g in GENERATIONS if a == name)]
-        matches += [_match_one(headers, name, generation) for generation in generations]
+    names = automatic() if architectures is None else architectures
+    spelled = {canonical_name(key) for key in headers}
+    common = {
+        (name, generation): len(spelled & _names(name, generation))
+        for name in names
+        for generation in ("head", *(g for a, g in GENERATIONS if a == name))
+    }
+    most = max(common.values(), default=0)
+    matches = [_match_one(headers, *row) for row, count in common.items() if 2 * count >= most]
     return sorted(matches, key=lambda m: (not m.fits, m.distance))
+
+
+@cache
+def _names(name: str, generation: str) -> frozenset[str]:
+    """Returns the names of an architecture's tensors in a generation, in canonical spelling."""
+    return frozenset(generation_names(name, generation, Architecture.full_size(name, joints=1).shapes).values())
 
 
 def _match_one(headers: Mapping[str, Header], name: str, generation: str) -> Match:
@@ -289,6 +332,7 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
             joints=max(outputs // 2, 1),
             widths={row: n for row, n in widths.items() if n != defaults[row] and defaults[row] != OUTPUTS},
             feature_size=feature_size,
+            **({"writer": TORCH_WRITER} if name in TORCH_ONLY else {}),
         ),
         problem,
     )

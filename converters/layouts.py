@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.architectures import Shape
+from converters.architectures import TORCH_ONLY, Shape
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
-from converters.keys import chainer_names, fold
+from converters.keys import LINKS, chainer_names, fold
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")
@@ -176,6 +176,9 @@ def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Ar
     Raises:
         CheckpointError: The checkpoint does not hold what the layout needs.
     """
+    if checkpoint.architecture.name in TORCH_ONLY:
+        problem = f"{checkpoint.architecture.name} exists in PyTorch alone"
+        raise CheckpointError(checkpoint.source.path, problem, "choose pt or safetensors")
     wrapper, names = ("predictor/", "head") if layout == "head" else _as_read(checkpoint)
     keys = {name: wrapper + key for name, key in chainer_names(checkpoint.architecture, names).items()}
     model = {keys[name]: array for name, array in checkpoint.weights.items()}
@@ -201,7 +204,7 @@ def _as_read(checkpoint: Checkpoint) -> tuple[str, str]:
     origin = checkpoint.chainer_source
     if origin is None:
         return "predictor/", "head"
-    return ("predictor/" if "predictor/" in origin.wrappers else ""), origin.names
+    return "".join(wrapper for wrapper in origin.wrappers if wrapper in LINKS), origin.names
 
 
 def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[str, Array]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from converters import evidence, formats, layouts
 from converters.architectures import (
+    ON_REQUEST,
     TABLES,
+    TORCH_ONLY,
+    TORCH_WRITER,
     Architecture,
     BatchNormalization,
     batch_normalization_rules,
     chainer_version,
+    check_writer,
     walk,
 )
 from converters.checkpoint import (
@@ -35,12 +39,20 @@ from converters.checkpoint import (
     reason_of,
 )
 from converters.formats import Contents
-from converters.keys import Match, chainer_names, fold, generation_names, match, strip_wrappers
+from converters.generations import Generation, adapted, generation_of
+from converters.keys import LINKS, Match, chainer_names, fold, generation_names, match, set_aside, strip_wrappers
 from converters.legacy_log import LegacyLog, read_beside
 from converters.repair import POLICIES, repair
+from converters.strangers import refuse_known_strangers
 
 #: Called with the bytes done and the bytes to do.
 ProgressCallback = Callable[[int, int], None]
+#: A file's device, number, size and time of change.
+Identity: TypeAlias = tuple[int, int, int, int]
+#: A file and the keys of its arrays that are wanted.
+Job: TypeAlias = "tuple[_File, list[str]]"
+#: Gives the arrays of one or two files by key, and the hash of the first file ("": told later).
+Load: TypeAlias = Callable[[list[Job]], tuple[list[dict[str, Array]], str]]
 
 
 def read(
@@ -50,6 +62,7 @@ def read(
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
+    max_bytes: int = formats.MAX_BYTES,
     progress: ProgressCallback | None = None,
 ) -> Checkpoint:
     """Reads a checkpoint of any format, told by its content.
@@ -66,6 +79,7 @@ def read(
         nonfinite: `zero` makes NaN and Inf 0 and reports them, `error` refuses the file, `keep` leaves and reports
             them.
         state: Whether the optimizer's state is read where there is one.
+        max_bytes: The most that the arrays of one file may take in memory.
         progress: Called with the bytes done and the bytes to do; from several threads.
 
     Returns:
@@ -77,21 +91,70 @@ def read(
     """
     if nonfinite not in POLICIES:
         raise ValueError(f"nonfinite is {nonfinite!r}; it is one of {', '.join(POLICIES)}")
+    opened = open_checkpoint(Path(path), architecture, writer, state, max_bytes, lambda jobs: _load(jobs, progress))
+    return opened.repaired(nonfinite)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint as its files hold it, NaN included.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        identities: What tells, for each file that was read, whether it is still the same.
+    """
+
+    checkpoint: Checkpoint
+    identities: dict[Path, Identity | None]
+
+    def repaired(self, nonfinite: str) -> Checkpoint:
+        """Returns the checkpoint, all of whose arrays have to be in memory, with NaN and Inf dealt with."""
+        self.refuse_changed()
+        repairs = repair(self.checkpoint.tensors(), nonfinite)
+        if nonfinite == "error":
+            refuse_nonfinite(self.checkpoint.source.path, repairs)
+        return self.checkpoint.replace(repairs=self.checkpoint.repairs + repairs)
+
+    def refuse_changed(self) -> None:
+        """Refuses files that somebody wrote to while they were read."""
+        for path, identity in self.identities.items():
+            if _identity(path) != identity:
+                raise CheckpointError(path, "it changed while it was read", "try again when its writer is done")
+
+
+def open_checkpoint(
+    path: Path, architecture: str | None, writer: str | None, state: bool, max_bytes: int, load: Load
+) -> Opened:
+    """Reads a checkpoint with `load` for its arrays; the other arguments and what is raised are as for `read`."""
     if architecture is not None and architecture not in TABLES:
         raise ValueError(f"there is no architecture {architecture!r}; there are {', '.join(TABLES)}")
     if writer is not None:
         chainer_version(writer)
     try:
-        checkpoint = _Reader(Path(path), architecture, writer, state).read(progress)
+        reader = _Reader(path, architecture, writer, state, max_bytes, load)
+        return Opened(reader.read(), reader.identities)
     except OSError as error:
         raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
-    repairs = repair(checkpoint.tensors(), nonfinite)
-    if repairs and nonfinite == "error":
+
+
+def refuse_nonfinite(path: str, repairs: Sequence[Repair]) -> None:
+    """Refuses a file whose tensors hold NaN or Inf.
+
+    Raises:
+        CheckpointError: There are any.
+    """
+    if repairs:
         counts = ", ".join(f"{r.tensor} {_count(r)}" for r in repairs[:5]) + (", …" if len(repairs) > 5 else "")
         problem = f"{len(repairs)} of its tensors hold NaN or Inf: {counts}"
-        advice = "--nonfinite zero makes them 0, --nonfinite keep leaves them"
-        raise CheckpointError(checkpoint.source.path, problem, advice)
-    return checkpoint.replace(repairs=checkpoint.repairs + repairs)
+        raise CheckpointError(path, problem, "--nonfinite zero makes them 0, --nonfinite keep leaves them")
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def hash_file(path: Path) -> str:
@@ -124,6 +187,12 @@ class _File:
         """What `converters` wrote into it; empty for anybody else's file."""
         return self.contents.metadata or {}
 
+    @property
+    def own_architecture(self) -> str | None:
+        """The architecture that it says it is, if we wrote it."""
+        own = self.metadata.get("architecture")
+        return str(own.get("name")) if isinstance(own, dict) else None
+
 
 @dataclass(frozen=True)
 class _Network:
@@ -133,28 +202,35 @@ class _Network:
         match: The architecture that they fit.
         wrappers: The prefixes that were stripped from them.
         canonical: Key in the file -> canonical name.
+        generation: The row of the table of generations that the file falls into.
     """
 
     match: Match
     wrappers: tuple[str, ...]
     canonical: dict[str, str]
+    generation: Generation
 
 
 class _Reader:
     """Reads one file, with what lies beside it."""
 
-    def __init__(self, path: Path, architecture: str | None, writer: str | None, state: bool) -> None:
+    def __init__(
+        self, path: Path, architecture: str | None, writer: str | None, state: bool, max_bytes: int, load: Load
+    ) -> None:
         self.path = path
         self.architecture = architecture
         self.writer = writer
         self.state = state
+        self.max_bytes = max_bytes
+        self.load = load
         self.notices: list[str] = []
+        self.identities: dict[Path, Identity | None] = {}
 
-    def read(self, progress: ProgressCallback | None) -> Checkpoint:
+    def read(self) -> Checkpoint:
         file, beside = self._open_both()
         network = self._find(file)
         log = read_beside(self.path) if file.is_chainer else None
-        known = evidence.range_of((beside or file).sections)
+        known = evidence.range_of((beside or file).sections, network.generation.name)
         writer, told_by = self._tell_writer(network.match.architecture, file.metadata, known, log)
         architecture = replace(network.match.architecture, writer=writer)
         preprocessing = self._preprocessing(architecture, network, file, log)
@@ -163,9 +239,7 @@ class _Reader:
         jobs = [(file, [key for key in (*network.canonical, *training) if key in file.contents.headers])]
         if self.state and beside is not None:
             jobs.append((beside, list(beside.contents.headers)))
-        with ThreadPoolExecutor(1) as pool:
-            sha256 = pool.submit(hash_file, self.path)
-            arrays = _load(jobs, progress)
+        arrays, sha256 = self.load(jobs)
         optimizer, trainer, how_far = self._training(file, beside, network, architecture, arrays)
         return Checkpoint(
             architecture=architecture,
@@ -173,7 +247,7 @@ class _Reader:
             preprocessing=preprocessing,
             source=Source(
                 path=str(self.path),
-                sha256=sha256.result(),
+                sha256=sha256,
                 format=file.contents.format,
                 layout=file.sections.layout,
                 wrappers=(*file.contents.wrappers, *network.wrappers),
@@ -212,7 +286,10 @@ class _Reader:
         return file, beside
 
     def _open(self, path: Path) -> _File:
-        contents = formats.module(formats.sniff(path)).read(path)
+        kind = formats.sniff(path)
+        self.identities[path] = _identity(path)
+        contents = formats.module(kind).read(path)
+        formats.refuse_large(path, contents, self.max_bytes)
         self.notices += contents.notices
         _check_metadata(path, contents.metadata or {})
         keys = [*contents.headers, *contents.uninitialised]
@@ -230,12 +307,12 @@ class _Reader:
         if not model:
             problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
-        stripped, wrappers = strip_wrappers(model)
+        beside = set_aside(model)
+        stripped, wrappers = strip_wrappers(key for key in model if key not in beside)
         headers = {bare: file.contents.headers[key] for key, bare in stripped.items()}
-        _refuse_known_strangers(self.path, headers)
-        own = file.metadata.get("architecture")
-        chosen = self.architecture or (str(own.get("name")) if isinstance(own, dict) else None)
-        matches = match(headers, [chosen] if chosen in TABLES else TABLES)
+        refuse_known_strangers(self.path, headers)
+        chosen = self.architecture or file.own_architecture
+        matches = match(headers, None if chosen not in TABLES else [chosen])
         fitting = [m for m in matches if m.fits]
         if len(fitting) > 1:
             names = " and ".join(m.architecture.name for m in fitting)
@@ -244,7 +321,19 @@ class _Reader:
         if not fitting:
             raise self._misfit(matches[0], headers, wrappers, file.is_chainer)
         canonical = {key: fitting[0].canonical[bare] for key, bare in stripped.items()}
-        return _Network(fitting[0], wrappers, canonical)
+        found = fitting[0].architecture.name
+        own = file.own_architecture is not None and found == file.own_architecture
+        if beside:
+            self.notices.append(f"{fold(beside)} stand beside the network and are no part of it")
+        wrapped = (*file.contents.wrappers, *wrappers)
+        generation = generation_of(file.contents.format, wrapped, found, fitting[0].names, own=own)
+        others = [name for name, alike in ON_REQUEST.items() if alike == found]
+        if self.architecture is None and others and generation.name in ("mid-2016", "state-dict"):
+            self.notices.append(
+                f"its keys and shapes are those of several networks: taken as the {found} of mitmul/deeppose; "
+                f"--architecture {' or '.join(others)} says otherwise"
+            )
+        return _Network(fitting[0], wrappers, canonical, generation)
 
     def _misfit(self, nearest: Match, keys: Iterable[str], wrappers: tuple[str, ...], chainer: bool) -> CheckpointError:
         """Says how a file differs from the nearest architecture, in the file's own spelling."""
@@ -259,7 +348,7 @@ class _Reader:
         return CheckpointError(
             self.path,
             f"its arrays {fits}: {nearest.describe(spelled, ''.join(wrappers))}",
-            f"--architecture takes {', '.join(TABLES)}; nothing is loaded in part",
+            "--architecture takes alexnet, resnet50, vgg_bn; nothing is loaded in part; others: docs/generations.md",
         )
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
@@ -275,6 +364,8 @@ class _Reader:
             return self.writer, "the option --writer"
         if isinstance(metadata.get("writer"), str):
             return str(metadata["writer"]), "the file's own metadata"
+        if architecture.name in TORCH_ONLY:
+            return TORCH_WRITER, "its network, which exists in PyTorch alone"
         try:
             writer, told_by, certain = evidence.tell_writer(known, log.version if log else None, "log.txt")
         except ValueError as error:
@@ -291,21 +382,12 @@ class _Reader:
     def _preprocessing(
         self, architecture: Architecture, network: _Network, file: _File, log: LegacyLog | None
     ) -> Preprocessing:
-        if isinstance(file.metadata.get("preprocessing"), dict):
+        generation = network.generation
+        if generation.name == "own" and isinstance(file.metadata.get("preprocessing"), dict):
             return Preprocessing.from_dict(file.metadata["preprocessing"])
-        preprocessing = Preprocessing()
-        if file.contents.format == "chainer-hdf5":
-            preprocessing = replace(preprocessing, interpolation="nearest")
-            self.notices.append(
-                "it is HDF5, as in early 2016: inputs are made as the program of that time made them (crops are "
-                "resized to the nearest pixel)"
-            )
-        elif file.contents.format == "chainer-npz" and not network.wrappers:
-            preprocessing = replace(preprocessing, gcn="subtract", interpolation="nearest")
-            self.notices.append(
-                "its keys have no predictor/ before them, as in mid-2016: inputs are made as the program of that time "
-                "made them (the contrast normalisation subtracts the deviation, crops are resized to the nearest pixel)"
-            )
+        preprocessing = adapted(generation, architecture.joints, self._colours(file))
+        if generation.notice is not None:
+            self.notices.append(generation.notice)
         if log is not None and log.options:
             preprocessing = _from_log(preprocessing, log.options)
         if architecture.accepts(preprocessing.im_size):
@@ -317,6 +399,15 @@ class _Reader:
             f"not {preprocessing.im_size}: im_size is taken as {sizes[1]}; --im-size says otherwise"
         )
         return replace(preprocessing, im_size=sizes[1])
+
+    def _colours(self, file: _File) -> dict[str, tuple[float, ...]]:
+        """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, if it does."""
+        told = {}
+        for key in set_aside(file.sections.model):
+            name, header = key.rpartition(".")[2], file.contents.headers[key]
+            if name in ("mean", "std") and header.dtype.kind == "f" and header.nbytes < 1000:
+                told[name] = tuple(formats.load_one(self.path, file.contents, key).reshape(-1).tolist())
+        return told if all(len(channels) == 3 and all(np.isfinite(channels)) for channels in told.values()) else {}
 
     # --- how far it was ----------------------------------------------------------------------------------------------
 
@@ -341,7 +432,7 @@ class _Reader:
         if objects := source.sections.optimizer.keys() & source.contents.uninitialised:
             problem = f"{fold(sorted(objects))} are Python objects, which are never read"
             raise CheckpointError(source.path, problem, "read the weights alone with --no-state")
-        prefix = "predictor/" if "predictor/" in network.wrappers else ""
+        prefix = "".join(wrapper for wrapper in network.wrappers if wrapper in LINKS)
         keys = chainer_names(architecture, network.match.names)
         names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
         state = {bare: arrays[-1][key] for key, bare in source.sections.optimizer.items() if key in arrays[-1]}
@@ -349,8 +440,6 @@ class _Reader:
         if optimizer is None:
             self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
         trainer = {key: arrays[0][k] for k, key in file.sections.trainer.items() if k in arrays[0]}
-        if objects := file.sections.trainer.keys() & file.contents.uninitialised:
-            self.notices.append(f"its trainer's {fold(sorted(objects))} are Python objects, which are never read")
         if objects := file.sections.trainer.keys() & file.contents.uninitialised:
             self.notices.append(f"its trainer's {fold(sorted(objects))} are Python objects, which are never read")
         if trainer:
@@ -405,7 +494,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     """Refuses what a file says of itself if it is not as we write it."""
     try:
         if isinstance(metadata.get("writer"), str):
-            chainer_version(metadata["writer"])
+            check_writer(metadata["writer"])
         for name, kind in (("preprocessing", Preprocessing), ("progress", Progress), ("source", Source)):
             if metadata.get(name) is not None:
                 kind.from_dict(metadata[name])
@@ -416,13 +505,6 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     except (ValueError, TypeError, AttributeError) as error:
         problem = f"what it says of itself cannot be understood: {reason_of(error)}"
         raise CheckpointError(path, problem, "was it edited? convert the original again") from error
-
-
-def _refuse_known_strangers(path: Path, headers: Mapping[str, Any]) -> None:
-    """Refuses by name the generations that are known but not read."""
-    if any(key.startswith(("model/extractor/", "extractor/")) for key in headers):
-        problem = "this is the DeepPose rewrite of 2019 (extractor/…), another network, which is not read yet"
-        raise CheckpointError(path, problem, "it cannot be taken for the AlexNet of 2016")
 
 
 def _from_log(preprocessing: Preprocessing, options: Mapping[str, Any]) -> Preprocessing:
@@ -451,8 +533,8 @@ def _origin(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     return source.get("origin") or source
 
 
-def _load(jobs: list[tuple[_File, list[str]]], progress: ProgressCallback | None) -> list[dict[str, Array]]:
-    """Reads the arrays of one or two files, with one count of bytes."""
+def _load(jobs: list[Job], progress: ProgressCallback | None) -> tuple[list[dict[str, Array]], str]:
+    """Reads the arrays of one or two files, with one count of bytes, and the hash of the first."""
     total = sum(file.contents.headers[key].nbytes for file, keys in jobs for key in keys)
     done = 0
 
@@ -462,4 +544,7 @@ def _load(jobs: list[tuple[_File, list[str]]], progress: ProgressCallback | None
         if progress is not None:
             progress(done, total)
 
-    return [formats.load(file.path, file.contents, keys, advance) for file, keys in jobs]
+    with ThreadPoolExecutor(1) as pool:
+        sha256 = pool.submit(hash_file, jobs[0][0].path)
+        arrays = [formats.load(file.path, file.contents, keys, advance) for file, keys in jobs]
+    return arrays, sha256.result()

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Pose", "__version__", "backends", "data", "load", "metrics", "skeletons"]
 
-_MODULES = ("backends", "compare", "data", "doctor", "draw", "evaluate", "metrics", "pose", "report", "skeletons")
+_MODULES = (
+    *("backends", "compare", "data", "doctor", "draw", "evaluate", "metrics", "plot", "pose", "predict"),
+    *("report", "show", "skeletons", "tallies"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,21 @@ from collections.abc import Sequence
 import click
 
 from deeppose_port import __version__
-from deeppose_port.commands import bench, convert, display, doctor, evaluate, inspect, predict, train
+from deeppose_port.commands import (
+    bench,
+    compare,
+    convert,
+    display,
+    doctor,
+    evaluate,
+    inspect,
+    pack,
+    plot,
+    predict,
+    prepare,
+    show,
+    train,
+)
 from deeppose_port.commands.options import BAD_INPUT, INTERRUPTED
 
 
@@ -22,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 for a comparison that failed; 2 for bad input; 130 for Ctrl-C.
     """
     try:
-        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False)
+        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
@@ -59,8 +73,13 @@ for command in (
     convert.convert,
     inspect.inspect,
     evaluate.evaluate,
+    compare.compare,
     predict.predict,
+    plot.plot,
+    show.show,
     train.train,
+    prepare.prepare,
+    pack.pack,
     doctor.doctor,
     bench.bench,
 ):

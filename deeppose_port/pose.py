@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 import converters
 from converters import Checkpoint, Preprocessing
+from converters.architectures import Layer
 from deeppose_port import backends
 from deeppose_port.backends import Floats
-from deeppose_port.data.crop import crop_of_box, network_input, points_of_outputs
+from deeppose_port.data.crop import crop_of_region, network_input, points_of_outputs
+
+#: What ReLU makes of NaN.
+RELU_NAN = ("nan", "zero")
 
 
 class Pose:
@@ -21,7 +25,11 @@ class Pose:
     Attributes:
         checkpoint: The checkpoint.
         backend: `torch` or `chainer`.
+        device: Where the network runs.
         preprocessing: How pictures become its inputs.
+        relu_nan: What ReLU makes of NaN: `nan`, as PyTorch and Chainer on a CPU do; or `zero`, an emulation of Chainer
+            1.13 on a GPU, whose cuDNN is believed not to have handed NaN on: a network with NaN among its weights then
+            answers finite numbers, mostly always the same.
     """
 
     def __init__(
@@ -30,17 +38,29 @@ class Pose:
         backend: str = "torch",
         device: str = "cpu",
         preprocessing: Preprocessing | None = None,
+        relu_nan: str = "nan",
     ) -> None:
+        if relu_nan not in RELU_NAN:
+            raise ValueError(f"relu_nan is {relu_nan!r}; it is one of {', '.join(RELU_NAN)}")
         self.checkpoint = checkpoint
         self.backend = backend
+        self.device = device
         self.preprocessing = preprocessing or checkpoint.preprocessing
         self._refuse_size(self.preprocessing.im_size)
-        self._predictor = backends.get(backend).predictor(checkpoint, device)
+        self.relu_nan = relu_nan
+        # Said only where it is asked for: a backend of one's own need not know it.
+        emulation = {} if relu_nan == "nan" else {"relu_nan": relu_nan}
+        self._predictor = backends.get(backend).predictor(checkpoint, device, **emulation)
 
     @property
     def joints(self) -> int:
         """Number of joints."""
         return self.checkpoint.joints
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the network evaluates, in its order."""
+        return self._predictor.layers
 
     def __call__(self, inputs: npt.ArrayLike) -> Floats:
         """Runs the network.
@@ -54,13 +74,27 @@ class Pose:
         Raises:
             ValueError: The inputs have another shape, or a size that the network's last layers cannot take.
         """
-        inputs = np.asarray(inputs, np.float32)
-        if inputs.ndim != 4 or inputs.shape[1] != 3 or inputs.shape[2] != inputs.shape[3]:
-            raise ValueError(f"the inputs have the shape {inputs.shape}; it has to be (N, 3, side, side)")
-        self._refuse_size(inputs.shape[2])
+        inputs = self._checked(inputs)
         if not len(inputs):
             return np.empty((0, 2 * self.joints), np.float32)
         return self._predictor(inputs)
+
+    def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+        """Yields what each layer of the network makes of some inputs, in the order in which they are computed.
+
+        Args:
+            inputs: As for a call; at least one.
+            nudged: Whether inputs and outputs go up or down by one unit in the last place, at random, before the next
+                layer sees them: what rounding can make of this network.
+
+        Yields:
+            A layer's name, the same in both backends (`backends.activations.layer_names`), and its output: float32,
+            (N, C, H, W) for maps and (N, C) after fully connected layers.
+
+        Raises:
+            ValueError: As for a call.
+        """
+        yield from self._predictor.activations(self._checked(inputs), nudged)
 
     def predict(
         self, image: npt.NDArray[np.uint8], box: Sequence[float] | npt.NDArray[np.float64] | None = None
@@ -79,19 +113,28 @@ class Pose:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
-        crop = crop_of_box(box, image.shape[1], image.shape[0], self.preprocessing.im_size)
+        crop = crop_of_region(box, image.shape[1], image.shape[0], self.preprocessing)
         outputs = self(network_input(image, crop, self.preprocessing)[None])
         return points_of_outputs(outputs[0], crop, self.preprocessing)
+
+    def _checked(self, inputs: npt.ArrayLike) -> Floats:
+        checked = np.asarray(inputs, np.float32)
+        is_square = checked.ndim == 4 and checked.shape[2] == checked.shape[3]
+        if (
+            checked.ndim != 4
+            or checked.shape[1] != 3
+            or not (is_square or checked.shape[2:] == self.preprocessing.shape)
+        ):
+            raise ValueError(f"the inputs have the shape {checked.shape}; it has to be (N, 3, side, side)")
+        self._refuse_size(checked.shape[2])
+        return checked
 
     def _refuse_size(self, side: int) -> None:
         architecture = self.checkpoint.architecture
         if not architecture.accepts(side):
             sizes = architecture.input_sizes()
-            assert sizes is not None  # an architecture without bounds accepts every size
-            raise ValueError(
-                f"{self.checkpoint.source.path}: this {architecture.name} takes inputs of {sizes[0]} to {sizes[1]} "
-                f"pixels a side, not {side}"
-            )
+            takes = "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"
+            raise ValueError(f"{self.checkpoint.source.path}: this {architecture.name} takes {takes}, not {side}")
 
 
 def load(
@@ -103,6 +146,7 @@ def load(
     writer: str | None = None,
     nonfinite: str = "zero",
     preprocessing: Preprocessing | None = None,
+    relu_nan: str = "nan",
 ) -> Pose:
     """Loads any checkpoint into any backend.
 
@@ -114,6 +158,7 @@ def load(
         writer: As for `converters.read`.
         nonfinite: As for `converters.read`.
         preprocessing: In place of what the checkpoint says it was trained on.
+        relu_nan: What ReLU makes of NaN, see `Pose`: `zero` goes with `nonfinite="keep"`.
 
     Raises:
         CheckpointError: The file is refused.
@@ -124,5 +169,7 @@ def load(
         if architecture is not None or writer is not None:
             raise ValueError("architecture and writer say how a file is read; this checkpoint was read already")
     else:
+        if relu_nan != "nan" and nonfinite != "keep":
+            raise ValueError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
         source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
-    return Pose(source, backend, device, preprocessing)
+    return Pose(source, backend, device, preprocessing, relu_nan)

@@ -30,6 +30,10 @@ NARROW = {
 
 #: Every file in golden/checkpoints/tiny that Chainer's own answer lies beside.
 NARROW_FILES = (
+    "1.1.0/AlexNet_flic-pickle/FunctionSet_epoch_1.chainermodel",
+    "1.1.0/AlexNet_flic_BN-pickle/FunctionSet_epoch_1.chainermodel",
+    "1.1.0/AlexNet_flic_BN_PReLU-pickle/FunctionSet_epoch_1.chainermodel",
+    "1.1.0/VGG-pickle/FunctionSet_epoch_1.chainermodel",
     "1.5.1/alexnet_flic-hdf5/epoch-1.model",
     "1.7.0/alexnet-adam/epoch-1.model",
     "1.7.0/resnet50-adam/epoch-1.model",
@@ -52,6 +56,7 @@ NARROW_FILES = (
     "5.4.0/alexnet-adam/epoch-1.model",
     "5.4.0/resnet50-adam/epoch-1.model",
     "5.4.0/vgg_bn-adam/epoch-1.model",
+    "6.7.0/deeppose2019/model_epoch_1",
     "7.8.1/alexnet-adagrad/epoch-1.model",
     "7.8.1/alexnet-adam/epoch-1.model",
     "7.8.1/alexnet-momentumsgd/epoch-1.model",
@@ -87,7 +92,7 @@ class AgainstChainer:
     def test_narrow_networks_answer_as_the_chainer_that_wrote_them(self, name, request):
         file = narrow_file(name, request)
         checkpoint = converters.read(file.path, writer=file.writer, state=False)
-        outputs = deeppose_port.load(checkpoint, backend=self.backend)(narrow_inputs())
+        outputs = deeppose_port.load(checkpoint, backend=self.backend)(file.inputs)
         assert outputs.dtype == np.float32
         assert error(outputs, file.outputs) <= file.bound
 
@@ -140,6 +145,7 @@ class NarrowFile:
 
     path: object
     writer: str
+    inputs: np.ndarray
     outputs: np.ndarray
     bound: float
 
@@ -152,14 +158,21 @@ def narrow_file(name, request):
     version = name.split("/")[0]
     # In these files float64 arithmetic itself is up to 3e-5 away from Chainer's answer, because statistics are tiny.
     loose = "resnet50" in name and version in ("1.10.0", "5.4.0", "7.8.1")
+    inputs = picture_inputs() if "deeppose2019" in name else narrow_inputs()
     with np.load(path.with_name("expected.npz")) as expected:
-        return NarrowFile(path, f"chainer-{version}", expected["outputs"], bound=1e-4 if loose else 1e-5)
+        return NarrowFile(path, f"chainer-{version}", inputs, expected["outputs"], bound=1e-4 if loose else 1e-5)
 
 
 @cache
 def narrow_inputs():
     """The inputs that Chainer's answers to NARROW_FILES are for."""
     return np.random.RandomState(11).randn(2, 3, 220, 220).astype(np.float32)
+
+
+@cache
+def picture_inputs():
+    """The inputs that the rewrite of 2019 answered: it took pictures as they are, from 0 to 255."""
+    return np.random.RandomState(11).randint(0, 256, (2, 3, 220, 220)).astype(np.float32)
 
 
 def error(outputs, expected):

@@ -239,7 +239,7 @@ def _bad_inputs():
         "empty": (lambda path: path.write_bytes(b""), r"the file is empty \(look for another copy"),
         "text": (lambda path: path.write_text("404 Not Found\n"), r"this is text, not a checkpoint \(was a log"),
         "torn": (torn, r"this zip file is cut short or damaged \(look for a whole copy"),
-        "flipped": (flipped, r"is damaged: Bad CRC-32 .* \(look for a"),
+        "flipped": (flipped, r"is damaged: its CRC-32 checksum is wrong \(look for a"),
         "zip": (lambda path: save_zip(path, [("a.txt", b"a")]), r"it holds 'a\.txt', which is no array \(unpack it"),
         "another network": (
             lambda path: save_npz(path, {"l/W": np.ones((3, 2), "f")}),
@@ -318,12 +318,15 @@ class TestBadInput:
             (["--nonfinite", "drop"], "nonfinite is 'drop'; it is one of zero, error, keep"),
             (["--writer", "1.13"], "'1.13' is no writer; it is spelled chainer-X.Y.Z, from chainer-1.0.0 to chainer-7"),
             (["--architecture", "lenet"], "there is no architecture 'lenet'; there are alexnet, resnet50, vgg_bn"),
-            (["--to", "onnx"], "there is no format 'onnx' to write; there are pt, safetensors, chainer-npz"),
+            (
+                ["--to", "tflite"],
+                "there is no format 'tflite' to write; there are pt, safetensors, chainer-npz, onnx, torch-export",
+            ),
             (["--layout", "tail", "--to", "chainer-npz"], "there is no layout 'tail'; there are head, state, snapshot"),
             (["--layout", "head"], "only chainer-npz has a layout, not pt (leave --layout out)"),
             (
-                ["-o", "new.onnx"],
-                "the suffix '.onnx' names no format (name it with --to pt | safetensors | chainer-npz)",
+                ["-o", "new.tflite"],
+                "the suffix '.tflite' names no format (name it with --to pt | safetensors | chainer-npz)",
             ),
         ],
     )

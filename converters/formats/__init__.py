@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -32,6 +33,24 @@ Advance: TypeAlias = Callable[[int], None]
 CHUNK = 1 << 20
 #: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
 MOST_INFLATION = 1032
+#: What the arrays of one file may take in memory unless the user allows more. The largest that the legacy program could
+#: write, a snapshot of VGG-BN with Adam's two moments, takes 1.6 GB.
+MAX_BYTES = 4 << 30
+#: What Python, NumPy and PyTorch raise for damaged or hostile files.
+DAMAGES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 FORMATS = ("pt", "safetensors", "chainer-npz")
 SUFFIXES = {
@@ -45,9 +64,14 @@ SUFFIXES = {
 _MODULES = {
     "chainer-npz": "chainer_npz",
     "chainer-hdf5": "chainer_hdf5",
+    "chainer-pickle": "chainer_pickle",
     "pt": "pt",
     "safetensors": "safetensors",
 }
+#: The start of a `.caffemodel` (a name, then layers or inputs) or of a `.solverstate` (a count, then the name of one).
+_CAFFE = re.compile(
+    rb"\n[\x01-\x7f][ -~]{1,127}?(?:\x12|\x1a|\x22|\xa2\x06)|\x08.{1,6}\x12.[ -~]+\.caffemodel", re.DOTALL
+)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
 _HDF5, _SAFETENSORS_HEADER = b"\x89HDF\r\n\x1a\n", 8
 
@@ -125,7 +149,17 @@ def sniff(path: Path) -> str:
         raise CheckpointError(path, "this safetensors file is cut short", "look for a whole copy")
     if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
         return "pt"  # torch.save before PyTorch 1.6
+    if head.startswith(b"\x80\x02c"):
+        return "chainer-pickle"  # of a class: a whole network
+    if b"ustar" in head[257:263] and _is_torch_tar(path):
+        return "pt"  # torch.save before PyTorch 0.2
     raise CheckpointError(path, *_stranger(head))
+
+
+def _is_torch_tar(path: Path) -> bool:
+    from converters.formats import torch_tar
+
+    return torch_tar.is_torch_tar(path)
 
 
 def _sniff_zip(path: Path) -> str:
@@ -149,21 +183,33 @@ def _sniff_zip(path: Path) -> str:
 def _stranger(head: bytes) -> tuple[str, str]:
     """Says what a file of no known format seems to be, and what to do."""
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        if b"FunctionSet" in head or b"chainer" in head or b"Convolution2D" in head or head[2:3] == b"c":
-            return (
-                "this is a Python pickle of a whole network, as the program of 2015 wrote it; they are not read yet",
-                "nothing in it was run",
-            )
         return (
             "this is a Python pickle, which could run code when read; it was not opened",
             "save it as npz first",
         )
+    if _CAFFE.match(head):
+        return (
+            "this is a Caffe file, from before the program was written for Chainer (2014-11 to 2015-01), or not of it",
+            "it is another network (its conv1 has no pad, its outputs go through a sigmoid), and it is not read",
+        )
     if b"ustar" in head[257:263]:
-        return "this is a tar file (PyTorch before 0.2, or an archive); they are not read", "unpack it first"
+        return "this is a tar file, but not one that PyTorch before 0.2 wrote", "unpack it first"
     if all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in head[:256]):
         return "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"
     kinds = "Chainer npz, Chainer HDF5, PyTorch or safetensors"
     return f"this is no {kinds} file", "the first bytes belong to no format that is known here"
+
+
+def refuse_large(path: Path, contents: Contents, max_bytes: int) -> None:
+    """Refuses a file whose arrays take more than `max_bytes`, before memory is taken for them.
+
+    Raises:
+        CheckpointError: They do.
+    """
+    total = sum(header.nbytes for header in contents.headers.values())
+    if total > max_bytes:
+        problem = f"its arrays take {total:,} bytes, and {max_bytes:,} are allowed"
+        raise CheckpointError(path, problem, f"if that is right, --max-bytes {total} allows it")
 
 
 def load(path: Path, contents: Contents, keys: Iterable[str], advance: Advance) -> dict[str, Array]:
@@ -175,35 +221,77 @@ def load(path: Path, contents: Contents, keys: Iterable[str], advance: Advance) 
     Raises:
         CheckpointError: The file holds more or fewer bytes than it says.
     """
-    keys = list(keys)
+    sizes = {key: contents.headers[key].nbytes for key in keys}
+    return in_threads(lambda key: load_one(path, contents, key, advance), sizes)
 
-    def load_one(key: str) -> Array:
-        header = contents.headers[key]
-        order: Any = "F" if header.fortran else "C"
-        try:
-            array = np.empty(header.shape, header.dtype, order=order)
-        except (MemoryError, ValueError) as error:
-            problem = f"{key!r} of shape {header.shape} cannot be held in memory: {reason_of(error)}"
-            raise CheckpointError(path, problem, "if that cannot be, the file is damaged") from error
-        buffer = array.reshape(-1, order=order).view(np.uint8).data
-        position = 0
-        for chunk in contents.chunks(key):
-            if position + len(chunk) > len(buffer):
-                break
-            buffer[position : position + len(chunk)] = chunk
-            position += len(chunk)
-            advance(len(chunk))
-        else:
-            if position == len(buffer):
-                return as_native(array)
-        problem = f"{key!r} does not have the {len(buffer)} bytes that its header says"
-        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
 
-    return in_threads(load_one, {key: contents.headers[key].nbytes for key in keys})
+def load_one(path: Path, contents: Contents, key: str, advance: Advance = lambda _: None) -> Array:
+    """Reads one array; see `load`."""
+    header = contents.headers[key]
+    order: Any = "F" if header.fortran else "C"
+    try:
+        array = np.empty(header.shape, header.dtype, order=order)
+    except (MemoryError, ValueError) as error:
+        problem = f"{key!r} of shape {header.shape} cannot be held in memory: {reason_of(error)}"
+        raise CheckpointError(path, problem, "if that cannot be, the file is damaged") from error
+    buffer = array.reshape(-1, order=order).view(np.uint8).data
+    position = 0
+    for chunk in contents.chunks(key):
+        if position + len(chunk) > len(buffer):
+            break
+        buffer[position : position + len(chunk)] = chunk
+        position += len(chunk)
+        advance(len(chunk))
+    else:
+        if position == len(buffer):
+            return as_native(array)
+    raise _wrong_size(path, key, header)
+
+
+def blocks(path: Path, contents: Contents, key: str) -> Iterator[Array]:
+    """Reads one array piece by piece.
+
+    Yields:
+        Its numbers in C order and native byte order, flat, `CHUNK` bytes at a time (the last piece may be shorter).
+        Each piece may be written to, and is used again for the next.
+
+    Raises:
+        CheckpointError: The file holds more or fewer bytes than it says.
+    """
+    header = contents.headers[key]
+    if header.fortran and len(header.shape) > 1:  # in the file's order they would be the numbers of the transposed
+        flat = load_one(path, contents, key).reshape(-1)
+        yield from (flat[i : i + CHUNK // flat.itemsize] for i in range(0, flat.size, CHUNK // flat.itemsize))
+        return
+    buffer = np.empty(CHUNK // header.dtype.itemsize, header.dtype)
+    room, filled, left = buffer.view(np.uint8).data, 0, header.nbytes
+    for chunk in contents.chunks(key):
+        piece = memoryview(chunk)
+        left -= len(piece)
+        if left < 0:
+            break
+        while len(piece):
+            taken = min(len(piece), len(room) - filled)
+            room[filled : filled + taken] = piece[:taken]
+            piece, filled = piece[taken:], filled + taken
+            if filled == len(room):
+                yield as_native(buffer)
+                filled = 0
+    if left:
+        raise _wrong_size(path, key, header)
+    if filled:
+        yield as_native(buffer[: filled // header.dtype.itemsize])
+
+
+def _wrong_size(path: Path, key: str, header: Header) -> CheckpointError:
+    problem = f"{key!r} does not have the {header.nbytes} bytes that its header says"
+    return CheckpointError(path, problem, "the file is damaged; look for another copy")
 
 
 def in_threads(work: Callable[[str], Result], sizes: dict[str, int]) -> dict[str, Result]:
     """Calls `work` for each key, the largest first; inflating, hashing and comparing let go of the interpreter."""
+    if sum(sizes.values()) < CHUNK:  # less work than threads are
+        return {key: work(key) for key in sizes}
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(sizes)))) as pool:
         futures = {key: pool.submit(work, key) for key in sorted(sizes, key=lambda key: -sizes[key])}
         try:

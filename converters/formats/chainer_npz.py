@@ -6,40 +6,29 @@ saved) is told from the npy header alone.
 
 from __future__ import annotations
 
+import io
 import json
-import struct
-import threading
+import stat
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from numpy.lib import format as npy
 
 from converters.checkpoint import Checkpoint, CheckpointError, reason_of
-from converters.formats import CHUNK, MOST_INFLATION, Contents, decode_metadata, encode_metadata
+from converters.formats import CHUNK, DAMAGES, MOST_INFLATION, Contents, decode_metadata, encode_metadata, inflate
 from converters.keys import Header
 from converters.layouts import arrays_of
 
-#: What the standard library raises for damaged or hostile zips, and NumPy for such npy headers.
-_DAMAGES = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: What damaged deflated bytes raise: each library has an error of its own.
+_DAMAGED_BYTES = (inflate.DamagedError, zlib.error, inflate.library().error)
+#: And what NumPy raises for headers that are none.
+_DAMAGES = (*DAMAGES, *_DAMAGED_BYTES, SyntaxError, tokenize.TokenError)
+_HEAD = 1 << 10
+_MAGIC = 10  # an npy file of version 1.0 starts with these many bytes, the last two its header's length
 _WHOLE = "look for a whole copy"
 _OWN = b'{"deeppose_port"'
 
@@ -54,14 +43,14 @@ def read(path: Path) -> Contents:
     starts: dict[str, int] = {}
     uninitialised: dict[str, None] = {}
     with _open(path) as archive:
-        size = path.stat().st_size
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
-            if key in headers or key in uninitialised:
+            if members[key] is not member:
                 raise CheckpointError(path, f"it holds {key!r} twice", "one of them would be lost; nothing was read")
-            _refuse_lies(path, member, size)
-            with _member(path, archive, member.filename) as stream:
-                header, length = _read_header(path, key, stream)
+        _refuse_lies(path, members.values())
+        for key, member in members.items():
+            header, length = _read_header(path, key, member)
             if header.dtype.hasobject:
                 uninitialised[key] = None
             elif length + header.nbytes != member.file_size:
@@ -73,12 +62,8 @@ def read(path: Path) -> Contents:
         if metadata is None and archive.comment.startswith(_OWN):
             raise CheckpointError(path, "what it says of itself at its end is cut short or damaged", _WHOLE)
 
-    archives = threading.local()  # opened once a thread: its position is not for several
-
-    def chunks(key: str) -> Iterator[bytes]:
-        if not hasattr(archives, "own"):
-            archives.own = _open(path)
-        return _chunks(path, archives.own, key, starts[key])
+    def chunks(key: str) -> Iterator[memoryview]:
+        return _chunks(path, key, members[key], starts[key])
 
     return Contents("chainer-npz", headers, chunks, metadata, uninitialised=tuple(uninitialised))
 
@@ -90,27 +75,35 @@ def _open(path: Path) -> zipfile.ZipFile:
         raise CheckpointError(path, f"the npz cannot be opened: {reason_of(error)}", _WHOLE) from error
 
 
-def _refuse_lies(path: Path, member: zipfile.ZipInfo, size: int) -> None:
-    """Refuses a member whose sizes cannot be, before memory is taken for it."""
-    name = member.filename
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
-        raise CheckpointError(path, problem, "only stored and deflated arrays are read")
-    if member.compress_size > size or member.file_size > MOST_INFLATION * member.compress_size:
-        problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
-        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+def _refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuses members whose sizes cannot be, before memory is taken for them."""
+    size, packed = path.stat().st_size, 0
+    for member in members:
+        name = member.filename
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
+            raise CheckpointError(path, problem, "only stored and deflated arrays are read")
+        if member.flag_bits & inflate.STRANGE_FLAGS:
+            raise CheckpointError(path, f"{name!r} is encrypted, which no Chainer file is", "decrypt it first")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
+        if ".." in name.replace("\\", "/").split("/"):
+            raise CheckpointError(path, f"{name!r} names a place outside of the file", "nothing was read")
+        packed += member.compress_size
+        if packed > size or member.file_size > MOST_INFLATION * member.compress_size:
+            problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
+            raise CheckpointError(path, problem, "the file is damaged; look for another copy")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    try:
-        return archive.open(name)
-    except _DAMAGES as error:
-        raise CheckpointError(path, f"{name!r} cannot be read from the npz: {reason_of(error)}", _WHOLE) from error
-
-
-def _read_header(path: Path, key: str, stream: IO[bytes]) -> tuple[Header, int]:
+def _read_header(path: Path, key: str, member: zipfile.ZipInfo) -> tuple[Header, int]:
     """Returns an npy header and its length in bytes; only version 1.0, whose headers are 64 KiB at most."""
     try:
+        head = b""
+        for piece in inflate.read_member(path, member, _HEAD):
+            head += piece
+            if len(head) >= _MAGIC + int.from_bytes(head[_MAGIC - 2 : _MAGIC], "little"):
+                break
+        stream = io.BytesIO(head)
         version = npy.read_magic(stream)
         if version != (1, 0):
             raise ValueError(f"it has version {version} of the npy format, which no Chainer writes")
@@ -120,20 +113,22 @@ def _read_header(path: Path, key: str, stream: IO[bytes]) -> tuple[Header, int]:
         if dtype.itemsize == 0 or any(length < 0 for length in shape):
             raise ValueError(f"it claims the shape {shape} of {dtype}")
     except _DAMAGES as error:
-        what = "damaged" if isinstance(error, zipfile.BadZipFile | zlib.error) else "no npy array"
+        what = "damaged" if isinstance(error, _DAMAGED_BYTES) else "no npy array"
         raise CheckpointError(path, f"{key!r} is {what}: {reason_of(error)}", _WHOLE) from error
     return Header(dtype, shape, bool(fortran)), stream.tell()
 
 
-def _chunks(path: Path, archive: zipfile.ZipFile, key: str, start: int) -> Iterator[bytes]:
+def _chunks(path: Path, key: str, member: zipfile.ZipInfo, start: int) -> Iterator[memoryview]:
     """Inflates one array, which starts after a header of `start` bytes."""
-    with _member(path, archive, f"{key}.npy") as stream:
-        try:
-            stream.read(start)
-            while chunk := stream.read(CHUNK):  # at its end zipfile compares the checksum
-                yield chunk
-        except _DAMAGES as error:
-            raise CheckpointError(path, f"{key!r} is damaged: {reason_of(error)}", "look for another copy") from error
+    try:
+        for piece in inflate.read_member(path, member, CHUNK):  # at its end the checksum is compared
+            if start < len(piece):
+                yield memoryview(piece)[start:]
+            start = max(0, start - len(piece))
+    except OSError as error:
+        raise CheckpointError(path, f"{key!r} cannot be read: {reason_of(error)}", "is the disk sound?") from error
+    except _DAMAGES as error:
+        raise CheckpointError(path, f"{key!r} is damaged: {reason_of(error)}", "look for another copy") from error
 
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

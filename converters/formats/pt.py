@@ -1,26 +1,21 @@
 """PyTorch files: a state dict, bare or in somebody's training dictionary, and our own. The only module here with torch.
 
-Everything is loaded with `weights_only=True`; a file that needs more is refused, never loaded another way.
+PyTorch is needed to write them. They are read without it and without a pickle being run: see `torch_file`.
 """
 
 from __future__ import annotations
 
-import pickle
-import struct
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, as_native, bytes_of, reason_of
-from converters.formats import Contents, encode_metadata
+from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, reason_of
+from converters.formats import DAMAGES, Contents, encode_metadata, torch_file, torch_tar
+from converters.formats.torch_file import HeldTensor, Tensor
 from converters.keys import Header
-
-if TYPE_CHECKING:
-    import torch
 
 #: Where training scripts keep the network.
 STATE_DICT_KEYS = (
@@ -33,40 +28,21 @@ STATE_DICT_KEYS = (
     "weights",
     "params",
 )
+#: Where they keep running averages of its weights.
+AVERAGE_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "shadow")
 _MOST_NESTED = 8
-#: What PyTorch raises for damaged files.
-_DAMAGES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 def read(path: Path) -> Contents:
     """Finds the state dict of a file.
 
     Raises:
-        CheckpointError: It is damaged, needs code to be run, or holds no state dict or several; or PyTorch is missing.
+        CheckpointError: It is damaged, needs code to be run, or holds no state dict or several.
     """
-    try:
-        import torch
-    except ImportError as error:
-        advice = "pip install torch"
-        raise CheckpointError(path, "this is a PyTorch file, and torch is needed to read it", advice) from error
-
     payload = _load(path)
     own = isinstance(payload, Mapping) and "deeppose_port" in payload and "state_dict" in payload
     state, wrappers = _find_state_dict(path, payload)
-    tensors = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, torch.Tensor)}
+    tensors = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, Tensor)}
     others = sorted(repr(key) for key in state.keys() - tensors.keys())
     if others:
         problem = f"its state dict holds {', '.join(others[:5])}, which are no tensors with a name"
@@ -74,10 +50,15 @@ def read(path: Path) -> Contents:
     headers, notices = {}, []
     for key, tensor in tensors.items():
         try:
-            headers[key] = Header(_dtype(tensor), tuple(tensor.shape))
+            tensor.check()
         except ValueError as error:
             raise CheckpointError(path, f"{key!r} {error}", "save it as a dense float32 tensor") from error
-    if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
+        headers[key] = Header(tensor.dtype, tensor.shape)
+    try:
+        torch_file.refuse_overlaps(tensors.values())
+    except ValueError as error:
+        raise CheckpointError(path, f"its tensors {error}", "save each by itself, with `.clone()`") from error
+    if any(tensor.widened for tensor in tensors.values()):
         notices.append("bfloat16 became float32, which holds each of its values")
     if isinstance(payload, Mapping) and not own:
         notices += [
@@ -85,9 +66,15 @@ def read(path: Path) -> Contents:
             for key, value in payload.items()
             if isinstance(value, Mapping) and "param_groups" in value
         ]
+        averages = [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
+        notices += [
+            f"its {key!r} is a running average of the weights and was not read; save it alone to have it read"
+            for key in averages
+            if wrappers and wrappers[0] not in averages
+        ]
 
     def chunks(key: str) -> Iterator[memoryview]:
-        yield bytes_of(_to_numpy(tensors[key]))
+        return tensors[key].chunks()
 
     values = {str(k): v for k, v in payload.items() if k != "state_dict"} if isinstance(payload, Mapping) else {}
     metadata = {k: values.pop(k) for k in list(values) if own and k not in ("optimizer", "trainer")} or None
@@ -95,28 +82,35 @@ def read(path: Path) -> Contents:
 
 
 def _load(path: Path) -> Any:
-    import torch
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle's protocol, of tensors that are no longer made
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        what = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line.upper()), reason_of(error))
-        problem = f"it holds more than tensors and plain values: {what[:200]}"
+        if not zipfile.is_zipfile(path) and torch_tar.is_torch_tar(path):
+            return _with_tensors(torch_tar.load(path))
+        return torch_file.load(path)
+    except CheckpointError:
+        raise
+    except torch_file.NeedsCodeError as error:
+        problem = f"it holds more than tensors and plain values: {reason_of(error)}"
         advice = "nothing in it was run; where it was made, save `model.state_dict()` alone"
         raise CheckpointError(path, problem, advice) from error
-    except _DAMAGES as error:
+    except DAMAGES as error:
         problem = f"the PyTorch file cannot be read: {reason_of(error)}"
         raise CheckpointError(path, problem, "look for a whole copy") from error
 
 
+def _with_tensors(value: Any) -> Any:
+    """Returns a tar file's value with tensors for its arrays."""
+    if isinstance(value, np.ndarray):
+        return HeldTensor(value)
+    if isinstance(value, Mapping):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    return [_with_tensors(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Returns the state dict in what `torch.save` was given, and the keys that led to it."""
-    import torch
 
     def holds_tensors(value: Any) -> bool:
-        return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values())
+        return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
 
     wrappers: list[str] = []
     while len(wrappers) < _MOST_NESTED:
@@ -127,6 +121,7 @@ def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple
         found = [key for key in STATE_DICT_KEYS if isinstance(payload.get(key), Mapping)]
         if not found and holds_tensors(payload):
             return payload, tuple(wrappers)
+        found = found or [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
         found = found or [key for key, value in payload.items() if holds_tensors(value)]
         if len(found) != 1:
             keys = ", ".join(map(repr, found or list(payload)[:8])) or "nothing"
@@ -135,36 +130,6 @@ def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple
         wrappers.append(str(found[0]))
         payload = payload[found[0]]
     raise CheckpointError(path, f"its state dict is nested too deep: {'/'.join(wrappers)}", "save it as a bare one")
-
-
-def _dtype(tensor: torch.Tensor) -> np.dtype[Any]:
-    """Returns the dtype that a tensor has in NumPy.
-
-    Raises:
-        ValueError: It has none, or its numbers are not all in the file.
-    """
-    import torch
-
-    dtype = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
-    try:
-        result = np.dtype(str(dtype).removeprefix("torch."))
-    except TypeError:
-        result = None
-    if result is None or tensor.layout != torch.strided or tensor.is_nested or tensor.device.type != "cpu":
-        raise ValueError(f"is a {tensor.layout} tensor of {tensor.dtype}, which is not read")
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError(f"of shape {tuple(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")
-    return result
-
-
-def _to_numpy(tensor: torch.Tensor) -> Array:
-    """Returns a tensor of a kind that `_dtype` knows as an array."""
-    import torch
-
-    _dtype(tensor)
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    return as_native(tensor.detach().resolve_neg().numpy())
 
 
 def training_of(values: Mapping[str, Any]) -> tuple[Optimizer | None, dict[str, Array]]:
@@ -177,12 +142,10 @@ def training_of(values: Mapping[str, Any]) -> tuple[Optimizer | None, dict[str, 
         ValueError: They are not as `write` writes them.
     """
     try:
-        trainer = {k: np.array(v) if isinstance(v, str | bytes) else _to_numpy(v) for k, v in _items(values, "trainer")}
+        trainer = {k: np.array(v) if isinstance(v, str | bytes) else v.array() for k, v in _items(values, "trainer")}
         optimizer = None
         if "optimizer" in values:
-            slots = {
-                slot: {k: _to_numpy(v) for k, v in ts.items()} for slot, ts in _items(values["optimizer"], "slots")
-            }
+            slots = {slot: {k: v.array() for k, v in ts.items()} for slot, ts in _items(values["optimizer"], "slots")}
             optimizer = Optimizer(**{**values["optimizer"], "slots": slots})
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError, reason_of
+from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_of
 from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
 from converters.keys import Header
 
@@ -25,6 +25,8 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_KINDS = {name: kind for kind, name in _DTYPES.items()}
+_LENGTH = struct.Struct("<Q")  # of the header, before it
 
 
 def read(path: Path) -> Contents:
@@ -48,7 +50,7 @@ def read(path: Path) -> Contents:
     def chunks(key: str) -> Iterator[bytes]:
         # Read, not mapped: pages of a mapped file count as this process's memory.
         start, end = offsets[key]
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:
             stream.seek(start)
             for position in range(start, end, CHUNK):
                 yield stream.read(min(CHUNK, end - position))
@@ -69,10 +71,11 @@ def _open(path: Path) -> Any:
 def _offsets(path: Path) -> dict[str, tuple[int, int]]:
     """Returns where each tensor starts and ends in a file whose header the library has found good."""
     with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    places = {key: tensor["data_offsets"] for key, tensor in header.items() if key != "__metadata__"}
-    return {key: (8 + length + start, 8 + length + end) for key, (start, end) in places.items()}
+        (length,) = _LENGTH.unpack(stream.read(_LENGTH.size))
+        values = json.loads(stream.read(length))
+    places = {key: tensor["data_offsets"] for key, tensor in values.items() if key != "__metadata__"}
+    first = _LENGTH.size + length
+    return {key: (first + start, first + end) for key, (start, end) in places.items()}
 
 
 def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
@@ -89,12 +92,38 @@ def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes the weights; every value of the metadata is a string, JSON where it is not one already."""
-    from safetensors.numpy import save_file
+    with path.open("xb") as stream:
+        stream.write(header(checkpoint))
+        for name in places(checkpoint):
+            stream.write(bytes_of(checkpoint.weights[name]))
 
+
+def places(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
+    """Returns where after the header each tensor starts and ends, in the file's order."""
+    result, position = {}, 0
+    # The larger kinds first, so that each number is aligned; in the network's order otherwise.
+    for name, array in sorted(checkpoint.weights.items(), key=lambda item: -item[1].dtype.itemsize):
+        result[name] = position, position + array.nbytes
+        position += array.nbytes
+    return result
+
+
+def header(checkpoint: Checkpoint, room: int = 0) -> bytes:
+    """Returns what a file starts with, filled up with spaces to `room` bytes.
+
+    Raises:
+        CheckpointError: The format has no kind for one of the arrays.
+    """
     metadata = {"format": "pt"}  # what other readers of safetensors look for
     for name, value in encode_metadata(checkpoint).items():
         metadata[name] = value if isinstance(value, str) else json.dumps(value)
-    path.touch(exist_ok=False)
-    mode = path.stat().st_mode  # what the user's umask gives; the library makes files that only the owner reads
-    save_file(checkpoint.weights, path, metadata)
-    path.chmod(mode)
+    values: dict[str, Any] = {"__metadata__": metadata}
+    for name, place in places(checkpoint).items():
+        array = checkpoint.weights[name]
+        if array.dtype.name not in _KINDS:
+            problem = f"{name!r} is of dtype {array.dtype}, which safetensors does not have"
+            raise CheckpointError(checkpoint.source.path, problem, "choose another format")
+        values[name] = {"dtype": _KINDS[array.dtype.name], "shape": list(array.shape), "data_offsets": list(place)}
+    text = json.dumps(values).encode()
+    text = text.ljust(max(room - _LENGTH.size, -(-len(text) // 8) * 8))
+    return _LENGTH.pack(len(text)) + text

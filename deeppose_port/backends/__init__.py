@@ -3,7 +3,7 @@
 Each backend's package has
 
     build(architecture)             a network of that engine, with its writer's BatchNormalization
-    predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out
+    predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out; relu_nan="zero" makes ReLU answer 0 for NaN
     train(run)                      trains what `deeppose_port.train` has made ready
 
 and is loaded when it is asked for, so that one works where the other is not installed.
@@ -12,6 +12,7 @@ and is loaded when it is asked for, so that one works where the other is not ins
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
+from converters.architectures import Layer
 
 BACKENDS = ("torch", "chainer")
 
@@ -32,8 +34,23 @@ class BackendError(ValueError):
 class Predictor(Protocol):
     """A network in evaluation mode."""
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the network evaluates, in its order."""
+
     def __call__(self, inputs: Floats) -> Floats:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+
+    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+        """Yields the output of each layer, float32, with its name by `activations.layer_names`.
+
+        They are computed one after the other, while they are asked for.
+
+        Args:
+            inputs: As for a call.
+            nudged: Whether inputs and outputs go up or down by one unit in the last place, at random, before the next
+                layer sees them: what rounding can make of this network.
+        """
 
 
 class Backend(Protocol):
@@ -42,8 +59,8 @@ class Backend(Protocol):
     def build(self, architecture: Any) -> Any:
         """Builds a network of the engine from an Architecture or a description of one."""
 
-    def predictor(self, checkpoint: Checkpoint, device: str = "cpu") -> Predictor:
-        """Loads a checkpoint's network onto a device, for evaluation."""
+    def predictor(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> Predictor:
+        """Loads a checkpoint's network onto a device, for evaluation; `relu_nan` as for `Pose`."""
 
     def train(self, run: Any) -> None:
         """Trains a `deeppose_port.train.Run` to its end."""

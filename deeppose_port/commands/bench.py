@@ -53,7 +53,7 @@ def bench_data(
         counts = tuple(int(count) for count in threads.split(","))
     except ValueError:
         raise ValueError(f"the threads {threads!r} are not whole numbers with commas between") from None
-    dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim)
+    dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim, cache=0)
     with display.steps("measuring", quiet=as_json, unit="rounds") as step:
         rows = run(
             dataset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     help="The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
 )
 @click.option(
-    "--to", "format", metavar="pt|safetensors|chainer-npz", help="The format, where NEW's suffix does not say."
+    "--to",
+    "format",
+    metavar="pt|safetensors|chainer-npz|onnx|torch-export",
+    help="The format, where NEW's suffix does not say.",
 )
 @click.option(
     "--layout",
@@ -46,56 +50,85 @@ def convert(
     """Converts checkpoints, reads them again and compares every byte.
 
     OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, .pt or safetensors, told by its content, or
-    a folder of them.
+    a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run: their outputs are compared
+    with PyTorch's.
 
     \b
     Example:
       deeppose-port convert epoch-100.model
+      deeppose-port convert epoch-100.model -o pose.onnx
       deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
     """
-    import converters
+    single = len(sources) == 1 and not sources[0].is_dir()
+    work, format = _work(format, output if single else None, options)
+    if not single:
+        return _convert_many(sources, output, format or "pt", work, as_json, options)
+    with display.steps(sources[0].name, quiet=as_json) as step:
+        report = work(sources[0], output, format=format, progress=step, **options)
+    display.notices(report.notices, report.repairs)
+    if as_json:
+        display.as_json(report.as_dict())
+    else:
+        _show(report)
+    return 0
 
-    if len(sources) == 1 and not sources[0].is_dir():
-        with display.steps(sources[0].name, quiet=as_json) as step:
-            report = converters.convert(sources[0], output, format=format, progress=step, **options)
-        display.notices(report.notices, report.repairs)
-        if as_json:
-            display.as_json(report.as_dict())
-        else:
-            _show(report)
-        return 0
-    return _convert_many(sources, output, format, as_json, options)
+
+def _work(format: str | None, target: Path | None, options: dict[str, Any]) -> tuple[Callable[..., Report], str | None]:
+    """Returns what makes the format that is asked for, and the format's name where it is known already.
+
+    Raises:
+        ValueError: There is no such format, or it has no layouts.
+    """
+    import converters
+    from converters.formats import FORMATS
+    from deeppose_port import export
+
+    if format is not None and format not in (*FORMATS, *export.FORMATS):
+        known = ", ".join((*FORMATS, *export.FORMATS))
+        raise ValueError(f"there is no format {format!r} to write; there are {known}")
+    kind = export.format_of(format, target)
+    if kind is None:
+        return converters.convert, format
+    if options.pop("layout") is not None:
+        raise ValueError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
+    del options["state"]
+    return export.export, kind
 
 
 def _convert_many(
-    sources: tuple[Path, ...], output: Path | None, format: str | None, as_json: bool, options: dict[str, Any]
+    sources: tuple[Path, ...],
+    output: Path | None,
+    kind: str,
+    work: Callable[..., Report],
+    as_json: bool,
+    options: dict[str, Any],
 ) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
+    from deeppose_port.export import default_target
 
-    kind = format or "pt"
     files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
     if not files:
         raise ValueError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
     if output is not None and not options["dry_run"]:
         output.mkdir(parents=True, exist_ok=True)
+    targets = [default_target(file, kind) for file in files]
+    if output is not None:
+        targets = [output / target.name for target in targets]
     results: list[dict[str, Any]] = []
     failed = 0
-    for file in files:
-        target = converters.default_target(file, kind)
-        if output is not None:
-            target = output / target.name
-        try:
-            with display.steps(file.name, quiet=as_json) as step:
-                report = converters.convert(file, target, format=kind, progress=step, **options)
-        except ValueError as error:
-            failed += 1
-            results.append({"source": {"path": str(file)}, "error": str(error)})
-            display.error(str(error))
-            continue
-        results.append(report.as_dict())
-        if not as_json:
-            _show_line(report)
+    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **options)
+    with display.steps("converting", quiet=as_json, unit="files") as step:
+        for file, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, ValueError):
+                failed += 1
+                results.append({"source": {"path": str(file)}, "error": str(outcome)})
+                display.error(str(outcome))
+            else:
+                results.append(outcome.as_dict())
+                if not as_json:
+                    _show_line(outcome)
+            step(file.name, len(results), len(files))
     if as_json:
         display.as_json({"files": results, "converted": len(files) - failed, "failed": failed})
     else:
@@ -105,6 +138,8 @@ def _convert_many(
 
 def _show(report: Report) -> None:
     """Shows what a conversion did."""
+    from deeppose_port.export import FORMATS as EXPORTS
+
     source = report.source
     table = display.facts()
     table.add_row("source", display.shown(source.path))
@@ -119,6 +154,8 @@ def _show(report: Report) -> None:
     table.add_row("optimizer", checkpoints.optimizer(report.optimizer, report.progress))
     table.add_row("repairs", checkpoints.repairs_made(report.repairs))
     verified = "read again, every byte equal" if report.verified else "not written (dry run)"
+    if report.verified and report.output_format in EXPORTS:
+        verified = "run again, the outputs are PyTorch's to 1e-5"
     table.add_row("output", f"{display.shown(report.output)} ({report.output_format}; {verified})")
     if report.output_sha256:
         table.add_row("sha256", report.output_sha256)

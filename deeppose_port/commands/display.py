@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeppose_port.text import shown as shown  # the commands have it from here
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from converters import Repair
@@ -92,9 +96,10 @@ def show(table: Table) -> None:
     console.print(table)
 
 
-def shown(text: str) -> str:
-    """Returns a name from a file in printable characters: it must not write lines of its own."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def wrote_report(page: Path | None) -> None:
+    """Says where a report is, if there is one."""
+    if page is not None:
+        click.echo(f"report: {shown(str(page))}")
 
 
 def percent(fraction: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeppose_port.commands import checkpoints, display
-from deeppose_port.commands.options import BAD_INPUT, PATH, json_option
+from deeppose_port.commands.options import BAD_INPUT, PATH, json_option, max_bytes_option
 
 if TYPE_CHECKING:
     from converters import Inspection
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--writer", metavar="chainer-X.Y.Z", help="As for convert.")
 @click.option("--architecture", metavar="NAME", help="As for convert.")
 @click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
+@max_bytes_option
 @json_option
 def inspect(file: Path, as_json: bool, **options: Any) -> int:
     """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
@@ -49,8 +50,12 @@ def _show(inspection: Inspection) -> None:
     facts.add_row("file", display.shown(inspection.path))
     facts.add_row("format", inspection.format)
     checkpoint = inspection.checkpoint
-    if checkpoint is not None:
+    generation = inspection.generation
+    if checkpoint is not None and generation is not None:
         source = checkpoint.source
+        facts.add_row("generation", f"{generation.name}: {generation.title}")
+        facts.add_row("recognised by", generation.recognised)
+        facts.add_row("done", generation.done)
         facts.add_row("sha256", source.sha256)
         facts.add_row("layout", source.layout)
         facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")

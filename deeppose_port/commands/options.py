@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,12 +22,54 @@ NOT_SO = 1  # exit status: what was asked is answered with no
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+
+def report_options(command: Command) -> Command:
+    """Adds the options of a command that writes an HTML report."""
+    for option in (
+        click.option("--force", is_flag=True, help="Replace a report that exists."),
+        click.option(
+            "--report", type=PATH, metavar="DIR", help="Write a page with charts and pictures: DIR/index.html."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def command_line() -> str:
+    """Returns the command that is running, as one would type it."""
+    return shlex.join(["deeppose-port", *(click.get_current_context().find_root().obj or sys.argv[1:])])
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes; `K`, `M` and `G` count by 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number of bytes."""
+        if isinstance(value, int):
+            return value
+        number, unit = (value[:-1], value[-1]) if value[-1:].upper() in tuple("KMG") else (value, "")
+        if not number.isdecimal():
+            self.fail(f"{value!r} is no size; 500M, 4G or a number of bytes is", param, ctx)
+        return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit.upper()]
+
+
+max_bytes_option = click.option(
+    "--max-bytes",
+    type=Size(),
+    default="4G",  # converters.formats.MAX_BYTES
+    show_default=True,
+    metavar="SIZE",
+    help="The most that a file's arrays may take in memory.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
 def checkpoint_options(command: Command) -> Command:
     """Adds the options that say how a checkpoint is read."""
     for option in (
+        max_bytes_option,
         click.option(
             "--nonfinite",
             metavar="zero|error|keep",
@@ -39,7 +83,10 @@ def checkpoint_options(command: Command) -> Command:
             help="The version that wrote the file, where nothing in it or beside it tells.",
         ),
         click.option(
-            "--architecture", metavar="NAME", help="alexnet, resnet50 or vgg_bn, where the file leaves a choice."
+            "--architecture",
+            metavar="NAME",
+            help="Which network it is, where the file leaves a choice: alexnet-takiyu, alexnet-ynaka81, "
+            "alexnet-2015-tanh, or any other.",
         ),
     ):
         command = option(command)
@@ -47,6 +94,25 @@ def checkpoint_options(command: Command) -> Command:
 
 
 def input_options(command: Command) -> Command:
+    """Adds the options that say how pictures become inputs, in place of what the checkpoint says, and what runs it."""
+    for option in (
+        click.option(
+            "--relu-nan",
+            metavar="nan|zero",
+            default="nan",
+            show_default=True,
+            help="What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
+        ),
+        click.option(
+            "--device", default="cpu", show_default=True, metavar="cpu|cuda:N", help="Where the network runs."
+        ),
+        click.option("--backend", default="torch", show_default=True, metavar="torch|chainer", help="What runs it."),
+    ):
+        command = option(command)
+    return preprocessing_options(command)
+
+
+def preprocessing_options(command: Command) -> Command:
     """Adds the options that say how pictures become inputs, in place of what the checkpoint says."""
     for option in (
         click.option("--gcn/--no-gcn", default=None, help="Global contrast normalisation of the input."),
@@ -57,10 +123,6 @@ def input_options(command: Command) -> Command:
         ),
         click.option("--base-zoom", type=float, metavar="FACTOR", help="Factor on the box of a person's joints."),
         click.option("--im-size", type=int, metavar="PIXELS", help="Side of the network's input."),
-        click.option(
-            "--device", default="cpu", show_default=True, metavar="cpu|cuda:N", help="Where the network runs."
-        ),
-        click.option("--backend", default="torch", show_default=True, metavar="torch|chainer", help="What runs it."),
     ):
         command = option(command)
     return command
@@ -74,15 +136,18 @@ def load(
     base_zoom: float | None,
     coord_normalize: bool | None,
     gcn: bool | None,
+    relu_nan: str = "nan",
     **reading: Any,
 ) -> Pose:
     """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own."""
     import converters
     from deeppose_port.pose import Pose
 
+    if relu_nan != "nan" and reading.get("nonfinite") != "keep":
+        raise ValueError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
     loaded = converters.read(checkpoint, state=False, **reading)
     display.notices(loaded.notices, loaded.repairs)
     preprocessing = loaded.preprocessing.overridden(
         im_size=im_size, base_zoom=base_zoom, coord_normalize=coord_normalize, gcn=gcn
     )
-    return Pose(loaded, backend, device, preprocessing)
+    return Pose(loaded, backend, device, preprocessing, relu_nan)

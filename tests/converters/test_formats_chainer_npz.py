@@ -72,7 +72,7 @@ def test_reading_headers_reads_no_arrays(tmp_path):
         key: (array.dtype, array.shape) for key, array in wrapped(alexnet()).items()
     }
     path.unlink()
-    with pytest.raises(converters.CheckpointError, match="the npz cannot be opened: No such file"):
+    with pytest.raises(converters.CheckpointError, match="'predictor/conv1/W' cannot be read: No such file"):
         list(contents.chunks("predictor/conv1/W"))
 
 

@@ -73,3 +73,31 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.model").write_text("hello")
     with pytest.raises(CheckpointError, match="this is text, not a checkpoint"):
         converters.inspect(tmp_path / "a.model")
+
+
+@pytest.mark.parametrize(
+    ("file", "generation"),
+    [
+        ("1.13.0/alexnet-adam/epoch-1.model", "head"),
+        ("1.13.0/trainer-serial/snapshot_iter_2", "head"),
+        ("1.10.0/resnet50-bare/epoch-1.model", "mid-2016"),
+        ("1.5.1/alexnet_flic-hdf5/epoch-1.model", "early-2016"),
+        ("1.1.0/AlexNet_flic-pickle/FunctionSet_epoch_1.chainermodel", "2015"),
+        ("6.7.0/deeppose2019/model_epoch_1", "2019"),
+    ],
+)
+def test_it_names_the_row_of_the_table_that_a_file_falls_into(file, generation, golden, tmp_path):
+    if "hdf5" in file:
+        pytest.importorskip("h5py")
+    path = golden / "checkpoints" / file
+    inspection = converters.inspect(path)
+    assert inspection.generation.name == generation
+    assert inspection.as_dict()["generation"]["name"] == generation
+    converters.convert(path, tmp_path / "a.safetensors", state=False)
+    assert converters.inspect(tmp_path / "a.safetensors").generation.name == "own"
+
+
+def test_a_file_that_is_no_network_falls_into_no_row(tmp_path):
+    inspection = converters.inspect(save_npz(tmp_path / "a.npz", {"a": np.ones(3)}))
+    assert inspection.generation is None
+    assert "generation" not in inspection.as_dict()

@@ -361,19 +361,6 @@ class TestArchitecture:
 
 
 class TestLaterGenerations:
-    def test_the_pickles_of_2015_are_refused_by_name(self, golden, request):
-        path = golden / "checkpoints" / "1.1.0" / "AlexNet_flic-pickle" / "FunctionSet_epoch_1.chainermodel"
-        refused(path, r"a Python pickle of a whole network, .*2015.*not read yet \(nothing in it was run\)")
-
-    @pytest.mark.parametrize("folder", ["AlexNet_flic_BN-pickle", "AlexNet_flic_BN_PReLU-pickle", "VGG-pickle"])
-    def test_each_pickle_of_2015_is_refused_by_name(self, folder, shared_golden):
-        path = shared_golden / "checkpoints" / "tiny" / "1.1.0" / folder / "FunctionSet_epoch_1.chainermodel"
-        refused(path, "a Python pickle of a whole network, as the program of 2015 wrote it; they are not read yet")
-
-    def test_the_rewrite_of_2019_is_refused_by_name(self, golden):
-        path = golden / "checkpoints" / "6.7.0" / "deeppose2019" / "model_epoch_1"
-        refused(path, r"the DeepPose rewrite of 2019 .*not read yet \(it cannot be taken for the AlexNet of 2016\)")
-
     def test_a_parameter_without_a_value_is_named(self, golden):
         path = golden / "checkpoints" / "7.8.1" / "uninitialised-epoch-0.model"
         refused(path, r"predictor/out_fc/W had no value yet when this was saved .*take a later checkpoint")

@@ -39,7 +39,7 @@ def test_strangers_are_refused_by_their_content(content, phrase, name, tmp_path)
 def test_a_tar_is_named(tmp_path):
     with tarfile.open(tmp_path / "old.pt", "w") as archive:
         archive.addfile(tarfile.TarInfo("pickle"), io.BytesIO(b""))
-    refused(tmp_path / "old.pt", r"this is a tar file \(PyTorch before 0\.2, or an archive\); .*\(unpack it first\)")
+    refused(tmp_path / "old.pt", r"this is a tar file, but not one that PyTorch before 0\.2 wrote \(unpack it first\)")
 
 
 def test_a_missing_file(tmp_path):

@@ -69,7 +69,7 @@ class TestZip:
     def test_names_that_point_elsewhere(self, name, tmp_path):
         (tmp_path / "inner").mkdir()
         path = save_zip(tmp_path / "inner" / "a.npz", [*members(alexnet()), (f"{name}.npy", npy(np.ones(2, "f")))])
-        refused(path, "its arrays fit no architecture; nearest is alexnet: unexpected ")
+        refused(path, "fit no architecture; nearest is .*: unexpected |names a place outside of the file")
         assert [item.name for item in tmp_path.iterdir()] == ["inner"]
 
     def test_an_encrypted_member(self, tmp_path):
@@ -82,7 +82,7 @@ class TestZip:
                 if content[start : start + 4] == b"PK\x01\x02":
                     content[start + 8] |= 1
         path.write_bytes(content)
-        refused(path, r"'conv1/W\.npy' cannot be read from the npz: .*(encrypted|password).* \(look for a whole copy\)")
+        refused(path, r"'conv1/W\.npy' is encrypted, which no Chainer file is \(decrypt it first\)")
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_compressions_that_no_chainer_used(self, method, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from converters.architectures import (
+    TORCH_ONLY,
     Architecture,
     BatchNormalization,
     BatchNormalizationRules,
@@ -18,11 +19,14 @@ from converters.architectures import (
     Linear,
     LocalResponseNormalization,
     MaxPooling,
+    PReLU,
     ReLU,
     Residual,
+    Tanh,
 )
 from converters.checkpoint import Checkpoint
 from converters.keys import chainer_names
+from deeppose_port.backends import BackendError
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -68,15 +72,22 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         architecture: What it was built from.
         dropout: The share that dropout zeroes in training, in place of the table's; None for the table's.
         initial_weights: What W begins as, as Chainer's links take it; None for Chainer's random numbers.
+        relu_nan: What ReLU makes of NaN: `nan`, or `zero` to emulate a GPU of 2016; see `Pose`.
+
+    Raises:
+        BackendError: The network exists in PyTorch alone.
     """
 
     def __init__(
         self, architecture: Architecture, dropout: float | None = None, initial_weights: float | None = None
     ) -> None:
+        if architecture.name in TORCH_ONLY:
+            raise BackendError(f"{architecture.name} exists in PyTorch alone: --backend torch runs it")
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout
         self.initial_weights = initial_weights
+        self.relu_nan = "nan"
         self._build(architecture.layers, channels=3)
 
     def forward(self, x: Any) -> Any:
@@ -86,12 +97,14 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
     def _run(self, layers: tuple[Layer, ...], x: Any) -> Any:
         for layer in layers:
             match layer:
-                case Convolution() | BatchNormalization() | Linear():
+                case Convolution() | BatchNormalization() | Linear() | PReLU():
                     x = self.link(layer.name)(x)
                 case ReLU():
-                    x = F.relu(x)
+                    x = F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
+                case Tanh():
+                    x = F.tanh(x)
                 case MaxPooling():
-                    x = F.max_pooling_2d(x, layer.kernel, layer.stride, cover_all=True)
+                    x = F.max_pooling_2d(x, layer.kernel, layer.stride, layer.pad, cover_all=layer.cover_all)
                 case GlobalAveragePooling():
                     x = F.average_pooling_2d(x, x.shape[2:])
                 case LocalResponseNormalization():
@@ -134,6 +147,8 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                     channels, flat = layer.channels, True
                 case BatchNormalization():
                     self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
+                case PReLU():
+                    self._add(layer.name, L.PReLU())  # one slope for all channels
                 case Residual():
                     self._build(layer.shortcut, channels)
                     channels = self._build(layer.branch, channels)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
 from converters import Checkpoint
+from converters.architectures import Layer
 from deeppose_port.backends import Floats
+from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_device
 from deeppose_port.backends.chainer.networks import load
@@ -23,29 +28,56 @@ class ChainerPredictor:
         device: Where it is.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> None:
         self.device = usable_device(device)
         self.network = load(checkpoint)
+        self.network.relu_nan = relu_nan
         self.network.to_device(self.device)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the network evaluates, in its order."""
+        layers: tuple[Layer, ...] = self.network.architecture.layers
+        return layers
 
     def __call__(self, inputs: Floats) -> Floats:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        batch = self.device.send(np.ascontiguousarray(inputs, dtype=np.float32))
+        outputs: Floats = chainer.backends.cuda.to_cpu(self._tested(self.network, self._batch(inputs)).array)
+        return outputs
+
+    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+        """Yields the output of each layer; see `Predictor`."""
+
+        def run(layers: tuple[Layer, ...], x: Any) -> Any:
+            return self._tested(lambda batch: self.network._run(layers, batch), x)
+
+        directions = Directions()
+
+        def nudge(x: Any) -> Any:
+            with chainer.using_device(self.device):
+                return chainer.as_variable(self.device.xp.nextafter(x.array, self.device.send(directions(x.shape))))
+
+        for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
+            yield name, np.array(chainer.backends.cuda.to_cpu(output.array), order="C")
+
+    def _batch(self, inputs: Floats) -> Any:
+        return chainer.as_variable(self.device.send(np.ascontiguousarray(inputs, dtype=np.float32)))
+
+    def _tested(self, network: Callable[[Any], Any], batch: Any) -> Any:
         # Configuration is a thread's own: it has to be set where the network runs.
         with chainer.using_config("train", False), chainer.no_backprop_mode(), chainer.using_device(self.device):
-            outputs = self.network(batch)
-        result: Floats = chainer.backends.cuda.to_cpu(outputs.array)
-        return result
+            return network(batch)
 
 
-def predictor(checkpoint: Checkpoint, device: str = "cpu") -> ChainerPredictor:
+def predictor(checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> ChainerPredictor:
     """Loads a checkpoint's network onto a device, for evaluation.
 
     Args:
         checkpoint: Any checkpoint.
         device: `cpu`, `cuda` or `cuda:N`.
+        relu_nan: `nan` or `zero`; see `Pose`.
 
     Raises:
         BackendError: Chainer cannot use that device here.
     """
-    return ChainerPredictor(checkpoint, device)
+    return ChainerPredictor(checkpoint, device, relu_nan)

@@ -36,6 +36,23 @@ class LocalResponseNorm(nn.Module):
         return inputs * scale.pow(-self.rule.beta)
 
 
+class SharedPReLU(nn.Module):
+    """Chainer's PReLU of 2015: one slope for all channels, a scalar; `torch.nn.PReLU`'s is a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns max(x, 0) + slope * min(x, 0)."""
+        return functional.prelu(inputs, self.weight.reshape(1))
+
+
+def relu_without_nan(inputs: Tensor) -> Tensor:
+    """Returns max(x, 0) with 0 for NaN: cuDNN's activation of 2016, which Chainer 1.13 called, did not hand NaN on."""
+    return torch.where(inputs > 0, inputs, 0.0)
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from converters.architectures import (
+    AdaptiveAveragePooling,
     Architecture,
     BatchNormalization,
     Convolution,
@@ -19,11 +20,13 @@ from converters.architectures import (
     Linear,
     LocalResponseNormalization,
     MaxPooling,
+    PReLU,
     ReLU,
     Residual,
+    Tanh,
 )
 from converters.checkpoint import Checkpoint
-from deeppose_port.backends.torch.layers import BatchNorm, LocalResponseNorm
+from deeppose_port.backends.torch.layers import BatchNorm, LocalResponseNorm, SharedPReLU, relu_without_nan
 
 
 class DeepPose(nn.Module):
@@ -34,12 +37,14 @@ class DeepPose(nn.Module):
     Attributes:
         architecture: What it was built from.
         dropout: The share that dropout zeroes in training, in place of the table's; None for the table's.
+        relu_nan: What ReLU makes of NaN: `nan`, or `zero` to emulate a GPU of 2016; see `Pose`.
     """
 
     def __init__(self, architecture: Architecture, dropout: float | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout
+        self.relu_nan = "nan"
         self._layers = architecture.layers
         self._build(self._layers, channels=3)
 
@@ -50,19 +55,23 @@ class DeepPose(nn.Module):
     def _run(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
         for layer in layers:
             match layer:
-                case Convolution() | BatchNormalization() | LocalResponseNormalization():
+                case Convolution() | BatchNormalization() | LocalResponseNormalization() | PReLU():
                     x = self.get_submodule(layer.name)(x)
                 case Linear():
                     x = self.get_submodule(layer.name)(x.flatten(1))
                 case ReLU():
-                    x = functional.relu(x, inplace=True)
+                    x = functional.relu(x, inplace=True) if self.relu_nan == "nan" else relu_without_nan(x)
+                case Tanh():
+                    x = torch.tanh(x)
                 case MaxPooling():
-                    x = functional.max_pool2d(x, layer.kernel, layer.stride, ceil_mode=True)
+                    x = functional.max_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=layer.cover_all)
+                case AdaptiveAveragePooling():
+                    x = functional.adaptive_avg_pool2d(x, layer.side)
                 case GlobalAveragePooling():
                     x = functional.adaptive_avg_pool2d(x, 1)
                 case Dropout():
                     ratio = layer.ratio if self.dropout is None else self.dropout
-                    x = functional.dropout(x, ratio, self.training)
+                    x = (functional.dropout2d if layer.channels else functional.dropout)(x, ratio, self.training)
                 case Residual():
                     x = self._run(layer.branch, x) + self._run(layer.shortcut, x)
         return x
@@ -86,6 +95,8 @@ class DeepPose(nn.Module):
                     self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
                 case LocalResponseNormalization():
                     self._add(layer.name, LocalResponseNorm(layer, channels))
+                case PReLU():
+                    self._add(layer.name, SharedPReLU())
                 case Residual():
                     self._build(layer.shortcut, channels)
                     channels = self._build(layer.branch, channels)

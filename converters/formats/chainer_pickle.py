@@ -1,0 +1,210 @@
+"""Python 2 pickles of 2015 (`.chainermodel`): a whole FunctionSet of Chainer 1.0 to 1.4, read without unpickling it.
+
+A machine of our own reads it, see `unpickling`. It can make numbers, strings, tuples, lists, dicts, NumPy arrays of
+numbers and stand-ins that do nothing for the named classes of layers, and it calls nothing. The gradients that lie
+beside the weights are passed over.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.checkpoint import Checkpoint, CheckpointError
+from converters.formats import CHUNK, Contents
+from converters.formats.unpickling import Machine, Text, UnpicklingError
+from converters.keys import Header
+
+_MOST_DIMENSIONS = 32
+
+#: The classes of layers -> what of them is the network: attribute -> name in Chainer's later files.
+_PARAMETERS = {"W": "W", "b": "b"}
+_LAYERS = {
+    "Convolution2D": _PARAMETERS,
+    "Linear": _PARAMETERS,
+    "PReLU": {"W": "W"},
+    "BatchNormalization": {part: part for part in ("gamma", "beta", "avg_mean", "avg_var", "N")},
+}
+#: Where Chainer 1.0 to 1.2 and 1.3 to 1.4 had them.
+_MODULES = {
+    "Convolution2D": ("chainer.functions.convolution_2d", "chainer.functions.connection.convolution_2d"),
+    "Linear": ("chainer.functions.linear", "chainer.functions.connection.linear"),
+    "PReLU": ("chainer.functions.prelu", "chainer.functions.activation.prelu"),
+    "BatchNormalization": (
+        "chainer.functions.batch_normalization",
+        "chainer.functions.normalization.batch_normalization",
+    ),
+}
+#: The program's own model files, each with a class of its name, and what they derive from.
+_NETWORKS = (
+    *("AlexNet", "AlexNet_flic", "AlexNet_flic_BN", "AlexNet_flic_BN_PReLU", "AlexNet_lsp", "AlexNet_mpii"),
+    *("VGG", "VGG_flic", "chainer.function_set FunctionSet"),
+)
+_NUMPY = ("numpy dtype", "numpy ndarray", "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct")
+_GPU = ("pycuda", "cupy", "chainer.cuda")
+_DTYPE = re.compile(rb"[fiu][1248]|b1")
+_ORDERS = (b"<", b">", b"|", b"=")
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class by its name; it is never looked for."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class _Object:
+    """A stand-in for an object: the name of its class, and its attributes."""
+
+    kind: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Dtype:
+    code: bytes
+    order: bytes = b"="
+
+
+@dataclass(eq=False)
+class _Array:
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] = ()
+    fortran: bool = False
+    data: Text = field(default_factory=lambda: Text(0, 0))
+
+
+def read(path: Path) -> Contents:
+    """Finds the layers' arrays of a pickled FunctionSet.
+
+    Raises:
+        CheckpointError: It is damaged, or holds anything else than such a network; nothing in it is run.
+    """
+    size = os.path.getsize(path)
+    try:
+        with path.open("rb") as stream:
+            headers, places, numbers = _network(_Network(stream, size).run())
+        if sum(place.length for place in places.values()) > size:
+            raise UnpicklingError("several of its layers are one array")
+    except UnpicklingError as error:
+        problem = f"this is a Python pickle of a whole network, as the program of 2015 wrote it, but {error}"
+        raise CheckpointError(path, problem, "nothing in it was run") from error
+
+    def chunks(key: str) -> Iterator[bytes]:
+        if key in numbers:
+            yield numbers[key]
+            return
+        place = places[key]
+        with path.open("rb") as stream:
+            stream.seek(place.start)
+            for position in range(0, place.length, CHUNK):
+                yield stream.read(min(CHUNK, place.length - position))
+
+    return Contents("chainer-pickle", headers, chunks)
+
+
+def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+    """Refuses: the format is read only."""
+    raise CheckpointError(path, "pickles are not written", "choose chainer-npz: every Chainer since 1.6 reads it")
+
+
+def _network(network: Any) -> tuple[dict[str, Header], dict[str, Text], dict[str, bytes]]:
+    """Returns each array's header and place, and the counters, which are numbers of the pickle itself, as bytes."""
+    headers: dict[str, Header] = {}
+    places: dict[str, Text] = {}
+    numbers: dict[str, bytes] = {}
+    if not isinstance(network, _Object) or network.kind in _LAYERS:
+        raise UnpicklingError("it is none: it makes no FunctionSet")
+    for layer, stand_in in network.attributes.items():
+        if not isinstance(stand_in, _Object) or stand_in.kind not in _LAYERS:
+            continue  # as a name or a flag of the network
+        for attribute, name in _LAYERS[stand_in.kind].items():
+            value = stand_in.attributes.get(attribute)
+            key = f"{layer}/{name}"
+            if name == "N" and type(value) is list and len(value) == 1:
+                value = value[0]  # in a list, so that it could be counted up
+            if type(value) is int and abs(value) < 1 << 63:
+                headers[key] = Header(np.dtype("<i8"), ())
+                numbers[key] = value.to_bytes(8, "little", signed=True)
+            elif isinstance(value, _Array) and value.dtype is not None:
+                # The parameters of BatchNormalization were (1, channels, 1).
+                flat = stand_in.kind == "BatchNormalization" and len(value.shape) == 3
+                shape = (math.prod(value.shape),) if flat else value.shape
+                headers[key] = Header(value.dtype, shape, value.fortran and len(shape) > 1)
+                places[key] = value.data
+            elif value is not None:
+                raise UnpicklingError(f"its {key} is neither an array nor a number")
+    return headers, places, numbers
+
+
+class _Network(Machine):
+    """Makes stand-ins for a FunctionSet, its layers, and their arrays."""
+
+    def name(self, module: str, name: str) -> _Class:
+        """Returns a class's name, if a network of 2015 is made of it."""
+        full = f"{module} {name}"
+        if module in _MODULES.get(name, ()):
+            return _Class(name)
+        if full in (*_NUMPY, *_NETWORKS) or (module == name and name in _NETWORKS):
+            return _Class(full)
+        if module.startswith(_GPU):
+            raise UnpicklingError(
+                f"its arrays are those of a GPU ({module}.{name}), as it was pickled without to_cpu(); only the "
+                "program that wrote it can read them"
+            )
+        result: _Class = super().name(module, name)
+        return result
+
+    def make(self, kind: Any, arguments: Any) -> _Object:
+        """Returns a stand-in for a layer or the network."""
+        if not isinstance(kind, _Class) or kind.name in _NUMPY or arguments != ():
+            raise UnpicklingError("it makes something that none of them is made of")
+        return _Object(kind.name)
+
+    def call(self, function: Any, arguments: Any) -> _Array | _Dtype:
+        """Returns an empty array or a dtype, the only things that are called for."""
+        name = function.name if isinstance(function, _Class) else ""
+        if name.endswith(" _reconstruct") and type(arguments) is tuple and arguments[:1] == (_Class("numpy ndarray"),):
+            return _Array()
+        if name != "numpy dtype" or type(arguments) is not tuple or not arguments:
+            raise UnpicklingError("it calls something that none of them calls")
+        code = self.string(arguments[0])
+        if not _DTYPE.fullmatch(code):
+            raise UnpicklingError(f"it has an array of {code!r}, which are no numbers")
+        return _Dtype(code)
+
+    def fill(self, value: Any, state: Any) -> None:
+        """Gives a stand-in its attributes, an array its shape and place, a dtype its order of bytes."""
+        if isinstance(value, _Object) and type(state) is dict and not value.attributes:
+            value.attributes = state
+        elif isinstance(value, _Dtype) and type(state) is tuple and len(state) > 1:
+            value.order = self.string(state[1], longest=1)
+            if value.order not in _ORDERS:
+                raise UnpicklingError(f"it has an array whose bytes are in the order {value.order!r}")
+        elif isinstance(value, _Array) and type(state) is tuple and len(state) == 5:
+            self._fill_array(value, *state[1:])
+        else:
+            super().fill(value, state)
+
+    def _fill_array(self, array: _Array, shape: Any, dtype: Any, fortran: Any, data: Any) -> None:
+        if not (
+            type(shape) is tuple
+            and len(shape) <= _MOST_DIMENSIONS
+            and all(type(length) is int and 0 <= length <= self._size for length in shape)
+            and isinstance(dtype, _Dtype)
+            and isinstance(data, Text)
+        ):
+            raise UnpicklingError("it has an array that cannot be")
+        array.dtype = np.dtype((dtype.order + dtype.code).decode())
+        nbytes = math.prod(shape) * array.dtype.itemsize
+        if nbytes != data.length:
+            raise UnpicklingError(f"it has an array of shape {shape} with {data.length} bytes instead of {nbytes}")
+        array.shape, array.fortran, array.data = shape, bool(fortran), data

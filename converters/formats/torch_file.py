@@ -1,0 +1,389 @@
+"""What `torch.save` writes since PyTorch 0.2, read without PyTorch and without Python's unpickler.
+
+From 1.6 on it is a zip of stored members: `NAME/data.pkl`, a pickle in which a tensor is a call of
+`_rebuild_tensor_v2` with a reference to a storage, and the storages' numbers in `NAME/data/KEY`. Before, it was five
+pickles (a magic number, a version, facts of the system, what was saved, the storages' keys), then each storage's length
+and numbers. Tensors are not read here: they are told by their place in the file.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from converters.architectures import Shape
+from converters.checkpoint import Array
+from converters.formats import CHUNK, inflate
+from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
+
+MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
+_VERSION = 1001
+_MOST_INSTRUCTIONS = 500_000
+_LARGEST_PICKLE = 64 << 20
+_LONGEST_TEXT = 1 << 20
+_BFLOAT16 = "bfloat16"  # NumPy has none: the upper half of a float32
+_STORAGES = {
+    **{"Half": "float16", "BFloat16": _BFLOAT16, "Float": "float32", "Double": "float64"},
+    **{"Byte": "uint8", "Char": "int8", "Short": "int16", "Int": "int32", "Long": "int64", "Bool": "bool"},
+    **{"ComplexFloat": "complex64", "ComplexDouble": "complex128"},
+}
+_DTYPES = {*_STORAGES.values(), "uint16", "uint32", "uint64"}
+_DICTS = ("collections.OrderedDict", "collections.Counter", "collections.defaultdict")
+#: What is called for a tensor of strided numbers, and for what holds one.
+_TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3")
+_HOLDERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
+_TYPED = "torch._tensor._rebuild_from_type_v2"
+#: What else a state dict may be saved with; nothing of it is read.
+_OTHERS = (
+    *("sparse_tensor", "nested_tensor", "qtensor", "meta_tensor_no_storage", "wrapper_subclass"),
+    *("device_tensor_from_numpy", "device_tensor_from_cpu_tensor"),
+)
+_INERT = (
+    *(f"torch._utils._rebuild_{what}" for what in _OTHERS),
+    *("torch.Size", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.serialization._get_layout"),
+    *("_codecs.encode", "builtins.set", "builtins.complex", "__builtin__.set", "__builtin__.complex"),
+)
+
+
+#: Where the types of storages, tensors and numbers are.
+_TORCH = ("torch", "torch.cuda", "torch.storage", "torch.sparse", "torch.cuda.sparse")
+
+
+class NeedsCodeError(UnpicklingError):
+    """The file names what only running code could make; the message is its name."""
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A class or function by its name; it is never looked for."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class _Storage:
+    """Numbers that lie one after the other in the file.
+
+    Attributes:
+        dtype: Of its numbers; `bytes` for a storage without a type.
+        length: How many numbers it says it has.
+        start: Where in the file they are.
+        nbytes: How many bytes there are.
+    """
+
+    dtype: str
+    length: int
+    start: int = 0
+    nbytes: int = 0
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return 2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize if self.dtype in _DTYPES else 1
+
+    def refuse_short(self, size: int) -> None:
+        """Refuses a storage that is not wholly in the file."""
+        if self.start + self.nbytes > size or (self.length * self.itemsize > self.nbytes):
+            raise ValueError(f"it says that a storage has {self.length} numbers, which are not there")
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A tensor, by its place in the file.
+
+    Attributes:
+        dtype: NumPy's dtype of its numbers when they are read; for bfloat16, which NumPy has not, float32.
+        shape: Its shape.
+        problem: Why it cannot be read, if it cannot.
+    """
+
+    problem: str | None = None
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("f4"))
+    shape: Shape = ()
+    _path: Path = field(default_factory=Path)
+    _stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f4"))
+    _storage: _Storage = field(default_factory=lambda: _Storage("", 0))
+    _offset: int = 0
+    _strides: Shape = ()
+
+    @property
+    def widened(self) -> bool:
+        """Whether it is stored as bfloat16."""
+        return self.dtype.itemsize != self._stored.itemsize
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of the file its numbers are."""
+        return math.prod(self.shape) * self._stored.itemsize
+
+    def check(self) -> None:
+        """Makes sure that it can be read.
+
+        Raises:
+            ValueError: It cannot; the message goes on from its name.
+        """
+        if self.problem is not None:
+            raise ValueError(self.problem)
+        there = self._storage.nbytes
+        if self.stored_bytes > there:
+            raise ValueError(f"of shape {self.shape} has only {there} bytes")
+        if 0 not in self.shape and (self._offset + self._span()) * self._stored.itemsize > there:
+            raise ValueError(f"of shape {self.shape} ends after the {there} bytes that it lies in")
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yields its bytes in C order, piece by piece.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        self.check()
+        if 0 in self.shape:
+            return
+        contiguous = tuple(math.prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
+        if all(n == 1 or s == c for n, s, c in zip(self.shape, self._strides, contiguous, strict=True)):
+            for piece in self._pieces(math.prod(self.shape)):
+                yield self._bytes(np.frombuffer(piece, self._stored))
+            return
+        numbers = np.frombuffer(b"".join(self._pieces(self._span())), self._stored)
+        strides = [stride * self._stored.itemsize for stride in self._strides]
+        view = np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
+        yield self._bytes(np.ascontiguousarray(view).reshape(-1))
+
+    def array(self) -> Array:
+        """Returns it as an array of its own, in native byte order.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        flat = np.frombuffer(bytearray().join(self.chunks()), self.dtype)
+        return flat.reshape(self.shape).astype(self.dtype.newbyteorder("="), copy=False)
+
+    def _span(self) -> int:
+        """Numbers from its first to its last."""
+        return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self._strides, strict=True))
+
+    def _pieces(self, count: int) -> Iterator[bytes]:
+        """Reads numbers from its first on."""
+        length = count * self._stored.itemsize
+        with self._path.open("rb", buffering=0) as stream:
+            stream.seek(self._storage.start + self._offset * self._stored.itemsize)
+            for position in range(0, length, CHUNK):
+                piece = stream.read(min(CHUNK, length - position))
+                if len(piece) < min(CHUNK, length - position):
+                    raise EOFError("the file ends in it")
+                yield piece
+
+    def _bytes(self, numbers: Array) -> memoryview:
+        if self.widened:
+            numbers = (numbers.astype("u4") << 16).view("f4")
+        return numbers.view(np.uint8).data
+
+
+class HeldTensor(Tensor):
+    """A tensor whose numbers are in memory already."""
+
+    def __init__(self, array: Array) -> None:
+        storage = _Storage("", array.size, nbytes=array.nbytes)
+        super().__init__(None, array.dtype, array.shape, _stored=array.dtype, _storage=storage)
+        self._array = array
+
+    def check(self) -> None:
+        """Does nothing: it can be read."""
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yields its bytes in C order."""
+        yield np.ascontiguousarray(self._array).reshape(-1).view(np.uint8).data
+
+
+def refuse_overlaps(tensors: Iterable[Tensor]) -> None:
+    """Refuses many tensors that are the same few numbers; two may share theirs, as tied weights do.
+
+    Raises:
+        ValueError: There are such, or one that cannot be read; the message goes on from their name.
+    """
+    total, storages = 0, {}
+    for tensor in tensors:
+        tensor.check()
+        total += tensor.stored_bytes
+        storages[id(tensor._storage)] = tensor._storage.nbytes
+    if total > 2 * sum(storages.values()):
+        raise ValueError(f"have {total} bytes, but are the same {sum(storages.values())} of the file")
+
+
+def load(path: Path) -> Any:
+    """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
+
+    Raises:
+        NeedsCodeError: It holds more than that; nothing in it is run.
+        ValueError: It is damaged.
+        OSError: It cannot be read.
+    """
+    if zipfile.is_zipfile(path):
+        return _load_zip(path)
+    return _load_older(path)
+
+
+def _load_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise ValueError("it has a member twice")
+    size = path.stat().st_size
+    if sum(member.compress_size for member in members.values()) > size:
+        raise ValueError(f"its members cannot all be in a file of {size} bytes")
+    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ValueError(f"it has {len(pickles)} pickles instead of one")
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in members:
+        raise NeedsCodeError("a TorchScript program")
+    content = b"".join(_stored(path, members[pickles[0]], _LARGEST_PICKLE))
+    order = b"".join(_stored(path, members[f"{root}byteorder"], 16)) if f"{root}byteorder" in members else b"little"
+    machine = _Saved(io.BytesIO(content), len(content), path, ">" if order == b"big" else "<")
+    payload = machine.plain(machine.run())
+    with path.open("rb", buffering=0) as stream:
+        for key, storage in machine.storages.items():
+            member = members.get(f"{root}data/{key}")
+            if member is None:
+                raise ValueError(f"it lacks the numbers {key!r}")
+            storage.start, storage.nbytes = inflate.place_of(stream.fileno(), member), member.file_size
+            storage.refuse_short(size)
+    return payload
+
+
+def _stored(path: Path, member: zipfile.ZipInfo, most: int) -> Iterator[bytes]:
+    if member.file_size > most:
+        raise ValueError(f"its {member.filename!r} has {member.file_size} bytes")
+    with path.open("rb", buffering=0) as stream:
+        start = inflate.place_of(stream.fileno(), member)
+        yield os.pread(stream.fileno(), member.file_size, start)
+
+
+def _load_older(path: Path) -> Any:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if _Saved(stream, size, path).run() != MAGIC or _Saved(stream, size, path).run() != _VERSION:
+            raise ValueError("it is of another version")
+        facts = _Saved(stream, size, path)
+        system = facts.plain(facts.run())
+        little = not isinstance(system, dict) or system.get("little_endian") is not False
+        machine = _Saved(stream, size, path, "<" if little else ">")
+        payload = machine.run()
+        # Texts are looked up in the stream, whose position is then that of the keys again.
+        payload = machine.plain(payload)
+        last = _Saved(stream, size, path)
+        keys = last.plain(last.run())
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(machine.storages):
+            raise ValueError("its list of storages is not that of its tensors")
+        for key in keys:
+            storage = machine.storages[str(key)]
+            length = int.from_bytes(machine.take(8), "little")
+            storage.start, storage.nbytes = stream.tell(), length * storage.itemsize
+            if length != storage.length:
+                raise ValueError(f"its storage {key} has {length} numbers instead of {storage.length}")
+            storage.refuse_short(size)
+            stream.seek(storage.nbytes, os.SEEK_CUR)
+    return payload
+
+
+class _Saved(Machine):
+    """Makes what a state dict or a training's dictionary is made of."""
+
+    def __init__(self, stream: BinaryIO, size: int, path: Path, order: Literal["<", ">"] = "<") -> None:
+        super().__init__(stream, size, _MOST_INSTRUCTIONS)
+        self.storages: dict[str, _Storage] = {}
+        self._path = path
+        self._order: Literal["<", ">"] = order
+
+    def name(self, module: str, name: str) -> _Name:
+        """Returns the name of what saved tensors and their surroundings are made with."""
+        full = f"{module}.{name}"
+        known = full in (*_DICTS, *_TENSORS, *_HOLDERS, *_INERT, _TYPED)
+        if not known and module not in _TORCH:
+            raise NeedsCodeError(full)
+        return _Name(full)
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """Returns a dict, a tensor by its place, or what stands for something that is not read."""
+        if not isinstance(function, _Name) or type(arguments) is not tuple:
+            return super().call(function, arguments)
+        if function.name in _DICTS:
+            return {}
+        if function.name == _TYPED and len(arguments) == 4 and isinstance(arguments[0], _Name):
+            function, arguments = arguments[0], arguments[2]
+        if function.name in _TENSORS and type(arguments) is tuple:
+            return self._tensor(arguments)
+        if function.name in _HOLDERS and arguments and isinstance(arguments[0], Tensor):
+            return arguments[0]
+        if function.name == "torch.Size" and len(arguments) == 1 and type(arguments[0]) in (list, tuple):
+            return tuple(arguments[0])
+        if function.name.startswith("torch._utils._rebuild_"):
+            kind = function.name.removeprefix("torch._utils._rebuild_")
+            return Tensor(f"is a {kind.replace('_', ' ')}, which is not read")
+        if function.name == "_codecs.encode" and len(arguments) == 2 and self._key(arguments[1]) == "latin1":
+            return self._key(arguments[0]).encode("latin-1")  # bytes, as protocol 2 spells them
+        if function.name in _INERT:
+            return function
+        return super().call(function, arguments)
+
+    def fill(self, value: Any, state: Any) -> None:
+        """Passes over what state dicts and tensors carry beside their values."""
+        if not isinstance(value, dict | Tensor | _Name):
+            super().fill(value, state)
+
+    def refer(self, number: Any) -> _Storage:
+        """Returns a storage: a reference is ('storage', type, key, device, length), before 1.6 with a view."""
+        if type(number) is not tuple or len(number) not in (5, 6) or self.string(number[0]) != b"storage":
+            raise UnpicklingError("it refers to something that is no storage")
+        kind, key, length, view = number[1], self._key(number[2]), number[4], number[5:]
+        if not isinstance(kind, _Name) or type(length) is not int or length < 0:
+            raise UnpicklingError("it has a storage that cannot be")
+        if any(part is not None for part in view):
+            raise UnpicklingError("its storages have views, which are not read")
+        name = kind.name.rpartition(".")[2].removesuffix("Storage")
+        storage = _Storage(_STORAGES.get(name, "uint8" if name == "Untyped" else f"a {kind.name}"), length)
+        return self.storages.setdefault(key, storage)
+
+    def key(self, value: Any) -> Any:
+        """Returns the key of a dict: text, or a plain value."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self._key(value)
+
+    def plain(self, value: Any) -> Any:
+        """Returns what was made with its texts in their places."""
+
+        def leaf(value: Any) -> Any:
+            if isinstance(value, Text):
+                return self._key(value)
+            return value.name if isinstance(value, _Name) else value
+
+        return rebuilt(value, leaf)
+
+    def _key(self, value: Any) -> str:
+        return self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
+
+    def _tensor(self, arguments: tuple[Any, ...]) -> Tensor:
+        storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, (), ())
+        numbers = (offset, *shape, *strides) if type(shape) is tuple and type(strides) is tuple else (-1,)
+        if not isinstance(storage, _Storage) or any(type(n) is not int or not 0 <= n < 1 << 63 for n in numbers):
+            raise UnpicklingError("it has a tensor that cannot be")
+        if len(shape) != len(strides) or len(shape) > 32:
+            raise UnpicklingError("it has a tensor that cannot be")
+        named = next((a.name for a in arguments[4:] if isinstance(a, _Name)), None)  # of v3: the dtype
+        name = storage.dtype if named is None else named.removeprefix("torch.")
+        if any(isinstance(argument, dict) and argument.get("neg") for argument in arguments[6:]):
+            return Tensor("is a negative view, which is not read")
+        if name not in _DTYPES:
+            return Tensor(f"is a torch.strided tensor of torch.{name}, which is not read")
+        stored = np.dtype("u2" if name == _BFLOAT16 else name).newbyteorder(self._order)
+        dtype = np.dtype("f4") if name == _BFLOAT16 else stored
+        return Tensor(None, dtype, shape, self._path, stored, storage, offset, strides)

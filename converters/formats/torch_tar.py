@@ -1,0 +1,238 @@
+"""The tar files of PyTorch before 0.2 (2016 and early 2017), read without unpickling them.
+
+A tar of four members: `storages` has a count, then for each storage a pickled (key, place, type), its length as int64
+and its numbers, and at its end a pickled list of views; `tensors` has a count, then for each tensor a pickled (key, key
+of its storage, type), the number of dimensions as int64, sizes, strides and offset; `pickle` is what was saved, in
+which a tensor is a reference to its key. PyTorch itself reads them with Python's unpickler alone, which could run code.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from converters.checkpoint import Array, CheckpointError, reason_of
+from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
+
+MEMBERS = ("storages", "tensors", "pickle")
+_MOST_MEMBERS = 16
+_MOST_TENSORS = 100_000
+_LONGEST_TEXT = 1 << 16
+_TYPES = {
+    **{"Half": "<f2", "Float": "<f4", "Double": "<f8"},
+    **{"Byte": "|u1", "Char": "|i1", "Short": "<i2", "Int": "<i4", "Long": "<i8"},
+}
+
+
+@dataclass(frozen=True)
+class _Type:
+    """The type of a storage or a tensor."""
+
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A tensor in what was saved, by its key."""
+
+    key: int
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """The class OrderedDict."""
+
+
+class _Saved(Machine):
+    """Makes what a state dict or a training's dictionary is made of."""
+
+    def name(self, module: str, name: str) -> Any:
+        """Returns a type of storages or tensors, or OrderedDict."""
+        if module in ("torch", "torch.cuda"):
+            for kind in ("Storage", "Tensor"):
+                if name.endswith(kind) and name.removesuffix(kind) in _TYPES:
+                    return _Type(_TYPES[name.removesuffix(kind)])
+        if (module, name) == ("collections", "OrderedDict"):
+            return _Ordered()
+        return super().name(module, name)
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """Returns a dict for an OrderedDict, which Python 2 made of a list of pairs."""
+        if not isinstance(function, _Ordered) or type(arguments) is not tuple or len(arguments) > 1:
+            return super().call(function, arguments)
+        pairs = arguments[0] if arguments else []
+        if type(pairs) is not list or not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+            return super().call(function, arguments)
+        return {self.key(key): value for key, value in pairs}
+
+    def refer(self, number: Any) -> _Reference:
+        """Returns a reference to a tensor."""
+        return _Reference(_key(number if type(number) is int else self.string(number)))
+
+    def key(self, value: Any) -> Any:
+        """Returns the key of a dict: text, or a number as in an optimizer's state."""
+        return value if type(value) is int else self.string(value).decode("utf-8", "backslashreplace")
+
+    def plain(self, value: Any, tensor: Callable[[int], Array]) -> Any:
+        """Returns what was made with its texts and tensors in their places."""
+
+        def leaf(value: Any) -> Any:
+            if isinstance(value, Text):
+                return self.string(value, longest=_LONGEST_TEXT).decode("utf-8", "backslashreplace")
+            if isinstance(value, _Reference):
+                return tensor(value.key)
+            if value is None or isinstance(value, bool | int | float):
+                return value
+            raise UnpicklingError("it holds a type where a value should be")
+
+        return rebuilt(value, leaf)
+
+
+def is_torch_tar(path: Path) -> bool:
+    """Tells whether a tar file is one that PyTorch wrote."""
+    try:
+        return _members(path).keys() >= set(MEMBERS)
+    except (tarfile.TarError, OSError, ValueError):
+        return False
+
+
+def _members(path: Path) -> dict[str, tarfile.TarInfo]:
+    """Returns a tar's first few members by name."""
+    members: dict[str, tarfile.TarInfo] = {}
+    with tarfile.open(path, "r:") as archive:
+        for _ in range(_MOST_MEMBERS):
+            member = archive.next()
+            if member is None:
+                break
+            members.setdefault(member.name, member)
+    return members
+
+
+def load(path: Path) -> Any:
+    """Returns what was saved: dicts, lists, numbers and texts, with arrays for tensors.
+
+    Raises:
+        CheckpointError: It is damaged, or holds anything else; nothing in it is run.
+    """
+    try:
+        members = _members(path)
+        with tarfile.open(path, "r:") as archive:
+            files = {name: _file(archive, members[name]) for name in MEMBERS}
+            storages = _storages(files["storages"], members["storages"].size)
+            tensors = _tensors(files["tensors"], members["tensors"].size, storages)
+            machine = _Saved(files["pickle"], members["pickle"].size)
+            arrays = _Arrays(files["storages"], members["storages"].size, tensors)
+            return machine.plain(machine.run(), arrays.get)
+    except (UnpicklingError, tarfile.TarError, OSError, LookupError, ValueError, struct.error, MemoryError) as error:
+        problem = f"this is a tar file of PyTorch before 0.2, and {reason_of(error)}"
+        raise CheckpointError(path, problem, "nothing in it was run") from error
+
+
+def _file(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
+    stream = archive.extractfile(member) if member.isreg() and not member.issparse() else None
+    if stream is None:
+        raise UnpicklingError(f"its {member.name!r} is no plain file")
+    return cast(BinaryIO, stream)
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """Numbers that lie one after the other in the file."""
+
+    dtype: np.dtype[Any]
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    shape: tuple[int, ...]
+    offset: int
+
+
+def _storages(stream: BinaryIO, size: int) -> dict[int, _Storage]:
+    storages = {}
+    for _ in range(_count(stream, size)):
+        key, _, kind = _triple(stream, size)
+        (length,) = struct.unpack("<q", _Saved(stream, size).take(8))
+        dtype, start = np.dtype(kind.dtype), stream.tell()
+        if not 0 <= length * dtype.itemsize <= size - start:
+            raise UnpicklingError(f"a storage says that it has {length} numbers where {size - start} bytes are left")
+        stream.seek(length * dtype.itemsize, os.SEEK_CUR)
+        storages[_key(key)] = _Storage(dtype, start, length)
+    if _Saved(stream, size).run() != []:
+        raise UnpicklingError("its storages have views, which are not read")
+    return storages
+
+
+def _tensors(stream: BinaryIO, size: int, storages: dict[int, _Storage]) -> dict[int, _Tensor]:
+    tensors = {}
+    for _ in range(_count(stream, size)):
+        key, storage, _ = _triple(stream, size)
+        take = _Saved(stream, size).take
+        (dimensions,) = struct.unpack("<i4x", take(8))
+        if not 0 <= dimensions <= 32:
+            raise UnpicklingError(f"a tensor has {dimensions} dimensions")
+        shape = struct.unpack(f"<{dimensions}q", take(8 * dimensions))
+        strides = struct.unpack(f"<{dimensions}q", take(8 * dimensions))
+        (offset,) = struct.unpack("<q", take(8))
+        tensor = _Tensor(storages[_key(storage)], shape, offset)
+        contiguous = tuple(math.prod(shape[i + 1 :]) for i in range(dimensions))
+        if any(n > 1 and s != c for n, s, c in zip(shape, strides, contiguous, strict=True)):
+            raise UnpicklingError(f"a tensor of shape {shape} does not lie in one piece (strides {strides})")
+        if min(shape, default=0) < 0 or not 0 <= offset <= tensor.storage.length - math.prod(shape):
+            raise UnpicklingError(f"a tensor of shape {shape} is larger than its storage")
+        tensors[_key(key)] = tensor
+    return tensors
+
+
+class _Arrays:
+    """Reads tensors, each once, and together no more than there is."""
+
+    def __init__(self, stream: BinaryIO, size: int, tensors: dict[int, _Tensor]) -> None:
+        self._stream = stream
+        self._left = size
+        self._tensors = tensors
+        self._read: dict[int, Array] = {}
+
+    def get(self, key: int) -> Array:
+        """Returns a tensor by its key."""
+        if key not in self._read:
+            tensor = self._tensors[key]
+            dtype, length = tensor.storage.dtype, math.prod(tensor.shape) * tensor.storage.dtype.itemsize
+            self._left -= length
+            if self._left < 0:
+                raise UnpicklingError("several of its tensors are the same numbers")
+            self._stream.seek(tensor.storage.start + tensor.offset * dtype.itemsize)
+            self._read[key] = np.frombuffer(bytearray(self._stream.read(length)), dtype).reshape(tensor.shape)
+        return self._read[key]
+
+
+def _count(stream: BinaryIO, size: int) -> int:
+    count = _Saved(stream, size).run()
+    if type(count) is not int or not 0 <= count <= _MOST_TENSORS:
+        raise UnpicklingError("it does not say how many tensors it has")
+    return count
+
+
+def _triple(stream: BinaryIO, size: int) -> tuple[Any, Any, _Type]:
+    values = _Saved(stream, size).run()
+    if type(values) is not tuple or len(values) != 3 or not isinstance(values[2], _Type):
+        raise UnpicklingError("it has something else where a tensor should be")
+    return values
+
+
+def _key(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UnpicklingError("it has a tensor without a key") from None

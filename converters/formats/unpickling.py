@@ -1,0 +1,282 @@
+"""Reads pickles of protocol 2 without Python's own unpickler: a machine for the few instructions that data needs.
+
+A pickle is a program. This machine can make numbers, strings, tuples, lists and dicts; what else a file may name, make,
+call and fill is for a format's own subclass to say, and by itself nothing is. Strings are not even read: they are told
+by their place in the file, so that arrays of any size cost nothing here. What a file can make stays small, because the
+instructions are counted, and nothing here goes down into what was made, so that nesting does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+LONGEST_NAME = 200
+_DEEPEST = 64
+
+
+class UnpicklingError(ValueError):
+    """What a file holds that is refused."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string, by its place in the file."""
+
+    start: int
+    length: int
+
+
+class Machine:
+    """Runs the instructions of one pickle that data needs, and refuses all others.
+
+    Args:
+        stream: Where the pickle begins.
+        size: Bytes of the whole stream.
+        most: The most instructions that are run.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int, most: int = 100_000) -> None:
+        self._stream = stream
+        self._size = size
+        self._most = most
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """Returns what the pickle makes.
+
+        Raises:
+            UnpicklingError: It is damaged, or needs more than data needs.
+        """
+        for _ in range(self._most):
+            instruction = self.take(1)
+            if instruction == pickle.STOP:
+                return self._pop()
+            work = _INSTRUCTIONS.get(instruction)
+            if work is None:
+                raise UnpicklingError(f"it has the instruction {instruction!r}, which none of them has")
+            work(self)
+        raise UnpicklingError(f"it has more than {self._most:,} instructions, where they have a few thousand")
+
+    # --- what a format says ------------------------------------------------------------------------------------------
+
+    def name(self, module: str, name: str) -> Any:
+        """Returns what stands for a class or function; it is never looked for."""
+        raise UnpicklingError(f"it asks for {module}.{name}, which none of them is made of")
+
+    def make(self, kind: Any, arguments: Any) -> Any:
+        """Returns a new object of a kind that `name` returned."""
+        raise UnpicklingError("it makes something that none of them is made of")
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """Returns what stands for the result of a call of what `name` returned."""
+        raise UnpicklingError("it calls something that none of them calls")
+
+    def fill(self, value: Any, state: Any) -> None:
+        """Gives an object its state."""
+        raise UnpicklingError("it fills something that none of them is made of")
+
+    def refer(self, number: Any) -> Any:
+        """Returns what stands for something that is elsewhere in the file."""
+        raise UnpicklingError("it refers to something outside of itself")
+
+    def key(self, value: Any) -> Any:
+        """Returns the key of a dict."""
+        return self.string(value).decode("ascii", "backslashreplace")
+
+    # --- the file ----------------------------------------------------------------------------------------------------
+
+    def take(self, length: int) -> bytes:
+        """Reads some bytes."""
+        data = self._stream.read(length)
+        if len(data) < length:
+            raise UnpicklingError("it is cut short")
+        return data
+
+    def string(self, value: Any, longest: int = LONGEST_NAME) -> bytes:
+        """Returns a short string's bytes."""
+        if not isinstance(value, Text) or value.length > longest:
+            raise UnpicklingError("it has something else where a name should be")
+        position = self._stream.tell()
+        self._stream.seek(value.start)
+        data = self.take(value.length)
+        self._stream.seek(position)
+        return data
+
+    def _number(self, kind: str) -> int:
+        return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])
+
+    def _line(self) -> str:
+        line = self._stream.readline(LONGEST_NAME)
+        if not line.endswith(b"\n"):
+            raise UnpicklingError("it names a class without an end")
+        return line[:-1].decode("ascii", "backslashreplace")
+
+    def _text(self, length: int) -> None:
+        """Pushes a string, which is passed over."""
+        start = self._stream.tell()
+        if not 0 <= length <= self._size - start:
+            raise UnpicklingError(f"it has a string of {length} bytes where {self._size - start} are left")
+        self._stream.seek(length, os.SEEK_CUR)
+        self._stack.append(Text(start, length))
+
+    # --- the stack ---------------------------------------------------------------------------------------------------
+
+    def _pop(self) -> Any:
+        if len(self._stack) <= (self._marks[-1] if self._marks else 0):
+            raise UnpicklingError("it takes what it has not made")
+        return self._stack.pop()
+
+    def _pop_to_mark(self) -> list[Any]:
+        if not self._marks:
+            raise UnpicklingError("it takes what it has not made")
+        mark = self._marks.pop()
+        values = self._stack[mark:]
+        del self._stack[mark:]
+        return values
+
+    def _top(self, kind: type) -> Any:
+        value = self._pop()
+        if type(value) is not kind:
+            raise UnpicklingError(f"it puts something into a {type(value).__name__}")
+        self._stack.append(value)
+        return value
+
+    def _tuple(self, length: int) -> None:
+        values = [self._pop() for _ in range(length)]
+        self._stack.append(tuple(reversed(values)))
+
+    def _get(self, number: int) -> None:
+        if number not in self._memo:
+            raise UnpicklingError("it takes what it has not made")
+        self._stack.append(self._memo[number])
+
+    def _put(self, number: int) -> None:
+        value = self._pop()
+        self._memo[number] = value
+        self._stack.append(value)
+
+    # --- instructions with a meaning of their own --------------------------------------------------------------------
+
+    def _protocol(self) -> None:
+        if self.take(1) != b"\x02":
+            raise UnpicklingError("it is not of protocol 2")
+
+    def _mark(self) -> None:
+        self._marks.append(len(self._stack))
+
+    def _long(self) -> None:
+        self._stack.append(int.from_bytes(self.take(self._number("<B")), "little", signed=True))
+
+    def _name(self) -> None:
+        self._stack.append(self.name(self._line(), self._line()))
+
+    def _make(self) -> None:
+        arguments, kind = self._pop(), self._pop()
+        self._stack.append(self.make(kind, arguments))
+
+    def _call(self) -> None:
+        arguments, function = self._pop(), self._pop()
+        self._stack.append(self.call(function, arguments))
+
+    def _fill(self) -> None:
+        state, value = self._pop(), self._pop()
+        self.fill(value, state)
+        self._stack.append(value)
+
+    def _refer(self) -> None:
+        self._stack.append(self.refer(self._pop()))
+
+    def _append(self) -> None:
+        value = self._pop()
+        self._top(list).append(value)
+
+    def _extend(self) -> None:
+        values = self._pop_to_mark()
+        self._top(list).extend(values)
+
+    def _set_item(self) -> None:
+        self._set_items([self._pop(), self._pop()][::-1])
+
+    def _set_items(self, values: list[Any]) -> None:
+        target = self._top(dict)
+        if len(values) % 2:
+            raise UnpicklingError("it has a name without a value")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[self.key(key)] = value
+
+
+def rebuilt(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """Returns dicts, lists and tuples with `leaf` applied to all else in them; what is there twice stays one thing.
+
+    Raises:
+        UnpicklingError: They are nested deeper than data is.
+    """
+    made: dict[int, Any] = {}
+
+    def rebuild(value: Any, depth: int) -> Any:
+        if not isinstance(value, dict | list | tuple):
+            return leaf(value)
+        if id(value) in made:
+            return made[id(value)]
+        if depth > _DEEPEST:
+            raise UnpicklingError("it is nested too deep")
+        if isinstance(value, dict):
+            result: Any = made.setdefault(id(value), {})
+            result.update({key: rebuild(item, depth + 1) for key, item in value.items()})
+        elif isinstance(value, list):
+            result = made.setdefault(id(value), [])
+            result.extend(rebuild(item, depth + 1) for item in value)
+        else:
+            result = made[id(value)] = tuple(rebuild(item, depth + 1) for item in value)
+        return result
+
+    return rebuild(value, 0)
+
+
+def _pushing(make: Callable[[], Any]) -> Callable[[Machine], None]:
+    return lambda machine: machine._stack.append(make())
+
+
+#: What data of protocol 2 is made of.
+_INSTRUCTIONS: dict[bytes, Callable[[Machine], Any]] = {
+    pickle.PROTO: Machine._protocol,
+    pickle.MARK: Machine._mark,
+    pickle.NONE: _pushing(lambda: None),
+    pickle.NEWTRUE: _pushing(lambda: True),
+    pickle.NEWFALSE: _pushing(lambda: False),
+    pickle.BININT: lambda machine: machine._stack.append(machine._number("<i")),
+    pickle.BININT1: lambda machine: machine._stack.append(machine._number("<B")),
+    pickle.BININT2: lambda machine: machine._stack.append(machine._number("<H")),
+    pickle.LONG1: Machine._long,
+    pickle.BINFLOAT: lambda machine: machine._stack.append(struct.unpack(">d", machine.take(8))[0]),
+    pickle.BINSTRING: lambda machine: machine._text(machine._number("<i")),
+    pickle.SHORT_BINSTRING: lambda machine: machine._text(machine._number("<B")),
+    pickle.BINUNICODE: lambda machine: machine._text(machine._number("<I")),
+    pickle.EMPTY_TUPLE: _pushing(tuple),
+    pickle.EMPTY_LIST: _pushing(list),
+    pickle.EMPTY_DICT: _pushing(dict),
+    pickle.TUPLE: lambda machine: machine._stack.append(tuple(machine._pop_to_mark())),
+    pickle.TUPLE1: lambda machine: machine._tuple(1),
+    pickle.TUPLE2: lambda machine: machine._tuple(2),
+    pickle.TUPLE3: lambda machine: machine._tuple(3),
+    pickle.APPEND: Machine._append,
+    pickle.APPENDS: Machine._extend,
+    pickle.SETITEM: Machine._set_item,
+    pickle.SETITEMS: lambda machine: machine._set_items(machine._pop_to_mark()),
+    pickle.GLOBAL: Machine._name,
+    pickle.NEWOBJ: Machine._make,
+    pickle.REDUCE: Machine._call,
+    pickle.BUILD: Machine._fill,
+    pickle.BINPERSID: Machine._refer,
+    pickle.BINPUT: lambda machine: machine._put(machine._number("<B")),
+    pickle.LONG_BINPUT: lambda machine: machine._put(machine._number("<I")),
+    pickle.BINGET: lambda machine: machine._get(machine._number("<B")),
+    pickle.LONG_BINGET: lambda machine: machine._get(machine._number("<I")),
+}

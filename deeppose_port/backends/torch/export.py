@@ -1,0 +1,148 @@
+"""A checkpoint's network for programs without this one: ONNX, and PyTorch's own archive of a traced program."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from converters import Checkpoint, CheckpointError
+from converters.formats import encode_metadata
+from deeppose_port.backends import Floats
+from deeppose_port.backends.torch.networks import DeepPose, load
+
+#: Of the archives and of ONNX's graph.
+INPUT, OUTPUT = "inputs", "joints"
+#: Of ONNX: the first that PyTorch's exporter writes without converting what it wrote; it is of 2022.
+OPSET = 18
+#: What the outputs may differ by from PyTorch's, where they are at most 1.
+TOLERANCE = 1e-5
+#: The file in a `.pt2` archive that holds its metadata.
+METADATA = "deeppose_port.json"
+_BATCHES = (1, 3)
+
+
+def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a checkpoint's network as ONNX: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
+
+    The model's metadata_props say what the checkpoint is and how its input is made, as safetensors' metadata do.
+
+    Args:
+        checkpoint: Any checkpoint.
+        path: A file that does not exist yet.
+
+    Raises:
+        CheckpointError: ONNX or onnxruntime is not installed, or onnxruntime's outputs are not PyTorch's.
+    """
+    _need(checkpoint, "onnx", "onnxscript", "onnxruntime")
+    import onnxruntime  # type: ignore[import-untyped]
+
+    network = load(checkpoint)
+    with _quietly():
+        program = torch.onnx.export(
+            network,
+            (_inputs(checkpoint, 2),),
+            dynamo=True,
+            external_data=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for name, value in encode_metadata(checkpoint).items():
+        model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+    path.write_bytes(model.SerializeToString())
+    del model, program
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    _compare(checkpoint, network, lambda inputs: session.run([OUTPUT], {INPUT: inputs})[0], "onnxruntime")
+
+
+def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a checkpoint's network as a `.pt2` archive, for `torch.export.load`; the batch may have any size.
+
+    The archive's extra file `deeppose_port.json` says what the checkpoint is and how its input is made.
+
+    Args:
+        checkpoint: Any checkpoint.
+        path: A file that does not exist yet.
+
+    Raises:
+        CheckpointError: What is read back does not answer as the network does.
+    """
+    network = load(checkpoint)
+    with _quietly():
+        program = torch.export.export(
+            network, (_inputs(checkpoint, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
+        with path.open("xb") as target:
+            torch.export.save(program, target, extra_files={METADATA: json.dumps(encode_metadata(checkpoint))})
+        with path.open("rb") as source:
+            again = torch.export.load(source).module()
+
+    def run(inputs: Floats) -> Floats:
+        with torch.inference_mode():
+            outputs: Floats = again(torch.from_numpy(inputs)).numpy()
+        return outputs
+
+    _compare(checkpoint, network, run, "torch.export")
+
+
+def _need(checkpoint: Checkpoint, *modules: str) -> None:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            problem = f"it cannot become ONNX without {module}"
+            raise CheckpointError(checkpoint.source.path, problem, "pip install 'deeppose-port[onnx]'") from error
+
+
+def _inputs(checkpoint: Checkpoint, batch: int) -> torch.Tensor:
+    """Returns inputs of the size that the network was trained on, the same ones in every call."""
+    side = checkpoint.preprocessing.im_size
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(batch))
+
+
+def _compare(checkpoint: Checkpoint, network: DeepPose, run: Callable[[Floats], Floats], what: str) -> None:
+    """Refuses a network that was written if it does not answer as the one in memory, for batches of other sizes too.
+
+    Raises:
+        CheckpointError: It does not.
+    """
+    for batch in _BATCHES:
+        inputs = _inputs(checkpoint, batch)
+        with torch.inference_mode():
+            expected = network(inputs).numpy()
+        actual = run(inputs.numpy())
+        bound = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0, where=np.isfinite(expected))))
+        if not np.allclose(actual, expected, rtol=0, atol=bound, equal_nan=True):
+            problem = f"{what} answers otherwise than PyTorch, by up to {np.abs(actual - expected).max():g}"
+            raise CheckpointError(checkpoint.source.path, problem, "nothing was left behind")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps the exporters from talking of themselves: of torchvision, which is not there, and of PyTorch's own code."""
+    registry: Any = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registry.level
+    registry.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.* is deprecated", FutureWarning)
+            # A channel whose variance is 0, of a Chainer whose normalisation added no eps, is NaN there as well.
+            warnings.filterwarnings(
+                "ignore", "(divide by zero|invalid value) encountered", RuntimeWarning, "onnxscript"
+            )
+            yield
+    finally:
+        registry.setLevel(level)

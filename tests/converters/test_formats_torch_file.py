@@ -1,0 +1,148 @@
+"""Reading PyTorch's files without PyTorch gives what PyTorch itself gives."""
+
+import collections
+import zipfile
+
+import numpy as np
+import pytest
+
+from converters.formats import torch_file
+
+torch = pytest.importorskip("torch")
+
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"),
+    *("uint16", "uint32", "uint64", "complex64", "complex128"),
+)
+
+
+@pytest.fixture(params=[False, True], ids=["zip", "before 1.6"])
+def both(request, tmp_path):
+    """Saves a payload, and loads it with PyTorch and without."""
+
+    def load(payload):
+        path = tmp_path / "a.pt"
+        torch.save(payload, path, _use_new_zipfile_serialization=not request.param)
+        return torch.load(path, weights_only=True), torch_file.load(path)
+
+    return load
+
+
+def same(theirs, ours):
+    """Tells whether what was loaded is the same, tensors to the bit."""
+    if isinstance(theirs, torch.Tensor):
+        array = ours.array()
+        if theirs.dtype == torch.bfloat16:
+            theirs = theirs.float()
+        expected = theirs.detach().contiguous().numpy()
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        return (array.dtype, array.shape, array.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+    if isinstance(theirs, dict):
+        assert list(theirs) == list(ours)
+        return all(same(value, ours[key]) for key, value in theirs.items())
+    if isinstance(theirs, list | tuple):
+        return len(theirs) == len(ours) and all(same(a, b) for a, b in zip(theirs, ours, strict=True))
+    return type(theirs) is type(ours) and theirs == ours
+
+
+def numbers(*shape, dtype=torch.float32):
+    return (torch.arange(np.prod(shape, dtype=int)).reshape(shape) * 3 - 7).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_kind_of_number(dtype, both):
+    assert same(*both({"a": numbers(3, 5, dtype=getattr(torch, dtype))}))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        numbers(),
+        numbers(0),
+        numbers(3, 0, 2),
+        numbers(1, 1, 7),
+        numbers(4, 6).T,
+        numbers(4, 6)[1:3],
+        numbers(4, 6)[:, ::2],
+        numbers(4, 6)[2:, 3:].T,
+        numbers(2, 3, 4, 5).permute(0, 2, 3, 1),
+        numbers(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        numbers(10, dtype=torch.bfloat16)[3:7],
+        torch.nn.Parameter(numbers(3, 3)),
+        numbers(600, 600),
+        numbers(700, 600, dtype=torch.bfloat16).T,
+    ],
+    ids=lambda tensor: f"{tuple(tensor.shape)} {tensor.stride()}",
+)
+def test_views_and_shapes(tensor, both):
+    assert same(*both([tensor]))
+
+
+def test_what_stands_around_tensors(both):
+    shared = numbers(5)
+    network = torch.nn.BatchNorm2d(3)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(2, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    payload = {
+        "state_dict": network.state_dict(),  # an OrderedDict that carries _metadata
+        "optimizer": optimizer.state_dict(),
+        "epoch": 12,
+        "negative": -3,
+        "long": 2**40,
+        "very long": -(2**70),
+        "loss": 0.25,
+        "name": "résumé — 腕",
+        "bytes": b"\x00\xff",
+        "none": None,
+        "flags": [True, False],
+        "tuple": (1, (2, "three"), []),
+        "tied": [shared, shared],
+        "counter": collections.Counter({30: 1}),
+        "keys": {1: "a", 0.5: "b", None: "c"},
+        "size": torch.Size([3, 4]),
+    }
+    theirs, ours = both(payload)
+    assert same({k: v for k, v in theirs.items() if k != "size"}, {k: v for k, v in ours.items() if k != "size"})
+    assert ours["size"] == (3, 4)
+    assert ours["tied"][0] is ours["tied"][1]
+
+
+def test_a_thing_in_itself_stays_so(both):
+    payload = {"epoch": 1}
+    payload["self"] = payload
+    _, ours = both(payload)
+    assert ours["self"]["self"] is ours
+
+
+def test_numbers_of_the_other_order_of_bytes(tmp_path):
+    """As a machine of the other kind saves them: PyTorch swaps them back."""
+    tensor = numbers(4, 5)
+    torch.save({"a": tensor}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as source, zipfile.ZipFile(tmp_path / "b.pt", "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("byteorder"):
+                content = b"big"
+            elif name.endswith("data/0"):
+                content = tensor.numpy().byteswap().tobytes()
+            target.writestr(name, content)
+    assert same(torch.load(tmp_path / "b.pt", weights_only=True), torch_file.load(tmp_path / "b.pt"))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "phrase"),
+    [
+        (numbers(3).to_sparse(), "is a sparse tensor, which is not read"),
+        (numbers(3, dtype=torch.float8_e5m2), "is a torch.strided tensor of torch.float8_e5m2, which is not read"),
+        (torch.ones(1).expand(100), r"of shape \(100,\) has only 4 bytes"),
+    ],
+    ids=["sparse", "float8", "expanded"],
+)
+def test_what_is_not_read_says_so_when_it_is_asked_for(tensor, phrase, tmp_path):
+    torch.save({"a": tensor, "b": numbers(2)}, tmp_path / "a.pt")
+    loaded = torch_file.load(tmp_path / "a.pt")
+    assert loaded["b"].array().tolist() == [-7, -4]
+    with pytest.raises(ValueError, match=phrase):
+        loaded["a"].array()

@@ -1,0 +1,316 @@
+"""Mutations of real files of every format: none may crash, hang, take memory or end in anything but one line.
+
+    python tests/hostile/fuzz.py [FORMAT...] [--mutations 10000] [--seed 0] [--keep FOLDER]
+
+Each format has a process of its own with a limit on its memory, so that a crash inside a C library is seen as well; it
+is started again after whatever ended it. Mutation number n of a seed is the same in every run. The exit status is 1 if
+there was any failure; `--keep` leaves the files that failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import random
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+GOLDEN = TESTS / "golden" / "checkpoints"
+FORMATS = ("chainer-npz", "chainer-hdf5", "chainer-pickle", "pt", "safetensors")
+SECONDS = 5
+#: The most that reading one file may add to a process's memory. The files are 0.1 MB, and deflate to 1032 times less.
+MEMORY = 256 << 20
+_INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**62, 2**63 - 1, 2**64 - 1)
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+def seeds(kind: str, folder: Path) -> list[bytes]:
+    """Returns real files of a format: those that the legacy program wrote, and what is written of them."""
+    import converters
+
+    model = GOLDEN / "1.13.0" / "alexnet-momentumsgd" / "epoch-1.model"
+    if kind == "chainer-npz":
+        snapshot = GOLDEN / "1.13.0" / "trainer-serial" / "snapshot_iter_2"
+        converters.convert(model, folder / "own.npz", state=False, force=True)
+        return [model.read_bytes(), (folder / "own.npz").read_bytes(), snapshot.read_bytes()]
+    if kind == "chainer-hdf5":
+        return [next((GOLDEN / "1.5.1").glob("*/epoch-1.model")).read_bytes()]
+    if kind == "chainer-pickle":
+        return [path.read_bytes() for path in sorted((GOLDEN / "1.1.0").glob("*/*.chainermodel"))]
+    if kind == "safetensors":
+        converters.convert(model, folder / "own.safetensors", state=False, force=True)
+        return [(folder / "own.safetensors").read_bytes()]
+    import torch
+
+    converters.convert(model, folder / "own.pt", force=True)
+    torch.save(torch.load(folder / "own.pt")["state_dict"], folder / "bare.pt")
+    torch.save(torch.load(folder / "bare.pt"), folder / "old.pt", _use_new_zipfile_serialization=False)
+    return [(folder / f"{name}.pt").read_bytes() for name in ("own", "bare", "old")]
+
+
+# --- mutations --------------------------------------------------------------------------------------------------------
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Returns a file with one to eight things wrong; half of the zips are made anew around a member that is wrong."""
+    if content.startswith(b"PK") and chance.random() < 0.5:
+        return _with_other_member(content, chance)
+    return _mutated(content, chance)
+
+
+def _mutated(content: bytes, chance: random.Random) -> bytes:
+    result = bytearray(content)
+    for _ in range(chance.choice((1, 1, 1, 2, 4, 8))):
+        if result:
+            chance.choice(_MUTATIONS)(result, chance)
+    return bytes(result)
+
+
+def _place(content: bytearray, chance: random.Random) -> int:
+    """Returns a position: mostly at the beginning and the end, where formats say what they hold."""
+    span = min(len(content), chance.choice((64, 1024, 8192, len(content))))
+    return chance.randrange(span) if chance.random() < 0.6 else len(content) - 1 - chance.randrange(span)
+
+
+def _flip(content: bytearray, chance: random.Random) -> None:
+    content[_place(content, chance)] ^= 1 << chance.randrange(8)
+
+
+def _overwrite(content: bytearray, chance: random.Random) -> None:
+    place = _place(content, chance)
+    content[place : place + 8] = chance.randbytes(chance.randrange(1, 9))
+
+
+def _number(content: bytearray, chance: random.Random) -> None:
+    kind = chance.choice(("<B", "<H", "<I", "<Q", ">I"))
+    size = struct.calcsize(kind)
+    place = _place(content, chance)
+    if place + size <= len(content):
+        (value,) = struct.unpack_from(kind, content, place)
+        value = chance.choice((value + 1, value - 1, value * 2, chance.choice(_INTERESTING)))
+        struct.pack_into(kind, content, place, value % (1 << 8 * size))
+
+
+def _cut(content: bytearray, chance: random.Random) -> None:
+    del content[_place(content, chance) :]
+
+
+def _remove(content: bytearray, chance: random.Random) -> None:
+    place = _place(content, chance)
+    del content[place : place + chance.choice((1, 2, 8, 100))]
+
+
+def _repeat(content: bytearray, chance: random.Random) -> None:
+    place = _place(content, chance)
+    content[place:place] = content[place : place + chance.choice((1, 8, 100, 1000))] * chance.choice((1, 2, 50))
+
+
+def _move(content: bytearray, chance: random.Random) -> None:
+    source, target, size = _place(content, chance), _place(content, chance), chance.choice((4, 16, 64, 512))
+    content[target : target + size] = content[source : source + size]
+
+
+def _digit(content: bytearray, chance: random.Random) -> None:
+    """Changes a digit, as in the JSON of safetensors and the headers of npy."""
+    place = _place(content, chance)
+    for i in range(place, min(place + 200, len(content))):
+        if content[i : i + 1].isdigit():
+            content[i : i + 1] = chance.choice((b"0", b"9", b"-1", b"1e9", b"99999999", b'"a"', b"[", b"null"))
+            return
+
+
+_MUTATIONS = (_flip, _overwrite, _number, _cut, _remove, _repeat, _move, _digit)
+
+
+def _with_other_member(content: bytes, chance: random.Random) -> bytes:
+    """Returns a zip whose checksums are right, but one of whose members, or its name, is not."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+        kind = archive.infolist()[0].compress_type
+        comment = archive.comment
+    i = chance.randrange(len(members))
+    pickles = [n for n, (name, _) in enumerate(members) if name.endswith(".pkl")]
+    if pickles and chance.random() < 0.8:
+        i = pickles[0]
+    name, data = members[i]
+    what = chance.random()
+    if what < 0.8:
+        members[i] = name, _mutated(data, chance)
+    elif what < 0.9:
+        members[i] = _mutated(name.encode(), chance).decode("latin-1").replace("\0", "") or "x", data
+    else:
+        comment = _mutated(comment, chance)[: zipfile.ZIP_MAX_COMMENT]
+    target = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(target, "w", kind) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, kind)
+        archive.comment = comment
+    return target.getvalue()
+
+
+def nth(files: list[bytes], seed: int, n: int) -> bytes:
+    """Returns mutation number n of a seed."""
+    chance = random.Random(f"{seed} {n}")
+    return mutated(chance.choice(files), chance)
+
+
+# --- the process that reads -------------------------------------------------------------------------------------------
+
+
+def _read_all(kind: str, seed: int, start: int, stop: int, folder: Path) -> None:
+    """Reads mutations and prints a line for each: its number, how much memory it added, and what was wrong."""
+    sys.path.insert(0, str(TESTS.parent))
+    import converters
+
+    warnings.simplefilter("error")
+    files = seeds(kind, folder)
+    for content in files:  # so that all that is loaded once is there
+        (folder / "whole").write_bytes(content)
+        converters.inspect(folder / "whole")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MEMORY,) * 2)
+    peak = _peak()
+    for n in range(start, stop):
+        path = folder / "mutated"
+        path.write_bytes(nth(files, seed, n))
+        print(n, flush=True)
+        problem = _problem(converters, path)
+        added, peak = _peak() - peak, _peak()
+        if added > MEMORY:
+            problem = f"took {added >> 20} MB"
+        if problem:
+            print(f"{n} {problem}", flush=True)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _problem(converters, path: Path) -> str | None:
+    """Reads a file; returns what it ends in if that is neither a checkpoint nor one line that refuses it."""
+    try:
+        converters.inspect(path, max_bytes=MEMORY // 2)
+    except converters.CheckpointError as error:
+        if not str(error).isprintable() or len(str(error)) > 1500:
+            return f"no line: {error!r}"
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})".replace("\n", " ")
+    return None
+
+
+# --- the process that watches -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was wrong with a mutation."""
+
+    format: str
+    number: int
+    problem: str
+
+
+def run(kind: str, mutations: int, seed: int = 0, report: Callable[[int], None] = lambda n: None) -> list[Failure]:
+    """Reads mutations of a format in a process of its own, which is started again when it dies or hangs."""
+    failures: list[Failure] = []
+    start = 0
+    with tempfile.TemporaryDirectory(prefix="deeppose-port-fuzz-") as folder:
+        while start < mutations:
+            start, problem = _watch(kind, seed, start, mutations, Path(folder), failures, report)
+            if problem is not None:
+                failures.append(Failure(kind, start - 1, problem))
+    return failures
+
+
+def _watch(
+    kind: str,
+    seed: int,
+    start: int,
+    stop: int,
+    folder: Path,
+    failures: list[Failure],
+    report: Callable[[int], None],
+) -> tuple[int, str | None]:
+    """Runs one process to its end; returns the number to go on with, and what ended it too early."""
+    command = [sys.executable, "-X", "faulthandler", __file__, "--child", kind]
+    numbers = [str(n) for n in (seed, start, stop)]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([*command, *numbers, str(folder)], stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        number, rest, patience = start - 1, b"", 60.0  # to start
+        try:
+            while True:
+                ready, _, _ = select.select([process.stdout], [], [], patience)
+                if not ready:
+                    return number + 2 if number < start else number + 1, f"hangs for more than {patience:g} s"
+                data = os.read(process.stdout.fileno(), 1 << 16)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    first, _, problem = line.decode(errors="replace").partition(" ")
+                    number, patience = int(first), SECONDS
+                    report(number)
+                    if problem:
+                        failures.append(Failure(kind, number, problem))
+        finally:
+            process.kill()
+            status = process.wait()
+        if number == stop - 1 and status in (0, -signal.SIGKILL):
+            return stop, None
+        errors.seek(0)
+        said = " ".join(errors.read()[-600:].split())
+        if number < start:
+            raise RuntimeError(f"the process that reads {kind} does not start: {said}")
+        return number + 1, f"ended by status {status}: {said}"
+
+
+def main() -> int:
+    """Reads mutations of each format and prints what was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--mutations", "-n", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    failed = False
+    for kind in options.formats or FORMATS:
+        begun = time.monotonic()
+        failures = run(kind, options.mutations, options.seed)
+        print(f"{kind}: {options.mutations} mutations, {len(failures)} failures, {time.monotonic() - begun:.0f} s")
+        for failure in failures:
+            failed = True
+            print(f"  {failure.number}: {failure.problem}")
+        if options.keep and failures:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory() as folder:
+                files = seeds(kind, Path(folder))
+            for failure in failures:
+                (options.keep / f"{kind}-{failure.number}").write_bytes(nth(files, options.seed, failure.number))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(TESTS.parent))
+    if sys.argv[1:2] == ["--child"]:
+        _read_all(sys.argv[2], *map(int, sys.argv[3:6]), Path(sys.argv[6]))
+        sys.exit(0)
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""ONNX and torch.export: what other programs run answers as the old network did."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from checkpoint_files import listing, sha256
+from conftest import ROOT
+from networks import NARROW_FILES, error, narrow_file, narrow_inputs, random_checkpoint
+
+import converters
+from converters import CheckpointError, Preprocessing
+from deeppose_port import export as exports
+from deeppose_port.cli import main
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript", reason="pip install 'deeppose-port[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
+
+#: With LRN and pooling that covers all, one with BatchNormalization and PReLU too.
+QUICK = (
+    "1.13.0/alexnet-adam/epoch-1.model",
+    "1.1.0/AlexNet_flic_BN_PReLU-pickle/FunctionSet_epoch_1.chainermodel",
+)
+ASTRONAUT = ROOT / "examples" / "astronaut" / "epoch-300.model"
+
+
+def onnx_outputs(path, inputs):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["joints"], {"inputs": inputs})[0]
+
+
+def torch_outputs(path, inputs):
+    with path.open("rb") as stream:
+        program = torch.export.load(stream).module()
+    with torch.inference_mode():
+        return program(torch.from_numpy(inputs)).numpy()
+
+
+RUNS = {"onnx": onnx_outputs, "torch-export": torch_outputs}
+
+
+@pytest.fixture(params=RUNS)
+def format(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NARROW_FILES]
+)
+def test_it_answers_as_the_chainer_that_wrote_the_checkpoint(name, format, request, tmp_path):
+    file = narrow_file(name, request)
+    target = tmp_path / f"a{exports.FORMATS[format]}"
+    report = exports.export(file.path, target, format=format, writer=file.writer)
+    assert error(RUNS[format](target, file.inputs), file.outputs) <= file.bound
+    assert (report.verified, report.output_format, report.output_sha256) == (True, format, sha256(target))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The astronaut's network in both formats."""
+    folder = tmp_path_factory.mktemp("exports")
+    for name, suffix in exports.FORMATS.items():
+        exports.export(ASTRONAUT, folder / f"pose{suffix}", format=name)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_batch_may_have_any_size(batch, format, written):
+    inputs = np.concatenate([narrow_inputs()] * 3)[:batch]
+    assert RUNS[format](written / f"pose{exports.FORMATS[format]}", inputs).shape == (batch, 14)
+
+
+def test_the_metadata_say_what_it_is_and_how_its_input_is_made(written):
+    session = onnxruntime.InferenceSession(str(written / "pose.onnx"), providers=["CPUExecutionProvider"])
+    of_onnx = session.get_modelmeta().custom_metadata_map
+    extra = {"deeppose_port.json": ""}
+    with (written / "pose.pt2").open("rb") as stream:
+        torch.export.load(stream, extra_files=extra)
+    checkpoint = converters.read(ASTRONAUT)
+    for said in ({k: v if k == "writer" else json.loads(v) for k, v in of_onnx.items() if k != "deeppose_port"},):
+        assert said == checkpoint.metadata()
+    assert json.loads(extra["deeppose_port.json"]) == {
+        "deeppose_port": converters.__version__,
+        **checkpoint.metadata(),
+    }
+
+
+def test_onnx_is_of_an_opset_that_runs_widely(written):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(written / "pose.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 18}
+    (inputs,) = model.graph.input
+    assert [d.dim_param or d.dim_value for d in inputs.type.tensor_type.shape.dim] == ["batch", 3, 220, 220]
+
+
+def test_the_input_has_the_size_that_the_network_was_trained_on(tmp_path):
+    checkpoint = random_checkpoint("alexnet", preprocessing=Preprocessing(im_size=200))
+    converters.write(checkpoint, tmp_path / "a.safetensors")
+    exports.export(tmp_path / "a.safetensors", format="torch-export")
+    assert torch_outputs(tmp_path / "a.pt2", np.zeros((1, 3, 200, 200), np.float32)).shape == (1, 14)
+
+
+class TestRefusals:
+    @pytest.fixture
+    def model(self, tmp_path):
+        converters.convert(ASTRONAUT, tmp_path / "a.safetensors")
+        return tmp_path / "a.safetensors"
+
+    def refused(self, model, phrase, format, **options):
+        before = listing(model.parent)
+        with pytest.raises(CheckpointError, match=phrase):
+            exports.export(model, format=format, **options)
+        assert listing(model.parent) == before
+
+    def test_a_network_that_answers_otherwise_is_not_kept(self, format, model, monkeypatch):
+        from deeppose_port.backends.torch import export as engine
+
+        load = engine.load
+
+        def loaded(checkpoint):
+            network = load(checkpoint)
+            exporting = torch.compiler.is_exporting
+            network.register_forward_hook(lambda module, inputs, output: output if exporting() else output + 2e-5)
+            return network
+
+        monkeypatch.setattr(engine, "load", loaded)
+        self.refused(model, "answers otherwise than PyTorch, by up to 2", format)
+
+    def test_a_target_that_exists_is_replaced_only_with_force(self, format, model):
+        target = model.with_suffix(exports.FORMATS[format])
+        target.write_text("mine")
+        self.refused(model, r"it exists already \(--force replaces it", format)
+        assert not exports.export(model, format=format, dry_run=True, force=True).verified
+        assert target.read_text() == "mine"
+
+    def test_the_input_is_never_replaced(self, format, model):
+        os.link(model, model.with_suffix(exports.FORMATS[format]))
+        self.refused(model, "this is the input itself", format, force=True)
+
+    def test_a_place_that_cannot_be_written_is_said(self, model):
+        target = model.parent / "none" / "a"
+        with pytest.raises(CheckpointError, match="it cannot be written: No such file or directory"):
+            exports.export(model, target, format="torch-export")
+
+    @pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime"])
+    def test_what_is_not_installed_is_named(self, module, model, monkeypatch):
+        monkeypatch.setitem(sys.modules, module, None)
+        self.refused(model, rf"without {module} \(pip install 'deeppose-port\[onnx\]'\)", "onnx")
+
+    def test_an_unknown_format(self, model):
+        with pytest.raises(ValueError, match=r"no format 'tflite' to export to; there are onnx, torch-export"):
+            exports.export(model, format="tflite")
+
+
+class TestCommand:
+    def test_the_suffix_tells_the_format(self, tmp_path, capsys):
+        assert main(["convert", str(ASTRONAUT), "-o", str(tmp_path / "pose.pt2")]) == 0
+        assert "run again, the outputs are PyTorch's to 1e-5" in capsys.readouterr().out
+        assert (tmp_path / "pose.pt2").is_file()
+
+    def test_a_folder_and_json(self, tmp_path, capsys):
+        (tmp_path / "in").mkdir()
+        converters.convert(ASTRONAUT, tmp_path / "in" / "a.safetensors")
+        (tmp_path / "b.safetensors").write_bytes((tmp_path / "in" / "a.safetensors").read_bytes()[:50_000])
+        arguments = ["convert", str(tmp_path / "in"), str(tmp_path / "b.safetensors"), "--to", "torch-export", "--json"]
+        assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
+        said = json.loads(capsys.readouterr().out)
+        assert (said["converted"], said["failed"]) == (1, 1)
+        assert said["files"][0]["output"] == str(tmp_path / "out" / "a.pt2")
+
+    def test_nothing_but_the_report_is_printed_and_nothing_is_warned_of(self, tmp_path):
+        """In a process of its own: the exporters talk, when they are used for the first time."""
+        command = [sys.executable, "-W", "error", "-m", "deeppose_port", "convert", str(ASTRONAUT), "--json"]
+        run = subprocess.run([*command, "-o", str(tmp_path / "a.onnx")], capture_output=True, text=True, check=True)
+        assert run.stderr == ""
+        assert json.loads(run.stdout)["verified"] is True
+
+    def test_options_that_make_no_sense(self, capsys, tmp_path):
+        assert main(["convert", str(ASTRONAUT), "--to", "onnx", "--layout", "head"]) == 2
+        assert "only chainer-npz has a layout, not onnx (leave --layout out)" in capsys.readouterr().err
