@@ -7,9 +7,11 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 
@@ -18,7 +20,7 @@ from benchmarks.legacy import check, legacy_example
 from benchmarks.timing import Row, seconds_of, take_turns
 from deeppose_port.data import Augmentation, PackedDataset, PoseDataset, TrainingLoader
 from deeppose_port.data.augmentation import augmented_example, example_rng
-from deeppose_port.data.pack import PackOptions
+from deeppose_port.data.pack_index import PackOptions
 from deeppose_port.data.packing import pack
 
 ROUNDS = 11
@@ -31,6 +33,8 @@ Maker = Callable[[], object]
 
 def run() -> list[Row]:
     """Measures all in turns; the median round of each counts."""
+    if find_spec("skimage") is None:
+        raise click.ClickException("the reference of `data` rotates with scikit-image: pip install scikit-image")
     check()
     with tempfile.TemporaryDirectory() as folder, _one_opencv_thread():
         csv = generated.write(Path(folder), PICTURES)

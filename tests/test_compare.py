@@ -12,8 +12,9 @@ from converters import Preprocessing, architectures
 from converters.architectures import LocalResponseNormalization, MaxPooling
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
-from deeppose_port.compare import compare, compare_weights
+from deeppose_port.compare import compare
 from deeppose_port.data import PoseDataset
+from deeppose_port.differences import compare_weights
 
 ASTRONAUT = "astronaut/epoch-300.model"
 

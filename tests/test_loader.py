@@ -157,6 +157,11 @@ class TestStream:
         assert len(places) == 3 * 13
         assert all(np.shares_memory(place, inputs) for place in places)
 
+    def test_batch_of_some_examples_is_that_of_the_stream(self, free):
+        with TrainingLoader(free, 5, augmentation=ALL, seed=5) as loader:
+            (wanted, _), stream = next(loader.schedule()), next(loader)
+            assert all(map(np.array_equal, loader.batch(wanted), stream))
+
     def test_batches_belong_to_the_caller(self, free):
         with TrainingLoader(free, 13, shuffle=False) as loader:
             first = next(loader)

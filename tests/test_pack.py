@@ -23,7 +23,8 @@ from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDatas
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data import pack as pack_module
 from deeppose_port.data.augmentation import Augmentation, Drawn, drawn_example
-from deeppose_port.data.pack import Pack, PackOptions
+from deeppose_port.data.pack import Pack
+from deeppose_port.data.pack_index import PackOptions
 from deeppose_port.data.packing import pack, verify
 
 ALL = Augmentation(fliplr=True, rotate=True, zoom=True, translate=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_of
-from converters.formats import MOST_INFLATION, Contents
+from converters.formats import CHUNK, DAMAGES, MOST_INFLATION, Contents
 from converters.keys import Header
+
+#: HDF5's numbers of the filters that are built into h5py; the last is LZF.
+_DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
+_MOST_FILTERS = 3
 
 
 def read(path: Path) -> Contents:
@@ -40,8 +45,13 @@ def read(path: Path) -> Contents:
 
     def chunks(key: str) -> Iterator[memoryview]:
         with _told_of(path, repr(key)), _open(path) as file:
-            array = np.ascontiguousarray(file[key][()])
-        yield bytes_of(array)
+            item = file[key]
+            if not item.shape:
+                yield bytes_of(np.array(item[()]))
+                return
+            rows = _rows_at_a_time(item)
+            for start in range(0, item.shape[0], rows):
+                yield bytes_of(np.ascontiguousarray(item[start : start + rows]))
 
     return Contents("chainer-hdf5", headers, chunks)
 
@@ -53,7 +63,7 @@ def _told_of(path: Path, what: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except DAMAGES as error:
         problem = f"{what} cannot be read: {reason_of(error)}"
         raise CheckpointError(path, problem, "the file is damaged; look for another copy") from error
 
@@ -91,11 +101,33 @@ def _header(path: Path, item: Any, key: str) -> Header:
     dtype, shape, stored = np.dtype(item.dtype), item.shape, int(item.id.get_storage_size())
     if shape is None or dtype.hasobject:
         raise CheckpointError(path, f"{key!r} is no array of numbers, which no Chainer file has", "nothing was read")
+    _refuse_filters(path, item, key)
     header = Header(dtype, tuple(shape))
+    chunk = math.prod(item.chunks or ()) * dtype.itemsize
+    if chunk > max(header.nbytes, CHUNK):
+        problem = f"{key!r} is stored in chunks of {chunk} bytes, but has {header.nbytes}"
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
     if header.nbytes > MOST_INFLATION * stored:
         problem = f"{key!r} says that it has {header.nbytes} bytes, of which {stored} are stored"
         raise CheckpointError(path, problem, "the file is damaged; look for another copy")
     return header
+
+
+def _refuse_filters(path: Path, item: Any, key: str) -> None:
+    """Refuses what h5py does not pack by itself: a filter may be a program, which HDF5 would look for."""
+    properties = item.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    packed = [number for number in filters if number in (_DEFLATE, _LZF)]
+    if len(packed) > 1 or len(filters) > _MOST_FILTERS or not {*filters} <= {_DEFLATE, _SHUFFLE, _FLETCHER32, _LZF}:
+        problem = f"{key!r} is packed by HDF5's filters {', '.join(map(str, filters))}, which no Chainer file is"
+        raise CheckpointError(path, problem, "nothing was read; repack it with gzip")
+
+
+def _rows_at_a_time(item: Any) -> int:
+    """Returns how many rows take about `CHUNK` bytes, in whole chunks of the file: each would be unpacked again."""
+    row = math.prod(item.shape[1:]) * item.dtype.itemsize
+    step = item.chunks[0] if item.chunks else 1
+    return int(max(CHUNK // max(row, 1) // step, 1) * step)
 
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

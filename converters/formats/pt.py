@@ -74,7 +74,12 @@ def read(path: Path) -> Contents:
         ]
 
     def chunks(key: str) -> Iterator[memoryview]:
-        return tensors[key].chunks()
+        try:
+            yield from tensors[key].chunks()
+        except (EOFError, OSError, ValueError) as error:
+            raise CheckpointError(
+                path, f"{key!r} cannot be read: {reason_of(error)}", "look for a whole copy"
+            ) from error
 
     values = {str(k): v for k, v in payload.items() if k != "state_dict"} if isinstance(payload, Mapping) else {}
     metadata = {k: values.pop(k) for k in list(values) if own and k not in ("optimizer", "trainer")} or None
@@ -142,12 +147,15 @@ def training_of(values: Mapping[str, Any]) -> tuple[Optimizer | None, dict[str, 
         ValueError: They are not as `write` writes them.
     """
     try:
+        groups = [tensors for _, tensors in _items(values.get("optimizer", {}), "slots")]
+        read = [value for group in (*groups, values.get("trainer", {})) for value in group.values()]
+        torch_file.refuse_overlaps(value for value in read if not isinstance(value, str | bytes))
         trainer = {k: np.array(v) if isinstance(v, str | bytes) else v.array() for k, v in _items(values, "trainer")}
         optimizer = None
         if "optimizer" in values:
             slots = {slot: {k: v.array() for k, v in ts.items()} for slot, ts in _items(values["optimizer"], "slots")}
             optimizer = Optimizer(**{**values["optimizer"], "slots": slots})
-    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, AttributeError, RuntimeError, EOFError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return optimizer, trainer
 

@@ -316,7 +316,7 @@ class _Saved(Machine):
         if not isinstance(function, _Name) or type(arguments) is not tuple:
             return super().call(function, arguments)
         if function.name in _DICTS:
-            return {}
+            return self._dict(arguments)
         if function.name == _TYPED and len(arguments) == 4 and isinstance(arguments[0], _Name):
             function, arguments = arguments[0], arguments[2]
         if function.name in _TENSORS and type(arguments) is tuple:
@@ -357,6 +357,15 @@ class _Saved(Machine):
         if value is None or isinstance(value, bool | int | float):
             return value
         return self._key(value)
+
+    def _dict(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
+        """Returns what a dict starts with: nothing, a dict, or in Python 2 a list of pairs."""
+        content = arguments[0] if arguments else {}
+        if type(content) is dict:
+            return content
+        if type(content) is list and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in content):
+            return {self.key(key): value for key, value in content}
+        return {}  # the kind of what is missing in a defaultdict
 
     def plain(self, value: Any) -> Any:
         """Returns what was made with its texts in their places."""

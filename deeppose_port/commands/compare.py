@@ -20,7 +20,8 @@ from deeppose_port.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from deeppose_port.compare import Comparison, MetricRow
+    from deeppose_port.compare import Comparison
+    from deeppose_port.differences import MetricRow
     from deeppose_port.pose import Pose
 
 _SHOWN_LAYERS = 30
@@ -188,7 +189,7 @@ def _show_weights(comparison: Comparison) -> None:
 
 def _show_layers(comparison: Comparison) -> None:
     """Shows the layers; of a deep network those around where it parts, and its last ones."""
-    from deeppose_port.compare import shape_text
+    from deeppose_port.differences import shape_text
 
     rows = comparison.layers
     parting = next((i for i, row in enumerate(rows) if row.parted), len(rows) - 1)
@@ -220,7 +221,7 @@ def _is_summary(row: MetricRow) -> bool:
 
 
 def _cells(row: MetricRow) -> tuple[str, str, str]:
-    from deeppose_port.compare import printed
+    from deeppose_port.differences import printed
 
     difference = row.difference
     return (

@@ -45,7 +45,7 @@ def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool
       deeppose-port train --pack train.pack --train-csv train_joints.csv --images images --skeleton lsp …
     """
     from deeppose_port.data.dataset import PoseDataset
-    from deeppose_port.data.pack import PackOptions
+    from deeppose_port.data.pack_index import PackOptions
     from deeppose_port.data.packing import pack as run
     from deeppose_port.data.packing import verify
 

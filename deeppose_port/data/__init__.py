@@ -12,7 +12,8 @@ from deeppose_port.data.crop import (
 )
 from deeppose_port.data.dataset import DatasetError, PoseDataset
 from deeppose_port.data.loader import TrainingLoader
-from deeppose_port.data.pack import PackedDataset, PackError
+from deeppose_port.data.pack import PackedDataset
+from deeppose_port.data.pack_index import PackError
 
 __all__ = [
     "AnnotationError",

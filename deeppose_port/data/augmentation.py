@@ -22,6 +22,9 @@ Mended, in both ways:
 - A zoom too close to 1 to change the picture's rounded size moves the pixels as it moves the joints; `cv2.resize`
   copies such a picture.
 
+OpenCV warps what has at most 32,766 pixels a side: with `fast` that is the part of a picture around its person, with
+`legacy` the whole picture. Larger ones are refused by file and line.
+
 OpenCV rotates where the legacy program asked scikit-image, which does it in float64. Rounded, a rotated photograph
 is the same in 92 % of the pixels (OpenCV 4, whose warp goes in steps of 1/32 pixel) or in all (OpenCV 5), and less
 than 0.1 level away in the mean.

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from types import TracebackType
@@ -178,13 +178,19 @@ class TrainingLoader:
         self.given += len(batch[0])
         return batch
 
-    def example(self, epoch: int, index: int) -> Example:
-        """Makes the example of an epoch and an index of the dataset, as it is in a batch.
+    def batch(self, wanted: Sequence[tuple[int, int]]) -> Batch:
+        """Makes the examples of some epochs and indices, apart from the stream and by the caller's own thread.
 
         Raises:
-            DatasetError: It cannot be made.
+            DatasetError: One cannot be made.
         """
-        return self._make(epoch, index, None)
+        arrays = self._empty(len(wanted))
+        for row, (epoch, index) in enumerate(wanted):
+            example = self._make(epoch, index, None if arrays is None else arrays[0][row])
+            arrays = _like(example, len(wanted)) if arrays is None else arrays
+            place(example, arrays, row)
+        assert arrays is not None
+        return arrays
 
     def state(self) -> dict[str, Any]:
         """Returns the counters and the order of this epoch, all that `restore` needs; batches made ahead stay.
@@ -281,8 +287,11 @@ class TrainingLoader:
             _opencv.acquire()
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deeppose-loader")
         wanted, after = self._walk(place)
-        arrays = empty_batch(self.dataset, len(wanted)) if self._example is None else None
-        return _Pending(self._pool, self._make, wanted, after, arrays)
+        return _Pending(self._pool, self._make, wanted, after, self._empty(len(wanted)))
+
+    def _empty(self, size: int) -> Batch | None:
+        """Returns the arrays to write a batch into; None where only its examples tell their shapes."""
+        return empty_batch(self.dataset, size) if self._example is None else None
 
     def _walk(self, place: _Place) -> tuple[list[tuple[int, int]], _Place]:
         """Returns epoch and index of each example of the batch after a place, and the place after the batch."""
@@ -369,9 +378,14 @@ class _Pending:
         """Returns the batch's arrays, which the first example made gives the shapes for where nothing else does."""
         with self._lock:
             if self._arrays is None:
-                inputs, targets, mask = (np.empty((self._size, *part.shape), part.dtype) for part in example)
-                self._arrays = inputs, targets, mask
+                self._arrays = _like(example, self._size)
             return self._arrays
+
+
+def _like(example: Example, size: int) -> Batch:
+    """Returns the arrays of a batch of such examples."""
+    inputs, targets, mask = (np.empty((size, *part.shape), part.dtype) for part in example)
+    return inputs, targets, mask
 
 
 class _SingleThreadedOpenCV:

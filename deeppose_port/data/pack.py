@@ -23,136 +23,21 @@ looked at when they are first used, and the CSV and the pictures have to be thos
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 import threading
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deeppose_port.data import pack_index
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.crop import Window
-from deeppose_port.data.dataset import DatasetError, PoseDataset
-
-FORMAT = "deeppose-port pack"
-VERSION = 1
-INDEX = "pack.json"
-#: Where a person's pixels may begin: a multiple of the page size of most machines.
-ALIGNMENT = 4096
-#: An index has about 500 bytes for a person: what is larger than this is none.
-LARGEST_INDEX = 1 << 30
-
-_ADVICE = "delete the folder and run `deeppose-port pack` again"
-
-
-class PackError(DatasetError):
-    """A pack that is damaged, stale or made with other options. The message names what, and says what to do."""
-
-
-@dataclass(frozen=True)
-class PackOptions:
-    """What a pack is made with.
-
-    Attributes:
-        skeleton: Its name.
-        base_zoom: Factor on the box of a person's joints.
-        min_dim: Persons whose box of joints is smaller were left out.
-        ignore_label: The coordinate that means "not annotated".
-        rotate_range: Rotations by 0 .. rotate_range - 1 degrees stay within the pixels packed.
-        zoom_range: So do factors of 1 - zoom_range .. 1 + zoom_range.
-        translate_range: So do shifts of -translate_range .. translate_range - 1 pixels.
-        resolution: The most pixels along a side of a person's crop; 0 for no bound.
-    """
-
-    skeleton: str
-    base_zoom: float = 1.5
-    min_dim: float = 0.0
-    ignore_label: float = -1.0
-    rotate_range: int = 10
-    zoom_range: float = 0.2
-    translate_range: int = 5
-    resolution: int = 440
-
-    def __post_init__(self) -> None:
-        self.margins()
-        if self.resolution < 0:
-            raise ValueError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
-
-    def margins(self) -> Augmentation:
-        """Returns all that may be done to an example within the pixels packed."""
-        ranges = {
-            "rotate_range": self.rotate_range,
-            "zoom_range": self.zoom_range,
-            "translate_range": self.translate_range,
-        }
-        return Augmentation(fliplr=True, rotate=True, zoom=True, translate=True, **ranges)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPicture:
-    """A picture that a pack was made from.
-
-    Attributes:
-        width: Its columns.
-        height: Its rows.
-        bytes: The size of its file.
-        sha256: Of its file.
-        stamp: When and where the file system has it: times of change in nanoseconds, and inode. If they and the size
-            are still the same, the file was not read again.
-    """
-
-    width: int
-    height: int
-    bytes: int
-    sha256: str
-    stamp: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPerson:
-    """Where a pack has a person.
-
-    Attributes:
-        line: In the CSV.
-        file: The picture, as the CSV names it.
-        x0: Left edge of the rectangle, in pixels of the picture.
-        y0: Upper edge.
-        x1: Right edge, one past the last column.
-        y1: Lower edge.
-        width: Columns of the pixels packed.
-        height: Rows of them.
-        shard: Number of the file that holds them.
-        offset: Where, in bytes.
-        crc32: Of them.
-    """
-
-    line: int
-    file: str
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-    width: int
-    height: int
-    shard: int
-    offset: int
-    crc32: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of pixels."""
-        return 3 * self.width * self.height
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Packed pixels per pixel of the picture, for x and y."""
-        return self.width / (self.x1 - self.x0), self.height / (self.y1 - self.y0)
+from deeppose_port.data.dataset import PoseDataset
+from deeppose_port.data.pack_index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
 
 
 class Pack:
@@ -174,18 +59,20 @@ class Pack:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        content = _read_index(self.folder)
+        content = pack_index.read(self.folder)
         try:
             self.csv_sha256 = str(content["csv_sha256"])
             self.options = PackOptions(**content["options"])
-            self.pictures = {name: picture_of(values) for name, values in content["pictures"].items()}
-            self.persons = {person.line: person for person in map(person_of, content["persons"])}
+            self.pictures = {name: pack_index.picture_of(values) for name, values in content["pictures"].items()}
+            self.persons = {person.line: person for person in map(pack_index.person_of, content["persons"])}
             for person in self.persons.values():
                 picture = self.pictures[person.file]
                 if person.x1 > picture.width or person.y1 > picture.height:
                     raise ValueError(f"line {person.line} is not in its picture")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise PackError(f"{self.folder / INDEX}: not what this version writes ({error}); {_ADVICE}") from error
+            raise PackError(
+                f"{self.folder / pack_index.NAME}: not what this version writes ({error}); {ADVICE}"
+            ) from error
         self._maps = self._open_shards()
         self._seen: set[int] = set()
         self._used = threading.local()
@@ -226,7 +113,7 @@ class Pack:
             if zlib.crc32(pixels.data) != person.crc32:
                 raise PackError(
                     f"{self.folder / shard_name(person.shard)}: the pixels of line {line}, picture {person.file}, are "
-                    f"damaged; {_ADVICE}"
+                    f"damaged; {ADVICE}"
                 )
             self._seen.add(line)
         picture = self.pictures[person.file]
@@ -246,11 +133,11 @@ class Pack:
                     found = os.fstat(file.fileno()).st_size
                     if number not in ends or found != ends[number]:
                         raise PackError(
-                            f"{path}: it has {found:,} bytes where the index says {ends.get(number, 0):,}; {_ADVICE}"
+                            f"{path}: it has {found:,} bytes where the index says {ends.get(number, 0):,}; {ADVICE}"
                         )
                     maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             except OSError as error:
-                raise PackError(f"{path}: cannot be read: {error.strerror}; {_ADVICE}") from error
+                raise PackError(f"{path}: cannot be read: {error.strerror}; {ADVICE}") from error
         return maps
 
     def _release(self) -> None:
@@ -324,7 +211,7 @@ class PackedDataset(PoseDataset):
         }
         for name, (here, there) in wanted.items():
             if here != there:
-                raise PackError(f"{folder}: it was made with {name} {there}, not {here}; {_ADVICE}")
+                raise PackError(f"{folder}: it was made with {name} {there}, not {here}; {ADVICE}")
         if self.preprocessing.part != "joints":
             raise PackError(
                 f"{folder}: a pack has what is around the joints, and this network takes {self.preprocessing.part}; "
@@ -335,7 +222,7 @@ class PackedDataset(PoseDataset):
             if getattr(augmentation, name) and here > there:
                 raise PackError(
                     f"{folder}: it was made with {name}_range {there}, which has no pixels for {here}; take a smaller "
-                    f"one, or {_ADVICE} with it"
+                    f"one, or {ADVICE} with it"
                 )
         if augmentation.method == "legacy" and not augmentation.does_nothing:
             raise PackError(f"{folder}: augment legacy goes through whole pictures, and a pack has crops; take fast")
@@ -343,15 +230,13 @@ class PackedDataset(PoseDataset):
             person = self.person(i)
             packed_person = self.pack.persons.get(person.line)
             if packed_person is None or packed_person.file != person.file:
-                raise self.error(
-                    i, f"{folder} has no such person, it was made with min_dim {packed.min_dim}; {_ADVICE}"
-                )
+                raise self.error(i, f"{folder} has no such person, it was made with min_dim {packed.min_dim}; {ADVICE}")
 
 
 def refuse_stale_csv(pack: Pack, csv: Path) -> None:
     """Raises a PackError if a CSV is not the one that the pack was made from."""
     if sha256_of(csv) != pack.csv_sha256:
-        raise PackError(f"{pack.folder}: it was made from another CSV than {csv} is now; {_ADVICE}")
+        raise PackError(f"{pack.folder}: it was made from another CSV than {csv} is now; {ADVICE}")
 
 
 def refuse_stale_picture(packed: PackedPicture, path: Path, folder: Path, *, thoroughly: bool = False) -> None:
@@ -370,12 +255,7 @@ def refuse_stale_picture(packed: PackedPicture, path: Path, folder: Path, *, tho
     except OSError as error:
         raise PackError(f"{path}: {folder} was made from it, and it cannot be read: {error.strerror}") from error
     if not same:
-        raise PackError(f"{path}: this picture has changed since {folder} was made; {_ADVICE}")
-
-
-def shard_name(number: int) -> str:
-    """Returns the name of a file of pixels."""
-    return f"pack-{number:05}.bin"
+        raise PackError(f"{path}: this picture has changed since {folder} was made; {ADVICE}")
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
@@ -390,70 +270,3 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def encode_index(
-    header: Mapping[str, Any], pictures: Mapping[str, PackedPicture], persons: list[PackedPerson]
-) -> bytes:
-    """Returns the bytes of an index."""
-    content = {
-        **header,
-        "pictures": {name: asdict(picture) for name, picture in pictures.items()},
-        "persons": [asdict(person) for person in persons],
-    }
-    return json.dumps({"sha256": _digest(content), **content}).encode()
-
-
-def picture_of(values: Mapping[str, Any]) -> PackedPicture:
-    """Makes a PackedPicture of its JSON values.
-
-    Raises:
-        TypeError, ValueError: They are none.
-    """
-    picture = PackedPicture(**{**values, "stamp": tuple(values["stamp"])})
-    _refuse_others((picture.width, picture.height, picture.bytes), least=1)
-    return picture
-
-
-def person_of(values: Mapping[str, Any]) -> PackedPerson:
-    """Makes a PackedPerson of its JSON values.
-
-    Raises:
-        TypeError, ValueError: They are none.
-    """
-    person = PackedPerson(**values)
-    _refuse_others(tuple(value for name, value in asdict(person).items() if name != "file"), least=0)
-    if not (person.x0 < person.x1 and person.y0 < person.y1 and person.size):
-        raise ValueError(f"line {person.line} has no pixels")
-    return person
-
-
-def _refuse_others(numbers: tuple[Any, ...], least: int) -> None:
-    if not all(type(number) is int and number >= least for number in numbers):
-        raise ValueError(f"{numbers} are not whole numbers of at least {least}")
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    """Reads an index whose checksum is right."""
-    path = folder / INDEX
-    try:
-        if path.stat().st_size > LARGEST_INDEX:
-            raise PackError(f"{path}: larger than {LARGEST_INDEX >> 20} MB, which no index is; {_ADVICE}")
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise PackError(
-            f"{folder}: there is no whole pack here; `deeppose-port pack` makes it, or goes on where it was stopped"
-        ) from error
-    except OSError as error:
-        raise PackError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise PackError(f"{path}: damaged, not JSON text ({error}); {_ADVICE}") from error
-    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
-        raise PackError(f"{path}: not an index that this version writes; {_ADVICE}")
-    if content.pop("sha256", None) != _digest(content):
-        raise PackError(f"{path}: damaged, its checksum is not its own; {_ADVICE}")
-    return content

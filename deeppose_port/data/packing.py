@@ -24,28 +24,12 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from deeppose_port.data import pack_index
 from deeppose_port.data.crop import LARGEST_WARP, Crop, Picture, crop_of_joints, extent_of_joints
 from deeppose_port.data.dataset import PoseDataset, decode_picture
 from deeppose_port.data.loader import usable_processors
-from deeppose_port.data.pack import (
-    ALIGNMENT,
-    FORMAT,
-    INDEX,
-    VERSION,
-    Pack,
-    PackedPerson,
-    PackedPicture,
-    PackError,
-    PackOptions,
-    encode_index,
-    person_of,
-    picture_of,
-    refuse_stale_csv,
-    refuse_stale_picture,
-    sha256_of,
-    shard_name,
-    stamp_of,
-)
+from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, sha256_of, stamp_of
+from deeppose_port.data.pack_index import ALIGNMENT, PackedPerson, PackedPicture, PackError, PackOptions, shard_name
 
 JOURNAL = "pack.partial"
 #: A file of pixels takes no further person from this size on.
@@ -92,7 +76,7 @@ def pack(
     """
     folder = Path(folder)
     header = _header(dataset, options)
-    if (folder / INDEX).exists():
+    if (folder / pack_index.NAME).exists():
         whole = Pack(folder)
         _refuse_other_header(folder, {"csv_sha256": whole.csv_sha256, "options": asdict(whole.options)}, header)
         _refuse_stale_pictures(folder, whole.pictures, dataset)
@@ -307,12 +291,12 @@ class _Journal:
         """Writes the index in place of the journal, when all that it names is on the disk."""
         if self._shard is not None:
             _sync(self._shard)
-        temporary = self.folder / f".{INDEX}.{secrets.token_hex(4)}.tmp"
+        temporary = self.folder / f".{pack_index.NAME}.{secrets.token_hex(4)}.tmp"
         try:
             with temporary.open("wb") as file:
-                file.write(encode_index(header, self.pictures, self.persons))
+                file.write(pack_index.encode(header, self.pictures, self.persons))
                 _sync(file)
-            os.replace(temporary, self.folder / INDEX)
+            os.replace(temporary, self.folder / pack_index.NAME)
         finally:
             temporary.unlink(missing_ok=True)
         (self.folder / JOURNAL).unlink()
@@ -343,8 +327,8 @@ class _Journal:
                 header, *entries = map(json.loads, lines[:-1])
                 _refuse_other_header(self.folder, header, self._header)
                 for entry in entries:
-                    self.pictures[entry["name"]] = picture_of(entry["picture"])
-                    self.persons += map(person_of, entry["persons"])
+                    self.pictures[entry["name"]] = pack_index.picture_of(entry["picture"])
+                    self.persons += map(pack_index.person_of, entry["persons"])
             except PackError:
                 raise
             except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -377,8 +361,8 @@ class _Journal:
 def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
     """Returns what a pack is made from and with, as in the index."""
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": pack_index.FORMAT,
+        "version": pack_index.VERSION,
         "csv_sha256": sha256_of(dataset.csv),
         "options": asdict(options),
     }
@@ -412,7 +396,7 @@ def _rows_of_pictures(dataset: PoseDataset) -> dict[str, list[int]]:
 
 def _is_part(name: str) -> bool:
     """Tells whether a file may be in the folder of a pack in the making."""
-    return name == JOURNAL or name.startswith((f".{INDEX}.", "pack-"))
+    return name == JOURNAL or name.startswith((f".{pack_index.NAME}.", "pack-"))
 
 
 def _lock(file: BinaryIO, folder: Path) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from markupsafe import Markup
 
 from deeppose_port import __version__
-from deeppose_port.compare import TOLERANCE_SOURCE, Comparison, LayerRow, printed, shape_text
+from deeppose_port.compare import TOLERANCE_SOURCE, Comparison
 from deeppose_port.data import PoseDataset
+from deeppose_port.differences import LayerRow, printed, shape_text
 from deeppose_port.environment import environment
 from deeppose_port.evaluate import Evaluation
 from deeppose_port.pose import Pose

@@ -190,6 +190,9 @@ EVIL = pickle.dumps(Bait(), 2)[2:-1]
         (START + b"h\x07", "takes what it has not made"),
         (b"\x80\x02cVGG\nVGG\n" + b"u" * 3, "takes what it has not made"),
         (START + text("fc") + END, "a name without a value"),
+        (b"\x80\x02cVGG\nVGG\nt.", "takes what it has not made"),
+        (b"\x80\x02cVGG\nVGG\n)\x81K\x01a.", "puts something into a"),
+        (network(fc={"W": b"K\x01Q"}), "refers to something outside"),
         (START + b"K\x01K\x02" + END, "something else where a name should be"),
         (b"\x80\x02cVGG\nVGG\n)\x81K\x01b.", "fills something"),
         (b"\x80\x02cVGG\nVGG\n\x80\x04.", "not of protocol 2"),
@@ -268,6 +271,11 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(request, tmp_path):
             converters.read(written(tmp_path, bytes(damaged)))
         except converters.CheckpointError as error:
             assert len(str(error).splitlines()) == 1  # noqa: PT017 - some are read
+
+
+def test_pickles_are_not_written(tmp_path):
+    with pytest.raises(converters.CheckpointError, match="pickles are not written"):
+        chainer_pickle.write(None, tmp_path / "a")
 
 
 def test_pickles_of_other_protocols_are_not_opened(tmp_path):

@@ -51,7 +51,9 @@ def numbers(*shape, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_kind_of_number(dtype, both):
+def test_every_kind_of_number(dtype, both, request):
+    if dtype in ("uint16", "uint32", "uint64") and "before" in request.node.name:
+        pytest.skip("PyTorch itself cannot save these in the old format")
     assert same(*both({"a": numbers(3, 5, dtype=getattr(torch, dtype))}))
 
 

@@ -24,7 +24,7 @@ import time
 import traceback
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,6 +218,8 @@ def _problem(converters, path: Path) -> str | None:
 
 # --- the process that watches -----------------------------------------------------------------------------------------
 
+CHILD = (sys.executable, "-X", "faulthandler", __file__, "--child")
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -228,39 +230,32 @@ class Failure:
     problem: str
 
 
-def run(kind: str, mutations: int, seed: int = 0, report: Callable[[int], None] = lambda n: None) -> list[Failure]:
+def run(kind: str, mutations: int, seed: int = 0, child: Sequence[str] = CHILD) -> list[Failure]:
     """Reads mutations of a format in a process of its own, which is started again when it dies or hangs."""
     failures: list[Failure] = []
     start = 0
     with tempfile.TemporaryDirectory(prefix="deeppose-port-fuzz-") as folder:
         while start < mutations:
-            start, problem = _watch(kind, seed, start, mutations, Path(folder), failures, report)
+            command = [*child, kind, *map(str, (seed, start, mutations)), folder]
+            start, problem = _watch(kind, command, start, mutations, failures)
             if problem is not None:
                 failures.append(Failure(kind, start - 1, problem))
     return failures
 
 
-def _watch(
-    kind: str,
-    seed: int,
-    start: int,
-    stop: int,
-    folder: Path,
-    failures: list[Failure],
-    report: Callable[[int], None],
-) -> tuple[int, str | None]:
+def _watch(kind: str, command: Sequence[str], start: int, stop: int, failures: list[Failure]) -> tuple[int, str | None]:
     """Runs one process to its end; returns the number to go on with, and what ended it too early."""
-    command = [sys.executable, "-X", "faulthandler", __file__, "--child", kind]
-    numbers = [str(n) for n in (seed, start, stop)]
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([*command, *numbers, str(folder)], stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
         number, rest, patience = start - 1, b"", 60.0  # to start
         try:
             while True:
                 ready, _, _ = select.select([process.stdout], [], [], patience)
+                if not ready and number < start:
+                    raise RuntimeError(f"the process that reads {kind} does not start")
                 if not ready:
-                    return number + 2 if number < start else number + 1, f"hangs for more than {patience:g} s"
+                    return number + 1, f"hangs for more than {patience:g} s"
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 if not data:
                     break
@@ -268,11 +263,11 @@ def _watch(
                 for line in lines:
                     first, _, problem = line.decode(errors="replace").partition(" ")
                     number, patience = int(first), SECONDS
-                    report(number)
                     if problem:
                         failures.append(Failure(kind, number, problem))
         finally:
             process.kill()
+            process.stdout.close()
             status = process.wait()
         if number == stop - 1 and status in (0, -signal.SIGKILL):
             return stop, None

@@ -141,3 +141,54 @@ def test_deflated_bytes_that_are_damaged(tmp_path):
     content[start : start + 100] = bytes(100)
     (tmp_path / "a.model").write_bytes(content)
     refused(tmp_path / "a.model", r"'conv1/W' cannot be read: .* \(the file is damaged; look for another copy\)")
+
+
+class TestFilters:
+    """A filter is a program: HDF5 looks for those that it does not know in folders of this machine."""
+
+    def dataset(self, file, filters, data=None, chunks=(14,), shape=(14,)):
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk(chunks)
+        for number, values in filters:
+            properties.set_filter(number, h5py.h5z.FLAG_OPTIONAL, values)
+        space = h5py.h5s.create_simple(shape)
+        h5py.h5d.create(file["fc8"].id, b"b", h5py.h5t.IEEE_F32LE, space, properties)
+        file["fc8/b"][...] = alexnet()["fc8/b"] if data is None else data
+
+    def test_gzip_with_what_h5py_adds_is_read(self, save):
+        path = save(lambda file: self.dataset(file, [(2, (4,)), (1, (4,)), (3, ())]))
+        assert converters.read(path).weights["fc8.bias"].tobytes() == alexnet()["fc8/b"].tobytes()
+
+    @pytest.mark.parametrize(
+        "filters",
+        [[(256, ())], [(305, ())], [(6, ())], [(1, (9,)), (1, (9,))], [(2, (4,))] * 4],
+        ids=["unknown", "a plugin's", "scale-offset", "deflate twice", "many"],
+    )
+    def test_others_are_refused_by_number(self, filters, save):
+        def make(file):
+            try:
+                self.dataset(file, filters)
+            except (OSError, ValueError):  # this HDF5 cannot even write it
+                pytest.skip("HDF5 does not write this filter")
+
+        numbers = ", ".join(str(number) for number, _ in filters)
+        refused(save(make), rf"'fc8/b' is packed by HDF5's filters {numbers}, which no Chainer file is \(nothing was")
+
+    def test_chunks_larger_than_the_array_are_refused(self, save):
+        """Each chunk is unpacked as a whole."""
+
+        def make(file):
+            file.create_dataset("fc8/b", (14,), "f4", chunks=(1 << 28,), maxshape=(None,), compression=9)
+
+        refused(save(make), r"'fc8/b' is stored in chunks of 1073741824 bytes, but has 56 \(the file is damaged")
+
+
+@pytest.mark.parametrize("chunks", [(7, 5), (100, 108), (5000, 1), (1, 108), None])
+def test_arrays_are_read_whole_however_they_are_cut(chunks, tmp_path):
+    """Closed-form: each number is its place."""
+    arrays = {**alexnet(), "fc6/W": np.arange(5000 * 108, dtype="f").reshape(5000, 108), "fc6/b": np.zeros(5000, "f")}
+    arrays["fc7/W"] = np.zeros((6, 5000), "f")
+    with h5py.File(tmp_path / "a.model", "w") as file:
+        for key, array in arrays.items():
+            file.create_dataset(key, data=array, chunks=chunks if key == "fc6/W" else None)
+    assert np.array_equal(converters.read(tmp_path / "a.model").weights["fc6.weight"], arrays["fc6/W"])

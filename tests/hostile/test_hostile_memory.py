@@ -1,12 +1,20 @@
 """Files that claim more than they hold are refused before memory is taken for it."""
 
 import struct
+import subprocess
+import sys
+import textwrap
 import zipfile
 import zlib
 
 import numpy as np
 import pytest
 from checkpoint_files import alexnet, in_torch_names, members, npy_claiming, refused, save_zip, wrapped
+
+import converters
+from converters import Architecture, formats
+from converters.checkpoint import is_parameter
+from converters.keys import chainer_names
 
 HUGE = 10**12
 
@@ -92,6 +100,86 @@ class TestNpz:
                         stream.write(bytes(4 * int(np.prod(shape)) // 1000))
         message = read_in_little_memory(tmp_path / "a.npz")
         assert "'fc6/W' of shape (1400000, 108) cannot be held in memory: Unable to allocate" in message
+
+
+class TestMaxBytes:
+    @pytest.fixture
+    def zeros(self, tmp_path):
+        """An honest state that is all zeros: it deflates more than a thousand times."""
+        arrays = {key: np.zeros_like(array) for key, array in alexnet().items()}
+        arrays["fc6/W"], arrays["fc6/b"] = np.zeros((100_000, 108), "f"), np.zeros(100_000, "f")
+        arrays["fc7/W"] = np.zeros((6, 100_000), "f")
+        path = tmp_path / "a.model"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, content in members(arrays):
+                archive.writestr(name, content)
+            packed = archive.getinfo("fc6/W.npy")
+            assert packed.file_size > 1000 * packed.compress_size
+        return path, sum(array.nbytes for array in arrays.values())
+
+    def test_zeros_are_read_by_default_and_refused_where_less_is_allowed(self, zeros):
+        path, total = zeros
+        assert not converters.read(path, max_bytes=total).weights["fc6.weight"].any()
+        refused(
+            path,
+            rf"its arrays take {total:,} bytes, and {total - 1:,} are allowed \(if that is right, --max-bytes {total}",
+            max_bytes=total - 1,
+        )
+
+    def test_the_limit_holds_for_every_command_and_is_one_line(self, zeros, tmp_path, capsys):
+        from deeppose_port.cli import main
+
+        path, total = zeros
+        for arguments in (
+            ["inspect", path],
+            ["convert", path, "-o", tmp_path / "b.safetensors"],
+            ["convert", path, "-o", tmp_path / "b.npz"],
+            ["predict", path, "a.png", "-o", tmp_path / "out"],
+        ):
+            assert main([*map(str, arguments), "--max-bytes", "1M"]) == 2
+            errors = capsys.readouterr().err
+            assert errors.splitlines()[-1].startswith(f"error: {path}: its arrays take {total:,} bytes, and 1,048,576")
+        assert main(["convert", str(path), "-o", str(tmp_path / "b.safetensors"), "--max-bytes", "1g"]) == 0
+
+    def test_the_largest_file_of_the_legacy_program_is_below_the_limit(self):
+        """A snapshot of VGG-BN for 16 joints: the weights and Adam's two moments of each parameter."""
+        shapes = Architecture.full_size("vgg_bn", 16).shapes
+        assert 3 * 4 * sum(int(np.prod(shape)) for shape in shapes.values()) < formats.MAX_BYTES / 2
+
+    @pytest.mark.slow
+    def test_a_snapshot_of_vgg_is_read(self, tmp_path):
+        """All of its 1.6 GB, zeros that deflate to 1.6 MB."""
+        names = chainer_names(Architecture.full_size("vgg_bn", 16))
+        shapes = Architecture.full_size("vgg_bn", 16).shapes
+        with zipfile.ZipFile(tmp_path / "snapshot_iter_1", "w", zipfile.ZIP_DEFLATED) as archive:
+
+            def write(key, shape, dtype="f"):
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.zeros(shape, dtype))
+
+            for name, shape in shapes.items():
+                write(f"updater/model:main/predictor/{names[name]}", shape, "i8" if names[name].endswith("N") else "f")
+                if is_parameter(name):
+                    for slot in "mv":
+                        write(f"updater/optimizer:main/predictor/{names[name]}/{slot}", shape)
+            for key in ("updater/optimizer:main/t", "updater/optimizer:main/epoch", "updater/iteration"):
+                write(key, (), "i8")
+        checkpoint = converters.read(tmp_path / "snapshot_iter_1")
+        assert sum(array.nbytes for _, array in checkpoint.tensors()) > 1_600_000_000
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+    def test_memory_stays_below_twice_what_is_honest(self, zeros):
+        path, total = zeros
+        program = f"""
+            import resource, safetensors, converters
+            peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            before = peak()
+            converters.read({str(path)!r})
+            print(peak() - before)
+        """
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert total <= int(run.stdout) < 1.5 * total
 
 
 class TestOthers:

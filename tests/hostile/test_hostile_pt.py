@@ -1,5 +1,6 @@
 """PyTorch files that are damaged, or that lie; pickles are in test_hostile_pickles.py."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -103,3 +104,96 @@ def test_a_slot_of_another_shape(ours, save):
     ours["optimizer"]["slots"]["m"]["fc8.bias"] = torch.ones(14)
     ours["optimizer"]["slots"]["m"]["fc9.bias"] = torch.ones(14)
     refused(save(ours), r"the optimizer's 'm' has a strange fc9\.bias")
+
+
+class TestLies:
+    """A pickle that says otherwise of its tensors than the file holds; made of a real one, text for text."""
+
+    @pytest.fixture
+    def changed(self, save, tmp_path):
+        """Changes the members of a file that PyTorch wrote."""
+
+        def change(pickled=lambda content: content, others=lambda members: members, compression=zipfile.ZIP_STORED):
+            with zipfile.ZipFile(save(tensors())) as archive:
+                content = {name: archive.read(name) for name in archive.namelist()}
+            content["a/data.pkl"] = pickled(content["a/data.pkl"])
+            return save_zip(tmp_path / "b.pt", others(list(content.items())), compression)
+
+        return change
+
+    def test_the_fixture_makes_a_good_file(self, changed):
+        assert converters.read(changed()).joints == 7
+
+    @pytest.mark.parametrize(
+        ("old", "new", "phrase"),
+        [
+            # The storage of fc8.bias has 14 numbers, its tensor starts at 0 and has the shape (14,) and stride (1,).
+            (b"K\x0etq", b"K\x0dtq", r"has only 56 bytes|it says|is damaged|of shape|arrays fit"),
+            (b"K\x0etq", b"J\xff\xff\xff\x7ftq", "a storage has 2147483647 numbers, which are not there"),
+            (b"QK\x00K\x0e\x85", b"QK\x01K\x0e\x85", r"'fc8\.bias' of shape \(14,\) ends after the 56 bytes"),
+            (b"QK\x00K\x0e\x85", b"QJ\xff\xff\xff\xffK\x0e\x85", "it has a tensor that cannot be"),
+            (
+                b"QK\x00K\x0e\x85",
+                b"QK\x00J\xff\xff\xff\x7f\x85",
+                r"'fc8\.bias' of shape \(2147483647,\) has only 56 bytes",
+            ),
+            (b"QK\x00K\x0e\x85", b"QK\x00J\xff\xff\xff\xff\x85", "it has a tensor that cannot be"),
+            (b"QK\x00K\x0e\x85", b"QK\x00X\x01\x00\x00\x00a\x85", "it has a tensor that cannot be"),
+        ],
+    )
+    def test_sizes(self, old, new, phrase, changed):
+        def change(content):
+            at = content.rindex(old)
+            return content[:at] + new + content[at + len(old) :]
+
+        path = changed(change)
+        if old == b"K\x0etq" and new == b"K\x0dtq":  # fewer numbers than there are: those that are asked for are there
+            assert converters.read(path).joints == 7
+        else:
+            refused(path, phrase)
+
+    def test_a_tensor_whose_numbers_are_another_members(self, changed):
+        """A storage's name is looked up among the zip's own members alone."""
+
+        def change(content):
+            return content.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x00/", 1)
+
+        refused(changed(change), "it lacks the numbers '/'")
+
+    def test_deflated_members(self, changed):
+        """They would inflate a thousand times, and PyTorch writes none."""
+        refused(changed(compression=zipfile.ZIP_DEFLATED), r"its 'a/data\.pkl' is compressed, as PyTorch writes none")
+
+    def test_two_pickles(self, changed):
+        path = changed(others=lambda members: [*members, ("b/data.pkl", members[0][1])])
+        refused(path, "it has 2 pickles instead of one")
+
+    def test_a_member_twice(self, changed):
+        refused(changed(others=lambda members: [*members, members[0]]), "it has a member twice")
+
+    def test_a_program(self, changed):
+        path = changed(others=lambda members: [*members, ("a/constants.pkl", b"\x80\x02).")])
+        refused(path, "it holds more than tensors and plain values: a TorchScript program")
+
+    def test_a_thousand_tensors_that_are_one(self, save):
+        """Each is as large as the file."""
+        one = torch.ones(100_000)
+        refused(save({f"w{i}": one[i:] for i in range(1000)}), r"its tensors have \d+ bytes, but are the same 400000")
+
+    def test_a_thousand_arrays_of_a_trainer_that_are_one(self, ours, save):
+        one = torch.ones(100_000)
+        path = save({**ours, "trainer": {f"w{i}": one[i:] for i in range(1000)}})
+        refused(path, "its optimizer or trainer cannot be read: have .* bytes, but are the same")
+        assert converters.read(path, state=False).joints == 7
+
+    def test_a_file_that_is_cut_while_it_is_read(self, save):
+        """Memory that is mapped to a file would end the process here."""
+        path = save(tensors())
+        size = path.stat().st_size
+
+        def cut(done, total):
+            if path.stat().st_size == size:
+                os.truncate(path, size // 2)
+
+        with pytest.raises(CheckpointError, match=r"a\.pt: (it changed while it was read|.*the file ends in it)"):
+            converters.read(path, progress=cut)

@@ -72,6 +72,59 @@ class TestZip:
         refused(path, "fit no architecture; nearest is .*: unexpected |names a place outside of the file")
         assert [item.name for item in tmp_path.iterdir()] == ["inner"]
 
+    @pytest.mark.parametrize("name", ["updater/../../x", "extensions/..", "updater\\..\\x"])
+    def test_names_that_point_elsewhere_in_a_trainers_section(self, name, tmp_path):
+        """Where any name may be: it would be written again as it is."""
+        arrays = {
+            **wrapped(alexnet(), "updater/model:main/"),
+            **wrapped(adam_state(alexnet()), "updater/optimizer:main/"),
+            name: np.ones(3),
+        }
+        refused(save_zip(tmp_path / "a", members(arrays)), r"names a place outside of the file \(nothing was read\)")
+
+    @pytest.mark.parametrize("mode", [0o120777, 0o060644, 0o010644, 0o040755])
+    def test_a_link_a_device_a_pipe_and_a_folder_are_no_arrays(self, mode, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            for name, content in members(alexnet()):
+                member = zipfile.ZipInfo(name)
+                if name == "fc8/b.npy":
+                    member.external_attr = mode << 16
+                    content = b"/etc/passwd" if mode == 0o120777 else content
+                archive.writestr(member, content)
+        refused(tmp_path / "a.npz", r"'fc8/b\.npy' is no array but a link or a device \(nothing was read\)")
+
+    @pytest.mark.parametrize("mode", [0o100644, 0o600, 0])
+    def test_a_file_of_any_mode_is_an_array(self, mode, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            for name, content in members(alexnet()):
+                member = zipfile.ZipInfo(name)
+                member.external_attr = mode << 16
+                archive.writestr(member, content)
+        assert converters.read(tmp_path / "a.npz").joints == 7
+
+    def test_members_that_overlap(self, tmp_path):
+        """As in a bomb of many members that are all the same bytes: each is honest by itself."""
+        zeros = npy(np.zeros(1_000_000, np.float32))
+        path = save_zip(tmp_path / "a.npz", [("a0.npy", zeros)])
+        content = bytearray(path.read_bytes())
+        start = content.index(b"PK\x01\x02")
+        entry, end = content[start : content.index(b"PK\x05\x06")], content[-22:]
+        entries = b"".join(entry.replace(b"a0.npy", b"a%d.npy" % i) for i in range(10))
+        end = end[:8] + struct.pack("<2H2I", 10, 10, len(entries), start) + end[20:]
+        path.write_bytes(content[:start] + entries + end)
+        refused(
+            path, r"'a\d\.npy' cannot have 4000128 bytes in a file of|there is another member where the zip's direct"
+        )
+
+    def test_headers_that_contradict_the_directory(self, tmp_path):
+        path = save_npz(tmp_path / "a.npz", alexnet())
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"conv1/W.npy", b"conv1/X.npy", 1))
+        refused(path, "'conv1/W' is damaged: there is another member where the zip's directory says")
+        at = content.index(b"PK\x03\x04") + 8
+        path.write_bytes(content[:at] + b"\x00\x00" + content[at + 2 :])
+        refused(path, "'conv1/W' is damaged: its own header and the zip's directory contradict each other")
+
     def test_an_encrypted_member(self, tmp_path):
         path = save_npz(tmp_path / "a.npz", alexnet())
         content = path.read_bytes()

@@ -9,7 +9,7 @@ from trainings import run, small_options, write_csv
 from deeppose_port.cli import main
 from deeppose_port.data import PackError, PoseDataset
 from deeppose_port.data import dataset as dataset_module
-from deeppose_port.data.pack import PackOptions
+from deeppose_port.data.pack_index import PackOptions
 from deeppose_port.data.packing import pack
 from deeppose_port.train import train
 
@@ -52,6 +52,11 @@ def test_pack_trains_with_augmentation(tmp_path, pictures, packed, backend):
     expected = run(tmp_path, pictures, backend, epochs=1, output=tmp_path / "pictures", **ALL)
     ours = run(tmp_path, pictures, backend, epochs=1, pack=packed, **ALL)
     assert ours.losses == pytest.approx(expected.losses, rel=1e-3)
+
+
+def test_pack_trains_in_worker_processes(tmp_path, pictures, packed):
+    expected = run(tmp_path, pictures, epochs=1, output=tmp_path / "pictures")
+    assert run(tmp_path, pictures, epochs=1, pack=packed, workers=2).losses == expected.losses
 
 
 def test_stale_pack_ends_a_training_before_it_begins(tmp_path, pictures, packed, backend):

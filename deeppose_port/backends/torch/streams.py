@@ -8,24 +8,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deeppose_port.data.batches import Batch
-from deeppose_port.data.dataset import DatasetError, Example
+from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
 
+_Tensors = tuple[torch.Tensor, ...]
 
-class _Examples(Dataset[Example | DatasetError]):
-    """A training set whose keys are (epoch, index)."""
+
+class _Batches(Dataset[_Tensors | DatasetError]):
+    """A training set whose keys are lists of (epoch, index): whole batches."""
 
     def __init__(self, loader: TrainingLoader) -> None:
         self.loader = loader
 
-    def __getitem__(self, key: tuple[int, int]) -> Example | DatasetError:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> _Tensors | DatasetError:
         try:
-            return self.loader.example(*key)
+            return tuple(map(torch.from_numpy, self.loader.batch(keys)))
         except DatasetError as error:
             return error  # raised where the batch is used; a DataLoader would bury it in the worker's traceback
 
@@ -52,11 +53,11 @@ class WorkerStream:
         self._state = loader.state()
         self._after: deque[dict[str, Any]] = deque()
         self._schedule = loader.schedule()
-        self._loader: DataLoader[Example | DatasetError] = DataLoader(
-            _Examples(loader),
+        self._loader: DataLoader[_Tensors | DatasetError] = DataLoader(
+            _Batches(loader),
             batch_sampler=self._keys(loader.epochs),
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_as_it_is,
             pin_memory=pin,
             prefetch_factor=2,
             worker_init_fn=_quiet_opencv,
@@ -96,13 +97,8 @@ class WorkerStream:
                 return
 
 
-def _collate(examples: list[Example | DatasetError]) -> tuple[torch.Tensor, ...] | DatasetError:
-    made = []
-    for example in examples:
-        if isinstance(example, DatasetError):
-            return example
-        made.append(example)
-    return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*made, strict=True))
+def _as_it_is(batch: Any) -> Any:
+    return batch  # it is one already
 
 
 def _quiet_opencv(worker: int) -> None:

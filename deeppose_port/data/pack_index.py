@@ -1,0 +1,189 @@
+"""The index of a pack, see `pack`: what it was made from and with, and where each person's pixels are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deeppose_port.data.augmentation import Augmentation
+from deeppose_port.data.dataset import DatasetError
+
+FORMAT = "deeppose-port pack"
+VERSION = 1
+NAME = "pack.json"
+#: Where a person's pixels may begin: a multiple of the page size of most machines.
+ALIGNMENT = 4096
+#: An index has about 500 bytes for a person: what is larger than this is none.
+LARGEST = 1 << 30
+#: What to do about a pack that cannot be used.
+ADVICE = "delete the folder and run `deeppose-port pack` again"
+
+
+class PackError(DatasetError):
+    """A pack that is damaged, stale or made with other options. The message names what, and says what to do."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What a pack is made with.
+
+    Attributes:
+        skeleton: Its name.
+        base_zoom: Factor on the box of a person's joints.
+        min_dim: Persons whose box of joints is smaller were left out.
+        ignore_label: The coordinate that means "not annotated".
+        rotate_range: Rotations by 0 .. rotate_range - 1 degrees stay within the pixels packed.
+        zoom_range: So do factors of 1 - zoom_range .. 1 + zoom_range.
+        translate_range: So do shifts of -translate_range .. translate_range - 1 pixels.
+        resolution: The most pixels along a side of a person's crop; 0 for no bound.
+    """
+
+    skeleton: str
+    base_zoom: float = 1.5
+    min_dim: float = 0.0
+    ignore_label: float = -1.0
+    rotate_range: int = 10
+    zoom_range: float = 0.2
+    translate_range: int = 5
+    resolution: int = 440
+
+    def __post_init__(self) -> None:
+        # Which refuses ranges that are none.
+        Augmentation(rotate_range=self.rotate_range, zoom_range=self.zoom_range, translate_range=self.translate_range)
+        if self.resolution < 0:
+            raise ValueError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPicture:
+    """A picture that a pack was made from.
+
+    Attributes:
+        width: Its columns.
+        height: Its rows.
+        bytes: The size of its file.
+        sha256: Of its file.
+        stamp: When and where the file system has it: times of change in nanoseconds, and inode. If they and the size
+            are still the same, the file was not read again.
+    """
+
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    stamp: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPerson:
+    """Where a pack has a person.
+
+    Attributes:
+        line: In the CSV.
+        file: The picture, as the CSV names it.
+        x0: Left edge of the rectangle, in pixels of the picture.
+        y0: Upper edge.
+        x1: Right edge, one past the last column.
+        y1: Lower edge.
+        width: Columns of the pixels packed.
+        height: Rows of them.
+        shard: Number of the file that holds them.
+        offset: Where, in bytes.
+        crc32: Of them.
+    """
+
+    line: int
+    file: str
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    width: int
+    height: int
+    shard: int
+    offset: int
+    crc32: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of pixels."""
+        return 3 * self.width * self.height
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Packed pixels per pixel of the picture, for x and y."""
+        return self.width / (self.x1 - self.x0), self.height / (self.y1 - self.y0)
+
+
+def shard_name(number: int) -> str:
+    """Returns the name of a file of pixels."""
+    return f"pack-{number:05}.bin"
+
+
+def encode(header: Mapping[str, Any], pictures: Mapping[str, PackedPicture], persons: list[PackedPerson]) -> bytes:
+    """Returns the bytes of an index."""
+    content = {
+        **header,
+        "pictures": {name: asdict(picture) for name, picture in pictures.items()},
+        "persons": [asdict(person) for person in persons],
+    }
+    return json.dumps({"sha256": _digest(content), **content}).encode()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Reads an index whose checksum is right."""
+    path = folder / NAME
+    try:
+        if path.stat().st_size > LARGEST:
+            raise PackError(f"{path}: larger than {LARGEST >> 20} MB, which no index is; {ADVICE}")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise PackError(
+            f"{folder}: there is no whole pack here; `deeppose-port pack` makes it, or goes on where it was stopped"
+        ) from error
+    except OSError as error:
+        raise PackError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PackError(f"{path}: damaged, not JSON text ({error}); {ADVICE}") from error
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+        raise PackError(f"{path}: not an index that this version writes; {ADVICE}")
+    if content.pop("sha256", None) != _digest(content):
+        raise PackError(f"{path}: damaged, its checksum is not its own; {ADVICE}")
+    return content
+
+
+def picture_of(values: Mapping[str, Any]) -> PackedPicture:
+    """Makes a PackedPicture of its JSON values.
+
+    Raises:
+        TypeError, ValueError: They are none.
+    """
+    picture = PackedPicture(**{**values, "stamp": tuple(values["stamp"])})
+    _refuse_others((picture.width, picture.height, picture.bytes), least=1)
+    return picture
+
+
+def person_of(values: Mapping[str, Any]) -> PackedPerson:
+    """Makes a PackedPerson of its JSON values.
+
+    Raises:
+        TypeError, ValueError: They are none.
+    """
+    person = PackedPerson(**values)
+    _refuse_others(tuple(value for name, value in asdict(person).items() if name != "file"), least=0)
+    if not (person.x0 < person.x1 and person.y0 < person.y1 and person.size):
+        raise ValueError(f"line {person.line} has no pixels")
+    return person
+
+
+def _refuse_others(numbers: tuple[Any, ...], least: int) -> None:
+    if not all(type(number) is int and number >= least for number in numbers):
+        raise ValueError(f"{numbers} are not whole numbers of at least {least}")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

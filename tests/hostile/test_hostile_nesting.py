@@ -1,0 +1,122 @@
+"""Pickles that are small and would become large, deep or endless: none may take the time, the memory or the stack."""
+
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import textwrap
+import zipfile
+
+import pytest
+from checkpoint_files import save_zip
+
+SECONDS, MEMORY = 10, 300_000_000
+DEEP = 1_000_000
+
+#: Instructions that follow `}` (an empty dict) and leave a value for the key "a".
+BOMBS = {
+    "lists in lists": b"X\1\0\0\0a" + b"]" * DEEP + b"a" * (DEEP - 1) + b"s",
+    "tuples in tuples": b"X\1\0\0\0a)" + b"\x85" * DEEP + b"s",
+    "tuples in tuples as a key, whose hash goes down to the last": b")" + b"\x85" * DEEP + b"K\1s",
+    "a few hundred thousand tuples as a key": b")" + b"\x85" * 400_000 + b"K\1s",
+    "dicts in dicts": b"X\1\0\0\0a" + b"}X\1\0\0\0b" * DEEP + b"N" + b"s" * DEEP + b"s",
+    "marks": b"(" * DEEP + b"X\1\0\0\0aNs",
+    "lists that hold one list a hundred times, 60 levels": (
+        b"X\1\0\0\0a]q\1" + b"".join(b"0](" + b"h\1" * 100 + b"eq\1" for _ in range(60)) + b"s"
+    ),
+    "tuples that hold one tuple twice, 60 levels": b"X\1\0\0\0a)q\1" + b"0h\1h\1\x86q\1" * 60 + b"s",
+    "a list in itself": b"X\1\0\0\0a]q\1h\1as",
+    "a memo of four billion": b"X\1\0\0\0aNr\xff\xff\xff\xffs",
+    "a string of four billion": b"X\1\0\0\0aX\xff\xff\xff\xffabcs",
+    "a number of two billion bytes": b"X\1\0\0\0a\x8b\xff\xff\xff\x7f\1s",
+    "a number of 255 bytes": b"X\1\0\0\0a\x8a\xff" + b"\x7f" * 255 + b"s",
+    "bytearray(2 ** 31 - 1)": b"X\1\0\0\0acbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85Rs",
+    "a call of a call of a call": (
+        b"X\1\0\0\0a" + b"ctorch._tensor\n_rebuild_from_type_v2\n" * 1000 + b")" + b"R" * 1000 + b"s"
+    ),
+    "names without an end": b"X\1\0\0\0ac" + b"x" * DEEP,
+}
+#: By the end of its file's name: how a pickle lies in it.
+FILES = {}
+
+
+def file_kind(function):
+    FILES[function.__name__.removeprefix("as_")] = function
+    return function
+
+
+@file_kind
+def as_pt_zip(path, content):
+    save_zip(path, [("a/data.pkl", b"\x80\2}" + content + b"."), ("a/version", b"3\n")], zipfile.ZIP_STORED)
+
+
+@file_kind
+def as_pt_before_1_6(path, content):
+    magic, version = pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(1001, 2)
+    facts = pickle.dumps({"little_endian": True}, 2)
+    path.write_bytes(magic + version + facts + b"\x80\2}" + content + b"." + pickle.dumps([], 2))
+
+
+@file_kind
+def as_pt_tar(path, content):
+    with tarfile.open(path, "w") as archive:
+        empty = pickle.dumps(0, 2)
+        for name, data in (
+            ("storages", empty + pickle.dumps([], 2)),
+            ("tensors", empty),
+            ("pickle", b"\x80\2}" + content + b"."),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+@file_kind
+def as_pickle_of_2015(path, content):
+    path.write_bytes(b"\x80\2cAlexNet_flic\nAlexNet_flic\n)\x81}" + content + b"b.")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_pickle_that_grows_is_refused_in_little_time_and_memory(kind, tmp_path):
+    """All of them in one process, which a crash would end, with limits on its memory and time."""
+    paths = []
+    for i, bomb in enumerate(BOMBS.values()):
+        paths.append(tmp_path / f"{i}.model")
+        FILES[kind](paths[-1], bomb)
+    program = f"""
+        import resource, sys
+        import converters
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + {MEMORY},) * 2)
+        for path in sys.argv[1:]:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(sum(resource.getrusage(0)[:2])) + {SECONDS}, -1))
+            try:
+                converters.read(path)
+            except converters.CheckpointError as error:
+                print(error, flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, paths)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0, f"{list(BOMBS)[len(lines)]}: status {run.returncode} {run.stderr[-500:]}"
+    assert len(lines) == len(paths)
+    for path, line in zip(paths, lines, strict=True):
+        assert line.startswith(f"{path}: ")
+        assert "cannot be held in memory" not in line
+
+
+def test_the_bombs_are_pickles():
+    """Python's own unpickler makes of them what they say: they are not refused as noise."""
+
+    def load(name):
+        return pickle.loads(b"\x80\2}" + BOMBS[name] + b".")
+
+    nested = load("tuples that hold one tuple twice, 60 levels")["a"]
+    assert nested[0] is nested[1]
+    assert nested[0][0] is nested[1][1]
+    itself = load("a list in itself")["a"]
+    assert itself[0] is itself
+    hundred = load("lists that hold one list a hundred times, 60 levels")["a"]
+    assert len(hundred) == 100
+    assert load("a number of 255 bytes")["a"].bit_length() == 2039
