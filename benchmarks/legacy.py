@@ -59,7 +59,7 @@ def contrast(picture: Array) -> Array:
 
 
 def _rotated(picture: Array, joints: Array, centre: Array, degrees: int) -> tuple[Array, Array]:
-    from skimage.transform import rotate  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from skimage.transform import rotate
 
     rotated = (rotate(picture, degrees, center=tuple(centre)) * 255).astype(np.uint8)
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

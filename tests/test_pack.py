@@ -177,16 +177,17 @@ class TestExamples:
 
 class TestResuming:
     def stopped(self, dataset, folder, at):
-        """Packs until so many pictures are done, and then ends as a killed process does."""
-        child = os.fork()
-        if not child:
-            pack(dataset, folder, options(), threads=1, progress=lambda done, _: done == at and os._exit(9))
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        """Packs until so many pictures are done; `test_pack_goes_on_after_sigkill` kills a process in earnest."""
 
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+        def stop(done, total):
+            if done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pack(dataset, folder, options(), threads=1, progress=stop)
+
     @pytest.mark.parametrize("at", [0, 1, 2, 3])
-    def test_pack_of_a_killed_run_goes_on_to_the_same_bytes(self, whole, tmp_path, at):
+    def test_pack_of_a_stopped_run_goes_on_to_the_same_bytes(self, whole, tmp_path, at):
         dataset, expected = whole
         self.stopped(dataset, tmp_path / "pack", at)
         with pytest.raises(PackError, match=r"there is no whole pack here; .* goes on where it was stopped"):
@@ -210,7 +211,6 @@ class TestResuming:
         assert 0 < pack(dataset, tmp_path / "pack", options()).resumed < 13
         assert files(tmp_path / "pack") == files(expected)
 
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_half_written_line_and_pixels_are_dropped(self, whole, tmp_path):
         dataset, expected = whole
         self.stopped(dataset, tmp_path / "pack", 2)
@@ -221,7 +221,6 @@ class TestResuming:
         assert pack(dataset, tmp_path / "pack", options()).resumed == 13
         assert files(tmp_path / "pack") == files(expected)
 
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_pixels_lost_in_a_power_cut_are_refused(self, whole, tmp_path):
         dataset, _ = whole
         self.stopped(dataset, tmp_path / "pack", 2)
@@ -229,7 +228,6 @@ class TestResuming:
         with pytest.raises(PackError, match=r"pack-00000\.bin: the pixels of line 1 are not those .* delete"):
             pack(dataset, tmp_path / "pack", options())
 
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_other_options_or_data_are_refused_by_name(self, source, tmp_path):
         folder, dataset = source
         self.stopped(dataset, tmp_path / "pack", 1)

@@ -87,7 +87,7 @@ def _refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
             raise CheckpointError(path, f"{name!r} is encrypted, which no Chainer file is", "decrypt it first")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
-        if ".." in name.replace("\\", "/").split("/"):
+        if ".." in name.removesuffix(".npy").replace("\\", "/").split("/"):
             raise CheckpointError(path, f"{name!r} names a place outside of the file", "nothing was read")
         packed += member.compress_size
         if packed > size or member.file_size > MOST_INFLATION * member.compress_size:

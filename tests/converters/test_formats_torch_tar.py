@@ -9,8 +9,6 @@ from checkpoint_files import assert_same_arrays, in_torch_names, refused, vgg_bn
 
 import converters
 
-torch = pytest.importorskip("torch")
-
 TYPES = {"float32": "Float", "float64": "Double", "int64": "Long", "float16": "Half"}
 
 
@@ -98,6 +96,7 @@ def test_a_trainings_dictionary_is_read(arrays, tmp_path):
 
 def test_pytorchs_own_loader_reads_the_files_of_these_tests_alike(arrays, tmp_path):
     """So that they are what PyTorch wrote. It runs the pickle: only for a file that was just made here."""
+    torch = pytest.importorskip("torch")
 
     def on_the_cpu(name, content):
         content = content.replace(b"ctorch.cuda\n", b"ctorch\n")
