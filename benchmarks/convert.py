@@ -18,7 +18,7 @@ from converters.keys import chainer_names
 
 ROUNDS = 5
 MANY = 100
-#: A million numbers.
+#: Two million numbers.
 NARROW = Architecture("alexnet", 16, {"conv2": 96, "conv3": 96, "conv4": 96, "conv5": 64, "fc6": 256}, feature_size=6)
 
 #: Inflates every member in one thread with the fastest inflater that is here, and writes what comes out: no names, no
@@ -86,7 +86,7 @@ def _one(folder: Path) -> list[Row]:
     return [
         Row(f"{what}: time", _seconds(mine), bare, "s", "ratio", "<=", 1.3),
         Row(f"{what}, with NaN: time", _seconds(repaired), bare, "s", "ratio", "<=", 1.6),
-        Row(f"{what}: memory above a small file's", peak / 1e6, largest / 1e6, "MB", "difference", "<=", 150),
+        Row(f"{what}: memory above a small file's", peak / 1e6, None, "MB", "ours", "<=", largest / 1e6 + 150),
     ]
 
 
@@ -103,8 +103,8 @@ def _many(folder: Path) -> Row:
         return usage_of([sys.executable, str(program), str(sources), str(targets), str(processes)])
 
     together, alone = take_turns(3, lambda: convert(0), lambda: convert(1))
-    what = f"convert {MANY} files of 4 MB in one call: files a second, on {os.cpu_count()} cores and on one"
-    return Row(what, MANY / _seconds(together), MANY / _seconds(alone), "", "ratio", ">=", 1.4)
+    what = f"convert {MANY} files of 8 MB in one call: files a second, in processes and in one"
+    return Row(what, MANY / _seconds(together), MANY / _seconds(alone), "", "ratio", ">=", 1.3)
 
 
 def _seconds(usages: list[Usage]) -> float:

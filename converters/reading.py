@@ -327,12 +327,6 @@ class _Reader:
             self.notices.append(f"{fold(beside)} stand beside the network and are no part of it")
         wrapped = (*file.contents.wrappers, *wrappers)
         generation = generation_of(file.contents.format, wrapped, found, fitting[0].names, own=own)
-        others = [name for name, alike in ON_REQUEST.items() if alike == found]
-        if self.architecture is None and others and generation.name in ("mid-2016", "state-dict"):
-            self.notices.append(
-                f"its keys and shapes are those of several networks: taken as the {found} of mitmul/deeppose; "
-                f"--architecture {' or '.join(others)} says otherwise"
-            )
         return _Network(fitting[0], wrappers, canonical, generation)
 
     def _misfit(self, nearest: Match, keys: Iterable[str], wrappers: tuple[str, ...], chainer: bool) -> CheckpointError:
@@ -386,6 +380,13 @@ class _Reader:
         if generation.name == "own" and isinstance(file.metadata.get("preprocessing"), dict):
             return Preprocessing.from_dict(file.metadata["preprocessing"])
         preprocessing = adapted(generation, architecture.joints, self._colours(file))
+        others = [name for name, alike in ON_REQUEST.items() if alike == architecture.name]
+        plain = generation.name in ("head", "mid-2016", "state-dict")
+        if plain and others and self.architecture is None and log is None:
+            self.notices.append(
+                f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
+                f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"
+            )
         if generation.notice is not None:
             self.notices.append(generation.notice)
         if log is not None and log.options:
@@ -407,7 +408,8 @@ class _Reader:
             name, header = key.rpartition(".")[2], file.contents.headers[key]
             if name in ("mean", "std") and header.dtype.kind == "f" and header.nbytes < 1000:
                 told[name] = tuple(formats.load_one(self.path, file.contents, key).reshape(-1).tolist())
-        return told if all(len(channels) == 3 and all(np.isfinite(channels)) for channels in told.values()) else {}
+        sound = all(len(channels) == 3 and all(np.isfinite(channels)) for channels in told.values())
+        return told if sound and all(told.get("std", (1.0,))) else {}
 
     # --- how far it was ----------------------------------------------------------------------------------------------
 

@@ -78,6 +78,12 @@ _PARTS = {
     **{"avg_mean": "running_mean", "avg_var": "running_var", "N": "num_batches_tracked"},
 }
 
+#: What is said of a plain AlexNet, whose names and shapes two forks have too.
+PLAIN_ALEXNET = (
+    "its keys and shapes are those of several networks: taken as the alexnet of mitmul/deeppose; "
+    "--architecture alexnet-takiyu or alexnet-ynaka81 says otherwise"
+)
+
 
 def golden_file(name, request):
     """Finds one of golden/checkpoints in tests/golden or beside the project; skips where it is in neither."""

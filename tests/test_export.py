@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from checkpoint_files import listing, sha256
 from conftest import ROOT
-from networks import NARROW_FILES, error, narrow_file, narrow_inputs, random_checkpoint
+from networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 import converters
-from converters import CheckpointError, Preprocessing
+import deeppose_port
+from converters import Architecture, CheckpointError, Preprocessing
+from converters.architectures import TABLES, Convolution, Linear, outputs_layer, walk
 from deeppose_port import export as exports
 from deeppose_port.cli import main
 
@@ -105,6 +108,16 @@ def test_the_input_has_the_size_that_the_network_was_trained_on(tmp_path):
     assert torch_outputs(tmp_path / "a.pt2", np.zeros((1, 3, 200, 200), np.float32)).shape == (1, 14)
 
 
+def test_nan_that_was_kept_is_nan_there_too(format, tmp_path):
+    checkpoint = random_checkpoint()
+    checkpoint.weights["fc8.bias"][:2] = np.nan, np.inf
+    converters.write(checkpoint, tmp_path / "a.safetensors")
+    report = exports.export(tmp_path / "a.safetensors", format=format, nonfinite="keep")
+    outputs = RUNS[format](tmp_path / f"a{exports.FORMATS[format]}", narrow_inputs())
+    assert np.isfinite(outputs).all(0).tolist() == [False, False, *[True] * 12]
+    assert [repair.tensor for repair in report.repairs] == ["fc8.bias"]
+
+
 class TestRefusals:
     @pytest.fixture
     def model(self, tmp_path):
@@ -183,3 +196,35 @@ class TestCommand:
     def test_options_that_make_no_sense(self, capsys, tmp_path):
         assert main(["convert", str(ASTRONAUT), "--to", "onnx", "--layout", "head"]) == 2
         assert "only chainer-npz has a layout, not onnx (leave --layout out)" in capsys.readouterr().err
+
+
+def narrow(name):
+    """Any network with at most 12 channels a layer and random weights."""
+    full_size = Architecture.full_size(name, 7)
+    outputs = outputs_layer(name)
+    rows = [row for row in walk(full_size.layers) if isinstance(row, Convolution | Linear) and row.name != outputs]
+    architecture = replace(full_size, widths={row.name: min(row.channels, 12) for row in rows})
+    random = np.random.RandomState(3)
+    weights = {}
+    for key, shape in architecture.shapes.items():
+        if key.endswith("num_batches_tracked"):
+            weights[key] = np.zeros(shape, np.int64)
+        elif key.endswith("running_var"):
+            weights[key] = random.uniform(0.5, 1.5, shape).astype(np.float32)
+        else:
+            scale = (1.5 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else 0.3
+            weights[key] = np.asarray(random.standard_normal(shape) * scale, np.float32)
+    sizes = architecture.input_sizes()
+    return checkpoint_of(architecture, weights, Preprocessing(im_size=64 if sizes is None else sizes[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_every_network_can_be_exported(name, format, tmp_path):
+    checkpoint = narrow(name)
+    converters.write(checkpoint, tmp_path / "a.safetensors")
+    exports.export(tmp_path / "a.safetensors", format=format)
+    side = checkpoint.preprocessing.im_size
+    inputs = np.random.RandomState(4).randn(4, 3, side, side).astype(np.float32)
+    outputs = RUNS[format](tmp_path / f"a{exports.FORMATS[format]}", inputs)
+    assert error(outputs, deeppose_port.load(checkpoint)(inputs)) < 1e-5

@@ -50,9 +50,8 @@ def convert(
     """Converts checkpoints, reads them again and compares every byte.
 
     OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors,
-    told by its content, or
-    a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run: their outputs are compared
-    with PyTorch's.
+    told by its content, or a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run:
+    their outputs are compared with PyTorch's.
 
     \b
     Example:

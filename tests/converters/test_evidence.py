@@ -5,6 +5,7 @@ import pytest
 from checkpoint_files import (
     GOLDEN_SNAPSHOTS,
     GOLDEN_STATES,
+    PLAIN_ALEXNET,
     adam_state,
     alexnet,
     golden_file,
@@ -244,6 +245,6 @@ class TestBatchNormalization:
         assert checkpoint.notices == ()
         assert checkpoint.architecture.batch_normalization.test_eps == 2e-5
 
-    def test_a_network_without_it_needs_no_notice(self, tmp_path):
+    def test_a_network_without_it_needs_no_such_notice(self, tmp_path):
         checkpoint = converters.read(save_npz(tmp_path / "a.model", wrapped(alexnet())))
-        assert (checkpoint.source.writer_told_by, checkpoint.notices) == ("assumed", ())
+        assert (checkpoint.source.writer_told_by, checkpoint.notices) == ("assumed", (PLAIN_ALEXNET,))

@@ -8,6 +8,7 @@ from checkpoint_files import (
     GOLDEN_NPZ,
     GOLDEN_SNAPSHOTS,
     GOLDEN_STATES,
+    PLAIN_ALEXNET,
     adam_state,
     alexnet,
     assert_same_arrays,
@@ -370,7 +371,7 @@ class TestPreprocessing:
     def test_the_shells_options_are_the_default(self, tmp_path):
         checkpoint = converters.read(save_npz(tmp_path / "a.model", wrapped(alexnet())))
         assert checkpoint.preprocessing == Preprocessing(220, 1.5, True, "divide", "BGR", "linear", "xy")
-        assert checkpoint.notices == ()
+        assert checkpoint.notices == (PLAIN_ALEXNET,)
 
     @pytest.mark.parametrize("name", ["alexnet-bare", "resnet50-bare"])
     def test_bare_names_mean_the_input_of_mid_2016(self, name, golden):

@@ -368,6 +368,13 @@ def test_mmpose_keeps_its_colours_in_the_file(tmp_path, picture):
     assert any("data_preprocessor.{mean,std} stand beside the network" in n for n in pose.checkpoint.notices)
 
 
+@pytest.mark.parametrize("std", [(0.0, 1.0, 1.0), (float("nan"), 1.0, 1.0), (1.0, 1.0), (1.0,) * 4])
+def test_colours_that_cannot_be_are_passed_over(std, tmp_path):
+    state = {"data_preprocessor.std": torch.tensor(std), **drawn(MMPose(50, 32, "head")).state_dict()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    assert converters.read(tmp_path / "a.pth").preprocessing.std == MMPOSE_COLOURS[1]
+
+
 def test_ynaka81_answers_from_the_picture_on(tmp_path, picture):
     network = drawn(Ynaka81(28))
     torch.save(network.state_dict(), tmp_path / "epoch-9.model")
