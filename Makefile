@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-matrix check format bench clean
+.PHONY: help install demo test test-all test-matrix fuzz check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -28,6 +28,9 @@ test-all: $(VENV)/installed-dev ## the tests and the slow ones
 
 test-matrix: ## converters and the Chainer backend on every Python here, without PyTorch
 	$(PYTHON) tests/matrix.py
+
+fuzz: $(VENV)/installed-dev ## 10,000 damaged files of every format
+	$(BIN)/python tests/hostile/fuzz.py
 
 check: $(VENV)/installed-dev ## ruff, format and mypy
 	$(BIN)/ruff check .

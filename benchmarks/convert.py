@@ -104,7 +104,7 @@ def _many(folder: Path) -> Row:
 
     together, alone = take_turns(3, lambda: convert(0), lambda: convert(1))
     what = f"convert {MANY} files of 8 MB in one call: files a second, in processes and in one"
-    return Row(what, MANY / _seconds(together), MANY / _seconds(alone), "", "ratio", ">=", 1.3)
+    return Row(what, MANY / _seconds(together), MANY / _seconds(alone), "", "ratio", ">=", 1.2)
 
 
 def _seconds(usages: list[Usage]) -> float:

@@ -1,11 +1,16 @@
 """Resident memory of a training on 10,000 pictures, over that of the same training on one batch of random numbers.
 
+It is stopped after some steps: cache and queue are full after the first few, and it grows no more. What kept but one
+picture in twenty would exceed the bound by then.
+
 `python -m benchmarks.memory BACKEND SOURCE FOLDER` is one of the trainings, a process of its own.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,11 +21,12 @@ from benchmarks import generated
 from benchmarks.timing import Row, usage_of
 from deeppose_port.data import Augmentation, PoseDataset, TrainingLoader
 from deeppose_port.data.batches import Batch, empty_batch
-from deeppose_port.train import train
+from deeppose_port.train import Step, Watch, train
 from deeppose_port.training.options import TrainingOptions
 
 PICTURES = 10_000
 BATCH = 128
+STEPS = 12
 CACHE = 64 << 20
 BOUND = 300.0  # MB
 
@@ -58,14 +64,19 @@ class RandomLoader(TrainingLoader):
 
 
 def main(backend: str, source: str, folder: str) -> None:
-    """Trains a narrow AlexNet for an epoch of all pictures, or for some steps on random numbers."""
+    """Trains a narrow AlexNet for some steps, on pictures or on random numbers."""
     csv, epochs = Path(folder) / "persons.csv", 1
     if source == "random":
         lines = csv.read_text().splitlines(keepends=True)
-        csv, epochs = Path(folder) / "few.csv", 8
+        csv, epochs = Path(folder) / "few.csv", 2 * STEPS
         csv.write_text("".join(lines[:BATCH]))
         module = importlib.import_module(f"deeppose_port.backends.{backend}.training")
         module.TrainingLoader = RandomLoader  # type: ignore[attr-defined]
+
+    def stop(step: Step) -> None:
+        if step.iteration == STEPS:
+            os.kill(os.getpid(), signal.SIGINT)  # as a user ends it
+
     with tempfile.TemporaryDirectory() as results:
         options = TrainingOptions(
             train_csv=csv,
@@ -80,7 +91,7 @@ def main(backend: str, source: str, folder: str) -> None:
             valid_freq=0,
             augmentation=Augmentation(fliplr=True, rotate=True, zoom=True, translate=True),
         )
-        train(options, backend)
+        train(options, backend, Watch(step=stop))
 
 
 if __name__ == "__main__":

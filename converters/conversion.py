@@ -152,7 +152,7 @@ def convert(
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     reading: dict[str, Any] = {"architecture": architecture, "writer": writer, "state": state, "max_bytes": max_bytes}
-    if kind == "safetensors" and not dry_run and nonfinite in POLICIES:
+    if kind == "safetensors" and not dry_run and nonfinite in POLICIES and streaming.AVAILABLE:
         opened = streaming.open_stored(source, progress=step("reading"), **reading)
     else:
         opened = None

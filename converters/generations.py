@@ -195,7 +195,7 @@ _ROWS = (
         "resnet-mmpose",
         "MMPose's DeepPose, 0.x and 1.x",
         "`backbone.*` with `head.fc.*` or `keypoint_head.fc.*`",
-        "torchvision's ResNet 50 to 152, PyTorch only; RGB with ImageNet's mean and deviation (or the "
+        "torchvision's ResNet 18 to 152, PyTorch only; RGB with ImageNet's mean and deviation (or the "
         "`data_preprocessor.mean` and `std` that are in the file), a letterbox of 256 pixels (256 high and 192 wide "
         "with COCO's 17 joints), answers from 0 to 1",
         f"{_PORTS}::test_mmpose_answers_from_the_picture_on",

@@ -12,7 +12,7 @@ import numpy as np
 
 from converters import formats
 from converters.checkpoint import Array, Checkpoint, CheckpointError
-from converters.generations import Generation, generation_of
+from converters.generations import GENERATIONS, Generation
 from converters.reading import read
 
 
@@ -60,10 +60,7 @@ class Inspection:
     @property
     def generation(self) -> Generation | None:
         """The row of docs/generations.md that the file falls into; None if it is no network that is known."""
-        if self.checkpoint is None:
-            return None
-        source, name = self.checkpoint.source, self.checkpoint.architecture.name
-        return generation_of(source.format, source.wrappers, name, source.names, own=source.origin is not None)
+        return None if self.checkpoint is None else GENERATIONS[self.checkpoint.source.generation]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the inspection as JSON-ready values."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from converters.architectures import TORCH_ONLY, Shape
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
-from converters.keys import LINKS, chainer_names, fold
+from converters.folding import fold
+from converters.keys import LINKS, chainer_names
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")

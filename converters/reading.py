@@ -38,12 +38,13 @@ from converters.checkpoint import (
     is_parameter,
     reason_of,
 )
+from converters.folding import fold
 from converters.formats import Contents
-from converters.generations import Generation, adapted, generation_of
-from converters.keys import LINKS, Match, chainer_names, fold, generation_names, match, set_aside, strip_wrappers
+from converters.keys import LINKS, chainer_names
 from converters.legacy_log import LegacyLog, read_beside
+from converters.preprocessing import preprocessing_of
+from converters.recognition import Network, recognise
 from converters.repair import POLICIES, repair
-from converters.strangers import refuse_known_strangers
 
 #: Called with the bytes done and the bytes to do.
 ProgressCallback = Callable[[int, int], None]
@@ -194,23 +195,6 @@ class _File:
         return str(own.get("name")) if isinstance(own, dict) else None
 
 
-@dataclass(frozen=True)
-class _Network:
-    """The network that a file's model keys are.
-
-    Attributes:
-        match: The architecture that they fit.
-        wrappers: The prefixes that were stripped from them.
-        canonical: Key in the file -> canonical name.
-        generation: The row of the table of generations that the file falls into.
-    """
-
-    match: Match
-    wrappers: tuple[str, ...]
-    canonical: dict[str, str]
-    generation: Generation
-
-
 class _Reader:
     """Reads one file, with what lies beside it."""
 
@@ -228,7 +212,7 @@ class _Reader:
 
     def read(self) -> Checkpoint:
         file, beside = self._open_both()
-        network = self._find(file)
+        network = self._recognise(file)
         log = read_beside(self.path) if file.is_chainer else None
         known = evidence.range_of((beside or file).sections, network.generation.name)
         writer, told_by = self._tell_writer(network.match.architecture, file.metadata, known, log)
@@ -252,6 +236,7 @@ class _Reader:
                 layout=file.sections.layout,
                 wrappers=(*file.contents.wrappers, *network.wrappers),
                 names=network.match.names,
+                generation=network.generation.name,
                 writer=writer,
                 writer_told_by=told_by,
                 state_path=None if beside is None or not self.state else str(beside.path),
@@ -297,53 +282,16 @@ class _Reader:
             return _File(path, contents, layouts.split(keys))
         return _File(path, contents, layouts.Sections("model", model={key: key for key in keys}))
 
-    def _find(self, file: _File) -> _Network:
-        """Finds the one architecture that the model's keys and shapes are, or refuses the file."""
+    def _recognise(self, file: _File) -> Network:
         model = file.sections.model
-        empty = sorted(set(file.contents.uninitialised) & model.keys())
-        if empty:
-            problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
-            raise CheckpointError(self.path, problem, "there is nothing to convert; take a later checkpoint")
         if not model:
             problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
-        beside = set_aside(model)
-        stripped, wrappers = strip_wrappers(key for key in model if key not in beside)
-        headers = {bare: file.contents.headers[key] for key, bare in stripped.items()}
-        refuse_known_strangers(self.path, headers)
-        chosen = self.architecture or file.own_architecture
-        matches = match(headers, None if chosen not in TABLES else [chosen])
-        fitting = [m for m in matches if m.fits]
-        if len(fitting) > 1:
-            names = " and ".join(m.architecture.name for m in fitting)
-            problem = f"its keys and shapes fit {names}"
-            raise CheckpointError(self.path, problem, f"say which with --architecture {fitting[0].architecture.name}")
-        if not fitting:
-            raise self._misfit(matches[0], headers, wrappers, file.is_chainer)
-        canonical = {key: fitting[0].canonical[bare] for key, bare in stripped.items()}
-        found = fitting[0].architecture.name
-        own = file.own_architecture is not None and found == file.own_architecture
-        if beside:
-            self.notices.append(f"{fold(beside)} stand beside the network and are no part of it")
-        wrapped = (*file.contents.wrappers, *wrappers)
-        generation = generation_of(file.contents.format, wrapped, found, fitting[0].names, own=own)
-        return _Network(fitting[0], wrappers, canonical, generation)
-
-    def _misfit(self, nearest: Match, keys: Iterable[str], wrappers: tuple[str, ...], chainer: bool) -> CheckpointError:
-        """Says how a file differs from the nearest architecture, in the file's own spelling."""
-        architecture = nearest.architecture
-        if chainer or any("/" in key for key in keys):
-            spelled = chainer_names(architecture, nearest.names)
-        else:
-            spelled = generation_names(architecture.name, nearest.names, architecture.shapes)
-        fits = f"fit no architecture; nearest is {architecture.name}"
-        if self.architecture:
-            fits = f"are not those of {architecture.name}"
-        return CheckpointError(
-            self.path,
-            f"its arrays {fits}: {nearest.describe(spelled, ''.join(wrappers))}",
-            "--architecture takes alexnet, resnet50, vgg_bn; nothing is loaded in part; others: docs/generations.md",
-        )
+        network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
+        if self.writer is not None and network.match.architecture.name in TORCH_ONLY:
+            problem = f"{network.match.architecture.name} exists in PyTorch alone, so {self.writer} did not write it"
+            raise CheckpointError(self.path, problem, "leave --writer out")
+        return network
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
 
@@ -374,42 +322,41 @@ class _Reader:
         return writer, told_by
 
     def _preprocessing(
-        self, architecture: Architecture, network: _Network, file: _File, log: LegacyLog | None
+        self, architecture: Architecture, network: Network, file: _File, log: LegacyLog | None
     ) -> Preprocessing:
-        generation = network.generation
-        if generation.name == "own" and isinstance(file.metadata.get("preprocessing"), dict):
-            return Preprocessing.from_dict(file.metadata["preprocessing"])
-        preprocessing = adapted(generation, architecture.joints, self._colours(file))
+        told = file.metadata.get("preprocessing") if network.generation.name == "own" else None
+        colours = self._colours(network.beside, file)
+        if kept := sorted(set(network.beside) - {key for key, _ in colours.values()}):
+            self.notices.append(f"no part of the network and not read: {fold(kept)}")
+        if colours:
+            keys = fold(key for key, _ in colours.values())
+            self.notices.append(f"the mean and deviation of its inputs' colours are those in {keys}")
         others = [name for name, alike in ON_REQUEST.items() if alike == architecture.name]
-        plain = generation.name in ("head", "mid-2016", "state-dict")
+        plain = network.generation.name in ("head", "mid-2016", "state-dict")
         if plain and others and self.architecture is None and log is None:
             self.notices.append(
                 f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
                 f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"
             )
-        if generation.notice is not None:
-            self.notices.append(generation.notice)
-        if log is not None and log.options:
-            preprocessing = _from_log(preprocessing, log.options)
-        if architecture.accepts(preprocessing.im_size):
-            return preprocessing
-        sizes = architecture.input_sizes()
-        assert sizes is not None
-        self.notices.append(
-            f"its first fully connected layer is made for inputs of {sizes[0]} to {sizes[1]} pixels a side, "
-            f"not {preprocessing.im_size}: im_size is taken as {sizes[1]}; --im-size says otherwise"
+        preprocessing, notices = preprocessing_of(
+            network.generation,
+            architecture,
+            told if isinstance(told, dict) else None,
+            log.options if log else None,
+            {name: channels for name, (_, channels) in colours.items()},
         )
-        return replace(preprocessing, im_size=sizes[1])
+        self.notices += notices
+        return preprocessing
 
-    def _colours(self, file: _File) -> dict[str, tuple[float, ...]]:
-        """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, if it does."""
+    def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:
+        """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, each with its key."""
         told = {}
-        for key in set_aside(file.sections.model):
+        for key in beside:
             name, header = key.rpartition(".")[2], file.contents.headers[key]
             if name in ("mean", "std") and header.dtype.kind == "f" and header.nbytes < 1000:
-                told[name] = tuple(formats.load_one(self.path, file.contents, key).reshape(-1).tolist())
-        sound = all(len(channels) == 3 and all(np.isfinite(channels)) for channels in told.values())
-        return told if sound and all(told.get("std", (1.0,))) else {}
+                told[name] = (key, tuple(formats.load_one(self.path, file.contents, key).reshape(-1).tolist()))
+        sound = all(len(channels) == 3 and all(np.isfinite(channels)) for _, channels in told.values())
+        return told if sound and all(told.get("std", ("", (1.0,)))[1]) else {}
 
     # --- how far it was ----------------------------------------------------------------------------------------------
 
@@ -417,7 +364,7 @@ class _Reader:
         self,
         file: _File,
         beside: _File | None,
-        network: _Network,
+        network: Network,
         architecture: Architecture,
         arrays: list[dict[str, Array]],
     ) -> tuple[Optimizer | None, dict[str, Array], Progress | None]:
@@ -507,18 +454,6 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     except (ValueError, TypeError, AttributeError) as error:
         problem = f"what it says of itself cannot be understood: {reason_of(error)}"
         raise CheckpointError(path, problem, "was it edited? convert the original again") from error
-
-
-def _from_log(preprocessing: Preprocessing, options: Mapping[str, Any]) -> Preprocessing:
-    """Takes what a log.txt says of the training's preprocessing."""
-    changes: dict[str, Any] = {}
-    for name, kind in (("im_size", int), ("base_zoom", float), ("coord_normalize", bool)):
-        value = options.get(name)
-        if isinstance(value, int | float) and (kind is bool or value > 0):
-            changes[name] = kind(value)
-    if options.get("gcn") in (False, 0):
-        changes["gcn"] = "none"
-    return replace(preprocessing, **changes)
 
 
 def _epoch_of_name(path: Path) -> int | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
 from converters.checkpoint import CheckpointError
 from converters.conversion import Report, convert
+from converters.processors import usable_processors
 
 #: A process takes a moment to start: it has to be worth that.
 _FILES_PER_PROCESS = 16
@@ -45,6 +44,10 @@ def convert_several(
         for i, (source, target) in enumerate(files):
             yield doubles.get(i) or _convert(work, source, target, options)
         return
+    # Imported here: most calls are of one file, and these take a while.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     before = set(multiprocessing.active_children())
     # Not forked: PyTorch's threads and locks would not survive it.
     context = multiprocessing.get_context("spawn")
@@ -78,7 +81,7 @@ def _worthwhile(sources: Sequence[Path]) -> int:
     """Returns how many processes the files are worth."""
     size = sum(source.stat().st_size for source in sources if source.is_file())
     worth = 1 + size // _BYTES_PER_PROCESS + len(sources) // _FILES_PER_PROCESS
-    return max(1, min(len(os.sched_getaffinity(0)), len(sources), worth))
+    return max(1, min(usable_processors(), len(sources), worth))
 
 
 def _convert(work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]) -> Report | ValueError:
@@ -89,6 +92,8 @@ def _convert(work: Callable[..., Report], source: Path, target: Path, options: d
 
 
 def _outcome(future: Future[Report | ValueError], source: Path) -> Report | ValueError:
+    from concurrent.futures.process import BrokenProcessPool
+
     try:
         return future.result()
     except BrokenProcessPool:

@@ -38,7 +38,10 @@ def _has(pattern: str) -> Callable[[Headers], bool]:
     return lambda headers: any(re.search(pattern, key) for key in headers)
 
 
-_LAST_LAYERS = ("fc8/W", "fc/W", "out_fc/W", "pred/W", "fc8.weight", "fc.weight", "classifier.6.weight")
+_LAST_LAYERS = (
+    *("fc8/W", "fc/W", "out_fc/W", "pred/W", "fc8.weight", "fc.weight"),
+    *("classifier.6.weight", "head.fc.weight", "keypoint_head.fc.weight"),
+)
 
 
 def _classifies(headers: Headers) -> bool:
@@ -57,8 +60,8 @@ STRANGERS = (
         f"{_TESTS}[ResNet152]",
     ),
     Stranger(
-        "networks for ImageNet: ResNet50 of mitmul/deeppose before 2016-06-30, Caffe's, ChainerCV's and torchvision's",
-        "a last layer (`fc8`, `fc`, `classifier.6`) with 1000 rows",
+        "networks for ImageNet: mitmul's ResNet50 before 2016-06-30, Caffe's, ChainerCV's, torchvision's, MMPretrain's",
+        "a last layer (`fc8`, `fc`, `classifier.6`, `head.fc`) with 1000 rows",
         _classifies,
         "its last layer has 1000 outputs: it classifies ImageNet and answers no joints",
         "take a checkpoint of a pose network",

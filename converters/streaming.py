@@ -25,6 +25,8 @@ from converters.reading import Opened, hash_file, open_checkpoint, refuse_nonfin
 from converters.repair import repair
 from converters.stored import Stored, leave_stored
 
+#: Whether several threads can write into one file here; on Windows they cannot.
+AVAILABLE = hasattr(os, "pwrite")
 #: As long as a real one, for a file whose hash is not known yet.
 _NO_HASH = "0" * 64
 

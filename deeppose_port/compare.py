@@ -163,8 +163,10 @@ class Comparison:
     def granted(self) -> str:
         """The tolerance in words."""
         words = f"{self.tolerance:g} of the largest value"
-        if any((row.relative or 0) > self.tolerance and not row.parted for row in self.layers):
-            words += f", or {AMPLIFIED} times what one unit in the last place of each layer makes of it"
+        needed = [row.tolerance for row in self.layers if (row.relative or 0) > self.tolerance and not row.parted]
+        if needed:
+            words += f", or {AMPLIFIED} times what one unit in the last place of each layer makes of it "
+            words += f"(at most {max(needed):.1e})"
         return words
 
     @property

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.checkpoint import Array, bytes_of
+from deeppose_port import definitions
 from deeppose_port.backends import Floats
 from deeppose_port.evaluate import Evaluation
 
@@ -159,9 +160,18 @@ class MetricRow:
         return None if self.old is None or self.new is None else self.new - self.old
 
     @property
+    def cells(self) -> tuple[str, str, str]:
+        """Both and their difference as they are shown, with their unit."""
+        unit = definitions.unit_of(self.name)
+        old, new = (math.nan if value is None else value for value in (self.old, self.new))
+        numbers = definitions.number(old, unit), definitions.number(new, unit)
+        return *numbers, definitions.difference(old, new, unit)
+
+    @property
     def agrees(self) -> bool:
-        """Whether both print as the same digits."""
-        return printed(self.name, self.old) == printed(self.name, self.new)
+        """Whether both are shown as the same digits."""
+        old, new, _ = self.cells
+        return old == new
 
     def as_dict(self) -> dict[str, float | None]:
         """Returns both values and their difference."""
@@ -255,18 +265,6 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, flo
             yield from _flat(value, f"{name}/")
         elif name not in ("persons", "joints") and isinstance(value, int | float):
             yield name, value
-
-
-def printed(name: str, value: float | None) -> str:
-    """Returns a metric in the digits in which it is shown: pixels with two decimals, fractions in per cent with one."""
-    if value is None:
-        return "-"
-    if isinstance(value, int):
-        return str(value)
-    if name == "loss":
-        return f"{value:.6g}"
-    kind = name.split("/")[0]
-    return f"{value:.2f}" if kind.endswith(("error", "_px")) else f"{100 * value:.1f}"
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

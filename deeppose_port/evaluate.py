@@ -13,7 +13,7 @@ import numpy.typing as npt
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.batches import batches
-from deeppose_port.data.crop import points_of_outputs, square_points_of_outputs
+from deeppose_port.data.coordinates import points_of_outputs, square_points_of_outputs
 from deeppose_port.pose import Pose
 from deeppose_port.skeletons import Skeleton
 from deeppose_port.tallies import Tally, interval, resample

@@ -13,7 +13,9 @@ from converters import Checkpoint, Preprocessing
 from converters.architectures import Layer
 from deeppose_port import backends
 from deeppose_port.backends import Floats
-from deeppose_port.data.crop import crop_of_region, network_input, points_of_outputs
+from deeppose_port.data.coordinates import points_of_outputs
+from deeppose_port.data.crop import crop_of_region
+from deeppose_port.data.normalization import network_input
 
 #: What ReLU makes of NaN.
 RELU_NAN = ("nan", "zero")

@@ -17,6 +17,8 @@ Points = npt.NDArray[np.float64]
 
 #: Side of a cell and what lies between two, in pixels: those of the legacy program's tile mode.
 CELL, GAP = 220, 2
+#: The file's name.
+TILE = "tile.png"
 _MOST_CELLS = 1600  # 230 MB
 
 

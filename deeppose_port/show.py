@@ -1,44 +1,24 @@
-"""What a checkpoint looks like inside: its filters and weights, where NaN sit, its dead units, and what it still sees.
-
-Many networks of the legacy program have collapsed: without contrast normalisation, or at the default learning rates,
-their ReLUs died in the first iterations, and they answer the mean pose to every picture at a loss that looks well.
-"""
+"""What a checkpoint's weights look like: their numbers, where NaN sit, the first layer's filters, and histograms."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
-from converters.checkpoint import Preprocessing
-from deeppose_port.data import PoseDataset
-from deeppose_port.data.crop import Crop, network_input
-from deeppose_port.pose import Pose
-from deeppose_port.predict import files_in, read_picture
+from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 
-Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-#: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
-#: constant and nearly constant. Legacy networks that had collapsed had 0 to 5.6e-3 (measured), others 2.4e-2 and more.
-CONSTANT, NEARLY_CONSTANT = 1e-3, 1e-2
-#: Below this part of a layer's typical value, what differs between pictures is called nothing.
-_NOTHING = 1e-3
-
-_BATCH = 16
 _BINS = 40
 _MOST_DRAWN = 1 << 22
-_RELU = re.compile(r"(.*\.)?relu(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -85,114 +65,6 @@ class TensorRow:
             "channels": [list(channel) for channel in self.channels],
             "histogram": list(self.histogram),
         }
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """What a layer makes of the pictures.
-
-    Attributes:
-        name: As `backends.activations.layer_names` has it.
-        shape: (C, H, W) or (C,).
-        dead_units: Channels that are not above 0 anywhere in any picture; None for a layer that is no ReLU.
-        active: Share of its outputs that are above 0; None likewise.
-        variation: Standard deviation over the pictures, as a part of the layer's root mean square; NaN if either is.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dead_units: tuple[int, ...] | None
-    active: float | None
-    variation: float
-
-    @property
-    def dead(self) -> int | None:
-        """How many `dead_units` there are."""
-        return None if self.dead_units is None else len(self.dead_units)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the row as JSON-ready values."""
-        variation = self.variation if math.isfinite(self.variation) else None
-        dead_units = None if self.dead_units is None else list(self.dead_units)
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "dead": self.dead,
-            "dead_units": dead_units,
-            "active": self.active,
-            "variation": variation,
-        }
-
-
-@dataclass(frozen=True)
-class Activity:
-    """What a network makes of some pictures.
-
-    Attributes:
-        layers: Its layers, in their order.
-        samples: How many pictures.
-        described: What they are.
-        output_std: Root mean square over the outputs of their standard deviation over the pictures, as a part of the
-            crop's side.
-        im_size: The crop's side in pixels.
-    """
-
-    layers: tuple[LayerRow, ...]
-    samples: int
-    described: str
-    output_std: float
-    im_size: int
-
-    @property
-    def verdict(self) -> str:
-        """`varies`, `nearly constant`, `constant` or `not finite`."""
-        if not math.isfinite(self.output_std):
-            return "not finite"
-        if self.output_std < CONSTANT:
-            return "constant"
-        return "nearly constant" if self.output_std < NEARLY_CONSTANT else "varies"
-
-    @property
-    def blind_from(self) -> str | None:
-        """The first layer from which on nothing differs between the pictures; None where something does to the end."""
-        blind = None
-        for row in reversed(self.layers):
-            if not row.variation < _NOTHING:
-                break
-            blind = row.name
-        return blind
-
-    @property
-    def sentence(self) -> str:
-        """The verdict for people."""
-        moved = f"its joints move by {self.output_std * self.im_size:.2g} px of the crop's {self.im_size}"
-        over = f"over {self.samples} {self.described} {moved} (standard deviation)"
-        match self.verdict:
-            case "not finite":
-                return f"The network answers NaN or infinity to {self.samples} {self.described}."
-            case "constant":
-                blind = self.blind_from
-                since = "" if blind is None else f"; from {blind} on nothing tells them apart"
-                return f"The network has collapsed to a constant answer: {over}{since}."
-            case "nearly constant":
-                return f"The network has all but collapsed to a constant answer: {over}."
-            case _:
-                return f"The network has not collapsed to a constant answer: {over}."
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the activity as JSON-ready values."""
-        return {
-            "verdict": self.verdict,
-            "sentence": self.sentence,
-            "samples": self.samples,
-            "pictures": self.described,
-            "output_std": self.output_std if math.isfinite(self.output_std) else None,
-            "blind_from": self.blind_from,
-            "layers": [row.as_dict() for row in self.layers],
-        }
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------
 
 
 def tensor_rows(checkpoint: Checkpoint) -> list[TensorRow]:
@@ -300,159 +172,15 @@ def draw_histograms(rows: Sequence[TensorRow], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-# --- activity ---------------------------------------------------------------------------------------------------------
-
-
-def synthetic_pictures(count: int, side: int, seed: int = 0) -> Iterator[Picture]:
-    """Makes noise with the spectrum of photographs, amplitudes as the frequency's inverse.
-
-    Field, "Relations between the statistics of natural images and the response properties of cortical cells", Journal
-    of the Optical Society of America A 4, 1987.
-
-    Yields:
-        (side, side, 3) uint8.
-    """
-    random = np.random.default_rng(seed)
-    frequencies = np.fft.fftfreq(side)
-    distance = np.hypot(frequencies[:, np.newaxis], frequencies)
-    distance[0, 0] = math.inf  # the mean is set below
-    for _ in range(count):
-        spectrum = np.fft.fft2(random.standard_normal((side, side, 3)), axes=(0, 1)) / distance[..., np.newaxis]
-        noise = np.fft.ifft2(spectrum, axes=(0, 1)).real
-        noise /= noise.std(axis=(0, 1))
-        yield np.clip(127.5 + 50 * noise, 0, 255).astype(np.uint8)
-
-
-def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
-    """Makes a network's inputs of synthetic pictures."""
-    side = preprocessing.im_size
-    for picture in synthetic_pictures(count, side, seed):
-        yield network_input(picture, Crop(0, 0, side, side, side), preprocessing)
-
-
-def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
-    """Makes a network's inputs of a picture or of some of a folder's, each as a whole.
-
-    Raises:
-        ValueError: There is no picture, or one cannot be read.
-    """
-    for file in _some(files_in(source), count, seed):
-        picture = read_picture(file)
-        yield network_input(
-            picture, Crop(0, 0, picture.shape[1], picture.shape[0], preprocessing.im_size), preprocessing
-        )
-
-
-def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterator[Floats]:
-    """Makes a network's inputs of some of a dataset's persons."""
-    for index in _some(range(len(dataset)), count, seed):
-        yield dataset[index][0]
-
-
-def _some(items: Sequence[Any], count: int, seed: int) -> list[Any]:
-    """Returns at most `count` items, chosen by chance, in their order."""
-    if len(items) <= count:
-        return list(items)
-    chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
-    return [items[i] for i in sorted(chosen.tolist())]
-
-
-def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
-    """Looks at what a network makes of pictures, layer by layer.
-
-    Args:
-        pose: The network.
-        inputs: (3, side, side) float32 each.
-        described: What the pictures are, in the plural.
-
-    Raises:
-        ValueError: There are fewer than two pictures, so that nothing can differ between them.
-    """
-    layers: dict[str, _Moments] = {}
-    for batch in _batches(inputs):
-        for name, outputs in pose.activations(batch):
-            layers.setdefault(name, _Moments()).add(outputs)
-    last = list(layers.values())[-1] if layers else _Moments()
-    if last.count < 2:
-        raise ValueError(f"{last.count} {described}: whether answers differ can be told of two pictures and more")
-    scale = 1.0 if pose.preprocessing.coord_normalize else 1.0 / pose.preprocessing.im_size
-    return Activity(
-        tuple(moments.row(name) for name, moments in layers.items()),
-        last.count,
-        described,
-        scale * last.deviation(),
-        pose.preprocessing.im_size,
-    )
-
-
-def _batches(inputs: Iterable[Floats]) -> Iterator[Floats]:
-    batch: list[Floats] = []
-    for one in inputs:
-        batch.append(one)
-        if len(batch) == _BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
-
-
-@dataclass
-class _Moments:
-    """A layer's outputs over the pictures, summed up: Welford's and Chan's running mean and squares about it."""
-
-    count: int = 0
-    positive: int = 0
-    _mean: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
-    _squares: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
-    _largest: npt.NDArray[np.float64] = field(default_factory=lambda: np.array(-math.inf))
-
-    def add(self, outputs: Floats) -> None:
-        """Adds a batch's outputs, (N, …)."""
-        values, added = outputs.astype(np.float64), len(outputs)
-        with np.errstate(invalid="ignore", over="ignore"):
-            mean = values.mean(axis=0)
-            squares = np.square(values - mean).sum(axis=0)
-            apart = mean - self._mean
-            total = self.count + added
-            self._squares = self._squares + squares + np.square(apart) * (self.count * added / total)
-            self._mean = self._mean + apart * (added / total)
-        self.count = total
-        self.positive += int((outputs > 0).sum())
-        channels = values.reshape(added, values.shape[1], -1)
-        self._largest = np.maximum(self._largest, channels.max(axis=(0, 2)))
-
-    def deviation(self) -> float:
-        """Returns the root mean square over the outputs of their standard deviation."""
-        return float(np.sqrt((self._squares / self.count).mean()))
-
-    def row(self, name: str) -> LayerRow:
-        """Returns what was summed up."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            deviation = self.deviation()
-            typical = math.hypot(deviation, float(np.sqrt(np.square(self._mean).mean())))
-        is_relu = _RELU.fullmatch(name) is not None
-        return LayerRow(
-            name,
-            tuple(self._mean.shape),
-            dead_units=tuple(np.flatnonzero(self._largest <= 0).tolist()) if is_relu else None,
-            active=self.positive / (self.count * self._mean.size) if is_relu else None,
-            variation=deviation / typical if typical else 0.0,
-        )
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
 def checked_targets(output: str | os.PathLike[str], *, force: bool) -> tuple[Path, Path]:
     """Returns where `filters.png` and `histograms.png` go.
 
     Raises:
-        ValueError: One of them exists.
+        ValueError: One of them exists, or the folder is a file.
     """
-    targets = Path(output) / "filters.png", Path(output) / "histograms.png"
-    for target in targets:
-        if target.exists() and not force:
-            raise ValueError(f"{target}: it exists already (--force replaces it, -o names another folder)")
+    folder = checked_folder(output)
+    targets = folder / "filters.png", folder / "histograms.png"
+    refuse_existing(targets, force)
     return targets
 
 
@@ -472,14 +200,7 @@ def write_pictures(
     """
     targets = checked_targets(output, force=force)
     picture = filters_picture(checkpoint)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    temporary = [target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp") for target in targets]
-    try:
-        temporary[0].write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        draw_histograms(rows, temporary[1])
-        for source, target in zip(temporary, targets, strict=True):
-            os.replace(source, target)
-    finally:
-        for source in temporary:
-            source.unlink(missing_ok=True)
+    with staged(Path(output)) as stage:
+        write_png(stage / targets[0].name, picture)
+        draw_histograms(rows, stage / targets[1].name)
     return list(targets)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["FLIC", "LSP", "MPII", "SKELETONS", "End", "Limb", "Skeleton", "get"]
+__all__ = ["FLIC", "LSP", "MPII", "SKELETONS", "End", "Limb", "Skeleton", "get", "with_joints"]
 
 End: TypeAlias = int | tuple[int, ...]
 """One end of a limb: a joint's index, or the indices of joints whose mean position it is."""
@@ -162,3 +162,8 @@ def get(name: str) -> Skeleton:
         return SKELETONS[name]
     except KeyError:
         raise ValueError(f"no skeleton is called {name!r}; there are {', '.join(SKELETONS)}") from None
+
+
+def with_joints(joints: int) -> Skeleton | None:
+    """Returns the skeleton with so many joints, or None where none has them."""
+    return next((skeleton for skeleton in SKELETONS.values() if len(skeleton.joints) == joints), None)

@@ -105,6 +105,8 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
     start = starting_point(options, len(skeleton.joints))
     for notice in start.notices:
         watch.notice(notice)
+    if backend != "torch":
+        backends.refuse_torch_only(start.checkpoint.architecture.name)
     if start.epoch >= options.epochs and not options.torch.eval_only:
         raise ValueError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"

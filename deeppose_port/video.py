@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,20 @@ Picture = npt.NDArray[np.uint8]
 #: Files with these suffixes are taken for videos.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
-_FFMPEG_IS_SILENT = "-8"  # its AV_LOG_QUIET: what is wrong with a file is said once, by us
+_FFMPEG_IS_SILENT = "-8"  # its AV_LOG_QUIET
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps OpenCV and its FFmpeg from writing to standard error what is wrong with a file: it is said once, by us."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_IS_SILENT)
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,9 @@ class Video:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ValueError(f"{path}: there is no such video")
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_IS_SILENT)
         self.path = path
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        with _silence():
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ValueError(f"{path}: cannot be decoded; is it a whole video?")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -98,8 +112,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_IS_SILENT)
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        with _silence():
+            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         if not self._writer.isOpened():
             raise ValueError(f"{path}: OpenCV cannot write videos of {width} x {height} pixels here")
 

@@ -156,6 +156,13 @@ def test_only_a_bad_first_line_is_suspected_to_be_a_header(csv):
     assert "header" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["", "nan", "1e400"])
+def test_missing_number_is_not_taken_for_a_header(csv, value):
+    with pytest.raises(AnnotationError, match=f"line 1: y of joint 0 is '{value}'") as error:
+        read_csv(csv(f"a.jpg,1,{value},3,4\n"), 2)
+    assert "header" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("found", "advice"),
     [(7, "with 7 is flic"), (14, "with 14 is lsp"), (16, "with 16 is mpii"), (9, "no skeleton")],

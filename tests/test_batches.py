@@ -123,7 +123,7 @@ class TestFailures:
         assert "cannot be decoded" in str(error)
 
     def test_user_who_stops_half_way_leaves_no_work_behind(self, monkeypatch):
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
         dataset = Numbers(seconds=0.05)
         before = threading.active_count()
 
@@ -134,3 +134,15 @@ class TestFailures:
         assert isinstance(in_time(run), KeyboardInterrupt)
         assert threading.active_count() == before
         assert len(dataset.asked) < 10  # what had not begun was called off
+
+    def test_opencvs_own_threads_are_off_meanwhile(self):
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(3)
+        try:
+            assert [cv2.getNumThreads() for _ in batches(Numbers(), 5)] == [1, 1]
+            assert cv2.getNumThreads() == 3
+            with pytest.raises(DatasetError):
+                list(batches(Numbers(fails=7), 5))
+            assert cv2.getNumThreads() == 3
+        finally:
+            cv2.setNumThreads(before)

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from networks import dataset_of, narrow_file, random_checkpoint
+from networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
 
 import converters
 import deeppose_port
-from converters import Preprocessing, architectures
+from converters import Architecture, Preprocessing, architectures
 from converters.architectures import LocalResponseNormalization, MaxPooling
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
@@ -109,6 +109,8 @@ class TestTheSame:
         assert not row.parted
         assert comparison.same
         assert "8 times what one unit in the last place" in comparison.sentence
+        needed = max(row.tolerance for row in comparison.layers if row.relative > 1e-5)
+        assert f"(at most {needed:.1e})" in comparison.sentence
 
 
 class TestFaults:
@@ -341,6 +343,32 @@ class TestCommand:
         assert status == 1
         assert "NOT the same" in shown.out
         assert "parts here" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["conv2"])
+
+    def test_notices_say_of_which_file_they_are(self, run, model, tmp_path):
+        checkpoint = converters.read(model, state=False)
+        converters.write(changed(checkpoint, "conv2.bias", 2, np.nan), tmp_path / "new.pt")
+        _, shown = run(model, tmp_path / "new.pt")
+        assert "note: new: conv2.bias: 1 NaN became 0" in shown.err
+        assert "note: old" not in shown.err
+
+    def test_differences_have_the_unit_of_their_metrics(self, run, model, tmp_path):
+        checkpoint = converters.read(model, state=False)
+        biases = {"fc8.bias": np.full_like(checkpoint.weights["fc8.bias"], 9)}
+        converters.write(checkpoint.replace(weights={**checkpoint.weights, **biases}), tmp_path / "new.pt")
+        _, shown = run(model, tmp_path / "new.pt")
+        row = next(line for line in shown.out.splitlines() if line.split()[:1] == ["pcp/mean"])
+        assert row.split()[1:] == ["47.3", "%", "0.0", "%", "\N{MINUS SIGN}47.3"]
+
+    def test_network_of_one_backend_needs_another_file(self, run, tmp_path):
+        pytest.importorskip("deeppose_port.backends.chainer.networks")
+        architecture = Architecture("alexnet-torchvision", 7, {"classifier.1": 8, "classifier.4": 8}, feature_size=6)
+        weights = {name: np.zeros(shape, np.float32) for name, shape in architecture.shapes.items()}
+        converters.write(checkpoint_of(architecture, weights), tmp_path / "port.pt")
+        status, shown = run(tmp_path / "port.pt")
+        assert status == 2
+        assert "port.pt cannot be compared in chainer and torch: alexnet-torchvision exists in PyTorch" in shown.err
+        assert "name a NEW checkpoint" in shown.err
+        assert run(tmp_path / "port.pt", tmp_path / "port.pt")[0] == 0
 
     @pytest.mark.parametrize(
         ("arguments", "phrase"),

@@ -6,20 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from converters.checkpoint import Preprocessing
-from deeppose_port.data import crop as crop_module
-from deeppose_port.data.crop import (
-    Crop,
-    Window,
-    _deviation,
-    crop_of_box,
-    crop_of_joints,
-    cut,
-    labels,
-    network_input,
-    normalize,
-    points_of_outputs,
-    warp,
-)
+from deeppose_port.data import normalization
+from deeppose_port.data.coordinates import labels, points_of_outputs
+from deeppose_port.data.crop import Crop, crop_of_box, crop_of_joints
+from deeppose_port.data.normalization import network_input, normalize
+from deeppose_port.data.pixels import Window, cut, warp
 
 ALL = np.ones(2, bool)
 
@@ -237,13 +228,13 @@ class TestInput:
         mean = picture.mean(axis=(0, 1))
         expected = (picture - mean).std(axis=(0, 1))
         levels = np.arange(256.0)[:, None] - mean
-        made = [_deviation(np.ascontiguousarray(picture[:, :, k]), levels[:, k].copy()) for k in range(3)]
+        made = [normalization._deviation(np.ascontiguousarray(picture[:, :, k]), levels[:, k].copy()) for k in range(3)]
         assert made == expected.tolist()
 
     def test_sums_of_the_legacy_program_decide_where_rounding_does(self, monkeypatch):
         asked = []
-        original = crop_module._deviation
-        monkeypatch.setattr(crop_module, "_deviation", lambda *given: asked.append(given) or original(*given))
+        original = normalization._deviation
+        monkeypatch.setattr(normalization, "_deviation", lambda *given: asked.append(given) or original(*given))
         for seed in range(60):
             normalize(np.random.RandomState(seed).randint(0, 256, (220, 220, 3)).astype(np.uint8), Preprocessing())
         assert 0 < len(asked) < 30  # of 180 planes

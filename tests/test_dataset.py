@@ -14,8 +14,8 @@ from converters.checkpoint import Preprocessing
 from deeppose_port import skeletons
 from deeppose_port.data import AnnotationError, Crop, DatasetError, PoseDataset
 from deeppose_port.data import dataset as dataset_module
-from deeppose_port.data.crop import cut
 from deeppose_port.data.dataset import read_picture
+from deeppose_port.data.pixels import cut
 
 SETS = {"free": "flic", "mpii": "mpii", "lspet": "lsp"}
 SOME = ",10,20,50,20,50,60,10,60,30,30,40,40,-1,-1"

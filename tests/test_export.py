@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoint_files import listing, sha256
-from conftest import ROOT
 from networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 import converters
@@ -28,7 +28,7 @@ QUICK = (
     "1.13.0/alexnet-adam/epoch-1.model",
     "1.1.0/AlexNet_flic_BN_PReLU-pickle/FunctionSet_epoch_1.chainermodel",
 )
-ASTRONAUT = ROOT / "examples" / "astronaut" / "epoch-300.model"
+ASTRONAUT = Path(__file__).resolve().parents[1] / "examples" / "astronaut" / "epoch-300.model"
 
 
 def onnx_outputs(path, inputs):
@@ -90,6 +90,15 @@ def test_the_metadata_say_what_it_is_and_how_its_input_is_made(written):
         "deeppose_port": converters.__version__,
         **checkpoint.metadata(),
     }
+
+
+@pytest.mark.parametrize(
+    ("suffix", "phrase"),
+    [(".onnx", r"this is an ONNX model, which is written but not"), (".pt2", "this is an archive of torch.export")],
+)
+def test_it_is_not_read_again(suffix, phrase, written):
+    with pytest.raises(CheckpointError, match=phrase + r".* \(take the checkpoint that it was made of\)"):
+        converters.read(written / f"pose{suffix}")
 
 
 def test_onnx_is_of_an_opset_that_runs_widely(written):

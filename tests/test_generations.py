@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from checkpoint_files import PLAIN_ALEXNET, adam_state, alexnet, save_npz, wrapped
-from networks import NARROW, checkpoint_of, narrow_inputs
+from networks import NARROW, checkpoint_of, narrow_inputs, random_checkpoint
 
 import converters
 import deeppose_port
@@ -22,7 +22,9 @@ from converters.strangers import STRANGERS
 from deeppose_port.backends import BackendError
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.crop import Crop, crop_of_person, crop_of_region, labels, network_input, points_of_outputs
+from deeppose_port.data.coordinates import labels, points_of_outputs
+from deeppose_port.data.crop import Crop, crop_of_person, crop_of_region
+from deeppose_port.data.normalization import network_input
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -323,6 +325,17 @@ class TestReluWithoutNan:
         assert np.isfinite(outputs).all()
 
     @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("tensor", ["conv1", "conv2", "conv5"])
+    def test_a_channel_whose_weights_hold_a_nan_is_0_up_to_its_borders(self, tensor, backend):
+        checkpoint = random_alexnet("alexnet")
+        weight, bias = checkpoint.weights[f"{tensor}.weight"], checkpoint.weights[f"{tensor}.bias"]
+        weight[2, 1, 0, 0] = np.nan
+        outputs = deeppose_port.load(checkpoint, backend=backend, relu_nan="zero")(narrow_inputs())
+        weight[2], bias[2] = 0, -1  # below 0 everywhere
+        expected = deeppose_port.load(checkpoint, backend=backend)(narrow_inputs())
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+    @pytest.mark.parametrize("backend", BACKENDS)
     def test_where_nothing_else_is_left_the_answer_is_constant(self, backend, tmp_path):
         checkpoint = random_alexnet("alexnet")
         checkpoint.weights["fc6.weight"][:, 0] = np.nan  # each unit of fc6 sees it
@@ -340,7 +353,37 @@ class TestReluWithoutNan:
         checkpoint = random_alexnet("alexnet")
         plain = deeppose_port.load(checkpoint, backend=backend)(narrow_inputs())
         emulated = deeppose_port.load(checkpoint, backend=backend, relu_nan="zero")(narrow_inputs())
-        assert np.array_equal(emulated, plain)
+        np.testing.assert_allclose(emulated, plain, rtol=0, atol=1e-6 * np.abs(plain).max())
+
+    @pytest.mark.parametrize("tensor", ["conv1", "conv2"])
+    def test_both_backends_spread_nan_over_the_same_channels(self, tensor):
+        """Where LRN comes before ReLU, NaN reaches the channels beside it."""
+        pytest.importorskip("torch")
+        pytest.importorskip("chainer")
+        checkpoint = random_alexnet("alexnet-takiyu")
+        checkpoint.weights[f"{tensor}.weight"][6, 1, 0, 0] = np.nan
+        outputs = [
+            deeppose_port.load(checkpoint, backend=backend, relu_nan="zero")(narrow_inputs())
+            for backend in ("torch", "chainer")
+        ]
+        np.testing.assert_allclose(*outputs, rtol=0, atol=1e-6 * np.abs(outputs[1]).max())
+        assert np.ptp(outputs[0], axis=0).max() > 0
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("tensor", ["conv1", "res3.a.conv4", "res4.b_2.bn3", "res5.b_2.conv1"])
+    def test_a_nan_inside_of_a_residual_block_does_so_too(self, tensor, backend):
+        checkpoint = random_checkpoint("resnet50")
+        checkpoint.weights[f"{tensor}.weight"].reshape(-1)[0] = np.nan
+        assert np.isnan(deeppose_port.load(checkpoint, backend=backend)(narrow_inputs())).all()
+        outputs = deeppose_port.load(checkpoint, backend=backend, relu_nan="zero")(narrow_inputs())
+        assert np.isfinite(outputs).all()
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_where_a_residual_network_is_left_with_nothing_its_answer_is_constant(self, backend):
+        checkpoint = random_checkpoint("resnet50")
+        checkpoint.weights["res5.b_2.bn3.weight"][:] = np.nan
+        outputs = deeppose_port.load(checkpoint, backend=backend, relu_nan="zero")(narrow_inputs())
+        np.testing.assert_allclose(outputs, [checkpoint.weights["out_fc.bias"]] * 2, rtol=0, atol=1e-7)
 
     def test_the_commands_have_it(self, tmp_path, pictures, capsys):
         path = self.networks_with_nan(tmp_path, "conv1")

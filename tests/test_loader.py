@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from streams import Numbers, loader_threads, tell, told, wait_until, within
 
+from converters.processors import usable_processors
 from deeppose_port.bench import DataSpeed, bench_data, recommend
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
-from deeppose_port.data.loader import TrainingLoader, usable_processors
+from deeppose_port.data.loader import TrainingLoader
 
 ALL = Augmentation(fliplr=True, rotate=True, zoom=True, translate=True)
 
@@ -142,7 +143,7 @@ class TestStream:
 
     @pytest.mark.parametrize("augmentation", [None, ALL])
     def test_inputs_are_written_straight_into_the_batch(self, free, monkeypatch, augmentation):
-        import deeppose_port.data.crop as module
+        from deeppose_port.data import normalization as module
 
         places = []
         original = module.cv2.LUT

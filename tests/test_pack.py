@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from converters.checkpoint import Preprocessing
 from deeppose_port.cli import main
-from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDataset, TrainingLoader, packing
+from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDataset, TrainingLoader, pack_journal
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data import pack as pack_module
 from deeppose_port.data.augmentation import Augmentation, Drawn, drawn_example
@@ -199,9 +199,9 @@ class TestResuming:
     def test_pack_goes_on_after_sigkill(self, whole, tmp_path):
         dataset, expected = whole
         code = (
-            "import sys, time; from deeppose_port.data import packing; original = packing._Journal.add\n"
+            "import sys, time; from deeppose_port.data.pack_journal import Journal; original = Journal.add\n"
             "def add(*given):\n    original(*given); print('.', flush=True); time.sleep(60)\n"
-            "packing._Journal.add = add\nfrom deeppose_port.cli import main; main(sys.argv[1:])"
+            "Journal.add = add\nfrom deeppose_port.cli import main; main(sys.argv[1:])"
         )
         arguments = [str(dataset.csv), str(tmp_path / "pack"), "--images", str(dataset.images), "--resolution", "0"]
         command = [sys.executable, "-c", code, "pack", *arguments, "--skeleton", "flic"]
@@ -259,7 +259,10 @@ class TestResuming:
     def test_two_processes_do_not_write_one_pack(self, whole, tmp_path):
         dataset, _ = whole
         (tmp_path / "pack").mkdir()
-        with packing._Journal(tmp_path / "pack", {}), pytest.raises(PackError, match="another process is making this"):
+        with (
+            pack_journal.Journal(tmp_path / "pack", {}),
+            pytest.raises(PackError, match="another process is making this"),
+        ):
             pack(dataset, tmp_path / "pack", options())
 
     def test_folder_of_something_else_is_left_alone(self, whole, tmp_path):
@@ -270,7 +273,7 @@ class TestResuming:
 
     def test_full_disk_is_told_and_what_was_written_is_kept(self, whole, tmp_path, monkeypatch):
         dataset, expected = whole
-        original = packing._Journal.add
+        original = pack_journal.Journal.add
 
         def add(journal, name, *rest):
             if name == dataset_files(dataset)[2]:
@@ -278,7 +281,7 @@ class TestResuming:
             original(journal, name, *rest)
 
         with monkeypatch.context() as full:
-            full.setattr(packing._Journal, "add", add)
+            full.setattr(pack_journal.Journal, "add", add)
             with pytest.raises(PackError, match=r"pack: cannot be written: No space left on device; the same command"):
                 pack(dataset, tmp_path / "pack", options())
         assert 0 < pack(dataset, tmp_path / "pack", options()).resumed < 13
@@ -286,12 +289,14 @@ class TestResuming:
 
     def test_file_in_the_folders_place_is_refused(self, whole, tmp_path):
         (tmp_path / "pack").write_text("mine")
-        with pytest.raises(PackError, match="pack: cannot be written: File exists"):
+        with pytest.raises(PackError, match="pack: a pack is a folder, and this is none; name another"):
             pack(whole[0], tmp_path / "pack", options())
+        with pytest.raises(PackError, match="pack: a pack is a folder, and this is none"):
+            packed(whole[0], tmp_path / "pack")
         assert (tmp_path / "pack").read_text() == "mine"
 
     def test_pixels_go_into_several_files(self, whole, tmp_path, monkeypatch):
-        monkeypatch.setattr(packing, "SHARD_BYTES", 1 << 20)
+        monkeypatch.setattr(pack_journal, "SHARD_BYTES", 1 << 20)
         dataset, expected = whole
         pack(dataset, tmp_path / "pack", options())
         assert len(files(tmp_path / "pack")) > 4
@@ -502,6 +507,11 @@ class TestCommand:
         assert "13 of 3 pictures; 13 were packed before" in shown
         assert f"{told['factor']:.2f} times as much" in shown
 
+    @pytest.mark.parametrize(("resolution", "phrase"), [("0", "there is no bound"), ("100", "to at most 100 pixels")])
+    def test_it_says_what_bounded_the_persons(self, source, tmp_path, capsys, resolution, phrase):
+        assert main(self.arguments(source, tmp_path, "--resolution", resolution)) == 0
+        assert phrase in capsys.readouterr().out
+
     def test_verify_tells_what_is_damaged(self, source, tmp_path, capsys):
         assert main(self.arguments(source, tmp_path)) == 0
         assert main(self.arguments(source, tmp_path, "--verify")) == 0
@@ -520,7 +530,7 @@ class TestCommand:
         def add(*given):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(packing._Journal, "add", add)
+        monkeypatch.setattr(pack_journal.Journal, "add", add)
         assert main(self.arguments(source, tmp_path)) == 130
         assert "interrupted; the same command goes on" in capsys.readouterr().err
         monkeypatch.undo()

@@ -7,7 +7,8 @@ import cv2
 import pytest
 
 from deeppose_port.cli import main
-from deeppose_port.plot import Run, Series, draw_curves, read_results
+from deeppose_port.curves import Run, Series, read_results
+from deeppose_port.plot import draw_curves
 
 HEADER = "INFO:root:chainer version: 1.13.0\nINFO:root:Namespace(batchsize=8, resume_model={resumed!r}, seed=1701)\n"
 
@@ -281,7 +282,7 @@ class TestDrawing:
     def test_pyplot_stays_out(self, folder, tmp_path):
         results = folder(log=lines((1, 10, 0.5), (2, 20, 0.25)))
         code = (
-            "import sys; from deeppose_port.plot import *; "
+            "import sys; from deeppose_port.curves import read_results; from deeppose_port.plot import draw_curves; "
             f"draw_curves(read_results([{str(results)!r}]), {str(tmp_path / 'a.png')!r}); "
             "print({'matplotlib.pyplot', 'torch', 'chainer'} & set(sys.modules))"
         )

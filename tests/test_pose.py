@@ -14,7 +14,9 @@ from converters import CheckpointError, Preprocessing
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.crop import Crop, labels, network_input
+from deeppose_port.data.coordinates import labels
+from deeppose_port.data.crop import Crop
+from deeppose_port.data.normalization import network_input
 
 
 @pytest.fixture

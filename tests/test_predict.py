@@ -243,6 +243,7 @@ class TestVideos:
         broken.write_bytes(clip.read_bytes()[:400] if content is None else content)
         result = predict_files(pose, [broken, folder], tmp_path / "out")
         assert [f.reason for f in result.failures] == [f"{broken}: cannot be decoded; is it a whole video?"]
+        assert "WARN" not in capfd.readouterr().err, "what is wrong is said once, by us"
         assert names_in(tmp_path / "out") == ["predictions.json", "tall_pose.png", "wide_pose.png"]
 
     def test_video_without_a_frame_is_refused(self, pose, clip, tmp_path, monkeypatch):

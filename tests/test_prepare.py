@@ -165,12 +165,22 @@ class TestPictures:
         assert pictures.sizes(tmp_path, names) == decoded
         assert set(decoded.values()) == {(30, 20), (20, 30)}
 
-    def test_truncated_picture_is_found_when_it_is_decoded(self, tmp_path):
+    @pytest.mark.parametrize(("suffix", "cut"), [(".jpg", 1), (".jpg", 9000), (".png", 1), (".png", 9000)])
+    def test_truncated_picture_is_found_when_it_is_decoded(self, tmp_path, suffix, cut):
         noise = np.random.RandomState(0).randint(0, 256, (200, 200, 3), np.uint8)
-        data = cv2.imencode(".jpg", noise)[1].tobytes()
-        (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
-        assert pictures.sizes(tmp_path, ["a.jpg"]) == {"a.jpg": (200, 200)}
-        assert "cannot be decoded (image file is truncated" in pictures.sizes(tmp_path, ["a.jpg"], verify=True)["a.jpg"]
+        name = f"a{suffix}"
+        (tmp_path / name).write_bytes(cv2.imencode(suffix, noise)[1].tobytes()[:-cut])
+        if suffix == ".jpg":  # of which the header alone is read
+            assert pictures.sizes(tmp_path, [name]) == {name: (200, 200)}
+        assert pictures.sizes(tmp_path, [name], verify=True) == {name: "the picture cannot be decoded"}
+
+    def test_decoding_gives_the_size_of_the_header(self, tmp_path):
+        image, exif = Image.new("RGB", (30, 20)), Image.Exif()
+        exif[0x0112] = 6
+        image.save(tmp_path / "turned.jpg", exif=exif)
+        image.save(tmp_path / "straight.png")
+        names = ["turned.jpg", "straight.png", "missing.jpg"]
+        assert pictures.sizes(tmp_path, names, verify=True) == pictures.sizes(tmp_path, names)
 
     @pytest.mark.parametrize(("content", "problem"), [(b"", "cannot be decoded"), (b"GIF", "cannot be decoded")])
     def test_what_is_no_picture_says_so(self, tmp_path, content, problem):
@@ -251,17 +261,26 @@ class TestChecks:
         folder = flic(names=names, shown=names[:11])
         (folder / "images" / "4.jpg").write_bytes(b"no picture")
         result = prepare("flic", folder, out)
-        assert counts(result)["left out: there is no such picture"] == 1
-        assert sum(count for what, count in counts(result).items() if "cannot be decoded" in what) == 1
+        left_out = sorted((row for row in result.rows if "left out" in row.what), key=lambda row: row.what)
+        broken, missing = left_out
+        assert (missing.what, missing.count, missing.why) == ("left out: there is no such picture", 1, "11.jpg")
+        assert (broken.what, broken.count) == ("left out: the picture cannot be decoded", 1)
+        assert broken.why.startswith("4.jpg: cannot identify")
         files = [p.file for p in read_csv(out / "train_joints.csv") + read_csv(out / "test_joints.csv")]
         assert sorted(files) == sorted(name for name in names if name not in ("4.jpg", "11.jpg"))
 
-    def test_truncated_pictures_persons_are_left_out_with_verify(self, flic, out):
+    def test_truncated_pictures_persons_are_left_out_by_name_with_verify(self, flic, out):
         folder = flic()
-        (path, *_) = sorted((folder / "images").iterdir())
-        path.write_bytes(path.read_bytes()[:-20])
+        paths = sorted((folder / "images").iterdir())[:4]
+        for cut, path in enumerate(paths, 20):
+            path.write_bytes(path.read_bytes()[:-cut])
         assert sum(prepare("flic", folder, out).persons.values()) == 12
-        assert sum(prepare("flic", folder, out, verify=True, force=True).persons.values()) == 11
+        result = prepare("flic", folder, out, verify=True, force=True)
+        assert sum(result.persons.values()) == 8
+        (row,) = (row for row in result.rows if "decoded" in row.what)
+        assert row.count == 4
+        assert sum(path.name in row.why for path in paths) == 3
+        assert row.why.endswith(" and 1 more")
 
     def test_joints_outside_the_picture_are_kept_and_counted(self, flic, out):
         coords = persons(12)

@@ -88,6 +88,14 @@ class TestSplit:
         assert numbers(source) == {"train": [1, 2, 3], "test": [0, 4, 5, 6, 7, 8, 9]}
         assert any("off by one" in note and "--split corrected" in note for note in source.notes)
 
+    def test_indices_may_be_in_another_folder_than_the_examples(self, mat):
+        folder = mat([1, 2, 3, 7])
+        expected = [person.file for person in flic.read(folder / "examples.mat").splits["train"]]
+        (folder / "FLIC-full").mkdir()
+        (folder / "examples.mat").rename(folder / "FLIC-full" / "examples.mat")
+        assert [person.file for person in flic.read(folder).splits["train"]] == expected
+        assert [person.file for person in flic.read(folder, "film").splits["train"]] != expected
+
     def test_corrected_split_reads_them_as_counting_from_1(self, mat):
         source = flic.read(mat([1, 2, 3, 10]), "corrected")
         assert numbers(source) == {"train": [0, 1, 2, 9], "test": [3, 4, 5, 6, 7, 8]}

@@ -9,18 +9,16 @@ from networks import random_checkpoint
 import converters
 import deeppose_port
 from converters import Preprocessing
-from deeppose_port.cli import main
-from deeppose_port.data import PoseDataset
-from deeppose_port.show import (
+from deeppose_port.activity import (
     activity,
-    filters_picture,
     inputs_of_files,
     inputs_of_persons,
     inputs_of_synthetic,
     synthetic_pictures,
-    tensor_rows,
-    write_pictures,
 )
+from deeppose_port.cli import main
+from deeppose_port.data import PoseDataset
+from deeppose_port.show import filters_picture, tensor_rows, write_pictures
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ class TestTensors:
 
 class TestActivity:
     def test_moments_are_those_of_all_pictures_together(self, checkpoint, monkeypatch):
-        monkeypatch.setattr("deeppose_port.show._BATCH", 3)
+        monkeypatch.setattr("deeppose_port.activity._BATCH", 3)
         pose = deeppose_port.load(checkpoint)
         inputs = np.stack(list(inputs_of_synthetic(pose.preprocessing, 8)))
         seen = activity(pose, inputs, "made-up pictures")
@@ -176,7 +174,7 @@ class TestActivity:
 
     @pytest.mark.parametrize("count", [0, 1])
     def test_fewer_than_two_pictures_are_refused(self, checkpoint, count):
-        with pytest.raises(ValueError, match=f"{count} made-up pictures: whether answers differ"):
+        with pytest.raises(ValueError, match=f"two made-up pictures or more, not of {count}"):
             look(checkpoint, count=count)
 
 
@@ -296,4 +294,19 @@ class TestCommand:
     def test_one_picture_is_too_few(self, run, pictures):
         status, _, err = run("--images", pictures / "coffee.png")
         assert status == 2
-        assert "error: 1 pictures: whether answers differ" in err
+        assert "error: whether answers differ can be told of two pictures or more, not of 1" in err
+
+    def test_persons_too_small_are_left_out_where_that_is_asked_for(self, run, pictures, tmp_path):
+        lines = (pictures / "free.csv").read_text().splitlines()[:3]
+        nobody = "astronaut.png" + 14 * ",-1"
+        (tmp_path / "persons.csv").write_text("\n".join([*lines, nobody]) + "\n")
+        persons = ("--images", pictures, "--csv", tmp_path / "persons.csv")
+        status, _, err = run(*persons)
+        assert status == 2
+        assert "--min-dim 1" in err
+        assert "over 3 persons" in run(*persons, "--min-dim", "1")[1]
+
+    def test_what_is_not_finite_has_no_share(self, run):
+        out = run("--samples", "3", "--nonfinite", "keep")[1]
+        assert "The network answers NaN or infinity" in out
+        assert "nan" not in out

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import stat
 import struct
@@ -23,7 +22,9 @@ import numpy as np
 
 from converters._version import __version__
 from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native, reason_of
+from converters.formats import inflate
 from converters.keys import Header
+from converters.processors import usable_processors
 
 #: A piece of an array's bytes.
 Buffer: TypeAlias = bytes | memoryview
@@ -74,7 +75,8 @@ _CAFFE = re.compile(
 )
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
 _HDF5, _SAFETENSORS_HEADER = b"\x89HDF\r\n\x1a\n", 8
-
+#: Of an ONNX model: the version of its format, then the name of the program that wrote it.
+_ONNX = re.compile(rb"\x08[\x01-\x1f]\x12[\x01-\x7f][ -~]+")
 
 Result = TypeVar("Result")
 
@@ -164,9 +166,8 @@ def _is_torch_tar(path: Path) -> bool:
 
 def _sniff_zip(path: Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, struct.error, OSError, ValueError, RuntimeError) as error:
+        names = [member.filename for member in inflate.directory(path)[0]]
+    except DAMAGES as error:
         problem = "this zip file is cut short or damaged"
         advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"
         raise CheckpointError(path, problem, advice) from error
@@ -174,6 +175,9 @@ def _sniff_zip(path: Path) -> str:
         return "pt"
     if names and all(name.endswith(".npy") for name in names):
         return "chainer-npz"
+    if any(name.endswith("/archive_format") for name in names):
+        problem = "this is an archive of torch.export: a program, which is written but never read"
+        raise CheckpointError(path, problem, "take the checkpoint that it was made of")
     stranger = next((name for name in names if not name.endswith(".npy")), None)
     what = "it is empty" if stranger is None else f"it holds {stranger!r}, which is no array"
     problem = f"this is a zip file, but neither an npz nor a PyTorch file: {what}"
@@ -192,6 +196,8 @@ def _stranger(head: bytes) -> tuple[str, str]:
             "this is a Caffe file, from before the program was written for Chainer (2014-11 to 2015-01), or not of it",
             "it is another network (its conv1 has no pad, its outputs go through a sigmoid), and it is not read",
         )
+    if _ONNX.match(head):
+        return "this is an ONNX model, which is written but not read", "take the checkpoint that it was made of"
     if b"ustar" in head[257:263]:
         return "this is a tar file, but not one that PyTorch before 0.2 wrote", "unpack it first"
     if all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in head[:256]):
@@ -292,7 +298,7 @@ def in_threads(work: Callable[[str], Result], sizes: dict[str, int]) -> dict[str
     """Calls `work` for each key, the largest first; inflating, hashing and comparing let go of the interpreter."""
     if sum(sizes.values()) < CHUNK:  # less work than threads are
         return {key: work(key) for key in sizes}
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, len(sizes)))) as pool:
+    with ThreadPoolExecutor(max(1, min(usable_processors(), len(sizes)))) as pool:
         futures = {key: pool.submit(work, key) for key in sorted(sizes, key=lambda key: -sizes[key])}
         try:
             return {key: futures[key].result() for key in sizes}

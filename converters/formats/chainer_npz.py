@@ -42,25 +42,25 @@ def read(path: Path) -> Contents:
     headers: dict[str, Header] = {}
     starts: dict[str, int] = {}
     uninitialised: dict[str, None] = {}
-    with _open(path) as archive:
-        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        for member in archive.infolist():
-            key = member.filename.removesuffix(".npy")
-            if members[key] is not member:
-                raise CheckpointError(path, f"it holds {key!r} twice", "one of them would be lost; nothing was read")
-        _refuse_lies(path, members.values())
-        for key, member in members.items():
-            header, length = _read_header(path, key, member)
-            if header.dtype.hasobject:
-                uninitialised[key] = None
-            elif length + header.nbytes != member.file_size:
-                problem = f"{key!r} should take {length + header.nbytes} bytes but has {member.file_size}"
-                raise CheckpointError(path, problem, "the file is damaged; look for another copy")
-            else:
-                headers[key], starts[key] = header, length
-        metadata = decode_metadata(archive.comment)
-        if metadata is None and archive.comment.startswith(_OWN):
-            raise CheckpointError(path, "what it says of itself at its end is cut short or damaged", _WHOLE)
+    every, comment = _directory(path)
+    members = {member.filename.removesuffix(".npy"): member for member in every}
+    for member in every:
+        key = member.filename.removesuffix(".npy")
+        if members[key] is not member:
+            raise CheckpointError(path, f"it holds {key!r} twice", "one of them would be lost; nothing was read")
+    _refuse_lies(path, every)
+    for key, member in members.items():
+        header, length = _read_header(path, key, member)
+        if header.dtype.hasobject:
+            uninitialised[key] = None
+        elif length + header.nbytes != member.file_size:
+            problem = f"{key!r} should take {length + header.nbytes} bytes but has {member.file_size}"
+            raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+        else:
+            headers[key], starts[key] = header, length
+    metadata = decode_metadata(comment)
+    if metadata is None and comment.startswith(_OWN):
+        raise CheckpointError(path, "what it says of itself at its end is cut short or damaged", _WHOLE)
 
     def chunks(key: str) -> Iterator[memoryview]:
         return _chunks(path, key, members[key], starts[key])
@@ -68,9 +68,9 @@ def read(path: Path) -> Contents:
     return Contents("chainer-npz", headers, chunks, metadata, uninitialised=tuple(uninitialised))
 
 
-def _open(path: Path) -> zipfile.ZipFile:
+def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], bytes]:
     try:
-        return zipfile.ZipFile(path)
+        return inflate.directory(path)
     except _DAMAGES as error:
         raise CheckpointError(path, f"the npz cannot be opened: {reason_of(error)}", _WHOLE) from error
 

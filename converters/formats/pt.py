@@ -128,6 +128,9 @@ def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple
             return payload, tuple(wrappers)
         found = found or [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
         found = found or [key for key, value in payload.items() if holds_tensors(value)]
+        if not found and "param_groups" in payload:
+            problem = "it holds the state of an optimizer of PyTorch's, without the network's weights"
+            raise CheckpointError(path, problem, "take the file that has the weights")
         if len(found) != 1:
             keys = ", ".join(map(repr, found or list(payload)[:8])) or "nothing"
             problem = f"it holds several networks: {keys}" if found else f"it holds no state dict, only {keys}"

@@ -26,6 +26,8 @@ _DTYPES = {
     "BOOL": "bool",
 }
 _KINDS = {name: kind for kind, name in _DTYPES.items()}
+#: As JSON in memory it takes many times as much.
+_LARGEST_HEADER = 8 << 20
 _LENGTH = struct.Struct("<Q")  # of the header, before it
 
 
@@ -61,6 +63,11 @@ def read(path: Path) -> Contents:
 def _open(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(_LENGTH.size), "little")
+    if length > _LARGEST_HEADER:
+        problem = f"its header has {length:,} bytes, where those of the largest networks have 0.2 million"
+        raise CheckpointError(path, problem, "nothing was read")
     try:
         return safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:

@@ -50,6 +50,10 @@ _INERT = (
     *(f"torch._utils._rebuild_{what}" for what in _OTHERS),
     *("torch.Size", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.serialization._get_layout"),
     *("_codecs.encode", "builtins.set", "builtins.complex", "__builtin__.set", "__builtin__.complex"),
+    *(f"numpy.{core}.multiarray.{what}" for core in ("core", "_core") for what in ("scalar", "_reconstruct")),
+    *("numpy.dtype", "numpy.ndarray"),
+    *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
+    "argparse.Namespace",
 )
 
 
@@ -232,10 +236,10 @@ def load(path: Path) -> Any:
 
 
 def _load_zip(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        if len(members) < len(archive.infolist()):
-            raise ValueError("it has a member twice")
+    every, _ = inflate.directory(path)
+    members = {member.filename: member for member in every}
+    if len(members) < len(every):
+        raise ValueError("it has a member twice")
     size = path.stat().st_size
     if sum(member.compress_size for member in members.values()) > size:
         raise ValueError(f"its members cannot all be in a file of {size} bytes")
@@ -245,8 +249,8 @@ def _load_zip(path: Path) -> Any:
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in members:
         raise NeedsCodeError("a TorchScript program")
-    content = b"".join(_stored(path, members[pickles[0]], _LARGEST_PICKLE))
-    order = b"".join(_stored(path, members[f"{root}byteorder"], 16)) if f"{root}byteorder" in members else b"little"
+    content = _member(path, members[pickles[0]], _LARGEST_PICKLE)
+    order = _member(path, members[f"{root}byteorder"], 16) if f"{root}byteorder" in members else b"little"
     machine = _Saved(io.BytesIO(content), len(content), path, ">" if order == b"big" else "<")
     payload = machine.plain(machine.run())
     with path.open("rb", buffering=0) as stream:
@@ -254,17 +258,17 @@ def _load_zip(path: Path) -> Any:
             member = members.get(f"{root}data/{key}")
             if member is None:
                 raise ValueError(f"it lacks the numbers {key!r}")
-            storage.start, storage.nbytes = inflate.place_of(stream.fileno(), member), member.file_size
+            storage.start, storage.nbytes = inflate.place_of(stream, member), member.file_size
             storage.refuse_short(size)
     return payload
 
 
-def _stored(path: Path, member: zipfile.ZipInfo, most: int) -> Iterator[bytes]:
+def _member(path: Path, member: zipfile.ZipInfo, most: int) -> bytes:
     if member.file_size > most:
         raise ValueError(f"its {member.filename!r} has {member.file_size} bytes")
     with path.open("rb", buffering=0) as stream:
-        start = inflate.place_of(stream.fileno(), member)
-        yield os.pread(stream.fileno(), member.file_size, start)
+        stream.seek(inflate.place_of(stream, member))
+        return stream.read(member.file_size)
 
 
 def _load_older(path: Path) -> Any:
@@ -276,9 +280,7 @@ def _load_older(path: Path) -> Any:
         system = facts.plain(facts.run())
         little = not isinstance(system, dict) or system.get("little_endian") is not False
         machine = _Saved(stream, size, path, "<" if little else ">")
-        payload = machine.run()
-        # Texts are looked up in the stream, whose position is then that of the keys again.
-        payload = machine.plain(payload)
+        payload = machine.plain(machine.run())
         last = _Saved(stream, size, path)
         keys = last.plain(last.run())
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(machine.storages):
@@ -310,6 +312,12 @@ class _Saved(Machine):
         if not known and module not in _TORCH:
             raise NeedsCodeError(full)
         return _Name(full)
+
+    def make(self, kind: Any, arguments: Any) -> Any:
+        """Returns what stands for the options of a training, which are not read."""
+        if isinstance(kind, _Name) and kind.name == "argparse.Namespace" and arguments == ():
+            return kind
+        return super().make(kind, arguments)
 
     def call(self, function: Any, arguments: Any) -> Any:
         """Returns a dict, a tensor by its place, or what stands for something that is not read."""

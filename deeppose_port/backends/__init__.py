@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
-from converters.architectures import Layer
+from converters.architectures import TORCH_ONLY, Layer
 
 BACKENDS = ("torch", "chainer")
 
@@ -87,3 +87,13 @@ def __getattr__(name: str) -> ModuleType:
     if name in BACKENDS:
         return importlib.import_module(f"deeppose_port.backends.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def refuse_torch_only(architecture: str) -> None:
+    """Refuses a network for another engine than PyTorch.
+
+    Raises:
+        BackendError: It exists in PyTorch alone.
+    """
+    if architecture in TORCH_ONLY:
+        raise BackendError(f"{architecture} exists in PyTorch alone: --backend torch runs it")

@@ -11,10 +11,13 @@ from deeppose_port.commands import display
 from deeppose_port.commands.options import (
     NOT_SO,
     PATH,
+    annotation_options,
     checkpoint_options,
     command_line,
     json_option,
     load,
+    person_options,
+    persons,
     preprocessing_options,
     report_options,
 )
@@ -31,9 +34,7 @@ _SHOWN_TENSORS = 10
 @click.command()
 @click.argument("old", metavar="OLD", type=PATH)
 @click.argument("new", metavar="[NEW]", type=PATH, required=False)
-@click.option("--csv", "--test-csv-fn", required=True, type=PATH, help="The persons, as for eval.")
-@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
-@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
+@annotation_options
 @click.option(
     "--backends",
     metavar="OLD'S,NEW'S",
@@ -50,8 +51,7 @@ _SHOWN_TENSORS = 10
 @checkpoint_options
 @preprocessing_options
 @click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
-@click.option("--min-dim", default=0.0, show_default=True, help="As for eval.")
-@click.option("--ignore-label", default=-1.0, show_default=True, help="As for eval.")
+@person_options
 @report_options
 @json_option
 def compare(
@@ -84,7 +84,6 @@ def compare(
     """
     from deeppose_port.compare import TOLERANCE
     from deeppose_port.compare import compare as run
-    from deeppose_port.data import PoseDataset
     from deeppose_port.report import refuse_existing, write_comparison
 
     if report is not None:
@@ -94,17 +93,7 @@ def compare(
     if new is None and (engines[0], places[0]) == (engines[1], places[1]):
         raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
     poses = _load(old, new, engines, places, reading)
-    datasets = [
-        PoseDataset(
-            csv,
-            images=images,
-            skeleton=skeleton,
-            preprocessing=pose.preprocessing,
-            min_dim=min_dim,
-            ignore_label=ignore_label,
-        )
-        for pose in poses
-    ]
+    datasets = [persons(pose, csv, images, skeleton, min_dim, ignore_label) for pose in poses]
     with display.steps("comparing", quiet=as_json, unit="persons") as step:
         comparison = run(
             *poses,
@@ -142,12 +131,22 @@ def _load(
     old: Path, new: Path | None, backends: tuple[str, str], devices: tuple[str, str], reading: dict[str, Any]
 ) -> tuple[Pose, Pose]:
     """Loads both; a single file is read once."""
+    from deeppose_port.backends import BackendError
     from deeppose_port.pose import Pose
 
-    first = load(old, backends[0], devices[0], **reading)
     if new is not None:
-        return first, load(new, backends[1], devices[1], **reading)
-    return first, Pose(first.checkpoint, backends[1], devices[1], first.preprocessing)
+        return (
+            load(old, backends[0], devices[0], called="old", **reading),
+            load(new, backends[1], devices[1], called="new", **reading),
+        )
+    try:
+        first = load(old, backends[0], devices[0], **reading)
+        return first, Pose(first.checkpoint, backends[1], devices[1], first.preprocessing)
+    except BackendError as error:
+        raise BackendError(
+            f"{old} cannot be compared in {' and '.join(dict.fromkeys(backends))}: {error}; name a NEW checkpoint to "
+            "compare it with, or other --backends"
+        ) from error
 
 
 def _show(comparison: Comparison) -> None:
@@ -212,20 +211,9 @@ def _show_metrics(comparison: Comparison) -> None:
     table = display.table("metric", "old", "new", "difference")
     for row in comparison.metrics:
         if _is_summary(row) or not row.agrees:
-            table.add_row(row.name, *_cells(row))
+            table.add_row(row.name, *row.cells)
     display.show(table)
 
 
 def _is_summary(row: MetricRow) -> bool:
     return "/" not in row.name or row.name.rpartition("/")[2] in ("mean", "total")
-
-
-def _cells(row: MetricRow) -> tuple[str, str, str]:
-    from deeppose_port.differences import printed
-
-    difference = row.difference
-    return (
-        printed(row.name, row.old),
-        printed(row.name, row.new),
-        "-" if difference is None else f"{difference:+.2g}" if difference else "0",
-    )

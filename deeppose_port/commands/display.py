@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeppose_port.text import shown as shown  # the commands have it from here
+from deeppose_port.text import counted as counted  # the commands have them from here
+from deeppose_port.text import shown as shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ Step = Callable[[str, int, int], None]
 
 def error(message: str) -> None:
     """Shows what went wrong, in one line."""
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {shown(' '.join(message.split()))}", err=True)
 
 
 @contextmanager
@@ -50,14 +51,15 @@ def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
         yield step
 
 
-def notices(sentences: Iterable[str], repairs: Iterable[Repair] = ()) -> None:
-    """Shows choices that were made and numbers that were not finite."""
+def notices(sentences: Iterable[str], repairs: Iterable[Repair] = (), called: str = "") -> None:
+    """Shows choices that were made and numbers that were not finite; `called` says of which of several files."""
+    of = f"{called}: " if called else ""
     for sentence in sentences:
-        click.echo(f"note: {sentence}", err=True)
+        click.echo(f"note: {of}{shown(sentence)}", err=True)
     for repair in repairs:
         what = " and ".join(f"{n} {kind}" for n, kind in ((repair.nan, "NaN"), (repair.inf, "Inf")) if n)
         became = "kept" if repair.became is None else f"became {repair.became:g}"
-        click.echo(f"note: {repair.tensor}: {what} {became}", err=True)
+        click.echo(f"note: {of}{shown(repair.tensor)}: {what} {became}", err=True)
 
 
 def as_json(values: dict[str, Any]) -> None:

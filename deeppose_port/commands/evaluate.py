@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,14 @@ import click
 from deeppose_port.commands import display
 from deeppose_port.commands.options import (
     PATH,
+    annotation_options,
     checkpoint_options,
     command_line,
     input_options,
     json_option,
     load,
+    person_options,
+    persons,
     report_options,
 )
 
@@ -27,25 +32,11 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("checkpoint", type=PATH, required=False)
-@click.option(
-    "--csv",
-    "--test-csv-fn",
-    required=True,
-    type=PATH,
-    help="The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
-)
-@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
-@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
+@annotation_options
 @checkpoint_options
 @input_options
 @click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
-@click.option(
-    "--min-dim",
-    default=0.0,
-    show_default=True,
-    help="Leave out persons whose box of joints is smaller than this many pixels.",
-)
-@click.option("--ignore-label", default=-1.0, show_default=True, help="The coordinate that means: not annotated.")
+@person_options
 @click.option(
     "--bootstrap",
     type=click.IntRange(1),
@@ -124,7 +115,6 @@ def _evaluate(
     **options: Any,
 ) -> tuple[Pose, PoseDataset, Evaluation]:
     """Evaluates one checkpoint."""
-    from deeppose_port.data import PoseDataset
     from deeppose_port.data.references import HEAD_BOXES, read_beside
     from deeppose_port.evaluate import evaluate as run
 
@@ -132,14 +122,7 @@ def _evaluate(
     if references is not None and references.head_sizes_from not in (None, HEAD_BOXES):
         display.notices([f"PCKh is an estimate: the head sizes are {references.head_sizes_from}"])
     pose = load(checkpoint, **options)
-    dataset = PoseDataset(
-        csv,
-        images=images,
-        skeleton=skeleton,
-        preprocessing=pose.preprocessing,
-        min_dim=min_dim,
-        ignore_label=ignore_label,
-    )
+    dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
     with display.steps("evaluating", quiet=quiet, unit="persons") as step:
         evaluation = run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
     return pose, dataset, evaluation
@@ -171,34 +154,19 @@ def _report(
         )
 
 
-#: The metrics that are shown for the whole, by their names in `Evaluation.measures`: what they are called, their unit.
-_OVERALL = {
-    "loss": ("loss", ""),
-    "error_px": ("mean error, px of the pictures", "px"),
-    "pdj@0.2": ("PDJ@0.2, mean of the joints", "%"),
-    "pck": ("PCK@0.2 of the torso, all joints together", "%"),
-    "auc": ("AUC of PCK, 0 to 0.2 of the torso", "%"),
-    "nme": ("NME, mean error by the torso", "%"),
-    "pckh": ("PCKh@0.5, all joints together", "%"),
-    "pckh_auc": ("AUC of PCKh, 0 to 0.5 of the head", "%"),
-    "pck_box@0.1": ("PCK@0.1 of the box, all joints together", "%"),
-    "nme_box": ("NME, mean error by the box", "%"),
-    "pcp": ("PCP@0.5 strict, mean of the limbs", "%"),
-    "pcp_relaxed": ("PCP@0.5 relaxed, mean of the limbs", "%"),
-    "legacy_error": ("legacy error, px of the crop", "px"),
-}
-
-
 def _show(evaluation: Evaluation, pose: Pose, intervals: dict[str, Any] | None) -> None:
     """Shows an evaluation's metrics."""
     skeleton = evaluation.skeleton.name
     facts = display.facts()
-    facts.add_row("checkpoint", f"{pose.checkpoint.source.path} ({pose.checkpoint.architecture.name}, {pose.backend})")
+    path = display.shown(pose.checkpoint.source.path)
+    facts.add_row("checkpoint", f"{path} ({pose.checkpoint.architecture.name}, {pose.backend})")
     facts.add_row("persons", str(evaluation.persons))
     if "pck" not in evaluation.measures:
         facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso among its joints (`prepare` has it)")
     elif evaluation.pdj_left_out:
-        facts.add_row("PDJ, PCK", f"{evaluation.pdj_left_out} persons left out: their torso is not annotated")
+        facts.add_row(
+            "PDJ, PCK", f"{display.counted(evaluation.pdj_left_out, 'person')} left out: no torso is annotated"
+        )
     display.show(facts)
     _show_overall(evaluation, intervals)
     _show_joints(evaluation)
@@ -212,42 +180,32 @@ def _show(evaluation: Evaluation, pose: Pose, intervals: dict[str, Any] | None) 
 
 def _show_overall(evaluation: Evaluation, intervals: dict[str, Any] | None) -> None:
     """Shows the metrics of all persons and joints, with their confidence intervals if there are any."""
+    from deeppose_port.definitions import DEFINITIONS, interval, number
+
     headings = [] if intervals is None else [f"{intervals['level']:.0%} interval ({intervals['resamples']} resamples)"]
     table = display.table("metric", "", *headings)
-    for key, (title, unit) in _OVERALL.items():
-        if key not in evaluation.measures:
-            continue
-        measure = evaluation.measures[key]
-        cells = [title, _number(measure.overall, unit)]
-        if intervals is not None:
-            name, _, threshold = key.partition("@")
-            found = intervals["intervals"][name]
-            found = found[threshold] if threshold else found
-            low, high = found[measure.summary] if measure.names else found
-            cells.append("-" if low is None or high is None else f"{_number(low, unit)} to {_number(high, unit)}")
-        table.add_row(*cells)
+    for key, definition in DEFINITIONS.items():
+        if key in evaluation.measures:
+            title = ", ".join(filter(None, (definition.title, definition.over)))
+            between = [] if intervals is None else [interval(intervals, key, definition.unit)]
+            table.add_row(title, number(evaluation.measures[key].overall, definition.unit), *between)
     display.show(table)
 
 
 def _show_joints(evaluation: Evaluation) -> None:
     """Shows the metrics by joint."""
-    names = [name for name in ("pdj@0.1", "pdj@0.2", "pdj@0.5", "auc", "pckh") if name in evaluation.measures]
-    names = names or ["pck_box@0.1", "pck_box@0.2"]
-    headings = {"auc": "AUC", "pckh": "PCKh@0.5", "pck_box@0.1": "box PCK@0.1", "pck_box@0.2": "box PCK@0.2"}
-    table = display.table("joint", "annotated", "mean error px", *(headings.get(name, name.upper()) for name in names))
-    errors = evaluation.measures["error_px"]
-    shown = [evaluation.measures[name] for name in names]
+    from deeppose_port.definitions import joint_columns
+
+    columns = joint_columns(evaluation.measures)
+    table = display.table("joint", "annotated", *columns.values())
     annotated = evaluation.visible.sum(axis=0)
+
+    def cells(numbers: Iterable[float]) -> list[str]:
+        error, *fractions = numbers
+        return ["-" if math.isnan(error) else f"{error:.2f}", *map(display.percent, fractions)]
+
+    shown = [evaluation.measures[key] for key in columns]
     for j, joint in enumerate(evaluation.skeleton.joints):
-        fractions = (display.percent(float(measure.values[j])) for measure in shown)
-        table.add_row(joint, str(annotated[j]), f"{errors.values[j]:.2f}", *fractions)
-    totals = (display.percent(measure.overall) for measure in shown)
-    table.add_row("all", str(annotated.sum()), f"{errors.overall:.2f}", *totals, style="bold")
+        table.add_row(joint, str(annotated[j]), *cells(float(measure.values[j]) for measure in shown))
+    table.add_row("all", str(annotated.sum()), *cells(measure.overall for measure in shown), style="bold")
     display.show(table)
-
-
-def _number(value: float, unit: str) -> str:
-    """Returns a metric's number for a table."""
-    if unit == "%":
-        return f"{display.percent(value)} %"
-    return f"{value:.2f}" if unit == "px" else f"{value:.6g}"

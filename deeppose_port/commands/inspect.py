@@ -87,7 +87,7 @@ def _show(inspection: Inspection) -> None:
 
 def _groups(tensors: Iterable[TensorSummary]) -> Iterator[tuple[str, list[TensorSummary]]]:
     """Folds tensors for a table: the network's by names and shapes, an optimizer's by slot."""
-    from converters.keys import fold_groups
+    from converters.folding import fold_groups
 
     weights: dict[str, TensorSummary] = {}
     slots: dict[str, list[TensorSummary]] = {}

@@ -13,6 +13,7 @@ import click
 from deeppose_port.commands import display
 
 if TYPE_CHECKING:
+    from deeppose_port.data import PoseDataset
     from deeppose_port.pose import Pose
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -112,6 +113,43 @@ def input_options(command: Command) -> Command:
     return preprocessing_options(command)
 
 
+def annotation_options(command: Command) -> Command:
+    """Adds the options that name annotated persons, all of them needed."""
+    for option in (
+        click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are."),
+        click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder."),
+        click.option(
+            "--csv",
+            "--test-csv-fn",
+            required=True,
+            type=PATH,
+            help="The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def person_options(command: Command) -> Command:
+    """Adds the options that say which persons and joints of a CSV count."""
+    for option in (
+        click.option(
+            "--ignore-label",
+            default=-1.0,
+            show_default=True,
+            help="The coordinate in the CSV that means: not annotated.",
+        ),
+        click.option(
+            "--min-dim",
+            default=0.0,
+            show_default=True,
+            help="Leave out those persons of the CSV whose box of joints is smaller than this many pixels.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def preprocessing_options(command: Command) -> Command:
     """Adds the options that say how pictures become inputs, in place of what the checkpoint says."""
     for option in (
@@ -137,17 +175,51 @@ def load(
     coord_normalize: bool | None,
     gcn: bool | None,
     relu_nan: str = "nan",
+    called: str = "",
     **reading: Any,
 ) -> Pose:
-    """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own."""
+    """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own.
+
+    Args:
+        checkpoint: The file.
+        backend: What runs it.
+        device: Where.
+        im_size: In place of the checkpoint's own, as the next three are.
+        base_zoom: Likewise.
+        coord_normalize: Likewise.
+        gcn: Likewise.
+        relu_nan: As for `Pose`.
+        called: What the notices call it, where there are several.
+        reading: As for `converters.read`.
+    """
     import converters
     from deeppose_port.pose import Pose
 
     if relu_nan != "nan" and reading.get("nonfinite") != "keep":
         raise ValueError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
     loaded = converters.read(checkpoint, state=False, **reading)
-    display.notices(loaded.notices, loaded.repairs)
+    display.notices(loaded.notices, loaded.repairs, called)
     preprocessing = loaded.preprocessing.overridden(
         im_size=im_size, base_zoom=base_zoom, coord_normalize=coord_normalize, gcn=gcn
     )
     return Pose(loaded, backend, device, preprocessing, relu_nan)
+
+
+def persons(
+    pose: Pose, csv: Path, images: Path, skeleton: str | None, min_dim: float, ignore_label: float
+) -> PoseDataset:
+    """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
+    from deeppose_port.data import PoseDataset
+    from deeppose_port.skeletons import with_joints
+
+    told = skeleton or with_joints(pose.joints)
+    if told is None:
+        raise ValueError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
+    return PoseDataset(
+        csv,
+        images=images,
+        skeleton=told,
+        preprocessing=pose.preprocessing,
+        min_dim=min_dim,
+        ignore_label=ignore_label,
+    )

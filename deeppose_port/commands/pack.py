@@ -103,6 +103,8 @@ def _show(made: Pack, resumed: int, verified: bool, as_json: bool) -> None:
     table = display.facts()
     table.add_row("pack", f"{made.folder}{', whole and up to date' if verified else ''}")
     table.add_row("persons", persons)
-    table.add_row("reduced", f"{made.reduced:,} persons, to at most {made.options.resolution} pixels a side")
+    resolution = made.options.resolution
+    bound = f"to at most {resolution} pixels a side of the crop" if resolution else "there is no bound"
+    table.add_row("reduced", f"{made.reduced:,} persons, {bound}")
     table.add_row("size", f"{made.bytes / 1e6:,.1f} MB of pixels; the decoded pictures have {factor:.2f} times as much")
     display.show(table)

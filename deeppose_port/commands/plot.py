@@ -13,7 +13,7 @@ from deeppose_port.commands import display
 from deeppose_port.commands.options import PATH, json_option
 
 if TYPE_CHECKING:
-    from deeppose_port.plot import Run
+    from deeppose_port.curves import Run
 
 
 @click.command()
@@ -39,7 +39,8 @@ def plot(results: tuple[Path, ...], output: Path | None, join: bool, force: bool
       deeppose-port plot results/AlexNet_2016 results/lsp -o curves.svg
       deeppose-port plot results/first results/resumed --join -o curves.png
     """
-    from deeppose_port.plot import checked_target, draw_curves, read_results
+    from deeppose_port.curves import read_results
+    from deeppose_port.plot import checked_target, draw_curves
 
     target = Path("curves.png") if output is None and not as_json else output
     if target is not None:

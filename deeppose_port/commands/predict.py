@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeppose_port.commands import display
-from deeppose_port.commands.options import BAD_INPUT, PATH, checkpoint_options, input_options, json_option, load
+from deeppose_port.commands.options import (
+    BAD_INPUT,
+    PATH,
+    checkpoint_options,
+    input_options,
+    json_option,
+    load,
+    person_options,
+    persons,
+)
 
 if TYPE_CHECKING:
     from deeppose_port.pose import Pose
@@ -38,8 +47,7 @@ if TYPE_CHECKING:
 @click.option("--format", "format", default="json", show_default=True, metavar="json|csv", help="Of the joints' file.")
 @click.option("--tile", metavar="COLUMNSxROWS", help="A contact sheet, tile.png, of so many persons drawn by chance.")
 @click.option("--seed", default=0, show_default=True, help="With --tile: of the choice.")
-@click.option("--min-dim", default=0.0, show_default=True, help="With --csv: as for eval.")
-@click.option("--ignore-label", default=-1.0, show_default=True, help="With --csv: as for eval.")
+@person_options
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @checkpoint_options
 @input_options
@@ -83,11 +91,11 @@ def predict(
     pose = load(checkpoint, **options)
     if csv is not None:
         assert images is not None
-        persons = _persons(pose, csv, images, skeleton, min_dim, ignore_label, output, format, sheet, force, as_json)
+        found = _persons(pose, csv, images, skeleton, min_dim, ignore_label, output, format, sheet, force, as_json)
         if as_json:
-            display.as_json(persons.as_dict())
+            display.as_json(found.as_dict())
         else:
-            _show_persons(persons)
+            _show_persons(found)
         return 0
     result = _files(pose, sources, output, box, skeleton, format, sheet, force, as_json)
     for failure in result.failures:
@@ -144,20 +152,9 @@ def _persons(
     quiet: bool,
 ) -> PersonPredictions:
     """Predicts annotated persons."""
-    from deeppose_port.data import PoseDataset
-    from deeppose_port.predict import predict_persons, skeleton_of
+    from deeppose_port.predict import predict_persons
 
-    told = skeleton or skeleton_of(pose.joints)
-    if told is None:
-        raise ValueError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
-    dataset = PoseDataset(
-        csv,
-        images=images,
-        skeleton=told,
-        preprocessing=pose.preprocessing,
-        min_dim=min_dim,
-        ignore_label=ignore_label,
-    )
+    dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
     with display.steps("predicting", quiet=quiet, unit="persons") as step:
         return predict_persons(
             pose,
@@ -173,13 +170,10 @@ def _persons(
 def _show(result: Predictions) -> None:
     """Shows where predictions were written."""
     for picture in result.pictures:
-        click.echo(f"{picture.image} -> {picture.drawing}")
+        _say(f"{picture.image} -> {picture.drawing}")
     for video in result.videos:
-        click.echo(f"{video.video} -> {video.drawing}, {video.frames} frames; joints in {video.file}")
-    if result.file is not None:
-        click.echo(f"joints in {result.file}")
-    if result.tile is not None:
-        click.echo(f"contact sheet in {result.tile}")
+        _say(f"{video.video} -> {video.drawing}, {display.counted(video.frames, 'frame')}; joints in {video.file}")
+    _show_files(result)
 
 
 def _show_persons(result: PersonPredictions) -> None:
@@ -189,7 +183,17 @@ def _show_persons(result: PersonPredictions) -> None:
         numbers = (p.error_px, p.mean_error_px, p.legacy_error, p.mean_legacy_error)
         table.add_row(str(p.line), display.shown(str(p.image)), *(f"{number:.2f}" for number in numbers))
     display.show(table)
-    click.echo(f"{len(result.persons)} persons: a _pred.png and a _label.png each in {result.file.parent}")
-    click.echo(f"joints in {result.file}")
+    _say(f"{display.counted(len(result.persons), 'person')}: a _pred.png and a _label.png each in {result.file.parent}")
+    _show_files(result)
+
+
+def _show_files(result: Predictions | PersonPredictions) -> None:
+    """Shows what was written of all together."""
+    if result.file is not None:
+        _say(f"joints in {result.file}")
     if result.tile is not None:
-        click.echo(f"contact sheet in {result.tile}")
+        _say(f"contact sheet in {result.tile}")
+
+
+def _say(sentence: str) -> None:
+    click.echo(display.shown(sentence))

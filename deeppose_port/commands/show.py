@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeppose_port.commands import display
-from deeppose_port.commands.options import PATH, checkpoint_options, input_options, json_option, load
+from deeppose_port.commands.options import (
+    PATH,
+    checkpoint_options,
+    input_options,
+    json_option,
+    load,
+    person_options,
+    persons,
+)
 
 if TYPE_CHECKING:
+    from deeppose_port.activity import Activity
     from deeppose_port.backends import Floats
+    from deeppose_port.data import PoseDataset
     from deeppose_port.pose import Pose
-    from deeppose_port.show import Activity, TensorRow
+    from deeppose_port.show import TensorRow
 
 
 @click.command()
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @checkpoint_options
 @input_options
+@person_options
 @json_option
 def show(
     checkpoint: Path,
@@ -37,6 +48,8 @@ def show(
     skeleton: str | None,
     samples: int,
     seed: int,
+    min_dim: float,
+    ignore_label: float,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -70,7 +83,10 @@ def show(
             max_bytes=options["max_bytes"],
         )
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
-        seen = _activity(pose, images, csv, skeleton, samples, seed, step)
+        dataset = None
+        if csv is not None and images is not None:
+            dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
+        seen = _activity(pose, images, dataset, samples, seed, step)
     rows = tensor_rows(kept)
     written = [] if output is None else write_pictures(kept, rows, output, force=force)
     if as_json:
@@ -88,35 +104,22 @@ def show(
     _show_layers(seen)
     click.echo(seen.sentence)
     for path in written:
-        click.echo(f"written: {path}")
+        click.echo(f"written: {display.shown(path)}")
     return 0
 
 
 def _activity(
-    pose: Pose,
-    images: Path | None,
-    csv: Path | None,
-    skeleton: str | None,
-    samples: int,
-    seed: int,
-    step: display.Step,
+    pose: Pose, images: Path | None, dataset: PoseDataset | None, samples: int, seed: int, step: display.Step
 ) -> Activity:
     """Looks at the pictures that were asked for."""
-    from deeppose_port.data import PoseDataset
-    from deeppose_port.predict import skeleton_of
-    from deeppose_port.show import activity, inputs_of_files, inputs_of_persons, inputs_of_synthetic
+    from deeppose_port.activity import activity, inputs_of_files, inputs_of_persons, inputs_of_synthetic
 
-    told = pose.preprocessing
-    if images is None:
-        inputs, described = inputs_of_synthetic(told, samples, seed), "made-up pictures"
-    elif csv is None:
-        inputs, described = inputs_of_files(images, told, samples, seed), "pictures"
-    else:
-        named = skeleton or skeleton_of(pose.joints)
-        if named is None:
-            raise ValueError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
-        dataset = PoseDataset(csv, images=images, skeleton=named, preprocessing=told)
+    if dataset is not None:
         inputs, described = inputs_of_persons(dataset, samples, seed), "persons"
+    elif images is not None:
+        inputs, described = inputs_of_files(images, pose.preprocessing, samples, seed), "pictures"
+    else:
+        inputs, described = inputs_of_synthetic(pose.preprocessing, samples, seed), "made-up pictures"
 
     def counted() -> Iterator[Floats]:
         for i, one in enumerate(inputs):
@@ -151,11 +154,11 @@ def _show_tensors(rows: Sequence[TensorRow]) -> None:
 
 def _show_layers(seen: Activity) -> None:
     """Shows what the ReLUs and the last layer make of the pictures."""
-    table = display.table("layer", "units", "dead", "active", "differs between pictures")
+    table = display.table("layer", "units", "dead", "active, %", "differs between pictures, %")
     for row in seen.layers:
         if row.dead is None and row is not seen.layers[-1]:
             continue
         dead = "" if row.dead is None else str(row.dead)
-        active = "" if row.active is None else f"{row.active:.1%}"
-        table.add_row(display.shown(row.name), str(row.shape[0]), dead, active, f"{row.variation:.1%}")
+        active = "" if row.active is None else display.percent(row.active)
+        table.add_row(display.shown(row.name), str(row.shape[0]), dead, active, display.percent(row.variation))
     display.show(table)

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", type=PATH, help="Result folder; by default results/ARCHITECTURE_DATE.")
 @click.option(
-    "--architecture", default="alexnet", show_default=True, metavar="NAME", help="alexnet, resnet50 or vgg_bn."
+    "--architecture",
+    metavar="NAME",
+    help="What starts anew, as resnet50 or vgg_bn; or what a file is that leaves a choice.  [default: alexnet]",
 )
 @click.option("--width", metavar="FACTOR|N,N,…", help="Factor on all channels, or those of each layer but the last.")
 @click.option("--dropout", type=float, help="Share that dropout zeroes, in place of the architecture's.")

@@ -157,16 +157,16 @@ def _points(name: str, coordinates: list[str], joints: int | None, ignore_label:
 def _number(text: str, position: int, name: str, where: str) -> float:
     """Parses the coordinate at a position from 0."""
     try:
-        value = math.nan if "_" in text else float(text)  # Python would read 1_5 as 15
+        value = None if "_" in text else float(text)  # Python would read 1_5 as 15
     except ValueError:
-        value = math.nan
-    if math.isfinite(value):
+        value = None
+    if value is not None and math.isfinite(value):
         return value
     problem = f"{'xy'[position % 2]} of joint {position // 2} is {text!r}, which is not a finite number"
     hint = _other_marks(name + text)
     if not hint and position == 0 and "." in text:
         hint = '; a name with a comma stands in quotation marks, as in "a, b.jpg",1,2'
-    if not hint and where.endswith(", line 1"):
+    if not hint and text and value is None and where.endswith(", line 1"):
         hint = "; legacy CSVs have no header line"
     raise AnnotationError(f"{where}: {problem}; write -1 for a coordinate to ignore{hint}")
 

@@ -41,20 +41,11 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
-from deeppose_port.data.crop import (
-    Crop,
-    Letterbox,
-    Picture,
-    Points,
-    Window,
-    cut,
-    extent_of_joints,
-    interleaved,
-    labels,
-    normalize,
-    warp,
-)
+from deeppose_port.data.coordinates import interleaved, labels
+from deeppose_port.data.crop import Crop, Letterbox, Points, extent_of_joints
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.normalization import normalize
+from deeppose_port.data.pixels import Picture, Window, cut, warp
 
 Method = Literal["fast", "legacy"]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from converters.processors import usable_processors
 from deeppose_port.data.dataset import Example, PoseDataset
+from deeppose_port.data.threads import without_opencv_threads
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
@@ -34,7 +35,7 @@ def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None
         raise ValueError(f"the batch size is {batch_size}; it has to be at least 1")
     wanted = range(len(dataset)) if indices is None else indices
     parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
         try:
             ahead: tuple[Batch, list[Future[None]]] | None = None
             for part in [*parts, []]:

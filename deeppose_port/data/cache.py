@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 
-from deeppose_port.data.crop import Picture
+from deeppose_port.data.pixels import Picture
 
 #: Bytes of decoded pictures that a dataset keeps unless told otherwise: 24 of 1280 x 720 pixels.
 DEFAULT = 64 << 20

@@ -17,16 +17,10 @@ from converters.checkpoint import Gcn, Preprocessing
 from deeppose_port import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
-from deeppose_port.data.crop import (
-    Crop,
-    Picture,
-    Window,
-    crop_of_person,
-    extent_of_joints,
-    interleaved,
-    labels,
-    normalize,
-)
+from deeppose_port.data.coordinates import interleaved, labels
+from deeppose_port.data.crop import Crop, crop_of_person, extent_of_joints
+from deeppose_port.data.normalization import normalize
+from deeppose_port.data.pixels import Picture, Window
 from deeppose_port.data.references import path_beside, read_beside
 from deeppose_port.skeletons import Skeleton
 
@@ -44,7 +38,7 @@ class PoseDataset:
     """The persons of a legacy CSV with their pictures: the legacy program's examples, not augmented.
 
     `dataset[i]` is `(inputs, targets, mask)`: (3, im_size, im_size) float32; (2 * J,) float32, see
-    `crop.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
+    `coordinates.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
     needed, and kept in a cache of bounded size. Stored joints never change. Threads may share a dataset, and
     with it the cache; processes may too, each with a cache of its own.
 

@@ -7,23 +7,24 @@ of threads, from which of them is the fastest, from global random state, or from
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.processors import usable_processors
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.threads import without_opencv_threads
 
 Order = npt.NDArray[np.int64]
 
@@ -128,6 +129,7 @@ class TrainingLoader:
 
         self._pending: deque[_Pending] = deque()
         self._pool: ThreadPoolExecutor | None = None
+        self._quiet = ExitStack()
         self._closed = False
         self._lock = threading.Lock()  # of what `close` may change meanwhile
 
@@ -238,7 +240,7 @@ class TrainingLoader:
             self._pending.clear()
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
-            _opencv.release()
+            self._quiet.close()
 
     def __enter__(self) -> TrainingLoader:
         return self
@@ -284,7 +286,7 @@ class TrainingLoader:
     def _begin(self, place: _Place) -> _Pending:
         """Hands the examples of the batch after a place to the threads."""
         if self._pool is None:
-            _opencv.acquire()
+            self._quiet.enter_context(without_opencv_threads)
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deeppose-loader")
         wanted, after = self._walk(place)
         return _Pending(self._pool, self._make, wanted, after, self._empty(len(wanted)))
@@ -386,38 +388,6 @@ def _like(example: Example, size: int) -> Batch:
     """Returns the arrays of a batch of such examples."""
     inputs, targets, mask = (np.empty((size, *part.shape), part.dtype) for part in example)
     return inputs, targets, mask
-
-
-class _SingleThreadedOpenCV:
-    """Switches OpenCV's own threads off while anybody needs that. The setting is one for the whole process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before = 0
-
-    def acquire(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._before = cv2.getNumThreads()
-                cv2.setNumThreads(0)
-            self._users += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                cv2.setNumThreads(self._before)
-
-
-_opencv = _SingleThreadedOpenCV()
-
-
-def usable_processors() -> int:
-    """Returns how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: int) -> _Make:

@@ -35,9 +35,9 @@ import numpy as np
 from deeppose_port.data import pack_index
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
-from deeppose_port.data.crop import Window
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.pack_index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
+from deeppose_port.data.pixels import Window
 
 
 class Pack:

@@ -145,6 +145,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise PackError(
             f"{folder}: there is no whole pack here; `deeppose-port pack` makes it, or goes on where it was stopped"
         ) from error
+    except NotADirectoryError as error:
+        raise PackError(f"{folder}: a pack is a folder, and this is none") from error
     except OSError as error:
         raise PackError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

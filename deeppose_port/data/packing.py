@@ -1,39 +1,29 @@
-"""Making packs, see `pack`, and looking whether one is whole.
-
-While a pack is made, its folder has a journal, `pack.partial`, in place of the index: a line of JSON for what it is
-made from and with, then a line for each picture whose persons' pixels are written. A run that was stopped, or killed,
-goes on after the last of them.
-"""
+"""Making packs, see `pack`, and looking whether one is whole. `pack_journal` has what a stopped run goes on with."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import json
 import os
-import secrets
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 
+from converters.processors import usable_processors
 from deeppose_port.data import pack_index
-from deeppose_port.data.crop import LARGEST_WARP, Crop, Picture, crop_of_joints, extent_of_joints
+from deeppose_port.data.crop import Crop, crop_of_joints, extent_of_joints
 from deeppose_port.data.dataset import PoseDataset, decode_picture
-from deeppose_port.data.loader import usable_processors
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, sha256_of, stamp_of
-from deeppose_port.data.pack_index import ALIGNMENT, PackedPerson, PackedPicture, PackError, PackOptions, shard_name
-
-JOURNAL = "pack.partial"
-#: A file of pixels takes no further person from this size on.
-SHARD_BYTES = 1 << 30
+from deeppose_port.data.pack_index import PackedPerson, PackedPicture, PackError, PackOptions
+from deeppose_port.data.pack_journal import Cut, Journal, is_part, refuse_other_header
+from deeppose_port.data.pixels import LARGEST_WARP, Picture
+from deeppose_port.data.threads import without_opencv_threads
 
 #: Called with the pictures done and all of them.
 Progress = Callable[[int, int], None]
@@ -76,9 +66,11 @@ def pack(
     """
     folder = Path(folder)
     header = _header(dataset, options)
+    if folder.exists() and not folder.is_dir():
+        raise PackError(f"{folder}: a pack is a folder, and this is none; name another")
     if (folder / pack_index.NAME).exists():
         whole = Pack(folder)
-        _refuse_other_header(folder, {"csv_sha256": whole.csv_sha256, "options": asdict(whole.options)}, header)
+        refuse_other_header(folder, {"csv_sha256": whole.csv_sha256, "options": asdict(whole.options)}, header)
         _refuse_stale_pictures(folder, whole.pictures, dataset)
         return Packed(whole, len(whole.persons))
     try:
@@ -100,10 +92,10 @@ def _write(
 ) -> int:
     """Writes what is still to be written of a pack; returns how many persons were in it already."""
     folder.mkdir(parents=True, exist_ok=True)
-    strangers = [file.name for file in folder.iterdir() if not _is_part(file.name)]
+    strangers = [file.name for file in folder.iterdir() if not is_part(file.name)]
     if strangers:
         raise PackError(f"{folder}: it holds {strangers[0]}, which is no part of a pack; name another folder")
-    with _Journal(folder, header) as journal:
+    with Journal(folder, header) as journal:
         _refuse_stale_pictures(folder, journal.pictures, dataset)
         resumed = len(journal.persons)
         todo = {name: rows for name, rows in _rows_of_pictures(dataset).items() if name not in journal.pictures}
@@ -182,17 +174,13 @@ def packed_size(rectangle: tuple[int, int, int, int], crop: Crop, resolution: in
     return reduced(x1 - x0, crop.width), reduced(y1 - y0, crop.height)
 
 
-# A person before its place in a file is known, and its pixels.
-_Cut = tuple[PackedPerson, Picture]
-
-
 def _decoded(
     dataset: PoseDataset, todo: dict[str, list[int]], options: PackOptions, threads: int | None
-) -> Iterator[tuple[str, PackedPicture, list[_Cut]]]:
+) -> Iterator[tuple[str, PackedPicture, list[Cut]]]:
     """Yields the pictures with what is cut out of them, in order; threads are a few pictures ahead."""
     threads = usable_processors() if threads is None else threads
-    ahead: deque[tuple[str, Future[tuple[PackedPicture, list[_Cut]]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    ahead: deque[tuple[str, Future[tuple[PackedPicture, list[Cut]]]]] = deque()
+    with without_opencv_threads, ThreadPoolExecutor(threads) as pool:
         try:
             for name, rows in todo.items():
                 ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options)))
@@ -206,7 +194,7 @@ def _decoded(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions) -> tuple[PackedPicture, list[_Cut]]:
+def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions) -> tuple[PackedPicture, list[Cut]]:
     """Decodes a picture and cuts out all its persons."""
     path = dataset.images / dataset.person(rows[0]).file
     try:
@@ -222,7 +210,7 @@ def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions
     return picture, [_cut(dataset, row, options, pixels) for row in rows]
 
 
-def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) -> _Cut:
+def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) -> Cut:
     """Cuts one person out of a picture, reduced where it is to be."""
     height, width, _ = pixels.shape
     person = dataset.person(row)
@@ -239,125 +227,6 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) 
     return PackedPerson(person.line, person.file, *rectangle, *size, 0, 0, zlib.crc32(part.data)), part
 
 
-class _Journal:
-    """A pack in the making.
-
-    Attributes:
-        pictures: Those that are in it, by name.
-        persons: Likewise.
-    """
-
-    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
-        self.folder = folder
-        self.pictures: dict[str, PackedPicture] = {}
-        self.persons: list[PackedPerson] = []
-        self._header = header
-        self._shard: BinaryIO | None = None
-        self._number = self._end = 0
-
-    def __enter__(self) -> _Journal:
-        path = self.folder / JOURNAL
-        self._file = path.open("a+b")
-        try:
-            _lock(self._file, self.folder)
-            self._read()
-        except BaseException:
-            self._file.close()
-            raise
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for file in (self._shard, self._file):
-            if file is not None:
-                file.close()
-
-    def add(self, name: str, picture: PackedPicture, crops: list[_Cut]) -> None:
-        """Writes a picture's persons, and then into the journal that they are written."""
-        placed = []
-        for person, pixels in crops:
-            shard = self._shard_with_room()
-            shard.write(bytes(-self._end % ALIGNMENT))
-            offset = self._end + -self._end % ALIGNMENT
-            shard.write(pixels.data)
-            self._end = offset + person.size
-            placed.append(replace(person, shard=self._number, offset=offset))
-        if self._shard is not None:
-            self._shard.flush()
-        self._note({"name": name, "picture": asdict(picture), "persons": [asdict(person) for person in placed]})
-        self.pictures[name] = picture
-        self.persons += placed
-
-    def finish(self, header: dict[str, Any]) -> None:
-        """Writes the index in place of the journal, when all that it names is on the disk."""
-        if self._shard is not None:
-            _sync(self._shard)
-        temporary = self.folder / f".{pack_index.NAME}.{secrets.token_hex(4)}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(pack_index.encode(header, self.pictures, self.persons))
-                _sync(file)
-            os.replace(temporary, self.folder / pack_index.NAME)
-        finally:
-            temporary.unlink(missing_ok=True)
-        (self.folder / JOURNAL).unlink()
-
-    def _shard_with_room(self) -> BinaryIO:
-        """Returns the file to write the next person into."""
-        if self._shard is not None and self._end >= SHARD_BYTES:
-            _sync(self._shard)
-            self._shard.close()
-            self._shard, self._number, self._end = None, self._number + 1, 0
-        if self._shard is None:
-            self._shard = (self.folder / shard_name(self._number)).open("ab")
-            self._shard.truncate(self._end)
-        return self._shard
-
-    def _note(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-
-    def _read(self) -> None:
-        """Takes over what an earlier run has written; the line that it was writing when it was killed is dropped."""
-        self._file.seek(0)
-        lines = self._file.read().split(b"\n")
-        whole = sum(len(line) + 1 for line in lines[:-1])
-        self._file.truncate(whole)
-        if whole:
-            try:
-                header, *entries = map(json.loads, lines[:-1])
-                _refuse_other_header(self.folder, header, self._header)
-                for entry in entries:
-                    self.pictures[entry["name"]] = pack_index.picture_of(entry["picture"])
-                    self.persons += map(pack_index.person_of, entry["persons"])
-            except PackError:
-                raise
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise PackError(
-                    f"{self.folder / JOURNAL}: damaged ({error}); delete the folder and pack anew"
-                ) from error
-        else:
-            self._note(self._header)
-        if self.persons:
-            last = self.persons[-1]
-            self._number, self._end = last.shard, last.offset + last.size
-        self._refuse_damage()
-
-    def _refuse_damage(self) -> None:
-        """Raises an error if what the journal names is not on the disk: after a power cut, say."""
-        for number in range(self._number + 1 if self.persons else 0):
-            path = self.folder / shard_name(number)
-            with contextlib.ExitStack() as closing:
-                file = closing.enter_context(path.open("rb")) if path.is_file() else None
-                for person in (person for person in self.persons if person.shard == number):
-                    if file is not None:
-                        file.seek(person.offset)
-                    if file is None or zlib.crc32(file.read(person.size)) != person.crc32:
-                        raise PackError(
-                            f"{path}: the pixels of line {person.line} are not those that the journal names; delete "
-                            f"{self.folder} and pack anew"
-                        )
-
-
 def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
     """Returns what a pack is made from and with, as in the index."""
     return {
@@ -366,19 +235,6 @@ def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
         "csv_sha256": sha256_of(dataset.csv),
         "options": asdict(options),
     }
-
-
-def _refuse_other_header(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises an error if a folder holds a pack of something else."""
-    there = {"the CSV": found["csv_sha256"], **found["options"]}
-    here = {"the CSV": wanted["csv_sha256"], **wanted["options"]}
-    for name, value in here.items():
-        if there.get(name) != value:
-            change = "has changed since" if name == "the CSV" else f"was {there.get(name)} and is {value}"
-            raise PackError(
-                f"{folder}: it holds a pack, or a part of one, for which {name} {change}; delete the folder, or name "
-                "another"
-            )
 
 
 def _refuse_stale_pictures(folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset) -> None:
@@ -392,21 +248,3 @@ def _rows_of_pictures(dataset: PoseDataset) -> dict[str, list[int]]:
     for row in range(len(dataset)):
         rows.setdefault(dataset.person(row).file, []).append(row)
     return rows
-
-
-def _is_part(name: str) -> bool:
-    """Tells whether a file may be in the folder of a pack in the making."""
-    return name == JOURNAL or name.startswith((f".{pack_index.NAME}.", "pack-"))
-
-
-def _lock(file: BinaryIO, folder: Path) -> None:
-    """Keeps other processes from writing the same pack, until the file is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise PackError(f"{folder}: another process is making this pack") from error
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

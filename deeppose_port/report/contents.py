@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from deeppose_port.evaluate import Measure
+from deeppose_port.definitions import (
+    DEEPPOSE,
+    DEFINITIONS,
+    FLEXIBLE,
+    MODEC,
+    MPII,
+    NOTHING,
+    Reference,
+    difference,
+    interval,
+    joint_columns,
+    number,
+)
 from deeppose_port.report.subjects import Subject
+from deeppose_port.text import counted
 
 #: The numbers on top, as many as there are data for.
 _HEADLINES = ("error_px", "pdj@0.2", "pckh", "pck_box@0.2", "pcp", "loss")
@@ -48,7 +60,7 @@ def metric_rows(subjects: Sequence[Subject], intervals: Mapping[str, Any] | None
                 "definition": definition,
                 "values": [number(value, definition.unit) for value in values],
                 "difference": difference(values[0], values[-1], definition.unit),
-                "interval": None if intervals is None else _interval(intervals, key, measures[0], definition.unit),
+                "interval": None if intervals is None else interval(intervals, key, definition.unit),
             }
         )
     return rows
@@ -60,34 +72,19 @@ def headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [by_key[key] for key in _HEADLINES if key in by_key][:5]
 
 
-def _interval(intervals: Mapping[str, Any], key: str, measure: Measure | None, unit: str) -> str:
-    name, _, threshold = key.partition("@")
-    found = intervals["intervals"].get(name)
-    found = found[threshold] if threshold and found is not None else found
-    if isinstance(found, Mapping) and measure is not None:
-        found = found[measure.summary]
-    if found is None or None in found:
-        return NOTHING
-    return " to ".join(number(value, unit) for value in found)
-
-
 def joint_table(subjects: Sequence[Subject]) -> dict[str, Any]:
     """Returns the metrics by joint: columns, and a row of the values of each subject for each joint."""
-    measures = subjects[0].evaluation.measures
-    keys = [key for key in ("pdj@0.1", "pdj@0.2", "pdj@0.5", "auc", "pckh") if key in measures]
-    keys = ["error_px", *(keys or ["pck_box@0.1", "pck_box@0.2"])]
-    titles = {"error_px": "error, px", "auc": "AUC", "pckh": "PCKh@0.5"}
-    columns = [titles.get(key, key.upper().replace("PCK_BOX", "box PCK")) for key in keys]
+    columns = joint_columns(subjects[0].evaluation.measures)
     annotated = subjects[0].evaluation.visible.sum(axis=0)
     rows = [
-        {"name": joint, "annotated": int(annotated[j]), "cells": _cells(subjects, keys, j)}
+        {"name": joint, "annotated": int(annotated[j]), "cells": _cells(subjects, list(columns), j)}
         for j, joint in enumerate(subjects[0].evaluation.skeleton.joints)
     ]
     return {
-        "columns": columns,
+        "columns": list(columns.values()),
         "rows": rows,
         "annotated": int(annotated.sum()),
-        "all": _cells(subjects, keys, None),
+        "all": _cells(subjects, list(columns), None),
     }
 
 
@@ -113,7 +110,7 @@ def _cells(subjects: Sequence[Subject], keys: Sequence[str], column: int | None)
 def provenance(subject: Subject) -> dict[str, Any]:
     """Returns where a subject comes from: facts by name, repairs and notices."""
     pose, checkpoint = subject.pose, subject.pose.checkpoint
-    source = checkpoint.source
+    source, told = checkpoint.source, pose.preprocessing.as_dict()
     facts = {
         "file": source.path,
         "sha256": source.sha256,
@@ -121,7 +118,7 @@ def provenance(subject: Subject) -> dict[str, Any]:
         "written by": f"{source.writer} ({source.writer_told_by})" if source.writer_told_by else source.writer,
         "architecture": checkpoint.architecture.name,
         "size": f"{checkpoint.joints} joints, {checkpoint.parameters:,} parameters",
-        "input": ", ".join(f"{name} {value}" for name, value in pose.preprocessing.as_dict().items()),
+        "input": ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, [])),
         "run by": f"{pose.backend} on {pose.device}",
     }
     if source.origin:
@@ -134,14 +131,14 @@ def dataset_facts(subject: Subject) -> dict[str, str]:
     dataset = subject.dataset
     files = {dataset.person(i).file for i in range(len(dataset))}
     facts = {
-        "persons": f"{len(dataset):,} in {len(files):,} pictures",
+        "size": f"{counted(len(dataset), 'person')} in {counted(len(files), 'picture')}",
         "CSV": str(dataset.csv),
         "its sha256": hashlib.sha256(dataset.csv.read_bytes()).hexdigest(),
         "pictures": str(dataset.images),
         "skeleton": f"{dataset.skeleton.name}, {len(dataset.skeleton.joints)} joints",
     }
     if dataset.skipped:
-        facts["left out"] = f"{len(dataset.skipped):,} persons, too small"
+        facts["left out"] = f"{counted(len(dataset.skipped), 'person')}, too small"
     if subject.evaluation.pdj_left_out:
-        facts["without a torso"] = f"{subject.evaluation.pdj_left_out:,} persons, in no PDJ"
+        facts["without a torso"] = f"{counted(subject.evaluation.pdj_left_out, 'person')}, in no PDJ"
     return facts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.processors import usable_processors
 from deeppose_port.data import PoseDataset
 from deeppose_port.skeletons import Skeleton
 
 SIDE = 160
-"""Longest side of a thumbnail, in pixels."""
+"""Longest side of a thumbnail, in pixels of the page."""
 QUALITY = 72
 """Of its JPEG: about 5 kB, so that 2,000 persons are a page of some 15 MB."""
 
@@ -32,8 +32,8 @@ class Thumbnail:
 
     Attributes:
         uri: A JPEG, as a `data:` URI.
-        width: In pixels.
-        height: In pixels.
+        width: In pixels of the page.
+        height: Likewise.
         poses: SVG paths of the poses that were asked for, in its pixels.
     """
 
@@ -48,6 +48,7 @@ def thumbnails(
     persons: Sequence[int],
     poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]],
     progress: Callable[[int, int], None] | None = None,
+    density: int = 1,
 ) -> Iterator[Thumbnail]:
     """Makes thumbnails in several threads, in the order of the persons that are asked for.
 
@@ -56,15 +57,16 @@ def thumbnails(
         persons: Their indices.
         poses: For each pose to draw, (N, J, 2) points of the pictures, and (N, J) which of them to draw.
         progress: Called with the thumbnails made and all of them.
+        density: Pixels of the JPEG in one of the page: 2 is sharp on dense screens and enlarged, at thrice the size.
     """
 
     def make(person: int) -> Thumbnail:
-        return thumbnail(dataset, person, [(points[person], drawn[person]) for points, drawn in poses])
+        return thumbnail(dataset, person, [(points[person], drawn[person]) for points, drawn in poses], density)
 
     # A picture's persons one after the other, so that it is decoded once.
     order = sorted(persons, key=lambda person: (dataset.person(person).file, person))
     made: dict[int, Thumbnail] = {}
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(usable_processors())
     try:
         for person, one in zip(order, pool.map(make, order), strict=True):
             made[person] = one
@@ -75,14 +77,16 @@ def thumbnails(
     yield from (made[person] for person in persons)
 
 
-def thumbnail(dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]]) -> Thumbnail:
+def thumbnail(
+    dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]], density: int = 1
+) -> Thumbnail:
     """Makes a thumbnail of the part of the picture that the network sees, in the picture's own proportions."""
     crop = dataset.crop(person)
     pixels = dataset.picture(person)[crop.y0 : crop.y1, crop.x0 : crop.x1]
     scale = SIDE / max(crop.width, crop.height)
     width, height = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
-    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(pixels, (width, height), interpolation=smaller)
+    smaller = cv2.INTER_AREA if density * scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, (density * width, density * height), interpolation=smaller)
     encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     factors = np.array([width / crop.width, height / crop.height])
     paths = tuple(path_of((points - (crop.x0, crop.y0)) * factors, drawn, dataset.skeleton) for points, drawn in poses)

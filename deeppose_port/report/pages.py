@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from deeppose_port import __version__
+from deeppose_port import __version__, output
 from deeppose_port.compare import TOLERANCE_SOURCE, Comparison
 from deeppose_port.data import PoseDataset
-from deeppose_port.differences import LayerRow, printed, shape_text
+from deeppose_port.definitions import NOTHING
+from deeppose_port.differences import LayerRow, shape_text
 from deeppose_port.environment import environment
 from deeppose_port.evaluate import Evaluation
 from deeppose_port.pose import Pose
@@ -30,6 +29,8 @@ from deeppose_port.text import shown
 PAGE = "index.html"
 GALLERY = 2000
 """Persons in the gallery at most, the worst: with more, the page would be too large for a browser."""
+LAZY = 200
+"""With more persons than this, pictures are coarse, and those out of sight are not drawn."""
 
 Progress = Callable[[int, int], None]
 
@@ -92,12 +93,8 @@ def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
     Raises:
         ValueError: It says which, and what to do.
     """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: this is a file; name a folder for the report")
-    page = folder / PAGE
-    if page.exists() and not force:
-        raise ValueError(f"{page}: it exists already (--force replaces it, --report names another folder)")
+    page = output.checked_folder(folder) / PAGE
+    output.refuse_existing([page], force, instead="--report names another folder")
 
 
 def _write(
@@ -127,6 +124,7 @@ def _write(
         bars=_bars(subjects),
         histogram=_histogram(subjects),
         persons=persons,
+        many=len(persons) > LAZY,
         index=_index(subjects, order),
         joint_names=subjects[0].evaluation.skeleton.joints,
         provenance=[contents.provenance(subject) for subject in subjects],
@@ -136,15 +134,21 @@ def _write(
         now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
     page = Path(folder) / PAGE
-    _write_whole(page, text)
+    with output.whole(page) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return page
 
 
 def _title(subjects: Sequence[Subject]) -> str:
-    names = list(dict.fromkeys(subject.name for subject in subjects))
-    if len(names) < len(subjects):
-        return f"{names[0]}, {subjects[0].pose.backend} and {subjects[1].pose.backend}"
-    return " and ".join(names)
+    """Returns the files' names, with as much else as tells the sides apart."""
+    poses = [subject.pose for subject in subjects]
+    backends = list(dict.fromkeys(pose.backend for pose in poses))
+    for names in ([subject.name for subject in subjects], [pose.checkpoint.source.path for pose in poses]):
+        if len(set(names)) == len(names):
+            return " and ".join(names)
+        if len(backends) > 1:
+            break
+    return f"{names[0]}, {' and '.join(backends)}"
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -208,10 +212,7 @@ def _certificate(comparison: Comparison) -> dict[str, Any]:
         ),
         "layers": [_layer(row) for row in rows],
         "agreeing": sum(row.agrees for row in comparison.metrics),
-        "moved": [
-            (row.name, printed(row.name, row.old), printed(row.name, row.new), f"{row.difference:+.2g}")
-            for row in moved
-        ],
+        "moved": [(row.name, *row.cells) for row in moved],
     }
 
 
@@ -219,9 +220,7 @@ def _layer(row: LayerRow) -> dict[str, Any]:
     shapes = dict.fromkeys(
         shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
     )
-    numbers = [
-        contents.NOTHING if value is None else f"{value:.2e}" for value in (row.maximum, row.relative, row.tolerance)
-    ]
+    numbers = [NOTHING if value is None else f"{value:.2e}" for value in (row.maximum, row.relative, row.tolerance)]
     return {"name": row.name, "shape": " / ".join(shapes), "numbers": numbers, "parted": row.parted}
 
 
@@ -238,7 +237,8 @@ def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[li
     poses.append((first.evaluation.true, first.evaluation.visible))
     styles = [*(subject.style for subject in subjects), "t"]
     persons = []
-    for person, small in zip(order, thumbnails(first.dataset, order, poses, progress), strict=True):
+    density = 1 if len(order) > LAZY else 2
+    for person, small in zip(order, thumbnails(first.dataset, order, poses, progress, density), strict=True):
         entry = first.dataset.person(person)
         persons.append(
             {
@@ -311,15 +311,3 @@ def _render(**values: Any) -> str:
     return pages.get_template("page.html").render(
         style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}", **values
     )
-
-
-def _write_whole(page: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    page.parent.mkdir(parents=True, exist_ok=True)
-    temporary = page.with_name(f".{page.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        os.replace(temporary, page)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

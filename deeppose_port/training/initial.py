@@ -66,7 +66,8 @@ def _parse_width(width: str, name: str, rows: dict[str, int]) -> dict[str, int]:
 
 
 def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> None:
-    from converters.keys import Header, match
+    from converters.keys import Header
+    from converters.matching import match
 
     kinds = {n: np.dtype("i8" if n.endswith("num_batches_tracked") else "f4") for n in architecture.shapes}
     headers = {n: Header(kinds[n], s) for n, s in architecture.shapes.items()}

@@ -226,7 +226,8 @@ class TrainingOptions:
         test_csv: The persons to validate on; None for no validation.
         output: The result folder; None makes one under `results/`.
         device: `cpu`, `cuda:0`, or several as `cuda:0,cuda:1` (Chainer also takes `cpu,cpu`).
-        architecture: A key of `architectures.TABLES`, for a run that starts anew.
+        architecture: A key of `architectures.TABLES`: of a run that starts anew, None for AlexNet; or which network a
+            file is that leaves a choice, as for `converters.read`.
         width: A factor on every layer's channels, or the channels of each layer but the last; None for the table's.
         dropout: The share that dropout zeroes, in place of the table's.
         init: A checkpoint whose weights the run starts from.
@@ -262,7 +263,7 @@ class TrainingOptions:
     test_csv: Path | None = None
     output: Path | None = None
     device: str = "cpu"
-    architecture: str = "alexnet"
+    architecture: str | None = None
     width: str | None = None
     dropout: float | None = None
     init: Path | None = None

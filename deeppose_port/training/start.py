@@ -68,15 +68,17 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         ValueError: The options contradict each other or the file.
     """
     if options.resume is not None:
-        start = _resume(options, *_read_latest(options.resume))
+        start = _resume(options, *_read_latest(options.resume, options.architecture))
     elif options.finetune is not None:
         start = _finetune(options, options.finetune, joints)
     elif options.init is not None:
-        checkpoint = converters.read(options.init, state=False)
+        checkpoint = converters.read(options.init, architecture=options.architecture, state=False)
         start = Start(checkpoint, _anew(options.hyperparameters), notices=_notices(checkpoint))
     else:
         preprocessing = _preprocessing(Preprocessing(), options)
-        architecture = initial_architecture(options.architecture, joints, preprocessing.im_size, options.width)
+        architecture = initial_architecture(
+            options.architecture or "alexnet", joints, preprocessing.im_size, options.width
+        )
         return Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
     checkpoint = start.checkpoint
     if checkpoint.joints != joints:
@@ -92,7 +94,7 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
 
 def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
     """Starts from a checkpoint's weights; the last layer's are drawn anew where the number of joints differs."""
-    checkpoint = converters.read(path, state=False)
+    checkpoint = converters.read(path, architecture=options.architecture, state=False)
     notices = _notices(checkpoint)
     if checkpoint.joints != joints:
         architecture = replace(checkpoint.architecture, joints=joints)
@@ -159,19 +161,19 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
     return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices))
 
 
-def _read_latest(path: Path) -> tuple[Path, Checkpoint]:
+def _read_latest(path: Path, architecture: str | None) -> tuple[Path, Checkpoint]:
     """Reads a file, or of a result folder the checkpoint with the most behind it."""
     if not path.is_dir():
-        return path, converters.read(path)
+        return path, converters.read(path, architecture=architecture)
     snapshot, epoch = (
         max(((int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))), default=None)
         for pattern in (r"snapshot_iter_(\d+)(?:\.pt)?", r"epoch-(\d+)\.(?:model|pt)")
     )
     if snapshot is not None:
-        checkpoint = converters.read(snapshot[1])
+        checkpoint = converters.read(snapshot[1], architecture=architecture)
         # A snapshot of the same epoch is at its end or after it.
         if epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
             return snapshot[1], checkpoint
     if epoch is None:
         raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
-    return epoch[1], converters.read(epoch[1])
+    return epoch[1], converters.read(epoch[1], architecture=architecture)

@@ -94,7 +94,17 @@ def test_it_names_the_row_of_the_table_that_a_file_falls_into(file, generation, 
     assert inspection.generation.name == generation
     assert inspection.as_dict()["generation"]["name"] == generation
     converters.convert(path, tmp_path / "a.safetensors", state=False)
-    assert converters.inspect(tmp_path / "a.safetensors").generation.name == "own"
+    converted = converters.inspect(tmp_path / "a.safetensors")
+    assert converted.generation.name == "own"
+    assert converted.checkpoint.source.origin["generation"] == generation
+
+
+def test_the_row_is_that_of_the_network_that_was_asked_for(golden, tmp_path):
+    path = golden / "checkpoints" / "1.13.0" / "alexnet-adam" / "epoch-1.model"
+    converters.convert(path, tmp_path / "a.safetensors", state=False)
+    inspection = converters.inspect(tmp_path / "a.safetensors", architecture="alexnet-takiyu")
+    assert inspection.generation.name == "alexnet-takiyu"
+    assert inspection.checkpoint.preprocessing == inspection.generation.preprocessing
 
 
 def test_a_file_that_is_no_network_falls_into_no_row(tmp_path):

@@ -22,6 +22,7 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
+from safetensors.numpy import save_file
 
 import converters
 from converters import Preprocessing, Progress
@@ -274,9 +275,34 @@ class TestArchitecture:
         refused(path, r"its arrays are not those of vgg_bn: missing predictor/", architecture="vgg_bn")
 
     def test_another_network_is_compared_with_the_nearest(self, tmp_path):
+        path = save_npz(tmp_path / "a.model", {**alexnet(), "layer/W": np.ones((4, 3), np.float32)})
+        message = refused(path, r"its arrays fit no architecture; nearest is alexnet: unexpected layer/W ")
+        assert message.endswith("(nothing is loaded in part; docs/generations.md tells what is read)")
+
+    def test_arrays_that_have_no_name_in_common_with_any_are_named(self, tmp_path):
         path = save_npz(tmp_path / "a.model", {"layer/W": np.ones((4, 3), np.float32), "layer/b": np.ones(4, "f")})
-        message = refused(path, r"its arrays fit no architecture; nearest is \w+: missing .*; unexpected layer/\{W,b\}")
-        assert "--architecture takes alexnet, resnet50, vgg_bn; nothing is loaded in part" in message
+        refused(
+            path,
+            r"its arrays fit no architecture, none has a name of one: unexpected layer/\{W,b\} \(nothing is",
+        )
+
+    def test_a_wrong_choice_is_told_from_a_wrong_file(self, tmp_path):
+        path = save_npz(tmp_path / "a.model", wrapped(alexnet()))
+        message = refused(path, r"its arrays are not those of resnet50: ", architecture="resnet50")
+        assert message.endswith("(they are those of alexnet: leave --architecture out)")
+
+    @pytest.mark.parametrize("other", ["loss.weight", "ema_model.conv1.weight"])
+    def test_a_network_among_others_is_found_but_not_loaded(self, other, tmp_path):
+        arrays = {**wrapped(in_torch_names(alexnet()), "model."), other: np.ones(3, np.float32)}
+        save_file(arrays, tmp_path / "a.safetensors")
+        advice = r"\(those under 'model.' alone are alexnet: save them by themselves; nothing is loaded in part\)"
+        refused(tmp_path / "a.safetensors", rf"its arrays fit no architecture, .*{other}.* {advice}")
+
+    @pytest.mark.parametrize(("outputs", "told"), [(27, "27 outputs"), (1, "1 output")])
+    def test_an_odd_number_of_outputs_is_no_pose(self, outputs, told, tmp_path):
+        arrays = {**alexnet(), "fc8/W": np.ones((outputs, 6), np.float32), "fc8/b": np.ones(outputs, np.float32)}
+        path = save_npz(tmp_path / "a.model", arrays)
+        refused(path, rf"nearest is alexnet: the last layer has {told}, which is not two for each joint \(nothing")
 
     def test_a_missing_layer_is_named_in_the_files_own_spelling(self, tmp_path):
         arrays = wrapped(alexnet())

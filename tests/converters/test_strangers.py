@@ -35,7 +35,9 @@ def test_every_stranger_has_a_file_here():
     assert {stranger.test.partition("[")[2].rstrip("]") for stranger in STRANGERS} == set(FILES)
 
 
-@pytest.mark.parametrize("key", ["fc.weight", "classifier.6.weight", "fc8.weight"])
+@pytest.mark.parametrize(
+    "key", ["fc.weight", "classifier.6.weight", "fc8.weight", "head.fc.weight", "keypoint_head.fc.weight"]
+)
 def test_networks_for_imagenet_are_no_poses_of_500_joints(key, tmp_path):
     save_file({key: np.ones((1000, 2), np.float32)}, tmp_path / "a.safetensors")
     refused(tmp_path / "a.safetensors", "classifies ImageNet and answers no joints")

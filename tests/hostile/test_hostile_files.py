@@ -108,5 +108,5 @@ def test_a_zip_of_nothing(tmp_path):
 def test_an_npz_of_another_program(tmp_path):
     refused(
         save_npz(tmp_path / "a.npz", {"x": np.arange(10.0), "y": np.arange(10)}),
-        r"its arrays fit no architecture; nearest is \w+: missing .*; unexpected \{x,y\} \(--architecture takes",
+        r"its arrays fit no architecture, none has a name of one: unexpected \{x,y\} \(nothing is loaded in part;",
     )

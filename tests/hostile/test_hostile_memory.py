@@ -102,6 +102,29 @@ class TestNpz:
         assert "'fc6/W' of shape (1400000, 108) cannot be held in memory: Unable to allocate" in message
 
 
+class TestDirectories:
+    """What a file says of its members is itself read into memory, where it takes many times as much."""
+
+    def test_a_zip_of_a_hundred_thousand_members(self, tmp_path, read_in_little_memory):
+        path = save_zip(tmp_path / "a.npz", [("a.npy", b"")])
+        content = path.read_bytes()
+        start = content.index(b"PK\x01\x02")
+        entries = content[start : content.index(b"PK\x05\x06")] * 100_000
+        count = struct.pack("<2H2I", 0xFFFF, 0xFFFF, len(entries), start)
+        path.write_bytes(content[:start] + entries + content[-22:-14] + count + b"\0\0")
+        refused(path, r"this zip file is cut short or damaged \(look for a whole copy")
+        assert "cut short or damaged" in read_in_little_memory(path)
+
+    def test_a_safetensors_header_of_many_megabytes(self, tmp_path, read_in_little_memory):
+        header = b'{"__metadata__":{' + b",".join(b'"%d":""' % i for i in range(900_000)) + b"}}"
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        refused(
+            path, r"its header has [\d,]+ bytes, where those of the largest networks have 0\.2 million \(nothing was"
+        )
+        assert "its header has" in read_in_little_memory(path)
+
+
 class TestMaxBytes:
     @pytest.fixture
     def zeros(self, tmp_path):

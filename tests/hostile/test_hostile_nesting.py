@@ -22,10 +22,13 @@ BOMBS = {
     "a few hundred thousand tuples as a key": b")" + b"\x85" * 400_000 + b"K\1s",
     "dicts in dicts": b"X\1\0\0\0a" + b"}X\1\0\0\0b" * DEEP + b"N" + b"s" * DEEP + b"s",
     "marks": b"(" * DEEP + b"X\1\0\0\0aNs",
-    "lists that hold one list a hundred times, 60 levels": (
-        b"X\1\0\0\0a]q\1" + b"".join(b"0](" + b"h\1" * 100 + b"eq\1" for _ in range(60)) + b"s"
+    "lists that hold one list a hundred times, 50 levels": (
+        b"X\1\0\0\0a]]q\1a" + (b"](" + b"h\1" * 100 + b"eq\1a") * 50 + b"s"
     ),
-    "tuples that hold one tuple twice, 60 levels": b"X\1\0\0\0a)q\1" + b"0h\1h\1\x86q\1" * 60 + b"s",
+    "tuples that hold one tuple twice, 50 levels": b"X\1\0\0\0a])q\1a" + b"h\1h\1\x86q\1a" * 50 + b"s",
+    "dicts that hold one dict twice, 50 levels": (
+        b"X\1\0\0\0a]}q\1a" + b"}(X\1\0\0\0bh\1X\1\0\0\0ch\1uq\1a" * 50 + b"s"
+    ),
     "a list in itself": b"X\1\0\0\0a]q\1h\1as",
     "a memo of four billion": b"X\1\0\0\0aNr\xff\xff\xff\xffs",
     "a string of four billion": b"X\1\0\0\0aX\xff\xff\xff\xffabcs",
@@ -112,11 +115,11 @@ def test_the_bombs_are_pickles():
     def load(name):
         return pickle.loads(b"\x80\2}" + BOMBS[name] + b".")
 
-    nested = load("tuples that hold one tuple twice, 60 levels")["a"]
+    nested = load("tuples that hold one tuple twice, 50 levels")["a"][-1]
     assert nested[0] is nested[1]
     assert nested[0][0] is nested[1][1]
+    assert len(load("lists that hold one list a hundred times, 50 levels")["a"][-1]) == 100
+    assert list(load("dicts that hold one dict twice, 50 levels")["a"][-1]) == ["b", "c"]
     itself = load("a list in itself")["a"]
     assert itself[0] is itself
-    hundred = load("lists that hold one list a hundred times, 60 levels")["a"]
-    assert len(hundred) == 100
     assert load("a number of 255 bytes")["a"].bit_length() == 2039

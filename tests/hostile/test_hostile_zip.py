@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from checkpoint_files import (
 
 import converters
 from converters import CheckpointError
+from converters.formats import inflate
 
 
 @pytest.fixture
@@ -115,6 +117,28 @@ class TestZip:
         refused(
             path, r"'a\d\.npy' cannot have 4000128 bytes in a file of|there is another member where the zip's direct"
         )
+
+    def test_members_inside_of_members(self, tmp_path):
+        """Each is honest, name and checksum too, but its array is the file of the next: together they are far more."""
+        levels, file = [], b""
+        for i in range(20):
+            name = b"a%d.npy" % i
+            content = npy(np.frombuffer(file or bytes(1000), np.uint8))
+            sizes = struct.pack("<3I2H", zlib.crc32(content), len(content), len(content), len(name), 0)
+            local = b"PK\3\4" + struct.pack("<5H", 20, 0, 0, 0, 33) + sizes + name
+            levels.append((name, sizes, len(local) + len(content) - len(file)))
+            file = local + content
+        directory, start = b"", 0
+        for name, sizes, before_the_next in reversed(levels):
+            directory += b"PK\1\2" + struct.pack("<6H", 20, 20, 0, 0, 0, 33) + sizes
+            directory += struct.pack("<3H2I", 0, 0, 0, 0, start) + name
+            start += before_the_next
+        end = b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 20, 20, len(directory), len(file), 0)
+        path = tmp_path / "a.npz"
+        path.write_bytes(file + directory + end)
+        sizes = {m.filename: len(b"".join(inflate.read_member(path, m, 1 << 20))) for m in inflate.directory(path)[0]}
+        assert (sizes["a0.npy"], sizes["a1.npy"]) == (1128, 1292)
+        refused(path, r"'a\d+\.npy' cannot have \d+ bytes in a file of \d+ \(the file is damaged")
 
     def test_headers_that_contradict_the_directory(self, tmp_path):
         path = save_npz(tmp_path / "a.npz", alexnet())

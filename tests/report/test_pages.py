@@ -1,8 +1,11 @@
+import base64
 import dataclasses
 import json
 import re
 import shlex
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from networks import random_checkpoint
@@ -110,6 +113,21 @@ class TestGallery:
         page = Page(written(tmp_path, dataset)[0])
         assert len(page.all("img")) == 4
         assert "Of 9 persons these are the 4 worst" in page.text
+
+    @pytest.mark.parametrize(("limit", "loading"), [(8, "lazy"), (9, "eager")])
+    def test_only_many_pictures_are_coarse_and_wait_until_they_are_in_sight(
+        self, tmp_path, dataset, monkeypatch, limit, loading
+    ):
+        monkeypatch.setattr(pages, "LAZY", limit)
+        page = Page(written(tmp_path, dataset)[0])
+        assert {picture["loading"] for picture in page.all("img")} == {loading}
+        for picture in page.all("img"):
+            encoded = np.frombuffer(base64.b64decode(picture["src"].partition(",")[2]), np.uint8)
+            height, width = cv2.imdecode(encoded, cv2.IMREAD_COLOR).shape[:2]
+            density = 1 if loading == "lazy" else 2
+            assert (width, height) == (density * int(picture["width"]), density * int(picture["height"]))
+        (gallery,) = page.all("ol")
+        assert gallery["class"].split() == ["gallery", "many"][: 1 + (loading == "lazy")]
 
     def test_pictures_are_small_and_named(self, tmp_path, dataset):
         images = Page(written(tmp_path, dataset)[0]).all("img")
@@ -264,3 +282,24 @@ def test_comparison_names_where_two_networks_part(tmp_path, dataset):
     assert "They part at conv4" in page.text
     assert re.search(r"conv4\.weight\s*differing", page.text)
     assert comparison.old.input_sha256 in page.text
+
+
+@pytest.mark.parametrize(
+    ("paths", "backends", "title"),
+    [
+        (("a/x.model", "b/y.pt"), ("torch", "torch"), "x.model and y.pt"),
+        (("a/x.model", "a/x.model"), ("chainer", "torch"), "x.model, chainer and torch"),
+        (("a/x.model", "b/x.model"), ("torch", "torch"), "a/x.model and b/x.model"),
+        (("a/x.model", "a/x.model"), ("torch", "torch"), "a/x.model, torch"),
+        (("a/x.model",), ("torch",), "x.model"),
+    ],
+)
+def test_title_tells_the_sides_apart(paths, backends, title):
+    subjects = [
+        SimpleNamespace(
+            name=path.split("/")[-1],
+            pose=SimpleNamespace(backend=backend, checkpoint=SimpleNamespace(source=SimpleNamespace(path=path))),
+        )
+        for path, backend in zip(paths, backends, strict=True)
+    ]
+    assert pages._title(subjects) == title

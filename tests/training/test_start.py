@@ -55,6 +55,14 @@ class TestAnew:
         assert start.checkpoint.optimizer is None
         assert (start.epoch, start.iteration, start.hyperparameters.lr) == (0, 0, 0.01)
 
+    @pytest.mark.parametrize("how", ["init", "finetune"])
+    def test_a_file_that_leaves_a_choice_is_what_the_options_say(self, how, adam):
+        start = start_of(**{how: adam / "epoch-1.model"}, architecture="alexnet-takiyu")
+        assert start.checkpoint.architecture.name == "alexnet-takiyu"
+        assert start.checkpoint.preprocessing.gcn == "none"
+        with pytest.raises(CheckpointError, match="its arrays are not those of resnet50"):
+            start_of(**{how: adam / "epoch-1.model"}, architecture="resnet50")
+
     def test_preprocessing_is_the_checkpoints_and_the_options_come_first(self, adam):
         (adam / "log.txt").write_text(LEGACY_LOG.format(opt="Adam"))
         start = start_of(init=adam / "epoch-1.model")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from converters.architectures import (
-    TORCH_ONLY,
     Architecture,
     BatchNormalization,
     BatchNormalizationRules,
@@ -26,7 +25,7 @@ from converters.architectures import (
 )
 from converters.checkpoint import Checkpoint
 from converters.keys import chainer_names
-from deeppose_port.backends import BackendError
+from deeppose_port.backends import refuse_torch_only
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -81,8 +80,7 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
     def __init__(
         self, architecture: Architecture, dropout: float | None = None, initial_weights: float | None = None
     ) -> None:
-        if architecture.name in TORCH_ONLY:
-            raise BackendError(f"{architecture.name} exists in PyTorch alone: --backend torch runs it")
+        refuse_torch_only(architecture.name)
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout

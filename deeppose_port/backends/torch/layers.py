@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converters.architectures import BatchNormalizationRules, LocalResponseNormalization
+from converters.architectures import BatchNormalizationRules, Convolution, LocalResponseNormalization
 
 
 class LocalResponseNorm(nn.Module):
@@ -46,6 +46,23 @@ class SharedPReLU(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns max(x, 0) + slope * min(x, 0)."""
         return functional.prelu(inputs, self.weight.reshape(1))
+
+
+def convolution_with_nan(inputs: Tensor, module: nn.Module, layer: Convolution) -> Tensor:
+    """Returns a convolution in which NaN times the zeros around a map is NaN.
+
+    That is what a product of matrices gives, which Chainer's convolution is. PyTorch's on a CPU leaves these zeros out:
+    a channel with NaN among its weights would keep numbers at its borders.
+    """
+    bias = module.get_parameter("bias") if layer.bias else None
+    return functional.conv2d(
+        functional.pad(inputs, (layer.pad,) * 4), module.get_parameter("weight"), bias, layer.stride
+    )
+
+
+def normalization_with_nan(inputs: Tensor, layer: LocalResponseNormalization) -> Tensor:
+    """Returns Chainer's local response normalisation; NaN reaches the channels beside it, but not those farther off."""
+    return functional.local_response_norm(inputs, layer.n, layer.n * layer.alpha, layer.beta, layer.k)
 
 
 def relu_without_nan(inputs: Tensor) -> Tensor:

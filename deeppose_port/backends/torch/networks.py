@@ -26,7 +26,14 @@ from converters.architectures import (
     Tanh,
 )
 from converters.checkpoint import Checkpoint
-from deeppose_port.backends.torch.layers import BatchNorm, LocalResponseNorm, SharedPReLU, relu_without_nan
+from deeppose_port.backends.torch.layers import (
+    BatchNorm,
+    LocalResponseNorm,
+    SharedPReLU,
+    convolution_with_nan,
+    normalization_with_nan,
+    relu_without_nan,
+)
 
 
 class DeepPose(nn.Module):
@@ -55,6 +62,10 @@ class DeepPose(nn.Module):
     def _run(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
         for layer in layers:
             match layer:
+                case Convolution() if self.relu_nan == "zero":
+                    x = convolution_with_nan(x, self.get_submodule(layer.name), layer)
+                case LocalResponseNormalization() if self.relu_nan == "zero":
+                    x = normalization_with_nan(x, layer)
                 case Convolution() | BatchNormalization() | LocalResponseNormalization() | PReLU():
                     x = self.get_submodule(layer.name)(x)
                 case Linear():

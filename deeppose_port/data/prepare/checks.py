@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,18 +35,27 @@ def usable(source: Source, sizes: Mapping[str, Size] | None, min_joints: int) ->
         min_joints: The least number of joints.
 
     Returns:
-        How many were left out, for each reason.
+        How many were left out, for each reason, with the first of their pictures.
     """
-    reasons: Counter[str] = Counter()
+    left_out: dict[str, list[str]] = {}
     for name, persons in source.splits.items():
         found = [_obstacle(person, sizes, min_joints) for person in persons]
-        reasons.update(reason for reason in found if reason)
-        source.splits[name] = [person for person, reason in zip(persons, found, strict=True) if not reason]
-    return [Row(f"left out: {reason}", count) for reason, count in reasons.items()]
+        source.splits[name] = [person for person, obstacle in zip(persons, found, strict=True) if not obstacle]
+        for person, obstacle in zip(persons, found, strict=True):
+            if obstacle:
+                reason, colon, detail = obstacle.partition(": ")
+                left_out.setdefault(reason, []).append(person.file + colon + detail)
+    return [Row(f"left out: {reason}", len(files), _some(files)) for reason, files in left_out.items()]
+
+
+def _some(files: Sequence[str], at_most: int = 3) -> str:
+    """Names the first of some files."""
+    more = len(files) - at_most
+    return "; ".join(files[:at_most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _obstacle(person: Annotation, sizes: Mapping[str, Size] | None, min_joints: int) -> str:
-    """Tells what keeps a person out of the CSV, nothing if nothing does."""
+    """Tells what keeps a person out of the CSV, `reason` or `reason: detail`; nothing if nothing does."""
     visible = np.asarray(np.isfinite(person.joints).all(axis=1), np.bool_)
     if visible.sum() < min_joints:
         return f"fewer than {min_joints} joints"
@@ -59,7 +67,7 @@ def _obstacle(person: Annotation, sizes: Mapping[str, Size] | None, min_joints: 
         return ""
     size = sizes[person.file]
     if isinstance(size, str):
-        return size.replace("it cannot be decoded", "the picture cannot be decoded")
+        return size
     try:
         crop_of_joints(person.joints, visible, *size, Preprocessing().base_zoom)
     except ValueError:

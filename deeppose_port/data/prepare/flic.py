@@ -72,7 +72,8 @@ def read(source: Path, split: str | None = None) -> Source:
     if not examples:
         raise PrepareError(f"{path}: `examples` is no array of structs; is it FLIC's?")
     annotations = [_annotation(example, f"{path}: example {i}") for i, example in enumerate(examples, 1)]
-    trains, rows, notes = _split(path, split, examples, annotations)
+    folder = source if source.is_dir() else source.parent
+    trains, rows, notes = _split(path, folder, split, examples, annotations)
     incomplete = sum(bool(np.isnan(annotation.joints).any()) for annotation in annotations)
     if incomplete:
         rows.append(Row("with joints that are not annotated", incomplete, "NaN in coords, written as -1"))
@@ -117,15 +118,15 @@ def _field(example: dict[str, Any], name: str, position: int, where: str) -> Any
 
 
 def _split(
-    path: Path, split: str | None, examples: Sequence[dict[str, Any]], annotations: Sequence[Annotation]
+    path: Path, folder: Path, split: str | None, examples: Sequence[dict[str, Any]], annotations: Sequence[Annotation]
 ) -> tuple[list[bool], list[Row], list[str]]:
     """Tells which examples train, with the rows and notes that say why."""
-    indices = next(iter(find(path.parent, [INDICES])), None)
+    indices = next(iter(find(folder, [INDICES])), None)
     if split != "film" and indices is not None:
         return _split_by_indices(indices, split or "legacy", len(annotations))
     if split in ("legacy", "corrected"):
         raise PrepareError(
-            f"{path.parent}: no {INDICES} in it, which the {split} split is made of. It was published at "
+            f"{folder}: no {INDICES} in it, which the {split} split is made of. It was published at "
             f"{INDICES_PUBLISHED}; without it `--split film` (the default then) makes a split of whole films"
         )
     films = [_film(example, annotation) for example, annotation in zip(examples, annotations, strict=True)]
@@ -135,7 +136,7 @@ def _split(
     notes = []
     if indices is None:
         notes = [
-            f"no {INDICES} beside {path.name} (it was published at {INDICES_PUBLISHED}): this split is deeppose-port's "
+            f"no {INDICES} in {folder} (it was published at {INDICES_PUBLISHED}): this split is deeppose-port's "
             "own, by film, and not that of any publication or legacy training"
         ]
     return [film not in test for film in films], [row], notes

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deeppose_port.data.dataset import read_picture
 from deeppose_port.data.prepare import engine
 
 #: Pictures in a shard: enough to outweigh what a task costs on a cluster.
@@ -21,7 +22,7 @@ Size = tuple[int, int] | str
 
 @dataclass(frozen=True)
 class Shard:
-    """Some pictures of a folder; `verify` decodes them whole."""
+    """Some pictures of a folder; `verify` decodes them whole, as training does."""
 
     folder: str
     names: tuple[str, ...]
@@ -71,16 +72,27 @@ def measure(shard: Shard) -> list[Size]:
 
 
 def _size(path: Path, verify: bool) -> Size:
+    if not path.exists():
+        return "there is no such picture"
+    return _decoded_size(path) if verify else _size_in_header(path)
+
+
+def _decoded_size(path: Path) -> Size:
+    """Measures a picture as training does."""
+    try:
+        height, width, _ = read_picture(path).shape
+    except ValueError as error:
+        return f"the picture {str(error).partition(';')[0]}"
+    return width, height
+
+
+def _size_in_header(path: Path) -> Size:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            if verify:
-                image.load()
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except FileNotFoundError:
-        return "there is no such picture"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"it cannot be decoded ({' '.join(str(error).split())[:120]})"
+        return f"the picture cannot be decoded: {' '.join(str(error).split())[:120]}"
     return (height, width) if turned else (width, height)

@@ -19,6 +19,7 @@ import converters
 import deeppose_port
 from converters import CheckpointError
 from deeppose_port.backends import BackendError
+from deeppose_port.cli import main
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BOUND = 1e-6
@@ -365,7 +366,8 @@ def test_mmpose_keeps_its_colours_in_the_file(tmp_path, picture):
     outputs = answer(network, to_tensor(inputs, 1.0, mean, std)).reshape(16, 2)
     pose = deeppose_port.load(tmp_path / "a.pth")
     assert_same(pose.predict(picture), back(outputs * 256, matrix))
-    assert any("data_preprocessor.{mean,std} stand beside the network" in n for n in pose.checkpoint.notices)
+    told = "the mean and deviation of its inputs' colours are those in data_preprocessor.{mean,std}"
+    assert pose.checkpoint.notices == (told,)
 
 
 @pytest.mark.parametrize("std", [(0.0, 1.0, 1.0), (float("nan"), 1.0, 1.0), (1.0, 1.0), (1.0,) * 4])
@@ -437,6 +439,27 @@ def test_an_average_beside_the_weights_is_passed_over_and_said(tmp_path):
     assert any("'ema_state_dict' is a running average of the weights and was not read" in n for n in checkpoint.notices)
 
 
+def test_no_chainer_wrote_a_port(tmp_path):
+    torch.save(drawn(ResNet(18, 32)).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"exists in PyTorch alone, so chainer-1.13.0 did not write it \(leave"):
+        converters.read(tmp_path / "a.pth", writer="chainer-1.13.0")
+
+
+def test_half_precision_is_kept_and_computed_in_full(tmp_path):
+    network = drawn(ResNet(18, 32)).half()
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    pose = deeppose_port.load(tmp_path / "a.pth")
+    assert {str(w.dtype) for w in pose.checkpoint.weights.values()} == {"float16", "int64"}
+    inputs = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    assert_same(pose(inputs.numpy()).reshape(-1), answer(network.float(), inputs))
+
+
+def test_an_optimizer_of_pytorchs_alone_is_told(tmp_path):
+    torch.save(torch.optim.Adam(drawn(Ynaka81(28)).parameters()).state_dict(), tmp_path / "epoch-9.state")
+    with pytest.raises(CheckpointError, match="the state of an optimizer of PyTorch's, without the network's weights"):
+        converters.read(tmp_path / "epoch-9.state")
+
+
 def test_chainer_says_that_a_port_is_pytorchs_alone(tmp_path):
     if find_spec("chainer") is None:
         pytest.skip("chainer is not installed")
@@ -445,6 +468,35 @@ def test_chainer_says_that_a_port_is_pytorchs_alone(tmp_path):
         deeppose_port.load(tmp_path / "a.pth", backend="chainer")
     with pytest.raises(CheckpointError, match=r"resnet18-torchvision exists in PyTorch alone.*choose pt or"):
         converters.convert(tmp_path / "a.pth", tmp_path / "a.npz")
+
+
+def train(backend, start, folder, pictures):
+    data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
+    how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1]
+    return main(["train", "--backend", backend, *map(str, (*data, "--init", start, "-o", folder, *how))])
+
+
+@pytest.mark.parametrize(
+    "network", [torchvision_alexnet, vgg16_bn, HosseinPai, lambda outputs: MMPose(50, outputs, "head")]
+)
+def test_a_port_is_trained_on_with_its_own_inputs(network, tmp_path, pictures):
+    torch.save(drawn(network(14)).state_dict(), tmp_path / "a.pth")
+    assert train("torch", tmp_path / "a.pth", tmp_path / "run", pictures) == 0
+    before, after = converters.read(tmp_path / "a.pth"), converters.read(tmp_path / "run" / "epoch-1.pt")
+    assert after.architecture == before.architecture
+    assert after.preprocessing == before.preprocessing
+    assert (after.progress.epoch, after.progress.iteration) == (1, 1)
+    changed = [key for key, weight in after.weights.items() if not np.array_equal(weight, before.weights[key])]
+    assert {key.rpartition(".")[0] for key in changed} == {key.rpartition(".")[0] for key in before.weights}
+
+
+def test_chainer_refuses_to_train_a_port_before_it_makes_a_folder(tmp_path, pictures, capsys):
+    if find_spec("chainer") is None:
+        pytest.skip("chainer is not installed")
+    torch.save(drawn(torchvision_alexnet(14)).state_dict(), tmp_path / "a.pth")
+    assert train("chainer", tmp_path / "a.pth", tmp_path / "run", pictures) == 2
+    assert "alexnet-torchvision exists in PyTorch alone: --backend torch runs it" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])

@@ -1,0 +1,73 @@
+"""What BatchNormalization computed in the program that wrote a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+
+@dataclass(frozen=True)
+class BatchNormalizationRules:
+    """The arithmetic of `chainer.links.BatchNormalization` in one range of versions, or of `torch.nn.BatchNorm2d`.
+
+    Attributes:
+        eps: Added to the batch's variance in training.
+        test_eps: Added to the running variance at test time.
+        eps_in_running_variance: Whether `eps` is part of what the running variance accumulates.
+        initial_variance: What the running variance starts from.
+    """
+
+    eps: float
+    test_eps: float
+    eps_in_running_variance: bool
+    initial_variance: float
+
+
+#: First version of each range; measured on the published packages.
+_RULES_SINCE: tuple[tuple[Version, BatchNormalizationRules], ...] = (
+    (Version("1.0.0"), BatchNormalizationRules(1e-5, 0.0, True, 0.0)),
+    (Version("1.14.0"), BatchNormalizationRules(2e-5, 0.0, True, 0.0)),
+    (Version("1.21.0"), BatchNormalizationRules(2e-5, 2e-5, True, 0.0)),
+    (Version("4.0.0"), BatchNormalizationRules(2e-5, 2e-5, False, 0.0)),
+    (Version("5.0.0"), BatchNormalizationRules(2e-5, 2e-5, False, 1.0)),
+)
+
+
+#: The writer of a network that is trained in PyTorch.
+TORCH_WRITER = "torch"
+_TORCH_RULES = BatchNormalizationRules(1e-5, 1e-5, False, 1.0)
+
+
+def check_writer(writer: str) -> None:
+    """Raises ValueError where a writer is neither PyTorch nor a version that Chainer had."""
+    if writer != TORCH_WRITER:
+        chainer_version(writer)
+
+
+def chainer_version(writer: str) -> Version:
+    """Returns the version in a writer's name such as `chainer-1.13.0`.
+
+    Raises:
+        ValueError: It is no such name, or no version that Chainer had.
+    """
+    program, _, number = writer.partition("-")
+    try:
+        version = Version(number)
+    except InvalidVersion:
+        version = Version("0")
+    if program != "chainer" or not _RULES_SINCE[0][0] <= version < Version("8"):
+        raise ValueError(f"{writer!r} is no writer; it is spelled chainer-X.Y.Z, from chainer-1.0.0 to chainer-7.8.1")
+    return version
+
+
+def batch_normalization_rules(writer: str) -> BatchNormalizationRules:
+    """Returns what BatchNormalization did in the version that wrote a file.
+
+    Raises:
+        ValueError: `writer` is neither `torch` nor of the form `chainer-X.Y.Z`.
+    """
+    if writer == TORCH_WRITER:
+        return _TORCH_RULES
+    version = chainer_version(writer)
+    return [rules for since, rules in _RULES_SINCE if since <= version][-1]

@@ -1,0 +1,56 @@
+"""How a file's network was fed: told by itself, by the log of its training, or by whose file it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from converters.architectures import Architecture
+from converters.checkpoint import Preprocessing
+from converters.generations import Generation, adapted
+
+
+def preprocessing_of(
+    generation: Generation,
+    architecture: Architecture,
+    told: Mapping[str, Any] | None,
+    logged: Mapping[str, Any] | None,
+    colours: Mapping[str, tuple[float, ...]],
+) -> tuple[Preprocessing, list[str]]:
+    """Returns a network's preprocessing, and what a user should know of it.
+
+    Args:
+        generation: The row that the file falls into.
+        architecture: The network.
+        told: What the file says of itself, if we wrote it.
+        logged: The options in a `log.txt` beside it, if there is one.
+        colours: `mean` and `std` of the channels, where the file has them.
+    """
+    if told is not None:
+        return Preprocessing.from_dict(told), []
+    preprocessing = adapted(generation, architecture.joints, colours)
+    notices = [generation.notice] if generation.notice is not None else []
+    if logged:
+        preprocessing = _from_log(preprocessing, logged)
+    if architecture.accepts(preprocessing.im_size):
+        return preprocessing, notices
+    sizes = architecture.input_sizes()
+    assert sizes is not None
+    notices.append(
+        f"its first fully connected layer is made for inputs of {sizes[0]} to {sizes[1]} pixels a side, "
+        f"not {preprocessing.im_size}: im_size is taken as {sizes[1]}; --im-size says otherwise"
+    )
+    return replace(preprocessing, im_size=sizes[1]), notices
+
+
+def _from_log(preprocessing: Preprocessing, options: Mapping[str, Any]) -> Preprocessing:
+    """Takes what a log.txt says of the training's preprocessing."""
+    changes: dict[str, Any] = {}
+    for name, kind in (("im_size", int), ("base_zoom", float), ("coord_normalize", bool)):
+        value = options.get(name)
+        if isinstance(value, int | float) and (kind is bool or value > 0):
+            changes[name] = kind(value)
+    if options.get("gcn") in (False, 0):
+        changes["gcn"] = "none"
+    return replace(preprocessing, **changes)

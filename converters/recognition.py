@@ -1,0 +1,116 @@
+"""Which network a file's arrays are, told by their keys and shapes; or why they are none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.architectures import TABLES
+from converters.checkpoint import CheckpointError
+from converters.folding import fold
+from converters.formats import Contents
+from converters.generations import Generation, generation_of
+from converters.keys import (
+    WRAPPERS,
+    Header,
+    chainer_names,
+    generation_names,
+    set_aside,
+    strip_wrappers,
+)
+from converters.matching import Match, match
+from converters.strangers import refuse_known_strangers
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that a file's model keys are.
+
+    Attributes:
+        match: The architecture that they fit.
+        wrappers: The prefixes that were stripped from them.
+        canonical: Key in the file -> canonical name.
+        beside: Keys that stand beside the network and are no part of it.
+        generation: The row of the table of generations that the file falls into.
+    """
+
+    match: Match
+    wrappers: tuple[str, ...]
+    canonical: dict[str, str]
+    beside: tuple[str, ...]
+    generation: Generation
+
+
+def recognise(
+    path: Path, contents: Contents, model: Collection[str], asked: str | None = None, own: str | None = None
+) -> Network:
+    """Finds the one architecture that a file's model keys and their shapes are.
+
+    Args:
+        path: The file, for messages.
+        contents: Its contents.
+        model: Those of its keys that belong to a network.
+        asked: The architecture that the user names.
+        own: The architecture that the file says it is, if we wrote it.
+
+    Raises:
+        CheckpointError: They are none, several, or one that is known and no DeepPose.
+    """
+    if empty := sorted(set(contents.uninitialised) & set(model)):
+        problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
+        raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
+    beside = tuple(set_aside(model))
+    stripped, wrappers = strip_wrappers(key for key in model if key not in beside)
+    headers = {bare: contents.headers[key] for key, bare in stripped.items()}
+    refuse_known_strangers(path, headers)
+    chosen = asked or own
+    matches = match(headers, [chosen] if chosen in TABLES else None)
+    fitting = [m for m in matches if m.fits]
+    if len(fitting) > 1:
+        names = " and ".join(m.architecture.name for m in fitting)
+        problem = f"its keys and shapes fit {names}"
+        raise CheckpointError(path, problem, f"say which with --architecture {fitting[0].architecture.name}")
+    if not fitting:
+        chainer = contents.format.startswith("chainer")
+        raise CheckpointError(path, _misfit(matches[0], headers, wrappers, asked, chainer), _advice(headers, asked))
+    found = fitting[0]
+    name = found.architecture.name
+    wrapped = (*contents.wrappers, *wrappers)
+    generation = generation_of(contents.format, wrapped, name, found.names, own=name == own)
+    canonical = {key: found.canonical[bare] for key, bare in stripped.items()}
+    return Network(found, wrappers, canonical, beside, generation)
+
+
+def _misfit(
+    nearest: Match, headers: Mapping[str, Header], wrappers: tuple[str, ...], asked: str | None, chainer: bool
+) -> str:
+    """Says how a file differs from the nearest architecture, in the file's own spelling."""
+    architecture, prefix = nearest.architecture, "".join(wrappers)
+    if asked is None and not nearest.canonical:
+        keys = fold(prefix + key for key in headers)
+        return f"its arrays fit no architecture, none has a name of one: unexpected {keys}"
+    if chainer or any("/" in key for key in headers):
+        spelled = chainer_names(architecture, nearest.names)
+    else:
+        spelled = generation_names(architecture.name, nearest.names, architecture.shapes)
+    fits = f"are not those of {asked}" if asked else f"fit no architecture; nearest is {architecture.name}"
+    return f"its arrays {fits}: {nearest.describe(spelled, prefix)}"
+
+
+def _advice(headers: Mapping[str, Header], asked: str | None) -> str:
+    """Says what to do with arrays that fit no architecture, or not the one that was asked for."""
+    if asked is not None and (name := _fitting(headers)):
+        return f"they are those of {name}: leave --architecture out"
+    for wrapper in WRAPPERS:
+        part = {key.removeprefix(wrapper): header for key, header in headers.items() if key.startswith(wrapper)}
+        if len(part) < len(headers) and (name := _fitting(part)):
+            return f"those under {wrapper!r} alone are {name}: save them by themselves; nothing is loaded in part"
+    return "nothing is loaded in part; docs/generations.md tells what is read"
+
+
+def _fitting(headers: Mapping[str, Header]) -> str | None:
+    """Returns the architecture that arrays fit, wrappers stripped, or None."""
+    stripped, _ = strip_wrappers(headers)
+    matches = match({bare: headers[key] for key, bare in stripped.items()}) if headers else []
+    return next((m.architecture.name for m in matches if m.fits), None)

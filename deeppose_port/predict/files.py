@@ -1,0 +1,148 @@
+"""The joints of pictures, folders of pictures, and videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from deeppose_port.draw import draw_pose
+from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
+from deeppose_port.pose import Pose
+from deeppose_port.predict.inputs import Box, Picture, answers, files_in, joints_of, read_picture
+from deeppose_port.predict.results import (
+    Failure,
+    Prediction,
+    Predictions,
+    VideoPrediction,
+    checked_format,
+    text_of,
+)
+from deeppose_port.predict.videos import VideoFiles, announced_frames, is_video, predict_video
+from deeppose_port.sheet import TILE, ContactSheet
+from deeppose_port.skeletons import Skeleton
+
+Progress = Callable[[int, int], None]
+
+
+def predict_files(
+    pose: Pose,
+    sources: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    box: Box | None = None,
+    skeleton: str | Skeleton | None = None,
+    format: str = "json",
+    sheet: ContactSheet | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Predicts pictures, folders of pictures, and videos.
+
+    For each picture it writes `NAME_pose.png`, for all together `predictions.json` or `.csv`; for each video
+    `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line a frame. Of several pictures and videos, one that
+    cannot be read does not keep the others.
+
+    Args:
+        pose: The checkpoint.
+        sources: The files and folders; those whose suffixes are a video's are videos.
+        output: The folder to write to; it is made if need be.
+        box: The crop, in pixels of every picture; None for the whole picture.
+        skeleton: What the joints are; None tells it by their number, and draws dots where no skeleton has that many.
+        format: `json` or `csv`.
+        sheet: A contact sheet to fill and write as `tile.png`.
+        force: Whether files that exist may be replaced.
+        progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
+
+    Raises:
+        ValueError: Nothing can be read, a file exists, a folder has no pictures, or the skeleton has another number of
+            joints.
+    """
+    named, names = joints_of(pose, skeleton)
+    folder = checked_folder(output)
+    files = list(dict.fromkeys(file for source in sources for file in files_in(Path(source))))
+    if not files:
+        raise ValueError("there is nothing to predict: name pictures, folders or videos")
+    drawings = _drawing_names(folder, files)
+    suffix = {"json": ".jsonl", "csv": ".csv"}[checked_format(format)]
+    tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if is_video(file)}
+    pictures = [file for file in files if file not in tables]
+    table = folder / f"predictions.{format}" if pictures else None
+    tile = folder / TILE if sheet is not None else None
+    refuse_existing((table, tile, *drawings.values(), *tables.values()), force, read=files)
+
+    found: list[Prediction] = []
+    videos: list[VideoPrediction] = []
+    failures: list[Failure] = []
+    done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
+    with staged(folder) as stage:
+        for file, image, answer in answers(pose, _readable(pictures, failures), box):
+            if isinstance(answer, ValueError):
+                failures.append(Failure(file, f"{file}: {answer}"))
+            else:
+                crop, points = answer
+                write_png(stage / drawings[file].name, draw_pose(image, points, named))
+                if sheet is not None:
+                    sheet.add(image, crop, points, named)
+                found.append(Prediction(file, points, drawings[file]))
+            done.one_more()
+        for file, lines in tables.items():
+            writing = VideoFiles(stage, drawings[file], lines, names)
+            try:
+                videos.append(predict_video(pose, file, writing, box, named, sheet, done.one_more))
+            except ValueError as error:
+                writing.remove()
+                failures.append(Failure(file, str(error)))
+        if not found and not videos:
+            others = "" if len(failures) == 1 else f" (and so it is with {len(failures) - 1} more)"
+            raise ValueError(f"{failures[0].reason}{others}")
+        result = Predictions(
+            pose.checkpoint.source.path,
+            names,
+            tuple(found),
+            tuple(videos),
+            tuple(failures),
+            table if found else None,
+            tile,
+        )
+        if table is not None and found:
+            (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
+        if sheet is not None:
+            write_png(stage / TILE, sheet.picture())
+    return result
+
+
+def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+    """Returns each file's drawing; files of the same name in several folders are numbered."""
+    names: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for file in files:
+        name, number = f"{file.stem}_pose", 2
+        while name in taken:
+            name, number = f"{file.stem}_{number}_pose", number + 1
+        taken.add(name)
+        names[file] = folder / f"{name}{'.mp4' if is_video(file) else '.png'}"
+    return names
+
+
+def _readable(files: Iterable[Path], failures: list[Failure]) -> Iterator[tuple[Path, Picture]]:
+    """Yields the pictures that can be read; adds the others to the failures."""
+    for file in files:
+        try:
+            image = read_picture(file)
+        except ValueError as error:
+            failures.append(Failure(file, str(error)))
+            continue
+        yield file, image
+
+
+class _Counter:
+    """Reports what is done of how much."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def one_more(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, max(self._done, self._total))

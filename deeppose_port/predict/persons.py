@@ -1,0 +1,121 @@
+"""The joints of annotated persons, with their errors: the legacy program's test and tile modes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port import metrics
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.coordinates import points_of_outputs, square_points_of_outputs
+from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
+from deeppose_port.pose import Pose
+from deeppose_port.predict.inputs import batches_of, joints_of
+from deeppose_port.predict.results import PersonPrediction, PersonPredictions, Points, checked_format, text_of
+from deeppose_port.sheet import TILE, ContactSheet, draw_crop
+
+Progress = Callable[[int, int], None]
+
+
+def predict_persons(
+    pose: Pose,
+    dataset: PoseDataset,
+    output: str | os.PathLike[str],
+    *,
+    format: str = "json",
+    sheet: ContactSheet | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> PersonPredictions:
+    """Predicts the annotated persons of a CSV: the legacy program's test and tile modes.
+
+    For each person it writes `LINE_NAME_pred.png` and `LINE_NAME_label.png`, drawn on the person's crop, and for all
+    together `predictions.json` or `.csv` with every person's joints and error, and the mean error so far.
+
+    Args:
+        pose: The checkpoint.
+        dataset: The persons, by the pose's preprocessing.
+        output: As for `predict_files`, as the next are.
+        format: `json` or `csv`.
+        sheet: A contact sheet; it shows the truth too.
+        force: Whether files that exist may be replaced.
+        progress: Called with the persons done and all of them.
+
+    Raises:
+        ValueError: A file exists, or the checkpoint has another number of joints.
+        DatasetError: A person cannot be made into an example.
+    """
+    named, names = joints_of(pose, dataset.skeleton)
+    folder = checked_folder(output)
+    table = folder / f"predictions.{checked_format(format)}"
+    tile = folder / TILE if sheet is not None else None
+    drawings = [_person_drawings(folder, dataset, i) for i in range(len(dataset))]
+    inputs = [dataset.csv, *{dataset.images / dataset.person(i).file for i in range(len(dataset))}]
+    refuse_existing((table, tile, *itertools.chain.from_iterable(drawings)), force, read=inputs)
+    persons: list[PersonPrediction] = []
+    errors = np.empty((len(dataset), 2))
+    with staged(folder) as stage:
+        for batch in batches_of(range(len(dataset))):
+            examples = [dataset[i] for i in batch]
+            outputs = pose(np.stack([inputs for inputs, _, _ in examples]))
+            for i, output_row, (_, target, _) in zip(batch, outputs, examples, strict=True):
+                crop, image = dataset.crop(i), dataset.picture(i)
+                points = points_of_outputs(output_row, crop, dataset.preprocessing)
+                true, visible, person = dataset.joints[i], dataset.visible[i], dataset.person(i)
+                errors[i] = _person_errors(points, true, visible, output_row, target, dataset)
+                drawing, label = drawings[i]
+                write_png(stage / drawing.name, draw_crop(image, crop, points, named))
+                write_png(stage / label.name, draw_crop(image, crop, true, named, visible=visible))
+                if sheet is not None:
+                    sheet.add(image, crop, points, named, truth=true, visible=visible)
+                error_px, legacy_error = map(float, errors[i])
+                mean_error_px, mean_legacy_error = map(float, errors[: i + 1].mean(axis=0))
+                persons.append(
+                    PersonPrediction(
+                        image=dataset.images / person.file,
+                        line=person.line,
+                        points=points,
+                        error_px=error_px,
+                        legacy_error=legacy_error,
+                        mean_error_px=mean_error_px,
+                        mean_legacy_error=mean_legacy_error,
+                        drawing=drawing,
+                        label=label,
+                    )
+                )
+            if progress is not None:
+                progress(len(persons), len(dataset))
+        result = PersonPredictions(pose.checkpoint.source.path, names, tuple(persons), table, tile)
+        (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
+        if sheet is not None:
+            write_png(stage / TILE, sheet.picture())
+    return result
+
+
+def _person_drawings(folder: Path, dataset: PoseDataset, index: int) -> tuple[Path, Path]:
+    """Returns where a person's prediction and label are drawn."""
+    person = dataset.person(index)
+    digits = len(str(dataset.person(len(dataset) - 1).line))
+    name = f"{person.line:0{digits}}_{Path(person.file).stem}"
+    return folder / f"{name}_pred.png", folder / f"{name}_label.png"
+
+
+def _person_errors(
+    points: Points,
+    true: Points,
+    visible: npt.NDArray[np.bool_],
+    output: npt.NDArray[np.float32],
+    target: npt.NDArray[np.float32],
+    dataset: PoseDataset,
+) -> tuple[float, float]:
+    """Returns a person's mean distance in pixels of the picture, and the legacy error."""
+    told = dataset.preprocessing
+    predicted, label = (square_points_of_outputs(row, told.im_size, told)[np.newaxis] for row in (output, target))
+    counts = visible[np.newaxis]
+    legacy = metrics.legacy_error(predicted, label, counts)[0]
+    return metrics.mean_error(points[np.newaxis], true[np.newaxis], counts), float(legacy)
