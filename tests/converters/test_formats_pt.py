@@ -1,5 +1,7 @@
+import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,28 @@ class TestReading:
         assert_same_arrays(checkpoint.weights, in_torch_names(vgg_bn()))
         assert checkpoint.source.wrappers == (key,)
         assert checkpoint.progress == Progress(epoch=12)
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            argparse.Namespace(lr=0.1, out=Path("results"), sizes=[1, 2]),
+            np.float64(0.25),
+            np.int64(3),
+            np.arange(6.0).reshape(2, 3),
+            Path("best.pth"),
+        ],
+        ids=["Namespace", "float64", "int64", "array", "path"],
+    )
+    def test_options_numbers_of_numpy_and_paths_beside_it_are_passed_over(self, value, legacy, save):
+        path = save({"epoch": 12, "state_dict": tensors(), "args": value}, _use_new_zipfile_serialization=not legacy)
+        checkpoint = converters.read(path)
+        assert_same_arrays(checkpoint.weights, in_torch_names(vgg_bn()))
+        assert checkpoint.progress == Progress(epoch=12)
+
+    def test_a_number_of_numpys_is_no_tensor(self, save):
+        with pytest.raises(CheckpointError, match="its state dict holds 'extra', which are no tensors with a name"):
+            converters.read(save({**tensors(), "extra": np.float64(1)}))
 
     def test_nested_wrappers(self, save):
         checkpoint = converters.read(save({"model": {"state_dict": tensors(prefix="module._orig_mod.")}}))

@@ -139,8 +139,8 @@ class TestEval:
 
         def run(model, dataset):
             torch, chainer = (evaluate(model, dataset, b).replace(f", {b})", ")").split() for b in ("torch", "chainer"))
-            losses = [float(words.pop(words.index("loss") + 1)) for words in (torch, chainer)]
-            assert losses[0] == pytest.approx(losses[1], rel=2e-6)  # its sixth digit may be rounded either way
+            losses = [float(words.pop(words.index("Loss") + 1)) for words in (torch, chainer)]
+            assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # its last digit may be rounded either way
             assert torch == chainer
             torch, chainer = (json.loads(evaluate(model, dataset, b, "--json")) for b in ("torch", "chainer"))
             assert (torch.pop("backend"), chainer.pop("backend")) == ("torch", "chainer")
