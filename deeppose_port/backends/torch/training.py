@@ -67,8 +67,9 @@ class _Trainer:
         self.updates = 0 if state is None else state.step
         self.skipped = 0
         self.network = load(run.start.checkpoint, options.dropout).to(group.device)
-        if self.options.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         _freeze(self.network, self.options.freeze)
         self.named = dict(self.network.named_parameters())
         self.optimizer = make_optimizer(self.hyper, list(self.named.values()))
@@ -289,8 +290,7 @@ class _Trainer:
         return self._place(inputs), targets.to(device, non_blocking=True), mask.to(device, non_blocking=True)
 
     def _place(self, inputs: Tensor) -> Tensor:
-        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
-        return inputs.to(self.group.device, non_blocking=True, memory_format=layout)
+        return inputs.to(self.group.device, non_blocking=True, memory_format=self.layout)
 
     def _range(self, name: str) -> contextlib.AbstractContextManager[Any]:
         """Names a part of a step for the profiler."""
@@ -433,6 +433,15 @@ def _refuse_unmeasured(run: Run) -> None:
         raise ValueError(
             f"--best {options.best}: {run.test.skeleton.name} has no torso to measure PDJ by; take another"
         )
+
+
+def _has_narrow_projections(network: nn.Module) -> bool:
+    """Tells whether a network has strided 1x1 convolutions of fewer than 16 channels.
+
+    With channels last, PyTorch 2.13 on a CPU writes beyond its memory in their backward pass, and mostly crashes.
+    """
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 16 for c in convolutions)
 
 
 def _freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:

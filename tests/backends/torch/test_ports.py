@@ -477,7 +477,9 @@ def train(backend, start, folder, pictures):
 
 
 @pytest.mark.parametrize(
-    "network", [torchvision_alexnet, vgg16_bn, HosseinPai, lambda outputs: MMPose(50, outputs, "head")]
+    "network",
+    [torchvision_alexnet, vgg16_bn, HosseinPai, lambda outputs: ResNet(18, outputs), lambda o: MMPose(50, o, "head")],
+    ids=["AlexNet", "VGG", "HosseinPAI", "ResNet18", "MMPose"],
 )
 def test_a_port_is_trained_on_with_its_own_inputs(network, tmp_path, pictures):
     torch.save(drawn(network(14)).state_dict(), tmp_path / "a.pth")
