@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +311,7 @@ class TestFailures:
             return Full(file) if "x" in mode or "w" in mode else file
 
         monkeypatch.setattr("io.open", open_full)
+        monkeypatch.setattr(Path, "open", open_full)  # Python 3.10's has an io.open of its own
         refused(
             model,
             model.with_name(f"new{FORMATS[format]}"),
