@@ -68,7 +68,7 @@ def read(path: Path) -> Contents:
         ]
         averages = [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
         notices += [
-            f"its {key!r} is a running average of the weights and was not read; save it alone to have it read"
+            f"its {key!r}, where a training keeps a running average, was not read; save it alone to have it read"
             for key in averages
             if wrappers and wrappers[0] not in averages
         ]
