@@ -436,7 +436,8 @@ def test_an_average_beside_the_weights_is_passed_over_and_said(tmp_path):
     torch.save({"state_dict": network.state_dict(), "ema_state_dict": average.state_dict()}, tmp_path / "a.pt")
     checkpoint = converters.read(tmp_path / "a.pt")
     assert np.array_equal(checkpoint.weights["features.0.weight"], network.features[0].weight.detach().numpy())
-    assert any("'ema_state_dict', where a training keeps a running average, was not read" in n for n in checkpoint.notices)
+    said = "'ema_state_dict', where a training keeps a running average, was not read"
+    assert any(said in notice for notice in checkpoint.notices)
 
 
 def test_no_chainer_wrote_a_port(tmp_path):
