@@ -15,6 +15,8 @@ from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.train import Watch, train
 from deeppose_port.training.options import HyperparameterOptions, TorchOptions, TrainingOptions
 
+#: All that draws numbers: dropout and augmentation. A batch of 4 of 6 persons crosses the edge of every other epoch.
+RANDOM = {"dropout": None, "fliplr": True, "rotate": True, "zoom": True, "translate": True, "batch_size": 4}
 #: The optimizers of golden data, with the hyper-parameters that it was made with.
 RULES = {
     "Adam": {"lr": 0.001},

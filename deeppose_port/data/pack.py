@@ -22,7 +22,6 @@ looked at when they are first used, and the CSV and the pictures have to be thos
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import threading
@@ -32,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.reading import hash_file
 from deeppose_port.data import pack_index
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
@@ -235,7 +235,7 @@ class PackedDataset(PoseDataset):
 
 def refuse_stale_csv(pack: Pack, csv: Path) -> None:
     """Raises a PackError if a CSV is not the one that the pack was made from."""
-    if sha256_of(csv) != pack.csv_sha256:
+    if hash_file(csv) != pack.csv_sha256:
         raise PackError(f"{pack.folder}: it was made from another CSV than {csv} is now; {ADVICE}")
 
 
@@ -251,7 +251,7 @@ def refuse_stale_picture(packed: PackedPicture, path: Path, folder: Path, *, tho
     try:
         status = path.stat()
         untouched = stamp_of(status) == packed.stamp and not thoroughly
-        same = status.st_size == packed.bytes and (untouched or sha256_of(path) == packed.sha256)
+        same = status.st_size == packed.bytes and (untouched or hash_file(path) == packed.sha256)
     except OSError as error:
         raise PackError(f"{path}: {folder} was made from it, and it cannot be read: {error.strerror}") from error
     if not same:
@@ -261,12 +261,3 @@ def refuse_stale_picture(packed: PackedPicture, path: Path, folder: Path, *, tho
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     """Returns what changes when a file does, mostly without a change of content too."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 from deeppose_port.data import pack_index
 from deeppose_port.data.pack_index import ALIGNMENT, PackedPerson, PackedPicture, PackError, shard_name
 from deeppose_port.data.pixels import Picture
+from deeppose_port.output import whole
 
 JOURNAL = "pack.partial"
 #: A file of pixels takes no further person from this size on.
@@ -88,14 +88,9 @@ class Journal:
         """Writes the index in place of the journal, when all that it names is on the disk."""
         if self._shard is not None:
             _sync(self._shard)
-        temporary = self.folder / f".{pack_index.NAME}.{secrets.token_hex(4)}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(pack_index.encode(header, self.pictures, self.persons))
-                _sync(file)
-            os.replace(temporary, self.folder / pack_index.NAME)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(self.folder / pack_index.NAME) as temporary, temporary.open("wb") as file:
+            file.write(pack_index.encode(header, self.pictures, self.persons))
+            _sync(file)
         (self.folder / JOURNAL).unlink()
 
     def _shard_with_room(self) -> BinaryIO:

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 
 from converters.processors import usable_processors
+from converters.reading import hash_file
 from deeppose_port.data import pack_index
 from deeppose_port.data.crop import Crop, crop_of_joints, extent_of_joints
 from deeppose_port.data.dataset import PoseDataset, decode_picture
-from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, sha256_of, stamp_of
+from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack_index import PackedPerson, PackedPicture, PackError, PackOptions
 from deeppose_port.data.pack_journal import Cut, Journal, is_part, refuse_other_header
 from deeppose_port.data.pixels import LARGEST_WARP, Picture
@@ -232,7 +233,7 @@ def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
     return {
         "format": pack_index.FORMAT,
         "version": pack_index.VERSION,
-        "csv_sha256": sha256_of(dataset.csv),
+        "csv_sha256": hash_file(dataset.csv),
         "options": asdict(options),
     }
 

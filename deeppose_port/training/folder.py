@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -27,6 +26,7 @@ from typing import Any
 
 import converters
 from converters import Checkpoint
+from deeppose_port.output import whole
 from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
 from deeppose_port.training.start import Start
 
@@ -176,9 +176,8 @@ class ResultFolder:
         self._replace_log("".join(json.dumps(entry) + "\n" for entry in entries))
 
     def _replace_log(self, text: str) -> None:
-        temporary = self.path / f".log.{secrets.token_hex(4)}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path / "log")
+        with whole(self.path / "log") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Appends an entry to `log`, as a line of JSON."""
@@ -211,15 +210,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def _same_file(source: Path, target: Path) -> None:
     """Gives a file another name, replacing what had it; a copy where the disk knows no links."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with whole(target) as temporary:
         try:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_remnant(file: Path) -> bool:

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from networks import random_checkpoint
-from streams import loader_threads, wait_until
-from trainings import interrupt, run, same_bits, small_options
+from trainings import RANDOM, interrupt, run, same_bits, small_options
 
 import converters
 import deeppose_port
@@ -19,25 +18,10 @@ from deeppose_port.train import train
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
 
-from deeppose_port.backends.chainer.networks import chainer
-
-#: All that draws numbers: dropout and augmentation. A batch of 4 of 6 persons crosses the edge of every other epoch.
-RANDOM = {"dropout": None, "fliplr": True, "rotate": True, "zoom": True, "translate": True, "batch_size": 4}
+pytestmark = pytest.mark.usefixtures("no_plots", "no_thread_survives")
 #: Updates after which the epochs 1 to 5 are complete.
 ENDS = (2, 3, 5, 6, 8)
 STEPS = {"Adam": {}, "MomentumSGD": {"lr": 0.01, "lr_decay_freq": 2}, "AdaGrad": {}, "RMSprop": {"lr": 0.001}}
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    """They take longer than such a training."""
-    monkeypatch.setattr(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False))
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives():
-    yield
-    assert wait_until(lambda: not loader_threads())
 
 
 @pytest.fixture

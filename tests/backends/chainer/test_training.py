@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 from networks import SKELETONS, dataset_of, random_checkpoint
-from streams import loader_threads, wait_until
+from streams import loader_threads
 from trainings import (
+    RANDOM,
     RULES,
     Recorded,
     interrupt,
@@ -44,21 +45,8 @@ from deeppose_port.backends.chainer.networks import chainer, load_weights, read_
 from deeppose_port.backends.chainer.training import make_optimizer
 from deeppose_port.backends.chainer.updater import PoseUpdater
 
-#: All that draws numbers: dropout and augmentation. A batch of 4 of 6 persons crosses the edge of every other epoch.
-RANDOM = {"dropout": None, "fliplr": True, "rotate": True, "zoom": True, "translate": True, "batch_size": 4}
+pytestmark = pytest.mark.usefixtures("no_plots", "no_thread_survives")
 FIVE = {"epochs": 5, **RANDOM}
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    """They take longer than such a training."""
-    monkeypatch.setattr(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False))
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives():
-    yield
-    assert wait_until(lambda: not loader_threads())
 
 
 @pytest.fixture
