@@ -30,7 +30,7 @@ test-matrix: ## converters and the Chainer backend on every Python here, without
 	$(PYTHON) tests/matrix.py
 
 fuzz: $(VENV)/installed-dev ## 10,000 damaged files of every format
-	$(BIN)/python tests/hostile/fuzz.py
+	$(BIN)/python -m tests.hostile.fuzz
 
 check: $(VENV)/installed-dev ## ruff, format and mypy
 	$(BIN)/ruff check .

@@ -20,8 +20,8 @@ from benchmarks.legacy import check, legacy_example
 from benchmarks.timing import Row, seconds_of, take_turns
 from deeppose_port.data import Augmentation, PackedDataset, PoseDataset, TrainingLoader
 from deeppose_port.data.augmentation import augmented_example, example_rng
-from deeppose_port.data.pack_index import PackOptions
-from deeppose_port.data.packing import pack
+from deeppose_port.data.pack.index import PackOptions
+from deeppose_port.data.pack.packing import pack
 
 ROUNDS = 11
 PICTURES = 32

@@ -21,8 +21,8 @@ from benchmarks import generated
 from benchmarks.timing import Row, usage_of
 from deeppose_port.data import Augmentation, PoseDataset, TrainingLoader
 from deeppose_port.data.batches import Batch, empty_batch
-from deeppose_port.train import Step, Watch, train
 from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.run import Step, Watch, train
 
 PICTURES = 10_000
 BATCH = 128

@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.timing import Row, seconds_of
 from deeppose_port import metrics
-from deeppose_port.evaluate import pose_measures
-from deeppose_port.skeletons import MPII
+from deeppose_port.data.skeletons import MPII
+from deeppose_port.evaluate.evaluation import pose_measures
 
 PERSONS = 10_000
 ROUNDS = 5

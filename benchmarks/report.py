@@ -11,8 +11,8 @@ from benchmarks.timing import Row, seconds_of
 from converters import Architecture, Checkpoint, Preprocessing, Source
 from deeppose_port.backends.torch import build
 from deeppose_port.data import PoseDataset
-from deeppose_port.evaluate import Evaluation, evaluate
-from deeppose_port.report import write_evaluation
+from deeppose_port.drawing.report import write_evaluation
+from deeppose_port.evaluate.evaluation import Evaluation, evaluate
 
 PERSONS = 2000
 

@@ -8,7 +8,6 @@ Needs NumPy only; PyTorch is loaded to write `.pt` files alone, h5py for HDF5 al
 """
 
 from converters._version import __version__
-from converters.architectures import Architecture
 from converters.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -20,6 +19,7 @@ from converters.checkpoint import (
 )
 from converters.conversion import Report, checkpoints_in, convert, default_target, write
 from converters.inspection import Inspection, inspect
+from converters.networks import Architecture
 from converters.reading import read
 from converters.several import convert_several
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from converters.architectures import Architecture
+from converters.networks import Architecture
 
 Array = npt.NDArray[Any]
 Gcn = Literal["divide", "subtract", "none"]

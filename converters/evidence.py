@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from converters.architectures import batch_normalization_rules, chainer_version
 from converters.layouts import Sections
+from converters.networks import batch_normalization_rules, chainer_version
 
 #: Taken when nothing tells: the version the legacy program was written for.
 DEFAULT_WRITER = "chainer-1.13.0"

@@ -12,7 +12,7 @@ import numpy as np
 
 from converters import formats
 from converters.checkpoint import Array, Checkpoint, CheckpointError
-from converters.generations import GENERATIONS, Generation
+from converters.families.generations import GENERATIONS, Generation
 from converters.reading import read
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.architectures import TABLES, TORCH_ONLY, Architecture, BatchNormalization, Shape, walk
-from converters.architectures.families import VGG16
+from converters.families.sizes import VGG16
+from converters.networks import TABLES, TORCH_ONLY, Architecture, BatchNormalization, Shape, walk
 
 #: Prefixes that a training loop, a trainer or a compiler puts before every key.
 WRAPPERS = (

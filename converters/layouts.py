@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.architectures import TORCH_ONLY, Shape
 from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
 from converters.folding import fold
 from converters.keys import LINKS, chainer_names
+from converters.networks import TORCH_ONLY, Shape
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")

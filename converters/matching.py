@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from converters.architectures import (
+from converters.folding import fold
+from converters.keys import LAYER_NAMES, Header, canonical_name, generation_names
+from converters.networks import (
     OUTPUTS,
     TABLES,
     TORCH_ONLY,
@@ -21,9 +23,7 @@ from converters.architectures import (
     outputs_layer,
     walk,
 )
-from converters.architectures import feature_size as table_feature_size
-from converters.folding import fold
-from converters.keys import LAYER_NAMES, Header, canonical_name, generation_names
+from converters.networks import feature_size as table_feature_size
 
 
 @dataclass

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from converters.architectures import Architecture
 from converters.checkpoint import Preprocessing
-from converters.generations import Generation, adapted
+from converters.families.generations import Generation, adapted
+from converters.networks import Architecture
 
 
 def preprocessing_of(

@@ -14,18 +14,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from converters import evidence, formats, layouts
-from converters.architectures import (
-    ON_REQUEST,
-    TABLES,
-    TORCH_ONLY,
-    TORCH_WRITER,
-    Architecture,
-    BatchNormalization,
-    batch_normalization_rules,
-    chainer_version,
-    check_writer,
-    walk,
-)
 from converters.checkpoint import (
     Array,
     Checkpoint,
@@ -42,6 +30,18 @@ from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import LINKS, chainer_names
 from converters.legacy_log import LegacyLog, read_beside
+from converters.networks import (
+    ON_REQUEST,
+    TABLES,
+    TORCH_ONLY,
+    TORCH_WRITER,
+    Architecture,
+    BatchNormalization,
+    batch_normalization_rules,
+    chainer_version,
+    check_writer,
+    walk,
+)
 from converters.preprocessing import preprocessing_of
 from converters.recognition import Network, recognise
 from converters.repair import POLICIES, repair

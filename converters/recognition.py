@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.architectures import TABLES
 from converters.checkpoint import CheckpointError
+from converters.families.generations import Generation, generation_of
+from converters.families.unsupported import refuse_known_strangers
 from converters.folding import fold
 from converters.formats import Contents
-from converters.generations import Generation, generation_of
 from converters.keys import (
     WRAPPERS,
     Header,
@@ -20,7 +20,7 @@ from converters.keys import (
     strip_wrappers,
 )
 from converters.matching import Match, match
-from converters.strangers import refuse_known_strangers
+from converters.networks import TABLES
 
 
 @dataclass(frozen=True)

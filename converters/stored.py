@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from converters import formats
-from converters.architectures import Shape
 from converters.checkpoint import Array, CheckpointError, reason_of
+from converters.networks import Shape
 
 
 class Stored:

@@ -15,20 +15,30 @@ from typing import TYPE_CHECKING, Any
 from converters._version import __version__
 
 if TYPE_CHECKING:
-    from deeppose_port import backends, data, metrics, skeletons
+    from deeppose_port import backends, data, metrics
+    from deeppose_port.data import skeletons
     from deeppose_port.pose import Pose, load
 
 __all__ = ["Pose", "__version__", "backends", "data", "load", "metrics", "skeletons"]
 
-_MODULES = (
-    *("backends", "compare", "data", "doctor", "draw", "evaluate", "metrics", "plot", "pose", "predict"),
-    *("report", "show", "skeletons", "tallies"),
-)
+#: Where each public name is, as `module` or `module:name`: loaded when it is first asked for.
+_PLACES = {
+    "Pose": "deeppose_port.pose:Pose",
+    "load": "deeppose_port.pose:load",
+    "backends": "deeppose_port.backends",
+    "data": "deeppose_port.data",
+    "metrics": "deeppose_port.metrics",
+    "skeletons": "deeppose_port.data.skeletons",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Pose", "load"):
-        return getattr(importlib.import_module("deeppose_port.pose"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"deeppose_port.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 import converters
 from converters import Checkpoint, Preprocessing
-from converters.architectures import Layer
+from converters.networks import Layer
 from deeppose_port import backends
 from deeppose_port.backends import Floats
 from deeppose_port.data.coordinates import points_of_outputs

@@ -16,7 +16,7 @@ import cv2
 import deeppose_port
 from deeppose_port.cli import main as deeppose
 from deeppose_port.data import PoseDataset
-from deeppose_port.draw import draw_pose
+from deeppose_port.drawing.draw import draw_pose
 
 HERE = Path(os.path.relpath(Path(__file__).resolve().parent))
 LEARNED = 6  # persons of free.csv that the network was trained on

@@ -8,7 +8,7 @@ import sys
 import cv2
 
 import deeppose_port
-from deeppose_port import skeletons
+from deeppose_port.data import skeletons
 
 checkpoint, picture, *box = sys.argv[1:]
 pose = deeppose_port.load(checkpoint)

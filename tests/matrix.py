@@ -23,7 +23,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "matrix"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-TESTS = ("tests/converters", "tests/backends/chainer", "tests/test_doctor.py")
+TESTS = ("tests/converters", "tests/backends/chainer", "tests/inspecting/test_doctor.py")
 
 NUMPY_1 = "1.26.4"
 NUMPY_1_PYTHONS = ("3.10", "3.11", "3.12")  # those that it has wheels for

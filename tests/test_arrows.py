@@ -54,7 +54,12 @@ def test_an_engine_is_imported_only_by_its_backend(engine: str, roots: tuple[str
 
 def test_data_and_metrics_know_neither_backends_nor_commands() -> None:
     files = [*(ROOT / "deeppose_port" / "data").glob("*.py"), *(ROOT / "deeppose_port" / "metrics").glob("*.py")]
-    above = ("deeppose_port.backends", "deeppose_port.cli", "deeppose_port.evaluate", "deeppose_port.train")
+    above = (
+        "deeppose_port.backends",
+        "deeppose_port.cli",
+        "deeppose_port.evaluate",
+        "deeppose_port.training",
+    )
     assert not [f.name for f in files for name in imports(f) if name.startswith(above)]
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_files import listing, sha256
-from networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 import converters
 import deeppose_port
 from converters import Architecture, CheckpointError, Preprocessing
-from converters.architectures import TABLES, Convolution, Linear, outputs_layer, walk
+from converters.networks import TABLES, Convolution, Linear, outputs_layer, walk
 from deeppose_port import export as exports
 from deeppose_port.cli import main
+from tests.helpers.checkpoint_files import listing, sha256
+from tests.helpers.networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript", reason="pip install 'deeppose-port[onnx]'")

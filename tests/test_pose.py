@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 import converters
 import deeppose_port
@@ -17,6 +16,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.data.coordinates import labels
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.normalization import network_input
+from tests.helpers.networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 
 @pytest.fixture

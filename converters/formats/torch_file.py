@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from converters.architectures import Shape
 from converters.checkpoint import Array
 from converters.formats import CHUNK, inflate
 from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
+from converters.networks import Shape
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
 _VERSION = 1001

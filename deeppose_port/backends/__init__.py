@@ -4,7 +4,7 @@ Each backend's package has
 
     build(architecture)             a network of that engine, with its writer's BatchNormalization
     predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out; relu_nan="zero" makes ReLU answer 0 for NaN
-    train(run)                      trains what `deeppose_port.train` has made ready
+    train(run)                      trains what `deeppose_port.training.run` has made ready
 
 and is loaded when it is asked for, so that one works where the other is not installed.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
-from converters.architectures import TORCH_ONLY, Layer
+from converters.networks import TORCH_ONLY, Layer
 
 BACKENDS = ("torch", "chainer")
 
@@ -63,7 +63,7 @@ class Backend(Protocol):
         """Loads a checkpoint's network onto a device, for evaluation; `relu_nan` as for `Pose`."""
 
     def train(self, run: Any) -> None:
-        """Trains a `deeppose_port.train.Run` to its end."""
+        """Trains a `deeppose_port.training.run.Run` to its end."""
 
 
 def get(name: str) -> Backend:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from converters.architectures import Layer, Residual
+from converters.networks import Layer, Residual
 
 Maps = TypeVar("Maps")
 

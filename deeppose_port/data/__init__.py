@@ -8,7 +8,7 @@ from deeppose_port.data.dataset import DatasetError, PoseDataset
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.data.normalization import network_input
 from deeppose_port.data.pack import PackedDataset
-from deeppose_port.data.pack_index import PackError
+from deeppose_port.data.pack.index import PackError
 
 __all__ = [
     "AnnotationError",

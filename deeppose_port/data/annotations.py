@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deeppose_port.skeletons import SKELETONS
+from deeppose_port.data.skeletons import SKELETONS
 
 #: The coordinate that legacy CSVs write for "not annotated".
 IGNORE_LABEL = -1.0

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Gcn, Preprocessing
-from deeppose_port import skeletons
+from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.coordinates import interleaved, labels
@@ -22,7 +22,7 @@ from deeppose_port.data.crop import Crop, crop_of_person, extent_of_joints
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pixels import Picture, Window
 from deeppose_port.data.references import path_beside, read_beside
-from deeppose_port.skeletons import Skeleton
+from deeppose_port.data.skeletons import Skeleton
 
 _logger = logging.getLogger(__name__)
 

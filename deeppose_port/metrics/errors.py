@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deeppose_port.metrics.arrays import Floats, checked_mask, checked_poses, distances_between, errors_and_lengths
+from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
-from deeppose_port.tallies import Tally
 
 
 def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:

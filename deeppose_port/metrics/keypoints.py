@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deeppose_port.metrics.arrays import Floats, checked_thresholds, errors_and_lengths
+from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
-from deeppose_port.tallies import Tally
 
 
 def pdj(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
     Floats,
     checked_positions,
@@ -14,7 +15,6 @@ from deeppose_port.metrics.arrays import (
     ends_counted,
     limb_ends,
 )
-from deeppose_port.skeletons import Limb
 
 
 def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
     Floats,
     checked_poses,
@@ -17,8 +18,7 @@ from deeppose_port.metrics.arrays import (
     ends_counted,
     limb_ends,
 )
-from deeppose_port.skeletons import Limb
-from deeppose_port.tallies import Tally
+from deeppose_port.metrics.tallies import Tally
 
 
 def pcp(

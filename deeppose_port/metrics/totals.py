@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeppose_port.metrics.arrays import checked_joint
-from deeppose_port.tallies import Tally
+from deeppose_port.metrics.tallies import Tally
 
 
 def mean_over_joints(fractions: npt.ArrayLike) -> float:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from deeppose_port.draw import draw_pose
+from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.drawing.draw import draw_pose
+from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Box, Picture, answers, files_in, joints_of, read_picture
@@ -19,8 +21,6 @@ from deeppose_port.predict.results import (
     text_of,
 )
 from deeppose_port.predict.videos import VideoFiles, announced_frames, is_video, predict_video
-from deeppose_port.sheet import TILE, ContactSheet
-from deeppose_port.skeletons import Skeleton
 
 Progress = Callable[[int, int], None]
 

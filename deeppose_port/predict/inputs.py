@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeppose_port import skeletons
+from deeppose_port.data import skeletons
 from deeppose_port.data.coordinates import points_of_outputs
 from deeppose_port.data.crop import Crop, crop_of_region
 from deeppose_port.data.normalization import network_input
+from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.pose import Pose
 from deeppose_port.predict.results import Points
-from deeppose_port.skeletons import Skeleton
 
 Box = tuple[float, float, float, float]
 Picture = npt.NDArray[np.uint8]

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.coordinates import points_of_outputs, square_points_of_outputs
+from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
 from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import batches_of, joints_of
 from deeppose_port.predict.results import PersonPrediction, PersonPredictions, Points, checked_format, text_of
-from deeppose_port.sheet import TILE, ContactSheet, draw_crop
 
 Progress = Callable[[int, int], None]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from deeppose_port.draw import draw_pose
+from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.drawing.draw import draw_pose
+from deeppose_port.drawing.sheet import ContactSheet
+from deeppose_port.drawing.video import SUFFIXES, Frame, Video, VideoWriter
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Box, Picture, answers
 from deeppose_port.predict.results import Points, VideoPrediction, as_lists, cells, columns
-from deeppose_port.sheet import ContactSheet
-from deeppose_port.skeletons import Skeleton
-from deeppose_port.video import SUFFIXES, Frame, Video, VideoWriter
 
 
 def is_video(file: Path) -> bool:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from converters import Architecture, Checkpoint, Preprocessing, Source
-from converters.architectures import (
+from converters.networks import (
     OUTPUTS,
     TABLES,
     TORCH_ONLY,

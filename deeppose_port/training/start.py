@@ -11,8 +11,8 @@ import numpy as np
 
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
-from converters.architectures import outputs_layer
 from converters.legacy_log import read_beside
+from converters.networks import outputs_layer
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
 

@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, vgg_bn, wrapped
 
 import converters
 from converters import CheckpointError, Preprocessing, Progress, Repair, Source
 from converters.checkpoint import as_native, bytes_of, is_parameter, reason_of
+from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, vgg_bn, wrapped
 
 SOURCE = Source("a.model", "00", "chainer-npz", wrappers=("predictor/",), writer="chainer-1.13.0", origin={"path": "b"})
 

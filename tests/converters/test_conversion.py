@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters import CheckpointError, conversion, formats, reading
+from converters.conversion import default_target
+from tests.helpers.checkpoint_files import (
     PLAIN_ALEXNET,
     adam_state,
     alexnet,
@@ -24,10 +28,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-
-import converters
-from converters import CheckpointError, conversion, formats, reading
-from converters.conversion import default_target
 
 FORMATS = {"pt": ".pt", "safetensors": ".safetensors", "chainer-npz": ".npz"}
 

@@ -2,7 +2,12 @@ import shutil
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+from packaging.version import Version
+
+import converters
+from converters.evidence import Range, range_of
+from converters.layouts import split
+from tests.helpers.checkpoint_files import (
     GOLDEN_SNAPSHOTS,
     GOLDEN_STATES,
     PLAIN_ALEXNET,
@@ -15,11 +20,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-from packaging.version import Version
-
-import converters
-from converters.evidence import Range, range_of
-from converters.layouts import split
 
 MODEL, OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
 

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, listing, save_npz, vgg_bn, wrapped
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import adam_state, alexnet, listing, save_npz, vgg_bn, wrapped
 
 
 def test_it_says_what_a_checkpoint_holds(golden):

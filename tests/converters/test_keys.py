@@ -1,6 +1,15 @@
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters.keys import (
+    Header,
+    canonical_name,
+    chainer_names,
+    generation_names,
+    strip_wrappers,
+)
+from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     golden_file,
@@ -10,15 +19,6 @@ from checkpoint_files import (
     save_npz,
     vgg_bn,
     wrapped,
-)
-
-import converters
-from converters.keys import (
-    Header,
-    canonical_name,
-    chainer_names,
-    generation_names,
-    strip_wrappers,
 )
 
 

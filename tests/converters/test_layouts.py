@@ -1,6 +1,10 @@
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters import CheckpointError
+from converters.layouts import arrays_of, is_state, split
+from tests.helpers.checkpoint_files import (
     GOLDEN_SNAPSHOTS,
     GOLDEN_STATES,
     adam_state,
@@ -13,10 +17,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-
-import converters
-from converters import CheckpointError
-from converters.layouts import arrays_of, is_state, split
 
 MODEL, OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
 

@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from checkpoint_files import alexnet, save_npz, wrapped
 
 import converters
 from converters.legacy_log import read_beside, read_runs
+from tests.helpers.checkpoint_files import alexnet, save_npz, wrapped
 
 LOG = """INFO:root:sys.version_info(major=3, minor=6, micro=15, releaselevel='final', serial=0)
 INFO:root:chainer version: 1.13.0

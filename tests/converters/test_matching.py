@@ -1,6 +1,10 @@
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters.keys import Header
+from converters.matching import match
+from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     in_torch_names,
@@ -10,10 +14,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-
-import converters
-from converters.keys import Header
-from converters.matching import match
 
 
 def headers(arrays):

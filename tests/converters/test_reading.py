@@ -3,7 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+from safetensors.numpy import save_file
+
+import converters
+from converters import Preprocessing, Progress
+from converters.networks import TABLES
+from converters.reading import hash_file
+from tests.helpers.checkpoint_files import (
     GOLDEN_MODELS,
     GOLDEN_NPZ,
     GOLDEN_SNAPSHOTS,
@@ -22,12 +28,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-from safetensors.numpy import save_file
-
-import converters
-from converters import Preprocessing, Progress
-from converters.architectures import TABLES
-from converters.reading import hash_file
 
 MODEL = "updater/model:main/"
 OPTIMIZER = "updater/optimizer:main/"

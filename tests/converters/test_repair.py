@@ -1,6 +1,10 @@
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters import Repair
+from converters.repair import POLICIES, repair
+from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
     assert_same_arrays,
@@ -12,10 +16,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-
-import converters
-from converters import Repair
-from converters.repair import POLICIES, repair
 
 
 @pytest.fixture

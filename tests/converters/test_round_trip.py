@@ -4,7 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters import Preprocessing, Progress
+from tests.helpers.checkpoint_files import (
     GOLDEN_NPZ,
     adam_state,
     alexnet,
@@ -16,9 +19,6 @@ from checkpoint_files import (
     vgg_bn,
     wrapped,
 )
-
-import converters
-from converters import Preprocessing, Progress
 
 MODEL = "updater/model:main/"
 RESULTS = ("epoch-150.model", "epoch-300.model", "snapshot_iter_900")

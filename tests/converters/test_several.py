@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_files import alexnet, in_torch_names, listing, save_npz, wrapped
 from safetensors.numpy import load_file, save_file
 
 import converters
 from converters import CheckpointError, Report, several
+from tests.helpers.checkpoint_files import alexnet, in_torch_names, listing, save_npz, wrapped
 
 
 @pytest.fixture

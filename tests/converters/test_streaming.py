@@ -10,7 +10,13 @@ import threading
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+import converters
+from converters import CheckpointError, conversion, formats, streaming
+from converters.stored import Stored
+from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
     assert_same_arrays,
@@ -21,12 +27,6 @@ from checkpoint_files import (
     sha256,
     wrapped,
 )
-from safetensors import safe_open
-from safetensors.numpy import load_file
-
-import converters
-from converters import CheckpointError, conversion, formats, streaming
-from converters.stored import Stored
 
 ROWS = 5000  # fc6/W then takes two blocks and a part of a third
 

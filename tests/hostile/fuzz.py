@@ -1,6 +1,6 @@
 """Mutations of real files of every format: none may crash, hang, take memory or end in anything but one line.
 
-    python tests/hostile/fuzz.py [FORMAT...] [--mutations 10000] [--seed 0] [--keep FOLDER]
+    python -m tests.hostile.fuzz [FORMAT...] [--mutations 10000] [--seed 0] [--keep FOLDER]
 
 Each format has a process of its own with a limit on its memory, so that a crash inside a C library is seen as well; it
 is started again after whatever ended it. Mutation number n of a seed is the same in every run. The exit status is 1 if
@@ -176,7 +176,6 @@ def nth(files: list[bytes], seed: int, n: int) -> bytes:
 
 def _read_all(kind: str, seed: int, start: int, stop: int, folder: Path) -> None:
     """Reads mutations and prints a line for each: its number, how much memory it added, and what was wrong."""
-    sys.path.insert(0, str(TESTS.parent))
     import converters
 
     warnings.simplefilter("error")
@@ -219,7 +218,7 @@ def _problem(converters, path: Path) -> str | None:
 
 # --- the process that watches -----------------------------------------------------------------------------------------
 
-CHILD = (sys.executable, "-X", "faulthandler", __file__, "--child")
+CHILD = (sys.executable, "-X", "faulthandler", "-m", "tests.hostile.fuzz", "--child")
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,7 @@ def run(kind: str, mutations: int, seed: int = 0, child: Sequence[str] = CHILD) 
 def _watch(kind: str, command: Sequence[str], start: int, stop: int, failures: list[Failure]) -> tuple[int, str | None]:
     """Runs one process to its end; returns the number to go on with, and what ended it too early."""
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, cwd=TESTS.parent)
         assert process.stdout is not None
         number, rest, patience = start - 1, b"", 60.0  # to start
         try:
@@ -305,7 +304,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(TESTS.parent))
     if sys.argv[1:2] == ["--child"]:
         _read_all(sys.argv[2], *map(int, sys.argv[3:6]), Path(sys.argv[6]))
         sys.exit(0)

@@ -3,8 +3,9 @@
 import sys
 import textwrap
 
-import fuzz
 import pytest
+
+from tests.hostile import fuzz
 
 NEEDS = {"chainer-hdf5": "h5py", "pt": "torch"}
 

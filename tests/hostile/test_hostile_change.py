@@ -4,11 +4,11 @@ import os
 import threading
 
 import pytest
-from checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, wrapped
 from safetensors.numpy import save_file
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, wrapped
 
 
 def rewrite(path):

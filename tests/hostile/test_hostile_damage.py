@@ -5,10 +5,19 @@ import zipfile
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, in_torch_names, members, save_npz, save_zip, vgg_bn, wrapped
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import (
+    adam_state,
+    alexnet,
+    in_torch_names,
+    members,
+    save_npz,
+    save_zip,
+    vgg_bn,
+    wrapped,
+)
 
 TRIES = 100
 

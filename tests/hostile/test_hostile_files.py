@@ -7,7 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from checkpoint_files import alexnet, refused, save_npz, save_zip
+
+from tests.helpers.checkpoint_files import alexnet, refused, save_npz, save_zip
 
 NAMES = ["epoch-1.model", "weights.npz", "weights.pt", "weights.safetensors", "no suffix"]
 

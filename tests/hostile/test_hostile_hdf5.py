@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, refused
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import adam_state, alexnet, refused
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,12 +9,12 @@ import zlib
 
 import numpy as np
 import pytest
-from checkpoint_files import alexnet, in_torch_names, members, npy_claiming, refused, save_zip, wrapped
 
 import converters
 from converters import Architecture, formats
 from converters.checkpoint import is_parameter
 from converters.keys import chainer_names
+from tests.helpers.checkpoint_files import alexnet, in_torch_names, members, npy_claiming, refused, save_zip, wrapped
 
 HUGE = 10**12
 

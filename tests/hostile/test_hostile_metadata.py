@@ -4,10 +4,10 @@ import json
 import zipfile
 
 import pytest
-from checkpoint_files import in_torch_names, refused, save_npz, vgg_bn
 from safetensors.numpy import save_file
 
 import converters
+from tests.helpers.checkpoint_files import in_torch_names, refused, save_npz, vgg_bn
 
 
 @pytest.fixture(params=["npz", "safetensors", "pt"])

@@ -9,7 +9,8 @@ import textwrap
 import zipfile
 
 import pytest
-from checkpoint_files import save_zip
+
+from tests.helpers.checkpoint_files import save_zip
 
 SECONDS, MEMORY = 10, 300_000_000
 DEEP = 1_000_000

@@ -5,10 +5,20 @@ import struct
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, members, npy, npy_claiming, refused, save_npz, save_zip, wrapped
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import (
+    adam_state,
+    alexnet,
+    members,
+    npy,
+    npy_claiming,
+    refused,
+    save_npz,
+    save_zip,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize("protocol", range(6))

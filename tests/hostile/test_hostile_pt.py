@@ -5,10 +5,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from checkpoint_files import adam_state, alexnet, in_torch_names, refused, save_npz, save_zip
 
 import converters
 from converters import CheckpointError
+from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, refused, save_npz, save_zip
 
 torch = pytest.importorskip("torch")
 

@@ -5,8 +5,9 @@ import struct
 
 import numpy as np
 import pytest
-from checkpoint_files import alexnet, in_torch_names, refused
 from safetensors.numpy import save_file
+
+from tests.helpers.checkpoint_files import alexnet, in_torch_names, refused
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from checkpoint_files import (
+
+import converters
+from converters import CheckpointError
+from converters.formats import inflate
+from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
     members,
@@ -17,10 +21,6 @@ from checkpoint_files import (
     save_zip,
     wrapped,
 )
-
-import converters
-from converters import CheckpointError
-from converters.formats import inflate
 
 
 @pytest.fixture

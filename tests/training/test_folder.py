@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_checkpoint
 
 import converters
 from converters import Optimizer, Preprocessing, Progress
@@ -17,6 +16,7 @@ from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.training.folder import ResultFolder, read_log
 from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
 from deeppose_port.training.start import Start
+from tests.helpers.networks import random_checkpoint
 
 
 def options_for(output=None, **given):

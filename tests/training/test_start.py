@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_checkpoint
 
 import converters
 from converters import CheckpointError
 from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
 from deeppose_port.training.start import Start, starting_point
+from tests.helpers.networks import random_checkpoint
 
 SKELETONS = {7: "flic", 16: "mpii"}
 RATE = HyperparameterOptions(lr=0.5)

@@ -1,4 +1,4 @@
-"""The networks in today's Chainer style, built from the tables in `converters.architectures`."""
+"""The networks in today's Chainer style, built from the tables in `converters.networks`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.architectures import (
+from converters.checkpoint import Checkpoint
+from converters.keys import chainer_names
+from converters.networks import (
     Architecture,
     BatchNormalization,
     BatchNormalizationRules,
@@ -23,8 +25,6 @@ from converters.architectures import (
     Residual,
     Tanh,
 )
-from converters.checkpoint import Checkpoint
-from converters.keys import chainer_names
 from deeppose_port.backends import refuse_torch_only
 from deeppose_port.backends.chainer import compat
 

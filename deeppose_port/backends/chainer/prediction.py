@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from converters import Checkpoint
-from converters.architectures import Layer
+from converters.networks import Layer
 from deeppose_port.backends import Floats
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.chainer import compat

@@ -31,9 +31,9 @@ from deeppose_port.backends.chainer.iterator import PoseIterator  # noqa: E402
 from deeppose_port.backends.chainer.loss import PoseEstimationError  # noqa: E402
 from deeppose_port.backends.chainer.networks import load, read_weights  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
-from deeppose_port.evaluate import answers_of, evaluation_of  # noqa: E402
-from deeppose_port.train import Run, Step  # noqa: E402
+from deeppose_port.evaluate.evaluation import answers_of, evaluation_of  # noqa: E402
 from deeppose_port.training.options import Hyperparameters  # noqa: E402
+from deeppose_port.training.run import Run, Step  # noqa: E402
 
 _SECTIONS = ("updater/model:", "updater/optimizer:")
 

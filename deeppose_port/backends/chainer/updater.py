@@ -15,7 +15,7 @@ import chainer  # noqa: E402 - not before compat
 from chainer import training  # noqa: E402
 
 from deeppose_port.backends.chainer.iterator import concat_poses  # noqa: E402
-from deeppose_port.train import TrainingError  # noqa: E402
+from deeppose_port.training.run import TrainingError  # noqa: E402
 
 
 class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]

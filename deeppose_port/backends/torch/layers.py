@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converters.architectures import BatchNormalizationRules, Convolution, LocalResponseNormalization
+from converters.networks import BatchNormalizationRules, Convolution, LocalResponseNormalization
 
 
 class LocalResponseNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""The networks in PyTorch, built from the tables in `converters.architectures`."""
+"""The networks in PyTorch, built from the tables in `converters.networks`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converters.architectures import (
+from converters.checkpoint import Checkpoint
+from converters.networks import (
     AdaptiveAveragePooling,
     Architecture,
     BatchNormalization,
@@ -25,7 +26,6 @@ from converters.architectures import (
     Residual,
     Tanh,
 )
-from converters.checkpoint import Checkpoint
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
     LocalResponseNorm,

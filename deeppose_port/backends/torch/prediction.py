@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from converters import Checkpoint
-from converters.architectures import Layer
+from converters.networks import Layer
 from deeppose_port.backends import BackendError, Floats
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.torch.networks import load

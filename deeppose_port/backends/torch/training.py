@@ -25,9 +25,9 @@ from deeppose_port.backends.torch.streams import WorkerStream
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
-from deeppose_port.evaluate import Answers, answers_of, evaluation_of
-from deeppose_port.train import Run, Step, TrainingError
+from deeppose_port.evaluate.evaluation import Answers, answers_of, evaluation_of
 from deeppose_port.training.options import METRICS, Hyperparameters, TorchOptions
+from deeppose_port.training.run import Run, Step, TrainingError
 
 _ITERATOR = "updater/iterator:main/"
 

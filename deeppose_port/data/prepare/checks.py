@@ -12,7 +12,7 @@ from deeppose_port.data.annotations import LARGEST
 from deeppose_port.data.crop import crop_of_joints, extent_of_joints
 from deeppose_port.data.prepare.pictures import Size
 from deeppose_port.data.prepare.source import Annotation, Row, Source
-from deeppose_port.skeletons import Skeleton
+from deeppose_port.data.skeletons import Skeleton
 
 #: Left and right limbs of many persons are about as long; where their medians differ by more, joints are mixed up.
 SYMMETRY = 0.25

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from converters.processors import usable_processors
-from deeppose_port import skeletons
+from deeppose_port.data import skeletons
 from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside

@@ -1,7 +1,8 @@
 """What the tests of small trainings in Chainer share."""
 
 import pytest
-from streams import loader_threads, wait_until
+
+from tests.helpers.streams import loader_threads, wait_until
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import importlib.util
 
 import numpy as np
 import pytest
-from networks import error, narrow_inputs, random_checkpoint
-from trainings import interrupt, run, weight_error, weights_of
 
 import converters
-from deeppose_port.train import TrainingError
+from deeppose_port.training.run import TrainingError
+from tests.helpers.networks import error, narrow_inputs, random_checkpoint
+from tests.helpers.trainings import interrupt, run, weight_error, weights_of
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

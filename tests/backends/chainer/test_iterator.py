@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from streams import Numbers, loader_threads, tell, told, wait_until, within
 
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.loader import TrainingLoader
+from tests.helpers.streams import Numbers, loader_threads, tell, told, wait_until, within
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

@@ -1,7 +1,8 @@
 import importlib.util
 
 import pytest
-from kills import kill_again_and_again
+
+from tests.helpers.kills import kill_again_and_again
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

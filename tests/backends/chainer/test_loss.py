@@ -2,9 +2,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from networks import narrow_inputs, random_checkpoint
 
 from deeppose_port import metrics
+from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

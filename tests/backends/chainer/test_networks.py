@@ -4,7 +4,11 @@ import random
 
 import numpy as np
 import pytest
-from networks import (
+
+import converters
+from converters.keys import chainer_names
+from converters.networks import batch_normalization_rules
+from tests.helpers.networks import (
     ARCHITECTURES,
     NARROW,
     AgainstChainer,
@@ -14,10 +18,6 @@ from networks import (
     narrow_inputs,
     random_checkpoint,
 )
-
-import converters
-from converters.architectures import batch_normalization_rules
-from converters.keys import chainer_names
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import SKELETONS, dataset_of, narrow_inputs, random_checkpoint
 
 import converters
-from converters.architectures import outputs_layer
+from converters.networks import outputs_layer
 from deeppose_port import cli
+from tests.helpers.networks import SKELETONS, dataset_of, narrow_inputs, random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

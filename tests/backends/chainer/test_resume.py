@@ -5,15 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import random_checkpoint
-from trainings import RANDOM, interrupt, run, same_bits, small_options
 
 import converters
 import deeppose_port
 from converters import CheckpointError
 from deeppose_port import cli, metrics
 from deeppose_port.data import PoseDataset
-from deeppose_port.train import train
+from deeppose_port.training.run import train
+from tests.helpers.networks import random_checkpoint
+from tests.helpers.trainings import RANDOM, interrupt, run, same_bits, small_options
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

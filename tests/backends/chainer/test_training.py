@@ -4,9 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import SKELETONS, dataset_of, random_checkpoint
-from streams import loader_threads
-from trainings import (
+
+import converters
+import deeppose_port
+from converters import Architecture, CheckpointError
+from deeppose_port import cli
+from deeppose_port.data import DatasetError, PoseDataset, loader
+from deeppose_port.evaluate.evaluation import evaluate
+from deeppose_port.training.folder import ResultFolder
+from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.run import train
+from tests.helpers.networks import SKELETONS, dataset_of, random_checkpoint
+from tests.helpers.streams import loader_threads
+from tests.helpers.trainings import (
     RANDOM,
     RULES,
     Recorded,
@@ -23,16 +33,6 @@ from trainings import (
     weights_of,
     write_csv,
 )
-
-import converters
-import deeppose_port
-from converters import Architecture, CheckpointError
-from deeppose_port import cli
-from deeppose_port.data import DatasetError, PoseDataset, loader
-from deeppose_port.evaluate import evaluate
-from deeppose_port.train import train
-from deeppose_port.training.folder import ResultFolder
-from deeppose_port.training.options import Hyperparameters
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

@@ -2,10 +2,10 @@ import importlib.util
 
 import numpy as np
 import pytest
-from networks import random_checkpoint
 
-from deeppose_port.train import TrainingError
 from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.run import TrainingError
+from tests.helpers.networks import random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import random_checkpoint
 from torch import nn
-from trainings import NARROW_WIDTH, log_lines, run, small_options, weight_error, weights_of, write_csv
 
 import converters
 import deeppose_port
@@ -20,8 +18,10 @@ from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import build, load
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.data import PoseDataset
-from deeppose_port.evaluate import Answers, answers_of, evaluate, evaluation_of
+from deeppose_port.evaluate.evaluation import Answers, answers_of, evaluate, evaluation_of
 from deeppose_port.training.start import starting_point
+from tests.helpers.networks import random_checkpoint
+from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weight_error, weights_of, write_csv
 
 ROOT = Path(__file__).resolve().parents[3]
 

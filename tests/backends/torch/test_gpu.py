@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from networks import error, narrow_inputs, random_checkpoint
-from trainings import log_lines, run, weight_error, weights_of, write_csv
 
 import converters
 import deeppose_port
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS
+from tests.helpers.networks import error, narrow_inputs, random_checkpoint
+from tests.helpers.trainings import log_lines, run, weight_error, weights_of, write_csv
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,5 +1,6 @@
 import pytest
-from kills import kill_again_and_again
+
+from tests.helpers.kills import kill_again_and_again
 
 
 def test_a_killed_run_loses_an_epoch_at_most_and_ends_the_same(tmp_path, pictures):

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from networks import narrow_inputs, random_checkpoint
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from converters.architectures import LocalResponseNormalization, batch_normalization_rules
+from converters.networks import LocalResponseNormalization, batch_normalization_rules
 from deeppose_port.backends.torch import load
 from deeppose_port.backends.torch.layers import BatchNorm, LocalResponseNorm
+from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 #: LEGACY measurements of Chainer on the CPU: the first and the last version of each range, eps in training, eps at test
 #: time, whether the running variance accumulates the eps, what it starts from.

@@ -4,11 +4,18 @@ import random
 import numpy as np
 import pytest
 import torch
-from networks import ARCHITECTURES, NARROW_FILES, AgainstChainer, checkpoint_of, narrow_inputs, random_checkpoint
 
 import converters
 from deeppose_port import backends
 from deeppose_port.backends.torch import DeepPose, build, load
+from tests.helpers.networks import (
+    ARCHITECTURES,
+    NARROW_FILES,
+    AgainstChainer,
+    checkpoint_of,
+    narrow_inputs,
+    random_checkpoint,
+)
 
 
 class TestAgainstChainer(AgainstChainer):

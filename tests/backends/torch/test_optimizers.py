@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from trainings import RULES, rule_error, rule_gradients
 
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, AdaGrad, Adam, ChainerOptimizer, MomentumSGD, RMSprop
+from tests.helpers.trainings import RULES, rule_error, rule_gradients
 
 BY_NAME = {"Adam": Adam, "MomentumSGD": MomentumSGD, "AdaGrad": AdaGrad, "RMSprop": RMSprop}
 EVERY = pytest.mark.parametrize("name", RULES)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from networks import narrow_inputs, random_checkpoint
 
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import load, predictor
 from deeppose_port.backends.torch.prediction import usable_device
+from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 
 @pytest.fixture(scope="module")

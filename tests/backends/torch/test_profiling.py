@@ -4,10 +4,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from trainings import run
 
 from deeppose_port.backends.torch.profiling import Profile
 from deeppose_port.data import PoseDataset
+from tests.helpers.trainings import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

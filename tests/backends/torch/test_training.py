@@ -12,8 +12,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from networks import NARROW, random_checkpoint
-from trainings import (
+
+import converters
+from converters import Architecture, CheckpointError, Preprocessing
+from converters.keys import chainer_names
+from converters.legacy_log import read_beside
+from deeppose_port import cli
+from deeppose_port.backends.torch import load
+from deeppose_port.backends.torch.training import _Best, make_optimizer, masked_mse
+from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.data.batches import batches
+from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
+from deeppose_port.training.options import HyperparameterOptions, Hyperparameters, TorchOptions
+from deeppose_port.training.run import TrainingError
+from deeppose_port.training.start import starting_point
+from tests.helpers.networks import NARROW, random_checkpoint
+from tests.helpers.trainings import (
     NARROW_WIDTH,
     RULES,
     interrupt,
@@ -29,21 +44,6 @@ from trainings import (
     write_csv,
     write_random_csv,
 )
-
-import converters
-from converters import Architecture, CheckpointError, Preprocessing
-from converters.keys import chainer_names
-from converters.legacy_log import read_beside
-from deeppose_port import cli
-from deeppose_port.backends.torch import load
-from deeppose_port.backends.torch.training import _Best, make_optimizer, masked_mse
-from deeppose_port.data import DatasetError, PoseDataset
-from deeppose_port.data.batches import batches
-from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
-from deeppose_port.train import TrainingError
-from deeppose_port.training.initial import initial_architecture, initial_checkpoint
-from deeppose_port.training.options import HyperparameterOptions, Hyperparameters, TorchOptions
-from deeppose_port.training.start import starting_point
 
 ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}
 RESNET = {"architecture": "resnet50", "width": "0.0625"}

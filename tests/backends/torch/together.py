@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
-from trainings import interrupt, run
 
 from deeppose_port.data import DatasetError, PoseDataset
+from tests.helpers.trainings import interrupt, run
 
 RANK = int(os.environ["RANK"])
 RESNET = {"architecture": "resnet50", "width": "0.0625", "batch_size": 5, "opt": "MomentumSGD"}

@@ -1,0 +1,89 @@
+"""The command line: each command is a thin call into the library."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from deeppose_port import __version__
+from deeppose_port.cli import (
+    bench,
+    compare,
+    convert,
+    display,
+    doctor,
+    evaluate,
+    inspect,
+    pack,
+    plot,
+    predict,
+    prepare,
+    show,
+    train,
+)
+from deeppose_port.cli.options import BAD_INPUT, INTERRUPTED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: What follows the program's name; None for `sys.argv`.
+
+    Returns:
+        The exit status: 0; 1 for a comparison that failed; 2 for bad input; 130 for Ctrl-C.
+    """
+    try:
+        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: nothing was left behind", err=True)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        # What the library refuses is a ValueError whose message is the sentence for the user.
+        display.error(str(error))
+        return BAD_INPUT
+
+
+# Legacy options were spelled with underscores.
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+        "max_content_width": 100,
+    }
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Brings DeepPose checkpoints trained in Chainer back to life, in PyTorch and in a modern Chainer.
+
+    \b
+    Example:
+      deeppose-port convert epoch-100.model
+      deeppose-port eval epoch-100.pt --csv test_joints.csv --images images --skeleton lsp
+    """
+
+
+for command in (
+    convert.convert,
+    inspect.inspect,
+    evaluate.evaluate,
+    compare.compare,
+    predict.predict,
+    plot.plot,
+    show.show,
+    train.train,
+    prepare.prepare,
+    pack.pack,
+    doctor.doctor,
+    bench.bench,
+):
+    cli.add_command(command)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""`compare`: whether two checkpoints are the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeppose_port.cli import display
+from deeppose_port.cli.options import (
+    NOT_SO,
+    PATH,
+    annotation_options,
+    checkpoint_options,
+    command_line,
+    json_option,
+    load,
+    person_options,
+    persons,
+    preprocessing_options,
+    report_options,
+)
+
+if TYPE_CHECKING:
+    from deeppose_port.evaluate.comparison import Comparison
+    from deeppose_port.evaluate.differences import MetricRow
+    from deeppose_port.pose import Pose
+
+_SHOWN_LAYERS = 30
+_SHOWN_TENSORS = 10
+
+
+@click.command()
+@click.argument("old", metavar="OLD", type=PATH)
+@click.argument("new", metavar="[NEW]", type=PATH, required=False)
+@annotation_options
+@click.option(
+    "--backends",
+    metavar="OLD'S,NEW'S",
+    help="What runs each of them: torch or chainer, or one name for both; by default torch, and for a single file "
+    "chainer,torch.",
+)
+@click.option("--devices", default="cpu", show_default=True, metavar="OLD'S,NEW'S", help="Where; or one for both.")
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="PART",
+    help="What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.",
+)
+@checkpoint_options
+@preprocessing_options
+@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
+@person_options
+@report_options
+@json_option
+def compare(
+    old: Path,
+    new: Path | None,
+    backends: str | None,
+    devices: str,
+    tolerance: float | None,
+    csv: Path,
+    images: Path,
+    skeleton: str,
+    batch_size: int,
+    min_dim: float,
+    ignore_label: float,
+    report: Path | None,
+    force: bool,
+    as_json: bool,
+    **reading: Any,
+) -> int:
+    """Compares two checkpoints, or one in two backends: weights, inputs, layers, outputs, joints, metrics.
+
+    OLD and NEW may have any formats. Each is run with its own preprocessing. The exit status is 0 if they are the same
+    network up to the rounding of float32, else 1; then the first layer where they part is named.
+
+    \b
+    Example:
+      deeppose-port compare epoch-100.model epoch-100.pt --backends chainer,torch \\
+          --csv test_joints.csv --images images --skeleton lsp --report certificate
+      deeppose-port compare epoch-100.model --csv test_joints.csv --images images --skeleton lsp
+    """
+    from deeppose_port.drawing.report import refuse_existing, write_comparison
+    from deeppose_port.evaluate.comparison import TOLERANCE
+    from deeppose_port.evaluate.comparison import compare as run
+
+    if report is not None:
+        refuse_existing(report, force)
+    engines = _pair(backends or ("torch" if new is not None else "chainer,torch"), "--backends")
+    places = _pair(devices, "--devices")
+    if new is None and (engines[0], places[0]) == (engines[1], places[1]):
+        raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
+    poses = _load(old, new, engines, places, reading)
+    datasets = [persons(pose, csv, images, skeleton, min_dim, ignore_label) for pose in poses]
+    with display.steps("comparing", quiet=as_json, unit="persons") as step:
+        comparison = run(
+            *poses,
+            (datasets[0], datasets[1]),
+            tolerance=TOLERANCE if tolerance is None else tolerance,
+            batch_size=batch_size,
+            progress=step,
+        )
+        page = None
+        if report is not None:
+            page = write_comparison(
+                comparison,
+                report,
+                command=command_line(),
+                force=force,
+                progress=lambda done, total: step("report", done, total),
+            )
+    if as_json:
+        display.as_json(comparison.as_dict())
+    else:
+        _show(comparison)
+        display.wrote_report(page)
+    return 0 if comparison.same else NOT_SO
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    """Reads `OLD'S,NEW'S`, or one name for both."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2 or not all(parts):
+        raise click.UsageError(f"{option} takes one name, or two with a comma between, not {text!r}")
+    return parts[0], parts[-1]
+
+
+def _load(
+    old: Path, new: Path | None, backends: tuple[str, str], devices: tuple[str, str], reading: dict[str, Any]
+) -> tuple[Pose, Pose]:
+    """Loads both; a single file is read once."""
+    from deeppose_port.backends import BackendError
+    from deeppose_port.pose import Pose
+
+    if new is not None:
+        return (
+            load(old, backends[0], devices[0], called="old", **reading),
+            load(new, backends[1], devices[1], called="new", **reading),
+        )
+    try:
+        first = load(old, backends[0], devices[0], **reading)
+        return first, Pose(first.checkpoint, backends[1], devices[1], first.preprocessing)
+    except BackendError as error:
+        raise BackendError(
+            f"{old} cannot be compared in {' and '.join(dict.fromkeys(backends))}: {error}; name a NEW checkpoint to "
+            "compare it with, or other --backends"
+        ) from error
+
+
+def _show(comparison: Comparison) -> None:
+    """Shows a comparison."""
+    facts = display.facts()
+    for name, side in (("old", comparison.old), ("new", comparison.new)):
+        source, pose = side.pose.checkpoint.source, side.pose
+        what = f"{pose.checkpoint.architecture.name}, {pose.backend} on {pose.device}"
+        facts.add_row(name, f"{display.shown(source.path)} ({what})")
+        facts.add_row("", f"file {source.sha256}")
+        facts.add_row("", f"inputs {side.input_sha256}")
+    display.show(facts)
+    _show_weights(comparison)
+    _show_layers(comparison)
+    _show_metrics(comparison)
+    checks = display.table("check", "", "found", text=3)
+    for check in comparison.checks:
+        checks.add_row(check.name, "pass" if check.passed else "FAIL", display.shown(check.finding))
+    agreeing = sum(row.agrees for row in comparison.metrics)
+    checks.add_row("metrics", "", f"{agreeing} of {len(comparison.metrics)} agree in every digit that is shown")
+    display.show(checks)
+    verdict = "the same" if comparison.same else "NOT the same"
+    click.echo(f"{verdict}, with a tolerance of {comparison.granted}")
+
+
+def _show_weights(comparison: Comparison) -> None:
+    """Shows the tensors that differ."""
+    rows = comparison.weights.rows
+    if not rows:
+        return
+    table = display.table("tensor", "status", "numbers", "differing", "largest difference", text=2)
+    for row in rows[:_SHOWN_TENSORS]:
+        maximum = "-" if row.maximum is None else f"{row.maximum:.3g}"
+        table.add_row(display.shown(row.name), row.status, f"{row.elements:,}", f"{row.differing:,}", maximum)
+    if len(rows) > _SHOWN_TENSORS:
+        table.add_row(f"… and {len(rows) - _SHOWN_TENSORS} more", "", "", "", "")
+    display.show(table)
+
+
+def _show_layers(comparison: Comparison) -> None:
+    """Shows the layers; of a deep network those around where it parts, and its last ones."""
+    from deeppose_port.evaluate.differences import shape_text
+
+    rows = comparison.layers
+    parting = next((i for i, row in enumerate(rows) if row.parted), len(rows) - 1)
+    shown = set(range(len(rows)))
+    if len(rows) > _SHOWN_LAYERS:
+        shown = {*range(parting - _SHOWN_LAYERS // 2, parting + _SHOWN_LAYERS // 2), len(rows) - 1}
+    table = display.table("layer", "output", "largest difference", "relative", "tolerance", "", text=2)
+    for i, row in enumerate(rows):
+        if i not in shown:
+            continue
+        shapes = list(dict.fromkeys(shape_text(shape) for shape in (row.old_shape, row.new_shape)))
+        numbers = ["-" if value is None else f"{value:.2e}" for value in (row.maximum, row.relative)]
+        mark = ("<- parts here" if i == parting else "parted") if row.parted else ""
+        table.add_row(row.name, " / ".join(shapes), *numbers, f"{row.tolerance:.1e}", mark)
+    display.show(table)
+
+
+def _show_metrics(comparison: Comparison) -> None:
+    """Shows the metrics of the whole, and those of joints and limbs that are not equal."""
+    table = display.table("metric", "old", "new", "difference")
+    for row in comparison.metrics:
+        if _is_summary(row) or not row.agrees:
+            table.add_row(row.name, *row.cells)
+    display.show(table)
+
+
+def _is_summary(row: MetricRow) -> bool:
+    return "/" not in row.name or row.name.rpartition("/")[2] in ("mean", "total")

@@ -1,0 +1,171 @@
+"""`convert`: a checkpoint of any format into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeppose_port.cli import checkpoints, display
+from deeppose_port.cli.options import BAD_INPUT, PATH, checkpoint_options, json_option
+
+if TYPE_CHECKING:
+    from converters import Report
+
+
+@click.command()
+@click.argument("sources", metavar="OLD...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "-o",
+    "--output",
+    metavar="NEW",
+    type=PATH,
+    help="The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
+)
+@click.option(
+    "--to",
+    "format",
+    metavar="pt|safetensors|chainer-npz|onnx|torch-export",
+    help="The format, where NEW's suffix does not say.",
+)
+@click.option(
+    "--layout",
+    metavar="head|state|snapshot",
+    help="For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.",
+)
+@checkpoint_options
+@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--dry-run", is_flag=True, help="Read and report, write nothing.")
+@json_option
+def convert(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    as_json: bool,
+    format: str | None,
+    **options: Any,
+) -> int:
+    """Converts checkpoints, reads them again and compares every byte.
+
+    OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors,
+    told by its content, or a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run:
+    their outputs are compared with PyTorch's.
+
+    \b
+    Example:
+      deeppose-port convert epoch-100.model
+      deeppose-port convert epoch-100.model -o pose.onnx
+      deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
+    """
+    single = len(sources) == 1 and not sources[0].is_dir()
+    work, format = _work(format, output if single else None, options)
+    if not single:
+        return _convert_many(sources, output, format or "pt", work, as_json, options)
+    with display.steps(sources[0].name, quiet=as_json) as step:
+        report = work(sources[0], output, format=format, progress=step, **options)
+    display.notices(report.notices, report.repairs)
+    if as_json:
+        display.as_json(report.as_dict())
+    else:
+        _show(report)
+    return 0
+
+
+def _work(format: str | None, target: Path | None, options: dict[str, Any]) -> tuple[Callable[..., Report], str | None]:
+    """Returns what makes the format that is asked for, and the format's name where it is known already.
+
+    Raises:
+        ValueError: There is no such format, or it has no layouts.
+    """
+    import converters
+    from converters.formats import FORMATS
+    from deeppose_port import export
+
+    if format is not None and format not in (*FORMATS, *export.FORMATS):
+        known = ", ".join((*FORMATS, *export.FORMATS))
+        raise ValueError(f"there is no format {format!r} to write; there are {known}")
+    kind = export.format_of(format, target)
+    if kind is None:
+        return converters.convert, format
+    if options.pop("layout") is not None:
+        raise ValueError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
+    del options["state"]
+    return export.export, kind
+
+
+def _convert_many(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    kind: str,
+    work: Callable[..., Report],
+    as_json: bool,
+    options: dict[str, Any],
+) -> int:
+    """Converts several files, a line each; one that is refused does not keep the others."""
+    import converters
+    from deeppose_port.export import default_target
+
+    files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
+    if not files:
+        raise ValueError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
+    if output is not None and not options["dry_run"]:
+        output.mkdir(parents=True, exist_ok=True)
+    targets = [default_target(file, kind) for file in files]
+    if output is not None:
+        targets = [output / target.name for target in targets]
+    results: list[dict[str, Any]] = []
+    failed = 0
+    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **options)
+    with display.steps("converting", quiet=as_json, unit="files") as step:
+        for file, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, ValueError):
+                failed += 1
+                results.append({"source": {"path": str(file)}, "error": str(outcome)})
+                display.error(str(outcome))
+            else:
+                results.append(outcome.as_dict())
+                if not as_json:
+                    _show_line(outcome)
+            step(file.name, len(results), len(files))
+    if as_json:
+        display.as_json({"files": results, "converted": len(files) - failed, "failed": failed})
+    else:
+        click.echo(f"{len(files) - failed} of {len(files)} checkpoints converted")
+    return BAD_INPUT if failed else 0
+
+
+def _show(report: Report) -> None:
+    """Shows what a conversion did."""
+    from deeppose_port.export import FORMATS as EXPORTS
+
+    source = report.source
+    table = display.facts()
+    table.add_row("source", display.shown(source.path))
+    table.add_row("sha256", source.sha256)
+    table.add_row("format", f"{source.format} ({source.layout})")
+    table.add_row("writer", f"{source.writer} ({source.writer_told_by})")
+    table.add_row("wrappers", " ".join(source.wrappers) or "none")
+    table.add_row(
+        "architecture", f"{report.architecture}, {report.parameters:,} parameters in {report.tensors} tensors"
+    )
+    table.add_row("joints", str(report.joints))
+    table.add_row("optimizer", checkpoints.optimizer(report.optimizer, report.progress))
+    table.add_row("repairs", checkpoints.repairs_made(report.repairs))
+    verified = "read again, every byte equal" if report.verified else "not written (dry run)"
+    if report.verified and report.output_format in EXPORTS:
+        verified = "run again, the outputs are PyTorch's to 1e-5"
+    table.add_row("output", f"{display.shown(report.output)} ({report.output_format}; {verified})")
+    if report.output_sha256:
+        table.add_row("sha256", report.output_sha256)
+    display.show(table)
+
+
+def _show_line(report: Report) -> None:
+    """Shows what a conversion did, in one line."""
+    repairs = f", {checkpoints.repairs_made(report.repairs)}" if report.repairs else ""
+    click.echo(
+        f"{report.source.path} -> {report.output}: {report.architecture}, {report.joints} joints, "
+        f"{report.source.writer}{repairs}" + ("" if report.verified else " (dry run)")
+    )

@@ -1,0 +1,106 @@
+"""`inspect`: what a file holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeppose_port.cli import checkpoints, display
+from deeppose_port.cli.options import BAD_INPUT, PATH, json_option, max_bytes_option
+
+if TYPE_CHECKING:
+    from converters import Inspection
+    from converters.inspection import TensorSummary
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@click.option("--writer", metavar="chainer-X.Y.Z", help="As for convert.")
+@click.option("--architecture", metavar="NAME", help="As for convert.")
+@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
+@max_bytes_option
+@json_option
+def inspect(file: Path, as_json: bool, **options: Any) -> int:
+    """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
+
+    \b
+    Example:
+      deeppose-port inspect snapshot_iter_120000
+    """
+    import converters
+
+    inspection = converters.inspect(file, **options)
+    if as_json:
+        display.as_json(inspection.as_dict())
+    else:
+        _show(inspection)
+    if inspection.problem is not None:
+        display.error(inspection.problem)
+        return BAD_INPUT
+    return 0
+
+
+def _show(inspection: Inspection) -> None:
+    """Shows what a file holds."""
+    facts = display.facts()
+    facts.add_row("file", display.shown(inspection.path))
+    facts.add_row("format", inspection.format)
+    checkpoint = inspection.checkpoint
+    generation = inspection.generation
+    if checkpoint is not None and generation is not None:
+        source = checkpoint.source
+        facts.add_row("generation", f"{generation.name}: {generation.title}")
+        facts.add_row("recognised by", generation.recognised)
+        facts.add_row("done", generation.done)
+        facts.add_row("sha256", source.sha256)
+        facts.add_row("layout", source.layout)
+        facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")
+        facts.add_row("wrappers", " ".join(source.wrappers) or "none")
+        facts.add_row("architecture", f"{checkpoint.architecture.name}, {checkpoint.parameters:,} parameters")
+        facts.add_row("joints", str(checkpoint.joints))
+        algorithm = checkpoint.optimizer.algorithm if checkpoint.optimizer else None
+        progress = checkpoint.progress.as_dict() if checkpoint.progress else None
+        facts.add_row("optimizer", checkpoints.optimizer(algorithm, progress))
+        facts.add_row("input", ", ".join(f"{k} {v}" for k, v in checkpoint.preprocessing.as_dict().items()))
+    display.show(facts)
+    table = display.table("tensors", "shape", "dtype", "smallest", "largest", "NaN", "Inf", text=3)
+    for label, group in _groups(inspection.tensors):
+        low = min((t.minimum for t in group if t.minimum is not None), default=math.nan)
+        high = max((t.maximum for t in group if t.maximum is not None), default=math.nan)
+        shapes, dtypes = {t.shape for t in group}, {t.dtype for t in group}
+        shape = " x ".join(map(str, group[0].shape)) or "scalar"
+        nan, inf = sum(t.nan for t in group), sum(t.inf for t in group)
+        table.add_row(
+            display.shown(label),
+            shape if len(shapes) == 1 else f"{len(shapes)} shapes",
+            ", ".join(sorted(dtypes)),
+            *(f"{low:.4g}", f"{high:.4g}", str(nan), str(inf)),
+        )
+    display.show(table)
+    if checkpoint is not None:
+        display.notices(checkpoint.notices)
+
+
+def _groups(tensors: Iterable[TensorSummary]) -> Iterator[tuple[str, list[TensorSummary]]]:
+    """Folds tensors for a table: the network's by names and shapes, an optimizer's by slot."""
+    from converters.folding import fold_groups
+
+    weights: dict[str, TensorSummary] = {}
+    slots: dict[str, list[TensorSummary]] = {}
+    for tensor in tensors:
+        section, _, rest = tensor.name.partition(".")
+        if section == "optimizer":
+            slots.setdefault(f"optimizer {rest.partition('.')[0]}", []).append(tensor)
+        else:
+            weights[tensor.name] = tensor
+    for names in fold_groups(weights).values():
+        alike: dict[tuple[tuple[int, ...], str], list[str]] = {}
+        for name in names:
+            alike.setdefault((weights[name].shape, weights[name].dtype), []).append(name)
+        for members in alike.values():
+            yield ", ".join(fold_groups(members)), [weights[name] for name in members]
+    yield from slots.items()

@@ -1,0 +1,73 @@
+"""`plot`: the curves of trainings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deeppose_port.cli import display
+from deeppose_port.cli.options import PATH, json_option
+
+if TYPE_CHECKING:
+    from deeppose_port.training.curves import Run
+
+
+@click.command()
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=PATH,
+    help="The picture, PNG, SVG or PDF by its suffix.  [default: curves.png; none with --json]",
+)
+@click.option("--join", is_flag=True, help="RESULTS are one run, each going on where the one before stopped.")
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@json_option
+def plot(results: tuple[Path, ...], output: Path | None, join: bool, force: bool, as_json: bool) -> int:
+    """Draws the losses and metrics of trainings over their epochs.
+
+    RESULTS are result folders, or a log, a log.txt or the evaluations of eval --watch, of this program or the old one.
+    What a resumed run appended is joined to what it went on with.
+
+    \b
+    Example:
+      deeppose-port plot results/AlexNet_2016 results/lsp -o curves.svg
+      deeppose-port plot results/first results/resumed --join -o curves.png
+    """
+    from deeppose_port.drawing.plot import checked_target, draw_curves
+    from deeppose_port.training.curves import read_results
+
+    target = Path("curves.png") if output is None and not as_json else output
+    if target is not None:
+        checked_target(target, force=force)
+    runs = read_results(results, join=join)
+    display.notices(note for run in runs for note in run.notes)
+    if target is not None:
+        draw_curves(runs, target, force=force)
+    if as_json:
+        display.as_json({"runs": [run.as_dict() for run in runs], "output": None if target is None else str(target)})
+    else:
+        _show(runs)
+        click.echo(f"curves in {target}")
+    return 0
+
+
+def _show(runs: Sequence[Run]) -> None:
+    """Shows where each curve ended, and where it was best."""
+    table = display.table("run", "curve", "points", "epochs", "last", "best", "at epoch", text=2)
+    for run in runs:
+        for name, series in run.series.items():
+            finite = [(v, e) for v, e in zip(series.values, series.epochs, strict=True) if math.isfinite(v)]
+            if not name.endswith(("loss", "mean_error_px", "pcp")) and "@" not in name:
+                continue
+            chosen = min if name.endswith(("loss", "mean_error_px")) else max
+            best, epoch = chosen(finite) if finite else (math.nan, math.nan)
+            epochs = f"{series.epochs[0]:.4g} to {series.epochs[-1]:.4g}"
+            numbers = (f"{series.values[-1]:.5g}", f"{best:.5g}", f"{epoch:.4g}")
+            table.add_row(display.shown(run.label), display.shown(name), str(len(series.values)), epochs, *numbers)
+    display.show(table)

@@ -1,0 +1,164 @@
+"""`show`: what a checkpoint looks like inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeppose_port.cli import display
+from deeppose_port.cli.options import (
+    PATH,
+    checkpoint_options,
+    input_options,
+    json_option,
+    load,
+    person_options,
+    persons,
+)
+
+if TYPE_CHECKING:
+    from deeppose_port.backends import Floats
+    from deeppose_port.data import PoseDataset
+    from deeppose_port.inspecting.activity import Activity
+    from deeppose_port.inspecting.weights import TensorRow
+    from deeppose_port.pose import Pose
+
+
+@click.command()
+@click.argument("checkpoint", type=PATH)
+@click.option("-o", "--output", metavar="DIR", type=PATH, help="Write filters.png and histograms.png there.")
+@click.option("--images", "--img-dir", type=PATH, help="A picture or a folder to look at.  [default: made-up pictures]")
+@click.option("--csv", "--test-csv-fn", type=PATH, help="With --images: look at the persons of a CSV.")
+@click.option("--skeleton", metavar="flic|lsp|mpii", help="With --csv: what its joints are, where their number fails.")
+@click.option("--samples", type=click.IntRange(2), default=64, show_default=True, help="Pictures at most.")
+@click.option("--seed", default=0, show_default=True, help="Of which they are.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@checkpoint_options
+@input_options
+@person_options
+@json_option
+def show(
+    checkpoint: Path,
+    output: Path | None,
+    images: Path | None,
+    csv: Path | None,
+    skeleton: str | None,
+    samples: int,
+    seed: int,
+    min_dim: float,
+    ignore_label: float,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Shows what a checkpoint looks like inside, and whether it still sees anything.
+
+    Its weights, where NaN sit, units that no picture activates, and whether the network has collapsed to a constant
+    answer: many old ones have. Pictures of the first layer's filters and of the weights' distributions with -o.
+
+    \b
+    Example:
+      deeppose-port show epoch-100.model -o inside
+      deeppose-port show epoch-100.model --csv test_joints.csv --images images
+    """
+    import converters
+    from deeppose_port.inspecting.weights import checked_targets, tensor_rows, write_pictures
+
+    if csv is not None and images is None:
+        raise click.UsageError("--csv needs --images, the pictures' folder")
+    if output is not None:
+        checked_targets(output, force=force)
+    pose = load(checkpoint, **options)
+    kept = pose.checkpoint
+    if any(repair.became is not None for repair in kept.repairs):
+        kept = converters.read(
+            checkpoint,
+            architecture=kept.architecture.name,
+            writer=options["writer"],
+            nonfinite="keep",
+            state=False,
+            max_bytes=options["max_bytes"],
+        )
+    with display.steps("looking", quiet=as_json, unit="pictures") as step:
+        dataset = None
+        if csv is not None and images is not None:
+            dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
+        seen = _activity(pose, images, dataset, samples, seed, step)
+    rows = tensor_rows(kept)
+    written = [] if output is None else write_pictures(kept, rows, output, force=force)
+    if as_json:
+        values = {
+            "checkpoint": str(checkpoint),
+            "architecture": kept.architecture.name,
+            "backend": pose.backend,
+            "tensors": [row.as_dict() for row in rows],
+            **seen.as_dict(),
+            "files": [str(path) for path in written],
+        }
+        display.as_json(values)
+        return 0
+    _show_tensors(rows)
+    _show_layers(seen)
+    click.echo(seen.sentence)
+    for path in written:
+        click.echo(f"written: {display.shown(path)}")
+    return 0
+
+
+def _activity(
+    pose: Pose, images: Path | None, dataset: PoseDataset | None, samples: int, seed: int, step: display.Step
+) -> Activity:
+    """Looks at the pictures that were asked for."""
+    from deeppose_port.inspecting.activity import activity, inputs_of_files, inputs_of_persons, inputs_of_synthetic
+
+    if dataset is not None:
+        inputs, described = inputs_of_persons(dataset, samples, seed), "persons"
+    elif images is not None:
+        inputs, described = inputs_of_files(images, pose.preprocessing, samples, seed), "pictures"
+    else:
+        inputs, described = inputs_of_synthetic(pose.preprocessing, samples, seed), "made-up pictures"
+
+    def counted() -> Iterator[Floats]:
+        for i, one in enumerate(inputs):
+            step("", i, samples)
+            yield one
+
+    return activity(pose, counted(), described)
+
+
+def _show_tensors(rows: Sequence[TensorRow]) -> None:
+    """Shows the weights, and every tensor that holds NaN or Inf."""
+    table = display.table("weights", "shape", "mean", "std", "smallest", "largest", "zeros", "NaN", "Inf", text=2)
+    for row in rows:
+        if len(row.shape) < 2 and not row.channels:
+            continue
+        numbers = ("-" if n is None else f"{n:.3g}" for n in (row.mean, row.std, row.minimum, row.maximum))
+        shape = " x ".join(map(str, row.shape)) or "scalar"
+        counts = (f"{row.zeros / row.size:.1%}" if row.size else "-", str(row.nan), str(row.inf))
+        style = "bold red" if row.channels else ""
+        table.add_row(display.shown(row.name), shape, *numbers, *counts, style=style)
+    display.show(table)
+    for row in rows:
+        if row.channels:
+            share = (row.nan + row.inf) / row.size
+            listed = ", ".join(f"{i} ({count})" for i, count in row.channels[:12])
+            more = ", …" if len(row.channels) > 12 else ""
+            click.echo(
+                f"{display.shown(row.name)}: {share:.2%} not finite, in {len(row.channels)} of "
+                f"{row.shape[0] if row.shape else 1} channels: {listed}{more}"
+            )
+
+
+def _show_layers(seen: Activity) -> None:
+    """Shows what the ReLUs and the last layer make of the pictures."""
+    table = display.table("layer", "units", "dead", "active, %", "differs between pictures, %")
+    for row in seen.layers:
+        if row.dead is None and row is not seen.layers[-1]:
+            continue
+        dead = "" if row.dead is None else str(row.dead)
+        active = "" if row.active is None else display.percent(row.active)
+        table.add_row(display.shown(row.name), str(row.shape[0]), dead, active, display.percent(row.variation))
+    display.show(table)

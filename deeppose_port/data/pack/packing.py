@@ -1,0 +1,251 @@
+"""Making packs, see `pack`, and looking whether one is whole. `pack_journal` has what a stopped run goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from converters.processors import usable_processors
+from converters.reading import hash_file
+from deeppose_port.data.crop import Crop, crop_of_joints, extent_of_joints
+from deeppose_port.data.dataset import PoseDataset, decode_picture
+from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
+from deeppose_port.data.pack import index as pack_index
+from deeppose_port.data.pack.index import PackedPerson, PackedPicture, PackError, PackOptions
+from deeppose_port.data.pack.journal import Cut, Journal, is_part, refuse_other_header
+from deeppose_port.data.pixels import LARGEST_WARP, Picture
+from deeppose_port.data.threads import without_opencv_threads
+
+#: Called with the pictures done and all of them.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` did.
+
+    Attributes:
+        pack: The pack, whole.
+        resumed: Persons who were in it already.
+    """
+
+    pack: Pack
+    resumed: int
+
+
+def pack(
+    dataset: PoseDataset,
+    folder: str | os.PathLike[str],
+    options: PackOptions,
+    *,
+    threads: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Packed:
+    """Packs a dataset's persons, or goes on where an earlier run was stopped.
+
+    Args:
+        dataset: The persons and pictures, of the options' skeleton, base_zoom, min_dim and ignore_label.
+        folder: Where to; it is made, or empty, or holds this very pack, whole or in part.
+        options: What to make it with.
+        threads: How many decode pictures; the default is one for each processor that this process may use.
+        progress: Who looks on.
+
+    Raises:
+        PackError: The folder holds something else or cannot be written, or the CSV or a picture has changed since the
+            run was stopped.
+        DatasetError: A picture cannot be decoded, or a person has no crop in it.
+    """
+    folder = Path(folder)
+    header = _header(dataset, options)
+    if folder.exists() and not folder.is_dir():
+        raise PackError(f"{folder}: a pack is a folder, and this is none; name another")
+    if (folder / pack_index.NAME).exists():
+        whole = Pack(folder)
+        refuse_other_header(folder, {"csv_sha256": whole.csv_sha256, "options": asdict(whole.options)}, header)
+        _refuse_stale_pictures(folder, whole.pictures, dataset)
+        return Packed(whole, len(whole.persons))
+    try:
+        resumed = _write(dataset, folder, options, header, threads, progress)
+    except OSError as error:
+        raise PackError(
+            f"{folder}: cannot be written: {error.strerror}; the same command goes on where this one has stopped"
+        ) from error
+    return Packed(Pack(folder), resumed)
+
+
+def _write(
+    dataset: PoseDataset,
+    folder: Path,
+    options: PackOptions,
+    header: dict[str, Any],
+    threads: int | None,
+    progress: Progress,
+) -> int:
+    """Writes what is still to be written of a pack; returns how many persons were in it already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = [file.name for file in folder.iterdir() if not is_part(file.name)]
+    if strangers:
+        raise PackError(f"{folder}: it holds {strangers[0]}, which is no part of a pack; name another folder")
+    with Journal(folder, header) as journal:
+        _refuse_stale_pictures(folder, journal.pictures, dataset)
+        resumed = len(journal.persons)
+        todo = {name: rows for name, rows in _rows_of_pictures(dataset).items() if name not in journal.pictures}
+        done = total = len(journal.pictures)
+        total += len(todo)
+        progress(done, total)
+        for name, picture, crops in _decoded(dataset, todo, options, threads):
+            journal.add(name, picture, crops)
+            done += 1
+            progress(done, total)
+        journal.finish(header)
+    return resumed
+
+
+def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progress = lambda done, total: None) -> Pack:
+    """Reads a whole pack, the CSV and all pictures, and compares every checksum.
+
+    Args:
+        dataset: The persons and pictures that the pack should be of.
+        folder: The pack.
+        progress: Who looks on.
+
+    Raises:
+        PackError: Something is damaged or has changed. The message names it.
+    """
+    whole = Pack(folder)
+    refuse_stale_csv(whole, dataset.csv)
+    total = len(whole.pictures) + len(whole.persons)
+    for done, (name, picture) in enumerate(whole.pictures.items()):
+        refuse_stale_picture(picture, dataset.images / name, whole.folder, thoroughly=True)
+        progress(done + 1, total)
+    for done, line in enumerate(whole.persons, len(whole.pictures)):
+        whole.window(line)
+        progress(done + 1, total)
+    missing = [i for i in range(len(dataset)) if dataset.person(i).line not in whole.persons]
+    if missing:
+        raise dataset.error(missing[0], f"{folder} has no such person")
+    return whole
+
+
+def needed_rectangle(
+    dataset: PoseDataset, index: int, options: PackOptions, width: int, height: int
+) -> tuple[int, int, int, int]:
+    """Returns the part of a picture that any augmentation of a person may look at, as x0, y0, x1, y1.
+
+    A crop reaches half of `base_zoom` times the joints' box from its centre, in the magnified picture; in the picture
+    itself that is more, by the smallest zoom. What it shows was translated, and rotated about that centre before. Two
+    pixels more are for the crop's edges, which lose their fractions, and two for the interpolation.
+
+    Args:
+        dataset: The persons.
+        index: Which of them.
+        options: What may be done.
+        width: Columns of the picture.
+        height: Rows of it.
+    """
+    x, y, *box = extent_of_joints(dataset.joints[index], dataset.visible[index])
+    centre = np.array([x, y])
+    smallest = 1 - options.zoom_range
+    half = (options.base_zoom * np.array(box) / 2 + 2) / smallest + options.translate_range
+    angles = np.radians(np.arange(options.rotate_range))[:, None]
+    reach = (half * abs(np.cos(angles)) + half[::-1] * abs(np.sin(angles))).max(axis=0) + 2
+    low = np.clip(np.floor(centre - reach), 0, (width - 1, height - 1)).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 1, low + 1, (width, height)).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def packed_size(rectangle: tuple[int, int, int, int], crop: Crop, resolution: int) -> tuple[int, int]:
+    """Returns the columns and rows to reduce a rectangle to, for a crop in it of at most `resolution` pixels a side."""
+
+    def reduced(side: int, crop_side: int) -> int:
+        factor = min(1.0, LARGEST_WARP / side, resolution / crop_side if resolution else 1.0)
+        return side if factor == 1 else max(1, int(side * factor))
+
+    x0, y0, x1, y1 = rectangle
+    return reduced(x1 - x0, crop.width), reduced(y1 - y0, crop.height)
+
+
+def _decoded(
+    dataset: PoseDataset, todo: dict[str, list[int]], options: PackOptions, threads: int | None
+) -> Iterator[tuple[str, PackedPicture, list[Cut]]]:
+    """Yields the pictures with what is cut out of them, in order; threads are a few pictures ahead."""
+    threads = usable_processors() if threads is None else threads
+    ahead: deque[tuple[str, Future[tuple[PackedPicture, list[Cut]]]]] = deque()
+    with without_opencv_threads, ThreadPoolExecutor(threads) as pool:
+        try:
+            for name, rows in todo.items():
+                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options)))
+                if len(ahead) > 2 * threads:
+                    first, future = ahead.popleft()
+                    yield first, *future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, *future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions) -> tuple[PackedPicture, list[Cut]]:
+    """Decodes a picture and cuts out all its persons."""
+    path = dataset.images / dataset.person(rows[0]).file
+    try:
+        stamp = stamp_of(path.stat())  # before it is read: if it changes meanwhile, it is found changed
+        data = path.read_bytes()
+        pixels = decode_picture(np.frombuffer(data, np.uint8))
+    except OSError as error:
+        raise dataset.error(rows[0], f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise dataset.error(rows[0], error) from error
+    height, width, _ = pixels.shape
+    picture = PackedPicture(width, height, len(data), hashlib.sha256(data).hexdigest(), stamp)
+    return picture, [_cut(dataset, row, options, pixels) for row in rows]
+
+
+def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) -> Cut:
+    """Cuts one person out of a picture, reduced where it is to be."""
+    height, width, _ = pixels.shape
+    person = dataset.person(row)
+    try:
+        crop = crop_of_joints(person.joints, person.visible, width, height, options.base_zoom)
+    except ValueError as error:
+        raise dataset.error(row, f"{error}; correct or delete the line") from error
+    x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height)
+    part = pixels[y0:y1, x0:x1]
+    size = packed_size(rectangle, crop, options.resolution)
+    if size != (x1 - x0, y1 - y0):
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    part = np.ascontiguousarray(part)
+    return PackedPerson(person.line, person.file, *rectangle, *size, 0, 0, zlib.crc32(part.data)), part
+
+
+def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
+    """Returns what a pack is made from and with, as in the index."""
+    return {
+        "format": pack_index.FORMAT,
+        "version": pack_index.VERSION,
+        "csv_sha256": hash_file(dataset.csv),
+        "options": asdict(options),
+    }
+
+
+def _refuse_stale_pictures(folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset) -> None:
+    for name, picture in pictures.items():
+        refuse_stale_picture(picture, dataset.images / name, folder)
+
+
+def _rows_of_pictures(dataset: PoseDataset) -> dict[str, list[int]]:
+    """Returns the examples of each picture, pictures in the order of their first line."""
+    rows: dict[str, list[int]] = {}
+    for row in range(len(dataset)):
+        rows.setdefault(dataset.person(row).file, []).append(row)
+    return rows

@@ -1,0 +1,1 @@
+"""Poses, curves, contact sheets, videos and reports: whatever a person looks at."""

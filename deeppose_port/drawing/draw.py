@@ -1,0 +1,142 @@
+"""Poses drawn on pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deeppose_port.data.skeletons import Skeleton
+
+Colour = tuple[int, int, int]
+Pixel = tuple[int, int]
+Picture = npt.NDArray[np.uint8]
+
+# Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can tell them apart. BGR.
+LEFT: Colour = (233, 180, 86)
+"""Sky blue: joints and limbs of the left side."""
+RIGHT: Colour = (0, 94, 213)
+"""Vermilion: those of the right side."""
+CENTRE: Colour = (66, 228, 240)
+"""Yellow: those of neither side."""
+TRUTH: Colour = (255, 255, 255)
+"""White: the true pose."""
+OUTLINE: Colour = (0, 0, 0)
+"""Black, around everything, so that it shows on any picture."""
+
+_FAR = 1e6  # Pixels from the origin. Farther points would leave the integers that OpenCV draws with.
+
+
+def draw_pose(
+    image: Picture,
+    points: npt.ArrayLike,
+    skeleton: Skeleton | None,
+    *,
+    visible: npt.ArrayLike | None = None,
+    truth: npt.ArrayLike | None = None,
+) -> Picture:
+    """Draws a pose on a copy of a picture.
+
+    Limbs are lines and joints dots, blue on the left side, red on the right, yellow between; their widths
+    follow the picture's size. Joints without finite coordinates are left out.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        points: (J, 2), x right and y down, in pixels of the picture.
+        skeleton: What the joints are; None draws numbered dots.
+        visible: (J,) bool, the joints to draw, those of the truth too; None is all.
+        truth: (J, 2), the true pose, drawn over the other as white dashes and rings; None is none.
+
+    Returns:
+        The drawing, (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: An argument has another shape.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+    names = None if skeleton is None else skeleton.joints
+    limbs = () if skeleton is None else skeleton.limbs
+    pose = _pixels(points, visible, names)
+    true = {} if truth is None else _pixels(truth, visible, names)
+    colours = {joint: CENTRE if names is None else _colour(names[joint]) for joint in pose}
+    width = max(1, round(min(image.shape[:2]) / 100))
+
+    drawing = np.array(image, order="C")
+    for start, end in limbs:
+        if start in pose and end in pose:
+            _line(drawing, pose[start], pose[end], colours[end], width)
+    for joint, pixel in pose.items():
+        _dot(drawing, pixel, colours[joint], width)
+    for start, end in limbs:
+        if start in true and end in true:
+            _dashes(drawing, true[start], true[end], width)
+    for pixel in true.values():
+        _ring(drawing, pixel, width)
+    if skeleton is None:
+        for joint, pixel in pose.items():
+            _number(drawing, pixel, joint, width)
+    return drawing
+
+
+def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequence[str] | None) -> dict[int, Pixel]:
+    """Returns the joints to draw and where."""
+    positions = np.asarray(points, np.float64)
+    expected = (positions.shape[0] if names is None else len(names), 2)
+    if positions.shape != expected:
+        raise ValueError(f"the points are {positions.shape}; they have to be {expected}")
+    shown = np.isfinite(positions).all(axis=1)
+    if visible is not None:
+        if np.shape(visible) != shown.shape:
+            raise ValueError(f"visible is {np.shape(visible)}; it has to be {shown.shape}")
+        shown &= np.asarray(visible, np.bool_)
+    return {
+        int(joint): (round(float(x)), round(float(y)))
+        for joint, (x, y) in zip(np.flatnonzero(shown), positions[shown].clip(-_FAR, _FAR), strict=True)
+    }
+
+
+def _colour(joint: str) -> Colour:
+    """Returns the colour of a joint, and of the limb that ends there, by the side its name begins with."""
+    return {"left": LEFT, "right": RIGHT}.get(joint.split()[0], CENTRE)
+
+
+def _line(drawing: Picture, start: Pixel, end: Pixel, colour: Colour, width: int) -> None:
+    """Draws an outlined line."""
+    cv2.line(drawing, start, end, OUTLINE, width + 2, cv2.LINE_AA)
+    cv2.line(drawing, start, end, colour, width, cv2.LINE_AA)
+
+
+def _dot(drawing: Picture, pixel: Pixel, colour: Colour, width: int) -> None:
+    """Draws an outlined dot, wider than the lines."""
+    cv2.circle(drawing, pixel, width + 2, OUTLINE, cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(drawing, pixel, width + 1, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _ring(drawing: Picture, pixel: Pixel, width: int) -> None:
+    """Draws a truth's joint: a ring where the dot would be."""
+    thin = max(1, width // 3)
+    cv2.circle(drawing, pixel, width + 1, OUTLINE, thin + 2, cv2.LINE_AA)
+    cv2.circle(drawing, pixel, width + 1, TRUTH, thin, cv2.LINE_AA)
+
+
+def _dashes(drawing: Picture, start: Pixel, end: Pixel, width: int) -> None:
+    """Draws a truth's limb: thin dashes along the part within the picture, from end to end."""
+    within, first, last = cv2.clipLine((0, 0, drawing.shape[1], drawing.shape[0]), start, end)
+    if not within:
+        return
+    dashes = 2 * (round(math.dist(first, last) / (6 * width)) // 2) + 1
+    ends = np.linspace(first, last, dashes + 1).round().astype(int).tolist()
+    for k in range(0, dashes, 2):
+        _line(drawing, ends[k], ends[k + 1], TRUTH, max(1, width // 3))
+
+
+def _number(drawing: Picture, pixel: Pixel, number: int, width: int) -> None:
+    """Writes a number beside a dot."""
+    place = (pixel[0] + width + 3, pixel[1] - width - 3)
+    thin, size = max(1, width // 3), 0.3 + 0.1 * width
+    for colour, stroke in ((OUTLINE, thin + 2), (CENTRE, thin)):
+        cv2.putText(drawing, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, stroke, cv2.LINE_AA)

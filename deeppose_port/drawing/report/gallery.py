@@ -1,0 +1,122 @@
+"""The persons of a report: thumbnails, and the poses that are drawn over them."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from converters.processors import usable_processors
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.skeletons import Skeleton
+
+SIDE = 160
+"""Longest side of a thumbnail, in pixels of the page."""
+QUALITY = 72
+"""Of its JPEG: about 5 kB, so that 2,000 persons are a page of some 15 MB."""
+
+_FAR = 10 * SIDE  # Pixels of the thumbnail. Farther points are drawn there: the directions of limbs stay.
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A person's part of their picture, made small.
+
+    Attributes:
+        uri: A JPEG, as a `data:` URI.
+        width: In pixels of the page.
+        height: Likewise.
+        poses: SVG paths of the poses that were asked for, in its pixels.
+    """
+
+    uri: str
+    width: int
+    height: int
+    poses: tuple[str, ...]
+
+
+def thumbnails(
+    dataset: PoseDataset,
+    persons: Sequence[int],
+    poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]],
+    progress: Callable[[int, int], None] | None = None,
+    density: int = 1,
+) -> Iterator[Thumbnail]:
+    """Makes thumbnails in several threads, in the order of the persons that are asked for.
+
+    Args:
+        dataset: The persons.
+        persons: Their indices.
+        poses: For each pose to draw, (N, J, 2) points of the pictures, and (N, J) which of them to draw.
+        progress: Called with the thumbnails made and all of them.
+        density: Pixels of the JPEG in one of the page: 2 is sharp on dense screens and enlarged, at thrice the size.
+    """
+
+    def make(person: int) -> Thumbnail:
+        return thumbnail(dataset, person, [(points[person], drawn[person]) for points, drawn in poses], density)
+
+    # A picture's persons one after the other, so that it is decoded once.
+    order = sorted(persons, key=lambda person: (dataset.person(person).file, person))
+    made: dict[int, Thumbnail] = {}
+    pool = ThreadPoolExecutor(usable_processors())
+    try:
+        for person, one in zip(order, pool.map(make, order), strict=True):
+            made[person] = one
+            if progress is not None:
+                progress(len(made), len(persons))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    yield from (made[person] for person in persons)
+
+
+def thumbnail(
+    dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]], density: int = 1
+) -> Thumbnail:
+    """Makes a thumbnail of the part of the picture that the network sees, in the picture's own proportions."""
+    crop = dataset.crop(person)
+    pixels = dataset.picture(person)[crop.y0 : crop.y1, crop.x0 : crop.x1]
+    scale = SIDE / max(crop.width, crop.height)
+    width, height = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
+    smaller = cv2.INTER_AREA if density * scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, (density * width, density * height), interpolation=smaller)
+    encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    factors = np.array([width / crop.width, height / crop.height])
+    paths = tuple(path_of((points - (crop.x0, crop.y0)) * factors, drawn, dataset.skeleton) for points, drawn in poses)
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}", width, height, paths)
+
+
+def path_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) -> str:
+    """Returns a pose as an SVG path: a line for each limb, a dot for each joint without one.
+
+    Args:
+        points: (J, 2), in the path's own pixels; those that are not finite are left out.
+        drawn: (J,), which of them to draw.
+        skeleton: Their limbs.
+    """
+    there = drawn & np.isfinite(points).all(axis=1)
+    places = [f"{_short(x)} {_short(y)}" for x, y in np.nan_to_num(points).clip(-_FAR, _FAR).tolist()]
+    path, alone, at = [], set(np.flatnonzero(there).tolist()), -1
+    for start, end in skeleton.limbs:
+        if there[start] and there[end]:
+            path.append(("" if start == at else f"M{places[start]}") + f"L{places[end]}")
+            alone -= {start, end}
+            at = end
+    return "".join([*path, *(f"M{places[joint]}h0" for joint in sorted(alone))])
+
+
+def _short(value: float) -> str:
+    text = f"{value:.1f}"
+    return text[:-2] if text.endswith(".0") else text
+
+
+def rounded(value: float, digits: int) -> float | None:
+    """Returns a number with so many decimals, for JSON; None where it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None

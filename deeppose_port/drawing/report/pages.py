@@ -1,0 +1,313 @@
+"""Writes the page: one HTML file that needs nothing else, no network and no scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from deeppose_port import __version__, output
+from deeppose_port.data import PoseDataset
+from deeppose_port.drawing.report import charts, contents
+from deeppose_port.drawing.report.gallery import rounded, thumbnails
+from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
+from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison
+from deeppose_port.evaluate.differences import LayerRow, shape_text
+from deeppose_port.evaluate.environment import environment
+from deeppose_port.evaluate.evaluation import Evaluation
+from deeppose_port.metrics.definitions import NOTHING
+from deeppose_port.pose import Pose
+from deeppose_port.text import shown
+
+PAGE = "index.html"
+GALLERY = 2000
+"""Persons in the gallery at most, the worst: with more, the page would be too large for a browser."""
+LAZY = 200
+"""With more persons than this, pictures are coarse, and those out of sight are not drawn."""
+
+Progress = Callable[[int, int], None]
+
+
+def write_evaluation(
+    pose: Pose,
+    evaluation: Evaluation,
+    dataset: PoseDataset,
+    folder: str | os.PathLike[str],
+    *,
+    command: str,
+    intervals: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes a report of an evaluation.
+
+    Args:
+        pose: What answered.
+        evaluation: Its answers.
+        dataset: What it was asked.
+        folder: Where `index.html` goes; it is made if need be.
+        command: The command that makes the same report, for the page to show.
+        intervals: The answer of `Evaluation.bootstrap`, if it was asked for.
+        force: Whether a report that exists may be replaced.
+        progress: Called with the thumbnails made and all of them.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: There is a report already.
+        DatasetError: A picture cannot be decoded any more.
+    """
+    subject = Subject("a", "prediction", pose, evaluation, dataset)
+    values = {"comparison": None, "environment": environment(pose)}
+    return _write([subject], values, folder, command, intervals, force, progress)
+
+
+def write_comparison(
+    comparison: Comparison,
+    folder: str | os.PathLike[str],
+    *,
+    command: str,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s."""
+    subjects = [
+        Subject(style, label, side.pose, side.evaluation, side.dataset)
+        for style, label, side in (("a", "old", comparison.old), ("b", "new", comparison.new))
+    ]
+    values = {"comparison": _certificate(comparison), "environment": comparison.environment}
+    return _write(subjects, values, folder, command, None, force, progress)
+
+
+def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
+    """Raises an error if there is a report that may not be replaced, or no place for one.
+
+    Raises:
+        ValueError: It says which, and what to do.
+    """
+    page = output.checked_folder(folder) / PAGE
+    output.refuse_existing([page], force, instead="--report names another folder")
+
+
+def _write(
+    subjects: Sequence[Subject],
+    values: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    command: str,
+    intervals: Mapping[str, Any] | None,
+    force: bool,
+    progress: Progress | None,
+) -> Path:
+    refuse_existing(folder, force)
+    rows = contents.metric_rows(subjects, intervals)
+    order, persons = _persons(subjects, progress)
+    text = _render(
+        **values,
+        subjects=subjects,
+        title=_title(subjects),
+        metrics=rows,
+        undefined=contents.undefined(subjects[0]),
+        headlines=contents.headlines(rows),
+        intervals=intervals,
+        figures=_figures(subjects),
+        small=_small_figures(subjects),
+        joints=contents.joint_table(subjects),
+        limbs=contents.limb_table(subjects),
+        bars=_bars(subjects),
+        histogram=_histogram(subjects),
+        persons=persons,
+        many=len(persons) > LAZY,
+        index=_index(subjects, order),
+        joint_names=subjects[0].evaluation.skeleton.joints,
+        provenance=[contents.provenance(subject) for subject in subjects],
+        dataset=contents.dataset_facts(subjects[0]),
+        command=command,
+        version=__version__,
+        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    page = Path(folder) / PAGE
+    with output.whole(page) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    return page
+
+
+def _title(subjects: Sequence[Subject]) -> str:
+    """Returns the files' names, with as much else as tells the sides apart."""
+    poses = [subject.pose for subject in subjects]
+    backends = list(dict.fromkeys(pose.backend for pose in poses))
+    for names in ([subject.name for subject in subjects], [pose.checkpoint.source.path for pose in poses]):
+        if len(set(names)) == len(names):
+            return " and ".join(names)
+        if len(backends) > 1:
+            break
+    return f"{names[0]}, {' and '.join(backends)}"
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def _figures(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """Returns the curves of the whole."""
+    figures = []
+    for metric, (title, axis, marked, references) in contents.CURVES.items():
+        if metric not in subjects[0].lengths:
+            continue
+        series = [subject.overall(metric) for subject in subjects]
+        chart = charts.curves(title, axis, THRESHOLDS, series, marked=marked)
+        figures.append({"title": title, "chart": chart, "references": references})
+    return figures
+
+
+def _small_figures(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Returns the curves of the joints, by the first metric that the data can give."""
+    metric = next(iter(subjects[0].lengths))
+    title, axis, marked, _ = contents.CURVES[metric]
+    by_joint = [subject.joint_curves(metric) for subject in subjects]
+    drawn = [
+        (name, charts.curves(f"{name}: {title.split(',')[0]}", axis, THRESHOLDS, series, marked=marked, small=True))
+        for name in by_joint[0]
+        for series in [[curves[name] for curves in by_joint]]
+    ]
+    return {"title": title.split(",")[0], "axis": axis, "charts": drawn}
+
+
+def _bars(subjects: Sequence[Subject]) -> Markup:
+    rules = [
+        [charts.Series(s.style, f"{s.label}, {rule}", s.evaluation.measures[key].values) for s in subjects]
+        for key, rule in (("pcp", "strict"), ("pcp_relaxed", "relaxed"))
+    ]
+    return charts.bars("PCP at 0.5 by limb", list(subjects[0].evaluation.skeleton.pcp_limbs), *rules)
+
+
+def _histogram(subjects: Sequence[Subject]) -> Markup:
+    errors = [
+        charts.Series(subject.style, subject.label, subject.errors[subject.evaluation.visible]) for subject in subjects
+    ]
+    return charts.histogram("How large the errors are", "error, pixels of the pictures", errors)
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+def _certificate(comparison: Comparison) -> dict[str, Any]:
+    """Returns what the page says of a comparison."""
+    rows = comparison.layers
+    moved = [row for row in comparison.metrics if row.difference]
+    return {
+        "value": comparison,
+        "source": TOLERANCE_SOURCE,
+        "chart": charts.layers(
+            "Relative differences of the layers",
+            [row.name for row in rows],
+            [row.relative for row in rows],
+            [row.tolerance for row in rows],
+        ),
+        "layers": [_layer(row) for row in rows],
+        "agreeing": sum(row.agrees for row in comparison.metrics),
+        "moved": [(row.name, *row.cells) for row in moved],
+    }
+
+
+def _layer(row: LayerRow) -> dict[str, Any]:
+    shapes = dict.fromkeys(
+        shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
+    )
+    numbers = [NOTHING if value is None else f"{value:.2e}" for value in (row.maximum, row.relative, row.tolerance)]
+    return {"name": row.name, "shape": " / ".join(shapes), "numbers": numbers, "parted": row.parted}
+
+
+# --- the gallery -----------------------------------------------------------------------------------------------------
+
+
+def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[list[int], list[dict[str, Any]]]:
+    """Returns the persons of the gallery, the worst first, and what is shown of them."""
+    first, last = subjects[0], subjects[-1]
+    relative = _relative(last)
+    order = np.argsort(-relative, kind="stable")[:GALLERY].tolist()
+    everybody = np.ones_like(first.evaluation.visible)
+    poses = [(subject.evaluation.predicted, everybody) for subject in subjects]
+    poses.append((first.evaluation.true, first.evaluation.visible))
+    styles = [*(subject.style for subject in subjects), "t"]
+    persons = []
+    density = 1 if len(order) > LAZY else 2
+    for person, small in zip(order, thumbnails(first.dataset, order, poses, progress, density), strict=True):
+        entry = first.dataset.person(person)
+        persons.append(
+            {
+                "file": shown(entry.file),
+                "line": entry.line,
+                "thumbnail": small,
+                "poses": list(zip(styles, small.poses, strict=True)),
+                "errors": [
+                    (subject.style, subject.label, *_said(subject.person_errors[person], _relative(subject)[person]))
+                    for subject in subjects
+                ],
+            }
+        )
+    return order, persons
+
+
+def _relative(subject: Subject) -> Any:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(subject.person_errors / subject.boxes, nan=np.inf)
+
+
+def _said(pixels: float, relative: float) -> tuple[str, str]:
+    """Returns a person's error in pixels and in per cent of their box."""
+    if not np.isfinite(pixels):
+        return "no answer", ""
+    return f"{pixels:.1f} px", f"{100 * relative:.0f} %" if np.isfinite(relative) else ""
+
+
+def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, Any]:
+    """Returns what the page's script sorts and filters the gallery by."""
+    dataset, boxes = subjects[0].dataset, subjects[0].boxes
+    moved = np.zeros(len(dataset))
+    if len(subjects) > 1:
+        points = [subject.evaluation.predicted for subject in subjects]
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = np.nan_to_num(np.sqrt(np.square(points[0] - points[1]).sum(axis=2)), nan=0).max(axis=1)
+    return {
+        "joints": list(subjects[0].evaluation.skeleton.joints),
+        "subjects": [subject.label for subject in subjects],
+        "persons": [
+            {
+                "file": shown(dataset.person(i).file),
+                "line": dataset.person(i).line,
+                "box": rounded(boxes[i], 1),
+                "moved": rounded(moved[i], 3),
+                # null: not annotated; -1: no finite answer.
+                "errors": [
+                    [None if np.isnan(e) else -1 if np.isinf(e) else round(e, 1) for e in subject.errors[i].tolist()]
+                    for subject in subjects
+                ],
+            }
+            for i in order
+        ],
+    }
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def _render(**values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    here = Path(__file__).parent
+    loader = FileSystemLoader(here)
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters["shown"] = shown
+    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # The only script that the browser may run is this one, whatever a file's name says.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return pages.get_template("page.html").render(
+        style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}", **values
+    )

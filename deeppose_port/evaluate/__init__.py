@@ -1,0 +1,1 @@
+"""What a checkpoint is worth, and whether two are the same network."""

@@ -1,0 +1,380 @@
+"""Whether two checkpoints, or one checkpoint in two backends, are the same network: from the weights to the metrics.
+
+comparison = compare(old, new, datasets=(dataset, dataset))
+comparison.same, comparison.first_parting
+[(check.name, check.passed, check.finding) for check in comparison.checks]
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deeppose_port.backends import Floats
+from deeppose_port.backends.activations import layer_names
+from deeppose_port.data import PoseDataset
+from deeppose_port.evaluate.differences import (
+    Joints,
+    LayerRow,
+    MetricRow,
+    Weights,
+    compare_joints,
+    compare_metrics,
+    compare_weights,
+    difference,
+    layer_row,
+    number,
+    relative_difference,
+)
+from deeppose_port.evaluate.environment import environment
+from deeppose_port.evaluate.evaluation import Evaluation, answers_of, evaluation_of
+from deeppose_port.pose import Pose
+
+TOLERANCE = 1e-5
+"""Of a layer's largest value. Between Chainer 1.13 and PyTorch, float32 rounding is at most 3.6e-6 of the outputs of
+AlexNet, ResNet50 and VGG; the smallest systematic fault, another eps in BatchNormalization, is 5e-4 (measured)."""
+
+AMPLIFIED = 8
+"""Times what one unit in the last place of its inputs and of each layer's outputs makes of a network: the tolerance of
+those that amplify rounding, as tiny BatchNormalization statistics do. Of that, Chainer and PyTorch were seen to use at
+most two fifths, in 21 networks of three architectures that eight versions of Chainer wrote."""
+
+TOLERANCE_SOURCE = (
+    "float32 rounding between Chainer 1.13 and PyTorch is at most 3.6e-06 of the largest output, the smallest "
+    "systematic fault (BatchNormalization's eps) 5e-04. A layer that one unit in the last place of the inputs and of "
+    f"the layers before moves by more than an eighth of the tolerance is granted {AMPLIFIED} times that movement"
+)
+
+LOOKED_AT = 8
+"""Persons whose activations are compared: those with the largest differences in the outputs."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        pose: What answered.
+        dataset: What it was asked, with its preprocessing.
+        evaluation: What it answered; NaN where its network broke down.
+        input_hashes: sha256 of each person's input, float32 in (C, H, W) order.
+        failure: Why its network broke down; None if it did not.
+    """
+
+    pose: Pose
+    dataset: PoseDataset
+    evaluation: Evaluation
+    input_hashes: tuple[str, ...]
+    failure: str | None
+
+    @property
+    def input_sha256(self) -> str:
+        """One hash for all inputs: that of the persons' hashes, joined."""
+        return hashlib.sha256("".join(self.input_hashes).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what it is, without its metrics, as JSON-ready values."""
+        checkpoint = self.pose.checkpoint
+        return {
+            "checkpoint": checkpoint.source.path,
+            "sha256": checkpoint.source.sha256,
+            "format": checkpoint.source.format,
+            "writer": checkpoint.architecture.writer,
+            "architecture": checkpoint.architecture.name,
+            "joints": checkpoint.joints,
+            "parameters": checkpoint.parameters,
+            "backend": self.pose.backend,
+            "device": self.pose.device,
+            "preprocessing": self.pose.preprocessing.as_dict(),
+            "input_sha256": self.input_sha256,
+            "repairs": [repair.as_dict() for repair in checkpoint.repairs],
+            "failure": self.failure,
+        }
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of the verdict: what was checked, whether it passed, and what was found, in a sentence."""
+
+    name: str
+    passed: bool
+    finding: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides have in common, and where they part.
+
+    Attributes:
+        old: The one side.
+        new: The other.
+        weights: Bit by bit.
+        layers: The layers' outputs in the order in which they are computed, then `outputs`, over all persons.
+        looked_at: Indices of the persons whose activations were compared.
+        joints: The predictions.
+        metrics: Every metric of both sides.
+        tolerance: What was asked for.
+        environment: What it was computed with.
+    """
+
+    old: Side
+    new: Side
+    weights: Weights
+    layers: tuple[LayerRow, ...]
+    looked_at: tuple[int, ...]
+    joints: Joints
+    metrics: tuple[MetricRow, ...]
+    tolerance: float
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """The verdict: whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def first_parting(self) -> str | None:
+        """The first layer whose outputs differ by more than rounding; None if there is none."""
+        return next((row.name for row in self.layers if row.parted), None)
+
+    @property
+    def equal_inputs(self) -> int:
+        """How many persons' inputs are the same to the last bit."""
+        return sum(old == new for old, new in zip(self.old.input_hashes, self.new.input_hashes, strict=True))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The parts of the verdict."""
+        persons = len(self.old.input_hashes)
+        inputs = Check(
+            "inputs",
+            self.equal_inputs == persons,
+            f"{self.equal_inputs} of {persons} are equal bit by bit (sha256)",
+        )
+        return (self._weights_check(), inputs, *self._layer_checks(), self._joints_check())
+
+    @property
+    def granted(self) -> str:
+        """The tolerance in words."""
+        words = f"{self.tolerance:g} of the largest value"
+        needed = [row.tolerance for row in self.layers if (row.relative or 0) > self.tolerance and not row.parted]
+        if needed:
+            words += f", or {AMPLIFIED} times what one unit in the last place of each layer makes of it "
+            words += f"(at most {max(needed):.1e})"
+        return words
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        if self.same:
+            return f"the same: everything agrees within {self.granted}"
+        failed = [f"{check.name}: {check.finding}" for check in self.checks if not check.passed]
+        return "not the same: " + "; ".join(failed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the comparison as JSON-ready values; what is not finite is None."""
+        agreeing = sum(row.agrees for row in self.metrics)
+        return {
+            "same": self.same,
+            "verdict": self.sentence,
+            "tolerance": {"relative": self.tolerance, "source": TOLERANCE_SOURCE},
+            "first_parting": self.first_parting,
+            "checks": [dict(vars(check)) for check in self.checks],
+            "old": self.old.as_dict(),
+            "new": self.new.as_dict(),
+            "persons": len(self.old.input_hashes),
+            "weights": self.weights.as_dict(),
+            "inputs": {"equal": self.equal_inputs, "persons": len(self.old.input_hashes)},
+            "layers": [row.as_dict() for row in self.layers[:-1]],
+            "layers_of_persons": list(self.looked_at),
+            "outputs": self.layers[-1].as_dict(),
+            "joints": self.joints.as_dict(),
+            "metrics": {row.name: row.as_dict() for row in self.metrics},
+            "metrics_agree": agreeing == len(self.metrics),
+            "environment": dict(self.environment),
+        }
+
+    def _weights_check(self) -> Check:
+        weights = self.weights
+        finding = f"{weights.equal} of {weights.equal + len(weights.rows)} tensors are equal bit by bit"
+        if weights.rows:
+            parts = [f"{row.name} ({row.finding})" for row in weights.rows[:3]]
+            finding += ", not " + ", ".join(parts) + (", …" if len(weights.rows) > 3 else "")
+        return Check("weights", not weights.rows, finding)
+
+    def _layer_checks(self) -> Iterator[Check]:
+        *layers, outputs = self.layers
+        parting = next((row for row in layers if row.parted), None)
+        if parting is None:
+            worst = max((row.relative or 0.0 for row in layers), default=0.0)
+            yield Check("layers", True, f"{len(layers)} agree; relative difference at most {worst:.2g}")
+        else:
+            yield Check("layers", False, f"they part at {parting.name}: {parting.finding}")
+        failures = [f"the {name} network broke down: {side.failure}" for name, side in self._sides() if side.failure]
+        finding = "; ".join(failures) or f"relative difference {number(outputs.relative)}"
+        yield Check("outputs", not outputs.parted and not failures, finding)
+
+    def _joints_check(self) -> Check:
+        joints, outputs = self.joints, self.layers[-1]
+        return Check("joints", joints.relative <= outputs.tolerance, joints.finding)
+
+    def _sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
+        return ("old", self.old), ("new", self.new)
+
+
+def compare(
+    old: Pose,
+    new: Pose,
+    datasets: tuple[PoseDataset, PoseDataset],
+    *,
+    tolerance: float = TOLERANCE,
+    batch_size: int = 32,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Compares two networks from their weights to their metrics.
+
+    Args:
+        old: The one checkpoint, in its backend.
+        new: The other, or the same in another backend.
+        datasets: The same persons for each of them, made into inputs by its own preprocessing.
+        tolerance: The difference that a layer's outputs may have, as a part of the old side's largest value.
+        batch_size: Persons in one pass.
+        progress: Called with what is done, the persons done and all of them.
+
+    Raises:
+        ValueError: A checkpoint has another number of joints than the dataset, or the tolerance is negative.
+        DatasetError: A person cannot be made into an example.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"the tolerance is {tolerance}; it has to be 0 or more")
+    for pose, dataset in zip((old, new), datasets, strict=True):
+        if pose.joints != len(dataset.skeleton.joints):
+            raise ValueError(
+                f"{pose.checkpoint.source.path} has {pose.joints} joints, but {dataset.skeleton.name} has "
+                f"{len(dataset.skeleton.joints)}; choose the skeleton that it was trained on"
+            )
+
+    def side(name: str, pose: Pose, dataset: PoseDataset) -> Side:
+        step = None if progress is None else lambda done, total: progress(name, done, total)
+        network = _Recorder(pose)
+        answers = answers_of(network, dataset, batch_size=batch_size, progress=step)
+        evaluation = evaluation_of(answers, dataset)
+        return Side(pose, dataset, evaluation, tuple(network.hashes), network.failure)
+
+    sides = side("old", old, datasets[0]), side("new", new, datasets[1])
+    outputs = sides[0].evaluation.outputs, sides[1].evaluation.outputs
+    looked_at = _most_different(*outputs)
+    layers = _compare_layers(sides, looked_at, tolerance, progress)
+    granted = layers[-1].tolerance if layers else tolerance
+    points = sides[0].evaluation.predicted, sides[1].evaluation.predicted
+    return Comparison(
+        *sides,
+        weights=compare_weights(old.checkpoint, new.checkpoint),
+        layers=(*layers, layer_row("outputs", *outputs, granted)),
+        looked_at=looked_at,
+        joints=compare_joints(*points),
+        metrics=compare_metrics(sides[0].evaluation, sides[1].evaluation),
+        tolerance=tolerance,
+        environment=environment(old, new),
+    )
+
+
+class _Recorder:
+    """A pose as a network that keeps the hashes of its inputs, and answers NaN from where it breaks down."""
+
+    def __init__(self, pose: Pose) -> None:
+        self.pose = pose
+        self.hashes: list[str] = []
+        self.failure: str | None = None
+
+    def __call__(self, inputs: Floats) -> Floats:
+        self.hashes += [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in inputs]
+        nothing = np.full((len(inputs), 2 * self.pose.joints), np.nan, np.float32)
+        if self.failure is not None:
+            return nothing
+        try:
+            return self.pose(inputs)
+        except Exception as error:  # each engine has errors of its own for maps that do not fit
+            self.failure = _reason(error)
+            return nothing
+
+
+def _reason(error: Exception) -> str:
+    """Returns an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _most_different(old: Floats, new: Floats) -> tuple[int, ...]:
+    """Returns the persons whose outputs differ most, in their own order."""
+    with np.errstate(invalid="ignore"):
+        differences = np.nan_to_num(np.abs(old.astype(np.float64) - new), nan=np.inf).max(axis=1, initial=0)
+    return tuple(sorted(np.argsort(-differences, kind="stable")[:LOOKED_AT].tolist()))
+
+
+def _compare_layers(
+    sides: tuple[Side, Side],
+    persons: Sequence[int],
+    tolerance: float,
+    progress: Callable[[str, int, int], None] | None,
+) -> list[LayerRow]:
+    """Compares the activations of some persons, one person after the other: a ResNet's are 90 MB each."""
+    by_layer: dict[str, list[LayerRow]] = {}
+    for done, person in enumerate(persons):
+        for row in _layers_of_person(sides, person, tolerance):
+            by_layer.setdefault(row.name, []).append(row)
+        if progress is not None:
+            progress("layers", done + 1, len(persons))
+    return [_worst(rows) for rows in by_layer.values()]
+
+
+def _worst(rows: Sequence[LayerRow]) -> LayerRow:
+    """Returns the person's row of a layer that is farthest beyond its tolerance."""
+    return max(rows, key=lambda r: math.inf if r.relative is None else r.relative / max(r.tolerance, 1e-30))
+
+
+def _layers_of_person(sides: tuple[Side, Side], person: int, tolerance: float) -> Iterator[LayerRow]:
+    """Compares one person's activations, layers of the same place with each other."""
+    old, new = sides
+    inputs = old.dataset[person][0][None]
+    asked = _Steps(old.pose, inputs), _Steps(new.pose, new.dataset[person][0][None])
+    nudged = _Steps(old.pose, inputs, nudged=True)
+    names = [layer_names(side.pose.layers) for side in sides]
+    matching = difflib.SequenceMatcher(a=names[0], b=names[1], autojunk=False)
+    for kind, a0, a1, b0, b1 in matching.get_opcodes():
+        if kind == "equal":
+            for name in names[0][a0:a1]:
+                ours, theirs, moved = asked[0].next(), asked[1].next(), nudged.next()
+                yield layer_row(name, ours, theirs, _granted(ours, moved, tolerance))
+            continue
+        for name in names[0][a0:a1]:
+            yield layer_row(name, asked[0].next(), None, tolerance)
+            nudged.next()
+        for name in names[1][b0:b1]:
+            yield layer_row(name, None, asked[1].next(), tolerance)
+
+
+class _Steps:
+    """A network's activations one by one; None from where it breaks down."""
+
+    def __init__(self, pose: Pose, inputs: Floats, nudged: bool = False) -> None:
+        self._outputs: Iterator[tuple[str, Floats]] = pose.activations(inputs, nudged)
+
+    def next(self) -> Floats | None:
+        try:
+            return next(self._outputs)[1]
+        except Exception:  # the side's failure says why; a generator that raised has ended
+            return None
+
+
+def _granted(ours: Floats | None, moved: Floats | None, tolerance: float) -> float:
+    """Returns a layer's tolerance: more where the network amplifies the rounding of its inputs."""
+    if tolerance == 0 or ours is None or moved is None:
+        return tolerance
+    relative = relative_difference(*difference(ours, moved))
+    return max(tolerance, AMPLIFIED * relative) if math.isfinite(relative) else tolerance

@@ -1,0 +1,1 @@
+"""What is inside of a checkpoint, and of this machine."""

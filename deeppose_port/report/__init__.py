@@ -1,5 +1,0 @@
-"""Reports: one HTML page that holds everything, made of evaluations and comparisons."""
-
-from deeppose_port.report.pages import refuse_existing, write_comparison, write_evaluation
-
-__all__ = ["refuse_existing", "write_comparison", "write_evaluation"]

@@ -1,0 +1,71 @@
+"""Networks that are refused by name, and files that are none of ours."""
+
+import io
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from converters.families.unsupported import STRANGERS
+from tests.helpers.checkpoint_files import alexnet, refused, save_npz, wrapped
+
+ONE = np.ones(1, np.float32)
+FILES = {
+    "ResNet152": ("npz", {"conv1/W": ONE, "res4/b35/conv1/W": ONE, "fc/W": np.ones((1000, 4), np.float32)}),
+    "classifier": ("npz", {**alexnet(), "fc8/W": np.ones((1000, 6), np.float32), "fc8/b": np.ones(1000, np.float32)}),
+    "HosseinPAI with Conv6": ("safetensors", {"Conv1.weight": ONE, "Conv6.weight": ONE, "FC4.weight": ONE}),
+    "MMPose with RLE": ("safetensors", {"backbone.conv1.weight": ONE, "head.loss_module.flow_model.loc": ONE}),
+    "MMPose with heat maps": ("safetensors", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_stranger_is_refused_by_name(name, tmp_path):
+    (stranger,) = (s for s in STRANGERS if f"[{name}]" in s.test)
+    kind, arrays = FILES[name]
+    path = tmp_path / "a.model"
+    save_npz(path, arrays) if kind == "npz" else save_file(arrays, path)
+    message = refused(path, r"\w")
+    assert message.endswith(f"{stranger.problem} ({stranger.advice})")
+
+
+def test_every_stranger_has_a_file_here():
+    assert {stranger.test.partition("[")[2].rstrip("]") for stranger in STRANGERS} == set(FILES)
+
+
+@pytest.mark.parametrize(
+    "key", ["fc.weight", "classifier.6.weight", "fc8.weight", "head.fc.weight", "keypoint_head.fc.weight"]
+)
+def test_networks_for_imagenet_are_no_poses_of_500_joints(key, tmp_path):
+    save_file({key: np.ones((1000, 2), np.float32)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "classifies ImageNet and answers no joints")
+
+
+def test_a_thousand_in_another_layer_is_no_classifier(tmp_path):
+    arrays = {**alexnet(), "fc7/W": np.ones((1000, 5), np.float32), "fc7/b": np.ones(1000, np.float32)}
+    refused(save_npz(tmp_path / "a.model", wrapped(arrays)), r"nearest is alexnet: .*predictor/fc8/W")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n\x07AlexNet\x12\xa0\x01\n\x05conv1" + bytes(200),
+        b"\n\x07AlexNet\x1a\x04data" + bytes(200),
+        b"\n\x0bCaffeNet_v2\xa2\x06\x80\x01" + bytes(200),
+        b"\x08\xe8\x07\x12\x25snapshots/AlexNet_iter_1000.caffemodel\x1a\x00" + bytes(200),
+    ],
+    ids=["caffemodel of 2014", "with inputs", "of today", "solverstate"],
+)
+def test_caffe_is_refused_by_name(content, tmp_path):
+    (tmp_path / "AlexNet_iter_1000.caffemodel").write_bytes(content)
+    refused(tmp_path / "AlexNet_iter_1000.caffemodel", r"this is a Caffe file, .*2014-11 to 2015-01\).*another network")
+
+
+def test_an_archive_says_that_it_is_one(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        member = tarfile.TarInfo("epoch-1.model")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(struct.pack("<I", 7)))
+    refused(tmp_path / "a.tar", "this is a tar")

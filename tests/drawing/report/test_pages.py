@@ -1,0 +1,305 @@
+import base64
+import dataclasses
+import json
+import re
+import shlex
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import deeppose_port
+from converters.checkpoint import Repair
+from deeppose_port import metrics
+from deeppose_port.cli import main
+from deeppose_port.data import DatasetError, skeletons
+from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation
+from deeppose_port.drawing.report.gallery import path_of
+from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
+from deeppose_port.evaluate.comparison import compare
+from deeppose_port.evaluate.evaluation import Evaluation
+from tests.helpers.networks import random_checkpoint
+
+from .pages import HOSTILE, Page, evaluated, persons
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return persons(tmp_path)
+
+
+def written(tmp_path, dataset, checkpoint=None, **options):
+    pose, evaluation = evaluated(dataset, checkpoint)
+    path = write_evaluation(pose, evaluation, dataset, tmp_path / "report", command="deeppose-port eval x", **options)
+    return path, evaluation
+
+
+class TestOnePage:
+    def test_everything_is_inside(self, tmp_path, dataset):
+        path, _ = written(tmp_path, dataset)
+        assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+        page = Page(path)
+        addresses = [
+            attributes[name] for _, attributes in page.elements for name in ("src", "href") if name in attributes
+        ]
+        assert all(address.startswith(("data:", "#", "https://")) for address in addresses)
+        loading = [attributes for tag, attributes in page.elements if tag not in ("a",)]
+        assert not [a for a in loading if any(str(v).startswith("http") for k, v in a.items() if k in ("src", "href"))]
+        style = path.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
+        assert "url(" not in style
+        assert "@import" not in style
+        (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; img-src data:;")
+
+    def test_names_from_files_are_text(self, tmp_path):
+        checkpoint = random_checkpoint(joints=14)
+        source = dataclasses.replace(checkpoint.source, path="</title><b onclick=x>\u202e\udcff.pt", writer="</script>")
+        path, _ = written(tmp_path, persons(tmp_path, names=(HOSTILE,)), checkpoint.replace(source=source))
+        page = Page(path)
+        assert len(page.all("script")) == 2
+        assert not [attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)]
+        assert HOSTILE in page.text
+        assert "</title><b onclick=x>\\u202e\\udcff.pt" in page.text
+        assert "\u202e" not in path.read_text(encoding="utf-8")
+
+    def test_numbers_are_the_evaluation_s(self, tmp_path, dataset):
+        path, evaluation = written(tmp_path, dataset)
+        text = Page(path).text
+        assert f"{evaluation.mean_error_px:.2f} px" in text
+        assert f"{100 * evaluation.measures['pdj@0.2'].overall:.1f} %" in text
+        for name, fraction in zip(evaluation.skeleton.pcp_limbs, evaluation.pcp, strict=True):
+            assert re.search(rf"{name}\s*{100 * fraction:.1f}", text)
+
+    def test_confidence_intervals_are_shown(self, tmp_path, dataset):
+        pose, evaluation = evaluated(dataset)
+        intervals = evaluation.bootstrap(50, seed=1)
+        path = write_evaluation(pose, evaluation, dataset, tmp_path / "r", command="x", intervals=intervals)
+        low, high = intervals["intervals"]["mean_error_px"]
+        assert f"{low:.2f} px to {high:.2f} px" in Page(path).text
+
+    def test_repairs_environment_and_command_are_shown(self, tmp_path, dataset):
+        repair = Repair("conv4.weight", nan=1234, inf=5)
+        checkpoint = random_checkpoint(joints=14).replace(repairs=(repair,), notices=("taken as Chainer 1.13",))
+        text = Page(written(tmp_path, dataset, checkpoint)[0]).text
+        assert re.search(r"conv4\.weight\s*1,234\s*5\s*0", text)
+        assert "taken as Chainer 1.13" in text
+        assert np.__version__ in text
+        assert "deeppose-port eval x" in text
+
+    def test_network_without_answers_is_said_so(self, tmp_path, dataset):
+        checkpoint = random_checkpoint(joints=14)
+        weights = {**checkpoint.weights, "fc8.bias": np.full(28, np.nan, np.float32)}
+        text = Page(written(tmp_path, dataset, checkpoint.replace(weights=weights))[0]).text
+        assert text.count("no answer") >= 9
+
+    def test_a_skeleton_without_torso_has_a_page(self, tmp_path, pictures):
+        free = deeppose_port.data.PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic")
+        page = Page(written(tmp_path, free)[0])
+        assert "PDJ, mean of the joints" not in page.text
+        assert "PCK by the person's box" in page.text
+
+
+class TestGallery:
+    def test_worst_come_first(self, tmp_path, dataset):
+        path, evaluation = written(tmp_path, dataset)
+        errors = metrics.pixel_errors(evaluation.predicted, evaluation.true, evaluation.visible)
+        worst = np.argsort(-np.nanmean(errors, axis=1) / metrics.box_sizes(evaluation.true, evaluation.visible))
+        lines = [int(line) for line in re.findall(r'<span class="line">line (\d+)', path.read_text(encoding="utf-8"))]
+        assert lines == (worst + 1).tolist()
+
+    def test_only_so_many_are_shown(self, tmp_path, dataset, monkeypatch):
+        monkeypatch.setattr(pages, "GALLERY", 4)
+        page = Page(written(tmp_path, dataset)[0])
+        assert len(page.all("img")) == 4
+        assert "Of 9 persons these are the 4 worst" in page.text
+
+    @pytest.mark.parametrize(("limit", "loading"), [(8, "lazy"), (9, "eager")])
+    def test_only_many_pictures_are_coarse_and_wait_until_they_are_in_sight(
+        self, tmp_path, dataset, monkeypatch, limit, loading
+    ):
+        monkeypatch.setattr(pages, "LAZY", limit)
+        page = Page(written(tmp_path, dataset)[0])
+        assert {picture["loading"] for picture in page.all("img")} == {loading}
+        for picture in page.all("img"):
+            encoded = np.frombuffer(base64.b64decode(picture["src"].partition(",")[2]), np.uint8)
+            height, width = cv2.imdecode(encoded, cv2.IMREAD_COLOR).shape[:2]
+            density = 1 if loading == "lazy" else 2
+            assert (width, height) == (density * int(picture["width"]), density * int(picture["height"]))
+        (gallery,) = page.all("ol")
+        assert gallery["class"].split() == ["gallery", "many"][: 1 + (loading == "lazy")]
+
+    def test_pictures_are_small_and_named(self, tmp_path, dataset):
+        images = Page(written(tmp_path, dataset)[0]).all("img")
+        assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
+        assert all(max(int(image["width"]), int(image["height"])) == 160 for image in images)
+        assert sorted(image["alt"] for image in images)[0] == "a.png, line 1"
+
+    def test_limbs_are_paths_in_the_thumbnail(self):
+        points = np.array([[1, 2], [3, 4.04], [5.25, 6], [np.nan, 0], [70, 80], [9, 9], [1e9, -1e9]])
+        drawn = np.array([True, True, True, True, True, False, True])
+        # FLIC's limbs: 3-2 2-1 1-0 3-4 4-5 5-6; joint 3 is not finite, 5 is not drawn.
+        assert path_of(points, drawn, skeletons.FLIC) == "M5.2 6L3 4L1 2M70 80h0M1600 -1600h0"
+
+
+class TestWriting:
+    def test_report_that_exists_is_not_replaced_unasked(self, tmp_path, dataset):
+        page, _ = written(tmp_path, dataset)
+        page.write_text("mine")
+        with pytest.raises(ValueError, match="exists already \\(--force"):
+            written(tmp_path, dataset)
+        assert page.read_text() == "mine"
+        written(tmp_path, dataset, force=True)
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+    def test_file_in_the_folder_s_place_is_refused(self, tmp_path, dataset):
+        (tmp_path / "report").write_text("mine")
+        with pytest.raises(ValueError, match="this is a file"):
+            written(tmp_path, dataset)
+
+    def test_nothing_is_left_of_a_report_that_fails(self, tmp_path, dataset):
+        pose, evaluation = evaluated(dataset)
+        again = persons(tmp_path)
+        (tmp_path / "b.png").write_bytes(b"no picture")
+        with pytest.raises(DatasetError):
+            write_evaluation(pose, evaluation, again, tmp_path / "report", command="x")
+        assert not (tmp_path / "report").exists()
+
+    def test_disk_that_is_full_leaves_the_old_report(self, tmp_path, dataset, monkeypatch):
+        page, _ = written(tmp_path, dataset)
+        before = page.read_bytes()
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pages.os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            written(tmp_path, dataset, force=True)
+        assert [file.name for file in page.parent.iterdir()] == ["index.html"]
+        assert page.read_bytes() == before
+
+
+class TestCurves:
+    @pytest.fixture
+    def subject(self, dataset):
+        pose, evaluation = evaluated(dataset)
+        true = evaluation.true
+        predicted = true + np.random.RandomState(0).normal(0, 12, true.shape)
+        skeleton, visible = evaluation.skeleton, evaluation.visible
+        from deeppose_port.evaluate.evaluation import pose_measures
+
+        torso = metrics.torso_lengths(true, skeleton.torso, visible)
+        dataset.head_sizes = np.random.RandomState(1).uniform(20, 50, len(true))
+        measures = pose_measures(predicted, true, visible, skeleton, torso, dataset.head_sizes)
+        evaluation = dataclasses.replace(evaluation, predicted=predicted, measures=measures)
+        assert isinstance(evaluation, Evaluation)
+        return Subject("a", "prediction", pose, evaluation, dataset)
+
+    @pytest.mark.parametrize(
+        ("metric", "measure", "threshold"),
+        [("pdj", "pdj@0.2", 0.2), ("pckh", "pckh", 0.5), ("pck_box", "pck_box@0.1", 0.1)],
+    )
+    def test_curves_pass_through_the_metrics(self, subject, metric, measure, threshold):
+        at = int(np.abs(THRESHOLDS - threshold).argmin())
+        expected = subject.evaluation.measures[measure]
+        assert subject.overall(metric).values[at] == pytest.approx(expected.overall)
+        np.testing.assert_allclose(subject.curves(metric)[at], expected.values)
+        wrists = subject.joint_curves(metric)["wrist"].values[at]
+        assert wrists == pytest.approx(expected.values[[6, 11]].mean())
+
+    def test_chart_has_its_numbers_in_place(self):
+        series = charts.Series("a", "prediction", np.array([0.0, 0.5, 1.0]))
+        chart = charts.curves("PDJ", "torso", np.array([0, 0.25, 0.5]), [series], marked=0.25)
+        assert 'class="a line" d="M34.0 230.0L233.0 120.0L432.0 10.0"' in chart
+        assert 'aria-label="PDJ. prediction: 50.0 % at 0.25."' in chart
+
+    def test_histogram_counts_every_error_once(self):
+        errors = charts.Series("a", "prediction", np.array([0.5] * 6 + [3.5] * 3 + [np.inf]))
+        chart = charts.histogram("errors", "px", [errors], bins=4)
+        heights = [float(y) for y in re.findall(r"V([\d.]+)H", chart)]
+        assert [round((230 - y) / 220 * 0.6, 2) for y in heights] == [0.6, 0, 0, 0.4]
+
+    def test_labels_are_text(self):
+        series = charts.Series("a", "<b>", np.array([0.5]))
+        assert "<b>" not in charts.bars("<b>", ["<b>"], [series])
+
+
+class TestCommand:
+    def test_watching_writes_no_report(self, tmp_path, pictures):
+        dataset = ["--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic"]
+        assert main(["eval", "--watch", str(tmp_path), *dataset, "--report", str(tmp_path / "page")]) == 2
+
+    @pytest.fixture
+    def run(self, pictures, capsys):
+        def run(command, *arguments):
+            model = str(pictures.parent / "astronaut" / "epoch-300.model")
+            dataset = ["--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic"]
+            line = [command, model, *dataset, *map(str, arguments)]
+            return main(line), capsys.readouterr(), shlex.join(["deeppose-port", *line])
+
+        return run
+
+    def test_eval_writes_a_page_with_the_command_that_made_it(self, run, tmp_path):
+        status, shown, line = run("eval", "--report", tmp_path / "a page")
+        assert status == 0
+        assert f"report: {tmp_path / 'a page' / 'index.html'}" in shown.out
+        assert line in Page(tmp_path / "a page" / "index.html").text
+
+    def test_json_stays_one_object(self, run, tmp_path):
+        status, shown, _ = run("eval", "--report", tmp_path / "page", "--json")
+        assert status == 0
+        assert json.loads(shown.out)["persons"] == 13
+        assert (tmp_path / "page" / "index.html").is_file()
+
+    def test_report_that_exists_is_refused_before_anything_is_run(self, run, tmp_path, monkeypatch):
+        (tmp_path / "index.html").write_text("mine")
+        monkeypatch.setattr("deeppose_port.evaluate.evaluation.evaluate", lambda *_, **__: pytest.fail("it was run"))
+        status, shown, _ = run("eval", "--report", tmp_path)
+        assert status == 2
+        assert "exists already" in shown.err
+        assert (tmp_path / "index.html").read_text() == "mine"
+
+    def test_compare_writes_both_sides(self, run, tmp_path, pictures):
+        new = tmp_path / "new.pt"
+        assert main(["convert", str(pictures.parent / "astronaut" / "epoch-300.model"), "-o", str(new)]) == 0
+        model = pictures.parent / "astronaut" / "epoch-300.model"
+        dataset = ["--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic"]
+        assert main(["compare", str(model), str(new), *dataset, "--report", str(tmp_path / "page")]) == 0
+        text = Page(tmp_path / "page" / "index.html").text
+        assert "The same network" in text
+        assert "epoch-300.model" in text
+        assert "new.pt" in text
+
+
+def test_comparison_names_where_two_networks_part(tmp_path, dataset):
+    old = random_checkpoint(joints=14)
+    weights = {name: array.copy() for name, array in old.weights.items()}
+    weights["conv4.weight"][0, 0, 0, 0] += 1
+    poses = deeppose_port.load(old), deeppose_port.load(old.replace(weights=weights))
+    comparison = compare(*poses, (dataset, dataset))
+    page = Page(write_comparison(comparison, tmp_path / "report", command="x"))
+    assert "Not the same network" in page.text
+    assert "They part at conv4" in page.text
+    assert re.search(r"conv4\.weight\s*differing", page.text)
+    assert comparison.old.input_sha256 in page.text
+
+
+@pytest.mark.parametrize(
+    ("paths", "backends", "title"),
+    [
+        (("a/x.model", "b/y.pt"), ("torch", "torch"), "x.model and y.pt"),
+        (("a/x.model", "a/x.model"), ("chainer", "torch"), "x.model, chainer and torch"),
+        (("a/x.model", "b/x.model"), ("torch", "torch"), "a/x.model and b/x.model"),
+        (("a/x.model", "a/x.model"), ("torch", "torch"), "a/x.model, torch"),
+        (("a/x.model",), ("torch",), "x.model"),
+    ],
+)
+def test_title_tells_the_sides_apart(paths, backends, title):
+    subjects = [
+        SimpleNamespace(
+            name=path.split("/")[-1],
+            pose=SimpleNamespace(backend=backend, checkpoint=SimpleNamespace(source=SimpleNamespace(path=path))),
+        )
+        for path, backend in zip(paths, backends, strict=True)
+    ]
+    assert pages._title(subjects) == title

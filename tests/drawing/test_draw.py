@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+
+from deeppose_port.data import skeletons
+from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, draw_pose
+
+FLIC = skeletons.FLIC
+# left wrist, elbow, shoulder, head, right shoulder, elbow, wrist
+POSE = np.array([[40.0, 360], [40, 240], [100, 120], [200, 60], [300, 120], [360, 240], [360, 360]])
+
+
+@pytest.fixture
+def grey():
+    return np.full((400, 400, 3), 128, np.uint8)
+
+
+def colour_at(drawing, point):
+    x, y = np.round(point).astype(int)
+    return tuple(drawing[y, x].tolist())
+
+
+def midpoint(start, end):
+    return (POSE[start] + POSE[end]) / 2
+
+
+def is_drawn(drawing, around, radius=12):
+    x, y = np.round(around).astype(int)
+    return bool((drawing[y - radius : y + radius, x - radius : x + radius] != 128).any())
+
+
+def test_limbs_have_the_colour_of_their_side(grey):
+    drawing = draw_pose(grey, POSE, FLIC)
+    for start, end in ((0, 1), (1, 2), (2, 3)):
+        assert colour_at(drawing, midpoint(start, end)) == LEFT
+    for start, end in ((3, 4), (4, 5), (5, 6)):
+        assert colour_at(drawing, midpoint(start, end)) == RIGHT
+
+
+def test_limbs_between_joints_of_neither_side_are_central(grey):
+    pose = np.random.RandomState(0).uniform(20, 380, (16, 2))
+    pose[[6, 7]] = (390, 100), (390, 300)
+    drawing = draw_pose(grey, pose, skeletons.MPII, visible=np.isin(np.arange(16), (6, 7)))
+    assert colour_at(drawing, (390, 200)) == CENTRE
+
+
+def test_joints_are_dots_of_their_side(grey):
+    drawing = draw_pose(grey, POSE, FLIC)
+    assert [colour_at(drawing, POSE[k]) for k in (0, 3, 6)] == [LEFT, CENTRE, RIGHT]
+
+
+def test_every_limb_of_every_skeleton_is_drawn(grey):
+    for skeleton in skeletons.SKELETONS.values():
+        angles = 2 * np.pi * np.arange(len(skeleton.joints)) / len(skeleton.joints)
+        pose = 200 + 180 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        drawing = draw_pose(grey, pose, skeleton)
+        assert all(is_drawn(drawing, (pose[a] + pose[b]) / 2, 2) for a, b in skeleton.limbs)
+
+
+def test_the_picture_is_copied(grey):
+    before = grey.copy()
+    grey.flags.writeable = False
+    drawing = draw_pose(grey, POSE, FLIC)
+    assert np.array_equal(grey, before)
+    assert (drawing.shape, drawing.dtype) == (grey.shape, np.uint8)
+    assert not np.array_equal(drawing, before)
+
+
+def test_memory_order_of_the_picture_does_not_matter(grey):
+    drawing = draw_pose(grey, POSE, FLIC)
+    assert np.array_equal(draw_pose(np.repeat(grey, 2, axis=1)[:, ::2], POSE, FLIC), drawing)
+    assert np.array_equal(draw_pose(np.asfortranarray(grey), POSE, FLIC), drawing)
+
+
+def test_widths_follow_the_picture(grey):
+    small = draw_pose(grey, POSE, FLIC)
+    large = draw_pose(np.full((1600, 1600, 3), 128, np.uint8), 4 * POSE, FLIC)
+
+    def width(drawing, x):
+        return int((drawing[x, : x // 2] == LEFT).all(axis=-1).sum())
+
+    assert width(large, 1200) > 2 * width(small, 300) > 0
+
+
+def test_invisible_joints_and_their_limbs_are_left_out(grey):
+    visible = np.arange(7) != 1
+    drawing = draw_pose(grey, POSE, FLIC, visible=visible)
+    assert not is_drawn(drawing, POSE[1])
+    assert not is_drawn(drawing, midpoint(0, 1))
+    assert is_drawn(drawing, POSE[0])
+    assert is_drawn(drawing, midpoint(2, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_joints_without_finite_coordinates_are_left_out(grey, value):
+    pose = POSE.copy()
+    pose[1, 0] = value
+    visible = np.arange(7) != 1
+    assert np.array_equal(draw_pose(grey, pose, FLIC), draw_pose(grey, POSE, FLIC, visible=visible))
+    truth = draw_pose(grey, POSE, FLIC, truth=pose)
+    assert np.array_equal(truth[220:260, :80], draw_pose(grey, POSE, FLIC)[220:260, :80])
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e9, 1e18, 1e300])
+def test_joints_far_outside_do_not_crash(grey, far):
+    pose = POSE.copy()
+    pose[0] = (40, far)
+    pose[6] = (-far, far)
+    drawing = draw_pose(grey, pose, FLIC, truth=pose)
+    assert is_drawn(drawing, (40, 390))
+    assert draw_pose(grey, np.full((7, 2), -far), None, truth=pose).shape == grey.shape
+
+
+def test_truth_is_white_dashes_and_rings(grey):
+    truth = POSE + np.array([0, 15])
+
+    def whiteness(drawing, places):
+        return np.mean([min(colour_at(drawing, place)) > 180 for place in places])
+
+    limb = [truth[3] + t * (truth[4] - truth[3]) for t in np.linspace(0.15, 0.85, 60)]
+    turns = np.linspace(0, 2 * np.pi, 40)
+    ring = truth[0] + 5 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    drawing = draw_pose(grey, POSE, FLIC, truth=truth)
+    assert 0.25 < whiteness(drawing, limb) < 0.75
+    assert whiteness(drawing, ring) > 0.5
+    assert whiteness(draw_pose(grey, POSE, FLIC), limb) == whiteness(draw_pose(grey, POSE, FLIC), ring) == 0
+
+
+@pytest.mark.parametrize("limb", [((-300, 100), (100, -300)), ((-90, 50), (-90, 90)), ((1e9, 1e9), (1e9, -1e9))])
+def test_truth_that_passes_outside_leaves_the_picture_alone(grey, limb):
+    truth = np.full((7, 2), np.nan)
+    truth[2:4] = limb
+    assert np.array_equal(draw_pose(grey, POSE * np.nan, FLIC, truth=truth), grey)
+
+
+def test_invisible_joints_of_the_truth_are_left_out(grey):
+    visible = np.arange(7) < 3
+    drawing = draw_pose(grey, POSE, FLIC, truth=POSE, visible=visible)
+    assert np.array_equal(drawing[:, 220:], grey[:, 220:])
+
+
+def test_unknown_joints_are_numbered_dots(grey):
+    points = np.array([[100.0, 100], [300, 300]])
+    drawing = draw_pose(grey, points, None)
+    assert [colour_at(drawing, point) for point in points] == [CENTRE, CENTRE]
+    assert not is_drawn(drawing, (200, 200))
+    first, second = drawing[60:95, 105:150], drawing[260:295, 305:350]
+    assert (first != 128).any()
+    assert (second != 128).any()
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 500, 3), (140, 90, 3)])
+def test_pictures_of_any_size(shape):
+    assert draw_pose(np.zeros(shape, np.uint8), POSE, FLIC, truth=POSE).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ({"image": np.zeros((9, 9), np.uint8)}, "has to be uint8"),
+        ({"image": np.zeros((9, 9, 3))}, "has to be uint8"),
+        ({"points": POSE[:5]}, r"the points are \(5, 2\); they have to be \(7, 2\)"),
+        ({"truth": POSE[:, 0]}, r"the points are \(7,\)"),
+        ({"visible": np.ones(3, bool)}, r"visible is \(3,\)"),
+    ],
+)
+def test_arguments_of_another_shape_are_refused(arguments, phrase):
+    right = {"image": np.zeros((9, 9, 3), np.uint8), "points": POSE, "skeleton": FLIC}
+    with pytest.raises(ValueError, match=phrase):
+        draw_pose(**{**right, **arguments})
