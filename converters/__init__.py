@@ -8,16 +8,9 @@ Needs NumPy only; PyTorch is loaded to write `.pt` files alone, h5py for HDF5 al
 """
 
 from converters._version import __version__
-from converters.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    Optimizer,
-    Preprocessing,
-    Progress,
-    Repair,
-    Source,
-)
+from converters.checkpoint import Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source
 from converters.conversion import Report, checkpoints_in, convert, default_target, write
+from converters.errors import CheckpointError, DeepPoseError
 from converters.inspection import Inspection, inspect
 from converters.networks import Architecture
 from converters.reading import read
@@ -27,6 +20,7 @@ __all__ = [
     "Architecture",
     "Checkpoint",
     "CheckpointError",
+    "DeepPoseError",
     "Inspection",
     "Optimizer",
     "Preprocessing",

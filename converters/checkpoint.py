@@ -7,12 +7,10 @@ deep-learning framework.
 from __future__ import annotations
 
 import builtins
-import os
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -29,34 +27,6 @@ Part = Literal["joints", "picture", "window", "letterbox", "letterbox-corners"]
 Frame = Literal["centred", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
 _Record = TypeVar("_Record", bound="_Plain")
-
-
-class CheckpointError(ValueError):
-    """A file that is refused. The message says what is wrong, in which file and key, and what to do."""
-
-    def __init__(self, path: str | os.PathLike[str] | None, problem: str, advice: str | None = None) -> None:
-        self.path = None if path is None else Path(path)
-        self.problem = problem
-        self.advice = advice
-        where = "" if path is None else f"{os.fspath(path)}: "
-        super().__init__(_one_line(f"{where}{problem}" + (f" ({advice})" if advice else "")))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.problem, self.advice)
-
-
-def _one_line(text: str) -> str:
-    """Escapes what is not printable, and cuts what is endless: a file's keys must not write lines of their own."""
-    if len(text) > 1200:
-        text = f"{text[:900]} … {text[-250:]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def reason_of(error: BaseException) -> str:
-    """Returns the first line of another program's error, cut to a readable length; its kind where it says nothing."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class _Plain:

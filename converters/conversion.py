@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from converters import formats, layouts, streaming
-from converters.checkpoint import Array, Checkpoint, CheckpointError, Repair, Source, bytes_of, reason_of
+from converters.checkpoint import Array, Checkpoint, Repair, Source, bytes_of
+from converters.errors import CheckpointError, reason_of
 from converters.layouts import LAYOUTS
 from converters.reading import Opened, hash_file, read
 from converters.repair import POLICIES

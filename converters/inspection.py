@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from converters import formats
-from converters.checkpoint import Array, Checkpoint, CheckpointError
+from converters.checkpoint import Array, Checkpoint
+from converters.errors import CheckpointError
 from converters.families.generations import GENERATIONS, Generation
 from converters.reading import read
 

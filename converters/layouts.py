@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, is_parameter
+from converters.checkpoint import Array, Checkpoint, Optimizer, is_parameter
+from converters.errors import CheckpointError
 from converters.folding import fold
 from converters.keys import LINKS, chainer_names
 from converters.networks import TORCH_ONLY, Shape

@@ -14,18 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from converters import evidence, formats, layouts
-from converters.checkpoint import (
-    Array,
-    Checkpoint,
-    CheckpointError,
-    Optimizer,
-    Preprocessing,
-    Progress,
-    Repair,
-    Source,
-    is_parameter,
-    reason_of,
-)
+from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
+from converters.errors import CheckpointError, reason_of
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import LINKS, chainer_names

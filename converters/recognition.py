@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.checkpoint import CheckpointError
+from converters.errors import CheckpointError
 from converters.families.generations import Generation, generation_of
 from converters.families.unsupported import refuse_known_strangers
 from converters.folding import fold

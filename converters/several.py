@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
-from converters.checkpoint import CheckpointError
 from converters.conversion import Report, convert
+from converters.errors import CheckpointError
 from converters.processors import usable_processors
 
 #: A process takes a moment to start: it has to be worth that.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from converters import formats
-from converters.checkpoint import Array, CheckpointError, reason_of
+from converters.checkpoint import Array
+from converters.errors import CheckpointError, reason_of
 from converters.networks import Shape
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from converters import formats
-from converters.checkpoint import Array, Checkpoint, CheckpointError, Repair, reason_of
+from converters.checkpoint import Array, Checkpoint, Repair
+from converters.errors import CheckpointError, reason_of
 from converters.formats import safetensors
 from converters.reading import Opened, hash_file, open_checkpoint, refuse_nonfinite
 from converters.repair import repair

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.checkpoint import CheckpointError
+from converters.errors import CheckpointError
 from converters.keys import Header
 
 Headers = Mapping[str, Header]

@@ -21,7 +21,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 import numpy as np
 
 from converters._version import __version__
-from converters.checkpoint import Array, Checkpoint, CheckpointError, as_native, reason_of
+from converters.checkpoint import Array, Checkpoint, as_native
+from converters.errors import CheckpointError, reason_of
 from converters.formats import inflate
 from converters.keys import Header
 from converters.processors import usable_processors

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_of
+from converters.checkpoint import Checkpoint, bytes_of
+from converters.errors import CheckpointError, reason_of
 from converters.formats import CHUNK, DAMAGES, MOST_INFLATION, Contents
 from converters.keys import Header
 

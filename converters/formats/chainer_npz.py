@@ -18,7 +18,8 @@ from pathlib import Path
 
 from numpy.lib import format as npy
 
-from converters.checkpoint import Checkpoint, CheckpointError, reason_of
+from converters.checkpoint import Checkpoint
+from converters.errors import CheckpointError, reason_of
 from converters.formats import CHUNK, DAMAGES, MOST_INFLATION, Contents, decode_metadata, encode_metadata, inflate
 from converters.keys import Header
 from converters.layouts import arrays_of

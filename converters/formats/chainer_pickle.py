@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError
+from converters.checkpoint import Checkpoint
+from converters.errors import CheckpointError
 from converters.formats import CHUNK, Contents
 from converters.formats.unpickling import Machine, Text, UnpicklingError
 from converters.keys import Header

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, CheckpointError, Optimizer, reason_of
+from converters.checkpoint import Array, Checkpoint, Optimizer
+from converters.errors import CheckpointError, reason_of
 from converters.formats import DAMAGES, Contents, encode_metadata, torch_file, torch_tar
 from converters.formats.torch_file import HeldTensor, Tensor
 from converters.keys import Header

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, CheckpointError, bytes_of, reason_of
+from converters.checkpoint import Checkpoint, bytes_of
+from converters.errors import CheckpointError, reason_of
 from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
 from converters.keys import Header
 

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from converters.checkpoint import Array, CheckpointError, reason_of
+from converters.checkpoint import Array
+from converters.errors import CheckpointError, reason_of
 from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
 
 MEMBERS = ("storages", "tensors", "pickle")

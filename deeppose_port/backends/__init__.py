@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
+from converters.errors import DeepPoseError
 from converters.networks import TORCH_ONLY, Layer
 
 BACKENDS = ("torch", "chainer")
@@ -27,7 +28,7 @@ BACKENDS = ("torch", "chainer")
 Floats = npt.NDArray[np.float32]
 
 
-class BackendError(ValueError):
+class BackendError(DeepPoseError):
     """A backend or device that cannot be used here. The message says why, and what to do."""
 
 

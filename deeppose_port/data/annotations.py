@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import SKELETONS
 
 #: The coordinate that legacy CSVs write for "not annotated".
@@ -28,7 +29,7 @@ IGNORE_LABEL = -1.0
 LARGEST = float(1 << 20)
 
 
-class AnnotationError(ValueError):
+class AnnotationError(DeepPoseError):
     """A CSV that cannot be used. The message names the file and the line and says what to do."""
 
 

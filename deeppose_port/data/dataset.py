@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Gcn, Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
@@ -30,7 +31,7 @@ Lengths = npt.NDArray[np.float64]
 Example = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
 
-class DatasetError(ValueError):
+class DatasetError(DeepPoseError):
     """Persons that cannot be made into examples. The message names the CSV, the line and the picture."""
 
 

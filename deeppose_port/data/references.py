@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
+
 FORMAT = "deeppose-port references"
 VERSION = 1
 SUFFIX = ".references.json"
@@ -46,7 +48,7 @@ LARGEST_FILE = 1 << 28
 Floats = npt.NDArray[np.float64]
 
 
-class ReferencesError(ValueError):
+class ReferencesError(DeepPoseError):
     """A side file that cannot be used. The message names it and says what to do."""
 
 

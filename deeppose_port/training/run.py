@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.cache import PictureCache
@@ -20,7 +21,7 @@ from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start, starting_point
 
 
-class TrainingError(ValueError):
+class TrainingError(DeepPoseError):
     """A run that cannot go on. The message says why, at which iteration, and what is kept."""
 
 

@@ -4,43 +4,11 @@ import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError, Preprocessing, Progress, Repair, Source
-from converters.checkpoint import as_native, bytes_of, is_parameter, reason_of
+from converters import Preprocessing, Progress, Repair, Source
+from converters.checkpoint import as_native, bytes_of, is_parameter
 from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, vgg_bn, wrapped
 
 SOURCE = Source("a.model", "00", "chainer-npz", wrappers=("predictor/",), writer="chainer-1.13.0", origin={"path": "b"})
-
-
-class TestError:
-    def test_it_says_where_what_and_what_to_do(self):
-        error = CheckpointError("a.model", "it is bad", "take another")
-        assert str(error) == "a.model: it is bad (take another)"
-        assert (str(error.path), error.problem, error.advice) == ("a.model", "it is bad", "take another")
-        assert isinstance(error, ValueError)
-
-    def test_place_and_advice_may_be_missing(self):
-        assert str(CheckpointError(None, "it is bad")) == "it is bad"
-
-    @pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x00", "\u2028", "\x85", "\udc80"])
-    def test_it_is_one_line_whatever_a_file_holds(self, character):
-        message = str(CheckpointError(f"a{character}b", f"key {character}error: all is well", character))
-        assert len(message.splitlines()) == 1
-        assert message.isprintable()
-        assert message.encode()
-
-    @pytest.mark.parametrize(
-        ("error", "reason"),
-        [
-            (OSError(28, "No space left on device", "a"), "No space left on device"),
-            (OSError("odd"), "odd"),
-            (RuntimeError("first\nsecond"), "first"),
-            (RuntimeError("\n first "), "first"),
-            (EOFError(), "EOFError"),
-            (ValueError("x" * 1000), "x" * 200),
-        ],
-    )
-    def test_other_programs_errors_are_cut_to_their_first_line(self, error, reason):
-        assert reason_of(error) == reason
 
 
 class TestPlainRecords:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 
-class PrepareError(ValueError):
+
+class PrepareError(DeepPoseError):
     """Annotations that cannot be prepared. The message names the file and says what to do."""
 
 

@@ -1,0 +1,80 @@
+"""What is refused: one tree of errors, each a sentence for the user. Anything else that is raised is a bug.
+
+    ValueError
+    └── DeepPoseError              options, files and folders that nothing more is said of
+        ├── CheckpointError        a checkpoint file
+        ├── AnnotationError        a CSV                                       deeppose_port.data.annotations
+        ├── ReferencesError        the side file of a CSV                      deeppose_port.data.references
+        ├── DatasetError           persons and their pictures                  deeppose_port.data.dataset
+        │   └── PackError          a pack of them                              deeppose_port.data.pack.index
+        ├── PrepareError           a data set as its authors publish it        deeppose_port.data.prepare.source
+        ├── BackendError           a backend or device                         deeppose_port.backends
+        └── TrainingError          a run that cannot go on                     deeppose_port.training.run
+
+What stands behind a name is where it is defined; the first two are here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+_LONGEST = 1200
+
+
+class DeepPoseError(ValueError):
+    """Something that is refused. `str` of it is one line: what is wrong, where, and what to do.
+
+    Args:
+        problem: What is wrong.
+        where: The file, if it is one file's fault.
+        advice: What to do.
+    """
+
+    def __init__(self, problem: str, *, where: str | os.PathLike[str] | None = None, advice: str | None = None) -> None:
+        self.where = None if where is None else Path(where)
+        self.problem = problem
+        self.advice = advice
+        place = "" if where is None else f"{os.fspath(where)}: "
+        super().__init__(_cut(printable(f"{place}{problem}" + (f" ({advice})" if advice else ""))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error goes from process to process whole, whatever its constructor takes.
+        return _again, (type(self), self.problem, self.where, self.advice)
+
+
+class CheckpointError(DeepPoseError):
+    """A checkpoint file that is refused. The message says what is wrong, in which file and key, and what to do."""
+
+    def __init__(self, path: str | os.PathLike[str] | None, problem: str, advice: str | None = None) -> None:
+        super().__init__(problem, where=path, advice=advice)
+
+    @property
+    def path(self) -> Path | None:
+        """The file."""
+        return self.where
+
+
+def _again(kind: type[DeepPoseError], problem: str, where: Path | None, advice: str | None) -> DeepPoseError:
+    """Makes an error anew."""
+    error = kind.__new__(kind)
+    DeepPoseError.__init__(error, problem, where=where, advice=advice)
+    return error
+
+
+def printable(text: object) -> str:
+    """Returns a text from outside in printable characters: it must not write lines of its own, or turn one around."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the first line of another program's error, cut to a readable length; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _cut(text: str) -> str:
+    """Cuts what is endless."""
+    return text if len(text) <= _LONGEST else f"{text[:900]} … {text[-250:]}"
