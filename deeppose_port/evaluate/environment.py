@@ -7,7 +7,7 @@ import platform
 
 from deeppose_port import __version__
 from deeppose_port.backends.devices import nvidia_driver
-from deeppose_port.inspecting.installed import cupy_distributions, version
+from deeppose_port.backends.installed import cupy_distributions, version
 from deeppose_port.pose import Pose
 
 _ENGINES = {"torch": "PyTorch", "chainer": "Chainer"}

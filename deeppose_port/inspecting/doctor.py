@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from deeppose_port.backends import BACKENDS, BackendError
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
-from deeppose_port.inspecting.installed import (
+from deeppose_port.backends.installed import (
     INSTALL_CHAINER,
     INSTALL_DRIVER,
     PROJECT,

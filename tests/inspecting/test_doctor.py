@@ -13,8 +13,8 @@ from packaging.specifiers import SpecifierSet
 
 from deeppose_port.backends import BackendError, devices
 from deeppose_port.backends.devices import Driver
+from deeppose_port.backends.installed import Problem
 from deeppose_port.inspecting import doctor, installed
-from deeppose_port.inspecting.installed import Problem
 
 A100 = "NVIDIA A100"
 CUDA_12 = Driver("550.54.15", (12, 4), (A100,))

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import Driver, cuda_version, gpu_indices, nvidia_driver
-from deeppose_port.inspecting.installed import INSTALL_DRIVER, Problem, cupy_problem, supply_cupy_libraries
+from deeppose_port.backends.installed import INSTALL_DRIVER, Problem, cupy_problem, supply_cupy_libraries
 
 
 class Probe(TypedDict):

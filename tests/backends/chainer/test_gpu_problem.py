@@ -45,7 +45,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         error: Exception | None = None,
         gpus: int | Exception = 1,
     ) -> None:
-        monkeypatch.setattr("deeppose_port.inspecting.installed.cupy_distributions", lambda: distributions or {})
+        monkeypatch.setattr("deeppose_port.backends.installed.cupy_distributions", lambda: distributions or {})
         monkeypatch.setattr(probe, "nvidia_driver", lambda: driver)
         monkeypatch.setattr(cuda, "available", error is None)
         monkeypatch.setattr(cuda, "_resolution_error", error, raising=False)
