@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from deeppose_port.backends import BackendError, devices
+from deeppose_port.backends import BackendError, devices, installed
 from deeppose_port.backends.devices import Driver
 from deeppose_port.backends.installed import Problem
-from deeppose_port.inspecting import doctor, installed
+from deeppose_port.inspecting import doctor
 
 A100 = "NVIDIA A100"
 CUDA_12 = Driver("550.54.15", (12, 4), (A100,))
@@ -111,7 +111,7 @@ class TestThisMachine:
 
     def test_no_engine_is_imported_before_it_is_asked_for(self) -> None:
         program = (
-            "import sys; from deeppose_port import doctor;"
+            "import sys; from deeppose_port.inspecting import doctor;"
             "loaded = {'torch', 'chainer', 'cupy', 'cv2'} & set(sys.modules); assert not loaded, loaded"
         )
         subprocess.run([sys.executable, "-c", program], check=True)
