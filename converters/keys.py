@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.families.sizes import VGG16
-from converters.networks import TABLES, TORCH_ONLY, Architecture, BatchNormalization, Shape, walk
+from converters.families.tables import TABLES
+from converters.networks import Architecture, BatchNormalization, Shape, engines_of, walk
 
 #: Prefixes that a training loop, a trainer or a compiler puts before every key.
 WRAPPERS = (
@@ -64,7 +65,7 @@ LAYER_NAMES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     **{
         (name, names): ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc."))
         for name in TABLES
-        if name.startswith("resnet") and name in TORCH_ONLY
+        if name.startswith("resnet") and "chainer" not in engines_of(name)
         for names, head in (("mmpose", "head"), ("mmpose-0", "keypoint_head"))
     },
 }

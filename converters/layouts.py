@@ -17,7 +17,7 @@ from converters.checkpoint import Array, Checkpoint, Optimizer, is_parameter
 from converters.errors import CheckpointError
 from converters.folding import fold
 from converters.keys import LINKS, chainer_names
-from converters.networks import TORCH_ONLY, Shape
+from converters.networks import Shape
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")
@@ -178,7 +178,7 @@ def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Ar
     Raises:
         CheckpointError: The checkpoint does not hold what the layout needs.
     """
-    if checkpoint.architecture.name in TORCH_ONLY:
+    if "chainer" not in checkpoint.architecture.engines:
         problem = f"{checkpoint.architecture.name} exists in PyTorch alone"
         raise CheckpointError(checkpoint.source.path, problem, "choose pt or safetensors")
     wrapper, names = ("predictor/", "head") if layout == "head" else _as_read(checkpoint)

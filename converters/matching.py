@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from converters.families.tables import automatic
 from converters.folding import fold
 from converters.keys import LAYER_NAMES, Header, canonical_name, generation_names
 from converters.networks import (
     OUTPUTS,
     TABLES,
-    TORCH_ONLY,
     TORCH_WRITER,
     Architecture,
     Convolution,
@@ -19,7 +19,7 @@ from converters.networks import (
     Linear,
     Residual,
     Shape,
-    automatic,
+    engines_of,
     outputs_layer,
     walk,
 )
@@ -195,7 +195,7 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
             joints=max(outputs // 2, 1),
             widths={row: n for row, n in widths.items() if n != defaults[row] and defaults[row] != OUTPUTS},
             feature_size=feature_size,
-            **({"writer": TORCH_WRITER} if name in TORCH_ONLY else {}),
+            **({"writer": TORCH_WRITER} if "chainer" not in engines_of(name) else {}),
         ),
         problem,
     )

@@ -16,14 +16,13 @@ import numpy as np
 from converters import evidence, formats, layouts
 from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
 from converters.errors import CheckpointError, reason_of
+from converters.families.tables import ON_REQUEST
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import LINKS, chainer_names
 from converters.legacy_log import LegacyLog, read_beside
 from converters.networks import (
-    ON_REQUEST,
     TABLES,
-    TORCH_ONLY,
     TORCH_WRITER,
     Architecture,
     BatchNormalization,
@@ -278,7 +277,7 @@ class _Reader:
             problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
         network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
-        if self.writer is not None and network.match.architecture.name in TORCH_ONLY:
+        if self.writer is not None and "chainer" not in network.match.architecture.engines:
             problem = f"{network.match.architecture.name} exists in PyTorch alone, so {self.writer} did not write it"
             raise CheckpointError(self.path, problem, "leave --writer out")
         return network
@@ -296,7 +295,7 @@ class _Reader:
             return self.writer, "the option --writer"
         if isinstance(metadata.get("writer"), str):
             return str(metadata["writer"]), "the file's own metadata"
-        if architecture.name in TORCH_ONLY:
+        if "chainer" not in architecture.engines:
             return TORCH_WRITER, "its network, which exists in PyTorch alone"
         try:
             writer, told_by, certain = evidence.tell_writer(known, log.version if log else None, "log.txt")

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from converters.checkpoint import Preprocessing
-from converters.networks import ON_REQUEST, TORCH_ONLY
+from converters.families.tables import ON_REQUEST
+from converters.networks import engines_of
 
 _COCO_JOINTS = (
     *("nose", "left eye", "right eye", "left ear", "right ear"),
@@ -290,7 +291,7 @@ def _name(format: str, wrappers: Sequence[str], architecture: str, names: str, o
         return architecture
     if architecture == "deeppose2019":
         return "2019"
-    if architecture in TORCH_ONLY:
+    if "chainer" not in engines_of(architecture):
         return _port(wrappers, architecture, names)
     if format == "chainer-npz":
         return "head" if wrappers else "mid-2016"

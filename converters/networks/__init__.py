@@ -6,14 +6,6 @@ the ports to PyTorch their own sources and torchvision's. Convolutions round dow
 (`cover_all=True`) and down in PyTorch.
 """
 
-from converters.families.tables import (
-    ON_REQUEST,
-    TABLES,
-    TORCH_ONLY,
-    automatic,
-    feature_size,
-    outputs_layer,
-)
 from converters.networks.architecture import Architecture
 from converters.networks.batch_normalization import (
     TORCH_WRITER,
@@ -40,12 +32,11 @@ from converters.networks.layers import (
     Tanh,
     walk,
 )
+from converters.networks.tables import TABLES, add_table, engines_of, feature_size, outputs_layer
 
 __all__ = [
-    "ON_REQUEST",
     "OUTPUTS",
     "TABLES",
-    "TORCH_ONLY",
     "TORCH_WRITER",
     "AdaptiveAveragePooling",
     "Architecture",
@@ -63,10 +54,11 @@ __all__ = [
     "Residual",
     "Shape",
     "Tanh",
-    "automatic",
+    "add_table",
     "batch_normalization_rules",
     "chainer_version",
     "check_writer",
+    "engines_of",
     "feature_size",
     "outputs_layer",
     "walk",

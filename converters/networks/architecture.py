@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.families.tables import TABLES, feature_size, outputs_layer
 from converters.networks.batch_normalization import (
     BatchNormalizationRules,
     batch_normalization_rules,
@@ -22,6 +21,7 @@ from converters.networks.layers import (
     shapes_of,
     with_channels,
 )
+from converters.networks.tables import TABLES, engines_of, feature_size, outputs_layer
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Architecture:
     def layers(self) -> tuple[Layer, ...]:
         """The table with this network's channels."""
         return with_channels(TABLES[self.name], {**self.widths, outputs_layer(self.name): 2 * self.joints})
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that it exists in."""
+        return engines_of(self.name)
 
     @property
     def batch_normalization(self) -> BatchNormalizationRules:

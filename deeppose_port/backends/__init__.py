@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.errors import DeepPoseError
-from converters.networks import TORCH_ONLY, Layer
+from converters.networks import Layer, engines_of
 
 BACKENDS = ("torch", "chainer")
 
@@ -96,5 +96,5 @@ def refuse_torch_only(architecture: str) -> None:
     Raises:
         BackendError: It exists in PyTorch alone.
     """
-    if architecture in TORCH_ONLY:
+    if "chainer" not in engines_of(architecture):
         raise BackendError(f"{architecture} exists in PyTorch alone: --backend torch runs it")

@@ -10,12 +10,12 @@ from converters import Architecture, Checkpoint, Preprocessing, Source
 from converters.networks import (
     OUTPUTS,
     TABLES,
-    TORCH_ONLY,
     TORCH_WRITER,
     BatchNormalization,
     Convolution,
     Linear,
     PReLU,
+    engines_of,
     feature_size,
     walk,
 )
@@ -45,7 +45,7 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
     rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}
     rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
     widths = {} if width is None else _parse_width(width, name, rows)
-    architecture = Architecture(name, joints, widths, side, TORCH_WRITER if name in TORCH_ONLY else WRITER)
+    architecture = Architecture(name, joints, widths, side, WRITER if "chainer" in engines_of(name) else TORCH_WRITER)
     _refuse_unequal_branches(architecture, width)
     return architecture
 

@@ -1,0 +1,43 @@
+"""Every architecture's table by name: the families put theirs here, and an Architecture looks its own up.
+
+This module knows no family, so that the arrow runs one way: families -> networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from converters.networks.layers import Layer, Linear, side_after
+
+#: The engines that a table's arithmetic exists in, where a family does not say otherwise.
+EVERY_ENGINE = ("torch", "chainer")
+
+#: Every architecture by name, at full width.
+TABLES: dict[str, tuple[Layer, ...]] = {}
+
+_ENGINES: dict[str, tuple[str, ...]] = {}
+
+
+def add_table(name: str, layers: tuple[Layer, ...], engines: Collection[str] = EVERY_ENGINE) -> None:
+    """Adds an architecture's table; to add the same once more changes nothing.
+
+    Raises:
+        ValueError: Another table has this name.
+    """
+    if (TABLES.setdefault(name, layers), _ENGINES.setdefault(name, tuple(engines))) != (layers, tuple(engines)):
+        raise ValueError(f"there is another architecture {name!r} already")
+
+
+def engines_of(name: str) -> tuple[str, ...]:
+    """Returns the engines that an architecture exists in."""
+    return _ENGINES.get(name, EVERY_ENGINE)
+
+
+def outputs_layer(name: str) -> str:
+    """Returns the name of an architecture's last layer with weights."""
+    return [layer.name for layer in TABLES[name] if isinstance(layer, Linear)][-1]
+
+
+def feature_size(name: str, im_size: int) -> int:
+    """Returns the side of the map that the first fully connected layer flattens, for an input of side `im_size`."""
+    return side_after(TABLES[name], im_size)
