@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from converters.networks import Architecture
 
 Array = npt.NDArray[Any]
@@ -41,17 +42,17 @@ class _Plain:
         """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over.
 
         Raises:
-            ValueError: A value is missing or of another kind.
+            DeepPoseError: A value is missing or of another kind.
         """
         kinds = get_type_hints(cls)
         known = {name: value for name, value in values.items() if name in kinds}
         for name, value in known.items():
             if not _is_kind(value, kinds[name]):
-                raise ValueError(f"{name} is {value!r}")
+                raise DeepPoseError(f"{name} is {value!r}")
         try:
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})
         except TypeError as error:
-            raise ValueError(str(error)) from error
+            raise DeepPoseError(str(error)) from error
 
 
 def _is_kind(value: Any, kind: Any) -> bool:
@@ -118,9 +119,9 @@ class Preprocessing(_Plain):
 
     def __post_init__(self) -> None:
         if self.im_size < 1:
-            raise ValueError(f"im_size is {self.im_size}; it has to be at least 1")
+            raise DeepPoseError(f"im_size is {self.im_size}; it has to be at least 1")
         if not self.base_zoom > 0:
-            raise ValueError(f"base_zoom is {self.base_zoom}; it has to be positive")
+            raise DeepPoseError(f"base_zoom is {self.base_zoom}; it has to be positive")
         for name, kinds in (
             ("gcn", Gcn),
             ("colour", Colour),
@@ -131,11 +132,11 @@ class Preprocessing(_Plain):
             ("order", Order),
         ):
             if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
+                raise DeepPoseError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
         if self.im_width is not None and (self.im_width < 1 or not self.part.startswith("letterbox")):
-            raise ValueError(f"im_width is {self.im_width} with the part {self.part!r}; only a letterbox has one")
+            raise DeepPoseError(f"im_width is {self.im_width} with the part {self.part!r}; only a letterbox has one")
         if len(self.mean) != 3 or len(self.std) != 3 or not all((self.scale, *self.std)):
-            raise ValueError(f"scale {self.scale}, mean {self.mean}, std {self.std} are not those of three channels")
+            raise DeepPoseError(f"scale {self.scale}, mean {self.mean}, std {self.std} are not those of three channels")
 
     @property
     def shape(self) -> tuple[int, int]:

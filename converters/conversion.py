@@ -16,7 +16,7 @@ import numpy as np
 
 from converters import formats, layouts, streaming
 from converters.checkpoint import Array, Checkpoint, Repair, Source, bytes_of
-from converters.errors import CheckpointError, reason_of
+from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.layouts import LAYOUTS
 from converters.reading import Opened, hash_file, read
 from converters.repair import POLICIES
@@ -207,10 +207,10 @@ def default_target(source: Path, format: str) -> Path:
     """Returns the source's name with the format's suffix, in place of a checkpoint's suffix if it has one.
 
     Raises:
-        ValueError: There is no such format.
+        DeepPoseError: There is no such format.
     """
     if format not in formats.FORMATS:
-        raise ValueError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
+        raise DeepPoseError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
     return with_suffix(source, next(suffix for suffix, name in formats.SUFFIXES.items() if name == format))
 
 
@@ -245,11 +245,11 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[str, st
     kind = format or formats.SUFFIXES.get(target.suffix)
     if kind not in formats.FORMATS:
         if format is not None:
-            raise ValueError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
+            raise DeepPoseError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
         advice = f"name it with --to {' | '.join(formats.FORMATS)}"
         raise CheckpointError(target, f"the suffix {target.suffix!r} names no format", advice)
     if layout is not None and layout not in LAYOUTS:
-        raise ValueError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+        raise DeepPoseError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
     if layout is not None and kind != "chainer-npz":
         raise CheckpointError(target, f"only chainer-npz has a layout, not {kind}", "leave --layout out")
     if kind == "chainer-npz" and layout is None and target.suffix == ".state":
@@ -350,13 +350,13 @@ def _verify(checkpoint: Checkpoint, path: Path, target: Path, layout: str | None
     """Reads a written file again and compares names, kinds, shapes and every byte of its arrays."""
     try:
         broken = _differing(checkpoint, path, layout, progress)
-    except ValueError as error:
+    except DeepPoseError as error:
         raise _unreadable(target, error) from error
     _refuse_differing(target, broken)
 
 
-def _unreadable(target: Path, error: ValueError) -> CheckpointError:
-    problem = f"what was written cannot be read again: {getattr(error, 'problem', error)}"
+def _unreadable(target: Path, error: DeepPoseError) -> CheckpointError:
+    problem = f"what was written cannot be read again: {error.problem}"
     return CheckpointError(target, problem, "nothing was left behind; is the disk sound?")
 
 

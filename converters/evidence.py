@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from converters.errors import DeepPoseError
 from converters.layouts import Sections
 from converters.networks import batch_normalization_rules, chainer_version
 
@@ -118,15 +119,17 @@ def tell_writer(known: Range, log_version: str | None, log_name: str) -> tuple[s
         The writer, how it is known as a phrase, and whether its BatchNormalization is certain.
 
     Raises:
-        ValueError: The log and the keys contradict each other, or the keys themselves do.
+        DeepPoseError: The log and the keys contradict each other, or the keys themselves do.
     """
     releases = _releases(known)
     if not releases:
-        raise ValueError(f"its keys contradict each other: among them is {known.told_by}, but not what belongs to it")
+        raise DeepPoseError(
+            f"its keys contradict each other: among them is {known.told_by}, but not what belongs to it"
+        )
     if log_version is not None:
         writer = f"chainer-{log_version}"
         if not known.holds(chainer_version(writer)):
-            raise ValueError(
+            raise DeepPoseError(
                 f"{log_name} says Chainer {log_version}, but {known.told_by} is a mark of {_phrase(known)}"
             )
         return writer, f"{log_name} beside the file", True

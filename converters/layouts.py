@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from converters.checkpoint import Array, Checkpoint, Optimizer, is_parameter
-from converters.errors import CheckpointError
+from converters.errors import CheckpointError, DeepPoseError
 from converters.folding import fold
 from converters.keys import LINKS, chainer_names
 from converters.networks import Shape
@@ -190,7 +190,7 @@ def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Ar
     if layout == "state":
         return _optimizer_arrays(checkpoint, keys)
     if layout != "snapshot":
-        raise ValueError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+        raise DeepPoseError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
     if not checkpoint.trainer:
         problem = "a snapshot also holds the trainer's iterators and triggers, which this checkpoint does not have"
         raise CheckpointError(path, problem, "write the model, and its optimizer with --layout state")

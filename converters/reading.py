@@ -15,7 +15,7 @@ import numpy as np
 
 from converters import evidence, formats, layouts
 from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
-from converters.errors import CheckpointError, reason_of
+from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families.tables import ON_REQUEST
 from converters.folding import fold
 from converters.formats import Contents
@@ -77,10 +77,10 @@ def read(
 
     Raises:
         CheckpointError: The file is refused; the message says what is wrong, where, and what to do.
-        ValueError: An argument is none of those listed.
+        DeepPoseError: An argument is none of those listed.
     """
     if nonfinite not in POLICIES:
-        raise ValueError(f"nonfinite is {nonfinite!r}; it is one of {', '.join(POLICIES)}")
+        raise DeepPoseError(f"nonfinite is {nonfinite!r}; it is one of {', '.join(POLICIES)}")
     opened = open_checkpoint(Path(path), architecture, writer, state, max_bytes, lambda jobs: _load(jobs, progress))
     return opened.repaired(nonfinite)
 
@@ -117,7 +117,7 @@ def open_checkpoint(
 ) -> Opened:
     """Reads a checkpoint with `load` for its arrays; the other arguments and what is raised are as for `read`."""
     if architecture is not None and architecture not in TABLES:
-        raise ValueError(f"there is no architecture {architecture!r}; there are {', '.join(TABLES)}")
+        raise DeepPoseError(f"there is no architecture {architecture!r}; there are {', '.join(TABLES)}")
     if writer is not None:
         chainer_version(writer)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from converters.conversion import Report, convert
-from converters.errors import CheckpointError
+from converters.errors import CheckpointError, DeepPoseError
 from converters.processors import usable_processors
 
 #: A process takes a moment to start: it has to be worth that.
@@ -24,7 +24,7 @@ def convert_several(
     processes: int | None = None,
     work: Callable[..., Report] = convert,
     **options: Any,
-) -> Iterator[Report | ValueError]:
+) -> Iterator[Report | DeepPoseError]:
     """Converts several files; one that is refused does not keep the others.
 
     Args:
@@ -52,7 +52,7 @@ def convert_several(
     # Not forked: PyTorch's threads and locks would not survive it.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _ignore_interrupts) as pool:
-        futures: list[Future[Report | ValueError] | None] = []
+        futures: list[Future[Report | DeepPoseError] | None] = []
         try:
             for i, (source, target) in enumerate(files):
                 futures.append(None if i in doubles else pool.submit(_convert_here, work, source, target, options))
@@ -66,10 +66,10 @@ def convert_several(
             raise
 
 
-def _doubles(files: Sequence[tuple[Path, Path]]) -> dict[int, ValueError]:
+def _doubles(files: Sequence[tuple[Path, Path]]) -> dict[int, DeepPoseError]:
     """Returns what is wrong with files that would be written over another's."""
     first: dict[Path, Path] = {}
-    doubles: dict[int, ValueError] = {}
+    doubles: dict[int, DeepPoseError] = {}
     for i, (source, target) in enumerate(files):
         if first.setdefault(target.absolute(), source) is not source:
             problem = f"it would be written to {target}, as {first[target.absolute()]} is"
@@ -84,14 +84,16 @@ def _worthwhile(sources: Sequence[Path]) -> int:
     return max(1, min(usable_processors(), len(sources), worth))
 
 
-def _convert(work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]) -> Report | ValueError:
+def _convert(
+    work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]
+) -> Report | DeepPoseError:
     try:
         return work(source, target, **options)
-    except ValueError as error:
+    except DeepPoseError as error:
         return error
 
 
-def _outcome(future: Future[Report | ValueError], source: Path) -> Report | ValueError:
+def _outcome(future: Future[Report | DeepPoseError], source: Path) -> Report | DeepPoseError:
     from concurrent.futures.process import BrokenProcessPool
 
     try:
@@ -114,7 +116,7 @@ def _ignore_interrupts() -> None:
 
 def _convert_here(
     work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]
-) -> Report | ValueError:
+) -> Report | DeepPoseError:
     if _interrupted:
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, _interrupt)

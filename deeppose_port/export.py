@@ -9,6 +9,7 @@ from typing import Any
 import converters
 from converters import Report
 from converters.conversion import StepCallback, refuse_existing, refuse_input, report_of, temporary_beside, with_suffix
+from converters.errors import DeepPoseError
 from converters.reading import hash_file, read
 
 #: What can be written -> the suffix of its files.
@@ -53,10 +54,10 @@ def export(
 
     Raises:
         CheckpointError: The source is refused, the target cannot be written, or what is needed is not installed.
-        ValueError: There is no such format.
+        DeepPoseError: There is no such format.
     """
     if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r} to export to; there are {', '.join(FORMATS)}")
+        raise DeepPoseError(f"there is no format {format!r} to export to; there are {', '.join(FORMATS)}")
     source = Path(source)
     target = default_target(source, format) if target is None else Path(target)
     refuse_input(target, source)

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
+
 
 def refuse_existing(
     targets: Iterable[Path | None],
@@ -31,27 +33,27 @@ def refuse_existing(
         instead: Which option names another place, in words.
 
     Raises:
-        ValueError: It says which, and what to do.
+        DeepPoseError: It says which, and what to do.
     """
     inputs = {path.resolve() for path in read}
     for target in targets:
         if target is None or not target.exists():
             continue
         if target.resolve() in inputs:
-            raise ValueError(f"{target}: it would be replaced, but it is read too ({instead})")
+            raise DeepPoseError(f"{target}: it would be replaced, but it is read too ({instead})")
         if not force:
-            raise ValueError(f"{target}: it exists already (--force replaces it, {instead})")
+            raise DeepPoseError(f"{target}: it exists already (--force replaces it, {instead})")
 
 
 def checked_folder(path: str | os.PathLike[str]) -> Path:
     """Returns a folder to write to, which need not exist.
 
     Raises:
-        ValueError: There is a file in its place.
+        DeepPoseError: There is a file in its place.
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: this is a file; name a folder")
+        raise DeepPoseError(f"{folder}: this is a file; name a folder")
     return folder
 
 

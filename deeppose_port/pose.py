@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import converters
 from converters import Checkpoint, Preprocessing
+from converters.errors import DeepPoseError
 from converters.networks import Layer
 from deeppose_port import backends
 from deeppose_port.backends import Floats
@@ -43,7 +44,7 @@ class Pose:
         relu_nan: str = "nan",
     ) -> None:
         if relu_nan not in RELU_NAN:
-            raise ValueError(f"relu_nan is {relu_nan!r}; it is one of {', '.join(RELU_NAN)}")
+            raise DeepPoseError(f"relu_nan is {relu_nan!r}; it is one of {', '.join(RELU_NAN)}")
         self.checkpoint = checkpoint
         self.backend = backend
         self.device = device
@@ -74,7 +75,7 @@ class Pose:
             (N, 2 * joints) float32, in the frame of the dataset's targets.
 
         Raises:
-            ValueError: The inputs have another shape, or a size that the network's last layers cannot take.
+            DeepPoseError: The inputs have another shape, or a size that the network's last layers cannot take.
         """
         inputs = self._checked(inputs)
         if not len(inputs):
@@ -94,7 +95,7 @@ class Pose:
             (N, C, H, W) for maps and (N, C) after fully connected layers.
 
         Raises:
-            ValueError: As for a call.
+            DeepPoseError: As for a call.
         """
         yield from self._predictor.activations(self._checked(inputs), nudged)
 
@@ -111,10 +112,10 @@ class Pose:
             (joints, 2) float64, x right and y down, in pixels of the picture.
 
         Raises:
-            ValueError: The picture has another shape, or nothing of it is in the box.
+            DeepPoseError: The picture has another shape, or nothing of it is in the box.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+            raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
         crop = crop_of_region(box, image.shape[1], image.shape[0], self.preprocessing)
         outputs = self(network_input(image, crop, self.preprocessing)[None])
         return points_of_outputs(outputs[0], crop, self.preprocessing)
@@ -127,7 +128,7 @@ class Pose:
             or checked.shape[1] != 3
             or not (is_square or checked.shape[2:] == self.preprocessing.shape)
         ):
-            raise ValueError(f"the inputs have the shape {checked.shape}; it has to be (N, 3, side, side)")
+            raise DeepPoseError(f"the inputs have the shape {checked.shape}; it has to be (N, 3, side, side)")
         self._refuse_size(checked.shape[2])
         return checked
 
@@ -136,7 +137,7 @@ class Pose:
         if not architecture.accepts(side):
             sizes = architecture.input_sizes()
             takes = "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"
-            raise ValueError(f"{self.checkpoint.source.path}: this {architecture.name} takes {takes}, not {side}")
+            raise DeepPoseError(f"{self.checkpoint.source.path}: this {architecture.name} takes {takes}, not {side}")
 
 
 def load(
@@ -165,13 +166,15 @@ def load(
     Raises:
         CheckpointError: The file is refused.
         BackendError: The backend or device cannot be used here.
-        ValueError: `architecture` or `writer` is given with a Checkpoint.
+        DeepPoseError: `architecture` or `writer` is given with a Checkpoint.
     """
     if isinstance(source, Checkpoint):
         if architecture is not None or writer is not None:
-            raise ValueError("architecture and writer say how a file is read; this checkpoint was read already")
+            raise DeepPoseError("architecture and writer say how a file is read; this checkpoint was read already")
     else:
         if relu_nan != "nan" and nonfinite != "keep":
-            raise ValueError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
+            raise DeepPoseError(
+                f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left"
+            )
         source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
     return Pose(source, backend, device, preprocessing, relu_nan)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converters.errors import DeepPoseError
 from converters.networks.batch_normalization import (
     BatchNormalizationRules,
     batch_normalization_rules,
@@ -44,9 +45,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.name not in TABLES:
-            raise ValueError(f"there is no architecture {self.name!r}; there are {', '.join(TABLES)}")
+            raise DeepPoseError(f"there is no architecture {self.name!r}; there are {', '.join(TABLES)}")
         if self.joints < 1:
-            raise ValueError(f"an architecture has at least one joint, not {self.joints}")
+            raise DeepPoseError(f"an architecture has at least one joint, not {self.joints}")
         check_writer(self.writer)
 
     def __hash__(self) -> int:
@@ -98,7 +99,7 @@ class Architecture:
         """Builds an Architecture from `as_dict()`'s answer.
 
         Raises:
-            ValueError: The values describe none.
+            DeepPoseError: The values describe none.
         """
         try:
             return cls(
@@ -109,7 +110,7 @@ class Architecture:
                 writer=str(values["writer"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this does not describe an architecture: {values!r}") from error
+            raise DeepPoseError(f"this does not describe an architecture: {values!r}") from error
 
     @classmethod
     def of(cls, description: Architecture | Mapping[str, Any] | str) -> Architecture:
@@ -119,13 +120,13 @@ class Architecture:
             description: An Architecture; the `architecture` of a `.pt`; or its JSON from a safetensors' metadata.
 
         Raises:
-            ValueError: It describes none.
+            DeepPoseError: It describes none.
         """
         if isinstance(description, Architecture):
             return description
         values = json.loads(description) if isinstance(description, str) else description
         if not isinstance(values, Mapping):
-            raise ValueError(f"this does not describe an architecture: {description!r}")
+            raise DeepPoseError(f"this does not describe an architecture: {description!r}")
         return cls.from_dict(values)
 
     @classmethod

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from converters.errors import DeepPoseError
+
 
 @dataclass(frozen=True)
 class BatchNormalizationRules:
@@ -49,7 +51,7 @@ def chainer_version(writer: str) -> Version:
     """Returns the version in a writer's name such as `chainer-1.13.0`.
 
     Raises:
-        ValueError: It is no such name, or no version that Chainer had.
+        DeepPoseError: It is no such name, or no version that Chainer had.
     """
     program, _, number = writer.partition("-")
     try:
@@ -57,7 +59,9 @@ def chainer_version(writer: str) -> Version:
     except InvalidVersion:
         version = Version("0")
     if program != "chainer" or not _RULES_SINCE[0][0] <= version < Version("8"):
-        raise ValueError(f"{writer!r} is no writer; it is spelled chainer-X.Y.Z, from chainer-1.0.0 to chainer-7.8.1")
+        raise DeepPoseError(
+            f"{writer!r} is no writer; it is spelled chainer-X.Y.Z, from chainer-1.0.0 to chainer-7.8.1"
+        )
     return version
 
 
@@ -65,7 +69,7 @@ def batch_normalization_rules(writer: str) -> BatchNormalizationRules:
     """Returns what BatchNormalization did in the version that wrote a file.
 
     Raises:
-        ValueError: `writer` is neither `torch` nor of the form `chainer-X.Y.Z`.
+        DeepPoseError: `writer` is neither `torch` nor of the form `chainer-X.Y.Z`.
     """
     if writer == TORCH_WRITER:
         return _TORCH_RULES

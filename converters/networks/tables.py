@@ -5,6 +5,8 @@ This module knows no family, so that the arrow runs one way: families -> network
 
 from __future__ import annotations
 
+from converters.errors import DeepPoseError
+
 from collections.abc import Collection
 
 from converters.networks.layers import Layer, Linear, side_after
@@ -22,10 +24,10 @@ def add_table(name: str, layers: tuple[Layer, ...], engines: Collection[str] = E
     """Adds an architecture's table; to add the same once more changes nothing.
 
     Raises:
-        ValueError: Another table has this name.
+        DeepPoseError: Another table has this name.
     """
     if (TABLES.setdefault(name, layers), _ENGINES.setdefault(name, tuple(engines))) != (layers, tuple(engines)):
-        raise ValueError(f"there is another architecture {name!r} already")
+        raise DeepPoseError(f"there is another architecture {name!r} already")
 
 
 def engines_of(name: str) -> tuple[str, ...]:

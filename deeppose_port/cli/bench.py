@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.options import PATH, json_option
 
@@ -52,7 +53,7 @@ def bench_data(
     try:
         counts = tuple(int(count) for count in threads.split(","))
     except ValueError:
-        raise ValueError(f"the threads {threads!r} are not whole numbers with commas between") from None
+        raise DeepPoseError(f"the threads {threads!r} are not whole numbers with commas between") from None
     dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim, cache=0)
     with display.steps("measuring", quiet=as_json, unit="rounds") as step:
         rows = run(

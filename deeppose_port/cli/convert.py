@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.options import BAD_INPUT, PATH, checkpoint_options, json_option
 
@@ -77,7 +78,7 @@ def _work(format: str | None, target: Path | None, options: dict[str, Any]) -> t
     """Returns what makes the format that is asked for, and the format's name where it is known already.
 
     Raises:
-        ValueError: There is no such format, or it has no layouts.
+        DeepPoseError: There is no such format, or it has no layouts.
     """
     import converters
     from converters.formats import FORMATS
@@ -85,12 +86,12 @@ def _work(format: str | None, target: Path | None, options: dict[str, Any]) -> t
 
     if format is not None and format not in (*FORMATS, *export.FORMATS):
         known = ", ".join((*FORMATS, *export.FORMATS))
-        raise ValueError(f"there is no format {format!r} to write; there are {known}")
+        raise DeepPoseError(f"there is no format {format!r} to write; there are {known}")
     kind = export.format_of(format, target)
     if kind is None:
         return converters.convert, format
     if options.pop("layout") is not None:
-        raise ValueError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
+        raise DeepPoseError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
     del options["state"]
     return export.export, kind
 
@@ -109,7 +110,7 @@ def _convert_many(
 
     files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
     if not files:
-        raise ValueError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
+        raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
     if output is not None and not options["dry_run"]:
         output.mkdir(parents=True, exist_ok=True)
     targets = [default_target(file, kind) for file in files]
@@ -120,7 +121,7 @@ def _convert_many(
     outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **options)
     with display.steps("converting", quiet=as_json, unit="files") as step:
         for file, outcome in zip(files, outcomes, strict=True):
-            if isinstance(outcome, ValueError):
+            if isinstance(outcome, DeepPoseError):
                 failed += 1
                 results.append({"source": {"path": str(file)}, "error": str(outcome)})
                 display.error(str(outcome))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def load(
     from deeppose_port.pose import Pose
 
     if relu_nan != "nan" and reading.get("nonfinite") != "keep":
-        raise ValueError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
+        raise DeepPoseError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
     loaded = converters.read(checkpoint, state=False, **reading)
     display.notices(loaded.notices, loaded.repairs, called)
     preprocessing = loaded.preprocessing.overridden(
@@ -214,7 +215,7 @@ def persons(
 
     told = skeleton or with_joints(pose.joints)
     if told is None:
-        raise ValueError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
+        raise DeepPoseError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
     return PoseDataset(
         csv,
         images=images,

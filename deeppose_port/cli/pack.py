@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.options import INTERRUPTED, PATH, json_option
 
@@ -51,7 +52,7 @@ def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool
 
     threads = given.pop("threads")
     if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}; it has to be at least 1")
+        raise DeepPoseError(f"threads is {threads}; it has to be at least 1")
     options = PackOptions(skeleton=skeleton, **given)
     dataset = PoseDataset(
         csv,

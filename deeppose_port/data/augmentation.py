@@ -41,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data.coordinates import interleaved, labels
 from deeppose_port.data.crop import Crop, Letterbox, Points, extent_of_joints
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
@@ -87,7 +88,7 @@ class Augmentation:
         method: `fast`, one warp, or `legacy`, one step after the other.
 
     Raises:
-        ValueError: A range or the method is none.
+        DeepPoseError: A range or the method is none.
     """
 
     fliplr: bool = False
@@ -103,13 +104,13 @@ class Augmentation:
         for name in ("rotate", "translate"):
             value = getattr(self, f"{name}_range")
             if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(
+                raise DeepPoseError(
                     f"{name}_range is {value}; it has to be a whole number of at least 1 ({name}=False turns it off)"
                 )
         if not 0 <= self.zoom_range < 1:
-            raise ValueError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
+            raise DeepPoseError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
         if self.method not in get_args(Method):
-            raise ValueError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
+            raise DeepPoseError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
 
     @property
     def does_nothing(self) -> bool:
@@ -150,10 +151,10 @@ def example_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
         index: The example's index in its dataset.
 
     Raises:
-        ValueError: One of them is negative.
+        DeepPoseError: One of them is negative.
     """
     if min(seed, epoch, index) < 0:
-        raise ValueError(f"seed {seed}, epoch {epoch} and index {index}: none of them can be negative")
+        raise DeepPoseError(f"seed {seed}, epoch {epoch} and index {index}: none of them can be negative")
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(epoch, index))))
 
 
@@ -178,7 +179,7 @@ def augmented_example(
 
     Raises:
         DatasetError: The picture cannot be decoded, or nothing of it is in the person's crop.
-        ValueError: `out` has another shape or type.
+        DeepPoseError: `out` has another shape or type.
     """
     return drawn_example(dataset, index, augmentation.draw(rng), augmentation.method, out)
 
@@ -213,7 +214,7 @@ def drawn_example(
             square = np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
     except DatasetError:
         raise
-    except ValueError as error:
+    except DeepPoseError as error:
         raise dataset.error(index, error) from error
     return normalize(square, preprocessing, out), *_labels(dataset, index, drawn, rotation, crop)
 

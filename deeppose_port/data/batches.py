@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
@@ -28,11 +29,11 @@ def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None
         be smaller.
 
     Raises:
-        ValueError: `batch_size` is not positive.
+        DeepPoseError: `batch_size` is not positive.
         DatasetError: A person cannot be made into an example.
     """
     if batch_size < 1:
-        raise ValueError(f"the batch size is {batch_size}; it has to be at least 1")
+        raise DeepPoseError(f"the batch size is {batch_size}; it has to be at least 1")
     wanted = range(len(dataset)) if indices is None else indices
     parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:

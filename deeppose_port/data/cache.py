@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.pixels import Picture
 
 #: Bytes of decoded pictures that a dataset keeps unless told otherwise: 24 of 1280 x 720 pixels.
@@ -21,11 +22,11 @@ def byte_count(amount: str | int) -> int:
     """Returns a number of bytes that was written as `512M`, `1.5G`, `64 KiB` or `1000000`; K is 1024.
 
     Raises:
-        ValueError: It is none, or negative.
+        DeepPoseError: It is none, or negative.
     """
     found = _AMOUNT.fullmatch(str(amount).strip())
     if found is None:
-        raise ValueError(f"{amount!r} is not a number of bytes; write 512M or 2G, and 0 for none")
+        raise DeepPoseError(f"{amount!r} is not a number of bytes; write 512M or 2G, and 0 for none")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -43,12 +44,12 @@ class PictureCache:
         used: Bytes of pixels kept now.
 
     Raises:
-        ValueError: The limit is negative.
+        DeepPoseError: The limit is negative.
     """
 
     def __init__(self, limit: int = DEFAULT) -> None:
         if limit < 0:
-            raise ValueError(f"the cache's limit is {limit} bytes; it has to be 0 or more")
+            raise DeepPoseError(f"the cache's limit is {limit} bytes; it has to be 0 or more")
         self.limit = limit
         self.clear()
         _caches.add(self)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
 
 Points = npt.NDArray[np.float64]
 
@@ -41,7 +42,7 @@ class Crop:
 
     def __post_init__(self) -> None:
         if self.x0 >= self.x1 or self.y0 >= self.y1:
-            raise ValueError(
+            raise DeepPoseError(
                 f"the crop from ({self.x0}, {self.y0}) to ({self.x1}, {self.y1}) holds no pixel: "
                 "the box is too small or lies outside the picture"
             )
@@ -140,10 +141,10 @@ def extent_of_joints(joints: npt.NDArray[Any], visible: npt.NDArray[np.bool_]) -
         visible: (J,), which of them count.
 
     Raises:
-        ValueError: No joint counts.
+        DeepPoseError: No joint counts.
     """
     if not visible.any():
-        raise ValueError("no joint counts, so there is nothing to crop around")
+        raise DeepPoseError("no joint counts, so there is nothing to crop around")
     counting = joints[visible]
     low, high = counting.min(axis=0), counting.max(axis=0)
     (width, height), (x, y) = high - low, (low + high) / 2
@@ -169,7 +170,7 @@ def crop_of_joints(
         im_size: Side of the network's input.
 
     Raises:
-        ValueError: No joint counts, or nothing of the picture is in the crop.
+        DeepPoseError: No joint counts, or nothing of the picture is in the crop.
     """
     x, y, w, h = extent_of_joints(joints, visible)
     w, h = base_zoom * w / 2, base_zoom * h / 2
@@ -187,12 +188,12 @@ def crop_of_box(box: Sequence[float] | npt.NDArray[Any] | None, width: int, heig
         im_size: Side of the network's input.
 
     Raises:
-        ValueError: The box is not four finite numbers, or nothing of the picture is in it.
+        DeepPoseError: The box is not four finite numbers, or nothing of the picture is in it.
     """
     if box is None:
         return Crop(0, 0, width, height, im_size)
     if len(box) != 4 or not all(math.isfinite(side) for side in box):
-        raise ValueError(f"the box {box} is not four finite numbers x, y, width, height")
+        raise DeepPoseError(f"the box {box} is not four finite numbers x, y, width, height")
     x, y, w, h = map(float, box)
     return _clipped(x, y, x + w, y + h, width, height, im_size)
 
@@ -210,7 +211,7 @@ def crop_of_person(
         preprocessing: What the network was trained on.
 
     Raises:
-        ValueError: As for `crop_of_joints`.
+        DeepPoseError: As for `crop_of_joints`.
     """
     im_size = preprocessing.im_size
     if preprocessing.part == "picture":
@@ -238,7 +239,7 @@ def crop_of_region(
         preprocessing: What the network was trained on.
 
     Raises:
-        ValueError: As for `crop_of_box`.
+        DeepPoseError: As for `crop_of_box`.
     """
     crop = crop_of_box(box, width, height, preprocessing.im_size)
     if not preprocessing.part.startswith("letterbox"):
@@ -274,8 +275,8 @@ def _clipped(x0: float, y0: float, x1: float, y1: float, width: int, height: int
 
     try:
         return Crop(edge(x0, width), edge(y0, height), edge(x1, width), edge(y1, height), im_size)
-    except ValueError:
-        raise ValueError(
+    except DeepPoseError:
+        raise DeepPoseError(
             f"nothing is left of the box from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) in a picture of "
             f"{width} x {height} pixels: it is too small or lies outside"
         ) from None

@@ -138,7 +138,7 @@ class PoseDataset:
 
         Raises:
             DatasetError: The picture cannot be decoded, or nothing of it is in the person's crop.
-            ValueError: `out` has another shape or type.
+            DeepPoseError: `out` has another shape or type.
         """
         window, crop = self.window(index), self.crop(index)
         square = window.cut(crop, self.preprocessing.interpolation)
@@ -177,7 +177,7 @@ class PoseDataset:
             magnified = f", magnified {zoom:g} times"
         try:
             return crop_of_person(joints, person.visible, width, height, self.preprocessing)
-        except ValueError as error:
+        except DeepPoseError as error:
             raise DatasetError(
                 f"{self._where(person)}{magnified}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
                 "leaves out persons who are too small)"
@@ -203,7 +203,7 @@ class PoseDataset:
         if picture is None:
             try:
                 picture = read_picture(path)
-            except ValueError as error:
+            except DeepPoseError as error:
                 raise DatasetError(f"{self._where(person)}: {error}") from error
             self._cache.put(path, picture)
         self._sizes[person.file] = picture.shape[1], picture.shape[0]
@@ -264,12 +264,12 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         (H, W, 3) uint8, BGR, read-only.
 
     Raises:
-        ValueError: It cannot be read, or is not a whole picture.
+        DeepPoseError: It cannot be read, or is not a whole picture.
     """
     try:
         return decode_picture(np.fromfile(path, np.uint8))
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+        raise DeepPoseError(f"cannot be read: {error.strerror or error}") from error
 
 
 def decode_picture(data: npt.NDArray[np.uint8]) -> Picture:
@@ -282,16 +282,16 @@ def decode_picture(data: npt.NDArray[np.uint8]) -> Picture:
         (H, W, 3) uint8, BGR, read-only.
 
     Raises:
-        ValueError: They are not a whole picture.
+        DeepPoseError: They are not a whole picture.
     """
     if not data.size:
-        raise ValueError("cannot be decoded; the file is empty")
+        raise DeepPoseError("cannot be decoded; the file is empty")
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ValueError(f"cannot be decoded: {error.err}") from error
+        raise DeepPoseError(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise ValueError("cannot be decoded; is it a whole picture, or cut off?")
+        raise DeepPoseError("cannot be decoded; is it a whole picture, or cut off?")
     picture: Picture = image.astype(np.uint8, copy=False)
     picture.flags.writeable = False
     return picture

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
@@ -85,7 +86,7 @@ class TrainingLoader:
         given: Number of examples given.
 
     Raises:
-        ValueError: An argument is out of its range, or the order is not one of this dataset.
+        DeepPoseError: An argument is out of its range, or the order is not one of this dataset.
         DatasetError: In `next`: an example cannot be made.
         RuntimeError: In `next`: the loader is closed.
     """
@@ -120,9 +121,9 @@ class TrainingLoader:
         least = {"batch_size": 1, "threads": 1, "ahead": 1, "seed": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least {value}")
+                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least {value}")
         if not 0 <= part[0] < part[1] <= batch_size:
-            raise ValueError(f"a batch of {batch_size} cannot be shared as {part}")
+            raise DeepPoseError(f"a batch of {batch_size} cannot be shared as {part}")
         self._example = example
         self._make = _examples_of(dataset, augmentation, seed) if example is None else _without_array(example)
         self._place = self._place_at(*position, order=order)
@@ -221,7 +222,7 @@ class TrainingLoader:
             state: What `state` returned; `epoch` and `current_position` are enough, the order is then drawn.
 
         Raises:
-            ValueError: It is not a state of this dataset. Nothing has changed then.
+            DeepPoseError: It is not a state of this dataset. Nothing has changed then.
             RuntimeError: The loader is closed.
         """
         place = self._place_at(**state)
@@ -325,10 +326,10 @@ class TrainingLoader:
     ) -> _Place:
         size = len(self.dataset)
         if epoch < 0 or not 0 <= current_position < size:
-            raise ValueError(f"a dataset of {size} has no position {current_position} in epoch {epoch}")
+            raise DeepPoseError(f"a dataset of {size} has no position {current_position} in epoch {epoch}")
         given = self._order(epoch) if order is None else np.asarray(order)
         if given is not None and not np.array_equal(np.sort(given, axis=None), np.arange(size)):
-            raise ValueError(
+            raise DeepPoseError(
                 f"the order, of {given.size} examples, is not one of this dataset of {size}; "
                 "it has to be the training set that the order was saved with"
             )

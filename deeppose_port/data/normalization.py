@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pixels import Picture, cut
 
@@ -36,7 +37,7 @@ def normalize(
         (3, H, W) float32; `out` if that is given.
 
     Raises:
-        ValueError: `out` has another shape or type.
+        DeepPoseError: `out` has another shape or type.
     """
     height, width, _ = picture.shape
     inputs = np.empty((3, height, width), np.float32) if out is None else _destination(out, (3, height, width))
@@ -50,7 +51,7 @@ def normalize(
 def _destination(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Returns the array to write into. OpenCV would quietly make another one if it did not fit."""
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise ValueError(f"out is {out.dtype} {out.shape}; it has to be float32 {shape}, and C-contiguous")
+        raise DeepPoseError(f"out is {out.dtype} {out.shape}; it has to be float32 {shape}, and C-contiguous")
     return out
 
 

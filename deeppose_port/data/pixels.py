@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Crop, Letterbox, Points
 
 Picture = npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ def cut(image: Picture, crop: Crop, interpolation: str = "linear") -> Picture:
     if isinstance(crop, Letterbox):
         return Window.whole(image).cut(crop, interpolation)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+        raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
     fx, fy = crop.scale
     pixels = image[crop.y0 : crop.y1, crop.x0 : crop.x1]
     if interpolation == "antialiased":
@@ -75,12 +76,12 @@ def warp(
         (height, width, 3) uint8.
 
     Raises:
-        ValueError: The part of the picture that is needed, or the result, is larger than OpenCV takes.
+        DeepPoseError: The part of the picture that is needed, or the result, is larger than OpenCV takes.
     """
     image, matrix = _needed(image, matrix, width, height)
     sides = *image.shape[:2], height, width
     if max(sides) > LARGEST_WARP:
-        raise ValueError(
+        raise DeepPoseError(
             f"{max(sides):,} pixels on a side are more than the {LARGEST_WARP:,} that OpenCV can rotate, shift or "
             "magnify; make the picture smaller, or leave the augmentation out"
         )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from converters.errors import DeepPoseError
+
 __all__ = ["FLIC", "LSP", "MPII", "SKELETONS", "End", "Limb", "Skeleton", "get", "with_joints"]
 
 End: TypeAlias = int | tuple[int, ...]
@@ -156,12 +158,12 @@ def get(name: str) -> Skeleton:
         The skeleton.
 
     Raises:
-        ValueError: there is no skeleton of this name; the message lists those there are.
+        DeepPoseError: there is no skeleton of this name; the message lists those there are.
     """
     try:
         return SKELETONS[name]
     except KeyError:
-        raise ValueError(f"no skeleton is called {name!r}; there are {', '.join(SKELETONS)}") from None
+        raise DeepPoseError(f"no skeleton is called {name!r}; there are {', '.join(SKELETONS)}") from None
 
 
 def with_joints(joints: int) -> Skeleton | None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import Skeleton
 
 Colour = tuple[int, int, int]
@@ -54,10 +55,10 @@ def draw_pose(
         The drawing, (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: An argument has another shape.
+        DeepPoseError: An argument has another shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+        raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
     names = None if skeleton is None else skeleton.joints
     limbs = () if skeleton is None else skeleton.limbs
     pose = _pixels(points, visible, names)
@@ -87,11 +88,11 @@ def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequenc
     positions = np.asarray(points, np.float64)
     expected = (positions.shape[0] if names is None else len(names), 2)
     if positions.shape != expected:
-        raise ValueError(f"the points are {positions.shape}; they have to be {expected}")
+        raise DeepPoseError(f"the points are {positions.shape}; they have to be {expected}")
     shown = np.isfinite(positions).all(axis=1)
     if visible is not None:
         if np.shape(visible) != shown.shape:
-            raise ValueError(f"visible is {np.shape(visible)}; it has to be {shown.shape}")
+            raise DeepPoseError(f"visible is {np.shape(visible)}; it has to be {shown.shape}")
         shown &= np.asarray(visible, np.bool_)
     return {
         int(joint): (round(float(x)), round(float(y)))

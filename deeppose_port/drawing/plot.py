@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.errors import DeepPoseError
 from deeppose_port.output import refuse_existing, whole
 from deeppose_port.training.curves import LOSS, Run
 
@@ -41,7 +42,7 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
         The picture's path.
 
     Raises:
-        ValueError: The suffix is another, the file exists, or there is nothing to draw.
+        DeepPoseError: The suffix is another, the file exists, or there is nothing to draw.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -49,7 +50,9 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     path = checked_target(output, force=force)
     panels = [(title, names) for title, pattern in _PANELS if (names := _names(runs, pattern))]
     if not panels:
-        raise ValueError(f"there is no curve to draw; the logs have {', '.join(sorted(_all_names(runs))) or 'nothing'}")
+        raise DeepPoseError(
+            f"there is no curve to draw; the logs have {', '.join(sorted(_all_names(runs))) or 'nothing'}"
+        )
     figure = Figure(figsize=(8, 1 + 2.9 * len(panels)), layout="constrained")
     axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
     for axis, (title, names) in zip(axes, panels, strict=True):
@@ -67,11 +70,11 @@ def checked_target(output: str | os.PathLike[str], *, force: bool) -> Path:
     """Returns the path of a picture that may be written.
 
     Raises:
-        ValueError: Its suffix names no format, or the file exists.
+        DeepPoseError: Its suffix names no format, or the file exists.
     """
     path = Path(output)
     if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"{path}: curves are written as {', '.join(FORMATS)}, told by the suffix")
+        raise DeepPoseError(f"{path}: curves are written as {', '.join(FORMATS)}, told by the suffix")
     refuse_existing([path], force, instead="-o names another")
     return path
 

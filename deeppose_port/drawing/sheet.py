@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
@@ -31,12 +32,12 @@ class ContactSheet:
         seed: Of the choice: the same seed chooses the same of as many.
 
     Raises:
-        ValueError: There is no cell, or there are more than 1,600.
+        DeepPoseError: There is no cell, or there are more than 1,600.
     """
 
     def __init__(self, columns: int, rows: int, seed: int = 0) -> None:
         if columns < 1 or rows < 1 or columns * rows > _MOST_CELLS:
-            raise ValueError(f"a contact sheet of {columns} x {rows} cells: it has to have 1 to {_MOST_CELLS} cells")
+            raise DeepPoseError(f"a contact sheet of {columns} x {rows} cells: it has to have 1 to {_MOST_CELLS} cells")
         self.columns = columns
         self.rows = rows
         self._random = np.random.default_rng(seed)
@@ -94,12 +95,12 @@ def parse_tile(text: str) -> tuple[int, int]:
     """Reads `COLUMNSxROWS`.
 
     Raises:
-        ValueError: It is not two whole numbers.
+        DeepPoseError: It is not two whole numbers.
     """
     try:
         columns, rows = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise ValueError(f"the tile {text!r} is not two whole numbers; write it as COLUMNSxROWS, 5x5") from None
+        raise DeepPoseError(f"the tile {text!r} is not two whole numbers; write it as COLUMNSxROWS, 5x5") from None
     return columns, rows
 
 

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
+
 Picture = npt.NDArray[np.uint8]
 
 #: Files with these suffixes are taken for videos.
@@ -61,17 +63,17 @@ class Video:
         frames: How many the file says it has; 0 where it does not say.
 
     Raises:
-        ValueError: It is not there, or no video.
+        DeepPoseError: It is not there, or no video.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise ValueError(f"{path}: there is no such video")
+            raise DeepPoseError(f"{path}: there is no such video")
         self.path = path
         with _silence():
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise ValueError(f"{path}: cannot be decoded; is it a whole video?")
+            raise DeepPoseError(f"{path}: cannot be decoded; is it a whole video?")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else 25.0
         self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -108,14 +110,14 @@ class VideoWriter:
         height: Rows of every frame.
 
     Raises:
-        ValueError: OpenCV cannot write such a file here.
+        DeepPoseError: OpenCV cannot write such a file here.
     """
 
     def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
         with _silence():
             self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         if not self._writer.isOpened():
-            raise ValueError(f"{path}: OpenCV cannot write videos of {width} x {height} pixels here")
+            raise DeepPoseError(f"{path}: OpenCV cannot write videos of {width} x {height} pixels here")
 
     def write(self, image: Picture) -> None:
         """Appends a frame."""

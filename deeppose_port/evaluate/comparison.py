@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.errors import DeepPoseError
 from deeppose_port.backends import Floats
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
@@ -248,14 +249,14 @@ def compare(
         progress: Called with what is done, the persons done and all of them.
 
     Raises:
-        ValueError: A checkpoint has another number of joints than the dataset, or the tolerance is negative.
+        DeepPoseError: A checkpoint has another number of joints than the dataset, or the tolerance is negative.
         DatasetError: A person cannot be made into an example.
     """
     if not tolerance >= 0:
-        raise ValueError(f"the tolerance is {tolerance}; it has to be 0 or more")
+        raise DeepPoseError(f"the tolerance is {tolerance}; it has to be 0 or more")
     for pose, dataset in zip((old, new), datasets, strict=True):
         if pose.joints != len(dataset.skeleton.joints):
-            raise ValueError(
+            raise DeepPoseError(
                 f"{pose.checkpoint.source.path} has {pose.joints} joints, but {dataset.skeleton.name} has "
                 f"{len(dataset.skeleton.joints)}; choose the skeleton that it was trained on"
             )

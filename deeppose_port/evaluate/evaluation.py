@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.batches import batches
@@ -173,7 +174,7 @@ class Evaluation:
             The three and `intervals`: as `as_dict`, with [lower, upper] for each metric's number.
 
         Raises:
-            ValueError: There is no resample, or the level is not between 0 and 1.
+            DeepPoseError: There is no resample, or the level is not between 0 and 1.
         """
         tallies = resample([measure.tally for measure in self.measures.values()], resamples, seed)
         intervals = _nested(
@@ -205,12 +206,12 @@ def evaluate(
         progress: Called with the persons done and all of them.
 
     Raises:
-        ValueError: The checkpoint has another number of joints than the dataset.
+        DeepPoseError: The checkpoint has another number of joints than the dataset.
         DatasetError: A person cannot be made into an example.
     """
     skeleton = dataset.skeleton
     if pose.joints != len(skeleton.joints):
-        raise ValueError(
+        raise DeepPoseError(
             f"{pose.checkpoint.source.path} has {pose.joints} joints, but {skeleton.name} has {len(skeleton.joints)}; "
             "choose the skeleton that it was trained on"
         )
@@ -340,7 +341,7 @@ def pose_measures(
         The metrics by their names in MEASURES; all but `loss` and `legacy_error`, which are the network's.
 
     Raises:
-        ValueError: As the functions of `metrics` do.
+        DeepPoseError: As the functions of `metrics` do.
     """
     joints, limbs = skeleton.joints, list(skeleton.pcp_limbs.values())
     limb_names, excluded = tuple(skeleton.pcp_limbs), skeleton.pckh_total_excluded

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from converters.errors import DeepPoseError
 from deeppose_port.training.folder import read_log
 
 _EPOCH = re.compile(r"epoch-(\d+)\.(?:pt|model)")
@@ -28,10 +29,10 @@ def new_checkpoints(
         sleep: What waits.
 
     Raises:
-        ValueError: There is no such folder.
+        DeepPoseError: There is no such folder.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; name the result folder of a training")
+        raise DeepPoseError(f"{folder}: there is no such folder; name the result folder of a training")
     seen = {str(entry.get("checkpoint")) for entry in read_log(folder / EVALUATIONS)}
     waited = 0.0
     while True:

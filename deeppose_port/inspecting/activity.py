@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.normalization import network_input
@@ -172,7 +173,7 @@ def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed
     """Makes a network's inputs of a picture or of some of a folder's, each as a whole.
 
     Raises:
-        ValueError: There is no picture, or one cannot be read.
+        DeepPoseError: There is no picture, or one cannot be read.
     """
     for file in _some(files_in(source), count, seed):
         picture = read_picture(file)
@@ -204,7 +205,7 @@ def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
         described: What the pictures are, in the plural.
 
     Raises:
-        ValueError: There are fewer than two pictures, so that nothing can differ between them.
+        DeepPoseError: There are fewer than two pictures, so that nothing can differ between them.
     """
     layers: dict[str, _Moments] = {}
     for batch in _batches(inputs):
@@ -212,7 +213,7 @@ def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
             layers.setdefault(name, _Moments()).add(outputs)
     last = list(layers.values())[-1] if layers else _Moments()
     if last.count < 2:
-        raise ValueError(f"whether answers differ can be told of two {described} or more, not of {last.count}")
+        raise DeepPoseError(f"whether answers differ can be told of two {described} or more, not of {last.count}")
     scale = 1.0 if pose.preprocessing.coord_normalize else 1.0 / pose.preprocessing.im_size
     return Activity(
         tuple(moments.row(name) for name, moments in layers.items()),

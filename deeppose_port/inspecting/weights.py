@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
+from converters.errors import DeepPoseError
 from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 
 Picture = npt.NDArray[np.uint8]
@@ -111,12 +112,12 @@ def filters_picture(checkpoint: Checkpoint) -> Picture:
         (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: The first layer does not look at colours.
+        DeepPoseError: The first layer does not look at colours.
     """
     name = next(iter(checkpoint.architecture.shapes))
     weights = checkpoint.weights[name]
     if weights.ndim != 4 or weights.shape[1] != 3:
-        raise ValueError(f"{checkpoint.source.path}: {name} has the shape {weights.shape}, it looks at no colours")
+        raise DeepPoseError(f"{checkpoint.source.path}: {name} has the shape {weights.shape}, it looks at no colours")
     count, _, height, width = weights.shape
     scale, gap = max(1, round(44 / max(height, width))), 2
     columns = math.ceil(math.sqrt(count))
@@ -176,7 +177,7 @@ def checked_targets(output: str | os.PathLike[str], *, force: bool) -> tuple[Pat
     """Returns where `filters.png` and `histograms.png` go.
 
     Raises:
-        ValueError: One of them exists, or the folder is a file.
+        DeepPoseError: One of them exists, or the folder is a file.
     """
     folder = checked_folder(output)
     targets = folder / "filters.png", folder / "histograms.png"
@@ -196,7 +197,7 @@ def write_pictures(
         force: Whether files that exist may be replaced.
 
     Raises:
-        ValueError: A file exists, or the first layer does not look at colours.
+        DeepPoseError: A file exists, or the first layer does not look at colours.
     """
     targets = checked_targets(output, force=force)
     picture = filters_picture(checkpoint)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import End, Limb
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -21,7 +22,7 @@ def checked_poses(
     """Check two sets of poses; return them with the mask of the joints that count."""
     predicted, true = checked_positions(predicted, "predicted"), checked_positions(true, "true")
     if predicted.shape != true.shape:
-        raise ValueError(f"predicted {predicted.shape} and true {true.shape} must have one shape")
+        raise DeepPoseError(f"predicted {predicted.shape} and true {true.shape} must have one shape")
     return predicted, true, counted_joints(true, visible)
 
 
@@ -29,7 +30,7 @@ def checked_positions(array: npt.ArrayLike, name: str) -> Floats:
     """Check an array of poses, (N, J, 2); return it in float64."""
     positions = np.asarray(array, dtype=np.float64)
     if positions.ndim != 3 or positions.shape[2] != 2:
-        raise ValueError(f"{name} must have the shape (persons, joints, 2), not {positions.shape}")
+        raise DeepPoseError(f"{name} must have the shape (persons, joints, 2), not {positions.shape}")
     return positions
 
 
@@ -40,10 +41,10 @@ def counted_joints(true: Floats, visible: npt.ArrayLike | None) -> Mask:
         return known
     counted = checked_mask(visible, "visible")
     if counted.shape != known.shape:
-        raise ValueError(f"visible must have the shape (persons, joints), {known.shape}, not {counted.shape}")
+        raise DeepPoseError(f"visible must have the shape (persons, joints), {known.shape}, not {counted.shape}")
     if (unknown := np.argwhere(counted & ~known)).size:
         person, joint = unknown[0]
-        raise ValueError(
+        raise DeepPoseError(
             f"true has no finite position for joint {joint} of person {person}, but visible says that it "
             "counts; mark such a joint as not visible"
         )
@@ -54,7 +55,7 @@ def checked_mask(array: npt.ArrayLike, name: str) -> Mask:
     """Check a mask of 0 and 1; return it as bool."""
     mask = np.asarray(array)
     if not np.all((mask == 0) | (mask == 1)):
-        raise ValueError(f"{name} must hold only 0 and 1, or False and True")
+        raise DeepPoseError(f"{name} must hold only 0 and 1, or False and True")
     return mask.astype(np.bool_, copy=False)
 
 
@@ -62,7 +63,7 @@ def checked_thresholds(thresholds: float | Sequence[float]) -> Floats:
     """Check one threshold or several: finite and not negative."""
     values = np.asarray(thresholds, dtype=np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"a threshold must be a finite number and not negative: {thresholds!r}")
+        raise DeepPoseError(f"a threshold must be a finite number and not negative: {thresholds!r}")
     return values
 
 
@@ -77,9 +78,9 @@ def errors_and_lengths(
     predicted, true, counted = checked_poses(predicted, true, visible)
     lengths = np.asarray(lengths, dtype=np.float64)
     if lengths.shape != true.shape[:1]:
-        raise ValueError(f"{name} must hold one length a person, ({len(true)},), not {lengths.shape}")
+        raise DeepPoseError(f"{name} must hold one length a person, ({len(true)},), not {lengths.shape}")
     if (lengths < 0).any() or np.isinf(lengths).any():
-        raise ValueError(f"{name} must hold finite lengths that are not negative, or NaN where there is none")
+        raise DeepPoseError(f"{name} must hold finite lengths that are not negative, or NaN where there is none")
     lengths = lengths[:, np.newaxis]
     return distances_between(predicted, true), counted & ~np.isnan(lengths), lengths
 
@@ -99,7 +100,7 @@ def limb_ends(limbs: Iterable[Limb], joints: int) -> tuple[list[list[int]], list
         try:
             start, stop = limb
         except (TypeError, ValueError):
-            raise ValueError(f"a limb must be a pair of ends, not {limb!r}") from None
+            raise DeepPoseError(f"a limb must be a pair of ends, not {limb!r}") from None
         starts.append(_end_joints(start, joints))
         stops.append(_end_joints(stop, joints))
     return starts, stops
@@ -108,7 +109,7 @@ def limb_ends(limbs: Iterable[Limb], joints: int) -> tuple[list[list[int]], list
 def _end_joints(end: End, joints: int) -> list[int]:
     members = list(end) if isinstance(end, Sequence) else [end]
     if not members:
-        raise ValueError("an end of a limb must have at least one joint, not ()")
+        raise DeepPoseError("an end of a limb must have at least one joint, not ()")
     return [checked_joint(joint, joints) for joint in members]
 
 
@@ -117,9 +118,9 @@ def checked_joint(joint: int, joints: int) -> int:
     try:
         index = operator.index(joint)
     except TypeError:
-        raise ValueError(f"a joint must be given by its index, not {joint!r}") from None
+        raise DeepPoseError(f"a joint must be given by its index, not {joint!r}") from None
     if not 0 <= index < joints:
-        raise ValueError(f"there is no joint {index}: the poses have {joints}, counted from 0")
+        raise DeepPoseError(f"there is no joint {index}: the poses have {joints}, counted from 0")
     return index
 
 

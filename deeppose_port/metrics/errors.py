@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.metrics.arrays import Floats, checked_mask, checked_poses, distances_between, errors_and_lengths
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
@@ -24,7 +25,7 @@ def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Arr
         (N, J) Euclidean distances in pixels; NaN for a joint that does not count.
 
     Raises:
-        ValueError: a shape is not as above, or a joint that counts has no finite true position.
+        DeepPoseError: a shape is not as above, or a joint that counts has no finite true position.
     """
     predicted, true, counted = checked_poses(predicted, true, visible)
     return np.where(counted, distances_between(predicted, true), np.nan)
@@ -44,7 +45,7 @@ def mean_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Array
         The mean Euclidean distance; NaN if no joint counts, or if one that counts is predicted as NaN.
 
     Raises:
-        ValueError: as in `pixel_errors`.
+        DeepPoseError: as in `pixel_errors`.
     """
     predicted, true, counted = checked_poses(predicted, true, visible)
     errors = distances_between(predicted, true)[counted]
@@ -69,7 +70,7 @@ def normalized_errors(
         (N, J) distances over lengths; NaN for a joint that does not count.
 
     Raises:
-        ValueError: a shape or a length is not as above, or a joint that counts has no finite true position.
+        DeepPoseError: a shape or a length is not as above, or a joint that counts has no finite true position.
     """
     errors, counted, lengths = errors_and_lengths(predicted, true, lengths, visible, name="lengths")
     counted = counted & (lengths > 0)
@@ -99,7 +100,7 @@ def nme(
         (J,) means; NaN for a joint that counts in no person, or that is predicted as NaN in one.
 
     Raises:
-        ValueError: as in `normalized_errors`.
+        DeepPoseError: as in `normalized_errors`.
     """
     return error_tally(predicted, true, visible, lengths).values()
 
@@ -145,7 +146,7 @@ def legacy_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Arr
         (N,) errors; NaN for a person of whom no joint counts.
 
     Raises:
-        ValueError: as in `pixel_errors`.
+        DeepPoseError: as in `pixel_errors`.
     """
     predicted, true, counted = checked_poses(predicted, true, visible)
     squares = np.where(counted, np.square(distances_between(np.trunc(predicted), np.trunc(true))), 0.0)
@@ -169,12 +170,12 @@ def masked_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLi
         The loss, accumulated in float64 whatever the inputs are.
 
     Raises:
-        ValueError: the three shapes differ, or the mask holds something else than 0 and 1.
+        DeepPoseError: the three shapes differ, or the mask holds something else than 0 and 1.
     """
     outputs, targets = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     counted = checked_mask(mask, "mask")
     if not outputs.shape == targets.shape == counted.shape:
-        raise ValueError(
+        raise DeepPoseError(
             f"outputs {outputs.shape}, targets {targets.shape} and mask {counted.shape} must have one shape"
         )
     with np.errstate(over="ignore", invalid="ignore"):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.metrics.arrays import Floats, checked_thresholds, errors_and_lengths
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
@@ -38,12 +39,12 @@ def pdj(
         (len(thresholds), J) fractions from 0 to 1; NaN for a joint that counts in no person.
 
     Raises:
-        ValueError: a shape, a length or a threshold is not as above, or a joint that counts has no finite
+        DeepPoseError: a shape, a length or a threshold is not as above, or a joint that counts has no finite
             true position.
     """
     allowed = checked_thresholds(thresholds)
     if allowed.ndim != 1:
-        raise ValueError(f"thresholds must be a sequence of numbers, not {thresholds!r}")
+        raise DeepPoseError(f"thresholds must be a sequence of numbers, not {thresholds!r}")
     errors, counted, lengths = errors_and_lengths(predicted, true, torso, visible, name="torso")
     fractions = [Tally.of(errors <= t * lengths, counted).values() for t in allowed]
     return np.array(fractions).reshape(len(fractions), errors.shape[1])
@@ -75,7 +76,7 @@ def pck(
         (J,) fractions from 0 to 1; NaN for a joint that counts in no person.
 
     Raises:
-        ValueError: a shape, a length or the threshold is not as above, or a joint that counts has no finite
+        DeepPoseError: a shape, a length or the threshold is not as above, or a joint that counts has no finite
             true position.
     """
     return pck_tally(predicted, true, lengths, visible, threshold).values()
@@ -132,7 +133,7 @@ def pckh(
         (J,) fractions from 0 to 1; NaN for a joint that counts in no person.
 
     Raises:
-        ValueError: a shape, a size or the threshold is not as above, or a joint that counts has no finite
+        DeepPoseError: a shape, a size or the threshold is not as above, or a joint that counts has no finite
             true position.
     """
     return pck(predicted, true, head_sizes, visible, threshold)
@@ -164,7 +165,7 @@ def pckh_total(
         A fraction from 0 to 1; NaN if no joint counts.
 
     Raises:
-        ValueError: as in `pckh`, or an excluded index is not a joint's.
+        DeepPoseError: as in `pckh`, or an excluded index is not a joint's.
     """
     return pck_total(predicted, true, head_sizes, visible, threshold, excluded=excluded)
 
@@ -195,7 +196,7 @@ def auc(
         (J,) fractions from 0 to 1; NaN for a joint that counts in no person.
 
     Raises:
-        ValueError: as in `pck`, or the threshold is no multiple of the step.
+        DeepPoseError: as in `pck`, or the threshold is no multiple of the step.
     """
     return auc_tally(predicted, true, lengths, visible, threshold, step).values()
 
@@ -225,10 +226,10 @@ def auc_tally(
 ) -> Tally:
     """Tell how much of the area under the curve each joint of each person gives: a Tally of (N, J)."""
     if not (math.isfinite(threshold) and threshold > 0 and step > 0):
-        raise ValueError(f"the area goes from 0 to {threshold:g} in steps of {step:g}: both must be positive")
+        raise DeepPoseError(f"the area goes from 0 to {threshold:g} in steps of {step:g}: both must be positive")
     samples = round(threshold / step)
     if samples < 1 or not math.isclose(samples * step, threshold, rel_tol=1e-9):
-        raise ValueError(f"the area's end {threshold:g} must be a multiple of the step {step:g}")
+        raise DeepPoseError(f"the area's end {threshold:g} must be a multiple of the step {step:g}")
     errors, counted, lengths = errors_and_lengths(predicted, true, lengths, visible, name="lengths")
     area = np.zeros(errors.shape)
     for sample in range(samples + 1):

@@ -28,7 +28,7 @@ def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floa
         (N,) the larger side of the box around the joints that count; NaN for a person who has none.
 
     Raises:
-        ValueError: a shape is not as above, or a joint that counts has no finite true position.
+        DeepPoseError: a shape is not as above, or a joint that counts has no finite true position.
     """
     true = checked_positions(true, "true")
     counted = counted_joints(true, visible)[..., np.newaxis]
@@ -55,7 +55,7 @@ def torso_lengths(true: npt.ArrayLike, torso: Limb, visible: npt.ArrayLike | Non
         (N,) lengths in pixels; NaN for a person in whom one of the ends does not count.
 
     Raises:
-        ValueError: a shape or the torso is not as above, or a joint that counts has no finite true position.
+        DeepPoseError: a shape or the torso is not as above, or a joint that counts has no finite true position.
     """
     true = checked_positions(true, "true")
     counted = counted_joints(true, visible)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
     Floats,
@@ -53,7 +54,7 @@ def pcp(
         (len(limbs),) fractions from 0 to 1; NaN for a limb that counts in no person.
 
     Raises:
-        ValueError: a shape, a limb, the threshold or the rule is not as above, or a joint that counts has no
+        DeepPoseError: a shape, a limb, the threshold or the rule is not as above, or a joint that counts has no
             finite true position.
     """
     return pcp_tally(predicted, true, limbs, visible, threshold, rule).values()
@@ -69,7 +70,7 @@ def pcp_tally(
 ) -> Tally:
     """Tell which limbs of which persons are correct, as `pcp` counts them: a Tally of (N, len(limbs))."""
     if rule not in ("strict", "relaxed"):
-        raise ValueError(f"rule must be 'strict' or 'relaxed', not {rule!r}")
+        raise DeepPoseError(f"rule must be 'strict' or 'relaxed', not {rule!r}")
     checked_thresholds(threshold)
     predicted, true, counted = checked_poses(predicted, true, visible)
     starts, stops = limb_ends(limbs, joints=true.shape[1])

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
+
 __all__ = ["Tally", "interval", "resample"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -81,14 +83,14 @@ def resample(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) -> 
         For each Tally one of `resamples` rows.
 
     Raises:
-        ValueError: There is no person or no resample, or the tallies are of different numbers of persons.
+        DeepPoseError: There is no person or no resample, or the tallies are of different numbers of persons.
     """
     numbers = {len(tally.scores) for tally in tallies}
     if len(numbers) != 1:
-        raise ValueError(f"the tallies must be of the same persons, not of {sorted(numbers)} persons")
+        raise DeepPoseError(f"the tallies must be of the same persons, not of {sorted(numbers)} persons")
     persons = numbers.pop()
     if persons < 1 or resamples < 1:
-        raise ValueError(f"{resamples} resamples of {persons} persons: both must be at least 1")
+        raise DeepPoseError(f"{resamples} resamples of {persons} persons: both must be at least 1")
     joined = np.concatenate([part for tally in tallies for part in (tally.scores, tally.counts)], axis=1)
     sums = np.empty((resamples, joined.shape[1]))
     random = np.random.default_rng(seed)
@@ -117,10 +119,10 @@ def interval(values: npt.ArrayLike, level: float = 0.95) -> Floats:
         one in none.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        DeepPoseError: The level is not between 0 and 1.
     """
     if not 0 < level < 1:
-        raise ValueError(f"the confidence level must be between 0 and 1, not {level:g}")
+        raise DeepPoseError(f"the confidence level must be between 0 and 1, not {level:g}")
     values = np.asarray(values, np.float64)
     columns = values.reshape(len(values), -1)
     ends = np.full((2, columns.shape[1]), np.nan)

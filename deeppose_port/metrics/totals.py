@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.metrics.arrays import checked_joint
 from deeppose_port.metrics.tallies import Tally
 
@@ -22,11 +23,11 @@ def mean_over_joints(fractions: npt.ArrayLike) -> float:
         The mean; NaN if nothing is left.
 
     Raises:
-        ValueError: there is more than one axis (PDJ at several thresholds is averaged row by row).
+        DeepPoseError: there is more than one axis (PDJ at several thresholds is averaged row by row).
     """
     fractions = np.asarray(fractions, dtype=np.float64)
     if fractions.ndim != 1:
-        raise ValueError(f"fractions must have one axis, not the shape {fractions.shape}")
+        raise DeepPoseError(f"fractions must have one axis, not the shape {fractions.shape}")
     known = fractions[~np.isnan(fractions)]
     return float(known.mean()) if known.size else math.nan
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
 from deeppose_port.drawing.sheet import TILE, ContactSheet
@@ -55,14 +56,14 @@ def predict_files(
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
     Raises:
-        ValueError: Nothing can be read, a file exists, a folder has no pictures, or the skeleton has another number of
-            joints.
+        DeepPoseError: Nothing can be read, a file exists, a folder has no pictures, or the skeleton has another number
+            of joints.
     """
     named, names = joints_of(pose, skeleton)
     folder = checked_folder(output)
     files = list(dict.fromkeys(file for source in sources for file in files_in(Path(source))))
     if not files:
-        raise ValueError("there is nothing to predict: name pictures, folders or videos")
+        raise DeepPoseError("there is nothing to predict: name pictures, folders or videos")
     drawings = _drawing_names(folder, files)
     suffix = {"json": ".jsonl", "csv": ".csv"}[checked_format(format)]
     tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if is_video(file)}
@@ -77,7 +78,7 @@ def predict_files(
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
     with staged(folder) as stage:
         for file, image, answer in answers(pose, _readable(pictures, failures), box):
-            if isinstance(answer, ValueError):
+            if isinstance(answer, DeepPoseError):
                 failures.append(Failure(file, f"{file}: {answer}"))
             else:
                 crop, points = answer
@@ -90,12 +91,12 @@ def predict_files(
             writing = VideoFiles(stage, drawings[file], lines, names)
             try:
                 videos.append(predict_video(pose, file, writing, box, named, sheet, done.one_more))
-            except ValueError as error:
+            except DeepPoseError as error:
                 writing.remove()
                 failures.append(Failure(file, str(error)))
         if not found and not videos:
             others = "" if len(failures) == 1 else f" (and so it is with {len(failures) - 1} more)"
-            raise ValueError(f"{failures[0].reason}{others}")
+            raise DeepPoseError(f"{failures[0].reason}{others}")
         result = Predictions(
             pose.checkpoint.source.path,
             names,
@@ -130,7 +131,7 @@ def _readable(files: Iterable[Path], failures: list[Failure]) -> Iterator[tuple[
     for file in files:
         try:
             image = read_picture(file)
-        except ValueError as error:
+        except DeepPoseError as error:
             failures.append(Failure(file, str(error)))
             continue
         yield file, image

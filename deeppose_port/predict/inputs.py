@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.data.coordinates import points_of_outputs
 from deeppose_port.data.crop import Crop, crop_of_region
@@ -33,12 +34,12 @@ def parse_box(text: str) -> Box:
     """Reads `x,y,w,h`.
 
     Raises:
-        ValueError: It is not four numbers.
+        DeepPoseError: It is not four numbers.
     """
     try:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"the box {text!r} is not four numbers; write it as x,y,width,height") from None
+        raise DeepPoseError(f"the box {text!r} is not four numbers; write it as x,y,width,height") from None
     return x, y, width, height
 
 
@@ -46,13 +47,13 @@ def files_in(source: Path) -> list[Path]:
     """Returns the pictures of a folder by their suffixes, sorted; what is no folder is returned as it is.
 
     Raises:
-        ValueError: There is no picture in the folder.
+        DeepPoseError: There is no picture in the folder.
     """
     if not source.is_dir():
         return [source]
     files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
     if not files:
-        raise ValueError(f"{source}: there is no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise DeepPoseError(f"{source}: there is no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
     return files
 
 
@@ -60,16 +61,16 @@ def read_picture(path: Path) -> Picture:
     """Reads a picture: (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: It is not there, or cannot be decoded.
+        DeepPoseError: It is not there, or cannot be decoded.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such picture")
+        raise DeepPoseError(f"{path}: there is no such picture")
     try:
         image = cv2.imread(str(path))
     except cv2.error as error:
-        raise ValueError(f"{path}: cannot be decoded: {error.err}") from error
+        raise DeepPoseError(f"{path}: cannot be decoded: {error.err}") from error
     if image is None:
-        raise ValueError(f"{path}: cannot be decoded; is it a whole picture?")
+        raise DeepPoseError(f"{path}: cannot be decoded; is it a whole picture?")
     return image.astype(np.uint8, copy=False)
 
 
@@ -77,7 +78,7 @@ def joints_of(pose: Pose, skeleton: str | Skeleton | None) -> tuple[Skeleton | N
     """Returns what a checkpoint's joints are, told by their number if need be, and their names.
 
     Raises:
-        ValueError: The skeleton has another number of joints.
+        DeepPoseError: The skeleton has another number of joints.
     """
     if skeleton is None:
         named = skeletons.with_joints(pose.joints)
@@ -86,7 +87,7 @@ def joints_of(pose: Pose, skeleton: str | Skeleton | None) -> tuple[Skeleton | N
     named = skeletons.get(skeleton) if isinstance(skeleton, str) else skeleton
     if len(named.joints) != pose.joints:
         path = pose.checkpoint.source.path
-        raise ValueError(f"{path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
+        raise DeepPoseError(f"{path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
     return named, named.joints
 
 
@@ -99,15 +100,15 @@ def batches_of(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def answers(
     pose: Pose, pictures: Iterable[tuple[Item, Picture]], box: Box | None
-) -> Iterator[tuple[Item, Picture, tuple[Crop, Points] | ValueError]]:
+) -> Iterator[tuple[Item, Picture, tuple[Crop, Points] | DeepPoseError]]:
     """Yields every picture with its crop and joints, or with what is wrong with its box."""
     told = pose.preprocessing
     for batch in batches_of(pictures):
-        crops: list[Crop | ValueError] = []
+        crops: list[Crop | DeepPoseError] = []
         for _, image in batch:
             try:
                 crops.append(crop_of_region(box, image.shape[1], image.shape[0], told))
-            except ValueError as error:
+            except DeepPoseError as error:
                 crops.append(error)
         inputs = [
             network_input(image, crop, told)

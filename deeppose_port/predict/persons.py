@@ -47,7 +47,7 @@ def predict_persons(
         progress: Called with the persons done and all of them.
 
     Raises:
-        ValueError: A file exists, or the checkpoint has another number of joints.
+        DeepPoseError: A file exists, or the checkpoint has another number of joints.
         DatasetError: A person cannot be made into an example.
     """
     named, names = joints_of(pose, dataset.skeleton)

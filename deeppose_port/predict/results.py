@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
+
 Points = npt.NDArray[np.float64]
 
 FORMATS = ("json", "csv")
@@ -196,10 +198,10 @@ def checked_format(format: str) -> str:
     """Returns a format of `FORMATS`.
 
     Raises:
-        ValueError: It is another.
+        DeepPoseError: It is another.
     """
     if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r} for joints; there are {', '.join(FORMATS)}")
+        raise DeepPoseError(f"there is no format {format!r} for joints; there are {', '.join(FORMATS)}")
     return format
 
 

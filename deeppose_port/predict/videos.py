@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
 from deeppose_port.drawing.sheet import ContactSheet
@@ -27,7 +28,7 @@ def announced_frames(file: Path) -> int:
     try:
         with Video(file) as video:
             return video.frames
-    except ValueError:
+    except DeepPoseError:
         return 0
 
 
@@ -88,13 +89,13 @@ def predict_video(
         done: Called after each frame.
 
     Raises:
-        ValueError: It cannot be decoded, or nothing is left of the box.
+        DeepPoseError: It cannot be decoded, or nothing is left of the box.
     """
     frames = 0
     with Video(file) as video, closing(writing):
         for frame, image, answer in answers(pose, ((frame, frame.image) for frame in video), box):
-            if isinstance(answer, ValueError):
-                raise ValueError(f"{file}, frame {frame.index}: {answer}") from answer
+            if isinstance(answer, DeepPoseError):
+                raise DeepPoseError(f"{file}, frame {frame.index}: {answer}") from answer
             crop, points = answer
             writing.write(frame, points, draw_pose(image, points, skeleton), video.fps)
             if sheet is not None:
@@ -102,5 +103,5 @@ def predict_video(
             frames += 1
             done()
     if not frames:
-        raise ValueError(f"{file}: no frame of it can be decoded; is it a whole video?")
+        raise DeepPoseError(f"{file}: no frame of it can be decoded; is it a whole video?")
     return VideoPrediction(file, frames, video.frames, video.fps, writing.table, writing.drawing)

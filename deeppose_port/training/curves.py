@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
 from deeppose_port.evaluate.watch import EVALUATIONS
 from deeppose_port.training.folder import read_log
@@ -111,7 +112,7 @@ def read_results(sources: Sequence[str | os.PathLike[str]], *, join: bool = Fals
         gives several.
 
     Raises:
-        ValueError: There is nothing that can be read, or no loss in it.
+        DeepPoseError: There is nothing that can be read, or no loss in it.
     """
     paths = [Path(source) for source in sources]
     parts = [_parts_of(path) for path in paths]
@@ -134,16 +135,16 @@ def _parts_of(source: Path) -> list[_Part]:
     if source.is_dir():
         parts = _merged(source)
         if not parts:
-            raise ValueError(f"{source}: there is no log, log.txt or {EVALUATIONS} with a loss in this folder")
+            raise DeepPoseError(f"{source}: there is no log, log.txt or {EVALUATIONS} with a loss in this folder")
         return parts
     if not source.is_file():
-        raise ValueError(f"{source}: there is no such file; name a training's result folder, or its log or log.txt")
+        raise DeepPoseError(f"{source}: there is no such file; name a training's result folder, or its log or log.txt")
     entries = read_log(source) if _is_json(source) else []
     if entries and all("checkpoint" in entry for entry in entries):
         return [_Part(source, _evaluations(entries))]
     parts = _split(source, entries) or [_Part(source, run.entries, run.options) for run in read_runs(source)]
     if not parts:
-        raise ValueError(
+        raise DeepPoseError(
             f"{source}: there is no loss in it; a log is JSON, a log.txt has lines as `epoch:10, main/loss:0.028`"
         )
     return parts

@@ -26,6 +26,7 @@ from typing import Any
 
 import converters
 from converters import Checkpoint
+from converters.errors import DeepPoseError
 from deeppose_port.output import whole
 from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
 from deeppose_port.training.start import Start
@@ -51,7 +52,7 @@ class ResultFolder:
         """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
 
         Raises:
-            ValueError: The folder holds another run, or checkpoints later than the resumed one.
+            DeepPoseError: The folder holds another run, or checkpoints later than the resumed one.
         """
         path = options.output
         resumed_in = start.resumed.resolve().parent if start.resumed else None
@@ -69,12 +70,12 @@ class ResultFolder:
         if resumed_in != path.resolve():
             if kept or (path / "log").exists():
                 advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
-                raise ValueError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
+                raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
             return folder
         later = sorted(file.name for file in kept if _after(file.name, start.epoch, start.iteration))
         if later:
             advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
-            raise ValueError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
+            raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
         return folder
 
     def save(self, checkpoint: Checkpoint, *, epoch_ended: bool) -> list[Path]:

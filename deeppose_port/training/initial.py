@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from converters import Architecture, Checkpoint, Preprocessing, Source
+from converters.errors import DeepPoseError
 from converters.networks import (
     OUTPUTS,
     TABLES,
@@ -35,13 +36,13 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
             the layers (`8,12,16,16,12,32,32`); None for the table's own.
 
     Raises:
-        ValueError: There is no such architecture, the width does not fit it, or the input is too small for it.
+        DeepPoseError: There is no such architecture, the width does not fit it, or the input is too small for it.
     """
     if name not in TABLES:
-        raise ValueError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
+        raise DeepPoseError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
     side = feature_size(name, im_size)
     if side < 1:
-        raise ValueError(f"im_size {im_size} is too small for {name}")
+        raise DeepPoseError(f"im_size {im_size} is too small for {name}")
     rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}
     rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
     widths = {} if width is None else _parse_width(width, name, rows)
@@ -57,11 +58,11 @@ def _parse_width(width: str, name: str, rows: dict[str, int]) -> dict[str, int]:
         factor = float(width) if len(parts) == 1 else 1.0
         channels = [] if len(parts) == 1 else [int(part) for part in parts]
     except ValueError:
-        raise ValueError(f"the width {width!r} is neither a factor nor channels with commas between") from None
+        raise DeepPoseError(f"the width {width!r} is neither a factor nor channels with commas between") from None
     if channels and len(channels) != len(rows):
-        raise ValueError(f"{name} has {len(rows)} layers before the last ({', '.join(rows)}), not {len(channels)}")
+        raise DeepPoseError(f"{name} has {len(rows)} layers before the last ({', '.join(rows)}), not {len(channels)}")
     if not min(factor, *channels, 1) > 0 or not math.isfinite(factor):
-        raise ValueError(f"the width {width!r} has to be positive")
+        raise DeepPoseError(f"the width {width!r} has to be positive")
     return dict(zip(rows, channels or [max(1, round(factor * table)) for table in rows.values()], strict=True))
 
 
@@ -72,7 +73,7 @@ def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> N
     kinds = {n: np.dtype("i8" if n.endswith("num_batches_tracked") else "f4") for n in architecture.shapes}
     headers = {n: Header(kinds[n], s) for n, s in architecture.shapes.items()}
     if not match(headers, [architecture.name])[0].fits:
-        raise ValueError(f"with the width {width!r} the branches of {architecture.name} do not fit each other")
+        raise DeepPoseError(f"with the width {width!r} the branches of {architecture.name} do not fit each other")
 
 
 def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing, seed: int) -> Checkpoint:

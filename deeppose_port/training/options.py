@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.augmentation import Augmentation
 
 #: Algorithm in checkpoints -> the legacy program's `--opt`.
@@ -104,14 +105,14 @@ class HyperparameterOptions:
         """The key of `OPTIMIZERS` that `opt` names.
 
         Raises:
-            ValueError: It names none.
+            DeepPoseError: It names none.
         """
         if self.opt is None:
             return None
         for algorithm, name in OPTIMIZERS.items():
             if self.opt.lower() == name.lower():
                 return algorithm
-        raise ValueError(f"there is no optimizer {self.opt!r}; there are {', '.join(OPTIMIZERS.values())}")
+        raise DeepPoseError(f"there is no optimizer {self.opt!r}; there are {', '.join(OPTIMIZERS.values())}")
 
     def learning_rate(self, algorithm: str) -> float | None:
         """Returns what was said of an algorithm's learning rate; `--adam-alpha` is Adam's own name for it."""
@@ -123,7 +124,7 @@ class HyperparameterOptions:
         The program decayed weights and learning rate with MomentumSGD, and the learning rate with AdaGrad too.
 
         Raises:
-            ValueError: A number is out of range.
+            DeepPoseError: A number is out of range.
         """
         default_lr = 0.001 if algorithm == "adam" else 0.01
         decays = algorithm in ("momentumsgd", "adagrad")
@@ -141,16 +142,16 @@ class HyperparameterOptions:
             warmup=_or(self.warmup, 0.0),
         )
         if result.schedule not in SCHEDULES:
-            raise ValueError(f"there is no schedule {result.schedule!r}; there are {', '.join(SCHEDULES)}")
+            raise DeepPoseError(f"there is no schedule {result.schedule!r}; there are {', '.join(SCHEDULES)}")
         for name in ("lr", "eps", "lr_decay_ratio"):
             if not getattr(result, name) > 0:
-                raise ValueError(f"{name} is {getattr(result, name)}; it has to be positive")
+                raise DeepPoseError(f"{name} is {getattr(result, name)}; it has to be positive")
         for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(result, name) < 1:
-                raise ValueError(f"{name} is {getattr(result, name)}; it has to be at least 0 and below 1")
+                raise DeepPoseError(f"{name} is {getattr(result, name)}; it has to be at least 0 and below 1")
         for name in ("weight_decay", "lr_decay_freq", "warmup"):
             if getattr(result, name) < 0:
-                raise ValueError(f"{name} is {getattr(result, name)}; it cannot be negative")
+                raise DeepPoseError(f"{name} is {getattr(result, name)}; it cannot be negative")
         return result
 
 
@@ -195,15 +196,15 @@ class TorchOptions:
 
     def __post_init__(self) -> None:
         if self.amp not in (None, "bf16"):
-            raise ValueError(f"amp is {self.amp!r}; it is bf16 or nothing")
+            raise DeepPoseError(f"amp is {self.amp!r}; it is bf16 or nothing")
         if self.best not in METRICS:
-            raise ValueError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
+            raise DeepPoseError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
         if self.workers < 0 or self.best_after < 0:
-            raise ValueError("workers and best_after cannot be negative")
+            raise DeepPoseError("workers and best_after cannot be negative")
         for name in ("keep", "patience", "grad_clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it has to be positive")
+                raise DeepPoseError(f"{name} is {value}; it has to be positive")
 
     def used(self) -> list[str]:
         """Returns the options that are not at their default, as the command line spells them."""
@@ -294,17 +295,17 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
         for name in ("valid_freq", "seed", "start_epoch"):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
+                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
         if self.cache < 0:
-            raise ValueError(f"cache is {self.cache}; it has to be a number of bytes, or 0 for none")
+            raise DeepPoseError(f"cache is {self.cache}; it has to be a number of bytes, or 0 for none")
         if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is {self.threads}; it has to be at least 1")
+            raise DeepPoseError(f"threads is {self.threads}; it has to be at least 1")
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
+            raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
-            raise ValueError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
+            raise DeepPoseError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
         if sum(path is not None for path in (self.init, self.finetune, self.resume)) > 1:
-            raise ValueError("init and finetune start anew from weights, resume goes on with a run: choose one")
+            raise DeepPoseError("init and finetune start anew from weights, resume goes on with a run: choose one")

@@ -97,7 +97,7 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
 
     Raises:
         TrainingError: The loss or a gradient is not finite.
-        ValueError: Options, data or files are refused.
+        DeepPoseError: Options, data or files are refused.
     """
     first = backend != "torch" or os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     watch = watch if watch is not None and first else Watch()
@@ -109,7 +109,7 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
     if backend != "torch":
         backends.refuse_torch_only(start.checkpoint.architecture.name)
     if start.epoch >= options.epochs and not options.torch.eval_only:
-        raise ValueError(
+        raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
 
@@ -127,9 +127,9 @@ def train(options: TrainingOptions, backend: str = "torch", watch: Watch | None 
         train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
     test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
     if backend != "torch" and options.torch.used():
-        raise ValueError(f"{', '.join(options.torch.used())}: only with --backend torch")
+        raise DeepPoseError(f"{', '.join(options.torch.used())}: only with --backend torch")
     if backend == "torch" and options.legacy_gradient_sum:
-        raise ValueError("--legacy-gradient-sum: only with --backend chainer")
+        raise DeepPoseError("--legacy-gradient-sum: only with --backend chainer")
     folder = ResultFolder.open(options, start, writes=first and not options.torch.eval_only)
     run = Run(options, start, folder, train_set, test_set, watch)
     with _stopped_by_interrupt(run.stop):

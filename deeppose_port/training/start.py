@@ -65,7 +65,7 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
 
     Raises:
         CheckpointError: The file is refused, holds no run to go on with, or does not say how the run went on.
-        ValueError: The options contradict each other or the file.
+        DeepPoseError: The options contradict each other or the file.
     """
     if options.resume is not None:
         start = _resume(options, *_read_latest(options.resume, options.architecture))

@@ -129,7 +129,7 @@ class PoseIterator(chainer.iterators.MultithreadIterator):  # type: ignore[misc]
 
         Raises:
             KeyError: A snapshot holds no iterator.
-            ValueError: It was saved with another training set.
+            DeepPoseError: It was saved with another training set.
         """
         if isinstance(serializer, chainer.Deserializer):
             self.loader.restore(self._read(serializer))

@@ -171,7 +171,7 @@ def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float |
         dropout: The share that dropout zeroes in training, in place of the architecture's own.
 
     Raises:
-        ValueError: The description is none of an architecture.
+        DeepPoseError: The description is none of an architecture.
     """
     return DeepPose(Architecture.of(architecture), dropout)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from converters import Checkpoint, Optimizer, Progress, Source
 from converters.checkpoint import is_parameter
+from converters.errors import DeepPoseError
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
 from deeppose_port.backends.chainer import compat
@@ -45,11 +46,11 @@ def train(run: Run) -> None:
         TrainingError: The loss or a gradient is not finite.
         DatasetError: A picture cannot be read; the last checkpoint is whole.
         BackendError: The device cannot be used.
-        ValueError: There are more devices than examples in a batch.
+        DeepPoseError: There are more devices than examples in a batch.
     """
     devices = usable_devices(run.options.device, several=True)
     if len(devices) > run.options.batch_size:
-        raise ValueError(f"a batch of {run.options.batch_size} cannot be split over {len(devices)} devices")
+        raise DeepPoseError(f"a batch of {run.options.batch_size} cannot be split over {len(devices)} devices")
     main = devices[0]
     main.use()
     network = load(run.start.checkpoint, run.options.dropout)

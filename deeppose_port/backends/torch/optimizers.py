@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from converters.errors import DeepPoseError
+
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 # PyTorch gives sqrt to MKL, which chooses its kernel in the first call; where that comes from several threads at once,
@@ -29,9 +31,9 @@ class ChainerOptimizer(torch.optim.Optimizer):
 
     def __init__(self, parameters: Parameters, lr: float, weight_decay: float, **defaults: float) -> None:
         if not lr > 0:
-            raise ValueError(f"lr is {lr}; it has to be positive")
+            raise DeepPoseError(f"lr is {lr}; it has to be positive")
         if not weight_decay >= 0:
-            raise ValueError(f"weight_decay is {weight_decay}; it cannot be negative")
+            raise DeepPoseError(f"weight_decay is {weight_decay}; it cannot be negative")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, **defaults})
 
     @torch.no_grad()

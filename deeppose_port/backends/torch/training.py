@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from converters import Checkpoint, Optimizer, Progress, Source
+from converters.errors import DeepPoseError
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
@@ -212,7 +213,7 @@ class _Trainer:
     def validate(self) -> dict[str, float]:
         """Evaluates without augmentation, each process its share; returns `validation/main/…`."""
         if self.run.test is None:
-            raise ValueError("there is nothing to validate on: name a --test-csv")
+            raise DeepPoseError("there is nothing to validate on: name a --test-csv")
         self.network.eval()
         self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
 
@@ -318,7 +319,7 @@ class _Trainer:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ValueError("--tensorboard needs the package: pip install tensorboard") from error
+            raise DeepPoseError("--tensorboard needs the package: pip install tensorboard") from error
         board = SummaryWriter(str(self.run.folder.path))
         closing.callback(board.close)
         return board
@@ -424,13 +425,13 @@ def _refuse_unmeasured(run: Run) -> None:
     """Refuses options on validations where there are none, or none of that kind.
 
     Raises:
-        ValueError: See there.
+        DeepPoseError: See there.
     """
     options = run.options.torch
     if options.patience is not None and (run.test is None or not run.options.valid_freq):
-        raise ValueError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
+        raise DeepPoseError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
     if run.test is not None and run.test.skeleton.torso is None and options.best.startswith("pdj"):
-        raise ValueError(
+        raise DeepPoseError(
             f"--best {options.best}: {run.test.skeleton.name} has no torso to measure PDJ by; take another"
         )
 
@@ -448,16 +449,16 @@ def _freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:
     """Takes parameters out of training.
 
     Raises:
-        ValueError: A pattern stands for none, or nothing is left to train.
+        DeepPoseError: A pattern stands for none, or nothing is left to train.
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ValueError(f"--freeze {pattern!r} stands for no parameter; there are {', '.join(names[:6])}, …")
+            raise DeepPoseError(f"--freeze {pattern!r} stands for no parameter; there are {', '.join(names[:6])}, …")
     for name, parameter in network.named_parameters():
         parameter.requires_grad = not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError("--freeze leaves nothing to train")
+        raise DeepPoseError("--freeze leaves nothing to train")
 
 
 def _keep_frozen_statistics(network: nn.Module) -> None:

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.errors import DeepPoseError
 from converters.reading import hash_file
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
@@ -68,7 +69,7 @@ class Pack:
             for person in self.persons.values():
                 picture = self.pictures[person.file]
                 if person.x1 > picture.width or person.y1 > picture.height:
-                    raise ValueError(f"line {person.line} is not in its picture")
+                    raise DeepPoseError(f"line {person.line} is not in its picture")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PackError(
                 f"{self.folder / pack_index.NAME}: not what this version writes ({error}); {ADVICE}"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import DatasetError
 
@@ -55,7 +56,7 @@ class PackOptions:
         # Which refuses ranges that are none.
         Augmentation(rotate_range=self.rotate_range, zoom_range=self.zoom_range, translate_range=self.translate_range)
         if self.resolution < 0:
-            raise ValueError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
+            raise DeepPoseError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +179,13 @@ def person_of(values: Mapping[str, Any]) -> PackedPerson:
     person = PackedPerson(**values)
     _refuse_others(tuple(value for name, value in asdict(person).items() if name != "file"), least=0)
     if not (person.x0 < person.x1 and person.y0 < person.y1 and person.size):
-        raise ValueError(f"line {person.line} has no pixels")
+        raise DeepPoseError(f"line {person.line} has no pixels")
     return person
 
 
 def _refuse_others(numbers: tuple[Any, ...], least: int) -> None:
     if not all(type(number) is int and number >= least for number in numbers):
-        raise ValueError(f"{numbers} are not whole numbers of at least {least}")
+        raise DeepPoseError(f"{numbers} are not whole numbers of at least {least}")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from converters.reading import hash_file
 from deeppose_port.data.crop import Crop, crop_of_joints, extent_of_joints
@@ -204,7 +205,7 @@ def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions
         pixels = decode_picture(np.frombuffer(data, np.uint8))
     except OSError as error:
         raise dataset.error(rows[0], f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except DeepPoseError as error:
         raise dataset.error(rows[0], error) from error
     height, width, _ = pixels.shape
     picture = PackedPicture(width, height, len(data), hashlib.sha256(data).hexdigest(), stamp)
@@ -217,7 +218,7 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) 
     person = dataset.person(row)
     try:
         crop = crop_of_joints(person.joints, person.visible, width, height, options.base_zoom)
-    except ValueError as error:
+    except DeepPoseError as error:
         raise dataset.error(row, f"{error}; correct or delete the line") from error
     x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height)
     part = pixels[y0:y1, x0:x1]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.dataset import read_picture
 from deeppose_port.data.prepare import engine
 
@@ -81,7 +82,7 @@ def _decoded_size(path: Path) -> Size:
     """Measures a picture as training does."""
     try:
         height, width, _ = read_picture(path).shape
-    except ValueError as error:
+    except DeepPoseError as error:
         return f"the picture {str(error).partition(';')[0]}"
     return width, height
 

@@ -62,7 +62,7 @@ def write_evaluation(
         The page.
 
     Raises:
-        ValueError: There is a report already.
+        DeepPoseError: There is a report already.
         DatasetError: A picture cannot be decoded any more.
     """
     subject = Subject("a", "prediction", pose, evaluation, dataset)
@@ -91,7 +91,7 @@ def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
     """Raises an error if there is a report that may not be replaced, or no place for one.
 
     Raises:
-        ValueError: It says which, and what to do.
+        DeepPoseError: It says which, and what to do.
     """
     page = output.checked_folder(folder) / PAGE
     output.refuse_existing([page], force, instead="--report names another folder")
