@@ -1,6 +1,6 @@
 """A checkpoint file on disk <-> a Checkpoint: reads, writes and converts every kind of DeepPose checkpoint.
 
-Needs NumPy only; PyTorch is loaded to write `.pt` files alone, h5py for HDF5 alone.
+Needs NumPy only; PyTorch is loaded to write `.pt` files alone, h5py for HDF5, google-crc32c for TensorFlow's.
 
     checkpoint = converters.read("epoch-100.model")
     converters.write(checkpoint, "model.safetensors")
