@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-matrix fuzz check format bench clean
+.PHONY: help families install demo test test-all test-matrix fuzz check format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -40,6 +40,9 @@ check: $(VENV)/installed-dev ## ruff, format and mypy
 format: $(VENV)/installed-dev ## mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+families: $(VENV)/installed ## docs/families.md from converters/families
+	$(BIN)/python -m converters.families docs/families.md
 
 bench: $(VENV)/installed-dev ## ratios, measured in one run
 	$(BIN)/python -m benchmarks

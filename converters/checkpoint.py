@@ -205,8 +205,8 @@ class Source(_Plain):
         format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt` or `safetensors`.
         layout: What of a training the file is: `model` or `snapshot`.
         wrappers: Prefixes that every key bore and that were stripped, outermost first.
-        names: Generation of the layer names: `head` (2016-08 and later), or one of `keys.LAYER_NAMES`.
-        generation: The row of `generations.GENERATIONS` that the file fell into.
+        names: Which layer names its keys have: `head`, the canonical ones, or a key of some family's `naming`.
+        generation: The family that the file is of: a key of `families.FAMILIES`.
         writer: The version that wrote it, as `chainer-1.13.0`, or `torch` for a network that exists in PyTorch alone;
             it decides BatchNormalization's arithmetic.
         writer_told_by: How the writer is known, as a phrase.

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from packaging.version import Version
 
 from converters.errors import DeepPoseError
+from converters.families import Writers
 from converters.layouts import Sections
 from converters.networks import batch_normalization_rules, chainer_version
 
 #: Taken when nothing tells: the version the legacy program was written for.
 DEFAULT_WRITER = "chainer-1.13.0"
-_FIRST = Version("1.0.0")
+_ANY = Writers()
 
 
 @dataclass(frozen=True)
@@ -64,50 +65,30 @@ _RELEASES = (
 )
 
 
-@dataclass(frozen=True)
-class Range:
-    """Versions from `since` up to but without `until`, and what tells so, as a phrase."""
-
-    since: Version = _FIRST
-    until: Version | None = None
-    told_by: str = ""
-
-    def holds(self, version: Version) -> bool:
-        """Tells whether a version is in the range."""
-        return self.since <= version and (self.until is None or version < self.until)
-
-
-#: What was written by one range of versions alone, and how a phrase calls it.
-RANGES = {
-    "2015": Range(until=Version("1.5.0"), told_by="a pickled network"),
-    "2019": Range(since=Version("6.0.0"), told_by="the rewrite of 2019"),
-}
-
-
-def range_of(sections: Sections, generation: str = "head") -> Range:
-    """Narrows down the writer by the generation of a file and by its keys."""
-    by_state = _narrow(RANGES.get(generation, Range()), STATE_MARKS, sections.optimizer.values())
+def range_of(sections: Sections, known: Writers = _ANY) -> Writers:
+    """Narrows down the writer of a file, of which its family is known, by its keys."""
+    by_state = _narrow(known, STATE_MARKS, sections.optimizer.values())
     return _narrow(by_state, SNAPSHOT_MARKS, sections.trainer.values())
 
 
-def _narrow(known: Range, marks: Iterable[Mark], keys: Iterable[str]) -> Range:
+def _narrow(known: Writers, marks: Iterable[Mark], keys: Iterable[str]) -> Writers:
     keys = list(keys)
     for mark in marks:
         present = next((key for key in keys if re.fullmatch(mark.pattern, key)), None)
         since = Version(mark.since)
         if present is not None:
             if since > known.since:
-                known = Range(since, known.until, f"the key {present!r}")
+                known = Writers(since, known.until, f"the key {present!r}")
             if mark.until and (known.until is None or Version(mark.until) < known.until):
-                known = Range(known.since, Version(mark.until), f"the key {present!r}")
+                known = Writers(known.since, Version(mark.until), f"the key {present!r}")
         elif mark.always_with and any(re.fullmatch(mark.always_with, key) for key in keys):
             if known.until is not None and known.until <= since:
                 continue
-            known = Range(known.since, since, known.told_by or f"the lack of a key {mark.pattern.lstrip('.+')!r}")
+            known = Writers(known.since, since, known.told_by or f"the lack of a key {mark.pattern.lstrip('.+')!r}")
     return known
 
 
-def tell_writer(known: Range, log_version: str | None, log_name: str) -> tuple[str, str, bool]:
+def tell_writer(known: Writers, log_version: str | None, log_name: str) -> tuple[str, str, bool]:
     """Decides who wrote a file.
 
     Args:
@@ -140,13 +121,13 @@ def tell_writer(known: Range, log_version: str | None, log_name: str) -> tuple[s
     return f"chainer-{max(releases)}", f"{known.told_by}, a mark of {_phrase(known)}", certain
 
 
-def _phrase(known: Range) -> str:
+def _phrase(known: Writers) -> str:
     if known.until is None:
         return f"Chainer {known.since} or later"
-    if known.since == _FIRST:
+    if known.since == _ANY.since:
         return f"a Chainer before {known.until}"
     return f"a Chainer from {known.since} to before {known.until}"
 
 
-def _releases(known: Range) -> list[Version]:
+def _releases(known: Writers) -> list[Version]:
     return [version for version in map(Version, _RELEASES) if known.holds(version)]

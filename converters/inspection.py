@@ -13,7 +13,7 @@ import numpy as np
 from converters import formats
 from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
-from converters.families.generations import GENERATIONS, Generation
+from converters.families import FAMILIES, Family
 from converters.reading import read
 
 
@@ -59,9 +59,9 @@ class Inspection:
     tensors: tuple[TensorSummary, ...]
 
     @property
-    def generation(self) -> Generation | None:
-        """The row of docs/generations.md that the file falls into; None if it is no network that is known."""
-        return None if self.checkpoint is None else GENERATIONS[self.checkpoint.source.generation]
+    def generation(self) -> Family | None:
+        """Whose file it is, a row of docs/families.md; None if it is no network that is known."""
+        return None if self.checkpoint is None else FAMILIES[self.checkpoint.source.generation]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the inspection as JSON-ready values."""

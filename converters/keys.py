@@ -1,4 +1,4 @@
-"""Names: the wrappers to strip, and Chainer's names and ours in each generation."""
+"""Names: the wrappers to strip, and Chainer's names and ours in each spelling."""
 
 from __future__ import annotations
 
@@ -8,24 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.families.sizes import VGG16
-from converters.families.tables import TABLES
-from converters.networks import Architecture, BatchNormalization, Shape, engines_of, walk
+from converters.families import CANONICAL, FAMILIES, naming
+from converters.networks import Architecture, BatchNormalization, Shape, walk
 
-#: Prefixes that a training loop, a trainer or a compiler puts before every key.
-WRAPPERS = (
-    "/",
-    "updater/model:main/",
-    "predictor/",
-    "predictor.",
-    "model/",
-    "module.",
-    "_orig_mod.",
-    "model.",
-    "net.",
-    "network.",
-    "resnet.",
-)
+#: Prefixes that a training loop, a trainer or a compiler puts before every key, whatever the program.
+_WRAPPERS = ("/", "updater/model:main/", "module.", "_orig_mod.", "model.", "net.", "network.")
 
 #: Those of them that are links of a Chainer network around the network.
 LINKS = ("predictor/", "model/")
@@ -52,24 +39,6 @@ _CHAINER_BN_PARTS = {
     "num_batches_tracked": "N",
 }
 
-_VGG_ROWS = [f"{stage}_{i}" for stage, (count, _) in enumerate(VGG16, start=1) for i in range(1, count + 1)]
-
-#: Layer names of other generations, as (architecture, generation) -> substitutions in canonical names.
-LAYER_NAMES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
-    ("resnet50", "mid-2016"): ((r"\.b_(\d+)\.", r".b\1."), (r"^out_fc\.", "fc.")),
-    ("vgg16", "2015"): (
-        *((rf"^conv{row}\.", f"conv{i}.") for i, row in enumerate(_VGG_ROWS, start=1)),
-        *((rf"^fc{i}\.", f"{name}.") for i, name in ((6, "fc14"), (7, "fc15"), (8, "pred"))),
-    ),
-    ("deeppose2019", "2019"): ((r"^conv(\d)\.", r"extractor.conv\1.conv."), (r"^fc([67])\.", r"extractor.fc\1.")),
-    **{
-        (name, names): ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc."))
-        for name in TABLES
-        if name.startswith("resnet") and "chainer" not in engines_of(name)
-        for names, head in (("mmpose", "head"), ("mmpose-0", "keypoint_head"))
-    },
-}
-
 
 @dataclass(frozen=True)
 class Header:
@@ -94,6 +63,11 @@ class Header:
         return count * self.dtype.itemsize
 
 
+def wrappers() -> tuple[str, ...]:
+    """Returns the prefixes that are known to stand before every key."""
+    return (*_WRAPPERS, *(wrapper for family in FAMILIES.values() for wrapper in family.wrappers))
+
+
 def strip_wrappers(keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Strips the prefixes that every key bears.
 
@@ -105,14 +79,14 @@ def strip_wrappers(keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]
         ('module.', 'model.')
     """
     stripped = {key: key for key in keys}
-    wrappers: list[str] = []
+    known, found = wrappers(), []
     while stripped:
-        wrapper = next((w for w in WRAPPERS if all(k.startswith(w) for k in stripped.values())), None)
+        wrapper = next((w for w in known if all(k.startswith(w) for k in stripped.values())), None)
         if wrapper is None:
             break
         stripped = {key: rest[len(wrapper) :] for key, rest in stripped.items()}
-        wrappers.append(wrapper)
-    return stripped, tuple(wrappers)
+        found.append(wrapper)
+    return stripped, tuple(found)
 
 
 def set_aside(keys: Iterable[str]) -> list[str]:
@@ -126,22 +100,34 @@ def canonical_name(key: str) -> str:
     return ".".join([*layer, _PARTS.get(part, part)])
 
 
-def generation_names(architecture: str, generation: str, canonical: Iterable[str]) -> dict[str, str]:
-    """Returns `{canonical name: the same in a generation's layer names}`, still in canonical spelling."""
+def spelled_names(architecture: str, names: str, canonical: Iterable[str]) -> dict[str, str]:
+    """Returns `{canonical name: the same in other layer names}`, its last part still in canonical spelling.
+
+    Args:
+        architecture: Name of the architecture.
+        names: Which layer names, as `Source.names`; where it has none of its own, they are the canonical ones.
+        canonical: The canonical names.
+    """
+    substitutions = naming(architecture).get(names, ())
     result = {}
     for name in canonical:
         renamed = name
-        for pattern, replacement in LAYER_NAMES.get((architecture, generation), ()):
+        for pattern, replacement in substitutions:
             renamed = re.sub(pattern, replacement, renamed)
         result[name] = renamed
     return result
 
 
-def chainer_names(architecture: Architecture, generation: str = "head") -> dict[str, str]:
-    """Returns `{canonical name: Chainer's key}`, without wrapper: `bn1.weight` -> `bn1/gamma`."""
+def chainer_names(architecture: Architecture, names: str = CANONICAL) -> dict[str, str]:
+    """Returns `{canonical name: Chainer's key}`, without wrapper: `bn1.weight` -> `bn1/gamma`.
+
+    Args:
+        architecture: The architecture.
+        names: Which layer names, as `Source.names`.
+    """
     normalized = {layer.name for layer in walk(architecture.layers) if isinstance(layer, BatchNormalization)}
     result = {}
-    for name, renamed in generation_names(architecture.name, generation, architecture.shapes).items():
+    for name, renamed in spelled_names(architecture.name, names, architecture.shapes).items():
         part = name.rpartition(".")[2]
         parts = _CHAINER_BN_PARTS if name.rpartition(".")[0] in normalized else _CHAINER_PARTS
         result[name] = renamed.rpartition(".")[0].replace(".", "/") + "/" + parts[part]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from converters.families.tables import automatic
+from converters.families import automatic, naming
 from converters.folding import fold
-from converters.keys import LAYER_NAMES, Header, canonical_name, generation_names
+from converters.keys import Header, canonical_name, spelled_names
 from converters.networks import (
     OUTPUTS,
     TABLES,
@@ -28,11 +28,11 @@ from converters.networks import feature_size as table_feature_size
 
 @dataclass
 class Match:
-    """How a file's arrays compare with one architecture in one generation of names.
+    """How a file's arrays compare with one architecture in one spelling of its layers' names.
 
     Attributes:
         architecture: The architecture with the widths that the file suggests.
-        names: Generation of names.
+        names: Which spelling, as `Source.names`.
         canonical: Key in the file, without wrappers -> canonical name.
         missing: Canonical names that the file lacks.
         unexpected: Keys that the architecture does not have.
@@ -79,22 +79,21 @@ class Match:
 
 
 def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = None) -> list[Match]:
-    """Compares a file's arrays with architectures in each generation of names.
+    """Compares a file's arrays with architectures in each spelling of their names.
 
     Args:
         headers: The file's arrays by key, without wrappers.
-        architectures: Names from `architectures.TABLES`; None for all that can be told by keys and shapes. What has
+        architectures: Names from `networks.TABLES`; None for all that can be told by keys and shapes. What has
             less than half as many names in common with the file as another is left out.
 
     Returns:
         One Match each, the nearest first.
     """
-    names = automatic() if architectures is None else architectures
     spelled = {canonical_name(key) for key in headers}
     common = {
-        (name, generation): len(spelled & _names(name, generation))
-        for name in names
-        for generation in ("head", *(g for a, g in LAYER_NAMES if a == name))
+        (name, names): len(spelled & _names(name, names))
+        for name in (automatic() if architectures is None else architectures)
+        for names in naming(name)
     }
     most = max(common.values(), default=0)
     matches = [_match_one(headers, *row) for row, count in common.items() if 2 * count >= most]
@@ -102,12 +101,12 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
 
 
 @cache
-def _names(name: str, generation: str) -> frozenset[str]:
-    """Returns the names of an architecture's tensors in a generation, in canonical spelling."""
-    return frozenset(generation_names(name, generation, Architecture.full_size(name, joints=1).shapes).values())
+def _names(name: str, names: str) -> frozenset[str]:
+    """Returns the names of an architecture's tensors in other layer names."""
+    return frozenset(spelled_names(name, names, Architecture.full_size(name, joints=1).shapes).values())
 
 
-def _match_one(headers: Mapping[str, Header], name: str, generation: str) -> Match:
+def _match_one(headers: Mapping[str, Header], name: str, names: str) -> Match:
     by_name: dict[str, str] = {}
     doubles = []
     for key in headers:
@@ -117,10 +116,10 @@ def _match_one(headers: Mapping[str, Header], name: str, generation: str) -> Mat
         by_name.setdefault(spelled, key)
 
     template = Architecture.full_size(name, joints=1)
-    renamed = generation_names(name, generation, template.shapes)
+    renamed = spelled_names(name, names, template.shapes)
     shapes = {old: headers[by_name[new]].shape for old, new in renamed.items() if new in by_name}
     architecture, problem = _measure(name, shapes)
-    result = Match(architecture, generation, problem=problem, unexpected=doubles)
+    result = Match(architecture, names, problem=problem, unexpected=doubles)
     last = outputs_layer(name) + "."  # of which `problem` speaks
     for canonical, shape in architecture.shapes.items():
         if renamed[canonical] not in by_name:

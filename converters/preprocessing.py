@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from converters.checkpoint import Preprocessing
-from converters.families.generations import Generation, adapted
+from converters.families import Family
 from converters.networks import Architecture
 
 
 def preprocessing_of(
-    generation: Generation,
+    family: Family,
     architecture: Architecture,
     told: Mapping[str, Any] | None,
     logged: Mapping[str, Any] | None,
@@ -21,7 +21,7 @@ def preprocessing_of(
     """Returns a network's preprocessing, and what a user should know of it.
 
     Args:
-        generation: The row that the file falls into.
+        family: Whose file it is.
         architecture: The network.
         told: What the file says of itself, if we wrote it.
         logged: The options in a `log.txt` beside it, if there is one.
@@ -29,8 +29,8 @@ def preprocessing_of(
     """
     if told is not None:
         return Preprocessing.from_dict(told), []
-    preprocessing = adapted(generation, architecture.joints, colours)
-    notices = [generation.notice] if generation.notice is not None else []
+    preprocessing = replace(family.preprocessing_for(architecture.joints), **colours)  # type: ignore[arg-type]
+    notices = [family.notice] if family.notice is not None else []
     if logged:
         preprocessing = _from_log(preprocessing, logged)
     if architecture.accepts(preprocessing.im_size):

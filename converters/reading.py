@@ -16,7 +16,7 @@ import numpy as np
 from converters import evidence, formats, layouts
 from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError, reason_of
-from converters.families.tables import ON_REQUEST
+from converters.families import Writers, others_alike
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import LINKS, chainer_names
@@ -203,7 +203,7 @@ class _Reader:
         file, beside = self._open_both()
         network = self._recognise(file)
         log = read_beside(self.path) if file.is_chainer else None
-        known = evidence.range_of((beside or file).sections, network.generation.name)
+        known = evidence.range_of((beside or file).sections, network.family.writers)
         writer, told_by = self._tell_writer(network.match.architecture, file.metadata, known, log)
         architecture = replace(network.match.architecture, writer=writer)
         preprocessing = self._preprocessing(architecture, network, file, log)
@@ -225,7 +225,7 @@ class _Reader:
                 layout=file.sections.layout,
                 wrappers=(*file.contents.wrappers, *network.wrappers),
                 names=network.match.names,
-                generation=network.generation.name,
+                generation=network.family.name,
                 writer=writer,
                 writer_told_by=told_by,
                 state_path=None if beside is None or not self.state else str(beside.path),
@@ -288,7 +288,7 @@ class _Reader:
         self,
         architecture: Architecture,
         metadata: Mapping[str, Any],
-        known: evidence.Range,
+        known: Writers,
         log: LegacyLog | None,
     ) -> tuple[str, str]:
         if self.writer is not None:
@@ -313,22 +313,21 @@ class _Reader:
     def _preprocessing(
         self, architecture: Architecture, network: Network, file: _File, log: LegacyLog | None
     ) -> Preprocessing:
-        told = file.metadata.get("preprocessing") if network.generation.name == "own" else None
+        told = file.metadata.get("preprocessing") if network.own else None
         colours = self._colours(network.beside, file)
         if kept := sorted(set(network.beside) - {key for key, _ in colours.values()}):
             self.notices.append(f"no part of the network and not read: {fold(kept)}")
         if colours:
             keys = fold(key for key, _ in colours.values())
             self.notices.append(f"the mean and deviation of its inputs' colours are those in {keys}")
-        others = [name for name, alike in ON_REQUEST.items() if alike == architecture.name]
-        plain = network.generation.name in ("head", "mid-2016", "state-dict")
-        if plain and others and self.architecture is None and log is None:
+        others = others_alike(architecture.name, file.contents.format)
+        if others and not network.own and self.architecture is None and log is None:
             self.notices.append(
                 f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
                 f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"
             )
         preprocessing, notices = preprocessing_of(
-            network.generation,
+            network.family,
             architecture,
             told if isinstance(told, dict) else None,
             log.options if log else None,

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.errors import CheckpointError
-from converters.families.generations import Generation, generation_of
-from converters.families.unsupported import refuse_known_strangers
+from converters.families import Family, Found, family_of
+from converters.families.unsupported import refuse_unsupported
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import (
-    WRAPPERS,
     Header,
     chainer_names,
-    generation_names,
     set_aside,
+    spelled_names,
     strip_wrappers,
+)
+from converters.keys import (
+    wrappers as known_wrappers,
 )
 from converters.matching import Match, match
 from converters.networks import TABLES
@@ -32,14 +34,16 @@ class Network:
         wrappers: The prefixes that were stripped from them.
         canonical: Key in the file -> canonical name.
         beside: Keys that stand beside the network and are no part of it.
-        generation: The row of the table of generations that the file falls into.
+        family: Whose file it is.
+        own: Whether we wrote it, and it is what it says of itself.
     """
 
     match: Match
     wrappers: tuple[str, ...]
     canonical: dict[str, str]
     beside: tuple[str, ...]
-    generation: Generation
+    family: Family
+    own: bool
 
 
 def recognise(
@@ -63,7 +67,7 @@ def recognise(
     beside = tuple(set_aside(model))
     stripped, wrappers = strip_wrappers(key for key in model if key not in beside)
     headers = {bare: contents.headers[key] for key, bare in stripped.items()}
-    refuse_known_strangers(path, headers)
+    refuse_unsupported(path, {key: header.shape for key, header in headers.items()})
     chosen = asked or own
     matches = match(headers, [chosen] if chosen in TABLES else None)
     fitting = [m for m in matches if m.fits]
@@ -76,10 +80,10 @@ def recognise(
         raise CheckpointError(path, _misfit(matches[0], headers, wrappers, asked, chainer), _advice(headers, asked))
     found = fitting[0]
     name = found.architecture.name
-    wrapped = (*contents.wrappers, *wrappers)
-    generation = generation_of(contents.format, wrapped, name, found.names, own=name == own)
+    wrapped, ours = (*contents.wrappers, *wrappers), name == own
+    family = family_of(Found(contents.format, wrapped, name, found.names, ours))
     canonical = {key: found.canonical[bare] for key, bare in stripped.items()}
-    return Network(found, wrappers, canonical, beside, generation)
+    return Network(found, wrappers, canonical, beside, family, ours)
 
 
 def _misfit(
@@ -93,7 +97,7 @@ def _misfit(
     if chainer or any("/" in key for key in headers):
         spelled = chainer_names(architecture, nearest.names)
     else:
-        spelled = generation_names(architecture.name, nearest.names, architecture.shapes)
+        spelled = spelled_names(architecture.name, nearest.names, architecture.shapes)
     fits = f"are not those of {asked}" if asked else f"fit no architecture; nearest is {architecture.name}"
     return f"its arrays {fits}: {nearest.describe(spelled, prefix)}"
 
@@ -102,11 +106,11 @@ def _advice(headers: Mapping[str, Header], asked: str | None) -> str:
     """Says what to do with arrays that fit no architecture, or not the one that was asked for."""
     if asked is not None and (name := _fitting(headers)):
         return f"they are those of {name}: leave --architecture out"
-    for wrapper in WRAPPERS:
+    for wrapper in known_wrappers():
         part = {key.removeprefix(wrapper): header for key, header in headers.items() if key.startswith(wrapper)}
         if len(part) < len(headers) and (name := _fitting(part)):
             return f"those under {wrapper!r} alone are {name}: save them by themselves; nothing is loaded in part"
-    return "nothing is loaded in part; docs/generations.md tells what is read"
+    return "nothing is loaded in part; docs/families.md tells what is read"
 
 
 def _fitting(headers: Mapping[str, Header]) -> str | None:

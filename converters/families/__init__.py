@@ -1,1 +1,48 @@
-"""The networks that are known: whose they are, how their files are recognised, what they were fed."""
+"""The families: whose files are known, how one is recognised, what its networks are and were fed.
+
+A module a family, or a few that share their networks; each registers what it knows, and nothing elsewhere asks for a
+family by name. docs/families.md is made from them by `make families`.
+"""
+
+# In the order in which a file is asked whose it is, and in which architectures are named: a line a module.
+# isort: off
+from converters.families import own as own
+from converters.families import mitmul as mitmul
+from converters.families import rewrite2019 as rewrite2019
+from converters.families import takiyu as takiyu
+from converters.families import ynaka81 as ynaka81
+from converters.families import voqtuyen as voqtuyen
+from converters.families import hosseinpai as hosseinpai
+from converters.families import jindongjiang as jindongjiang
+from converters.families import naman_ntc as naman_ntc
+from converters.families import mmpose as mmpose
+from converters.families import wzmiaomiao as wzmiaomiao
+# isort: on
+
+from converters.families.family import (
+    CANONICAL,
+    FAMILIES,
+    Family,
+    Found,
+    Substitutions,
+    Writers,
+    automatic,
+    family_of,
+    naming,
+    others_alike,
+    register,
+)
+
+__all__ = [
+    "CANONICAL",
+    "FAMILIES",
+    "Family",
+    "Found",
+    "Substitutions",
+    "Writers",
+    "automatic",
+    "family_of",
+    "naming",
+    "others_alike",
+    "register",
+]

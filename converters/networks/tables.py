@@ -5,10 +5,9 @@ This module knows no family, so that the arrow runs one way: families -> network
 
 from __future__ import annotations
 
-from converters.errors import DeepPoseError
-
 from collections.abc import Collection
 
+from converters.errors import DeepPoseError
 from converters.networks.layers import Layer, Linear, side_after
 
 #: The engines that a table's arithmetic exists in, where a family does not say otherwise.

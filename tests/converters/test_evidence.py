@@ -5,7 +5,8 @@ import pytest
 from packaging.version import Version
 
 import converters
-from converters.evidence import Range, range_of
+from converters.evidence import range_of
+from converters.families import Writers
 from converters.layouts import split
 from tests.helpers.checkpoint_files import (
     GOLDEN_SNAPSHOTS,
@@ -57,15 +58,15 @@ class TestKeys:
 
     def test_a_model_alone_tells_nothing(self):
         known = range_of(split(wrapped(vgg_bn())))
-        assert (known, known.told_by) == (Range(), "")
+        assert (known, known.told_by) == (Writers(), "")
         assert known.holds(Version("1.0.0"))
         assert known.holds(Version("7.8.1"))
 
     def test_what_a_file_has_no_reason_to_hold_tells_nothing_by_its_absence(self):
-        assert range_of(split(["t", "epoch"])) == Range()  # before the first update
+        assert range_of(split(["t", "epoch"])) == Writers()  # before the first update
         without_log = range_of(split([MODEL + "conv1/W", "updater/iteration", "_snapshot_elapsed_time"]))
         assert (without_log.since, without_log.until) == (Version("1.18.0"), Version("3.0.0"))
-        assert range_of(split([MODEL + "conv1/W"])) == Range()
+        assert range_of(split([MODEL + "conv1/W"])) == Writers()
 
     def test_what_a_later_version_stopped_to_write_does_not_widen_the_range(self):
         keys = [

@@ -6,7 +6,7 @@ from converters.keys import (
     Header,
     canonical_name,
     chainer_names,
-    generation_names,
+    spelled_names,
     strip_wrappers,
 )
 from tests.helpers.checkpoint_files import (
@@ -105,13 +105,13 @@ class TestNames:
 
     def test_mid_2016_spells_two_things_otherwise(self):
         names = ["res2.b_1.conv1.weight", "res2.a.conv1.weight", "out_fc.bias", "conv1.weight"]
-        assert list(generation_names("resnet50", "mid-2016", names).values()) == [
+        assert list(spelled_names("resnet50", "mid-2016", names).values()) == [
             "res2.b1.conv1.weight",
             "res2.a.conv1.weight",
             "fc.bias",
             "conv1.weight",
         ]
-        assert list(generation_names("resnet50", "head", names).values()) == names
+        assert list(spelled_names("resnet50", "head", names).values()) == names
 
 
 def test_header_counts_its_bytes():

@@ -277,7 +277,7 @@ class TestArchitecture:
     def test_another_network_is_compared_with_the_nearest(self, tmp_path):
         path = save_npz(tmp_path / "a.model", {**alexnet(), "layer/W": np.ones((4, 3), np.float32)})
         message = refused(path, r"its arrays fit no architecture; nearest is alexnet: unexpected layer/W ")
-        assert message.endswith("(nothing is loaded in part; docs/generations.md tells what is read)")
+        assert message.endswith("(nothing is loaded in part; docs/families.md tells what is read)")
 
     def test_arrays_that_have_no_name_in_common_with_any_are_named(self, tmp_path):
         path = save_npz(tmp_path / "a.model", {"layer/W": np.ones((4, 3), np.float32), "layer/b": np.ones(4, "f")})

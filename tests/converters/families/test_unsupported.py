@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from converters.families.unsupported import STRANGERS
+from converters.families.unsupported import UNSUPPORTED
 from tests.helpers.checkpoint_files import alexnet, refused, save_npz, wrapped
 
 ONE = np.ones(1, np.float32)
@@ -22,17 +22,17 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_stranger_is_refused_by_name(name, tmp_path):
-    (stranger,) = (s for s in STRANGERS if f"[{name}]" in s.test)
+def test_each_is_refused_by_name(name, tmp_path):
+    (model,) = (m for m in UNSUPPORTED if m.name == name)
     kind, arrays = FILES[name]
     path = tmp_path / "a.model"
     save_npz(path, arrays) if kind == "npz" else save_file(arrays, path)
     message = refused(path, r"\w")
-    assert message.endswith(f"{stranger.problem} ({stranger.advice})")
+    assert message.endswith(f"{model.problem} ({model.advice})")
 
 
-def test_every_stranger_has_a_file_here():
-    assert {stranger.test.partition("[")[2].rstrip("]") for stranger in STRANGERS} == set(FILES)
+def test_every_one_has_a_file_here():
+    assert {model.name for model in UNSUPPORTED} == set(FILES)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Forks and times of DeepPose whose networks or inputs differ, in both backends; and the table of them all."""
+"""Families whose networks or inputs differ, in both backends; and what holds of all of them."""
 
 import ast
 import json
@@ -14,9 +14,8 @@ import pytest
 import converters
 import deeppose_port
 from converters import Architecture, Preprocessing
-from converters.families.generations import GENERATIONS, generation_of
-from converters.families.tables import ON_REQUEST
-from converters.families.unsupported import STRANGERS
+from converters.families import FAMILIES, Found, family_of, naming, register
+from converters.families.__main__ import brought_up_to_date
 from converters.networks import TABLES, engines_of
 from deeppose_port.backends import BackendError
 from deeppose_port.cli import main
@@ -124,11 +123,13 @@ class TestOnRequest:
         converters.convert(path, tmp_path / "a.safetensors", architecture=name)
         checkpoint = converters.read(tmp_path / "a.safetensors")
         assert checkpoint.architecture.name == name
-        assert checkpoint.preprocessing == GENERATIONS[name].preprocessing
+        assert checkpoint.preprocessing == FAMILIES[name].preprocessing
 
     def test_every_network_on_request_has_the_names_and_shapes_of_another(self):
-        for name, alike in ON_REQUEST.items():
-            one, other = (Architecture.full_size(n, 7, im_size=224).shapes for n in (name, alike))
+        asked = [(name, family.alike) for family in FAMILIES.values() if family.alike for name in family.tables]
+        assert len(asked) == 3
+        for pair in asked:
+            one, other = (Architecture.full_size(name, 7, im_size=224).shapes for name in pair)
             assert one == other
 
     def test_a_file_with_batch_normalization_can_be_asked_to_be_the_first_network(self, shared_golden):
@@ -246,7 +247,7 @@ class TestInputs:
 
     def test_a_window_is_cut_out_as_it_is(self, pictures):
         image = cv2.imread(str(pictures / "coffee.png"))
-        told = GENERATIONS["alexnet-ynaka81"].preprocessing
+        told = FAMILIES["alexnet-ynaka81"].preprocessing
         for centre, corner in (((300, 200), (186, 86)), ((5, 5), (0, 0)), ((599, 399), (373, 173))):
             points = np.add(centre, [[-1.0, -1.0], [1.0, 1.0]])
             crop = crop_of_person(points, np.ones(2, bool), 600, 400, told)
@@ -278,7 +279,7 @@ class TestInputs:
 
     def test_a_dataset_makes_them(self, pictures):
         for name in ("alexnet-ynaka81", "resnet-mmpose", "vgg16_bn-torchvision", "alexnet-hosseinpai"):
-            told = GENERATIONS[name].preprocessing
+            told = FAMILIES[name].preprocessing
             dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", preprocessing=told)
             inputs, targets, mask = dataset[0]
             assert inputs.shape == (3, *told.shape)
@@ -405,51 +406,87 @@ class TestReluWithoutNan:
             deeppose_port.load(path, relu_nan="one", nonfinite="keep")
 
 
-class TestTable:
-    """docs/generations.md: what is told of each generation, and that it is so."""
+_ANSWERS = "tests/helpers/networks.py::AgainstChainer::test_narrow_networks_answer_as_the_chainer_that_wrote_them"
+_PORTS = "tests/backends/torch/test_ports.py"
+_HERE = "tests/converters/families/test_families.py"
+_READING = "tests/converters/test_reading.py"
+_PICKLES = "tests/converters/formats/test_chainer_pickle.py"
+#: What shows that files of a family are read as they should be, as `path::test`.
+SHOWN_BY = {
+    "own": (f"{_READING}::TestMetadata::test_what_a_file_says_of_itself_wins",),
+    "head": (
+        f"{_READING}::TestGoldenModels::test_every_weight_arrives_bit_for_bit_under_its_canonical_name",
+        _ANSWERS,
+    ),
+    "mid-2016": (f"{_READING}::TestPreprocessing::test_bare_names_mean_the_input_of_mid_2016",),
+    "early-2016": (f"{_READING}::TestPreprocessing::test_hdf5_means_the_input_of_early_2016",),
+    "2015": (f"{_PICKLES}::test_every_weight_arrives_bit_for_bit_under_its_canonical_name", _ANSWERS),
+    "alexnet-2015-tanh": (f"{_HERE}::TestOnRequest::test_the_first_network_of_2015_squashes_its_outputs",),
+    "state-dict": ("tests/converters/formats/test_pt.py::TestReading",),
+    "2019": (_ANSWERS, f"{_HERE}::TestRewriteOf2019::test_its_answers_are_pixels_y_first"),
+    "alexnet-takiyu": (f"{_HERE}::TestOnRequest::test_forks_answer_as_their_networks",),
+    "alexnet-ynaka81": (
+        f"{_HERE}::TestOnRequest::test_forks_answer_as_their_networks",
+        f"{_PORTS}::test_ynaka81_answers_from_the_picture_on",
+    ),
+    "alexnet-torchvision": (f"{_PORTS}::test_torchvision_alexnet_answers_from_the_picture_on",),
+    "alexnet-hosseinpai": (f"{_PORTS}::test_hosseinpai_answers_from_the_picture_on",),
+    "vgg16_bn-torchvision": (f"{_PORTS}::test_vgg16_bn_answers_from_the_picture_on",),
+    "resnet-naman-ntc": (f"{_PORTS}::test_naman_ntc_answers_from_the_picture_on",),
+    "resnet-mmpose": (f"{_PORTS}::test_mmpose_answers_from_the_picture_on",),
+    "resnet-torchvision": (f"{_PORTS}::test_wzmiaomiao_answers_from_the_picture_on",),
+}
 
-    text = (ROOT / "docs" / "generations.md").read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize("row", GENERATIONS.values(), ids=GENERATIONS)
-    def test_each_generation_is_in_the_table(self, row):
-        tests = ", ".join(f"`{test}`" for test in row.tests)
-        assert f"| `{row.name}` | {row.title} | {row.recognised} | {row.done} | {tests} |" in self.text.splitlines()
-
-    @pytest.mark.parametrize(
-        "row", [row for row in GENERATIONS.values() if row.name != "own"], ids=lambda row: row.name
-    )
-    def test_inputs_of_each_generation_are_in_the_table(self, row):
-        told = row.preprocessing
-        (line,) = (
-            line for line in self.text.splitlines() if re.match(rf"\| `{row.name}` \|.*\| {told.im_size}, ", line)
-        )
-        assert f"| {told.colour}" in line
-        assert ("-1 .. 1" in line, " 0 .. 1" in line, "y first" in line, "all x" in line) == (
-            told.frame == "symmetric",
-            told.frame == "unit",
-            told.axes == "yx",
-            told.order == "planar",
-        )
-        assert all(f"{number:g}" in line for number in (*told.mean, *told.std) if number not in (0, 1))
-        assert f"/ {told.scale:g}" in line or told.scale == 1
-
-    @pytest.mark.parametrize("stranger", STRANGERS, ids=[stranger.title for stranger in STRANGERS])
-    def test_each_stranger_is_in_the_table(self, stranger):
-        line = f"| {stranger.title} | {stranger.recognised} | {stranger.problem} | `{stranger.test}` |"
-        assert line in self.text.splitlines()
-
-    def test_every_test_that_is_named_exists(self):
-        named = set(re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)", self.text))
-        assert len(named) > 20
-        for file, test in named:
+class TestEachFamily:
+    def test_it_is_shown_by_a_test_that_exists(self):
+        assert SHOWN_BY.keys() == FAMILIES.keys()
+        for file, _, test in (shown.partition("::") for tests in SHOWN_BY.values() for shown in tests):
             assert test in defined(ROOT / file), f"{file}::{test}"
 
-    def test_every_row_that_can_be_told_is_there(self):
-        for architecture in TABLES:
-            for names in ("head", "mmpose"):
-                generation_of("pt", (), architecture, names, own=False)
-        assert generation_of("pt", ("resnet.",), "resnet18-torchvision", "head", own=False).name == "resnet-naman-ntc"
-        assert generation_of("chainer-npz", ("predictor/",), "alexnet", "head", own=True).name == "own"
+    def test_names_that_files_hold_have_not_changed(self):
+        """`Source.generation` and `Source.names` are in every file that was written."""
+        assert set(SHOWN_BY) <= FAMILIES.keys()
+        names = {name for architecture in TABLES for name in naming(architecture)}
+        assert {"head", "mid-2016", "2015", "2019", "mmpose", "mmpose-0"} <= names
+
+    @pytest.mark.parametrize("architecture", TABLES)
+    def test_every_architecture_is_somebodys(self, architecture):
+        family = family_of(Found("pt", (), architecture))
+        assert architecture in family.tables
+        assert family.engines == engines_of(architecture)
+
+    @pytest.mark.parametrize(
+        ("found", "name"),
+        [
+            (Found("chainer-npz", ("predictor/",), "alexnet"), "head"),
+            (Found("chainer-npz", ("updater/model:main/", "predictor/"), "vgg_bn"), "head"),
+            (Found("chainer-npz", (), "alexnet"), "mid-2016"),
+            (Found("chainer-hdf5", (), "alexnet"), "early-2016"),
+            (Found("chainer-pickle", (), "alexnet_bn"), "2015"),
+            (Found("pt", ("module.",), "alexnet"), "state-dict"),
+            (Found("chainer-hdf5", (), "alexnet-takiyu"), "alexnet-takiyu"),
+            (Found("pt", ("resnet.",), "resnet18-torchvision"), "resnet-naman-ntc"),
+            (Found("pt", ("module.",), "resnet18-torchvision"), "resnet-torchvision"),
+            (Found("pt", (), "resnet18-torchvision", "mmpose-0"), "resnet-mmpose"),
+            (Found("chainer-npz", ("predictor/",), "alexnet", own=True), "own"),
+        ],
+    )
+    def test_a_file_is_of_one(self, found, name):
+        assert family_of(found).name == name
+
+    def test_a_name_is_given_once(self):
+        one = FAMILIES["2019"]
+        with pytest.raises(ValueError, match="another family '2019'"):
+            register(one)
+        with pytest.raises(ValueError, match="another architecture 'deeppose2019'"):
+            register(replace(one, name="new", tables={"deeppose2019": one.tables["deeppose2019"][1:]}))
+        assert "new" not in FAMILIES
+
+
+def test_the_page_of_families_is_up_to_date():
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    assert page == brought_up_to_date(page), "run `make families`"
 
 
 def defined(path):

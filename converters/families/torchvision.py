@@ -1,12 +1,13 @@
-"""Ports of DeepPose to PyTorch, with the names of their own state dicts.
+"""Torchvision's networks as regressors, under its own names: what most ports to PyTorch are made of.
 
-Sources: the ports' own programs, and torchvision.
+Source: torchvision. They exist in PyTorch alone: its poolings round down, and nobody trained them in Chainer.
 """
 
 from __future__ import annotations
 
-from converters.families.sizes import ALEXNET, VGG16, fully_connected
-from converters.networks.layers import (
+from converters.checkpoint import Preprocessing
+from converters.families.sizes import VGG16, fully_connected
+from converters.networks import (
     OUTPUTS,
     AdaptiveAveragePooling,
     BatchNormalization,
@@ -15,33 +16,38 @@ from converters.networks.layers import (
     GlobalAveragePooling,
     Layer,
     Linear,
-    LocalResponseNormalization,
     MaxPooling,
     ReLU,
     Residual,
 )
 
+#: The colours of ImageNet's pictures, from 0 to 1.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Inputs as torchvision makes them.
+PREPROCESSING = Preprocessing(im_size=224, gcn="none", colour="RGB", scale=255.0, mean=MEAN, std=STD)
 
-def _torch_pooling(kernel: int = 3, pad: int = 0) -> MaxPooling:
+
+def pooling(kernel: int = 3, pad: int = 0) -> MaxPooling:
+    """Max pooling with stride 2, rounded down as in PyTorch."""
     return MaxPooling(kernel, 2, pad, cover_all=False)
 
 
-def torchvision_alexnet() -> tuple[Layer, ...]:
-    """Torchvision's AlexNet as a regressor, as in github voqtuyen/DeepPose.pytorch."""
+def alexnet() -> tuple[Layer, ...]:
+    """`torchvision.models.alexnet`."""
     rows = ((0, 64, 11, 4, 2), (3, 192, 5, 1, 2), (6, 384, 3, 1, 1), (8, 256, 3, 1, 1), (10, 256, 3, 1, 1))
     layers: tuple[Layer, ...] = ()
     for number, channels, kernel, stride, pad in rows:
         layers += (Convolution(f"features.{number}", channels, kernel, stride, pad), ReLU())
         if number in (0, 3, 10):
-            layers += (_torch_pooling(),)
+            layers += (pooling(),)
     return (
         *(*layers, AdaptiveAveragePooling(6), Dropout(0.5), Linear("classifier.1", 4096), ReLU(), Dropout(0.5)),
         *(Linear("classifier.4", 4096), ReLU(), Linear("classifier.6", OUTPUTS)),
     )
 
 
-def torchvision_vgg16_bn() -> tuple[Layer, ...]:
-    """Torchvision's vgg16_bn as a regressor, as in github JindongJiang/WeightedLoss_DeepPose_PyTorch."""
+def vgg16_bn() -> tuple[Layer, ...]:
+    """`torchvision.models.vgg16_bn`."""
     layers: tuple[Layer, ...] = ()
     number = 0
     for convolutions, channels in VGG16:
@@ -52,16 +58,16 @@ def torchvision_vgg16_bn() -> tuple[Layer, ...]:
             )
             layers += (ReLU(),)
             number += 3
-        layers += (_torch_pooling(kernel=2),)
+        layers += (pooling(kernel=2),)
         number += 1
     return (*layers, AdaptiveAveragePooling(7), *fully_connected("classifier.0", "classifier.3", "classifier.6", 0.5))
 
 
-def torchvision_resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> tuple[Layer, ...]:
-    """Torchvision's ResNet as a regressor: a bottleneck's stride is on its 3x3 convolution."""
+def resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> tuple[Layer, ...]:
+    """`torchvision.models.resnet…`: a bottleneck's stride is on its 3x3 convolution."""
     layers: tuple[Layer, ...] = (
         Convolution("conv1", 64, kernel=7, stride=2, pad=3, bias=False),
-        *(BatchNormalization("bn1"), ReLU(), _torch_pooling(pad=1)),
+        *(BatchNormalization("bn1"), ReLU(), pooling(pad=1)),
     )
     channels = 64
     for stage, count in enumerate(blocks, start=1):
@@ -70,14 +76,12 @@ def torchvision_resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> t
         for block in range(count):
             stride = 2 if stage > 1 and block == 0 else 1
             rows = ((middle, 1, 1), (middle, 3, stride), (out, 1, 1)) if bottleneck else ((out, 3, stride), (out, 3, 1))
-            layers += _torchvision_block(f"layer{stage}.{block}", rows, stride, project=stride > 1 or channels != out)
+            layers += _block(f"layer{stage}.{block}", rows, stride, project=stride > 1 or channels != out)
             channels = out
     return (*layers, GlobalAveragePooling(), Linear("fc", OUTPUTS))
 
 
-def _torchvision_block(
-    name: str, rows: tuple[tuple[int, int, int], ...], stride: int, project: bool
-) -> tuple[Layer, ...]:
+def _block(name: str, rows: tuple[tuple[int, int, int], ...], stride: int, project: bool) -> tuple[Layer, ...]:
     branch: tuple[Layer, ...] = ()
     for i, (channels, kernel, step) in enumerate(rows, start=1):
         branch += (ReLU(),) if i > 1 else ()
@@ -90,12 +94,11 @@ def _torchvision_block(
     return Residual(branch, shortcut), ReLU()
 
 
-def hosseinpai() -> tuple[Layer, ...]:
-    """The AlexNet of github HosseinPAI: ReLU, LRN, pooling; `torch.nn.LocalResponseNorm(5)`, which divides by n."""
-    layers: tuple[Layer, ...] = ()
-    for i, (channels, kernel, stride, pad) in enumerate(ALEXNET, start=1):
-        layers += (Convolution(f"Conv{i}", channels, kernel, stride, pad if i > 1 else 4), ReLU())
-        if i < 3:
-            layers += (LocalResponseNormalization(f"norm{i}", k=1.0, alpha=1e-4 / 5), _torch_pooling())
-    layers += (_torch_pooling(), Dropout(0.6, channels=True))
-    return (*layers, Linear("FC1", 4096), ReLU(), Linear("FC2", 4096), ReLU(), Linear("FC3", OUTPUTS))
+#: The ResNets, which several families have.
+RESNETS = {
+    "resnet18-torchvision": resnet((2, 2, 2, 2), bottleneck=False),
+    "resnet34-torchvision": resnet((3, 4, 6, 3), bottleneck=False),
+    "resnet50-torchvision": resnet((3, 4, 6, 3), bottleneck=True),
+    "resnet101-torchvision": resnet((3, 4, 23, 3), bottleneck=True),
+    "resnet152-torchvision": resnet((3, 8, 36, 3), bottleneck=True),
+}

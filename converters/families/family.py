@@ -1,0 +1,152 @@
+"""A family: all that is known of one program's files, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from packaging.version import Version
+
+from converters.checkpoint import Preprocessing
+from converters.networks import TABLES, Layer, add_table
+from converters.networks.tables import EVERY_ENGINE
+
+#: Patterns in canonical names and what stands there instead, one after the other.
+Substitutions: TypeAlias = tuple[tuple[str, str], ...]
+Tables: TypeAlias = Mapping[str, tuple[Layer, ...]]
+
+#: Names of layers as the last version of mitmul/deeppose spells them, or as a table does that it never had.
+CANONICAL = "head"
+
+
+_FIRST = Version("1.0.0")
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Versions of Chainer from `since` up to but without `until`, and what tells so, as a phrase."""
+
+    since: Version = _FIRST
+    until: Version | None = None
+    told_by: str = ""
+
+    def holds(self, version: Version) -> bool:
+        """Tells whether a version is among them."""
+        return self.since <= version and (self.until is None or version < self.until)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a file when it is asked whose it is.
+
+    Attributes:
+        format: Its format, as `Source.format`.
+        wrappers: The prefixes that its keys bore, outermost first.
+        architecture: Name of its architecture.
+        names: What its layers' names are a spelling of: `CANONICAL`, or a key of some family's `naming`.
+        own: Whether it says of itself that we wrote it.
+    """
+
+    format: str
+    wrappers: tuple[str, ...]
+    architecture: str
+    names: str = CANONICAL
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """The files of one program, in one time. What is common to them and not in them is told here.
+
+    Attributes:
+        name: A short name, which never changes: files that we wrote hold it as `Source.generation`.
+        title: Whose they are.
+        recognised: How a file is told to be one of them.
+        done: What is done with it.
+        tables: Its architectures by name, at full width. Families may share them.
+        naming: Layer names that are not the tables': `{names: {architecture: substitutions in canonical names}}`.
+        wrappers: Prefixes that its program puts before every key.
+        formats: Those of its files, as `Source.format`; empty for any.
+        recognise: Tells whether a file of one of `formats` that holds one of `tables` is of this family; the first
+            family that says yes has it.
+        preprocessing: How its networks' inputs and labels were made.
+        by_joints: The same, for numbers of joints that were treated otherwise.
+        engines: Where the arithmetic of its tables exists.
+        alike: The architecture whose names and shapes are those of its tables, if there is one: then a file is taken
+            for this family's only where a user names it.
+        writers: The versions of Chainer that it was written for.
+        notice: What a user should know of how inputs are made, where the file does not say.
+    """
+
+    name: str
+    title: str
+    recognised: str
+    done: str
+    tables: Tables = field(default_factory=dict)
+    naming: Mapping[str, Mapping[str, Substitutions]] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    recognise: Callable[[Found], bool] = lambda found: True
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    by_joints: Mapping[int, Preprocessing] = field(default_factory=dict)
+    engines: tuple[str, ...] = EVERY_ENGINE
+    alike: str | None = None
+    writers: Writers = field(default_factory=Writers)
+    notice: str | None = None
+
+    def holds(self, found: Found) -> bool:
+        """Tells whether a file is of this family."""
+        if self.tables and found.architecture not in self.tables:
+            return False
+        return self.alike is not None or (self.has(found.format) and self.recognise(found))
+
+    def has(self, format: str) -> bool:
+        """Tells whether there are files of this family of a format."""
+        return not self.formats or format in self.formats
+
+    def preprocessing_for(self, joints: int) -> Preprocessing:
+        """Returns how inputs and labels of a network with so many joints were made."""
+        return self.by_joints.get(joints, self.preprocessing)
+
+
+#: Every family by name, in the order in which they are asked.
+FAMILIES: dict[str, Family] = {}
+
+
+def register(family: Family) -> None:
+    """Adds a family, and its tables to the architectures.
+
+    Raises:
+        ValueError: Another family, or another architecture, has a name of it already.
+    """
+    if family.name in FAMILIES:
+        raise ValueError(f"there is another family {family.name!r} already")
+    for name, layers in family.tables.items():
+        add_table(name, layers, family.engines)
+    FAMILIES[family.name] = family
+
+
+def family_of(found: Found) -> Family:
+    """Returns the family that a file is of."""
+    return next(family for family in FAMILIES.values() if family.holds(found))
+
+
+def automatic() -> list[str]:
+    """Returns the architectures that a file can be told to be, by its keys and shapes alone."""
+    asked = {name for family in FAMILIES.values() if family.alike is not None for name in family.tables}
+    return [name for name in TABLES if name not in asked]
+
+
+def others_alike(architecture: str, format: str) -> list[str]:
+    """Returns the architectures that a file of a format may hold as well as one that its names and shapes tell."""
+    alike = [family for family in FAMILIES.values() if family.alike == architecture and family.has(format)]
+    return [name for family in alike for name in family.tables]
+
+
+def naming(architecture: str) -> dict[str, Substitutions]:
+    """Returns every spelling of an architecture's layer names: `{names: substitutions in canonical names}`."""
+    spellings: dict[str, Substitutions] = {CANONICAL: ()}
+    for family in FAMILIES.values():
+        spellings.update((names, each[architecture]) for names, each in family.naming.items() if architecture in each)
+    return spellings
