@@ -7,6 +7,7 @@ from safetensors.numpy import save_file
 
 import converters
 from converters import Preprocessing, Progress
+from converters.families import Family
 from converters.networks import TABLES
 from converters.reading import hash_file
 from tests.helpers.checkpoint_files import (
@@ -28,6 +29,7 @@ from tests.helpers.checkpoint_files import (
     vgg_bn,
     wrapped,
 )
+from tests.helpers.families import registered
 
 MODEL = "updater/model:main/"
 OPTIMIZER = "updater/optimizer:main/"
@@ -362,11 +364,11 @@ class TestArchitecture:
             "the last layer has 15 outputs, which is not two for each joint",
         )
 
-    def test_a_file_that_fits_two_asks_which(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(TABLES, "twin", TABLES["alexnet"])
+    def test_a_file_that_fits_two_asks_which(self, tmp_path):
         path = save_npz(tmp_path / "a.model", wrapped(alexnet()))
-        refused(path, r"its keys and shapes fit alexnet and twin \(say which with --architecture alexnet\)")
-        assert converters.read(path, architecture="twin").architecture.name == "twin"
+        with registered(Family("twin", "", "", "", {"twin": TABLES["alexnet"]})):
+            refused(path, r"its keys and shapes fit alexnet and twin \(say which with --architecture alexnet\)")
+            assert converters.read(path, architecture="twin").architecture.name == "twin"
 
     @pytest.mark.parametrize("joints", [1, 7, 14, 16, 100])
     def test_joints_are_half_the_outputs(self, joints, tmp_path):
