@@ -19,10 +19,11 @@ import numpy as np
 
 from benchmarks import generated
 from benchmarks.timing import Row, usage_of
+from deeppose_port.backends.training import train
 from deeppose_port.data import Augmentation, PoseDataset, TrainingLoader
 from deeppose_port.data.batches import Batch, empty_batch
 from deeppose_port.training.options import TrainingOptions
-from deeppose_port.training.run import Step, Watch, train
+from deeppose_port.training.run import Callbacks, Step
 
 PICTURES = 10_000
 BATCH = 128
@@ -91,7 +92,7 @@ def main(backend: str, source: str, folder: str) -> None:
             valid_freq=0,
             augmentation=Augmentation(fliplr=True, rotate=True, zoom=True, translate=True),
         )
-        train(options, backend, Watch(step=stop))
+        train(options, backend, Callbacks(step=stop))
 
 
 if __name__ == "__main__":

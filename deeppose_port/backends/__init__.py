@@ -1,70 +1,81 @@
-"""The two engines, each behind the same small face.
+"""The engines, each behind the same small face.
 
-Each backend's package has
-
-    build(architecture)             a network of that engine, with its writer's BatchNormalization
-    predictor(checkpoint, device)   a Predictor: NumPy in, NumPy out; relu_nan="zero" makes ReLU answer 0 for NaN
-    train(run)                      trains what `deeppose_port.training.run` has made ready
-
-and is loaded when it is asked for, so that one works where the other is not installed.
+A backend is a package that keeps the promises of `protocol.Backend`, and a line in `BACKENDS`. It is loaded when it is
+asked for, so that one works where the engine of another is not installed.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Protocol
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-
-from converters import Checkpoint
 from converters.errors import DeepPoseError
-from converters.networks import Layer, engines_of
+from converters.networks import engines_of
+from deeppose_port.backends.protocol import Backend, Description, Floats, Predictor
 
-BACKENDS = ("torch", "chainer")
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendError",
+    "Description",
+    "Floats",
+    "Predictor",
+    "able",
+    "described",
+    "get",
+    "refuse_foreign",
+]
 
-Floats = npt.NDArray[np.float32]
+#: The backends by name.
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Description(
+            "torch",
+            "PyTorch",
+            package="deeppose_port.backends.torch",
+            distribution="torch",
+            install="pip install torch",
+            roots=("torch",),
+            abilities=frozenset(
+                {"train", "processes", "amp", "channels-last", "compile", "events", "profile", "workers"}
+            ),
+            by_family=True,
+        ),
+        Description(
+            "chainer",
+            "Chainer",
+            package="deeppose_port.backends.chainer",
+            distribution="chainer",
+            install="pip install 'deeppose-port[chainer]' (see the README)",
+            roots=("chainer", "cupy"),
+            abilities=frozenset({"train", "gradient-sum"}),
+            files="chainer-npz",
+            by_family=True,
+        ),
+    )
+}
 
 
 class BackendError(DeepPoseError):
     """A backend or device that cannot be used here. The message says why, and what to do."""
 
 
-class Predictor(Protocol):
-    """A network in evaluation mode."""
+def described(name: str) -> Description:
+    """Returns what the list says of a backend.
 
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """What the network evaluates, in its order."""
-
-    def __call__(self, inputs: Floats) -> Floats:
-        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-
-    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
-        """Yields the output of each layer, float32, with its name by `activations.layer_names`.
-
-        They are computed one after the other, while they are asked for.
-
-        Args:
-            inputs: As for a call.
-            nudged: Whether inputs and outputs go up or down by one unit in the last place, at random, before the next
-                layer sees them: what rounding can make of this network.
-        """
+    Raises:
+        BackendError: There is none of that name.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"there is no backend {name!r}; there are {' and '.join(BACKENDS)}")
+    return BACKENDS[name]
 
 
-class Backend(Protocol):
-    """What a backend's package offers."""
-
-    def build(self, architecture: Any) -> Any:
-        """Builds a network of the engine from an Architecture or a description of one."""
-
-    def predictor(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> Predictor:
-        """Loads a checkpoint's network onto a device, for evaluation; `relu_nan` as for `Pose`."""
-
-    def train(self, run: Any) -> None:
-        """Trains a `deeppose_port.training.run.Run` to its end."""
+def able(ability: str) -> list[Description]:
+    """Returns the backends that can do something."""
+    return [backend for backend in BACKENDS.values() if ability in backend.abilities]
 
 
 def get(name: str) -> Backend:
@@ -73,28 +84,28 @@ def get(name: str) -> Backend:
     Raises:
         BackendError: There is none of that name, or its engine is not installed.
     """
-    if name not in BACKENDS:
-        raise BackendError(f"there is no backend {name!r}; there are {' and '.join(BACKENDS)}")
+    backend = described(name)
     try:
-        return importlib.import_module(f"deeppose_port.backends.{name}")
+        return cast(Backend, importlib.import_module(backend.package))
     except ImportError as error:
-        if error.name is None or error.name.split(".")[0] not in (name, "cupy"):
+        if error.name is None or error.name.split(".")[0] not in backend.roots:
             raise
-        install = "pip install torch" if name == "torch" else "pip install 'deeppose-port[chainer]' (see the README)"
-        raise BackendError(f"the backend {name} cannot be loaded: {error}; {install}") from error
+        raise BackendError(f"the backend {name} cannot be loaded: {error}; {backend.install}") from error
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in BACKENDS:
-        return importlib.import_module(f"deeppose_port.backends.{name}")
+        return importlib.import_module(BACKENDS[name].package)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def refuse_torch_only(architecture: str) -> None:
-    """Refuses a network for another engine than PyTorch.
+def refuse_foreign(name: str, architecture: str) -> None:
+    """Refuses a network that an engine cannot run.
 
     Raises:
-        BackendError: It exists in PyTorch alone.
+        BackendError: It exists in other engines alone.
     """
-    if "chainer" not in engines_of(architecture):
-        raise BackendError(f"{architecture} exists in PyTorch alone: --backend torch runs it")
+    engines = [BACKENDS[engine] for engine in engines_of(architecture)]
+    if described(name).by_family and BACKENDS[name] not in engines:
+        titles = " and ".join(engine.title for engine in engines)
+        raise BackendError(f"{architecture} exists in {titles} alone: --backend {engines[0].name} runs it")

@@ -11,7 +11,7 @@ import click
 from deeppose_port.cli.options import INTERRUPTED, PATH
 
 if TYPE_CHECKING:
-    from deeppose_port.training.run import Watch
+    from deeppose_port.training.run import Callbacks
 
 
 @click.command()
@@ -118,25 +118,14 @@ def train(backend: str, **given: Any) -> int:
         --images images --skeleton lsp --fliplr --rotate --zoom --translate -o results/lsp
       deeppose-port train --backend chainer --resume snapshot_iter_120000 --epochs 200 …
     """
-    from dataclasses import fields
-
-    from deeppose_port.data.augmentation import Augmentation
+    from deeppose_port.backends.training import train as run
     from deeppose_port.data.cache import byte_count
-    from deeppose_port.training.options import HyperparameterOptions, TorchOptions, TrainingOptions
-    from deeppose_port.training.run import train as run
+    from deeppose_port.options import build
+    from deeppose_port.training.options import TrainingOptions
 
-    given["cache"] = byte_count(given["cache"])
-    augmentation = {f.name: given.pop(f.name) for f in fields(Augmentation) if f.name in given}
-    said = {f.name: given.pop(f.name) for f in fields(HyperparameterOptions)}
-    torch = {f.name: given.pop(f.name) for f in fields(TorchOptions)}
-    options = TrainingOptions(
-        **given,
-        augmentation=Augmentation(**augmentation),
-        hyperparameters=HyperparameterOptions(**said),
-        torch=TorchOptions(**torch),
-    )
-    with _shown(options.epochs) as watch:
-        ended = run(options, backend, watch)
+    options = build(TrainingOptions, {**given, "cache": byte_count(given["cache"])})
+    with _shown(options.epochs) as callbacks:
+        ended = run(options, backend, callbacks)
     if ended.folder.writes:
         click.echo(f"results in {ended.folder.path}")
     if ended.stop.is_set():
@@ -146,20 +135,19 @@ def train(backend: str, **given: Any) -> int:
 
 
 @contextmanager
-def _shown(epochs: int) -> Iterator[Watch]:
+def _shown(epochs: int) -> Iterator[Callbacks]:
     """Shows a training: a progress bar on a terminal, and a line for every entry of the log."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from deeppose_port.training.run import Step as TrainingStep
-    from deeppose_port.training.run import Watch
+    from deeppose_port.training.run import Callbacks, Step
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=epochs)
 
-        def step(step: TrainingStep) -> None:
+        def step(step: Step) -> None:
             text = (
                 f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.5g}  "
                 f"{step.pictures_per_second:.0f} pictures/s  waiting {step.waiting:.0%}"
@@ -176,7 +164,7 @@ def _shown(epochs: int) -> Iterator[Watch]:
             rate = f"{entry.get('pictures_per_second', 0):.0f} pictures/s  waiting {entry.get('waiting', 0):.0%}"
             progress.console.print(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}")
 
-        yield Watch(
+        yield Callbacks(
             notice=lambda sentence: progress.console.print(f"note: {sentence}"),
             step=step,
             log=log,

@@ -33,7 +33,7 @@ than 0.1 level away in the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import cv2
@@ -47,6 +47,7 @@ from deeppose_port.data.crop import Crop, Letterbox, Points, extent_of_joints
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pixels import Picture, Window, cut, warp
+from deeppose_port.options import described
 
 Method = Literal["fast", "legacy"]
 
@@ -77,28 +78,23 @@ class Drawn:
 class Augmentation:
     """What may be done to an example; the default is nothing.
 
-    Attributes:
-        fliplr: Mirror half of the examples.
-        rotate: Rotate by 0 .. rotate_range - 1 degrees.
-        zoom: Magnify by 1 - zoom_range .. 1 + zoom_range.
-        translate: Shift by -translate_range .. translate_range - 1 pixels, in x and in y.
-        rotate_range: Degrees, a whole number.
-        zoom_range: A fraction.
-        translate_range: Pixels, a whole number.
-        method: `fast`, one warp, or `legacy`, one step after the other.
-
     Raises:
         DeepPoseError: A range or the method is none.
     """
 
-    fliplr: bool = False
-    rotate: bool = False
-    zoom: bool = False
-    translate: bool = False
-    rotate_range: int = 10
-    zoom_range: float = 0.2
-    translate_range: int = 5
-    method: Method = "fast"
+    fliplr: bool = field(default=False, metadata=described("Mirror every other example."))
+    rotate: bool = field(default=False, metadata=described("Rotate by 0 to --rotate-range - 1 degrees."))
+    zoom: bool = field(default=False, metadata=described("Magnify by a factor of 1 ± --zoom-range."))
+    translate: bool = field(
+        default=False, metadata=described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.")
+    )
+    rotate_range: int = field(default=10, metadata=described("Degrees.", metavar="DEGREES"))
+    zoom_range: float = field(default=0.2, metadata=described("A fraction.", metavar="FRACTION"))
+    translate_range: int = field(default=5, metadata=described("Pixels.", metavar="PIXELS"))
+    method: Method = field(
+        default="fast",
+        metadata=described("One warp, or one step after the other.", choices=get_args(Method), names=("--augment",)),
+    )
 
     def __post_init__(self) -> None:
         for name in ("rotate", "translate"):

@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import converters
 from converters import Checkpoint
 from converters.errors import DeepPoseError
+from deeppose_port.options import values_of
 from deeppose_port.output import whole
 from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
 from deeppose_port.training.start import Start
@@ -125,11 +125,8 @@ class ResultFolder:
 
     def write_header(self, options: TrainingOptions, start: Start, program: str) -> None:
         """Begins a run in log.txt, in the legacy format: the version and the options."""
-        said = {field.name: getattr(options, field.name) for field in fields(options)}
-        augmentation, torch, _ = said.pop("augmentation"), said.pop("torch"), said.pop("hyperparameters")
         preprocessing, hyper = start.checkpoint.preprocessing, start.hyperparameters
-        said |= {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
-        said |= {field.name: getattr(torch, field.name) for field in fields(torch)}
+        said = values_of(options)
         said["augment"] = said.pop("method")
         said |= {
             "im_size": preprocessing.im_size,

@@ -1,4 +1,7 @@
-"""The options of a training, under their legacy names where those survive."""
+"""The options of a training, under their legacy names where those survive.
+
+Each is declared once, by its field: `options.described` says what else the command line tells of it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from typing import Any
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.augmentation import Augmentation
+from deeppose_port.data.cache import byte_count
+from deeppose_port.data.skeletons import SKELETONS
+from deeppose_port.options import described
 
 #: Algorithm in checkpoints -> the legacy program's `--opt`.
 OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad", "rmsprop": "RMSprop"}
@@ -17,7 +23,8 @@ OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad"
 SCHEDULES = ("step", "cosine")
 #: Metrics of a validation -> whether more is better.
 METRICS = {"loss": False, "mean_error_px": False, "pdj@0.2": True}
-#: What becomes of a step whose loss or gradient is not finite.
+#: What becomes of a step whose loss or gradient is not finite: the end of the run, before it
+#: reaches the weights, or it is left out.
 NONFINITE_GRADIENTS = ("error", "skip")
 
 #: What the legacy program wrote into log.txt but did not use with that optimizer.
@@ -70,20 +77,51 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class HyperparameterOptions:
-    """What the user said of the optimizer; None where nothing was said. Names are the command line's."""
+    """What the user said of the optimizer; None where nothing was said."""
 
-    opt: str | None = None
-    lr: float | None = None
-    adam_alpha: float | None = None
-    adam_beta1: float | None = None
-    adam_beta2: float | None = None
-    adam_eps: float | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    lr_decay_freq: int | None = None
-    lr_decay_ratio: float | None = None
-    schedule: str | None = None
-    warmup: float | None = None
+    opt: str | None = field(
+        default=None,
+        metadata=described(
+            "Adam, MomentumSGD, AdaGrad or RMSprop.",
+            metavar="NAME",
+            choices=tuple(OPTIMIZERS.values()),
+            names=("--opt", "--optimizer"),
+            default="Adam",
+        ),
+    )
+    lr: float | None = field(default=None, metadata=described("Learning rate.", default="0.001 for Adam, else 0.01"))
+    adam_alpha: float | None = field(default=None, metadata=described("Adam's own name for it."))
+    adam_beta1: float | None = field(default=None, metadata=described("Decay of the first moment.", default="0.9"))
+    adam_beta2: float | None = field(default=None, metadata=described("Decay of the second moment.", default="0.999"))
+    adam_eps: float | None = field(default=None, metadata=described("Outside of the bias correction.", default="1e-8"))
+    momentum: float | None = field(default=None, metadata=described("MomentumSGD's.", default="0.9"))
+    weight_decay: float | None = field(
+        default=None,
+        metadata=described(
+            "Rate at which every parameter is added to its gradient.", default="0.0005 for MomentumSGD, else 0"
+        ),
+    )
+    lr_decay_freq: int | None = field(
+        default=None,
+        metadata=described(
+            "Epochs after which the learning rate is multiplied by --lr-decay-ratio, each time.",
+            metavar="EPOCHS",
+            default="10 for MomentumSGD and AdaGrad, else 0: never",
+        ),
+    )
+    lr_decay_ratio: float | None = field(default=None, metadata=described("See there.", default="0.1"))
+    schedule: str | None = field(
+        default=None,
+        metadata=described(
+            "How the learning rate falls: in these steps, or in half a cosine to 0 over the training.",
+            choices=SCHEDULES,
+            default="step",
+        ),
+    )
+    warmup: float | None = field(
+        default=None,
+        metadata=described("It rises linearly over these first, from a thousandth.", metavar="EPOCHS", default="0"),
+    )
 
     @classmethod
     def from_log(cls, options: Mapping[str, Any]) -> HyperparameterOptions:
@@ -161,148 +199,165 @@ def _or(value: float | None, default: float) -> float:
 
 
 @dataclass(frozen=True)
-class TorchOptions:
-    """What only the PyTorch backend does.
+class EngineOptions:
+    """How an engine computes; not every backend can do each."""
 
-    Attributes:
-        workers: Processes of a DataLoader that make examples; 0 for threads in this process.
-        amp: `bf16` computes in bfloat16 where that is safe; None in float32.
-        channels_last: Whether maps lie channels last in memory, which is faster on most machines.
-        compile: Whether the network is compiled.
-        grad_clip: The largest norm of the gradient; None for no limit.
-        freeze: Patterns of parameters that are not trained, as `conv*`.
-        best: The metric of the best checkpoint: `loss`, `mean_error_px` or `pdj@0.2`.
-        best_after: Epochs before which no checkpoint is the best.
-        keep: Number of epochs' checkpoints to keep; None for all.
-        patience: Validations without a better one after which the training ends; None for never.
-        tensorboard: Whether to write for TensorBoard too.
-        eval_only: Whether to validate what the run starts from, and no more.
-        profile: Whether to tell where a step's time goes.
-    """
-
-    workers: int = 0
-    amp: str | None = None
-    channels_last: bool = True
-    compile: bool = False
-    grad_clip: float | None = None
-    freeze: tuple[str, ...] = ()
-    best: str = "loss"
-    best_after: int = 0
-    keep: int | None = None
-    patience: int | None = None
-    tensorboard: bool = False
-    eval_only: bool = False
-    profile: bool = False
+    workers: int = field(
+        default=0,
+        metadata=described("Processes that make examples, in place of threads in this one.", needs="workers"),
+    )
+    amp: str | None = field(
+        default=None,
+        metadata=described("Compute in bfloat16 where that is safe.", choices=("bf16",), needs="amp"),
+    )
+    channels_last: bool = field(
+        default=True,
+        metadata=described("The memory format of maps.", default="on", needs="channels-last"),
+    )
+    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile"))
+    profile: bool = field(default=False, metadata=described("Tell where a step's time goes.", needs="profile"))
+    legacy_gradient_sum: bool = field(
+        default=False,
+        metadata=described("Sum the gradients of several devices, as the old program did.", needs="gradient-sum"),
+    )
 
     def __post_init__(self) -> None:
         if self.amp not in (None, "bf16"):
             raise DeepPoseError(f"amp is {self.amp!r}; it is bf16 or nothing")
-        if self.best not in METRICS:
-            raise DeepPoseError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
-        if self.workers < 0 or self.best_after < 0:
-            raise DeepPoseError("workers and best_after cannot be negative")
-        for name in ("keep", "patience", "grad_clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise DeepPoseError(f"{name} is {value}; it has to be positive")
-
-    def used(self) -> list[str]:
-        """Returns the options that are not at their default, as the command line spells them."""
-        defaults = TorchOptions()
-        return [
-            f"--{field.name.replace('_', '-')}"
-            for field in fields(self)
-            if getattr(self, field.name) != getattr(defaults, field.name)
-        ]
+        if self.workers < 0:
+            raise DeepPoseError("workers cannot be negative")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """A training.
+    """A training."""
 
-    Attributes:
-        train_csv: The persons to learn from.
-        images: The folder of their pictures, and of the test set's.
-        skeleton: `flic`, `lsp` or `mpii`.
-        test_csv: The persons to validate on; None for no validation.
-        output: The result folder; None makes one under `results/`.
-        device: `cpu`, `cuda:0`, or several as `cuda:0,cuda:1` (Chainer also takes `cpu,cpu`).
-        architecture: A key of `architectures.TABLES`: of a run that starts anew, None for AlexNet; or which network a
-            file is that leaves a choice, as for `converters.read`.
-        width: A factor on every layer's channels, or the channels of each layer but the last; None for the table's.
-        dropout: The share that dropout zeroes, in place of the table's.
-        init: A checkpoint whose weights the run starts from.
-        finetune: The same, but for the last layer where the number of joints differs.
-        resume: A checkpoint or result folder whose run goes on.
-        start_epoch: Epochs that a resumed file has behind it, where nothing says.
-        epochs: Epochs to train, those of a resumed run counted in.
-        batch_size: Persons in a step, over all devices.
-        cache: Bytes of decoded pictures that each process keeps at most, for training and validation together; 0 keeps
-            none.
-        pack: A pack of the training set, to train without decoding pictures; None for the pictures themselves.
-        seed: Of weights, order, augmentation and dropout.
-        threads: Threads that make examples; None for what the machine has.
-        snapshot: Epochs between checkpoints; the last epoch always writes one.
-        valid_freq: Epochs between validations; 0 for none.
-        show_log_iter: Iterations between lines of the log.
-        min_dim: Leaves out persons whose box of joints is smaller, in pixels.
-        ignore_label: The coordinate that means: not annotated.
-        im_size: Side of the input; None, here and below, for the checkpoint's or the legacy default.
-        base_zoom: Factor on the box of a person's joints.
-        coord_normalize: Whether labels are fractions of the crop.
-        gcn: Global contrast normalisation.
-        augmentation: What is done to training examples.
-        hyperparameters: What was said of the optimizer.
-        legacy_gradient_sum: Whether several devices sum their gradients, as the legacy program did.
-        nonfinite_gradients: `error` ends the run before such a step reaches the weights, `skip` leaves it out.
-        torch: What only the PyTorch backend does.
-    """
-
-    train_csv: Path
-    images: Path
-    skeleton: str
-    test_csv: Path | None = None
-    output: Path | None = None
-    device: str = "cpu"
-    architecture: str | None = None
-    width: str | None = None
-    dropout: float | None = None
-    init: Path | None = None
-    finetune: Path | None = None
-    resume: Path | None = None
-    start_epoch: int | None = None
-    epochs: int = 100
-    batch_size: int = 128
-    cache: int = 0
-    pack: Path | None = None
-    seed: int = 1701
-    threads: int | None = None
-    snapshot: int = 10
-    valid_freq: int = 5
-    show_log_iter: int = 10
-    min_dim: float = 0.0
-    ignore_label: float = -1.0
-    im_size: int | None = None
-    base_zoom: float | None = None
-    coord_normalize: bool | None = None
-    gcn: bool | None = None
+    train_csv: Path = field(metadata=described("The persons to learn from.", names=("--train-csv", "--train-csv-fn")))
+    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
+    skeleton: str = field(metadata=described("What the joints are.", choices=lambda: SKELETONS))
+    test_csv: Path | None = field(
+        default=None,
+        metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn")),
+    )
+    output: Path | None = field(
+        default=None,
+        metadata=described("Result folder; by default results/ARCHITECTURE_DATE.", names=("-o", "--output")),
+    )
+    device: str = field(
+        default="cpu",
+        metadata=described("Where; the batch is split over several.", metavar="cpu|cuda:N|cuda:0,cuda:1"),
+    )
+    architecture: str | None = field(
+        default=None,
+        metadata=described(
+            "What starts anew, as resnet50 or vgg_bn; or what a file is that leaves a choice.",
+            metavar="NAME",
+            default="alexnet",
+        ),
+    )
+    width: str | None = field(
+        default=None,
+        metadata=described("Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…"),
+    )
+    dropout: float | None = field(
+        default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.")
+    )
+    init: Path | None = field(default=None, metadata=described("Start from the weights of any checkpoint."))
+    finetune: Path | None = field(
+        default=None,
+        metadata=described("The same; the last layer is drawn anew where the joints differ in number."),
+    )
+    resume: Path | None = field(
+        default=None,
+        metadata=described("Go on where a checkpoint or result folder stopped, legacy ones too."),
+    )
+    start_epoch: int | None = field(
+        default=None, metadata=described("Epochs that a resumed file has behind it, where nothing says.")
+    )
+    epochs: int = field(
+        default=100,
+        metadata=described("Epochs, those of a resumed run counted in.", names=("--epochs", "--epoch")),
+    )
+    batch_size: int = field(
+        default=128,
+        metadata=described("Persons in a step, over all devices.", names=("--batch-size", "--batchsize")),
+    )
+    cache: int = field(
+        default=0,
+        metadata=described("Memory for decoded pictures, of each process.", metavar="512M", parse=byte_count),
+    )
+    pack: Path | None = field(
+        default=None, metadata=described("Train from a pack of --train-csv (see `deeppose-port pack`).")
+    )
+    seed: int = field(default=1701, metadata=described("Of weights, order, augmentation and dropout."))
+    threads: int | None = field(
+        default=None, metadata=described("Threads that make examples; by default as many as the machine runs.")
+    )
+    snapshot: int = field(default=10, metadata=described("Epochs between checkpoints; the last always writes one."))
+    valid_freq: int = field(default=5, metadata=described("Epochs between validations; 0 for none."))
+    show_log_iter: int = field(default=10, metadata=described("Iterations between lines of the log."))
+    min_dim: float = field(
+        default=0.0,
+        metadata=described("Leave out persons whose box of joints is smaller than this many pixels."),
+    )
+    ignore_label: float = field(
+        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.")
+    )
+    im_size: int | None = field(
+        default=None, metadata=described("Side of the network's input.", metavar="PIXELS", default="220")
+    )
+    base_zoom: float | None = field(
+        default=None, metadata=described("Factor on the box of a person's joints.", default="1.5")
+    )
+    coord_normalize: bool | None = field(
+        default=None, metadata=described("Labels in fractions of the crop.", default="on")
+    )
+    gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation.", default="on"))
     augmentation: Augmentation = field(default_factory=Augmentation)
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
-    legacy_gradient_sum: bool = False
-    nonfinite_gradients: str = "error"
-    torch: TorchOptions = field(default_factory=TorchOptions)
+    nonfinite_gradients: str = field(
+        default="error",
+        metadata=described(
+            "What becomes of a step whose loss or gradient is not finite: the end, or it is left out.",
+            choices=NONFINITE_GRADIENTS,
+        ),
+    )
+    grad_clip: float | None = field(
+        default=None, metadata=described("The largest norm of the gradient.", metavar="NORM")
+    )
+    freeze: tuple[str, ...] = field(
+        default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN")
+    )
+    best: str = field(default="loss", metadata=described("Which checkpoint is the best.", choices=tuple(METRICS)))
+    best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH"))
+    keep: int | None = field(
+        default=None,
+        metadata=described("Keep the last N epochs' checkpoints.", metavar="N", default="all"),
+    )
+    patience: int | None = field(
+        default=None, metadata=described("End after N validations without a better one.", metavar="N")
+    )
+    tensorboard: bool = field(default=False, metadata=described("Write for TensorBoard too."))
+    eval_only: bool = field(default=False, metadata=described("Validate what the run starts from, and no more."))
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
             if getattr(self, name) < 1:
                 raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
-        for name in ("valid_freq", "seed", "start_epoch"):
+        for name in ("valid_freq", "seed", "start_epoch", "best_after"):
             if (getattr(self, name) or 0) < 0:
                 raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
         if self.cache < 0:
             raise DeepPoseError(f"cache is {self.cache}; it has to be a number of bytes, or 0 for none")
         if self.threads is not None and self.threads < 1:
             raise DeepPoseError(f"threads is {self.threads}; it has to be at least 1")
+        for name in ("keep", "patience", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise DeepPoseError(f"{name} is {value}; it has to be positive")
+        if self.best not in METRICS:
+            raise DeepPoseError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:

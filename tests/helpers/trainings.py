@@ -2,7 +2,6 @@
 
 import json
 import signal
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import numpy as np
 import converters
 from converters.checkpoint import is_parameter
 from converters.keys import chainer_names
-from deeppose_port.data.augmentation import Augmentation
-from deeppose_port.training.options import HyperparameterOptions, TorchOptions, TrainingOptions
-from deeppose_port.training.run import Watch, train
+from deeppose_port.backends.training import train
+from deeppose_port.options import build
+from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.run import Callbacks
 
 #: All that draws numbers: dropout and augmentation. A batch of 4 of 6 persons crosses the edge of every other epoch.
 RANDOM = {"dropout": None, "fliplr": True, "rotate": True, "zoom": True, "translate": True, "batch_size": 4}
@@ -88,7 +88,7 @@ def update_error(weights, expected, before):
 # --- small trainings -------------------------------------------------------------------------------------------------
 
 
-class Recorded(Watch):
+class Recorded(Callbacks):
     """Remembers what a training tells; `at` maps an iteration to what is to be called after it."""
 
     def __init__(self, at=None):
@@ -164,12 +164,7 @@ def small_options(folder, pictures, **given):
     if {"init", "finetune", "resume"} & given.keys():
         del defaults["width"], defaults["im_size"]  # the checkpoint's
     given = {**defaults, **given}
-    parts = {"augmentation": Augmentation, "hyperparameters": HyperparameterOptions, "torch": TorchOptions}
-    made = {
-        part: kind(**{field.name: given.pop(field.name) for field in fields(kind) if field.name in given})
-        for part, kind in parts.items()
-    }
-    return TrainingOptions(**given, **made)
+    return build(TrainingOptions, given)
 
 
 def run(folder, pictures, backend="torch", at=None, **given):

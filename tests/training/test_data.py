@@ -5,12 +5,12 @@ from importlib.util import find_spec
 
 import pytest
 
+from deeppose_port.backends.training import train
 from deeppose_port.cli import main
 from deeppose_port.data import PackError, PoseDataset
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pack.packing import pack
-from deeppose_port.training.run import train
 from tests.helpers.trainings import run, small_options, write_csv
 
 ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}

@@ -25,7 +25,7 @@ from converters.networks import (
     Residual,
     Tanh,
 )
-from deeppose_port.backends import refuse_torch_only
+from deeppose_port.backends import refuse_foreign
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -80,7 +80,7 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
     def __init__(
         self, architecture: Architecture, dropout: float | None = None, initial_weights: float | None = None
     ) -> None:
-        refuse_torch_only(architecture.name)
+        refuse_foreign("chainer", architecture.name)
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout

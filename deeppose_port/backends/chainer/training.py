@@ -70,7 +70,7 @@ def train(run: Run) -> None:
             optimizer,
             {"main" if i == 0 else str(i): device for i, device in enumerate(devices)},
             seed=run.options.seed,
-            gradient_sum=run.options.legacy_gradient_sum,
+            gradient_sum=run.options.engine.legacy_gradient_sum,
             skip_nonfinite=run.options.nonfinite_gradients == "skip",
             iteration=run.start.iteration,
         )
@@ -84,7 +84,7 @@ def train(run: Run) -> None:
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="chainer")
             trainer.run(show_loop_exception_msg=False)
     if updater.skipped:
-        run.watch.notice(f"{updater.skipped} steps with a loss or gradient that was not finite were left out")
+        run.callbacks.notice(f"{updater.skipped} steps with a loss or gradient that was not finite were left out")
 
 
 def make_optimizer(hyper: Hyperparameters) -> Any:
@@ -269,7 +269,7 @@ class _Checkpoints(training.Extension):  # type: ignore[misc]
         if due or self.asked_to_stop:
             algorithm = self.run.start.hyperparameters.algorithm
             checkpoint = checkpoint_of(trainer, self.run.start.checkpoint, self.network, algorithm)
-            self.run.watch.saved(self.run.folder.save(checkpoint, epoch_ended=trainer.updater.is_new_epoch))
+            self.run.callbacks.saved(self.run.folder.save(checkpoint, epoch_ended=trainer.updater.is_new_epoch))
 
 
 class _Log(extensions.LogReport):  # type: ignore[misc]
@@ -293,7 +293,7 @@ class _Log(extensions.LogReport):  # type: ignore[misc]
         for entry in self.log[before:]:
             self.run.folder.write_log(self.log)
             self.run.folder.write_losses(entry)
-            self.run.watch.log(entry)
+            self.run.callbacks.log(entry)
 
 
 def _log_of(checkpoint: Checkpoint) -> list[dict[str, Any]]:
@@ -343,4 +343,4 @@ class _Progress(training.Extension):  # type: ignore[misc]
         chainer.report({"pictures_per_second": self.rates[0], "waiting": self.rates[1]})
         if updater.iteration % self.run.options.show_log_iter == 0:
             self.since = (now, examples, waited)
-        self.run.watch.step(Step(updater.epoch_detail, updater.iteration, updater.loss, *self.rates))
+        self.run.callbacks.step(Step(updater.epoch_detail, updater.iteration, updater.loss, *self.rates))

@@ -27,7 +27,7 @@ from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.evaluate.evaluation import Answers, answers_of, evaluation_of
-from deeppose_port.training.options import METRICS, Hyperparameters, TorchOptions
+from deeppose_port.training.options import METRICS, Hyperparameters, TrainingOptions
 from deeppose_port.training.run import Run, Step, TrainingError
 
 _ITERATOR = "updater/iterator:main/"
@@ -43,7 +43,7 @@ def train(run: Run) -> None:
     """
     with processes(run.options.device) as group, contextlib.ExitStack() as closing:
         trainer = _Trainer(run, group, closing)
-        if run.options.torch.eval_only:
+        if run.options.eval_only:
             trainer.validate()
         else:
             trainer.train()
@@ -60,8 +60,7 @@ class _Trainer:
 
     def __init__(self, run: Run, group: Processes, closing: contextlib.ExitStack) -> None:
         options = run.options
-        _refuse_unmeasured(run)
-        self.run, self.group, self.options = run, group, options.torch
+        self.run, self.group, self.options = run, group, options.engine
         self.hyper = run.start.hyperparameters
         self.epoch, self.iteration = run.start.epoch, run.start.iteration
         state = run.start.checkpoint.optimizer
@@ -71,7 +70,7 @@ class _Trainer:
         last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        _freeze(self.network, self.options.freeze)
+        _freeze(self.network, self.run.options.freeze)
         self.named = dict(self.network.named_parameters())
         self.optimizer = make_optimizer(self.hyper, list(self.named.values()))
         if state is not None:
@@ -83,7 +82,7 @@ class _Trainer:
         self.stream = self._stream(closing)
         # As the first process reads it: all have to agree on when to end.
         self.earlier: list[dict[str, Any]] = group.gather(run.folder.earlier_log(self.iteration))[0]
-        self.best = _Best(self.options)
+        self.best = _Best(options)
         for entry in self.earlier:
             self.best.judge(entry)
         self.profile = Profile() if self.options.profile and group.first else None
@@ -103,13 +102,13 @@ class _Trainer:
             with self.profile or contextlib.nullcontext():
                 loss, given = self._update()
             if self.profile is not None and self.profile.step():
-                run.watch.notice(self.profile.report())
+                run.callbacks.notice(self.profile.report())
                 self.profile = None
             ended = self.epoch > before
             window.add(loss, self.stream.waited - waited, given)
             if self.group.first:
                 detail = self._epoch_detail()
-                run.watch.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
+                run.callbacks.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
             last = self.epoch >= options.epochs
             validation: dict[str, float] = {}
             if run.test is not None and (
@@ -118,9 +117,9 @@ class _Trainer:
                 validation = self.validate()
             stopped = self._asked_to_stop()
             improved = self.best.judge({"epoch": self.epoch, **validation})
-            if validation and self.options.patience is not None and self.best.unimproved >= self.options.patience:
+            if validation and options.patience is not None and self.best.unimproved >= options.patience:
                 count = self.best.unimproved
-                run.watch.notice(f"no better {self.options.best} in {count} validations: the run ends here")
+                run.callbacks.notice(f"no better {options.best} in {count} validations: the run ends here")
                 last = True
             if self.iteration % options.show_log_iter == 0 or validation or last or stopped:
                 entry = window.entry(self.epoch, self.iteration, self.optimizer.param_groups[0]["lr"])
@@ -128,12 +127,12 @@ class _Trainer:
                 window = _Window([entry])
             due = _completed(options.snapshot, before, self.epoch) or last
             if self.group.first and (due or improved or stopped):
-                files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=self.options.keep)
-                run.watch.saved(files)
+                files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=options.keep)
+                run.callbacks.saved(files)
         if self.profile is not None:
-            run.watch.notice(self.profile.finish())
+            run.callbacks.notice(self.profile.finish())
         if self.skipped:
-            run.watch.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
+            run.callbacks.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
 
     def _update(self) -> tuple[float, int]:
         """Makes one update; returns the loss of the whole batch and the pictures in it."""
@@ -194,8 +193,8 @@ class _Trainer:
                 names = [name for name, norm in zip(trained, norms.tolist(), strict=True) if not math.isfinite(norm)]
                 culprit = f"the gradient of {names[0]}"
         if culprit is None:
-            if self.options.grad_clip is not None:
-                nn.utils.clip_grad_norm_(list(trained.values()), self.options.grad_clip)
+            if self.run.options.grad_clip is not None:
+                nn.utils.clip_grad_norm_(list(trained.values()), self.run.options.grad_clip)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.step()
@@ -212,8 +211,7 @@ class _Trainer:
 
     def validate(self) -> dict[str, float]:
         """Evaluates without augmentation, each process its share; returns `validation/main/…`."""
-        if self.run.test is None:
-            raise DeepPoseError("there is nothing to validate on: name a --test-csv")
+        assert self.run.test is not None
         self.network.eval()
         self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
 
@@ -233,8 +231,8 @@ class _Trainer:
                 raise failed
         summary = evaluation_of(Answers.merge(parts), self.run.test).summary()
         summary = {f"validation/main/{name}": value for name, value in summary.items()}
-        if self.options.eval_only and self.group.first:
-            self.run.watch.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
+        if self.run.options.eval_only and self.group.first:
+            self.run.callbacks.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
         return summary
 
     def checkpoint(self) -> Checkpoint:
@@ -307,14 +305,14 @@ class _Trainer:
             return
         self.run.folder.append_log(entry)
         self.run.folder.write_losses(entry)
-        self.run.watch.log(entry)
+        self.run.callbacks.log(entry)
         if self.board is not None:
             for name, value in entry.items():
                 if isinstance(value, float):
                     self.board.add_scalar(name, value, self.iteration)
 
     def _board(self, closing: contextlib.ExitStack) -> Any:
-        if not self.options.tensorboard or not self.run.folder.writes:
+        if not self.run.options.tensorboard or not self.run.folder.writes:
             return None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -359,7 +357,7 @@ class _Best:
         unimproved: Validations since then.
     """
 
-    def __init__(self, options: TorchOptions) -> None:
+    def __init__(self, options: TrainingOptions) -> None:
         self.name, self.after = f"validation/main/{options.best}", options.best_after
         self.sign = -1 if METRICS[options.best] else 1
         self.value: float | None = None
@@ -419,21 +417,6 @@ def make_optimizer(hyper: Hyperparameters, parameters: list[nn.Parameter]) -> Ch
     elif hyper.algorithm == "momentumsgd":
         given |= {"momentum": hyper.momentum}
     return OPTIMIZERS[hyper.algorithm](parameters, **given)
-
-
-def _refuse_unmeasured(run: Run) -> None:
-    """Refuses options on validations where there are none, or none of that kind.
-
-    Raises:
-        DeepPoseError: See there.
-    """
-    options = run.options.torch
-    if options.patience is not None and (run.test is None or not run.options.valid_freq):
-        raise DeepPoseError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
-    if run.test is not None and run.test.skeleton.torso is None and options.best.startswith("pdj"):
-        raise DeepPoseError(
-            f"--best {options.best}: {run.test.skeleton.name} has no torso to measure PDJ by; take another"
-        )
 
 
 def _has_narrow_projections(network: nn.Module) -> bool:

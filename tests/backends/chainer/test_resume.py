@@ -10,8 +10,8 @@ import converters
 import deeppose_port
 from converters import CheckpointError
 from deeppose_port import cli, metrics
+from deeppose_port.backends.training import train
 from deeppose_port.data import PoseDataset
-from deeppose_port.training.run import train
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import RANDOM, interrupt, run, same_bits, small_options
 

@@ -9,11 +9,11 @@ import converters
 import deeppose_port
 from converters import Architecture, CheckpointError
 from deeppose_port import cli
+from deeppose_port.backends.training import train
 from deeppose_port.data import DatasetError, PoseDataset, loader
 from deeppose_port.evaluate.evaluation import evaluate
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.options import Hyperparameters
-from deeppose_port.training.run import train
 from tests.helpers.networks import SKELETONS, dataset_of, random_checkpoint
 from tests.helpers.streams import loader_threads
 from tests.helpers.trainings import (

@@ -24,7 +24,7 @@ from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
-from deeppose_port.training.options import HyperparameterOptions, Hyperparameters, TorchOptions
+from deeppose_port.training.options import HyperparameterOptions, Hyperparameters
 from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
 from tests.helpers.networks import NARROW, random_checkpoint
@@ -631,8 +631,8 @@ class TestCheckpoints:
         assert watch.steps[-1].epoch == 4
         assert converters.read(tmp_path / "results" / "best.pt").progress.epoch == 1
 
-    def test_what_is_not_a_number_is_never_the_best(self):
-        best = _Best(TorchOptions(best="mean_error_px"))
+    def test_what_is_not_a_number_is_never_the_best(self, tmp_path, pictures):
+        best = _Best(small_options(tmp_path, pictures, best="mean_error_px"))
         values = [math.nan, 3.0, math.nan, 2.0, 2.0, math.inf]
         judged = [best.judge({"epoch": 1, "validation/main/mean_error_px": value}) for value in values]
         assert judged == [False, True, False, True, False, False]

@@ -1,0 +1,128 @@
+"""A training from its options to its end, in whichever backend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from converters.errors import DeepPoseError
+from deeppose_port import backends
+from deeppose_port.backends.protocol import Description
+from deeppose_port.data import PoseDataset, skeletons
+from deeppose_port.data.cache import PictureCache
+from deeppose_port.data.pack import PackedDataset
+from deeppose_port.options import changed
+from deeppose_port.training.folder import ResultFolder
+from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.run import Callbacks, Run
+from deeppose_port.training.start import starting_point
+
+_EVENTS = ("grad_clip", "freeze", "best", "best_after", "keep", "patience", "tensorboard", "eval_only")
+
+
+def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks | None = None) -> Run:
+    """Trains a network.
+
+    Args:
+        options: The training.
+        backend: The name of one that can train: `torch` or `chainer`.
+        callbacks: What is called while it goes on.
+
+    Returns:
+        The run, ended; `run.stop` tells whether the user ended it.
+
+    Raises:
+        TrainingError: The loss or a gradient is not finite.
+        ValueError: Options, data or files are refused.
+    """
+    description = backends.described(backend)
+    _refuse_unable(options, description)
+    # Of the processes that torchrun started, one writes and speaks.
+    first = os.environ.get("RANK", "0") == "0" or "processes" not in description.abilities
+    callbacks = callbacks if callbacks is not None and first else Callbacks()
+    engine = backends.get(backend)
+    skeleton = skeletons.get(options.skeleton)
+    start = starting_point(options, len(skeleton.joints))
+    for notice in start.notices:
+        callbacks.notice(notice)
+    backends.refuse_foreign(backend, start.checkpoint.architecture.name)
+    if start.epoch >= options.epochs and not options.eval_only:
+        raise ValueError(
+            f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
+        )
+    about: dict[str, Any] = {
+        "images": options.images,
+        "skeleton": skeleton,
+        "preprocessing": start.checkpoint.preprocessing,
+        "min_dim": options.min_dim,
+        "ignore_label": options.ignore_label,
+        "cache": PictureCache(options.cache),
+    }
+    if options.pack is None:
+        train_set = PoseDataset(options.train_csv, **about)
+    else:
+        train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
+    test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
+    _refuse_unmeasured(options, test_set)
+    folder = ResultFolder.open(options, start, writes=first and not options.eval_only)
+    run = Run(options, start, folder, train_set, test_set, callbacks)
+    with _stopped_by_interrupt(run.stop):
+        engine.train(run)
+    return run
+
+
+def _refuse_unable(options: TrainingOptions, backend: Description) -> None:
+    """Refuses options that a backend cannot follow.
+
+    Raises:
+        DeepPoseError: It says which, and which backends can.
+    """
+    if "train" not in backend.abilities:
+        raise DeepPoseError(f"{backend.title} does not train: --backend is one of {_names(backends.able('train'))}")
+    for option in changed(options):
+        needs = "events" if option.name in _EVENTS else option.description.needs
+        if needs and needs not in backend.abilities:
+            raise DeepPoseError(f"{option.spelled}: only with --backend {_names(backends.able(needs))}")
+
+
+def _names(descriptions: list[Description]) -> str:
+    return " or ".join(description.name for description in descriptions)
+
+
+def _refuse_unmeasured(options: TrainingOptions, test: PoseDataset | None) -> None:
+    """Refuses options on validations where there are none, or none of that kind.
+
+    Raises:
+        DeepPoseError: See there.
+    """
+    if options.eval_only and test is None:
+        raise DeepPoseError("there is nothing to validate on: name a --test-csv")
+    if options.patience is not None and (test is None or not options.valid_freq):
+        raise DeepPoseError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
+    if test is not None and test.skeleton.torso is None and options.best.startswith("pdj"):
+        raise DeepPoseError(f"--best {options.best}: {test.skeleton.name} has no torso to measure PDJ by; take another")
+
+
+@contextmanager
+def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
+    """Turns the first Ctrl-C into a request to stop; the second ends the run at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

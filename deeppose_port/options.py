@@ -1,0 +1,152 @@
+"""An option is declared once: its dataclass's field says its name, type, default, help, metavar and choices.
+
+    @dataclass(frozen=True)
+    class Drawing:
+        size: int = field(default=64, metadata=described("Side of a picture.", metavar="PIXELS"))
+
+From these fields the command line makes its options, a configuration file its keys and a log its entries. A field whose
+type is such a dataclass is a group: its options stand beside the others.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_KEY = "option"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a field says of its option beside its name, its type and its default.
+
+    Attributes:
+        help: A sentence, for `--help` and for the documentation.
+        metavar: What stands for the value; empty for the choices, or the type's own.
+        choices: The values that there are; a callable is asked when they are needed, as for those of a registry. Empty
+            where they cannot be listed.
+        names: Its spellings on the command line, where they are not `--` and the field's name; all of them.
+        default: What None stands for, in words.
+        parse: Makes a value of what was written, where the type alone does not tell how. Raises ValueError.
+        needs: What a backend has to be able to do for it, as `amp`; empty for nothing.
+    """
+
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
+    names: tuple[str, ...] = ()
+    default: str = ""
+    parse: Callable[[str], object] | None = None
+    needs: str = ""
+
+    def listed(self) -> tuple[str, ...]:
+        """Returns the choices."""
+        return self.choices if isinstance(self.choices, tuple) else tuple(self.choices())
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as its field declares it.
+
+    Attributes:
+        name: The field's.
+        type: The field's, such as `int`, `float | None` or `tuple[str, ...]`.
+        default: The field's; `dataclasses.MISSING` where it has to be given.
+        description: What else the field says.
+        groups: The fields of the groups that it is in, the outermost first.
+    """
+
+    name: str
+    type: Any
+    default: object
+    description: Description
+    groups: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its spellings on the command line."""
+        return self.description.names or (f"--{self.name.replace('_', '-')}",)
+
+    @property
+    def spelled(self) -> str:
+        """Its long name on the command line, as messages have it."""
+        return next(name for name in self.names if name.startswith("--"))
+
+
+def described(
+    help: str,
+    *,
+    metavar: str = "",
+    choices: tuple[str, ...] | Callable[[], Iterable[str]] = (),
+    names: tuple[str, ...] = (),
+    default: str = "",
+    parse: Callable[[str], object] | None = None,
+    needs: str = "",
+) -> Mapping[str, Description]:
+    """Returns the metadata of an option's field; the arguments are `Description`'s."""
+    return MappingProxyType({_KEY: Description(help, metavar, choices, names, default, parse, needs)})
+
+
+def options_of(kind: type) -> dict[str, Option]:
+    """Returns the options that a dataclass declares, by name, in its order; its groups' among them."""
+    return {option.name: option for option in _declared(kind, ())}
+
+
+def values_of(options: object) -> dict[str, object]:
+    """Returns the values of an instance's options, by name."""
+    values = {}
+    for name, option in options_of(type(options)).items():
+        holder = options
+        for group in option.groups:
+            holder = getattr(holder, group)
+        values[name] = getattr(holder, name)
+    return values
+
+
+def changed(options: object) -> list[Option]:
+    """Returns the options of an instance that are not at their default."""
+    values = values_of(options)
+    return [option for name, option in options_of(type(options)).items() if values[name] != option.default]
+
+
+def build(kind: type[T], values: Mapping[str, object]) -> T:
+    """Makes an instance of options by name, its groups' among them; those that are not named have their defaults.
+
+    Raises:
+        TypeError: There is no such option, or one that has to be given is not.
+        ValueError: As the dataclass's own checks do.
+    """
+    unknown = values.keys() - options_of(kind).keys()
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no option {', '.join(sorted(unknown))}")
+    return _built(kind, values)
+
+
+def _built(kind: type[T], values: Mapping[str, object]) -> T:
+    given: dict[str, Any] = {}
+    for each, type_ in _typed_fields(kind):
+        if is_dataclass(type_):
+            given[each.name] = _built(typing.cast("type[object]", type_), values)
+        elif each.name in values:
+            given[each.name] = values[each.name]
+    return kind(**given)
+
+
+def _declared(kind: type, groups: tuple[str, ...]) -> Iterator[Option]:
+    for each, type_ in _typed_fields(kind):
+        if is_dataclass(type_):
+            yield from _declared(typing.cast("type", type_), (*groups, each.name))
+        elif _KEY in each.metadata:
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            yield Option(each.name, type_, default, each.metadata[_KEY], groups)
+
+
+def _typed_fields(kind: type) -> Iterator[tuple[Field[Any], Any]]:
+    types = typing.get_type_hints(kind)
+    for each in fields(kind):
+        yield each, types[each.name]

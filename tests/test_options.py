@@ -1,0 +1,75 @@
+"""Options that are declared by the fields of dataclasses."""
+
+from dataclasses import MISSING, dataclass, field
+from typing import get_args
+
+import pytest
+
+from deeppose_port.options import build, changed, described, options_of, values_of
+from deeppose_port.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Inner:
+    size: int = field(default=64, metadata=described("Side.", metavar="PIXELS"))
+    kinds: tuple[str, ...] = field(default=(), metadata=described("Kinds.", choices=lambda: ("a", "b")))
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = field(metadata=described("Name.", names=("-n", "--the-name")))
+    inner: Inner = field(default_factory=Inner)
+    slow_down: bool = field(default=False, metadata=described("Slowly."))
+    private: int = 3
+
+
+class TestDeclared:
+    def test_groups_stand_among_the_others_in_order(self):
+        assert list(options_of(Outer)) == ["name", "size", "kinds", "slow_down"]
+
+    def test_an_option_has_its_fields_type_default_and_words(self):
+        options = options_of(Outer)
+        size = options["size"]
+        assert (size.type, size.default, size.description.metavar, size.groups) == (int, 64, "PIXELS", ("inner",))
+        assert options["name"].default is MISSING
+        assert options["kinds"].description.listed() == ("a", "b")
+
+    def test_it_is_spelled_as_its_field_or_as_it_says(self):
+        options = options_of(Outer)
+        assert options["slow_down"].names == ("--slow-down",)
+        assert (options["name"].names, options["name"].spelled) == (("-n", "--the-name"), "--the-name")
+
+    def test_values_go_flat_and_back(self):
+        made = build(Outer, {"name": "x", "size": 3})
+        assert made == Outer("x", Inner(size=3))
+        assert values_of(made) == {"name": "x", "size": 3, "kinds": (), "slow_down": False}
+        assert build(Outer, values_of(made)) == made
+
+    def test_what_is_not_at_its_default_is_told(self):
+        assert [option.name for option in changed(Outer("x", Inner(size=3)))] == ["name", "size"]
+
+    def test_an_option_that_there_is_not_is_refused(self):
+        with pytest.raises(TypeError, match="Outer has no option private, speed"):
+            build(Outer, {"name": "x", "speed": 3, "private": 4})
+
+
+class TestTrainings:
+    """What every option of a training has to say."""
+
+    options = options_of(TrainingOptions)
+
+    @pytest.mark.parametrize("name", options)
+    def test_it_says_what_it_is(self, name):
+        option = self.options[name]
+        assert option.description.help.endswith(".")
+        kinds = {kind.__name__ for kind in get_args(option.type) or (option.type,) if isinstance(kind, type)}
+        assert kinds <= {"int", "float", "str", "bool", "Path", "NoneType"}
+
+    def test_no_two_are_spelled_alike(self):
+        spellings = [name for option in self.options.values() for name in option.names]
+        assert len(spellings) == len(set(spellings))
+
+    @pytest.mark.parametrize("name", [n for n, o in options.items() if o.description.listed()])
+    def test_its_default_is_one_of_its_choices(self, name):
+        option = self.options[name]
+        assert option.default in (None, MISSING, *option.description.listed())
