@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
 
+from converters.errors import DeepPoseError, reason_of
 from deeppose_port import __version__
 from deeppose_port.cli import (
     bench,
@@ -23,7 +25,13 @@ from deeppose_port.cli import (
     show,
     train,
 )
-from deeppose_port.cli.options import BAD_INPUT, INTERRUPTED
+from deeppose_port.cli.options import BAD_INPUT, BUG, INTERRUPTED
+
+#: What to do about a bug.
+REPORT = (
+    "please open an issue where you have the program from, with the lines above, the command, and what "
+    "`deeppose-port doctor` says"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; None for `sys.argv`.
 
     Returns:
-        The exit status: 0; 1 for a comparison that failed; 2 for bad input; 130 for Ctrl-C.
+        The exit status: 0; 1 for a comparison that failed, or a bug, whose traceback is shown; 2 for bad input; 130
+        for Ctrl-C.
     """
     try:
         status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
@@ -44,10 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: nothing was left behind", err=True)
         return INTERRUPTED
-    except (ValueError, OSError) as error:
-        # What the library refuses is a ValueError whose message is the sentence for the user.
+    except (DeepPoseError, OSError) as error:
         display.error(str(error))
         return BAD_INPUT
+    except MemoryError as error:
+        display.error(f"there is not enough memory: {reason_of(error)}")
+        return BAD_INPUT
+    except Exception:
+        traceback.print_exc()
+        display.error(f"this is a bug in deeppose-port {__version__}, not in what it was given; {REPORT}")
+        return BUG
 
 
 # Legacy options were spelled with underscores.

@@ -21,6 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 NOT_SO = 1  # exit status: what was asked is answered with no
+BUG = 1  # as of every Python program; its traceback tells it from a no
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
