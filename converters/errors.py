@@ -5,6 +5,7 @@
         ├── CheckpointError        a checkpoint file
         ├── AnnotationError        a CSV                                       deeppose_port.data.annotations
         ├── ReferencesError        the side file of a CSV                      deeppose_port.data.references
+        ├── PictureError           a picture                                   deeppose_port.data.pictures
         ├── DatasetError           persons and their pictures                  deeppose_port.data.dataset
         │   └── PackError          a pack of them                              deeppose_port.data.pack.index
         ├── PrepareError           a data set as its authors publish it        deeppose_port.data.prepare.source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,8 @@ from converters.errors import DeepPoseError
 from converters.networks import Layer
 from deeppose_port import backends
 from deeppose_port.backends import Floats
-from deeppose_port.data.coordinates import points_of_outputs
-from deeppose_port.data.crop import crop_of_region
-from deeppose_port.data.normalization import network_input
+from deeppose_port.data.pictures import checked_picture
+from deeppose_port.data.view import Box, View
 
 #: What ReLU makes of NaN.
 RELU_NAN = ("nan", "zero")
@@ -99,9 +98,7 @@ class Pose:
         """
         yield from self._predictor.activations(self._checked(inputs), nudged)
 
-    def predict(
-        self, image: npt.NDArray[np.uint8], box: Sequence[float] | npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.float64]:
+    def predict(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> npt.NDArray[np.float64]:
         """Finds one person's joints in a picture.
 
         Args:
@@ -114,11 +111,9 @@ class Pose:
         Raises:
             DeepPoseError: The picture has another shape, or nothing of it is in the box.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
-        crop = crop_of_region(box, image.shape[1], image.shape[0], self.preprocessing)
-        outputs = self(network_input(image, crop, self.preprocessing)[None])
-        return points_of_outputs(outputs[0], crop, self.preprocessing)
+        checked_picture(image)
+        view = View.of_box(box, image.shape[1], image.shape[0], self.preprocessing)
+        return view.points(self(view.input(image)[None])[0])
 
     def _checked(self, inputs: npt.ArrayLike) -> Floats:
         checked = np.asarray(inputs, np.float32)

@@ -48,7 +48,7 @@ def main() -> None:
     dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", preprocessing=pose.preprocessing)
     print("\nThe persons it was trained on (blue: left, red: right, white dashes: the truth):")
     for i in range(LEARNED):
-        crop = dataset.crop(i)
+        crop = dataset.view(i).crop
         box = (crop.x0, crop.y0, crop.width, crop.height)
         points = pose.predict(dataset.picture(i), box)
         drawing = draw_pose(

@@ -13,9 +13,8 @@ from converters import CheckpointError, Preprocessing
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.coordinates import labels
 from deeppose_port.data.crop import Crop
-from deeppose_port.data.normalization import network_input
+from deeppose_port.data.view import View
 from tests.helpers.networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 
@@ -142,12 +141,12 @@ class TestPredict:
     def test_network_sees_the_box_as_the_dataset_makes_inputs(self, spy, astronaut):
         pose = deeppose_port.load(random_checkpoint())
         pose.predict(astronaut, box=(30.9, 20, 200, 300.5))
-        expected = network_input(astronaut, Crop(30, 20, 230, 320, 220), Preprocessing())
+        expected = View(Crop(30, 20, 230, 320, 220), Preprocessing()).input(astronaut)
         assert np.array_equal(spy.seen[0], expected[None])
 
     def test_box_of_a_person_gives_the_datasets_input(self, spy, pictures, astronaut):
         dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic")
-        crop = dataset.crop(0)
+        crop = dataset.view(0).crop
         deeppose_port.load(random_checkpoint()).predict(astronaut, (crop.x0, crop.y0, crop.width, crop.height))
         assert np.array_equal(spy.seen[0][0], dataset[0][0])
 
@@ -168,7 +167,7 @@ class TestPredict:
         told = Preprocessing(im_size=205, axes=axes, coord_normalize=coord_normalize)
         crop = replace(crop, im_size=205)
         points = np.random.RandomState(0).uniform(0, 512, (7, 2))
-        spy.answer = labels(points, crop, told)[None]
+        spy.answer = View(crop, told).labels(points)[None]
         found = deeppose_port.load(random_checkpoint(preprocessing=told)).predict(astronaut, box)
         assert (found.shape, found.dtype) == ((7, 2), np.float64)
         np.testing.assert_allclose(found, points, rtol=0, atol=1e-3)

@@ -40,13 +40,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
-from deeppose_port.data.coordinates import interleaved, labels
-from deeppose_port.data.crop import Crop, Letterbox, Points, extent_of_joints
+from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
-from deeppose_port.data.pixels import Picture, Window, cut, warp
+from deeppose_port.data.pictures import Picture
+from deeppose_port.data.pixels import Window, warp
+from deeppose_port.data.view import View, extent_of_joints, flattened
 from deeppose_port.options import described
 
 Method = Literal["fast", "legacy"]
@@ -196,23 +196,26 @@ def drawn_example(
         method: `fast` or `legacy`.
         out: As in `augmented_example`, which the results and errors are those of, too.
     """
-    crop, preprocessing = dataset.crop(index, drawn.zoom), dataset.preprocessing
+    view = dataset.view(index, drawn.zoom)
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
     rotation = _rotation(drawn.rotation, x, y)
     try:
         if not drawn.resamples:
-            square = dataset.window(index).cut(crop, preprocessing.interpolation)
-            square = np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
+            square = _flipped(view.pixels(dataset.window(index)), drawn)
         elif method == "fast":
-            square = _warped(dataset.window(index), drawn, rotation, crop, preprocessing)
+            square = _warped(dataset.window(index), drawn, rotation, view)
         else:
-            square = cut(_moved(dataset.picture(index), drawn, rotation), crop, preprocessing.interpolation)
-            square = np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
+            square = _flipped(view.pixels(_moved(dataset.picture(index), drawn, rotation)), drawn)
     except DatasetError:
         raise
     except DeepPoseError as error:
         raise dataset.error(index, error) from error
-    return normalize(square, preprocessing, out), *_labels(dataset, index, drawn, rotation, crop)
+    return normalize(square, view.preprocessing, out), *_labels(dataset, index, drawn, rotation, view)
+
+
+def _flipped(square: Picture, drawn: Drawn) -> Picture:
+    """Mirrors a crop left to right, if that was drawn."""
+    return np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
 
 
 def _rotation(degrees: int, x: float, y: float) -> Points:
@@ -223,9 +226,9 @@ def _rotation(degrees: int, x: float, y: float) -> Points:
 
 
 def _labels(
-    dataset: PoseDataset, index: int, drawn: Drawn, rotation: Points, crop: Crop
+    dataset: PoseDataset, index: int, drawn: Drawn, rotation: Points, view: View
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Returns targets and mask of an example whose crop lies in the magnified picture."""
+    """Returns targets and mask of an example whose view lies in the magnified picture."""
     points, mask = dataset.joints[index], dataset.mask[index]
     if drawn.rotation:
         mask = mask * dataset.visible[index][:, None]
@@ -234,10 +237,10 @@ def _labels(
         order = np.arange(len(points))
         for left, right in dataset.skeleton.symmetric_pairs:
             order[[left, right]] = right, left
-        points, mask = crop.to_crop(points)[order], mask[order]
-        points[:, 0] = dataset.preprocessing.shape[1] - 1 - points[:, 0]
-        points = crop.to_picture(points)
-    return labels(points, crop, dataset.preprocessing), interleaved(mask, dataset.preprocessing).copy()
+        points, mask = view.crop.to_crop(points)[order], mask[order]
+        points[:, 0] = view.preprocessing.shape[1] - 1 - points[:, 0]
+        points = view.crop.to_picture(points)
+    return view.labels(points), flattened(mask, view.preprocessing).copy()
 
 
 def _moved(picture: Picture, drawn: Drawn, rotation: Points) -> Picture:
@@ -255,15 +258,15 @@ def _moved(picture: Picture, drawn: Drawn, rotation: Points) -> Picture:
     return picture
 
 
-def _warped(window: Window, drawn: Drawn, rotation: Points, crop: Crop, preprocessing: Preprocessing) -> Picture:
+def _warped(window: Window, drawn: Drawn, rotation: Points, view: View) -> Picture:
     """Does what `_moved`, the crop, the resize and the flip do, in one affine warp.
 
     Returns:
         (im_size, im_size, 3) uint8.
     """
-    height, width = preprocessing.shape
+    height, width = view.preprocessing.shape
     # The zoom, a resize, takes x to (x + 0.5) * zoom - 0.5; then comes the crop. Neither turns anything.
-    crop_matrix = crop.matrix
+    crop_matrix = view.crop.matrix
     scale = drawn.zoom * crop_matrix.diagonal()
     offset = crop_matrix[:, 2] + (drawn.zoom - 1) / 2 * crop_matrix.diagonal()
     matrix = rotation.copy()
@@ -274,9 +277,9 @@ def _warped(window: Window, drawn: Drawn, rotation: Points, crop: Crop, preproce
         matrix[0] *= -1
         matrix[0, 2] += width - 1
     # Only a rotation shows what is beyond the picture's edges; a resize continues the pixels at the edges.
-    shows_black = drawn.rotation or isinstance(crop, Letterbox)
+    shows_black = drawn.rotation or isinstance(view.crop, Letterbox)
     border = cv2.BORDER_CONSTANT if shows_black else cv2.BORDER_REPLICATE
-    square = window.warp(matrix, height, preprocessing.interpolation, border, width)
+    square = window.warp(matrix, height, view.preprocessing.interpolation, border, width)
     if any(drawn.translation):
         columns, rows = ((np.arange(n) - offset[k]) / scale[k] for k, n in enumerate((width, height)))
         _vacate(square.swapaxes(0, 1), columns[::-1] if drawn.flip else columns, window.width, drawn.translation[0])

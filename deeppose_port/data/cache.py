@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict
 
 from converters.errors import DeepPoseError
-from deeppose_port.data.pixels import Picture
+from deeppose_port.data.pictures import Picture
 
 #: Bytes of decoded pictures that a dataset keeps unless told otherwise: 24 of 1280 x 720 pixels.
 DEFAULT = 64 << 20

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,12 +17,11 @@ from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
-from deeppose_port.data.coordinates import interleaved, labels
-from deeppose_port.data.crop import Crop, crop_of_person, extent_of_joints
-from deeppose_port.data.normalization import normalize
-from deeppose_port.data.pixels import Picture, Window
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
+from deeppose_port.data.pixels import Window
 from deeppose_port.data.references import path_beside, read_beside
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import View, extent_of_joints, flattened
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class PoseDataset:
     """The persons of a legacy CSV with their pictures: the legacy program's examples, not augmented.
 
     `dataset[i]` is `(inputs, targets, mask)`: (3, im_size, im_size) float32; (2 * J,) float32, see
-    `coordinates.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
+    `View.labels`; (2 * J,) int32, 0 where that coordinate is ignored. Pictures are decoded when they are
     needed, and kept in a cache of bounded size. Stored joints never change. Threads may share a dataset, and
     with it the cache; processes may too, each with a cache of its own.
 
@@ -55,6 +53,7 @@ class PoseDataset:
         ignore_label: The coordinate that means "not annotated".
         preprocessing: What the network is trained on; the default is that of the legacy shells.
         cache: Bytes of decoded pictures to keep, at most, 0 for none; or a cache that several datasets share.
+        max_pixels: The most pixels of a picture that is decoded.
 
     Attributes:
         csv: The CSV.
@@ -67,6 +66,7 @@ class PoseDataset:
         head_sizes: (N,) float64, PCKh's lengths from the CSV's side file; None without them. See `references`.
         torso_lengths: (N,) float64, PDJ's lengths from there; None without them.
         skipped: The persons that `min_dim` left out.
+        max_pixels: The most pixels of a picture that is decoded.
 
     Raises:
         AnnotationError: The CSV cannot be used.
@@ -89,6 +89,7 @@ class PoseDataset:
         ignore_label: float = IGNORE_LABEL,
         preprocessing: Preprocessing | None = None,
         cache: int | PictureCache = DEFAULT,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.csv = Path(csv)
         self.images = Path(images)
@@ -118,6 +119,7 @@ class PoseDataset:
             array.flags.writeable = False
         self.head_sizes, self.torso_lengths = self._reference_lengths(persons)
         self._cache = PictureCache(cache) if isinstance(cache, int) else cache
+        self.max_pixels = max_pixels
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -140,13 +142,9 @@ class PoseDataset:
             DatasetError: The picture cannot be decoded, or nothing of it is in the person's crop.
             DeepPoseError: `out` has another shape or type.
         """
-        window, crop = self.window(index), self.crop(index)
-        square = window.cut(crop, self.preprocessing.interpolation)
-        return (
-            normalize(square, self.preprocessing, out),
-            labels(self.joints[index], crop, self.preprocessing),
-            interleaved(self.mask[index], self.preprocessing).copy(),
-        )
+        window, view = self.window(index), self.view(index)
+        mask = flattened(self.mask[index], self.preprocessing).copy()
+        return view.input(window, out), view.labels(self.joints[index]), mask
 
     def person(self, index: int) -> Person:
         """Returns the CSV's line that an example is made of."""
@@ -154,8 +152,8 @@ class PoseDataset:
             raise IndexError(f"index {index} of a dataset of {len(self)} persons")
         return self._persons[index]
 
-    def crop(self, index: int, zoom: float = 1.0) -> Crop:
-        """Returns the part of its picture that an example shows.
+    def view(self, index: int, zoom: float = 1.0) -> View:
+        """Returns what an example shows of its picture.
 
         Args:
             index: The example.
@@ -176,11 +174,11 @@ class PoseDataset:
             width, height = round(zoom * width), round(zoom * height)
             magnified = f", magnified {zoom:g} times"
         try:
-            return crop_of_person(joints, person.visible, width, height, self.preprocessing)
+            return View.of_person(joints, person.visible, width, height, self.preprocessing)
         except DeepPoseError as error:
             raise DatasetError(
-                f"{self._where(person)}{magnified}: {error}; correct or delete the line (min_dim=1, `--min-dim 1`, "
-                "leaves out persons who are too small)"
+                f"{self._where(person)}{magnified}: {error.problem}; correct or delete the line (min_dim=1, "
+                "`--min-dim 1`, leaves out persons who are too small)"
             ) from error
 
     def window(self, index: int) -> Window:
@@ -202,9 +200,9 @@ class PoseDataset:
         picture = self._cache.get(path)
         if picture is None:
             try:
-                picture = read_picture(path)
-            except DeepPoseError as error:
-                raise DatasetError(f"{self._where(person)}: {error}") from error
+                picture = read_picture(path, max_pixels=self.max_pixels)
+            except PictureError as error:
+                raise DatasetError(f"{self._where(person)}: {error.problem}", advice=error.advice) from error
             self._cache.put(path, picture)
         self._sizes[person.file] = picture.shape[1], picture.shape[0]
         return picture
@@ -252,49 +250,6 @@ class PoseDataset:
                 f"{self._where(missing[0])}: there is no such file{_others(missing)}; "
                 f"is {self.images} the pictures' folder (images=, `--images`)?"
             )
-
-
-def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """Decodes a picture from the disk.
-
-    Args:
-        path: The picture, in any format that OpenCV reads.
-
-    Returns:
-        (H, W, 3) uint8, BGR, read-only.
-
-    Raises:
-        DeepPoseError: It cannot be read, or is not a whole picture.
-    """
-    try:
-        return decode_picture(np.fromfile(path, np.uint8))
-    except OSError as error:
-        raise DeepPoseError(f"cannot be read: {error.strerror or error}") from error
-
-
-def decode_picture(data: npt.NDArray[np.uint8]) -> Picture:
-    """Decodes the (N,) bytes of a picture's file.
-
-    OpenCV decodes a JPEG that is cut off to nothing from memory, and to grey from the cut on from a file: so it is
-    given the bytes. Damage within a JPEG that has an end passes: the format has no checksums.
-
-    Returns:
-        (H, W, 3) uint8, BGR, read-only.
-
-    Raises:
-        DeepPoseError: They are not a whole picture.
-    """
-    if not data.size:
-        raise DeepPoseError("cannot be decoded; the file is empty")
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise DeepPoseError(f"cannot be decoded: {error.err}") from error
-    if image is None:
-        raise DeepPoseError("cannot be decoded; is it a whole picture, or cut off?")
-    picture: Picture = image.astype(np.uint8, copy=False)
-    picture.flags.writeable = False
-    return picture
 
 
 def _size(person: Person) -> tuple[float, float]:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
-from deeppose_port.data.crop import Crop, Points
-from deeppose_port.data.pixels import Picture, cut
+from deeppose_port.data.crop import Points
+from deeppose_port.data.pictures import Picture
 
 _LEVELS = np.arange(256.0)
 
@@ -94,20 +94,3 @@ def _deviation(plane: npt.NDArray[Any], levels: Points) -> float:
     mean = np.cumsum(cv2.LUT(plane, levels))[-1] / plane.size
     variance = np.cumsum(cv2.LUT(plane, (levels - mean) ** 2))[-1] / plane.size
     return math.sqrt(variance)
-
-
-def network_input(
-    image: Picture, crop: Crop, preprocessing: Preprocessing, out: npt.NDArray[np.float32] | None = None
-) -> npt.NDArray[np.float32]:
-    """Makes the network's input of a crop of a picture.
-
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        crop: The part of it to look at.
-        preprocessing: What the network was trained on.
-        out: As for `normalize`.
-
-    Returns:
-        (3, im_size, im_size) float32.
-    """
-    return normalize(cut(image, crop, preprocessing.interpolation), preprocessing, out)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Crop, Letterbox, Points
-
-Picture = npt.NDArray[np.uint8]
+from deeppose_port.data.pictures import Picture, checked_picture
 
 #: `antialiased` is Pillow's, which only resizes; where a picture is turned too, or has been reduced, OpenCV does it.
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST, "antialiased": cv2.INTER_LINEAR}
@@ -34,8 +32,7 @@ def cut(image: Picture, crop: Crop, interpolation: str = "linear") -> Picture:
     """
     if isinstance(crop, Letterbox):
         return Window.whole(image).cut(crop, interpolation)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+    checked_picture(image)
     fx, fy = crop.scale
     pixels = image[crop.y0 : crop.y1, crop.x0 : crop.x1]
     if interpolation == "antialiased":

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.skeletons import Skeleton
 
 Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
-Picture = npt.NDArray[np.uint8]
 
 # Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can tell them apart. BGR.
 LEFT: Colour = (233, 180, 86)
@@ -57,8 +57,7 @@ def draw_pose(
     Raises:
         DeepPoseError: An argument has another shape.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DeepPoseError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+    checked_picture(image)
     names = None if skeleton is None else skeleton.joints
     limbs = () if skeleton is None else skeleton.limbs
     pose = _pixels(points, visible, names)

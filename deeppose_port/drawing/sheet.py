@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-from deeppose_port.data.crop import Crop
+from deeppose_port.data.crop import Crop, Points
+from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
-
-Picture = npt.NDArray[np.uint8]
-Points = npt.NDArray[np.float64]
 
 #: Side of a cell and what lies between two, in pixels: those of the legacy program's tile mode.
 CELL, GAP = 220, 2

@@ -11,11 +11,9 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-
-Picture = npt.NDArray[np.uint8]
+from deeppose_port.data.pictures import Picture
 
 #: Files with these suffixes are taken for videos.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})

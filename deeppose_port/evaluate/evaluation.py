@@ -14,8 +14,8 @@ from converters.errors import DeepPoseError
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.batches import batches
-from deeppose_port.data.coordinates import points_of_outputs, square_points_of_outputs
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import input_points
 from deeppose_port.metrics.tallies import Tally, interval, resample
 from deeppose_port.pose import Pose
 
@@ -273,10 +273,7 @@ def answers_of(
         if progress is not None:
             progress(sum(map(len, outputs)), len(indices))
     answers = np.concatenate(outputs)
-    predicted = [
-        points_of_outputs(output, dataset.crop(i), dataset.preprocessing)
-        for i, output in zip(indices, answers, strict=True)
-    ]
+    predicted = [dataset.view(i).points(output) for i, output in zip(indices, answers, strict=True)]
     return Answers(
         np.asarray(indices, np.int64),
         answers,
@@ -299,12 +296,8 @@ def evaluation_of(answers: Answers, dataset: PoseDataset, head_sizes: npt.ArrayL
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.where(mask, np.square(answers.outputs.astype(np.float64) - answers.targets), 0.0)
     measures["loss"] = Measure(Tally.of(squares.sum(axis=1, keepdims=True), mask.sum(axis=1, keepdims=True)))
-    side, preprocessing = dataset.preprocessing.im_size, dataset.preprocessing
-    legacy = metrics.legacy_error(
-        square_points_of_outputs(answers.outputs, side, preprocessing),
-        square_points_of_outputs(answers.targets, side, preprocessing),
-        visible,
-    )
+    answered, labelled = (input_points(values, dataset.preprocessing) for values in (answers.outputs, answers.targets))
+    legacy = metrics.legacy_error(answered, labelled, visible)
     measures["legacy_error"] = Measure(Tally.of(legacy[:, np.newaxis], visible.any(axis=1, keepdims=True)))
     return Evaluation(
         skeleton=skeleton,

@@ -19,13 +19,12 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.crop import Crop
-from deeppose_port.data.normalization import network_input
+from deeppose_port.data.pictures import Picture, read_picture
+from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
-from deeppose_port.predict import files_in, read_picture
+from deeppose_port.predict import files_in
 
 Floats = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 #: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
 #: constant and nearly constant. Legacy networks that had collapsed had 0 to 5.6e-3 (measured), others 2.4e-2 and more.
@@ -83,8 +82,8 @@ class Activity:
         samples: How many pictures.
         described: What they are.
         output_std: Root mean square over the outputs of their standard deviation over the pictures, as a part of the
-            crop's side.
-        im_size: The crop's side in pixels.
+            input's height.
+        im_size: The input's height in pixels.
     """
 
     layers: tuple[LayerRow, ...]
@@ -142,31 +141,29 @@ class Activity:
         }
 
 
-def synthetic_pictures(count: int, side: int, seed: int = 0) -> Iterator[Picture]:
+def synthetic_pictures(count: int, height: int, width: int, seed: int = 0) -> Iterator[Picture]:
     """Makes noise with the spectrum of photographs, amplitudes as the frequency's inverse.
 
     Field, "Relations between the statistics of natural images and the response properties of cortical cells", Journal
     of the Optical Society of America A 4, 1987.
 
     Yields:
-        (side, side, 3) uint8.
+        (height, width, 3) uint8.
     """
     random = np.random.default_rng(seed)
-    frequencies = np.fft.fftfreq(side)
-    distance = np.hypot(frequencies[:, np.newaxis], frequencies)
+    distance = np.hypot(np.fft.fftfreq(height)[:, np.newaxis], np.fft.fftfreq(width))
     distance[0, 0] = math.inf  # the mean is set below
     for _ in range(count):
-        spectrum = np.fft.fft2(random.standard_normal((side, side, 3)), axes=(0, 1)) / distance[..., np.newaxis]
+        spectrum = np.fft.fft2(random.standard_normal((height, width, 3)), axes=(0, 1)) / distance[..., np.newaxis]
         noise = np.fft.ifft2(spectrum, axes=(0, 1)).real
         noise /= noise.std(axis=(0, 1))
         yield np.clip(127.5 + 50 * noise, 0, 255).astype(np.uint8)
 
 
 def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
-    """Makes a network's inputs of synthetic pictures."""
-    side = preprocessing.im_size
-    for picture in synthetic_pictures(count, side, seed):
-        yield network_input(picture, Crop(0, 0, side, side, side), preprocessing)
+    """Makes a network's inputs of synthetic pictures of its own size."""
+    for picture in synthetic_pictures(count, *preprocessing.shape, seed):
+        yield _whole(picture, preprocessing)
 
 
 def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
@@ -176,10 +173,12 @@ def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed
         DeepPoseError: There is no picture, or one cannot be read.
     """
     for file in _some(files_in(source), count, seed):
-        picture = read_picture(file)
-        yield network_input(
-            picture, Crop(0, 0, picture.shape[1], picture.shape[0], preprocessing.im_size), preprocessing
-        )
+        yield _whole(read_picture(file), preprocessing)
+
+
+def _whole(picture: Picture, preprocessing: Preprocessing) -> Floats:
+    """Makes a network's input of a whole picture."""
+    return View.of_box(None, picture.shape[1], picture.shape[0], preprocessing).input(picture)
 
 
 def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterator[Floats]:
@@ -208,18 +207,19 @@ def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
         DeepPoseError: There are fewer than two pictures, so that nothing can differ between them.
     """
     layers: dict[str, _Moments] = {}
+    answers = _Moments()
     for batch in _batches(inputs):
+        outputs = np.empty(0, np.float32)
         for name, outputs in pose.activations(batch):
             layers.setdefault(name, _Moments()).add(outputs)
-    last = list(layers.values())[-1] if layers else _Moments()
-    if last.count < 2:
-        raise DeepPoseError(f"whether answers differ can be told of two {described} or more, not of {last.count}")
-    scale = 1.0 if pose.preprocessing.coord_normalize else 1.0 / pose.preprocessing.im_size
+        answers.add(input_points(outputs, pose.preprocessing))
+    if answers.count < 2:
+        raise DeepPoseError(f"whether answers differ can be told of two {described} or more, not of {answers.count}")
     return Activity(
         tuple(moments.row(name) for name, moments in layers.items()),
-        last.count,
+        answers.count,
         described,
-        scale * last.deviation(),
+        answers.deviation() / pose.preprocessing.im_size,
         pose.preprocessing.im_size,
     )
 
@@ -245,7 +245,7 @@ class _Moments:
     _squares: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
     _largest: npt.NDArray[np.float64] = field(default_factory=lambda: np.array(-math.inf))
 
-    def add(self, outputs: Floats) -> None:
+    def add(self, outputs: npt.NDArray[np.floating]) -> None:
         """Adds a batch's outputs, (N, …)."""
         values, added = outputs.astype(np.float64), len(outputs)
         with np.errstate(invalid="ignore", over="ignore"):

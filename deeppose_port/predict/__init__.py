@@ -1,7 +1,7 @@
 """Joints of pictures, videos and annotated persons, as files of numbers and as drawings."""
 
 from deeppose_port.predict.files import predict_files
-from deeppose_port.predict.inputs import PICTURE_SUFFIXES, Box, files_in, parse_box, read_picture
+from deeppose_port.predict.inputs import PICTURE_SUFFIXES, Box, files_in, parse_box
 from deeppose_port.predict.persons import predict_persons
 from deeppose_port.predict.results import (
     FORMATS,
@@ -27,5 +27,4 @@ __all__ = [
     "parse_box",
     "predict_files",
     "predict_persons",
-    "read_picture",
 ]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Box, Picture, answers, files_in, joints_of, read_picture
+from deeppose_port.predict.inputs import Box, answers, files_in, joints_of
 from deeppose_port.predict.results import (
     Failure,
     Prediction,
@@ -36,6 +37,8 @@ def predict_files(
     format: str = "json",
     sheet: ContactSheet | None = None,
     force: bool = False,
+    allow_truncated: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts pictures, folders of pictures, and videos.
@@ -53,6 +56,8 @@ def predict_files(
         format: `json` or `csv`.
         sheet: A contact sheet to fill and write as `tile.png`.
         force: Whether files that exist may be replaced.
+        allow_truncated: As for `read_picture`, as the next is.
+        max_pixels: The most pixels that a picture may have.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
     Raises:
@@ -75,9 +80,10 @@ def predict_files(
     found: list[Prediction] = []
     videos: list[VideoPrediction] = []
     failures: list[Failure] = []
+    readable = _readable(pictures, failures, allow_truncated, max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
     with staged(folder) as stage:
-        for file, image, answer in answers(pose, _readable(pictures, failures), box):
+        for file, image, answer in answers(pose, readable, box):
             if isinstance(answer, DeepPoseError):
                 failures.append(Failure(file, f"{file}: {answer}"))
             else:
@@ -126,12 +132,14 @@ def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     return names
 
 
-def _readable(files: Iterable[Path], failures: list[Failure]) -> Iterator[tuple[Path, Picture]]:
+def _readable(
+    files: Iterable[Path], failures: list[Failure], allow_truncated: bool, max_pixels: int
+) -> Iterator[tuple[Path, Picture]]:
     """Yields the pictures that can be read; adds the others to the failures."""
     for file in files:
         try:
-            image = read_picture(file)
-        except DeepPoseError as error:
+            image = read_picture(file, allow_truncated=allow_truncated, max_pixels=max_pixels)
+        except PictureError as error:
             failures.append(Failure(file, str(error)))
             continue
         yield file, image

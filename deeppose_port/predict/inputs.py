@@ -7,21 +7,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
-from deeppose_port.data.coordinates import points_of_outputs
-from deeppose_port.data.crop import Crop, crop_of_region
-from deeppose_port.data.normalization import network_input
+from deeppose_port.data.crop import Crop, Points
+from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import View
 from deeppose_port.pose import Pose
-from deeppose_port.predict.results import Points
 
 Box = tuple[float, float, float, float]
-Picture = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 
 #: In a folder, files with these suffixes are taken for pictures.
@@ -57,23 +53,6 @@ def files_in(source: Path) -> list[Path]:
     return files
 
 
-def read_picture(path: Path) -> Picture:
-    """Reads a picture: (H, W, 3) uint8, BGR.
-
-    Raises:
-        DeepPoseError: It is not there, or cannot be decoded.
-    """
-    if not path.is_file():
-        raise DeepPoseError(f"{path}: there is no such picture")
-    try:
-        image = cv2.imread(str(path))
-    except cv2.error as error:
-        raise DeepPoseError(f"{path}: cannot be decoded: {error.err}") from error
-    if image is None:
-        raise DeepPoseError(f"{path}: cannot be decoded; is it a whole picture?")
-    return image.astype(np.uint8, copy=False)
-
-
 def joints_of(pose: Pose, skeleton: str | Skeleton | None) -> tuple[Skeleton | None, tuple[str, ...]]:
     """Returns what a checkpoint's joints are, told by their number if need be, and their names.
 
@@ -102,22 +81,16 @@ def answers(
     pose: Pose, pictures: Iterable[tuple[Item, Picture]], box: Box | None
 ) -> Iterator[tuple[Item, Picture, tuple[Crop, Points] | DeepPoseError]]:
     """Yields every picture with its crop and joints, or with what is wrong with its box."""
-    told = pose.preprocessing
     for batch in batches_of(pictures):
-        crops: list[Crop | DeepPoseError] = []
+        views: list[View | DeepPoseError] = []
+        inputs = []
         for _, image in batch:
             try:
-                crops.append(crop_of_region(box, image.shape[1], image.shape[0], told))
+                view = View.of_box(box, image.shape[1], image.shape[0], pose.preprocessing)
+                inputs.append(view.input(image))
+                views.append(view)
             except DeepPoseError as error:
-                crops.append(error)
-        inputs = [
-            network_input(image, crop, told)
-            for (_, image), crop in zip(batch, crops, strict=True)
-            if isinstance(crop, Crop)
-        ]
+                views.append(error)
         outputs = iter(pose(np.stack(inputs)) if inputs else ())
-        for (item, image), crop in zip(batch, crops, strict=True):
-            if isinstance(crop, Crop):
-                yield item, image, (crop, points_of_outputs(next(outputs), crop, told))
-            else:
-                yield item, image, crop
+        for (item, image), seen in zip(batch, views, strict=True):
+            yield item, image, (seen.crop, seen.points(next(outputs))) if isinstance(seen, View) else seen

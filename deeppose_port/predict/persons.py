@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.coordinates import points_of_outputs, square_points_of_outputs
+from deeppose_port.data.crop import Points
+from deeppose_port.data.view import input_points
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
 from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import batches_of, joints_of
-from deeppose_port.predict.results import PersonPrediction, PersonPredictions, Points, checked_format, text_of
+from deeppose_port.predict.results import PersonPrediction, PersonPredictions, checked_format, text_of
 
 Progress = Callable[[int, int], None]
 
@@ -64,15 +65,15 @@ def predict_persons(
             examples = [dataset[i] for i in batch]
             outputs = pose(np.stack([inputs for inputs, _, _ in examples]))
             for i, output_row, (_, target, _) in zip(batch, outputs, examples, strict=True):
-                crop, image = dataset.crop(i), dataset.picture(i)
-                points = points_of_outputs(output_row, crop, dataset.preprocessing)
+                view, image = dataset.view(i), dataset.picture(i)
+                points = view.points(output_row)
                 true, visible, person = dataset.joints[i], dataset.visible[i], dataset.person(i)
                 errors[i] = _person_errors(points, true, visible, output_row, target, dataset)
                 drawing, label = drawings[i]
-                write_png(stage / drawing.name, draw_crop(image, crop, points, named))
-                write_png(stage / label.name, draw_crop(image, crop, true, named, visible=visible))
+                write_png(stage / drawing.name, draw_crop(image, view.crop, points, named))
+                write_png(stage / label.name, draw_crop(image, view.crop, true, named, visible=visible))
                 if sheet is not None:
-                    sheet.add(image, crop, points, named, truth=true, visible=visible)
+                    sheet.add(image, view.crop, points, named, truth=true, visible=visible)
                 error_px, legacy_error = map(float, errors[i])
                 mean_error_px, mean_legacy_error = map(float, errors[: i + 1].mean(axis=0))
                 persons.append(
@@ -114,8 +115,7 @@ def _person_errors(
     dataset: PoseDataset,
 ) -> tuple[float, float]:
     """Returns a person's mean distance in pixels of the picture, and the legacy error."""
-    told = dataset.preprocessing
-    predicted, label = (square_points_of_outputs(row, told.im_size, told)[np.newaxis] for row in (output, target))
+    predicted, label = (input_points(row, dataset.preprocessing)[np.newaxis] for row in (output, target))
     counts = visible[np.newaxis]
     legacy = metrics.legacy_error(predicted, label, counts)[0]
     return metrics.mean_error(points[np.newaxis], true[np.newaxis], counts), float(legacy)

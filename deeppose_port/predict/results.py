@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-
-Points = npt.NDArray[np.float64]
+from deeppose_port.data.crop import Points
 
 FORMATS = ("json", "csv")
 

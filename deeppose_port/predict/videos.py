@@ -9,13 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.crop import Points
+from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import draw_pose
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import SUFFIXES, Frame, Video, VideoWriter
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Box, Picture, answers
-from deeppose_port.predict.results import Points, VideoPrediction, as_lists, cells, columns
+from deeppose_port.predict.inputs import Box, answers
+from deeppose_port.predict.results import VideoPrediction, as_lists, cells, columns
 
 
 def is_video(file: Path) -> bool:

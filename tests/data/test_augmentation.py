@@ -211,7 +211,7 @@ class TestPoints:
         with tempfile.TemporaryDirectory() as folder:
             dataset = dataset_of(Path(folder), np.rint(250 * np.stack(spots, 2)).astype(np.uint8), joints, im_size=160)
             inputs, targets, mask = drawn_example(dataset, 0, drawn, method)
-            scale = drawn.zoom * np.array(dataset.crop(0, drawn.zoom).scale)
+            scale = drawn.zoom * np.array(dataset.view(0, drawn.zoom).crop.scale)
         assert mask.tolist() == [1] * 6
         channels = (1, 0, 2) if drawn.flip else (0, 1, 2)  # left and right change names
         for target, channel in zip(targets.reshape(3, 2), channels, strict=True):
@@ -254,7 +254,7 @@ class TestPoints:
     @pytest.mark.parametrize("method", METHODS)
     def test_zoom_magnifies_the_person_in_a_crop_that_keeps_its_size(self, make, method):
         dataset = make(noise(200, 200), [80, 80, 120, 120, 100, 100], im_size=60)
-        assert dataset.crop(0, 1.1).width == dataset.crop(0).width == 60
+        assert dataset.view(0, 1.1).crop.width == dataset.view(0).crop.width == 60
         _, targets, _ = drawn_example(dataset, 0, Drawn(zoom=1.1), method)
         # 1.1 * 100 -+ 30 is the crop, without its fractions 80 .. 140; the joints are 22 pixels from its centre.
         np.testing.assert_allclose(targets, [8, 8, 52, 52, 30, 30], atol=1e-5)
@@ -331,7 +331,9 @@ class TestPixels:
             dataset = dataset_of(Path(folder), white, [x0, y0, x1, y1, x0, y1])
             fast, legacy = (drawn_example(dataset, 0, drawn, method)[0][0] for method in METHODS)
             # Left out: a pixel and a half of the picture where black and white meet, and at the crop's edges.
-            blend = 2 * np.ceil(1.5 * drawn.zoom * np.array(dataset.crop(0, drawn.zoom).scale)).astype(int)[::-1] + 1
+            blend = (
+                2 * np.ceil(1.5 * drawn.zoom * np.array(dataset.view(0, drawn.zoom).crop.scale)).astype(int)[::-1] + 1
+            )
         for colour in (0, 255):
             inner = cv2.erode(
                 (legacy == colour).astype(np.uint8),
@@ -461,7 +463,7 @@ class TestExamples:
     def test_person_whom_the_zoom_moves_out_of_the_picture_is_an_error_that_says_so(self, make, method):
         # The box's centre is at -35, and the crop around it reaches to 2.5; magnified, to -4.5.
         dataset = make(noise(100, 80), [-10, 5, -60, 50, -20, 30])
-        assert dataset.crop(0).x1 == 2
+        assert dataset.view(0).crop.x1 == 2
         with pytest.raises(DatasetError, match=r"line 1, picture .*a\.png, magnified 1\.2 times: nothing is left"):
             drawn_example(dataset, 0, Drawn(zoom=1.2), method)
 

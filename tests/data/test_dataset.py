@@ -13,7 +13,7 @@ import pytest
 from converters.checkpoint import Preprocessing
 from deeppose_port.data import AnnotationError, Crop, DatasetError, PoseDataset, skeletons
 from deeppose_port.data import dataset as dataset_module
-from deeppose_port.data.dataset import read_picture
+from deeppose_port.data.pictures import read_picture
 from deeppose_port.data.pixels import cut
 
 SETS = {"free": "flic", "mpii": "mpii", "lspet": "lsp"}
@@ -70,7 +70,7 @@ class TestLegacy:
     def test_crops_are_the_legacy_programs_bits(self, legacy):
         expected, build = legacy
         dataset = build()
-        made = [sha256(cut(dataset.picture(i), dataset.crop(i))) for i in range(len(dataset))]
+        made = [sha256(cut(dataset.picture(i), dataset.view(i).crop)) for i in range(len(dataset))]
         assert made == expected["crop_uint8_sha256"]
 
     def test_targets_and_masks_are_the_legacy_programs_bits(self, legacy):
@@ -142,7 +142,7 @@ class TestExamples:
     def test_picture_and_crop(self, free, pictures):
         assert np.array_equal(free.picture(0), cv2.imread(str(pictures / "astronaut.png")))
         # Joints span 45..352 and 100..490, so the box is 198.5 -+ 230.25 and 295 -+ 292.5 in 512 x 512.
-        assert free.crop(0) == Crop(0, 2, 428, 512, 220)
+        assert free.view(0).crop == Crop(0, 2, 428, 512, 220)
 
     def test_skeleton_by_name_or_value(self, free, pictures):
         assert free.skeleton is skeletons.FLIC
@@ -154,19 +154,19 @@ class TestExamples:
     def test_persons_of_one_picture_decode_it_once(self, free, monkeypatch):
         decoded = []
         monkeypatch.setattr(
-            dataset_module, "read_picture", lambda path: decoded.append(Path(path).name) or read_picture(path)
+            dataset_module, "read_picture", lambda path, **how: decoded.append(Path(path).name) or read_picture(path)
         )
         for i in range(13):
             free[i]
         for i in range(13):
-            free.crop(i)
+            free.view(i)
         assert decoded == ["astronaut.png", "chelsea.png", "coffee.png"]
 
     def test_without_a_cache_nothing_is_kept(self, pictures, monkeypatch):
         free = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", cache=0)
         decoded = []
         monkeypatch.setattr(
-            dataset_module, "read_picture", lambda path: decoded.append(Path(path).name) or read_picture(path)
+            dataset_module, "read_picture", lambda path, **how: decoded.append(Path(path).name) or read_picture(path)
         )
         free[0], free[0]
         assert decoded == ["astronaut.png"] * 2
@@ -206,7 +206,7 @@ class TestPreprocessing:
         assert dataset.preprocessing == told
         assert inputs.shape == (3, 64, 64)
         assert (inputs == 100).all()
-        assert dataset.crop(0) == Crop(0, 0, 70, 80, 64)
+        assert dataset.view(0).crop == Crop(0, 0, 70, 80, 64)
         np.testing.assert_allclose(targets[:4], [16, 64 / 7, 16, 320 / 7], rtol=1e-6)  # y, x of (10, 20), (50, 20)
         assert mask.tolist() == [1] * 12 + [0, 0]
 
@@ -286,7 +286,7 @@ class TestErrors:
         (tmp_path / "text.png").write_text("not a picture")
         dataset = make("a.png" + SOME, "text.png" + SOME)
         assert len(dataset) == 2
-        for access in (dataset.__getitem__, dataset.crop, dataset.picture):
+        for access in (dataset.__getitem__, dataset.view, dataset.picture):
             with pytest.raises(DatasetError, match=r"line 2, picture .*text\.png: cannot be decoded"):
                 access(1)
 

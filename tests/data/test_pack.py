@@ -136,7 +136,7 @@ class TestExamples:
         smooth, folder = reduced
         made = Pack(folder)
         for i in range(len(smooth)):
-            crop, scale = smooth.crop(i), made.persons[smooth.person(i).line].scale
+            crop, scale = smooth.view(i).crop, made.persons[smooth.person(i).line].scale
             assert crop.width * scale[0] <= 220
             assert crop.height * scale[1] <= 220
             assert scale[0] == 1 or crop.width * scale[0] > 217

@@ -235,7 +235,7 @@ def test_distances_of_joints_are_counted_in_pixels_of_the_picture(compared, free
     checkpoint = random_checkpoint()
     shift = 0.003
     comparison = compared(checkpoint, changed(checkpoint, "fc8.bias", 4, shift))
-    distances = np.array([shift * free.crop(i).width for i in range(len(free))])
+    distances = np.array([shift * free.view(i).crop.width for i in range(len(free))])
     assert comparison.joints.compared == 13 * 7
     assert comparison.joints.beyond == {bound: int((distances > bound).sum()) for bound in (0.01, 0.1, 1.0)}
     assert 0 < comparison.joints.beyond[1.0] < 13

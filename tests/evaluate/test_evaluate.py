@@ -94,7 +94,7 @@ class TestClosedForms:
         pose, _ = answering([target + shift for target in targets(dataset)])
         result = evaluate(pose, dataset)
         # A tenth of the crop to the right is a tenth of its columns in the picture.
-        errors = np.array([0.1 * dataset.crop(i).width for i in range(9)])
+        errors = np.array([0.1 * dataset.view(i).crop.width for i in range(9)])
         counts = dataset.visible.sum(axis=1)
         assert result.mean_error_px == pytest.approx((errors * counts).sum() / counts.sum(), rel=1e-5)
         mask = np.stack([mask for _, _, mask in dataset])
@@ -113,7 +113,7 @@ class TestClosedForms:
         dataset = persons()
         shift = np.tile(np.float32([0, 0.1]), 14)
         pose, _ = answering([target + shift for target in targets(dataset)])
-        errors = np.array([0.1 * dataset.crop(i).height for i in range(9)])
+        errors = np.array([0.1 * dataset.view(i).crop.height for i in range(9)])
         sizes = np.where(np.arange(9) % 2, 2.1, 1.9) * errors  # half a head's size is just enough, or just not
         result = evaluate(pose, dataset, head_sizes=sizes)
         for joint in range(14):

@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import converters
 import deeppose_port
 from converters import Preprocessing
 from deeppose_port.cli import main
-from deeppose_port.data import PoseDataset
+from deeppose_port.data import PoseDataset, View
 from deeppose_port.inspecting.activity import (
     activity,
     inputs_of_files,
@@ -143,6 +144,23 @@ class TestActivity:
             scaled.weights[f"fc8.{part}"] *= 220
         assert look(scaled).output_std == pytest.approx(expected.output_std, rel=1e-4)
 
+    @pytest.mark.parametrize(
+        ("frame", "part", "scale"), [("symmetric", "joints", 2), ("unit", "joints", 1), ("symmetric", "letterbox", 2)]
+    )
+    def test_a_network_of_another_frame_moves_as_far(self, checkpoint, frame, part, scale):
+        expected = look(checkpoint)
+        scaled = random_checkpoint(preprocessing=Preprocessing(frame=frame, part=part))
+        for kind in ("weight", "bias"):
+            scaled.weights[f"fc8.{kind}"] *= scale
+        assert look(scaled).output_std == pytest.approx(expected.output_std, rel=1e-4)
+
+    def test_pixels_across_are_those_of_an_input_that_is_not_square(self):
+        told = Preprocessing(im_size=64, im_width=48, part="letterbox", frame="unit")
+        answers = np.array([[0.0, 0.0], [1.0, 0.5]])  # of one joint to two pictures
+        pose = SimpleNamespace(preprocessing=told, activations=lambda batch: [("fc", answers)])
+        seen = activity(pose, np.zeros((2, 3, 64, 48), np.float32), "pictures")
+        assert seen.output_std == pytest.approx(math.hypot(24, 16) / math.sqrt(2) / 64)
+
     def test_answer_of_nan_is_said(self, checkpoint):
         checkpoint.weights["conv1.weight"][0, 0, 0, 0] = np.nan
         seen = look(checkpoint)
@@ -180,17 +198,26 @@ class TestActivity:
 
 class TestInputs:
     def test_synthetic_pictures_are_those_of_the_seed(self):
-        first, again, other = (np.stack(list(synthetic_pictures(2, 32, seed))) for seed in (1, 1, 2))
-        assert (first.shape, first.dtype) == ((2, 32, 32, 3), np.uint8)
+        first, again, other = (np.stack(list(synthetic_pictures(2, 32, 48, seed))) for seed in (1, 1, 2))
+        assert (first.shape, first.dtype) == ((2, 32, 48, 3), np.uint8)
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
         assert not np.array_equal(first[0], first[1])
 
     def test_synthetic_pictures_have_the_spectrum_of_photographs(self):
-        pictures = np.stack(list(synthetic_pictures(20, 128))).astype(float)
+        pictures = np.stack(list(synthetic_pictures(20, 128, 128))).astype(float)
         amplitude = np.abs(np.fft.fft2(pictures, axes=(1, 2))).mean(axis=(0, 3))
         low, high = amplitude[0, 2:5].mean(), amplitude[0, 20:50].mean()
         assert math.log(low / high) / math.log(np.mean(range(20, 50)) / 3) == pytest.approx(1, abs=0.2)
+
+    def test_pictures_become_inputs_as_in_prediction(self, pictures):
+        told = Preprocessing(im_size=64, im_width=48, part="letterbox", gcn="none", frame="symmetric")
+        assert [made.shape for made in inputs_of_synthetic(told, 2)] == [(3, 64, 48)] * 2
+        (made,) = inputs_of_files(pictures / "coffee.png", told, 2)
+        picture = cv2.imread(str(pictures / "coffee.png"))
+        assert np.array_equal(made, View.of_box(None, picture.shape[1], picture.shape[0], told).input(picture))
+        assert made.shape == (3, 64, 48)
+        assert not made[:, :14].any()  # 600 x 400 pixels are not stretched to 48 x 64
 
     def test_pictures_and_persons_are_chosen_by_the_seed(self, pictures):
         told = Preprocessing()

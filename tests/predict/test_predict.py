@@ -144,12 +144,30 @@ class TestFailures:
         result = predict_files(pose, [folder, tmp_path / "gone.png"], tmp_path / "out")
         assert [p.image.name for p in result.pictures] == ["tall.jpg", "wide.png"]
         reasons = [failure.reason for failure in result.failures]
-        assert reasons[0] == f"{folder / 'broken.png'}: cannot be decoded; is it a whole picture?"
+        assert (
+            reasons[0]
+            == f"{folder / 'broken.png'}: cannot be decoded: it is no picture, or of a format that is not read"
+        )
         assert reasons[1] == f"{tmp_path / 'gone.png'}: there is no such picture"
         assert [f["source"] for f in result.as_dict()["failures"]] == [
             str(folder / "broken.png"),
             str(tmp_path / "gone.png"),
         ]
+
+    def test_jpeg_that_is_cut_off_is_refused_unless_it_is_wanted(self, pose, folder, tmp_path):
+        picture = folder / "tall.jpg"
+        picture.write_bytes(picture.read_bytes()[:2000])
+        result = predict_files(pose, [folder], tmp_path / "out")
+        assert [p.image.name for p in result.pictures] == ["wide.png"]
+        (failure,) = result.failures
+        assert failure.reason == f"{picture}: cannot be decoded; is it a whole picture, or cut off?"
+        again = predict_files(pose, [folder], tmp_path / "again", allow_truncated=True)
+        assert [p.image.name for p in again.pictures] == ["tall.jpg", "wide.png"]
+
+    def test_picture_of_more_pixels_than_are_wanted_is_refused(self, pose, folder, tmp_path):
+        result = predict_files(pose, [folder], tmp_path / "out", max_pixels=4000)
+        assert [p.image.name for p in result.pictures] == ["tall.jpg"]
+        assert "wide.png: 80 x 60 pixels are more than the 4,000" in result.failures[0].reason
 
     def test_box_outside_one_picture_does_not_keep_the_others(self, pose, folder, tmp_path):
         result = predict_files(pose, [folder], tmp_path / "out", box=(50, 0, 20, 20))
@@ -279,7 +297,7 @@ class TestPersons:
         result = predict_persons(pose, persons, tmp_path / "out")
         errors, legacy = [], []
         for i, person in enumerate(result.persons):
-            crop, visible = persons.crop(i), persons.visible[i]
+            crop, visible = persons.view(i).crop, persons.visible[i]
             expected = [crop.x0 + 0.75 * crop.width, crop.y0 + 0.25 * crop.height]
             np.testing.assert_allclose(person.points, [expected] * 7, atol=1e-4)
             errors.append(np.linalg.norm(persons.joints[i][visible] - expected, axis=1).mean())
@@ -295,7 +313,7 @@ class TestPersons:
         result = predict_persons(pose, persons, tmp_path / "out")
         names = [f"{line}_{stem}_{what}.png" for line, stem in ((1, 0), (2, 0), (3, 1)) for what in ("label", "pred")]
         assert names_in(tmp_path / "out") == [*names, "predictions.json"]
-        person, crop = result.persons[2], persons.crop(2)
+        person, crop = result.persons[2], persons.view(2).crop
         cut = cv2.resize(persons.picture(2)[crop.y0 : crop.y1, crop.x0 : crop.x1], (220, 220))
         scale = 220 / np.array([crop.width, crop.height])
         predicted, true = ((p - [crop.x0, crop.y0]) * scale for p in (person.points, persons.joints[2]))
@@ -334,7 +352,7 @@ class TestPersons:
         assert result["persons"][0]["error_px"] is None
         assert result["persons"][0]["points"][0] == [
             None,
-            pytest.approx(persons.crop(0).y0 + persons.crop(0).height / 4, abs=1e-3),
+            pytest.approx(persons.view(0).crop.y0 + persons.view(0).crop.height / 4, abs=1e-3),
         ]
         json.dumps(result, allow_nan=False)
 

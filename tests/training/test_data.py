@@ -36,7 +36,7 @@ def decodes(monkeypatch):
     """Returns the list of the pictures that are decoded from now on."""
     decoded = []
     original = dataset_module.read_picture
-    monkeypatch.setattr(dataset_module, "read_picture", lambda path: decoded.append(path) or original(path))
+    monkeypatch.setattr(dataset_module, "read_picture", lambda path, **how: decoded.append(path) or original(path))
     return decoded
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ALIGNMENT, PackedPerson, PackedPicture, PackError, shard_name
-from deeppose_port.data.pixels import Picture
+from deeppose_port.data.pictures import Picture
 from deeppose_port.output import whole
 
 JOURNAL = "pack.partial"

@@ -15,17 +15,20 @@ from typing import Any
 import cv2
 import numpy as np
 
+from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from converters.reading import hash_file
-from deeppose_port.data.crop import Crop, crop_of_joints, extent_of_joints
-from deeppose_port.data.dataset import PoseDataset, decode_picture
+from deeppose_port.data.crop import Crop
+from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import PackedPerson, PackedPicture, PackError, PackOptions
 from deeppose_port.data.pack.journal import Cut, Journal, is_part, refuse_other_header
-from deeppose_port.data.pixels import LARGEST_WARP, Picture
+from deeppose_port.data.pictures import Picture, PictureError, decode_picture, picture_bytes
+from deeppose_port.data.pixels import LARGEST_WARP
 from deeppose_port.data.threads import without_opencv_threads
+from deeppose_port.data.view import View, extent_of_joints
 
 #: Called with the pictures done and all of them.
 Progress = Callable[[int, int], None]
@@ -201,14 +204,14 @@ def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions
     path = dataset.images / dataset.person(rows[0]).file
     try:
         stamp = stamp_of(path.stat())  # before it is read: if it changes meanwhile, it is found changed
-        data = path.read_bytes()
-        pixels = decode_picture(np.frombuffer(data, np.uint8))
+        data = picture_bytes(path, dataset.max_pixels)
+        pixels = decode_picture(data, max_pixels=dataset.max_pixels)
     except OSError as error:
         raise dataset.error(rows[0], f"cannot be read: {error.strerror}") from error
-    except DeepPoseError as error:
-        raise dataset.error(rows[0], error) from error
+    except PictureError as error:
+        raise dataset.error(rows[0], error.problem) from error
     height, width, _ = pixels.shape
-    picture = PackedPicture(width, height, len(data), hashlib.sha256(data).hexdigest(), stamp)
+    picture = PackedPicture(width, height, len(data), hashlib.sha256(data.data).hexdigest(), stamp)
     return picture, [_cut(dataset, row, options, pixels) for row in rows]
 
 
@@ -217,9 +220,10 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) 
     height, width, _ = pixels.shape
     person = dataset.person(row)
     try:
-        crop = crop_of_joints(person.joints, person.visible, width, height, options.base_zoom)
+        zoomed = Preprocessing(base_zoom=options.base_zoom)
+        crop = View.of_person(person.joints, person.visible, width, height, zoomed).crop
     except DeepPoseError as error:
-        raise dataset.error(row, f"{error}; correct or delete the line") from error
+        raise dataset.error(row, f"{error.problem}; correct or delete the line") from error
     x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height)
     part = pixels[y0:y1, x0:x1]
     size = packed_size(rectangle, crop, options.resolution)

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data.annotations import LARGEST
-from deeppose_port.data.crop import crop_of_joints, extent_of_joints
 from deeppose_port.data.prepare.pictures import Size
 from deeppose_port.data.prepare.source import Annotation, Row, Source
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import View, extent_of_joints
 
 #: Left and right limbs of many persons are about as long; where their medians differ by more, joints are mixed up.
 SYMMETRY = 0.25
@@ -69,8 +70,8 @@ def _obstacle(person: Annotation, sizes: Mapping[str, Size] | None, min_joints: 
     if isinstance(size, str):
         return size
     try:
-        crop_of_joints(person.joints, visible, *size, Preprocessing().base_zoom)
-    except ValueError:
+        View.of_person(person.joints, visible, *size, Preprocessing())
+    except DeepPoseError:
         return "nothing of the picture is around the joints"
     return ""
 

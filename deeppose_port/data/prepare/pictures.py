@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.errors import DeepPoseError
-from deeppose_port.data.dataset import read_picture
+from deeppose_port.data.pictures import PictureError, picture_size, read_picture
 from deeppose_port.data.prepare import engine
 
 #: Pictures in a shard: enough to outweigh what a task costs on a cluster.
 SHARD = 256
-
-_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places when the picture is decoded
 
 #: A size as (width, height), or in words why there is none.
 Size = tuple[int, int] | str
@@ -73,27 +70,13 @@ def measure(shard: Shard) -> list[Size]:
 
 
 def _size(path: Path, verify: bool) -> Size:
+    """Measures a picture; decoded as training does, where it is to be verified."""
     if not path.exists():
         return "there is no such picture"
-    return _decoded_size(path) if verify else _size_in_header(path)
-
-
-def _decoded_size(path: Path) -> Size:
-    """Measures a picture as training does."""
     try:
+        if not verify:
+            return picture_size(path)
         height, width, _ = read_picture(path).shape
-    except DeepPoseError as error:
-        return f"the picture {str(error).partition(';')[0]}"
+    except PictureError as error:
+        return f"the picture {error.problem.partition(';')[0]}"
     return width, height
-
-
-def _size_in_header(path: Path) -> Size:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"the picture cannot be decoded: {' '.join(str(error).split())[:120]}"
-    return (height, width) if turned else (width, height)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from converters.processors import usable_processors
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.crop import Points
 from deeppose_port.data.skeletons import Skeleton
 
 SIDE = 160
@@ -22,8 +23,6 @@ QUALITY = 72
 """Of its JPEG: about 5 kB, so that 2,000 persons are a page of some 15 MB."""
 
 _FAR = 10 * SIDE  # Pixels of the thumbnail. Farther points are drawn there: the directions of limbs stay.
-
-Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def thumbnail(
     dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]], density: int = 1
 ) -> Thumbnail:
     """Makes a thumbnail of the part of the picture that the network sees, in the picture's own proportions."""
-    crop = dataset.crop(person)
+    crop = dataset.view(person).crop
     pixels = dataset.picture(person)[crop.y0 : crop.y1, crop.x0 : crop.x1]
     scale = SIDE / max(crop.width, crop.height)
     width, height = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))

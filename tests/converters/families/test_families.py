@@ -20,9 +20,7 @@ from converters.networks import TABLES, engines_of
 from deeppose_port.backends import BackendError
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.coordinates import labels, points_of_outputs
-from deeppose_port.data.crop import Crop, crop_of_person, crop_of_region
-from deeppose_port.data.normalization import network_input
+from deeppose_port.data.view import View
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from tests.helpers.checkpoint_files import PLAIN_ALEXNET, adam_state, alexnet, save_npz, wrapped
 from tests.helpers.networks import NARROW, checkpoint_of, narrow_inputs, random_checkpoint
@@ -167,7 +165,7 @@ class TestRewriteOf2019:
     def test_it_sees_colours_in_rgb_from_0_to_255(self, golden, pictures):
         checkpoint = converters.read(golden / "checkpoints" / "6.7.0" / "deeppose2019" / "model_epoch_1")
         image = cv2.imread(str(pictures / "astronaut.png"))
-        seen = network_input(image, Crop(0, 0, 220, 220, 220), checkpoint.preprocessing)
+        seen = View.of_box((0, 0, 220, 220), 220, 220, checkpoint.preprocessing).input(image)
         assert np.array_equal(seen, image[:220, :220, ::-1].transpose(2, 0, 1).astype(np.float32))
 
     def test_its_writer_is_a_chainer_of_its_time(self, golden):
@@ -226,8 +224,8 @@ class TestInputs:
     def test_points_come_back_from_their_labels(self, part, frame, order, axes):
         told = Preprocessing(im_size=227, part=part, frame=frame, order=order, axes=axes)
         points = np.random.RandomState(0).uniform(150, 300, (7, 2))
-        crop = crop_of_person(points, np.ones(7, bool), 640, 480, told)
-        found = points_of_outputs(labels(points, crop, told), crop, told)
+        view = View.of_person(points, np.ones(7, bool), 640, 480, told)
+        found = view.points(view.labels(points))
         np.testing.assert_allclose(found, points, rtol=0, atol=1e-3)
 
     @pytest.mark.parametrize(
@@ -242,25 +240,26 @@ class TestInputs:
     def test_labels_are_in_their_frame_and_order(self, frame, order, expected):
         told = Preprocessing(im_size=200, part="picture", frame=frame, order=order)
         points = np.array([[0, 0], [400, 50], [200, 75]])
-        crop = crop_of_person(points, np.ones(3, bool), 400, 100, told)
-        assert labels(points, crop, told).tolist() == expected
+        view = View.of_person(points, np.ones(3, bool), 400, 100, told)
+        assert view.labels(points).tolist() == expected
 
     def test_a_window_is_cut_out_as_it_is(self, pictures):
         image = cv2.imread(str(pictures / "coffee.png"))
         told = FAMILIES["alexnet-ynaka81"].preprocessing
         for centre, corner in (((300, 200), (186, 86)), ((5, 5), (0, 0)), ((599, 399), (373, 173))):
             points = np.add(centre, [[-1.0, -1.0], [1.0, 1.0]])
-            crop = crop_of_person(points, np.ones(2, bool), 600, 400, told)
+            view = View.of_person(points, np.ones(2, bool), 600, 400, told)
+            crop = view.crop
             assert (crop.x0, crop.y0, crop.width, crop.height) == (*corner, 227, 227)
             x, y = corner
-            seen = network_input(image, crop, told)
+            seen = view.input(image)
             rgb = image[y : y + 227, x : x + 227, ::-1].transpose(2, 0, 1)
             assert np.array_equal(seen, rgb.astype(np.float32) / np.float32(255))
 
     def test_a_letterbox_keeps_the_shape_and_is_black_outside(self):
         image = np.full((100, 200, 3), 200, np.uint8)
         told = Preprocessing(im_size=64, gcn="none", part="letterbox")
-        seen = network_input(image, crop_of_region(None, 200, 100, told), told)
+        seen = View.of_box(None, 200, 100, told).input(image)
         assert seen.shape == (3, 64, 64)
         assert (seen[:, :15] == 0).all()
         assert (seen[:, 17:47, 1:-1] == 200).all()
@@ -268,13 +267,13 @@ class TestInputs:
 
     def test_a_letterbox_may_be_higher_than_wide(self):
         told = Preprocessing(im_size=64, im_width=48, gcn="none", part="letterbox")
-        crop = crop_of_region((10, 20, 100, 40), 200, 100, told)
-        np.testing.assert_allclose(crop.to_crop([[10, 40], [110, 40], [60, 40]]), [[0, 32], [48, 32], [24, 32]])
-        assert network_input(np.zeros((100, 200, 3), np.uint8), crop, told).shape == (3, 64, 48)
+        view = View.of_box((10, 20, 100, 40), 200, 100, told)
+        np.testing.assert_allclose(view.crop.to_crop([[10, 40], [110, 40], [60, 40]]), [[0, 32], [48, 32], [24, 32]])
+        assert view.input(np.zeros((100, 200, 3), np.uint8)).shape == (3, 64, 48)
 
     def test_corners_become_corners(self):
         told = Preprocessing(im_size=101, part="letterbox-corners")
-        crop = crop_of_region((0, 0, 200, 200), 200, 200, told)
+        crop = View.of_box((0, 0, 200, 200), 200, 200, told).crop
         np.testing.assert_allclose(crop.to_crop([[0, 0], [200, 200], [100, 100]]), [[0, 0], [100, 100], [50, 50]])
 
     def test_a_dataset_makes_them(self, pictures):
@@ -283,10 +282,9 @@ class TestInputs:
             dataset = PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic", preprocessing=told)
             inputs, targets, mask = dataset[0]
             assert inputs.shape == (3, *told.shape)
-            points = points_of_outputs(targets, dataset.crop(0), told)
+            points = dataset.view(0).points(targets)
             np.testing.assert_allclose(points, dataset.joints[0], rtol=0, atol=1e-3)
-            visible = crop_of_person(dataset.joints[0], dataset.visible[0], 512, 512, told)
-            assert visible == dataset.crop(0)
+            assert dataset.view(0) == View.of_person(dataset.joints[0], dataset.visible[0], 512, 512, told)
             assert mask.shape == targets.shape
 
     @pytest.mark.parametrize(

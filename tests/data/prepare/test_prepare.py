@@ -265,7 +265,7 @@ class TestChecks:
         broken, missing = left_out
         assert (missing.what, missing.count, missing.why) == ("left out: there is no such picture", 1, "11.jpg")
         assert (broken.what, broken.count) == ("left out: the picture cannot be decoded", 1)
-        assert broken.why.startswith("4.jpg: cannot identify")
+        assert broken.why.startswith("4.jpg: it is no picture")
         files = [p.file for p in read_csv(out / "train_joints.csv") + read_csv(out / "test_joints.csv")]
         assert sorted(files) == sorted(name for name in names if name not in ("4.jpg", "11.jpg"))
 
@@ -305,7 +305,7 @@ class TestChecks:
         assert counts(result)["left out: fewer than 1 joints"] == 1
         for name in ("train", "test"):
             dataset = PoseDataset(out / f"{name}_joints.csv", images=flic() / "images", skeleton="flic")
-            assert all(dataset.crop(i).width for i in range(len(dataset)))
+            assert all(dataset.view(i).crop.width for i in range(len(dataset)))
 
     def test_min_joints_leaves_out_persons_with_fewer(self, flic, out):
         coords = persons(12)

@@ -7,12 +7,21 @@ from hypothesis.extra.numpy import arrays
 
 from converters.checkpoint import Preprocessing
 from deeppose_port.data import normalization
-from deeppose_port.data.coordinates import labels, points_of_outputs
-from deeppose_port.data.crop import Crop, crop_of_box, crop_of_joints
-from deeppose_port.data.normalization import network_input, normalize
+from deeppose_port.data.crop import Crop
+from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pixels import Window, cut, warp
+from deeppose_port.data.view import View
 
 ALL = np.ones(2, bool)
+
+
+def crop_of_joints(joints, visible, width, height, base_zoom=1.5):
+    return View.of_person(joints, visible, width, height, Preprocessing(base_zoom=base_zoom)).crop
+
+
+def crop_of_box(box, width, height, im_size=220):
+    return View.of_box(box, width, height, Preprocessing(im_size=im_size)).crop
+
 
 coordinates = st.floats(-4000, 4000)
 poses = arrays(np.float64, st.tuples(st.integers(1, 16), st.just(2)), elements=coordinates)
@@ -137,39 +146,39 @@ class TestLabels:
     points = ((10, 20), (120, 460), (65, 20))
 
     def test_normalised_labels_are_fractions_of_the_crop_from_its_middle(self):
-        made = labels(self.points, self.crop, Preprocessing())
+        made = View(self.crop, Preprocessing()).labels(self.points)
         assert made.dtype == np.float32
         assert made.tolist() == [-0.5, -0.5, 0.5, 0.5, 0, -0.5]
 
     def test_labels_in_pixels_of_the_resized_crop(self):
-        made = labels(self.points, self.crop, Preprocessing(coord_normalize=False))
+        made = View(self.crop, Preprocessing(coord_normalize=False)).labels(self.points)
         assert made.tolist() == [0, 0, 220, 220, 110, 0]
 
     def test_the_middle_of_an_odd_size_loses_its_half(self):
         crop = Crop(0, 0, 221, 221, 221)
-        made = labels([[110, 0]], crop, Preprocessing(im_size=221))
+        made = View(crop, Preprocessing(im_size=221)).labels([[110, 0]])
         assert made.tolist() == [0, np.float32(-110 / 221)]
 
     def test_y_goes_first_in_yx(self):
-        made = labels(self.points, self.crop, Preprocessing(coord_normalize=False, axes="yx"))
+        view = View(self.crop, Preprocessing(coord_normalize=False, axes="yx"))
+        made = view.labels(self.points)
         assert made.tolist() == [0, 0, 220, 220, 0, 110]
-        assert points_of_outputs(made, self.crop, Preprocessing(coord_normalize=False, axes="yx")).tolist() == [
-            list(point) for point in self.points
-        ]
+        assert view.points(made).tolist() == [list(point) for point in self.points]
 
     @given(data=st.data(), points=poses, preprocessing=preprocessings)
     @settings(deadline=None)
-    def test_points_of_outputs_inverts_labels(self, data, points, preprocessing):
-        crop = data.draw(crops(preprocessing.im_size))
-        made = labels(points, crop, preprocessing)
+    def test_points_inverts_labels(self, data, points, preprocessing):
+        view = View(data.draw(crops(preprocessing.im_size)), preprocessing)
+        made = view.labels(points)
         assert made.shape == (2 * len(points),)
-        np.testing.assert_allclose(points_of_outputs(made, crop, preprocessing), points, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(view.points(made), points, rtol=0, atol=1e-3)
 
     def test_batch_of_outputs(self):
         outputs = np.random.RandomState(0).randn(3, 2, 14)
-        points = points_of_outputs(outputs, self.crop, Preprocessing())
+        view = View(self.crop, Preprocessing())
+        points = view.points(outputs)
         assert (points.shape, points.dtype) == ((3, 2, 7, 2), np.float64)
-        assert np.array_equal(points[2, 1], points_of_outputs(outputs[2, 1], self.crop, Preprocessing()))
+        assert np.array_equal(points[2, 1], view.points(outputs[2, 1]))
 
 
 class TestInput:
@@ -189,12 +198,12 @@ class TestInput:
 
     @pytest.mark.parametrize("shape", [(1, 1), (1, 60), (59, 1), (3, 7), (60, 80)])
     def test_size_is_exact_whatever_the_crop(self, noise, shape):
-        made = network_input(noise, Crop(0, 0, shape[1], shape[0], 227), Preprocessing(im_size=227))
+        made = View(Crop(0, 0, shape[1], shape[0], 227), Preprocessing(im_size=227)).input(noise)
         assert (made.shape, made.dtype) == ((3, 227, 227), np.float32)
         assert np.isfinite(made).all()
 
     def test_without_gcn_the_levels_stay(self, noise):
-        made = network_input(noise, Crop(0, 0, 60, 60, 60), Preprocessing(im_size=60, gcn="none"))
+        made = View(Crop(0, 0, 60, 60, 60), Preprocessing(im_size=60, gcn="none")).input(noise)
         assert made.dtype == np.float32
         assert np.array_equal(made, noise[:, :60].transpose(2, 0, 1))
 
@@ -258,7 +267,7 @@ class TestInput:
     )
     def test_picture_that_is_not_colour_uint8_is_refused(self, image):
         with pytest.raises(ValueError, match="has to be uint8"):
-            network_input(image, Crop(0, 0, 9, 9, 220), Preprocessing())
+            View(Crop(0, 0, 9, 9, 220), Preprocessing()).input(image)
 
 
 class TestWarp:

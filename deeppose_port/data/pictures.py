@@ -1,0 +1,160 @@
+"""Pictures from files: whole or refused, and never larger than their header was asked for first."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from converters.errors import DeepPoseError, reason_of
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+Picture = npt.NDArray[np.uint8]
+
+#: The most pixels of a picture that is decoded: where Pillow takes a picture for a bomb. They have 537 MB.
+MAX_PIXELS = 178_956_970
+
+#: The formats whose size can be told before they are decoded, as Pillow calls them: those that OpenCV decodes.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "SUN")
+
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places when the picture is decoded
+_END_OF_JPEG = np.frombuffer(b"\xff\xd9", np.uint8)
+_BYTES_PER_PIXEL = 8  # of four 16-bit channels; what has more is no picture
+_SMALL = 1 << 20
+
+
+class PictureError(DeepPoseError):
+    """A picture that cannot be used. The message names it and says what is wrong."""
+
+
+def checked_picture(image: npt.NDArray[np.generic]) -> None:
+    """Refuses an array that is no picture.
+
+    Raises:
+        PictureError: It is not (H, W, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise PictureError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+
+
+def read_picture(
+    path: str | os.PathLike[str], *, allow_truncated: bool = False, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Decodes a picture from the disk.
+
+    OpenCV decodes a JPEG that is cut off to nothing from memory, and to grey from the cut on from a file: so it is
+    given the bytes. Damage within a JPEG that has an end passes: the format has no checksums.
+
+    Args:
+        path: The picture, of a format in `FORMATS`.
+        allow_truncated: Whether a JPEG that is cut off is taken, grey from the cut on.
+        max_pixels: The most pixels that it may have.
+
+    Returns:
+        (H, W, 3) uint8, BGR, read-only, turned as its EXIF says.
+
+    Raises:
+        PictureError: It cannot be read, is not a whole picture, or has too many pixels.
+    """
+    try:
+        return decode_picture(picture_bytes(path, max_pixels), allow_truncated=allow_truncated, max_pixels=max_pixels)
+    except DeepPoseError as error:
+        raise PictureError(error.problem, where=path, advice=error.advice) from error
+
+
+def picture_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Reads a picture's file, (N,) uint8, as long as a picture of so many pixels may be.
+
+    Raises:
+        PictureError: It is no file, cannot be read, or is longer.
+    """
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max(_BYTES_PER_PIXEL * max_pixels, _SMALL):
+            raise PictureError(f"cannot be decoded; no picture has {size:,} bytes", where=path)
+        return np.fromfile(file, np.uint8)
+
+
+def decode_picture(
+    data: npt.NDArray[np.uint8], *, allow_truncated: bool = False, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Decodes the (N,) bytes of a picture's file; arguments, result and errors as for `read_picture`."""
+    if not data.size:
+        raise PictureError("cannot be decoded; the file is empty")
+    with _header(io.BytesIO(data.data)) as image:
+        width, height = image.size
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{width:,} x {height:,} pixels are more than the {max_pixels:,} that are decoded",
+            advice="--max-pixels, `max_pixels=`, allows more",
+        )
+    try:
+        decoded = cv2.imdecode(np.append(data, _END_OF_JPEG) if allow_truncated else data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise PictureError(f"cannot be decoded: {error.err}") from error
+    if decoded is None:
+        raise PictureError("cannot be decoded; is it a whole picture, or cut off?")
+    picture: Picture = decoded.astype(np.uint8, copy=False)
+    picture.flags.writeable = False
+    return picture
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Returns a picture's width and height, turned as its EXIF says, without decoding it.
+
+    Raises:
+        PictureError: It is no file, cannot be read, is of none of the `FORMATS`, or its header is damaged.
+    """
+    try:
+        with _opened(path) as file, _header(file) as image:
+            (width, height), turned = image.size, image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except PictureError as error:
+        raise PictureError(error.problem, where=path) from error
+    except Exception as error:  # of Pillow, about whatever is in the EXIF
+        raise PictureError(f"cannot be decoded: {reason_of(error)}", where=path) from error
+    return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Opens a file that is one: a pipe would be waited for."""
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise PictureError(f"cannot be read: this is {kind}, not a file", where=path)
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise PictureError("there is no such picture", where=path) from None
+    except OSError as error:
+        raise PictureError(f"cannot be read: {reason_of(error)}", where=path) from error
+
+
+def _header(file: IO[bytes]) -> ImageFile:
+    """Reads a picture's header.
+
+    It asks Pillow's readers of headers and not `Image.open`, which has a bound on pixels for the whole process.
+    """
+    from PIL import Image
+
+    Image.init()
+    start = file.read(16)
+    for name in FORMATS:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        if factory is not None and accepts is not None and accepts(start) is True:
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except Exception as error:  # whatever a damaged header makes of them
+                raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
+    raise PictureError("cannot be decoded: it is no picture, or of a format that is not read")

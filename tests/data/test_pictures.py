@@ -1,0 +1,139 @@
+"""Pictures are decoded whole or refused, and not before their header was asked how large they are."""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeppose_port.data.pictures import MAX_PIXELS, PictureError, decode_picture, picture_size, read_picture
+
+SUFFIXES = (".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".webp", ".jp2", ".ras")
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    noise = np.random.RandomState(0).randint(0, 256, (30, 40, 3)).astype(np.uint8)
+    return cv2.resize(noise, (160, 120), interpolation=cv2.INTER_CUBIC)
+
+
+def written(picture, path):
+    """Writes a picture in the format of its suffix."""
+    assert cv2.imwrite(str(path), picture[:, :, 0] if path.suffix == ".pgm" else picture)
+    return path
+
+
+def png_that_says(width, height, levels):
+    """Returns a PNG of one-colour rows whose header says how large it is, compressed as well as it can be."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + bytes(3 * width)
+    packer = zlib.compressobj(9)
+    packed = b"".join([*(packer.compress(row) for _ in range(levels)), packer.flush()])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+class TestFormats:
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_what_opencv_reads_is_read(self, smooth, suffix, tmp_path):
+        path = written(smooth, tmp_path / f"a{suffix}")
+        picture = read_picture(path)
+        assert np.array_equal(picture, cv2.imread(str(path)))
+        assert (picture.dtype, picture.flags.writeable) == (np.uint8, False)
+        assert picture_size(path) == (160, 120)
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("part", [0.02, 0.3, 0.99])
+    def test_what_is_cut_off_is_refused(self, smooth, suffix, part, tmp_path):
+        path = written(smooth, tmp_path / f"a{suffix}")
+        path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+        with pytest.raises(PictureError, match=rf"a{suffix}: cannot be decoded"):
+            read_picture(path)
+
+    @pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]], ids=["baseline", "progressive"])
+    @pytest.mark.parametrize("part", [0.5, 0.99])
+    def test_a_jpeg_that_is_cut_off_is_taken_on_request(self, smooth, flags, part, tmp_path):
+        whole = cv2.imencode(".jpg", smooth, flags)[1].ravel()
+        whole[: int(part * whole.size)].tofile(tmp_path / "a.jpg")
+        taken = read_picture(tmp_path / "a.jpg", allow_truncated=True)
+        assert np.array_equal(taken, cv2.imread(str(tmp_path / "a.jpg")))  # which fills it up with grey
+        assert not np.array_equal(taken, decode_picture(whole))
+
+    def test_a_whole_jpeg_is_the_same_on_request(self, smooth, tmp_path):
+        path = written(smooth, tmp_path / "a.jpg")
+        assert np.array_equal(read_picture(path, allow_truncated=True), read_picture(path))
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_size_is_that_of_the_turned_picture(self, smooth, orientation, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(smooth).save(tmp_path / "a.jpg", exif=exif)
+        height, width, _ = read_picture(tmp_path / "a.jpg").shape
+        assert picture_size(tmp_path / "a.jpg") == (width, height)
+
+    @pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff", b"BM", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+    def test_what_is_no_picture_is_refused(self, content, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(content)
+        for read in (read_picture, picture_size):
+            with pytest.raises(PictureError, match=r"a\.jpg: cannot be decoded") as caught:
+                read(tmp_path / "a.jpg")
+            assert "\n" not in str(caught.value)
+
+
+class TestSizes:
+    def test_a_bomb_is_refused_by_its_header(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(png_that_says(30_000, 30_000, 1000))
+        code = (
+            "import resource, sys; from deeppose_port.data.pictures import read_picture\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "try: read_picture(sys.argv[1])\n"
+            "except ValueError as error: print(error)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        )
+        found = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True)
+        message, kilobytes = found.stdout.splitlines()
+        assert "30,000 x 30,000 pixels are more than the 178,956,970 that are decoded (--max-pixels" in message
+        assert int(kilobytes) < 100_000
+
+    def test_the_bound_can_be_moved(self, smooth, tmp_path):
+        path = written(smooth, tmp_path / "a.png")
+        assert read_picture(path, max_pixels=160 * 120).shape == smooth.shape
+        with pytest.raises(PictureError, match="160 x 120 pixels are more than the 19,199 that are decoded"):
+            read_picture(path, max_pixels=160 * 120 - 1)
+
+    def test_more_than_pillows_own_bound_is_read_on_request(self, smooth, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        path = written(smooth, tmp_path / "a.png")
+        assert read_picture(path).shape == smooth.shape
+        assert picture_size(path) == (160, 120)
+
+    def test_a_file_longer_than_any_picture_is_not_read(self, tmp_path):
+        with (tmp_path / "a.bmp").open("wb") as file:
+            file.write(b"BM")
+            file.truncate(8 * MAX_PIXELS + 1)
+        with pytest.raises(PictureError, match=r"no picture has 1,431,655,761 bytes"):
+            read_picture(tmp_path / "a.bmp")
+
+
+class TestFiles:
+    @pytest.mark.parametrize("read", [read_picture, picture_size])
+    def test_a_pipe_is_not_waited_for(self, read, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        with pytest.raises(PictureError, match=r"a\.png: cannot be read: this is a device or a pipe, not a file"):
+            read(tmp_path / "a.png")
+
+    def test_a_folder_is_none(self, tmp_path):
+        with pytest.raises(PictureError, match="this is a folder, not a file"):
+            read_picture(tmp_path)
+
+    def test_what_is_not_there_is_said(self, tmp_path):
+        with pytest.raises(PictureError, match=r"b\.png: there is no such picture$"):
+            read_picture(tmp_path / "b.png")
