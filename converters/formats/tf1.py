@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.checkpoint import bytes_of
 from converters.errors import CheckpointError, reason_of
-from converters.formats import CHUNK, Contents
+from converters.formats import Contents
+from converters.formats._channels_last import channels_first, pieces_channels_first
 from converters.formats._leveldb import entries, is_table, masked_crc32c
 from converters.formats._protobuf import fields, signed
 from converters.keys import Header
@@ -118,18 +118,10 @@ def read(path: Path) -> Contents:
         numbers = np.fromfile(file, variable.dtype, count, offset=variable.offset)
         if numbers.size != count or masked_crc32c(numbers) != variable.crc:
             raise CheckpointError(file, f"{key!r} does not have its checksum", _ADVICE)
-        array = np.atleast_1d(numbers.reshape(variable.shape).transpose(_axes(variable.shape)))
-        rows = max(CHUNK // array[:1].nbytes, 1)
-        for start in range(0, len(array), rows):
-            yield bytes_of(np.ascontiguousarray(array[start : start + rows]))
+        yield from pieces_channels_first(numbers.reshape(variable.shape))
 
-    shapes = {key: tuple(variable.shape[axis] for axis in _axes(variable.shape)) for key, variable in variables.items()}
-    return Contents("tf1", {key: Header(variables[key].dtype, shape) for key, shape in shapes.items()}, chunks)
-
-
-def _axes(shape: Shape) -> tuple[int, ...]:
-    """Returns the order of axes that makes a variable PyTorch's: what a layer gives first, then what it takes."""
-    return {2: (1, 0), 4: (3, 2, 0, 1)}.get(len(shape), tuple(range(len(shape))))
+    headers = {key: Header(one.dtype, channels_first(one.shape)) for key, one in variables.items()}
+    return Contents("tf1", headers, chunks)
 
 
 def _variables(path: Path, content: bytes) -> tuple[int, dict[str, _Variable]]:

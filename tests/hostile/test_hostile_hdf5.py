@@ -44,14 +44,14 @@ def test_an_external_link(save, other):
     def link(file):
         file["fc8/b"] = h5py.ExternalLink(str(other / "other.h5"), "/secret")
 
-    refused(save(link), r"'fc8/b' is a link, which no Chainer file has \(nothing was read\)")
+    refused(save(link), r"'fc8/b' is a link, which no checkpoint has \(nothing was read\)")
 
 
 def test_an_external_link_to_a_group(save, other):
     def link(file):
         file["fc9"] = h5py.ExternalLink(str(other / "other.h5"), "/")
 
-    refused(save(link), "'fc9' is a link, which no Chainer file has")
+    refused(save(link), "'fc9' is a link, which no checkpoint has")
 
 
 @pytest.mark.parametrize("target", ["/fc7/b", "/nowhere", "/fc8/b"])
@@ -59,7 +59,7 @@ def test_a_soft_link(target, save):
     def link(file):
         file["fc8/b"] = h5py.SoftLink(target)
 
-    refused(save(link), "'fc8/b' is a link, which no Chainer file has")
+    refused(save(link), "'fc8/b' is a link, which no checkpoint has")
 
 
 def test_a_virtual_dataset(save, other):
@@ -172,7 +172,7 @@ class TestFilters:
                 pytest.skip("HDF5 does not write this filter")
 
         numbers = ", ".join(str(number) for number, _ in filters)
-        refused(save(make), rf"'fc8/b' is packed by HDF5's filters {numbers}, which no Chainer file is \(nothing was")
+        refused(save(make), rf"'fc8/b' is packed by HDF5's filters {numbers}, which no checkpoint is \(nothing was")
 
     def test_chunks_larger_than_the_array_are_refused(self, save):
         """Each chunk is unpacked as a whole."""

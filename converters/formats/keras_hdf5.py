@@ -1,0 +1,110 @@
+"""Keras 2's HDF5, as `model.save_weights` and `model.save` write it under `.h5`; it is only read.
+
+A group a layer, in whose attributes are the names of its arrays; the layers are named in an attribute of all. A layer's
+number goes up from layer to layer of its kind, but need not begin at 0: a program that had built another network before
+goes on from there. Here each kind is numbered anew, as in a program that built this one alone: `conv2d`, `conv2d_1`, ….
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from converters.errors import CheckpointError
+from converters.formats import Contents
+from converters.formats._channels_last import channels_first, pieces_channels_first
+from converters.formats._hdf5 import header_of, item_of, open_file, told_of
+from converters.keys import Header
+
+#: Where `model.save` puts what `model.save_weights` writes.
+_WHOLE_MODEL = "model_weights"
+_LAYERS, _ARRAYS = "layer_names", "weight_names"
+_MOST_NAMES, _LONGEST_NAME = 10_000, 1000
+_NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
+#: Of Keras's later files, in which no attribute names the layers.
+_LATER = ("layers", "_layer_checkpoint_dependencies")
+
+
+def is_keras(path: Path) -> bool:
+    """Tells whether an HDF5 file is Keras's.
+
+    Raises:
+        CheckpointError: h5py is not installed, or the file is damaged.
+    """
+    with told_of(path, "the HDF5 file"), open_file(path) as file:
+        return _LAYERS in file.attrs or _WHOLE_MODEL in file or any(name in file for name in _LATER)
+
+
+def read(path: Path) -> Contents:
+    """Reads the headers of every array of every layer.
+
+    Raises:
+        CheckpointError: h5py is not installed, the file is damaged or of a later Keras, or it points outside of itself.
+    """
+    places: dict[str, str] = {}
+    headers: dict[str, Header] = {}
+    with told_of(path, "the HDF5 file"), open_file(path) as file:
+        prefix = "" if _LAYERS in file.attrs else _WHOLE_MODEL
+        group = item_of(path, file, prefix, prefix) if prefix in file else file
+        if _LAYERS not in group.attrs:
+            problem = "this is HDF5 of a later Keras (`.weights.h5`), which does not name its layers"
+            raise CheckpointError(path, problem, "save it with Keras 2: model.save_weights('model.h5')")
+        layers = _names(path, group, _LAYERS)
+        for layer, new in _numbered_anew(layers).items():
+            with told_of(path, repr(layer)):
+                inside = _inside(path, group, layer)
+                for name in _names(path, inside, _ARRAYS):
+                    item, key = _inside(path, inside, name), f"{new}/{name.rpartition('/')[2].partition(':')[0]}"
+                    if key in places:
+                        raise CheckpointError(path, f"{layer!r} has {key!r} twice", "nothing was read")
+                    stored = header_of(path, item, f"{layer}/{name}")
+                    headers[key] = Header(stored.dtype, channels_first(stored.shape))
+                    places[key] = item.name
+        optimizer = "optimizer_weights" in file
+
+    def chunks(key: str) -> Iterator[memoryview]:
+        with told_of(path, repr(key)), open_file(path) as file:
+            yield from pieces_channels_first(file[places[key]][()])
+
+    notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
+    return Contents("keras-hdf5", headers, chunks, notices=notices)
+
+
+def _inside(path: Path, group: Any, name: str) -> Any:
+    """Returns what has a name in a group, or in groups in it."""
+    for part in name.split("/"):
+        if group.get(part, getlink=True) is None:
+            raise CheckpointError(path, f"it names {name!r}, which is not in it", "look for a whole copy")
+        group = item_of(path, group, part, name)
+    return group
+
+
+def _names(path: Path, group: Any, attribute: str) -> list[str]:
+    """Returns the names in an attribute of a group."""
+    import h5py
+
+    stored = h5py.h5a.open(group.id, attribute.encode())
+    count = math.prod(stored.shape)
+    if count > _MOST_NAMES or stored.dtype.itemsize > _LONGEST_NAME:
+        problem = f"its {attribute} are {count:,} names of {stored.dtype.itemsize:,} bytes"
+        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+    names = group.attrs[attribute] if count else ()
+    return [name if isinstance(name, str) else bytes(name).decode() for name in names]
+
+
+def _numbered_anew(layers: list[str]) -> dict[str, str]:
+    """Returns the layers' names with each kind numbered from 0, which is not written."""
+    kinds: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for name in dict.fromkeys(layers):
+        found = _NUMBERED.fullmatch(name)
+        kinds[found[1] if found else name].append((int(found[2]) if found else 0, name))
+    anew = {
+        name: f"{kind}_{i}" if i else kind
+        for kind, numbered in kinds.items()
+        for i, (_, name) in enumerate(sorted(numbered))
+    }
+    return {name: anew[name] for name in layers}

@@ -1,0 +1,175 @@
+"""Keras 2's HDF5: golden files that Keras wrote, and small ones with one thing wrong each."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters import CheckpointError, formats
+from converters.formats import keras_hdf5
+
+h5py = pytest.importorskip("h5py")
+
+KERNEL = np.arange(3 * 3 * 2 * 4, dtype="f").reshape(3, 3, 2, 4)
+BIAS = np.arange(4, dtype="f")
+CONVOLUTION = {"kernel": KERNEL, "bias": BIAS}
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    contents = keras_hdf5.read(path)
+    return formats.load(path, contents, contents.headers, lambda _: None)
+
+
+def fill(group, layers):
+    """Writes layers as Keras does: in each group the attribute, and the arrays in a group of the same name again."""
+    group.attrs["layer_names"] = [name.encode() for name in layers]
+    group.attrs["backend"], group.attrs["keras_version"] = b"tensorflow", b"2.15.0"
+    for name, arrays in layers.items():
+        inside = group.create_group(name)
+        inside.attrs["weight_names"] = [f"{name}/{part}:0".encode() for part in arrays]
+        for part, array in arrays.items():
+            inside.create_dataset(f"{name}/{part}:0", data=array)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes a file of these layers, which `change` then makes as it likes."""
+
+    def write(layers=None, change=lambda file: None):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            fill(file, {"conv2d": CONVOLUTION} if layers is None else layers)
+            change(file)
+        return tmp_path / "a.h5"
+
+    return write
+
+
+class TestGolden:
+    @pytest.mark.parametrize(
+        ("name", "convolutions", "last", "first"),
+        [
+            ("hourglass-2stack-narrow", 126, "conv2d_125", "conv2d"),
+            ("hourglass-1stack-narrow-later", 68, "conv2d_193", "conv2d_126"),
+        ],
+    )
+    def test_layers_are_numbered_from_0_and_axes_are_pytorchs(self, name, convolutions, last, first, golden):
+        path = golden / "keras-hourglass" / f"{name}.h5"
+        assert keras_hdf5.is_keras(path)
+        arrays = load(path)
+        assert {key for key in arrays if key.endswith("/kernel")} == {
+            f"conv2d{'' if i == 0 else f'_{i}'}/kernel" for i in range(convolutions)
+        }
+        with h5py.File(path) as file:
+            for ours, theirs in (("conv2d", first), (f"conv2d_{convolutions - 1}", last)):
+                kernel = file[f"{theirs}/{theirs}/kernel:0"][()]
+                np.testing.assert_array_equal(arrays[f"{ours}/kernel"], kernel.transpose(3, 2, 0, 1))
+                np.testing.assert_array_equal(arrays[f"{ours}/bias"], file[f"{theirs}/{theirs}/bias:0"])
+
+    def test_a_whole_model_holds_the_same(self, shared_golden):
+        folder = shared_golden / "keras-hourglass"
+        weights, whole = (load(folder / f"hourglass-4stack-{name}.h5") for name in ("narrow", "whole-model"))
+        assert weights.keys() == whole.keys()
+        for key in weights:
+            np.testing.assert_array_equal(weights[key], whole[key])
+
+
+def test_each_kind_is_numbered_by_its_own_numbers_not_in_the_order_of_the_names(save):
+    """`layer_names` is in the order of what is computed; the numbers are in the order of what was built."""
+    layers = {f"conv2d_{n}": {"bias": BIAS + n} for n in (9, 10, 8)} | {f"batch_normalization_{3}": {"gamma": BIAS}}
+    arrays = load(save({"input_1": {}, **layers}))
+    assert list(arrays) == ["conv2d_1/bias", "conv2d_2/bias", "conv2d/bias", "batch_normalization/gamma"]
+    np.testing.assert_array_equal(arrays["conv2d/bias"], BIAS + 8)
+
+
+def test_a_whole_model_is_found_under_model_weights_and_its_optimizer_named(tmp_path):
+    path = tmp_path / "whole.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional"})
+        fill(file.create_group("model_weights"), {"dense": {"kernel": np.ones((2, 3), "f")}})
+        file.create_group("optimizer_weights")
+    assert keras_hdf5.is_keras(path)
+    contents = keras_hdf5.read(path)
+    assert {key: header.shape for key, header in contents.headers.items()} == {"dense/kernel": (3, 2)}
+    assert contents.notices == ("its optimizer's state is Keras's and was not read",)
+
+
+@pytest.mark.parametrize("group", ["layers/conv2d/vars", "_layer_checkpoint_dependencies/conv2d/vars"])
+def test_a_later_keras_is_named(group, tmp_path):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file[f"{group}/0"] = KERNEL
+    assert keras_hdf5.is_keras(tmp_path / "a.weights.h5")
+    with pytest.raises(CheckpointError, match="HDF5 of a later Keras"):
+        keras_hdf5.read(tmp_path / "a.weights.h5")
+
+
+def test_chainers_is_another(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["predictor/conv1/W"] = KERNEL
+    assert not keras_hdf5.is_keras(tmp_path / "a.h5")
+
+
+class TestHostile:
+    @pytest.fixture
+    def other(self, tmp_path):
+        """Another file of this machine, whose numbers must not be read."""
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            fill(file, {"conv2d": CONVOLUTION})
+        return str(tmp_path / "other.h5")
+
+    @pytest.mark.parametrize("place", ["conv2d", "conv2d/conv2d", "conv2d/conv2d/bias:0"])
+    def test_what_lies_in_another_file(self, place, save, other):
+        def link(file):
+            del file[place]
+            file[place] = h5py.ExternalLink(other, place)
+
+        with pytest.raises(CheckpointError, match="is a link, which no checkpoint has"):
+            keras_hdf5.read(save(change=link))
+
+    @pytest.mark.parametrize("name", ["x/conv2d", "/conv2d"])
+    def test_a_layers_name_leads_into_another_file(self, name, save, other):
+        def link(file):
+            file["x"] = h5py.ExternalLink(other, "/")
+            file.attrs["layer_names"] = [name.encode()]
+
+        with pytest.raises(CheckpointError):
+            keras_hdf5.read(save(change=link))
+
+    @pytest.mark.parametrize(
+        ("names", "problem"),
+        [
+            ([b"conv2d", b"conv2d_1"], "it names 'conv2d_1', which is not in it"),
+            (np.full(10_001, b"a"), "its layer_names are 10,001 names"),
+            (np.array([b"a" * 1001]), "names of 1,001 bytes"),
+            ([b"\xff\xfe"], "cannot be read"),
+            (7, "cannot be read"),
+        ],
+    )
+    def test_names_of_layers_that_are_not_there(self, names, problem, save):
+        def change(file):
+            file.attrs["layer_names"] = names
+
+        with pytest.raises(CheckpointError, match=problem):
+            keras_hdf5.read(save(change=change))
+
+    def test_a_layer_without_names_of_arrays(self, save):
+        def change(file):
+            del file["conv2d"].attrs["weight_names"]
+
+        with pytest.raises(CheckpointError, match="'conv2d' cannot be read"):
+            keras_hdf5.read(save(change=change))
+
+    def test_an_array_that_is_named_twice(self, save):
+        def change(file):
+            file["conv2d"].attrs["weight_names"] = [b"conv2d/bias:0"] * 2
+
+        with pytest.raises(CheckpointError, match="'conv2d' has 'conv2d/bias' twice"):
+            keras_hdf5.read(save(change=change))
+
+    def test_an_array_that_claims_more_than_is_stored(self, save):
+        def change(file):
+            del file["conv2d/conv2d/bias:0"]
+            file.create_dataset("conv2d/conv2d/bias:0", (1 << 40,), "f", chunks=(1 << 10,))
+
+        with pytest.raises(CheckpointError, match="says that it has"):
+            keras_hdf5.read(save(change=change))
