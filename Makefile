@@ -11,7 +11,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help families install demo test test-all test-matrix fuzz check format bench clean
+.PHONY: help families install demo test test-end-to-end test-all test-matrix fuzz check format bench dist clean
+
+# In as many processes as there are processors; what a test shares with none is whichever process is free's.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -21,10 +24,14 @@ demo: $(VENV)/installed ## convert a real legacy checkpoint, evaluate it, draw w
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed-dev ## the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-test-all: $(VENV)/installed-dev ## the tests and the slow ones
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-end-to-end: $(VENV)/installed-dev ## whole processes: the examples, killed runs, browsers, several processes that train
+	$(BIN)/python -m pytest -m "end_to_end and not slow"
+
+test-all: $(VENV)/installed-dev ## all of them, the slow ones too
+	$(PYTEST) -m "not slow and not end_to_end"
+	$(BIN)/python -m pytest -m "slow or end_to_end"
 
 test-matrix: ## converters and the Chainer backend on every Python here, without PyTorch
 	$(PYTHON) tests/matrix.py
@@ -47,8 +54,14 @@ families: $(VENV)/installed ## docs/families.md from converters/families
 bench: $(VENV)/installed-dev ## ratios, measured in one run
 	$(BIN)/python -m benchmarks
 
+dist: $(VENV)/installed-dev ## sdist and wheel in dist/, and what they hold is looked at
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/distribution.py dist
+
 clean: ## remove what was built and the virtual environment
-	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

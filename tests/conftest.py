@@ -1,4 +1,4 @@
-"""Where the tests find their golden data."""
+"""Where the tests find their golden data, and which of them start whole processes."""
 
 from pathlib import Path
 
@@ -8,6 +8,15 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_GOLDEN = ROOT.parent / "shared" / "golden"
 PICTURES = ROOT / "examples" / "pictures"
+END_TO_END = Path(__file__).parent / "end_to_end"
+
+
+@pytest.hookimpl(tryfirst=True)  # before the marks are asked for
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of one folder into the tier of its name."""
+    for item in items:
+        if END_TO_END in item.path.parents:
+            item.add_marker(pytest.mark.end_to_end)
 
 
 @pytest.fixture(scope="session")

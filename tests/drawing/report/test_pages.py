@@ -20,8 +20,7 @@ from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.evaluate.evaluation import Evaluation
 from tests.helpers.networks import random_checkpoint
-
-from .pages import HOSTILE, Page, evaluated, persons
+from tests.helpers.pages import HOSTILE, Page, evaluated, persons
 
 
 @pytest.fixture

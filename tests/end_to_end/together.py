@@ -1,4 +1,4 @@
-"""What test_distributed.py runs in each of several processes: torchrun -m backends.torch.together FOLDER PICTURES."""
+"""What test_distributed.py runs in each of several processes: torchrun tests/end_to_end/together.py FOLDER PICTURES."""
 
 import json
 import os

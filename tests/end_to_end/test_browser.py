@@ -13,8 +13,7 @@ from deeppose_port import metrics
 from deeppose_port.drawing.report import write_comparison, write_evaluation
 from deeppose_port.evaluate.comparison import compare
 from tests.helpers.networks import random_checkpoint
-
-from .pages import HOSTILE, evaluated, persons
+from tests.helpers.pages import HOSTILE, evaluated, persons
 
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

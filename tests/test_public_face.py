@@ -4,7 +4,7 @@ The golden data in tests/golden/public_face say what there has to be at least: n
 none may vanish, be renamed or have another default or type. After an addition that is meant to stay, write them anew
 and read the difference:
 
-    python -m tests.end_to_end.test_public_face --write
+    python -m tests.test_public_face --write
 
 Only the public face is imported here, so that modules behind it may move.
 """
@@ -36,7 +36,7 @@ from deeppose_port import metrics
 from deeppose_port.cli import cli, main
 from deeppose_port.data import PoseDataset
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
 GOLDEN = TESTS / "golden" / "public_face"
 CHECKPOINTS = TESTS / "golden" / "checkpoints"
 EXAMPLES = TESTS.parent / "examples"

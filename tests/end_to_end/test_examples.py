@@ -9,7 +9,7 @@ import pytest
 from deeppose_port.export import export
 
 pytest.importorskip("torch", reason="the examples use the PyTorch backend")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: str) -> str:
