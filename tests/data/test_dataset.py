@@ -322,7 +322,7 @@ class TestErrors:
             dataset[1]
         (tmp_path / "a.png").unlink()
         (tmp_path / "a.png").mkdir()
-        with pytest.raises(DatasetError, match=r"line 1, picture .*a\.png: cannot be read: this is a folder, not a file"):
+        with pytest.raises(DatasetError, match=r"picture .*a\.png: cannot be read: this is a folder, not a file"):
             dataset[0]
 
     def test_person_outside_the_picture_is_an_error_on_access(self, make):
