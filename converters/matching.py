@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from converters.families import automatic, naming
@@ -188,13 +188,12 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
         side = round((weight[1] / last_convolution[0]) ** 0.5)
         if side > 0 and side**2 * last_convolution[0] == weight[1]:
             feature_size = side
-    return (
-        Architecture(
-            name,
-            joints=max(outputs // 2, 1),
-            widths={row: n for row, n in widths.items() if n != defaults[row] and defaults[row] != OUTPUTS},
-            feature_size=feature_size,
-            **({"writer": TORCH_WRITER} if "chainer" not in engines_of(name) else {}),
-        ),
-        problem,
+    architecture = Architecture(
+        name,
+        joints=max(outputs // 2, 1),
+        widths={row: n for row, n in widths.items() if n != defaults[row] and defaults[row] != OUTPUTS},
+        feature_size=feature_size,
     )
+    if "chainer" not in engines_of(name):
+        architecture = replace(architecture, writer=TORCH_WRITER)
+    return architecture, problem

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.version import InvalidVersion, Version
 
 from converters.errors import DeepPoseError
+from converters.networks.layers import BatchNormalization
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class BatchNormalizationRules:
     test_eps: float
     eps_in_running_variance: bool
     initial_variance: float
+
+    def of(self, layer: BatchNormalization) -> BatchNormalizationRules:
+        """Returns the arithmetic of one layer, which may have an eps of its own."""
+        if layer.eps is None:
+            return self
+        return replace(self, eps=layer.eps, test_eps=layer.eps if self.test_eps else 0.0)
 
 
 #: First version of each range; measured on the published packages.

@@ -1,16 +1,32 @@
-"""The layers that a network's table is made of."""
+"""The layers that a network's table is made of.
+
+A layer takes the value of the one before it: maps (C, H, W), or features (F,) after a fully connected or flattening
+one. What branches and joins again stands in a block; where blocks cannot nest, `Name` and `Take` go back to a value.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 Shape: TypeAlias = tuple[int, ...]
+#: A size of maps: the same for height and width, or (height, width).
+Pair: TypeAlias = int | tuple[int, int]
+#: How values become one: added, stacked along their first axis (channels, features), or multiplied.
+Join: TypeAlias = Literal["sum", "concat", "product"]
 
 #: Written for a table's last layer, whose channels are twice the joints.
 OUTPUTS = 0
+
+
+def pair(size: Pair) -> tuple[int, int]:
+    """Returns a size as (height, width)."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+# --- layers with weights ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -19,26 +35,93 @@ class Convolution:
 
     name: str
     channels: int
-    kernel: int
-    stride: int = 1
-    pad: int = 0
+    kernel: Pair
+    stride: Pair = 1
+    pad: Pair = 0
     bias: bool = True
     scale: float = 1.0
+    groups: int = 1
+    dilation: Pair = 1
+
+
+@dataclass(frozen=True)
+class DepthwiseConvolution:
+    """A convolution of each channel by itself with `multiplier` kernels; its weight is (multiplier, C, h, w).
+
+    That is the layout of `chainer.links.DepthwiseConvolution2D`; in PyTorch it is a `Convolution` in C groups.
+    """
+
+    name: str
+    multiplier: int
+    kernel: Pair
+    stride: Pair = 1
+    pad: Pair = 0
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class TransposedConvolution:
+    """The transpose of a convolution, also named deconvolution; its weight is (C, channels / groups, h, w)."""
+
+    name: str
+    channels: int
+    kernel: Pair
+    stride: Pair = 1
+    pad: Pair = 0
+    bias: bool = True
+    groups: int = 1
+    dilation: Pair = 1
+    output_pad: Pair = 0
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer; it flattens its input in (C, H, W) order."""
+    """A fully connected layer; it flattens maps in (C, H, W) order, `Transpose` before it makes another one."""
 
     name: str
     channels: int
+    bias: bool = True
 
 
 @dataclass(frozen=True)
 class BatchNormalization:
-    """Batch normalisation over a map's channels, with the arithmetic of the checkpoint's writer."""
+    """Batch normalisation over channels or features, with the arithmetic of the checkpoint's writer.
+
+    Attributes:
+        name: Its name.
+        eps: In place of the writer's own.
+        gamma: Whether it has a factor.
+        beta: Whether it has an offset.
+        decay: What the running statistics keep of themselves in a step of training.
+        batch: Whether the batch's own statistics count at test time too.
+    """
 
     name: str
+    eps: float | None = None
+    gamma: bool = True
+    beta: bool = True
+    decay: float = 0.9
+    batch: bool = False
+
+
+@dataclass(frozen=True)
+class PReLU:
+    """max(x, 0) + slope * min(x, 0), with learned slopes of `shape`: one for all channels, or (C,) one for each."""
+
+    name: str
+    shape: Shape = ()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A learned factor of `shape` on the value's first axes, and an offset with `bias`: `chainer.links.Scale`."""
+
+    name: str
+    shape: Shape
+    bias: bool = False
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -47,10 +130,34 @@ class ReLU:
 
 
 @dataclass(frozen=True)
-class PReLU:
-    """max(x, 0) + slope * min(x, 0), with one learned slope for all channels."""
+class LeakyReLU:
+    """max(x, 0) + slope * min(x, 0)."""
 
-    name: str
+    slope: float
+
+
+@dataclass(frozen=True)
+class ClippedReLU:
+    """min(max(x, 0), maximum); ReLU6 has 6."""
+
+    maximum: float
+
+
+@dataclass(frozen=True)
+class ELU:
+    """x where it is positive, `alpha * (exp(x) - 1)` elsewhere."""
+
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class SELU:
+    """An ELU with the alpha and the factor of Klambauer et al. (2017)."""
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """1 / (1 + exp(-x))."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +166,66 @@ class Tanh:
 
 
 @dataclass(frozen=True)
-class MaxPooling:
-    """Max pooling; with `cover_all` it covers the whole map, the output size rounds up."""
+class Softplus:
+    """log(1 + exp(beta * x)) / beta."""
 
-    kernel: int
-    stride: int
-    pad: int = 0
+    beta: float = 1.0
+
+
+# --- layers without weights -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaxPooling:
+    """Max pooling.
+
+    Attributes:
+        kernel: Size of a window.
+        stride: Step between windows.
+        pad: Margin that no window takes its maximum from.
+        cover_all: Whether the output size rounds up, so that the whole map is covered, as in Chainer.
+        ceil_mode: Without it, whether the output size rounds up where that window begins inside the map or the margin
+            before it, as in PyTorch.
+    """
+
+    kernel: Pair
+    stride: Pair
+    pad: Pair = 0
     cover_all: bool = True
+    ceil_mode: bool = False
+
+
+@dataclass(frozen=True)
+class AveragePooling:
+    """Average pooling.
+
+    Attributes:
+        kernel: Size of a window.
+        stride: Step between windows.
+        pad: Margin of zeros.
+        count_pad: Whether the margin counts.
+        ceil_mode: As of `MaxPooling`; what lies behind the margin never counts.
+    """
+
+    kernel: Pair
+    stride: Pair
+    pad: Pair = 0
+    count_pad: bool = True
+    ceil_mode: bool = False
 
 
 @dataclass(frozen=True)
 class AdaptiveAveragePooling:
     """The means over a map's parts, `side` by `side` of them, as in `torch.nn.AdaptiveAvgPool2d`."""
 
-    side: int
+    side: Pair
+
+
+@dataclass(frozen=True)
+class AdaptiveMaxPooling:
+    """The largest of a map's parts, `side` by `side` of them, as in `torch.nn.AdaptiveMaxPool2d`."""
+
+    side: Pair
 
 
 @dataclass(frozen=True)
@@ -81,8 +234,33 @@ class GlobalAveragePooling:
 
 
 @dataclass(frozen=True)
+class GlobalMaxPooling:
+    """The largest of the whole map."""
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """Repeats each pixel `factor` times: to the nearest neighbour."""
+
+    factor: Pair
+
+
+@dataclass(frozen=True)
+class Padding:
+    """A margin of zeros; with one of other widths before a layer, the layer's own pad need not be symmetric."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
 class LocalResponseNormalization:
-    """`x * (k + alpha * sum of x² over n neighbouring channels) ** -beta`; alpha is not divided by n."""
+    """`x * (k + alpha * sum of x² over n neighbouring channels) ** -beta`; alpha is not divided by n.
+
+    An even n leans to the channels before, as PyTorch's does (Chainer's takes one more: n + 1).
+    """
 
     name: str
     n: int = 5
@@ -103,35 +281,129 @@ class Dropout:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """`x * factor + offset`."""
+
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Features in the order of the axes: (C, H, W) becomes (C * H * W,)."""
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same numbers in the same order under another shape; -1 is what is left."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """The axes in another order: (1, 2, 0) makes (H, W, C) of (C, H, W)."""
+
+    axes: Shape
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Channels, or features, from `start` to before `stop`."""
+
+    start: int
+    stop: int
+
+
+# --- branches ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class Residual:
     """`branch(x) + shortcut(x)`; an empty shortcut is x itself."""
 
     branch: tuple[Layer, ...]
     shortcut: tuple[Layer, ...] = ()
 
+    @property
+    def branches(self) -> tuple[tuple[Layer, ...], ...]:
+        """What is joined."""
+        return self.branch, self.shortcut
 
+    @property
+    def join(self) -> Join:
+        """How."""
+        return "sum"
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Several branches of one value, joined; an empty one is the value itself."""
+
+    branches: tuple[tuple[Layer, ...], ...]
+    join: Join
+
+
+@dataclass(frozen=True)
+class Name:
+    """Gives the value that goes through a name, for a `Take` later on."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Take:
+    """Goes on with a value that has a name, or with several of them joined, in place of the one before."""
+
+    values: tuple[str, ...]
+    join: Join = "sum"
+
+
+Block: TypeAlias = Residual | Parallel
 Layer: TypeAlias = (
     Convolution
+    | DepthwiseConvolution
+    | TransposedConvolution
     | Linear
     | BatchNormalization
-    | ReLU
     | PReLU
+    | Scale
+    | ReLU
+    | LeakyReLU
+    | ClippedReLU
+    | ELU
+    | SELU
+    | Sigmoid
     | Tanh
+    | Softplus
     | MaxPooling
+    | AveragePooling
     | AdaptiveAveragePooling
+    | AdaptiveMaxPooling
     | GlobalAveragePooling
+    | GlobalMaxPooling
+    | Upsample
+    | Padding
     | LocalResponseNormalization
     | Dropout
+    | Affine
+    | Flatten
+    | Reshape
+    | Transpose
+    | Slice
     | Residual
+    | Parallel
+    | Name
+    | Take
 )
 
 
 def walk(layers: tuple[Layer, ...]) -> Iterator[Layer]:
-    """Yields every layer of a table, those inside residual blocks in the order branch, shortcut."""
+    """Yields every layer of a table, those inside blocks in the order of the branches."""
     for layer in layers:
-        if isinstance(layer, Residual):
-            yield from walk(layer.branch)
-            yield from walk(layer.shortcut)
+        if isinstance(layer, Block):
+            for branch in layer.branches:
+                yield from walk(branch)
         else:
             yield layer
 
@@ -140,60 +412,14 @@ def with_channels(layers: tuple[Layer, ...], channels: Mapping[str, int]) -> tup
     """Returns a table with other channels for the layers that are named."""
     result: list[Layer] = []
     for layer in layers:
-        if isinstance(layer, Residual):
-            result.append(Residual(with_channels(layer.branch, channels), with_channels(layer.shortcut, channels)))
-        elif isinstance(layer, Convolution | Linear) and layer.name in channels:
-            result.append(dataclasses.replace(layer, channels=channels[layer.name]))
-        else:
-            result.append(layer)
+        match layer:
+            case Residual():
+                result.append(Residual(*(with_channels(branch, channels) for branch in layer.branches)))
+            case Parallel():
+                branches = tuple(with_channels(branch, channels) for branch in layer.branches)
+                result.append(Parallel(branches, layer.join))
+            case Convolution() | TransposedConvolution() | Linear() if layer.name in channels:
+                result.append(dataclasses.replace(layer, channels=channels[layer.name]))
+            case _:
+                result.append(layer)
     return tuple(result)
-
-
-def side_after(layers: tuple[Layer, ...], side: int) -> int:
-    """Returns the side of the map that leaves some layers, or that the first fully connected one flattens."""
-    for layer in layers:
-        match layer:
-            case Convolution():
-                side = (side + 2 * layer.pad - layer.kernel) // layer.stride + 1
-            case MaxPooling():
-                room = side + 2 * layer.pad - layer.kernel
-                side = (-(-room // layer.stride) if layer.cover_all else room // layer.stride) + 1
-            case AdaptiveAveragePooling():
-                side = layer.side if side > 0 else 0
-            case GlobalAveragePooling():
-                side = 1 if side > 0 else 0
-            case Residual():
-                side = side_after(layer.branch, side)
-            case Linear():
-                return side
-    return side
-
-
-def shapes_of(layers: tuple[Layer, ...], channels: int, feature_size: int) -> tuple[list[tuple[str, Shape]], int]:
-    """Returns the tensors of some layers fed with `channels` channels, and the channels that leave them."""
-    tensors: list[tuple[str, Shape]] = []
-    flat = False
-    for layer in layers:
-        match layer:
-            case Convolution():
-                tensors.append((f"{layer.name}.weight", (layer.channels, channels, layer.kernel, layer.kernel)))
-                if layer.bias:
-                    tensors.append((f"{layer.name}.bias", (layer.channels,)))
-                channels = layer.channels
-            case Linear():
-                inputs = channels if flat else channels * feature_size**2
-                tensors.append((f"{layer.name}.weight", (layer.channels, inputs)))
-                tensors.append((f"{layer.name}.bias", (layer.channels,)))
-                channels, flat = layer.channels, True
-            case BatchNormalization():
-                parts = ("weight", "bias", "running_mean", "running_var")
-                tensors.extend((f"{layer.name}.{part}", (channels,)) for part in parts)
-                tensors.append((f"{layer.name}.num_batches_tracked", ()))
-            case PReLU():
-                tensors.append((f"{layer.name}.weight", ()))
-            case Residual():
-                branch, out = shapes_of(layer.branch, channels, feature_size)
-                shortcut, _ = shapes_of(layer.shortcut, channels, feature_size)
-                tensors += branch + shortcut
-                channels = out
-    return tensors, channels

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from converters.errors import DeepPoseError
-from converters.networks.layers import Layer, Linear, side_after
+from converters.networks.flow import side_after
+from converters.networks.layers import Layer, Linear
 
 #: The engines that a table's arithmetic exists in, where a family does not say otherwise.
 EVERY_ENGINE = ("torch", "chainer")

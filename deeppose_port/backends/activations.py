@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from converters.networks import Layer, Residual
+from converters.networks import Block, Layer, Name, Take
 
 Maps = TypeVar("Maps")
 
@@ -26,7 +27,7 @@ def layer_names(layers: tuple[Layer, ...]) -> list[str]:
 
 def activations(
     layers: tuple[Layer, ...],
-    run: Callable[[tuple[Layer, ...], Maps], Maps],
+    run: Callable[[tuple[Layer, ...], Maps, dict[str, Maps]], Maps],
     inputs: Maps,
     change: Callable[[Maps], Maps] | None = None,
 ) -> Iterator[tuple[str, Maps]]:
@@ -34,13 +35,14 @@ def activations(
 
     Args:
         layers: The network's table.
-        run: The network's own evaluation of some layers, so that what is seen is what it computes.
+        run: The network's own evaluation of some layers, so that what is seen is what it computes; it is given the
+            values that have names, and adds to them.
         inputs: What the first layer is fed with.
         change: Applied to the inputs and to each output before the next layer sees it; None leaves them as they are.
     """
     if change is not None:
         inputs = change(inputs)
-    yield from zip(layer_names(layers), _outputs(layers, run, inputs, change), strict=True)
+    yield from zip(layer_names(layers), _outputs(layers, run, inputs, change, {}), strict=True)
 
 
 class Directions:
@@ -55,14 +57,23 @@ class Directions:
         return np.where(up, np.inf, -np.inf).astype(np.float32)
 
 
-def _names(layers: tuple[Layer, ...]) -> Iterator[str]:
-    last = ""
+def _names(layers: tuple[Layer, ...], last: str = "") -> Iterator[str]:
     for layer in layers:
-        if isinstance(layer, Residual):
-            yield from _names(layer.branch)
-            yield from _names(layer.shortcut)
-            last = next(_names(layer.branch)).rpartition(".")[0]
-            yield last
+        if isinstance(layer, Block):
+            inside = [name for branch in layer.branches for name in _names(branch, last)]
+            yield from inside
+            # A block is named after the part of their names that the layers inside have in common.
+            parts = zip(*(name.split(".")[:-1] for name in inside if name), strict=False)
+            common = ".".join(part[0] for part in itertools.takewhile(lambda part: len(set(part)) == 1, parts))
+            if common and common != last:
+                last = common
+                yield last
+            else:
+                yield ".".join(filter(None, (last, layer.join)))
+        elif isinstance(layer, Take):
+            yield ".".join(filter(None, (last, layer.join if len(layer.values) > 1 else "take")))
+        elif isinstance(layer, Name):
+            continue
         elif hasattr(layer, "name"):
             last = layer.name
             yield last
@@ -81,15 +92,18 @@ def _numbered(name: str, before: int) -> str:
 
 def _outputs(
     layers: tuple[Layer, ...],
-    run: Callable[[tuple[Layer, ...], Maps], Maps],
+    run: Callable[[tuple[Layer, ...], Maps, dict[str, Maps]], Maps],
     x: Maps,
     change: Callable[[Maps], Maps] | None,
+    named: dict[str, Maps],
 ) -> Iterator[Maps]:
     for layer in layers:
-        if isinstance(layer, Residual):
-            yield from _outputs(layer.branch, run, x, change)
-            yield from _outputs(layer.shortcut, run, x, change)
-        x = run((layer,), x)
+        if isinstance(layer, Block):
+            for branch in layer.branches:
+                yield from _outputs(branch, run, x, change, named)
+        x = run((layer,), x, named)
+        if isinstance(layer, Name):
+            continue
         if change is not None:
             x = change(x)
         yield x

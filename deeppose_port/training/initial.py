@@ -16,6 +16,7 @@ from converters.networks import (
     Convolution,
     Linear,
     PReLU,
+    Scale,
     engines_of,
     feature_size,
     walk,
@@ -47,7 +48,10 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
     rows = {row: channels for row, channels in rows.items() if channels != OUTPUTS}
     widths = {} if width is None else _parse_width(width, name, rows)
     architecture = Architecture(name, joints, widths, side, WRITER if "chainer" in engines_of(name) else TORCH_WRITER)
-    _refuse_unequal_branches(architecture, width)
+    try:
+        assert architecture.steps
+    except DeepPoseError as error:
+        raise DeepPoseError(f"with the width {width!r} the branches of {name} do not fit each other") from error
     return architecture
 
 
@@ -66,16 +70,6 @@ def _parse_width(width: str, name: str, rows: dict[str, int]) -> dict[str, int]:
     return dict(zip(rows, channels or [max(1, round(factor * table)) for table in rows.values()], strict=True))
 
 
-def _refuse_unequal_branches(architecture: Architecture, width: str | None) -> None:
-    from converters.keys import Header
-    from converters.matching import match
-
-    kinds = {n: np.dtype("i8" if n.endswith("num_batches_tracked") else "f4") for n in architecture.shapes}
-    headers = {n: Header(kinds[n], s) for n, s in architecture.shapes.items()}
-    if not match(headers, [architecture.name])[0].fits:
-        raise DeepPoseError(f"with the width {width!r} the branches of {architecture.name} do not fit each other")
-
-
 def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing, seed: int) -> Checkpoint:
     """Draws the first weights as Chainer does: W from N(0, scale / sqrt(fan-in)), b 0, gamma 1, beta 0, slopes 0.25.
 
@@ -86,7 +80,7 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
     """
     random = np.random.default_rng([seed, 0x1417])
     scales = {r.name: r.scale for r in walk(architecture.layers) if isinstance(r, Convolution)}
-    normalized = {r.name for r in walk(architecture.layers) if isinstance(r, BatchNormalization)}
+    normalized = {r.name for r in walk(architecture.layers) if isinstance(r, BatchNormalization | Scale)}
     slopes = {r.name for r in walk(architecture.layers) if isinstance(r, PReLU)}
     variance = architecture.batch_normalization.initial_variance
     weights = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,49 @@ import numpy as np
 from converters.checkpoint import Checkpoint
 from converters.keys import chainer_names
 from converters.networks import (
+    ELU,
+    SELU,
+    AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    Affine,
     Architecture,
+    AveragePooling,
     BatchNormalization,
     BatchNormalizationRules,
+    ClippedReLU,
     Convolution,
+    DepthwiseConvolution,
     Dropout,
+    Flatten,
     GlobalAveragePooling,
+    GlobalMaxPooling,
+    Join,
     Layer,
+    LeakyReLU,
     Linear,
     LocalResponseNormalization,
     MaxPooling,
+    Name,
+    Padding,
+    Parallel,
     PReLU,
     ReLU,
+    Reshape,
     Residual,
+    Scale,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Step,
+    Take,
     Tanh,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    pair,
+    pooled_side,
 )
-from deeppose_port.backends import refuse_foreign
+from deeppose_port.backends import BackendError, refuse_foreign
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -42,24 +70,72 @@ class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
     all before Chainer 1.21), and in that the running variance may accumulate the eps (before Chainer 4).
     """
 
-    def __init__(self, channels: int, rules: BatchNormalizationRules) -> None:
-        super().__init__(channels, decay=0.9, eps=rules.eps, initial_avg_var=rules.initial_variance)
+    def __init__(self, channels: int, rules: BatchNormalizationRules, layer: BatchNormalization | None = None) -> None:
+        layer = layer or BatchNormalization("")
+        super().__init__(
+            channels,
+            decay=layer.decay,
+            eps=rules.eps,
+            use_gamma=layer.gamma,
+            use_beta=layer.beta,
+            initial_avg_var=rules.initial_variance,
+        )
         self.rules = rules
+        self.batch = layer.batch
 
     def forward(self, x: Any, **kwargs: Any) -> Any:
-        """Normalises (N, C, H, W) maps."""
+        """Normalises (N, C, H, W) maps or (N, F) features."""
         if not chainer.config.train:
+            eps = self.rules.eps if self.batch else self.rules.test_eps
+            gamma, beta = self._factor_and_offset()
             # cuDNN refuses an eps below 1e-5.
-            with chainer.using_config("use_cudnn", "never" if self.rules.test_eps < 1e-5 else chainer.config.use_cudnn):
-                return F.fixed_batch_normalization(
-                    x, self.gamma, self.beta, self.avg_mean, self.avg_var, self.rules.test_eps
-                )
+            with chainer.using_config("use_cudnn", "never" if eps < 1e-5 else chainer.config.use_cudnn):
+                if self.batch:
+                    return F.batch_normalization(x, gamma, beta, eps=eps)
+                return F.fixed_batch_normalization(x, gamma, beta, self.avg_mean, self.avg_var, eps)
         result = super().forward(x, **kwargs)
         if self.rules.eps_in_running_variance and not chainer.config.in_recomputing:
             samples = x.size // x.shape[1]
             # The old versions scaled the sum of variance and eps by m / (m - 1).
             self.avg_var += (1 - self.decay) * self.rules.eps * samples / max(samples - 1, 1)
         return result
+
+    def _factor_and_offset(self) -> tuple[Any, Any]:
+        """Returns gamma and beta; ones and zeros for what this layer does not have."""
+        size, kind = self.avg_mean.size, self.avg_mean.dtype
+        gamma = self.xp.ones(size, kind) if self.gamma is None else self.gamma
+        return gamma, self.xp.zeros(size, kind) if self.beta is None else self.beta
+
+
+class ScaleBias(chainer.Chain):  # type: ignore[misc]
+    """A learned factor on the first axes of an example's value, and an offset, as `chainer.links.Scale` names them."""
+
+    def __init__(self, layer: Scale) -> None:
+        super().__init__()
+        with self.init_scope():
+            self.W = chainer.Parameter(1.0, layer.shape)
+            if layer.bias:
+                self.bias = chainer.Chain()
+                with self.bias.init_scope():
+                    self.bias.b = chainer.Parameter(0.0, layer.shape)
+
+    def forward(self, x: Any) -> Any:
+        """Returns x * factor + offset."""
+        x = F.scale(x, self.W)
+        return F.bias(x, self.bias.b) if hasattr(self, "bias") else x
+
+
+class SlopedPReLU(chainer.Chain):  # type: ignore[misc]
+    """Chainer's PReLU, and PyTorch's with its vector of one slope for all channels."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        with self.init_scope():
+            self.W = chainer.Parameter(0.25, shape)
+
+    def forward(self, x: Any) -> Any:
+        """Returns max(x, 0) + slope * min(x, 0)."""
+        return F.prelu(x, F.reshape(self.W, ()) if self.W.size == 1 else self.W)
 
 
 class DeepPose(chainer.Chain):  # type: ignore[misc]
@@ -86,32 +162,142 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         self.dropout = dropout
         self.initial_weights = initial_weights
         self.relu_nan = "nan"
-        self._build(architecture.layers, channels=3)
+        for step in architecture.steps:
+            link = self._link(step)
+            if link is not None:
+                self._add(step.layer.name, link)  # type: ignore[union-attr]  # links are made of layers with names
 
     def forward(self, x: Any) -> Any:
         """Returns the joints of (N, 3, H, W) inputs as a Variable of (N, 2 * joints)."""
-        return self._run(self.architecture.layers, x)
+        outputs = self._run(self.architecture.layers, x, {})
+        return F.reshape(outputs, (len(outputs), -1)) if outputs.ndim > 2 else outputs
 
-    def _run(self, layers: tuple[Layer, ...], x: Any) -> Any:
+    def _run(self, layers: tuple[Layer, ...], x: Any, named: dict[str, Any]) -> Any:
         for layer in layers:
             match layer:
-                case Convolution() | BatchNormalization() | Linear() | PReLU():
-                    x = self.link(layer.name)(x)
-                case ReLU():
-                    x = F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
-                case Tanh():
-                    x = F.tanh(x)
-                case MaxPooling():
-                    x = F.max_pooling_2d(x, layer.kernel, layer.stride, layer.pad, cover_all=layer.cover_all)
-                case GlobalAveragePooling():
-                    x = F.average_pooling_2d(x, x.shape[2:])
-                case LocalResponseNormalization():
-                    x = F.local_response_normalization(x, layer.n, layer.k, layer.alpha, layer.beta)
-                case Dropout():
-                    x = F.dropout(x, layer.ratio if self.dropout is None else self.dropout)
-                case Residual():
-                    x = self._run(layer.branch, x) + self._run(layer.shortcut, x)
+                case Residual() | Parallel():
+                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
+                case Name():
+                    named[layer.value] = x
+                case Take():
+                    x = joined([named[name] for name in layer.values], layer.join)
+                case _:
+                    x = self._layer(layer, x)
         return x
+
+    def _layer(self, layer: Layer, x: Any) -> Any:
+        """Returns the output of a layer outside of blocks."""
+        match layer:
+            case ReLU():
+                return F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
+            case LeakyReLU():
+                return F.leaky_relu(x, layer.slope)
+            case ClippedReLU():
+                return F.clipped_relu(x, layer.maximum)
+            case ELU():
+                return F.elu(x, layer.alpha)
+            case SELU():
+                return F.selu(x)
+            case Sigmoid():
+                return F.sigmoid(x)
+            case Tanh():
+                return F.tanh(x)
+            case Softplus():
+                return F.softplus(x, layer.beta)
+            case MaxPooling():
+                return max_pool(x, layer)
+            case AveragePooling():
+                return average_pool(x, layer)
+            case AdaptiveAveragePooling():
+                return _adaptive(F.average, x, pair(layer.side))
+            case AdaptiveMaxPooling():
+                return _adaptive(F.max, x, pair(layer.side))
+            case GlobalAveragePooling():
+                return F.average_pooling_2d(x, x.shape[2:])
+            case GlobalMaxPooling():
+                return F.max_pooling_2d(x, x.shape[2:])
+            case Upsample():
+                height, width = pair(layer.factor)
+                return F.repeat(F.repeat(x, height, 2), width, 3)
+            case Padding():
+                return F.pad(x, ((0, 0), (0, 0), (layer.top, layer.bottom), (layer.left, layer.right)), "constant")
+            case LocalResponseNormalization():
+                return self._normalized(layer, x)
+            case Dropout():
+                return self._dropped(layer, x)
+            case Affine():
+                return x * layer.factor + layer.offset
+            case Flatten():
+                return F.reshape(x, (len(x), -1))
+            case Reshape():
+                return F.reshape(x, (len(x), *layer.shape))
+            case Transpose():
+                return F.transpose(x, (0, *(axis + 1 for axis in layer.axes)))
+            case Slice():
+                return x[:, layer.start : layer.stop]
+        return self.link(layer.name)(x)  # type: ignore[union-attr]  # a layer with weights
+
+    def _normalized(self, layer: LocalResponseNormalization, x: Any) -> Any:
+        if layer.n % 2:
+            return F.local_response_normalization(x, layer.n, layer.k, layer.alpha, layer.beta)
+        # Chainer's window is odd; this one leans to the channels before.
+        before = layer.n // 2
+        squares = F.pad(F.square(x), ((0, 0), (before, before - 1), (0, 0), (0, 0)), "constant")
+        total = sum(squares[:, i : i + x.shape[1]] for i in range(layer.n))
+        return x * (layer.k + layer.alpha * total) ** -layer.beta
+
+    def _dropped(self, layer: Dropout, x: Any) -> Any:
+        ratio = layer.ratio if self.dropout is None else self.dropout
+        if not layer.channels:
+            return F.dropout(x, ratio)
+        kept = F.dropout(self.xp.ones((*x.shape[:2], 1, 1), x.dtype), ratio)
+        return x * F.broadcast_to(kept, x.shape)
+
+    def _link(self, step: Step) -> Any:
+        """Returns the link of a layer; None where it has no weights."""
+        layer, channels = step.layer, step.before[0] or 0
+        initial = self.initial_weights
+        match layer:
+            case Convolution():
+                return L.Convolution2D(
+                    channels,
+                    layer.channels,
+                    layer.kernel,
+                    layer.stride,
+                    layer.pad,
+                    nobias=not layer.bias,
+                    initialW=initial,
+                    dilate=layer.dilation,
+                    groups=layer.groups,
+                )
+            case DepthwiseConvolution():
+                return L.DepthwiseConvolution2D(
+                    channels, layer.multiplier, layer.kernel, layer.stride, layer.pad, not layer.bias, initial
+                )
+            case TransposedConvolution():
+                sides = None if None in step.after else step.after[1:]
+                return L.Deconvolution2D(
+                    channels,
+                    layer.channels,
+                    layer.kernel,
+                    layer.stride,
+                    layer.pad,
+                    nobias=not layer.bias,
+                    outsize=sides if any(pair(layer.output_pad)) else None,
+                    initialW=initial,
+                    dilate=layer.dilation,
+                    groups=layer.groups,
+                )
+            case Linear():
+                inputs = math.prod(side or 0 for side in step.before)
+                return L.Linear(inputs, layer.channels, nobias=not layer.bias, initialW=initial)
+            case BatchNormalization():
+                return BatchNorm(channels, self.architecture.batch_normalization.of(layer), layer)
+            case PReLU():
+                return SlopedPReLU(layer.shape)
+            case Scale():
+                return ScaleBias(layer)
+        return None
 
     def link(self, name: str) -> Any:
         """Returns the link of a layer by its dotted name."""
@@ -120,47 +306,80 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
             found = found[part]
         return found
 
-    def _build(self, layers: tuple[Layer, ...], channels: int) -> int:
-        """Adds the links of some layers fed with `channels` channels; returns the channels that leave them."""
-        flat = False
-        for layer in layers:
-            match layer:
-                case Convolution():
-                    self._add(
-                        layer.name,
-                        L.Convolution2D(
-                            channels,
-                            layer.channels,
-                            layer.kernel,
-                            layer.stride,
-                            layer.pad,
-                            nobias=not layer.bias,
-                            initialW=self.initial_weights,
-                        ),
-                    )
-                    channels = layer.channels
-                case Linear():
-                    inputs = channels if flat else channels * self.architecture.feature_size**2
-                    self._add(layer.name, L.Linear(inputs, layer.channels, initialW=self.initial_weights))
-                    channels, flat = layer.channels, True
-                case BatchNormalization():
-                    self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
-                case PReLU():
-                    self._add(layer.name, L.PReLU())  # one slope for all channels
-                case Residual():
-                    self._build(layer.shortcut, channels)
-                    channels = self._build(layer.branch, channels)
-        return channels
-
     def _add(self, name: str, link: Any) -> None:
         """Adds a link under a dotted name such as `res2.b_1.conv1`."""
         *path, last = name.split(".")
         parent: Any = self
         for part in path:
-            if not hasattr(parent, part):
-                parent.add_link(part, chainer.Chain())
+            if part not in parent._children:
+                _add_link(parent, part, chainer.Chain())
             parent = parent[part]
-        parent.add_link(last, link)
+        _add_link(parent, last, link)
+
+
+def _add_link(parent: Any, name: str, link: Any) -> None:
+    if hasattr(parent, name):
+        raise BackendError(f"Chainer cannot have a layer named {name!r}: its networks use that word themselves")
+    parent.add_link(name, link)
+
+
+def joined(values: list[Any], join: Join) -> Any:
+    """Returns several values added, stacked along their channels or features, or multiplied."""
+    if join == "concat":
+        return F.concat(values, axis=1)
+    result = values[0]
+    for value in values[1:]:
+        if join == "sum":
+            result = result + value
+        else:
+            one, other = F.broadcast(result, value)  # Chainer multiplies values of one shape only
+            result = one * other
+    return result
+
+
+def max_pool(x: Any, layer: MaxPooling) -> Any:
+    """Returns the largest of each window."""
+    kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
+    if layer.cover_all or not layer.ceil_mode:
+        return F.max_pooling_2d(x, kernel, stride, pad, cover_all=layer.cover_all)
+    pooled = F.max_pooling_2d(x, kernel, stride, pad, cover_all=True)
+    height, width = (pooled_side(*side, False, True) for side in zip(x.shape[2:], kernel, stride, pad, strict=True))
+    return pooled[:, :, :height, :width]
+
+
+def average_pool(x: Any, layer: AveragePooling) -> Any:
+    """Returns the mean of each window."""
+    kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
+    if layer.count_pad and not layer.ceil_mode:
+        return F.average_pooling_2d(x, kernel, stride, pad)
+    sides = [pooled_side(*side, False, layer.ceil_mode) for side in zip(x.shape[2:], kernel, stride, pad, strict=True)]
+    # Chainer rounds down and counts the margin: what it leaves out is added, and its divisor is replaced.
+    counts, margins = [], []
+    for side, size, step, margin, windows in zip(x.shape[2:], kernel, stride, pad, sides, strict=True):
+        starts = np.arange(windows) * step - margin
+        low, high = (-margin, side + margin) if layer.count_pad else (0, side)
+        counts.append(np.minimum(starts + size, high) - np.maximum(starts, low))
+        margins.append((margin, max(0, (windows - 1) * step + size - side - margin)))
+    means = F.average_pooling_2d(F.pad(x, ((0, 0), (0, 0), *margins), "constant"), kernel, stride)
+    xp = chainer.backend.get_array_module(x)
+    factors = (kernel[0] * kernel[1] / np.outer(*counts)).astype(np.float32)
+    return means[:, :, : sides[0], : sides[1]] * F.broadcast_to(xp.asarray(factors), (*x.shape[:2], *sides))
+
+
+def _adaptive(pool: Callable[..., Any], x: Any, sides: tuple[int, int]) -> Any:
+    """Returns what `pool` makes of a map's parts; a part begins and ends at the nearest whole pixels outside."""
+    rows = [
+        [
+            pool(x[:, :, top:bottom, left:right], axis=(2, 3), keepdims=True)
+            for left, right in _parts(x.shape[3], sides[1])
+        ]
+        for top, bottom in _parts(x.shape[2], sides[0])
+    ]
+    return F.concat([F.concat(row, axis=3) for row in rows], axis=2)
+
+
+def _parts(side: int, count: int) -> list[tuple[int, int]]:
+    return [(i * side // count, -(-(i + 1) * side // count)) for i in range(count)]
 
 
 def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float | None = None) -> DeepPose:

@@ -48,8 +48,8 @@ class ChainerPredictor:
     def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
         """Yields the output of each layer; see `Predictor`."""
 
-        def run(layers: tuple[Layer, ...], x: Any) -> Any:
-            return self._tested(lambda batch: self.network._run(layers, batch), x)
+        def run(layers: tuple[Layer, ...], x: Any, named: dict[str, Any]) -> Any:
+            return self._tested(lambda batch: self.network._run(layers, batch, named), x)
 
         directions = Directions()
 

@@ -6,7 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converters.networks import BatchNormalizationRules, Convolution, LocalResponseNormalization
+from converters.networks import (
+    AveragePooling,
+    BatchNormalization,
+    BatchNormalizationRules,
+    Convolution,
+    DepthwiseConvolution,
+    LocalResponseNormalization,
+    MaxPooling,
+    Scale,
+    pair,
+    pooled_side,
+)
 
 
 class LocalResponseNorm(nn.Module):
@@ -21,7 +32,8 @@ class LocalResponseNorm(nn.Module):
         self.rule = rule
         # On the CPU even where parameters are made without memory: no checkpoint has these to fill them in.
         index = torch.arange(channels, device="cpu")
-        band = ((index[:, None] - index[None, :]).abs() <= rule.n // 2).float() * rule.alpha
+        offset = index[None, :] - index[:, None]
+        band = ((-(rule.n // 2) <= offset) & (offset <= (rule.n - 1) // 2)).float() * rule.alpha
         self.register_buffer("band", band[:, :, None, None], persistent=False)
         self.register_buffer("offset", torch.full((channels,), rule.k, device="cpu"), persistent=False)
 
@@ -36,16 +48,73 @@ class LocalResponseNorm(nn.Module):
         return inputs * scale.pow(-self.rule.beta)
 
 
-class SharedPReLU(nn.Module):
-    """Chainer's PReLU of 2015: one slope for all channels, a scalar; `torch.nn.PReLU`'s is a vector."""
+class SlopedPReLU(nn.Module):
+    """Chainer's PReLU: one slope for all channels, a scalar as in 2015, or one for each; PyTorch's is a vector."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor(0.25))
+        self.weight = nn.Parameter(torch.full(shape, 0.25))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns max(x, 0) + slope * min(x, 0)."""
-        return functional.prelu(inputs, self.weight.reshape(1))
+        if self.weight.ndim <= 1:
+            return functional.prelu(inputs, self.weight.reshape(-1))
+        return torch.where(inputs > 0, inputs, self.weight * inputs)
+
+
+class ScaleBias(nn.Module):
+    """`chainer.links.Scale`: a learned factor on the first axes of an example's value, and an offset."""
+
+    def __init__(self, layer: Scale) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(layer.shape))
+        self.bias = nn.Module() if layer.bias else None
+        if self.bias is not None:
+            self.bias.register_parameter("bias", nn.Parameter(torch.zeros(layer.shape)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns x * factor + offset."""
+        shape = (*self.weight.shape, *(1,) * (inputs.ndim - 1 - self.weight.ndim))
+        outputs = inputs * self.weight.reshape(shape)
+        return outputs if self.bias is None else outputs + self.bias.get_parameter("bias").reshape(shape)
+
+
+class DepthwiseConv(nn.Module):
+    """`chainer.links.DepthwiseConvolution2D`: its weight is (multiplier, C, h, w), not (C * multiplier, 1, h, w)."""
+
+    def __init__(self, layer: DepthwiseConvolution, channels: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = nn.Parameter(torch.empty(layer.multiplier, channels, *pair(layer.kernel)))
+        nn.init.kaiming_uniform_(self.weight[:, :1])
+        self.bias = nn.Parameter(torch.zeros(layer.multiplier * channels)) if layer.bias else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Convolves each channel of (N, C, H, W) maps by itself."""
+        weight = self.weight.transpose(0, 1).reshape(-1, 1, *self.weight.shape[2:])
+        return functional.conv2d(
+            inputs, weight, self.bias, self.layer.stride, self.layer.pad, groups=self.weight.shape[1]
+        )
+
+
+def max_pool(inputs: Tensor, layer: MaxPooling) -> Tensor:
+    """Returns the largest of each window; where `cover_all` makes a window of margin alone, -inf as Chainer does."""
+    kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
+    if not layer.cover_all:
+        return functional.max_pool2d(inputs, kernel, stride, pad, ceil_mode=layer.ceil_mode)
+    sides = tuple(zip(inputs.shape[2:], kernel, stride, pad, strict=True))
+    if all(pooled_side(*side, True, False) == pooled_side(*side, False, True) for side in sides):
+        return functional.max_pool2d(inputs, kernel, stride, pad, ceil_mode=True)
+    top, left = pad
+    margins = (left, left + stride[1] - 1, top, top + stride[0] - 1)
+    return functional.max_pool2d(functional.pad(inputs, margins, value=float("-inf")), kernel, stride)
+
+
+def average_pool(inputs: Tensor, layer: AveragePooling) -> Tensor:
+    """Returns the mean of each window."""
+    return functional.avg_pool2d(
+        inputs, pair(layer.kernel), pair(layer.stride), pair(layer.pad), layer.ceil_mode, layer.count_pad
+    )
 
 
 def convolution_with_nan(inputs: Tensor, module: nn.Module, layer: Convolution) -> Tensor:
@@ -55,8 +124,15 @@ def convolution_with_nan(inputs: Tensor, module: nn.Module, layer: Convolution) 
     a channel with NaN among its weights would keep numbers at its borders.
     """
     bias = module.get_parameter("bias") if layer.bias else None
+    height, width = pair(layer.pad)
     return functional.conv2d(
-        functional.pad(inputs, (layer.pad,) * 4), module.get_parameter("weight"), bias, layer.stride
+        functional.pad(inputs, (width, width, height, height)),
+        module.get_parameter("weight"),
+        bias,
+        layer.stride,
+        0,
+        layer.dilation,
+        layer.groups,
     )
 
 
@@ -74,23 +150,29 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
 
     It differs from `torch.nn.BatchNorm2d` in that test time may have another eps than training (none at all before
-    Chainer 1.21), in that the running variance may accumulate the eps (before Chainer 4), and in that it does not
-    count batches.
+    Chainer 1.21), in that the running variance may accumulate the eps (before Chainer 4), in that either of factor and
+    offset may be missing, and in that it does not count batches.
     """
 
-    def __init__(self, channels: int, rules: BatchNormalizationRules) -> None:
+    def __init__(self, channels: int, rules: BatchNormalizationRules, layer: BatchNormalization | None = None) -> None:
+        layer = layer or BatchNormalization("")
         # Chainer's decay 0.9 is PyTorch's momentum 0.1.
-        super().__init__(channels, eps=rules.eps, momentum=0.1)
+        super().__init__(channels, eps=rules.eps, momentum=round(1 - layer.decay, 12))
         self.rules = rules
+        self.batch = layer.batch
+        if not layer.gamma:
+            self.register_parameter("weight", None)
+        if not layer.beta:
+            self.register_parameter("bias", None)
         if self.running_var is not None:
             self.running_var.fill_(rules.initial_variance)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises (N, C, H, W) maps."""
+        """Normalises (N, C, H, W) maps or (N, F) features."""
         if not self.training:
-            return functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.rules.test_eps
-            )
+            running = (None, None) if self.batch else (self.running_mean, self.running_var)
+            eps = self.eps if self.batch else self.rules.test_eps
+            return functional.batch_norm(input, *running, self.weight, self.bias, self.batch, 0.0, eps)
         # Not through the parent, which counts batches: Chainer's counter, of its fine-tuning mode, stays as it is.
         result = functional.batch_norm(
             input, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,29 +12,61 @@ from torch.nn import functional
 
 from converters.checkpoint import Checkpoint
 from converters.networks import (
+    ELU,
+    SELU,
     AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    Affine,
     Architecture,
+    AveragePooling,
     BatchNormalization,
+    ClippedReLU,
     Convolution,
+    DepthwiseConvolution,
     Dropout,
+    Flatten,
     GlobalAveragePooling,
+    GlobalMaxPooling,
+    Join,
     Layer,
+    LeakyReLU,
     Linear,
     LocalResponseNormalization,
     MaxPooling,
+    Name,
+    Padding,
+    Parallel,
     PReLU,
     ReLU,
+    Reshape,
     Residual,
+    Scale,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Step,
+    Take,
     Tanh,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    pair,
 )
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
+    DepthwiseConv,
     LocalResponseNorm,
-    SharedPReLU,
+    ScaleBias,
+    SlopedPReLU,
+    average_pool,
     convolution_with_nan,
+    max_pool,
     normalization_with_nan,
     relu_without_nan,
 )
+
+#: What nobody else goes on with, so that ReLU may work in place.
+_MADE_ANEW = (Convolution, Linear, BatchNormalization, Residual)
 
 
 class DeepPose(nn.Module):
@@ -53,65 +86,129 @@ class DeepPose(nn.Module):
         self.dropout = dropout
         self.relu_nan = "nan"
         self._layers = architecture.layers
-        self._build(self._layers, channels=3)
+        for step in architecture.steps:
+            module = self._module(step)
+            if module is not None:
+                self._add(step.layer.name, module)  # type: ignore[union-attr]  # modules are made of layers with names
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the joints of (N, 3, H, W) inputs as (N, 2 * joints)."""
-        return self._run(self._layers, inputs)
+        return self._run(self._layers, inputs, {}).flatten(1)
 
-    def _run(self, layers: tuple[Layer, ...], x: Tensor) -> Tensor:
+    def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
+        before: Layer | None = None
         for layer in layers:
             match layer:
-                case Convolution() if self.relu_nan == "zero":
-                    x = convolution_with_nan(x, self.get_submodule(layer.name), layer)
-                case LocalResponseNormalization() if self.relu_nan == "zero":
-                    x = normalization_with_nan(x, layer)
-                case Convolution() | BatchNormalization() | LocalResponseNormalization() | PReLU():
-                    x = self.get_submodule(layer.name)(x)
-                case Linear():
-                    x = self.get_submodule(layer.name)(x.flatten(1))
-                case ReLU():
-                    x = functional.relu(x, inplace=True) if self.relu_nan == "nan" else relu_without_nan(x)
-                case Tanh():
-                    x = torch.tanh(x)
-                case MaxPooling():
-                    x = functional.max_pool2d(x, layer.kernel, layer.stride, layer.pad, ceil_mode=layer.cover_all)
-                case AdaptiveAveragePooling():
-                    x = functional.adaptive_avg_pool2d(x, layer.side)
-                case GlobalAveragePooling():
-                    x = functional.adaptive_avg_pool2d(x, 1)
-                case Dropout():
-                    ratio = layer.ratio if self.dropout is None else self.dropout
-                    x = (functional.dropout2d if layer.channels else functional.dropout)(x, ratio, self.training)
-                case Residual():
-                    x = self._run(layer.branch, x) + self._run(layer.shortcut, x)
+                case Residual() | Parallel():
+                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
+                case Name():
+                    named[layer.value] = x
+                case Take():
+                    x = joined([named[name] for name in layer.values], layer.join)
+                case ReLU() if self.relu_nan == "nan" and isinstance(before, _MADE_ANEW):
+                    x = functional.relu(x, inplace=True)
+                case _:
+                    x = self._layer(layer, x)
+            before = layer
         return x
 
-    def _build(self, layers: tuple[Layer, ...], channels: int) -> int:
-        """Adds the modules of some layers fed with `channels` channels; returns the channels that leave them."""
-        flat = False
-        for layer in layers:
-            match layer:
-                case Convolution():
-                    self._add(
-                        layer.name,
-                        nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.pad, bias=layer.bias),
-                    )
-                    channels = layer.channels
-                case Linear():
-                    inputs = channels if flat else channels * self.architecture.feature_size**2
-                    self._add(layer.name, nn.Linear(inputs, layer.channels))
-                    channels, flat = layer.channels, True
-                case BatchNormalization():
-                    self._add(layer.name, BatchNorm(channels, self.architecture.batch_normalization))
-                case LocalResponseNormalization():
-                    self._add(layer.name, LocalResponseNorm(layer, channels))
-                case PReLU():
-                    self._add(layer.name, SharedPReLU())
-                case Residual():
-                    self._build(layer.shortcut, channels)
-                    channels = self._build(layer.branch, channels)
-        return channels
+    def _layer(self, layer: Layer, x: Tensor) -> Tensor:
+        """Returns the output of a layer outside of blocks."""
+        match layer:
+            case Convolution() if self.relu_nan == "zero":
+                return convolution_with_nan(x, self.get_submodule(layer.name), layer)
+            case LocalResponseNormalization() if self.relu_nan == "zero":
+                return normalization_with_nan(x, layer)
+            case Linear():
+                return self.get_submodule(layer.name)(x.flatten(1))  # type: ignore[no-any-return]
+            case ReLU():
+                return functional.relu(x) if self.relu_nan == "nan" else relu_without_nan(x)
+            case LeakyReLU():
+                return functional.leaky_relu(x, layer.slope)
+            case ClippedReLU():
+                return functional.hardtanh(x, 0.0, layer.maximum)
+            case ELU():
+                return functional.elu(x, layer.alpha)
+            case SELU():
+                return functional.selu(x)
+            case Sigmoid():
+                return torch.sigmoid(x)
+            case Tanh():
+                return torch.tanh(x)
+            case Softplus():
+                return functional.softplus(x, layer.beta)
+            case MaxPooling():
+                return max_pool(x, layer)
+            case AveragePooling():
+                return average_pool(x, layer)
+            case AdaptiveAveragePooling():
+                return functional.adaptive_avg_pool2d(x, pair(layer.side))
+            case AdaptiveMaxPooling():
+                return functional.adaptive_max_pool2d(x, pair(layer.side))
+            case GlobalAveragePooling():
+                return functional.adaptive_avg_pool2d(x, 1)
+            case GlobalMaxPooling():
+                return functional.adaptive_max_pool2d(x, 1)
+            case Upsample():
+                height, width = pair(layer.factor)
+                return x.repeat_interleave(height, 2).repeat_interleave(width, 3)
+            case Padding():
+                return functional.pad(x, (layer.left, layer.right, layer.top, layer.bottom))
+            case Dropout():
+                ratio = layer.ratio if self.dropout is None else self.dropout
+                return (functional.dropout2d if layer.channels else functional.dropout)(x, ratio, self.training)
+            case Affine():
+                return x * layer.factor + layer.offset
+            case Flatten():
+                return x.flatten(1)
+            case Reshape():
+                return x.reshape(len(x), *layer.shape)
+            case Transpose():
+                return x.permute(0, *(axis + 1 for axis in layer.axes))
+            case Slice():
+                return x[:, layer.start : layer.stop]
+        return self.get_submodule(layer.name)(x)  # type: ignore[union-attr, no-any-return]  # a layer with weights
+
+    def _module(self, step: Step) -> nn.Module | None:
+        """Returns the module of a layer; None where it has no weights."""
+        layer, channels = step.layer, step.before[0] or 0
+        match layer:
+            case Convolution():
+                return nn.Conv2d(
+                    channels,
+                    layer.channels,
+                    layer.kernel,
+                    layer.stride,
+                    layer.pad,
+                    layer.dilation,
+                    layer.groups,
+                    layer.bias,
+                )
+            case DepthwiseConvolution():
+                return DepthwiseConv(layer, channels)
+            case TransposedConvolution():
+                return nn.ConvTranspose2d(
+                    channels,
+                    layer.channels,
+                    pair(layer.kernel),
+                    pair(layer.stride),
+                    pair(layer.pad),
+                    pair(layer.output_pad),
+                    layer.groups,
+                    layer.bias,
+                    pair(layer.dilation),
+                )
+            case Linear():
+                return nn.Linear(math.prod(side or 0 for side in step.before), layer.channels, layer.bias)
+            case BatchNormalization():
+                return BatchNorm(channels, self.architecture.batch_normalization.of(layer), layer)
+            case LocalResponseNormalization():
+                return LocalResponseNorm(layer, channels)
+            case PReLU():
+                return SlopedPReLU(layer.shape)
+            case Scale():
+                return ScaleBias(layer)
+        return None
 
     def _add(self, name: str, module: nn.Module) -> None:
         """Adds a module under a dotted name such as `res2.b_1.conv1`."""
@@ -122,6 +219,16 @@ class DeepPose(nn.Module):
                 parent.add_module(part, nn.Module())
             parent = parent.get_submodule(part)
         parent.add_module(last, module)
+
+
+def joined(values: list[Tensor], join: Join) -> Tensor:
+    """Returns several values added, stacked along their channels or features, or multiplied."""
+    if join == "concat":
+        return torch.cat(values, 1)
+    result = values[0]
+    for value in values[1:]:
+        result = result + value if join == "sum" else result * value
+    return result
 
 
 def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float | None = None) -> DeepPose:

@@ -43,8 +43,8 @@ class TorchPredictor:
     def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
         """Yields the output of each layer; see `Predictor`."""
 
-        def run(layers: tuple[Layer, ...], x: Tensor) -> Tensor:
-            return self._exactly(lambda batch: self.network._run(layers, batch), x)
+        def run(layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
+            return self._exactly(lambda batch: self.network._run(layers, batch, named), x)
 
         directions = Directions()
 

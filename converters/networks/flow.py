@@ -1,0 +1,311 @@
+"""The shapes of what goes through a network: what each layer is given, what it makes of that, and its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from converters.errors import DeepPoseError
+from converters.networks.layers import (
+    AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    AveragePooling,
+    BatchNormalization,
+    Convolution,
+    DepthwiseConvolution,
+    Flatten,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Join,
+    Layer,
+    Linear,
+    MaxPooling,
+    Name,
+    Padding,
+    Parallel,
+    PReLU,
+    Reshape,
+    Residual,
+    Scale,
+    Shape,
+    Slice,
+    Take,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    pair,
+)
+
+#: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
+Value: TypeAlias = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer on its place in a network.
+
+    Attributes:
+        layer: The layer; of a block the layers inside come before it.
+        before: The shape of what it is given.
+        after: The shape of what it makes of that.
+    """
+
+    layer: Layer
+    before: Value
+    after: Value
+
+
+def steps_of(layers: tuple[Layer, ...], value: Value, feature_size: int | None = None) -> list[Step]:
+    """Follows a value through a network.
+
+    Args:
+        layers: The network's table.
+        value: The shape of an input, (3, H, W).
+        feature_size: The side of maps whose own side is not known, where they are flattened.
+
+    Raises:
+        DeepPoseError: The layers do not fit each other, or the maps are too small for them.
+    """
+    return list(_steps(layers, value, feature_size, {}))
+
+
+def _steps(
+    layers: tuple[Layer, ...], value: Value, feature_size: int | None, named: dict[str, Value]
+) -> Iterator[Step]:
+    for layer in layers:
+        before = value
+        match layer:
+            case Residual() | Parallel():
+                ends = []
+                for branch in layer.branches:
+                    end = before
+                    for step in _steps(branch, before, feature_size, named):
+                        yield step
+                        end = step.after
+                    ends.append(end)
+                value = joined(ends, layer.join)
+            case Name():
+                named[layer.value] = value
+            case Take():
+                try:
+                    value = joined([named[name] for name in layer.values], layer.join)
+                except KeyError as error:
+                    raise DeepPoseError(f"no value is named {error.args[0]!r} there") from error
+            case Linear() | Flatten() if None in value and feature_size is not None:
+                before = (before[0], feature_size, feature_size)
+                value = after(layer, before)
+            case _:
+                value = after(layer, value)
+        yield Step(layer, before, value)
+
+
+def joined(values: list[Value], join: Join) -> Value:
+    """Returns the shape of several values joined.
+
+    Raises:
+        DeepPoseError: They do not fit each other.
+    """
+    first, *others = values
+    if join == "concat":
+        if any(other[1:] != first[1:] for other in others):
+            raise DeepPoseError(f"values of {' and '.join(map(str, values))} cannot be stacked along their first axis")
+        return (sum(value[0] or 0 for value in values), *first[1:])
+    for other in others:
+        first = _broadcast(first, other, join)
+    return first
+
+
+def _broadcast(one: Value, other: Value, join: Join) -> Value:
+    """Returns the shape of a sum, whose terms are alike, or of a product, whose factors may be 1 wide."""
+    if one == other:
+        return one
+    if (
+        join == "sum"
+        or len(one) != len(other)
+        or any(a != b and 1 not in (a, b) for a, b in zip(one, other, strict=True))
+    ):
+        raise DeepPoseError(f"values of {one} and {other} cannot be {'added' if join == 'sum' else 'multiplied'}")
+    return tuple(b if a == 1 else a for a, b in zip(one, other, strict=True))
+
+
+def after(layer: Layer, value: Value) -> Value:
+    """Returns the shape that a layer outside of blocks makes of a value's.
+
+    Raises:
+        DeepPoseError: It cannot take such a value.
+    """
+    match layer:
+        case Linear():
+            return (layer.channels,)
+        case Flatten():
+            return (_count(value),)
+        case Reshape():
+            return _reshaped(layer.shape, value)
+        case Transpose():
+            if sorted(layer.axes) != list(range(len(value))):
+                raise DeepPoseError(f"{value} has no axes {layer.axes} to put in order")
+            return tuple(value[axis] for axis in layer.axes)
+        case Slice():
+            if not 0 <= layer.start < layer.stop <= (value[0] or 0):
+                raise DeepPoseError(f"{value} has no part from {layer.start} to {layer.stop}")
+            return (layer.stop - layer.start, *value[1:])
+        case _ if isinstance(layer, _ON_MAPS):
+            return _maps_after(layer, value)
+    return value
+
+
+_ON_MAPS = (
+    Convolution,
+    DepthwiseConvolution,
+    TransposedConvolution,
+    MaxPooling,
+    AveragePooling,
+    AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Upsample,
+    Padding,
+)
+
+
+def _maps_after(layer: Layer, value: Value) -> Value:
+    if len(value) != 3:
+        raise DeepPoseError(f"{_named(layer)} takes maps, and is given {value}")
+    channels, *sides = value
+    assert channels is not None
+    match layer:
+        case Convolution():
+            if channels % layer.groups or layer.channels % layer.groups:
+                raise DeepPoseError(f"{_named(layer)} cannot be {layer.groups} groups of {channels} channels")
+            after = [
+                None if side is None else (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+                for side, kernel, stride, pad, dilation in zip(
+                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad, layer.dilation)), strict=True
+                )
+            ]
+            channels = layer.channels
+        case DepthwiseConvolution():
+            after = [
+                None if side is None else (side + 2 * pad - kernel) // stride + 1
+                for side, kernel, stride, pad in zip(
+                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad)), strict=True
+                )
+            ]
+            channels *= layer.multiplier
+        case TransposedConvolution():
+            sizes = (layer.kernel, layer.stride, layer.pad, layer.dilation, layer.output_pad)
+            after = [
+                None if side is None else (side - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1 + more
+                for side, kernel, stride, pad, dilation, more in zip(sides, *map(pair, sizes), strict=True)
+            ]
+            channels = layer.channels
+        case MaxPooling() | AveragePooling():
+            cover_all = isinstance(layer, MaxPooling) and layer.cover_all
+            after = [
+                None if side is None else pooled_side(side, kernel, stride, pad, cover_all, layer.ceil_mode)
+                for side, kernel, stride, pad in zip(
+                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad)), strict=True
+                )
+            ]
+        case AdaptiveAveragePooling() | AdaptiveMaxPooling():
+            after = list(pair(layer.side))
+        case GlobalAveragePooling() | GlobalMaxPooling():
+            after = [1, 1]
+        case Upsample():
+            after = [side and side * factor for side, factor in zip(sides, pair(layer.factor), strict=True)]
+        case Padding():
+            margins = (layer.top + layer.bottom, layer.left + layer.right)
+            after = [side and side + margin for side, margin in zip(sides, margins, strict=True)]
+        case _:
+            raise AssertionError(layer)
+    if any(side is not None and side < 1 for side in (*sides, *after)):
+        raise DeepPoseError(f"maps of {value} are too small for {_named(layer)}")
+    return (channels, *after)
+
+
+def pooled_side(side: int, kernel: int, stride: int, pad: int, cover_all: bool, ceil_mode: bool) -> int:
+    """Returns how many windows a pooling has along a side; the arguments are as for `MaxPooling`."""
+    room = side + 2 * pad - kernel
+    if cover_all:
+        return -(-room // stride) + 1
+    if not ceil_mode:
+        return room // stride + 1
+    count = -(-room // stride) + 1
+    return count - 1 if (count - 1) * stride >= side + pad else count
+
+
+def _reshaped(shape: Shape, value: Value) -> Value:
+    count = _count(value)
+    left = [axis for axis, side in enumerate(shape) if side == -1]
+    known = math.prod(side for side in shape if side != -1)
+    if len(left) > 1 or known < 1 or count % known or (not left and count != known):
+        raise DeepPoseError(f"{value} cannot take the shape {shape}")
+    return tuple(count // known if side == -1 else side for side in shape)
+
+
+def _count(value: Value) -> int:
+    """Returns how many numbers a value has."""
+    count = 1
+    for side in value:
+        if side is None:
+            raise DeepPoseError(f"{value} cannot be flattened: no size of an input is said")
+        count *= side
+    return count
+
+
+def _named(layer: Layer) -> str:
+    return str(getattr(layer, "name", type(layer).__name__))
+
+
+def tensors_of(step: Step) -> Iterator[tuple[str, Shape]]:
+    """Yields the names and shapes of a layer's own tensors."""
+    layer, channels = step.layer, step.before[0] or 0
+    match layer:
+        case Convolution():
+            yield f"{layer.name}.weight", (layer.channels, channels // layer.groups, *pair(layer.kernel))
+            if layer.bias:
+                yield f"{layer.name}.bias", (layer.channels,)
+        case DepthwiseConvolution():
+            yield f"{layer.name}.weight", (layer.multiplier, channels, *pair(layer.kernel))
+            if layer.bias:
+                yield f"{layer.name}.bias", (layer.multiplier * channels,)
+        case TransposedConvolution():
+            yield f"{layer.name}.weight", (channels, layer.channels // layer.groups, *pair(layer.kernel))
+            if layer.bias:
+                yield f"{layer.name}.bias", (layer.channels,)
+        case Linear():
+            yield f"{layer.name}.weight", (layer.channels, _count(step.before))
+            if layer.bias:
+                yield f"{layer.name}.bias", (layer.channels,)
+        case BatchNormalization():
+            parts = (("weight", layer.gamma), ("bias", layer.beta), ("running_mean", True), ("running_var", True))
+            for part, there in parts:
+                if there:
+                    yield f"{layer.name}.{part}", (channels,)
+            yield f"{layer.name}.num_batches_tracked", ()
+        case PReLU():
+            yield f"{layer.name}.weight", layer.shape
+        case Scale():
+            yield f"{layer.name}.weight", layer.shape
+            if layer.bias:
+                yield f"{layer.name}.bias.bias", layer.shape
+
+
+def side_after(layers: tuple[Layer, ...], side: int) -> int:
+    """Returns the side of the map that leaves some layers, or that the first fully connected one flattens.
+
+    It is 0 where the map is too small for them.
+    """
+    value: Value = (3, side, side)
+    try:
+        for step in _steps(layers, value, None, {}):
+            if isinstance(step.layer, Linear):
+                value = step.before
+                break
+            value = step.after
+    except DeepPoseError:
+        return 0
+    return value[-1] or 0

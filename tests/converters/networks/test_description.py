@@ -1,0 +1,104 @@
+import json
+
+import pytest
+
+from converters import Architecture
+from converters.errors import DeepPoseError
+from converters.networks import TABLES, Convolution, Linear, ModelSource, OwnTable, ReLU, Residual
+from converters.networks.description import describe, layers_of
+from tests.helpers.layers import LAYERS, network_of
+
+TABLE = (Convolution("conv", 4, 3), ReLU(), Linear("fc", 14))
+OWN = Architecture("Net", 7, own=OwnTable(TABLE, (32, 32)), source=ModelSource("net.py", "Net", "class Net: pass\n"))
+
+
+def through_json(value):
+    return json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_survives_json(name):
+    assert layers_of(through_json(describe((LAYERS[name],)))) == (LAYERS[name],)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_family_survives_json(name):
+    layers = Architecture.full_size(name, 7).layers
+    assert layers_of(through_json(describe(layers))) == layers
+
+
+class TestOwn:
+    def test_an_architecture_of_its_own_survives_json(self):
+        assert Architecture.from_dict(through_json(OWN.as_dict())) == OWN
+        assert Architecture.of(json.dumps(OWN.as_dict())) == OWN
+        assert hash(Architecture.from_dict(through_json(OWN.as_dict()))) == hash(OWN)
+
+    def test_its_shapes_are_those_of_its_layers(self):
+        assert OWN.shapes == {
+            "conv.weight": (4, 3, 3, 3),
+            "conv.bias": (4,),
+            "fc.weight": (14, 4 * 30 * 30),
+            "fc.bias": (14,),
+        }
+
+    def test_it_takes_the_inputs_that_its_linear_layer_takes(self):
+        assert OWN.accepts(32)
+        assert not OWN.accepts(33)
+        assert OWN.input_sizes() == (32, 32)
+        pooled = Architecture("Net", 7, own=OwnTable((*TABLE[:2], LAYERS["global max pooling"], TABLE[2]), (32, 32)))
+        assert pooled.input_sizes() is None
+
+    def test_fixed_tables_take_the_size_that_they_were_read_at_alone(self):
+        pooled = (*TABLE[:2], LAYERS["global max pooling"], TABLE[2])
+        own = Architecture("Net", 7, own=OwnTable(pooled, (32, 32), fixed=True))
+        assert [side for side in (31, 32, 33) if own.accepts(side)] == [32]
+
+    def test_other_joints(self):
+        assert OWN.with_joints(5).shapes["fc.weight"] == (10, 3600)
+        assert OWN.with_joints(5).joints == 5
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"layers": None}, "does not describe a table"),
+            ({"layers": [{"layer": "Evil"}]}, "does not describe a layer"),
+            ({"layers": [{"layer": "Convolution", "name": "c", "channels": 4}]}, "needs kernel"),
+            ({"layers": [{"layer": "ReLU", "x": 1}]}, "has no x"),
+            ({"layers": [{"layer": "Linear", "name": "f", "channels": "4"}]}, "channels is '4'"),
+            ({"layers": [{"layer": "Linear", "name": "f", "channels": 10**9}]}, "channels is 1000000000"),
+            ({"layers": [{"layer": "MaxPooling", "kernel": 3, "stride": 0}]}, "stride is 0"),
+            ({"layers": [{"layer": "MaxPooling", "kernel": [3, 3, 3], "stride": 1}]}, "kernel is a tuple"),
+            ({"layers": [{"layer": "Take", "values": ["a"]}]}, "no value is named 'a'"),
+            ({"layers": [{"layer": "ReLU"}] * 6000}, "more than 5000 layers"),
+            ({"layers": [{"layer": "Linear", "name": "f", "channels": 10**7}]}, "is none of pose estimation"),
+            ({"layers": [{"layer": "Upsample", "factor": 10**5}]}, "is none of pose estimation"),
+            ({"layers": [{"layer": "Convolution", "name": "c", "channels": 4, "kernel": 99}]}, "too small for c"),
+            ({"input_size": [10**6, 32]}, "1000000 x 32 pixels"),
+            ({"input_size": None}, "needs input_size"),
+        ],
+    )
+    def test_tables_that_are_none(self, change, message):
+        described = OWN.as_dict()
+        described["own"] = {**described["own"], **change}
+        with pytest.raises(DeepPoseError, match=message):
+            Architecture.from_dict(through_json(described))
+
+    def test_deep_nesting(self):
+        layer = {"layer": "ReLU"}
+        for _ in range(60):
+            layer = {"layer": "Residual", "branch": [layer]}
+        with pytest.raises(DeepPoseError, match="does not describe a table"):
+            layers_of([layer])
+
+    def test_a_source_whose_text_was_changed(self):
+        described = OWN.as_dict()
+        described["source"]["text"] += "x"
+        with pytest.raises(DeepPoseError, match=r"the text of net\.py is not the one that its hash is of"):
+            Architecture.from_dict(described)
+
+
+def test_branches_that_do_not_fit_are_refused():
+    with pytest.raises(DeepPoseError, match="cannot be added"):
+        network_of(Residual((Convolution("conv", 5, 1),)))
