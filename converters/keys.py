@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,14 @@ from converters.networks import Architecture, BatchNormalization, Shape, walk
 #: Prefixes that a training loop, a trainer or a compiler puts before every key, whatever the program.
 _WRAPPERS = ("/", "updater/model:main/", "module.", "_orig_mod.", "model.", "net.", "network.")
 
-#: Those of them that are links of a Chainer network around the network.
-LINKS = ("predictor/", "model/")
+#: Those that are no links of a Chainer network around the network.
+_NO_LINKS = ("/", "updater/model:main/")
+
+#: What a wrapper around a part of a network puts inside of its keys.
+_INNER = frozenset({"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+#: More than that many parts before every key are no wrappers.
+_MOST_WRAPPERS = 8
 
 #: What stands beside a network's arrays and is none of its own: an averager's counters, MMPose's colours.
 _BESIDE = re.compile(r"(?:.*\.)?(?:n_averaged|steps|data_preprocessor\.(?:mean|std))")
@@ -63,30 +69,80 @@ class Header:
         return count * self.dtype.itemsize
 
 
-def wrappers() -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Stripping:
+    """A way to read a file's keys without what was put around the network.
+
+    Attributes:
+        bare: `{key: key without wrappers}`.
+        wrappers: The prefixes that every key bore, outermost first.
+        inner: Wrappers that stood inside of some keys.
+    """
+
+    bare: dict[str, str]
+    wrappers: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
+
+
+def known_wrappers() -> tuple[str, ...]:
     """Returns the prefixes that are known to stand before every key."""
     return (*_WRAPPERS, *(wrapper for family in FAMILIES.values() for wrapper in family.wrappers))
 
 
-def strip_wrappers(keys: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Strips the prefixes that every key bears.
+def strippings(keys: Iterable[str]) -> Iterator[list[Stripping]]:
+    """Yields the ways to strip keys of their wrappers: the likeliest first, and alone; then others, equals together.
 
-    Returns:
-        `{key: key without wrappers}` and the wrappers, outermost first.
+    First goes what is known to be a wrapper, then whatever every key bears, or less; at last the wrappers inside.
 
     Example:
-        >>> strip_wrappers(["module.model.fc8.weight", "module.model.fc8.bias"])[1]
+        >>> next(strippings(["module.model.fc8.weight", "module.model.fc8.bias"]))[0].wrappers
         ('module.', 'model.')
     """
-    stripped = {key: key for key in keys}
-    known, found = wrappers(), []
-    while stripped:
-        wrapper = next((w for w in known if all(k.startswith(w) for k in stripped.values())), None)
-        if wrapper is None:
+    keys, known = list(keys), known_wrappers()
+    wrappers = _common(keys, known)
+    certain = next((i for i, wrapper in enumerate(wrappers) if wrapper not in known), len(wrappers))
+    depths = (certain, *range(certain + 1, len(wrappers) + 1), *reversed(range(certain)))
+    outer = []
+    for depth in depths:
+        length = len("".join(wrappers[:depth]))
+        outer.append(Stripping({key: key[length:] for key in keys}, tuple(wrappers[:depth])))
+    yield outer[:1]
+    if len(outer) > 1:
+        yield outer[1:]
+    inner = [dropped for way in outer if (dropped := _without_inner(way)) is not None]
+    if inner:
+        yield inner
+
+
+def _common(keys: list[str], known: tuple[str, ...]) -> list[str]:
+    """Returns the parts that every key bears before its own, outermost first, known ones before others."""
+    wrappers: list[str] = []
+    rest = keys
+    while rest and len(wrappers) < _MOST_WRAPPERS:
+        part = re.match(r"[^./]*[./]", rest[0])
+        wrapper = next((w for w in known if all(key.startswith(w) for key in rest)), part and part[0])
+        if not wrapper or not all(key.startswith(wrapper) for key in rest):
             break
-        stripped = {key: rest[len(wrapper) :] for key, rest in stripped.items()}
-        found.append(wrapper)
-    return stripped, tuple(found)
+        wrappers.append(wrapper)
+        rest = [key[len(wrapper) :] for key in rest]
+    return wrappers
+
+
+def _without_inner(way: Stripping) -> Stripping | None:
+    """Returns a way without the wrappers inside of its keys; None where there are none, or keys would become one."""
+    bare, inner = {}, set[str]()
+    for key, name in way.bare.items():
+        first, *middle, last = name.split(".") if "." in name else ("", name)
+        inner |= _INNER.intersection(middle)
+        bare[key] = ".".join((first, *(part for part in middle if part not in _INNER), last)) if first else name
+    if not inner or len(set(bare.values())) < len(bare):
+        return None
+    return Stripping(bare, way.wrappers, tuple(sorted(inner)))
+
+
+def links(wrappers: Iterable[str]) -> str:
+    """Returns those of a Chainer file's wrappers that are links around the network, as they stand before its keys."""
+    return "".join(wrapper for wrapper in wrappers if wrapper.endswith("/") and wrapper not in _NO_LINKS)
 
 
 def set_aside(keys: Iterable[str]) -> list[str]:

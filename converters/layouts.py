@@ -16,7 +16,7 @@ import numpy as np
 from converters.checkpoint import Array, Checkpoint, Optimizer, is_parameter
 from converters.errors import CheckpointError, DeepPoseError
 from converters.folding import fold
-from converters.keys import LINKS, chainer_names
+from converters.keys import chainer_names, links
 from converters.networks import Shape
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
@@ -206,7 +206,7 @@ def _as_read(checkpoint: Checkpoint) -> tuple[str, str]:
     origin = checkpoint.chainer_source
     if origin is None:
         return "predictor/", "head"
-    return "".join(wrapper for wrapper in origin.wrappers if wrapper in LINKS), origin.names
+    return links(origin.wrappers), origin.names
 
 
 def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[str, Array]:

@@ -84,7 +84,8 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
     Args:
         headers: The file's arrays by key, without wrappers.
         architectures: Names from `networks.TABLES`; None for all that can be told by keys and shapes. What has
-            less than half as many names in common with the file as another is left out.
+            less than half as many names in common with the file as another is left out, and where none has any, all
+            but one.
 
     Returns:
         One Match each, the nearest first.
@@ -95,8 +96,9 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
         for name in (automatic() if architectures is None else architectures)
         for names in naming(name)
     }
-    most = max(common.values(), default=0)
-    matches = [_match_one(headers, *row) for row, count in common.items() if 2 * count >= most]
+    most = max(common.values())
+    rows = [row for row, count in common.items() if 2 * count >= most]
+    matches = [_match_one(headers, *row) for row in (rows if most else rows[:1])]
     return sorted(matches, key=lambda m: (not m.fits, m.distance))
 
 

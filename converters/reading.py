@@ -19,7 +19,7 @@ from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families import Writers, others_alike
 from converters.folding import fold
 from converters.formats import Contents
-from converters.keys import LINKS, chainer_names
+from converters.keys import chainer_names, links
 from converters.legacy_log import LegacyLog, read_beside
 from converters.networks import (
     TABLES,
@@ -280,6 +280,7 @@ class _Reader:
         if self.writer is not None and "chainer" not in network.match.architecture.engines:
             problem = f"{network.match.architecture.name} exists in PyTorch alone, so {self.writer} did not write it"
             raise CheckpointError(self.path, problem, "leave --writer out")
+        self.notices += network.notices
         return network
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
@@ -369,7 +370,7 @@ class _Reader:
         if objects := source.sections.optimizer.keys() & source.contents.uninitialised:
             problem = f"{fold(sorted(objects))} are Python objects, which are never read"
             raise CheckpointError(source.path, problem, "read the weights alone with --no-state")
-        prefix = "".join(wrapper for wrapper in network.wrappers if wrapper in LINKS)
+        prefix = links(network.wrappers)
         keys = chainer_names(architecture, network.match.names)
         names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
         state = {bare: arrays[-1][key] for key, bare in source.sections.optimizer.items() if key in arrays[-1]}

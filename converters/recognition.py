@@ -1,7 +1,14 @@
-"""Which network a file's arrays are, told by their keys and shapes; or why they are none."""
+"""Which network a file's arrays are, told by their keys and shapes; or why they are none.
+
+A network is taken where exactly one fits: every array of it is there, of the right shape, and nothing else. What was
+put around it is stripped before, in the order of `keys.strippings`: known wrappers, any prefix that every key bears,
+wrappers inside. `backbone.conv1.weight, …, backbone.fc.bias`, for example, is no architecture with known wrappers
+stripped (there are none), and torchvision's ResNet without `backbone.`. A shape that differs refuses the file.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +20,20 @@ from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import (
     Header,
+    Stripping,
     chainer_names,
+    known_wrappers,
     set_aside,
     spelled_names,
-    strip_wrappers,
-)
-from converters.keys import (
-    wrappers as known_wrappers,
+    strippings,
 )
 from converters.matching import Match, match
 from converters.networks import TABLES
+
+#: What may stand beside a network and is no layer of it: losses, averages of its weights, measurements.
+_NO_LAYERS = re.compile(
+    r"(?:.*[./])?(?:\w*loss\w*|criterion\w*|ema(?:_\w*)?|\w*average\w*|metrics?)[./].*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Network:
         beside: Keys that stand beside the network and are no part of it.
         family: Whose file it is.
         own: Whether we wrote it, and it is what it says of itself.
+        notices: What a user should know of how it was recognised.
     """
 
     match: Match
@@ -44,6 +56,7 @@ class Network:
     beside: tuple[str, ...]
     family: Family
     own: bool
+    notices: tuple[str, ...] = ()
 
 
 def recognise(
@@ -65,36 +78,56 @@ def recognise(
         problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
         raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
     beside = tuple(set_aside(model))
-    stripped, wrappers = strip_wrappers(key for key in model if key not in beside)
-    headers = {bare: contents.headers[key] for key, bare in stripped.items()}
-    refuse_unsupported(path, {key: header.shape for key, header in headers.items()})
+    headers = {key: contents.headers[key] for key in model if key not in beside}
     chosen = asked or own
-    matches = match(headers, [chosen] if chosen in TABLES else None)
-    fitting = [m for m in matches if m.fits]
-    if len(fitting) > 1:
-        names = " and ".join(m.architecture.name for m in fitting)
-        problem = f"its keys and shapes fit {names}"
-        raise CheckpointError(path, problem, f"say which with --architecture {fitting[0].architecture.name}")
-    if not fitting:
-        chainer = contents.format.startswith("chainer")
-        raise CheckpointError(path, _misfit(matches[0], headers, wrappers, asked, chainer), _advice(headers, asked))
-    found = fitting[0]
+    way, found = _fit(path, contents, headers, [chosen] if chosen in TABLES else None, asked)
     name = found.architecture.name
-    wrapped, ours = (*contents.wrappers, *wrappers), name == own
+    wrapped, ours = (*contents.wrappers, *way.wrappers), name == own
     family = family_of(Found(contents.format, wrapped, name, found.names, ours))
-    canonical = {key: found.canonical[bare] for key, bare in stripped.items()}
-    return Network(found, wrappers, canonical, beside, family, ours)
+    canonical = {key: found.canonical[bare] for key, bare in way.bare.items()}
+    return Network(found, way.wrappers, canonical, beside, family, ours, tuple(_said_of(way)))
 
 
-def _misfit(
-    nearest: Match, headers: Mapping[str, Header], wrappers: tuple[str, ...], asked: str | None, chainer: bool
-) -> str:
+def _fit(
+    path: Path, contents: Contents, headers: Mapping[str, Header], names: list[str] | None, asked: str | None
+) -> tuple[Stripping, Match]:
+    """Returns the one way to strip a file's keys, and the one architecture, that fit each other."""
+    nearest: list[tuple[Stripping, Match]] = []
+    for ways in strippings(headers):
+        fitting: dict[str, tuple[Stripping, Match]] = {}
+        for way in ways:
+            bare = {name: headers[key] for key, name in way.bare.items()}
+            refuse_unsupported(path, {key: header.shape for key, header in bare.items()})
+            matches = match(bare, names)
+            nearest += [(way, found) for found in matches[:1]]
+            fitting |= {found.architecture.name: (way, found) for found in matches if found.fits}
+        if len(fitting) > 1:
+            problem = f"its keys and shapes fit {' and '.join(fitting)}"
+            raise CheckpointError(path, problem, f"say which with --architecture {next(iter(fitting))}")
+        if fitting:
+            return next(iter(fitting.values()))
+    way, found = max(nearest, key=lambda pair: len(pair[1].canonical))
+    raise CheckpointError(path, _misfit(way, found, asked, contents.format), _advice(headers, asked))
+
+
+def _said_of(way: Stripping) -> list[str]:
+    """Says what was stripped that is no wrapper of any known program."""
+    known = known_wrappers()
+    notices = []
+    if any(wrapper not in known for wrapper in way.wrappers):
+        notices.append(f"every key begins with {''.join(way.wrappers)!r}, which was stripped: the rest is one network")
+    if way.inner:
+        inner = " and ".join(repr(part + ".") for part in way.inner)
+        notices.append(f"{inner} inside of its keys, put there by a wrapper around a part of the network, was dropped")
+    return notices
+
+
+def _misfit(way: Stripping, nearest: Match, asked: str | None, format: str) -> str:
     """Says how a file differs from the nearest architecture, in the file's own spelling."""
-    architecture, prefix = nearest.architecture, "".join(wrappers)
+    architecture, prefix = nearest.architecture, "".join(way.wrappers)
     if asked is None and not nearest.canonical:
-        keys = fold(prefix + key for key in headers)
-        return f"its arrays fit no architecture, none has a name of one: unexpected {keys}"
-    if chainer or any("/" in key for key in headers):
+        return f"its arrays fit no architecture, none has a name of one: unexpected {fold(way.bare)}"
+    if format.startswith("chainer") or any("/" in key for key in way.bare.values()):
         spelled = chainer_names(architecture, nearest.names)
     else:
         spelled = spelled_names(architecture.name, nearest.names, architecture.shapes)
@@ -108,13 +141,20 @@ def _advice(headers: Mapping[str, Header], asked: str | None) -> str:
         return f"they are those of {name}: leave --architecture out"
     for wrapper in known_wrappers():
         part = {key.removeprefix(wrapper): header for key, header in headers.items() if key.startswith(wrapper)}
-        if len(part) < len(headers) and (name := _fitting(part)):
+        others = [key for key in headers if not key.startswith(wrapper)]
+        if not others or not (name := _fitting(part)):
+            continue
+        if all(_NO_LAYERS.fullmatch(key) for key in others):
             return f"those under {wrapper!r} alone are {name}: save them by themselves; nothing is loaded in part"
+        return (
+            f"those under {wrapper!r} are {name}, but {fold(others)} beside them may be layers of the same network: "
+            "its source tells how they go together, --model-file FILE.py reads it; nothing is loaded in part"
+        )
     return "nothing is loaded in part; docs/families.md tells what is read"
 
 
 def _fitting(headers: Mapping[str, Header]) -> str | None:
-    """Returns the architecture that arrays fit, wrappers stripped, or None."""
-    stripped, _ = strip_wrappers(headers)
-    matches = match({bare: headers[key] for key, bare in stripped.items()}) if headers else []
+    """Returns the architecture that arrays fit, known wrappers stripped, or None."""
+    ((way,), *_) = strippings(headers) if headers else [[Stripping({})]]
+    matches = match({bare: headers[key] for key, bare in way.bare.items()}) if headers else []
     return next((m.architecture.name for m in matches if m.fits), None)

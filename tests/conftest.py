@@ -37,3 +37,12 @@ def shared_golden() -> Path:
     if not SHARED_GOLDEN.is_dir():
         pytest.skip(f"{SHARED_GOLDEN} is not here: it holds other people's pictures and predictions")
     return SHARED_GOLDEN
+
+
+@pytest.fixture
+def picture(pictures):
+    """A picture that is no square: the astronaut's upper part, as OpenCV reads it."""
+    import cv2
+    import numpy as np
+
+    return np.ascontiguousarray(cv2.imread(str(pictures / "astronaut.png"))[:400, 20:500])

@@ -4,10 +4,11 @@ import pytest
 import converters
 from converters.keys import (
     Header,
+    Stripping,
     canonical_name,
     chainer_names,
     spelled_names,
-    strip_wrappers,
+    strippings,
 )
 from tests.helpers.checkpoint_files import (
     alexnet,
@@ -42,10 +43,10 @@ class TestWrappers:
         ],
     )
     def test_nested_wrappers_are_stripped_outermost_first(self, prefix, wrappers):
-        stripped, found = strip_wrappers(wrapped(in_torch_names(alexnet()), prefix))
-        assert found == wrappers
-        assert set(stripped.values()) == set(in_torch_names(alexnet()))
-        assert all(key == prefix + bare for key, bare in stripped.items())
+        (way,) = next(strippings(wrapped(in_torch_names(alexnet()), prefix)))
+        assert way.wrappers == wrappers
+        assert set(way.bare.values()) == set(in_torch_names(alexnet()))
+        assert all(key == prefix + bare for key, bare in way.bare.items())
 
     def test_names_of_pytorch_are_read_from_npz_too(self, tmp_path):
         checkpoint = converters.read(save_npz(tmp_path / "a.npz", wrapped(in_torch_names(vgg_bn()), "module.")))
@@ -56,17 +57,17 @@ class TestWrappers:
     def test_a_wrapper_that_one_key_lacks_is_not_stripped(self, prefix, tmp_path):
         arrays = wrapped(alexnet(), prefix)
         arrays["conv3/b"] = arrays.pop(f"{prefix}conv3/b")
-        assert strip_wrappers(arrays)[1] == ()
+        assert next(strippings(arrays))[0].wrappers == ()
         if prefix == "/":
             return  # a leading slash is no part of a name: nothing is lost
         message = refused(save_npz(tmp_path / "a.model", arrays), "its arrays fit no architecture")
         assert f"unexpected {prefix}conv" in message
 
     def test_no_keys_have_no_wrapper(self):
-        assert strip_wrappers([]) == ({}, ())
+        assert list(strippings([])) == [[Stripping({})]]
 
     def test_a_key_that_is_only_a_wrapper_does_not_loop(self):
-        assert strip_wrappers(["predictor/"]) == ({"predictor/": ""}, ("predictor/",))
+        assert next(strippings(["predictor/"])) == [Stripping({"predictor/": ""}, ("predictor/",))]
 
 
 class TestNames:
