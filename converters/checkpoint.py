@@ -24,8 +24,8 @@ Gcn = Literal["divide", "subtract", "none"]
 Colour = Literal["BGR", "RGB"]
 Interpolation = Literal["linear", "nearest", "antialiased"]
 Axes = Literal["xy", "yx"]
-Part = Literal["joints", "picture", "window", "letterbox", "letterbox-corners"]
-Frame = Literal["centred", "unit", "symmetric"]
+Part = Literal["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"]
+Frame = Literal["centred", "middle", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
 _Record = TypeVar("_Record", bound="_Plain")
 
@@ -87,18 +87,21 @@ class Preprocessing(_Plain):
         interpolation: How the crop is resized: as OpenCV's INTER_LINEAR or INTER_NEAREST, or `antialiased` as Pillow's
             BILINEAR.
         axes: Order of a joint's two coordinates in labels and outputs.
-        part: What of the picture the crop is: the box of the `joints`, each side times `base_zoom`, clipped; the whole
-            `picture`; a `window` of the input's size around the middle of the joints, which is not resized; or a
-            `letterbox`, the box as a part of the input that keeps its shape, with black around the picture. In a
-            `letterbox` the box's edges become the input's, in `letterbox-corners` its outermost pixels' centres.
+        part: What of the picture the crop is: the box of the `joints`, each side times `base_zoom`, clipped, fractions
+            of pixels dropped; `joints-whole`, the same with every pixel that it touches; the whole `picture`; a
+            `window` of the input's size around the middle of the joints, which is not resized; or a `letterbox`, the
+            box as a part of the input that keeps its shape, with black around the picture. In a `letterbox` the box's
+            edges become the input's, in `letterbox-corners` its outermost pixels' centres.
         im_width: Width of the input, where it is not square; a `letterbox` only.
         scale: Divides the pixels, without gcn: `(x / scale - mean) / std` in float32.
         mean: Is taken from each channel then, in the order of `colour`.
         std: Divides each channel then.
-        frame: What fractions of the crop labels are: `centred` about -0.5 .. 0.5, `unit` 0 .. 1, `symmetric` -1 .. 1.
+        frame: What fractions of the crop labels are: `centred` about -0.5 .. 0.5, from the middle that an odd input has
+            rounded down; `middle` -0.5 .. 0.5 from the very middle; `unit` 0 .. 1, `symmetric` -1 .. 1.
         order: `interleaved` labels are x0, y0, x1, y1, …, `planar` x0, x1, …, y0, y1, ….
         joints: Names of the joints in the order of the labels, where they are none of FLIC's 7, LSP's 14 and MPII's 16,
             which their number tells.
+        clip: Whether answers outside of the crop are taken as its edge where they become points of the picture.
     """
 
     im_size: int = 220
@@ -116,6 +119,7 @@ class Preprocessing(_Plain):
     frame: Frame = "centred"
     order: Order = "interleaved"
     joints: tuple[str, ...] = ()
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if self.im_size < 1:

@@ -12,6 +12,7 @@ from converters.families.unsupported import UNSUPPORTED
 
 _PARTS = {
     "joints": "the box of the joints, its sides times {0.base_zoom:g}",
+    "joints-whole": "the box of the joints, its sides times {0.base_zoom:g}, every pixel that it touches",
     "picture": "the whole picture",
     "window": "{0.im_size} x {0.im_size} pixels around the joints, not resized",
     "letterbox": "a letterbox, the box of the joints times {0.base_zoom:g}",
@@ -19,7 +20,12 @@ _PARTS = {
 }
 _INTERPOLATIONS = {"linear": "linear", "nearest": "nearest pixel", "antialiased": "as Pillow's bilinear"}
 _GCN = {"divide": ", (x - mean) / (std + 1e-5)", "subtract": ", x - mean - (std + 1e-5)", "none": ""}
-_FRAMES = {"centred": "-0.5 .. 0.5", "unit": "0 .. 1", "symmetric": "-1 .. 1"}
+_FRAMES = {
+    "centred": "-0.5 .. 0.5",
+    "middle": "-0.5 .. 0.5 exactly",
+    "unit": "0 .. 1",
+    "symmetric": "-1 .. 1",
+}
 
 
 def tables() -> dict[str, str]:
@@ -61,6 +67,7 @@ def described(preprocessing: Preprocessing) -> tuple[str, str, str, str]:
     labels = _FRAMES[preprocessing.frame] if preprocessing.coord_normalize else "pixels of the input"
     labels += {"xy": "", "yx": ", y first"}[preprocessing.axes]
     labels += {"interleaved": "", "planar": ", all x, then all y"}[preprocessing.order]
+    labels += ", answers clipped to it" if preprocessing.clip else ""
     part = _PARTS[preprocessing.part].format(preprocessing)
     return part, f"{size}, {_INTERPOLATIONS[preprocessing.interpolation]}", pixels, labels
 

@@ -69,6 +69,10 @@ class View:
             case "joints":
                 w, h = zoom * w / 2, zoom * h / 2
                 crop = _clipped(x - w, y - h, x + w, y + h, width, height, im_size)
+            case "joints-whole":
+                x0, x1 = _touched(x - zoom * w / 2, zoom * w)
+                y0, y1 = _touched(y - zoom * h / 2, zoom * h)
+                crop = _clipped(x0, y0, x1, y1, width, height, im_size)
             case "window":
                 x0, x1 = _window(x, width, im_size)
                 y0, y1 = _window(y, height, im_size)
@@ -144,7 +148,7 @@ class View:
         return flattened(mapped, self.preprocessing).astype(np.float32)
 
     def points(self, outputs: npt.ArrayLike) -> Points:
-        """Maps a network's outputs to the picture: the inverse of `labels`.
+        """Maps a network's outputs to the picture: the inverse of `labels`, within the crop where `clip` says so.
 
         Args:
             outputs: (..., 2 * J).
@@ -156,7 +160,7 @@ class View:
 
 
 def input_points(outputs: npt.ArrayLike, preprocessing: Preprocessing) -> Points:
-    """Maps a network's outputs or its labels to pixels of its input.
+    """Maps a network's outputs or its labels to pixels of its input, within it where `clip` says so.
 
     Args:
         outputs: (..., 2 * J).
@@ -175,7 +179,7 @@ def input_points(outputs: npt.ArrayLike, preprocessing: Preprocessing) -> Points
     if preprocessing.coord_normalize:
         size, origin = _frame(preprocessing)
         points = points * size + origin
-    return points
+    return np.clip(points, 0, preprocessing.shape[::-1]) if preprocessing.clip else points
 
 
 def flattened(values: npt.NDArray[_Number], preprocessing: Preprocessing) -> npt.NDArray[_Number]:
@@ -210,6 +214,8 @@ def _frame(preprocessing: Preprocessing) -> tuple[Points, Points]:
     match preprocessing.frame:
         case "unit":
             return size, np.zeros(2)
+        case "middle":
+            return size, size / 2
         case "symmetric":
             return size / 2, size / 2
     return size, size // 2
@@ -233,6 +239,12 @@ def _letterbox(
     part = _clipped(x - half, y - side / 2, x + half, y + side / 2, width, height, rows)
     edges = (part.x0, part.y0, part.x1, part.y1)
     return Letterbox(*edges, rows, x, y, side, columns, corners=preprocessing.part == "letterbox-corners")
+
+
+def _touched(start: float, size: float) -> tuple[int, int]:
+    """Returns the first pixel that a stretch touches, and the one after the last, as asanakoy/deeppose_tf counts."""
+    first = int(start)
+    return first, first + math.ceil(size + (start - first))
 
 
 def _window(middle: float, size: int, length: int) -> tuple[int, int]:

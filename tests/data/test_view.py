@@ -98,6 +98,30 @@ class TestCropOfJoints:
         assert (inside < (crop.x1 + 1, crop.y1 + 1)).all()
 
 
+class TestEveryPixelTouched:
+    """The crop of asanakoy/deeppose_tf: left and top lose their fractions, the sizes gain them and are rounded up."""
+
+    @pytest.mark.parametrize(
+        ("joints", "zoom", "expected"),
+        [
+            ([[100, 100], [140, 180]], 1.5, (90, 80, 150, 200)),
+            ([[100, 100], [141, 180]], 1.5, (89, 80, 152, 200)),  # 89.75 .. 151.25
+            ([[10.5, 20.25], [30.5, 40.75]], 1.0, (10, 20, 31, 41)),
+            ([[1, 20], [101, 70]], 1.2, (0, 15, 111, 75)),  # -9 .. 111
+            ([[1, 2], [2, 70]], 1.2, (0, 0, 3, 77)),  # 0.9 .. 2.1; -4.8 .. 76.8
+            ([[600, 440], [639, 479]], 1.5, (590, 430, 640, 480)),
+        ],
+    )
+    def test_it_grows_to_whole_pixels(self, joints, zoom, expected):
+        told = Preprocessing(im_size=227, base_zoom=zoom, part="joints-whole")
+        crop = View.of_person(np.array(joints, float), ALL, 640, 480, told).crop
+        assert (crop.x0, crop.y0, crop.x1, crop.y1) == expected
+
+    def test_a_box_is_the_crop_itself(self):
+        told = Preprocessing(im_size=227, part="joints-whole")
+        assert View.of_box((10, 20, 30, 40), 640, 480, told).crop == Crop(10, 20, 40, 60, 227)
+
+
 class TestCropOfBox:
     def test_box_is_the_crop_itself(self):
         assert crop_of_box((10, 20, 30, 40), 640, 480, 128) == Crop(10, 20, 40, 60, 128)
@@ -179,6 +203,25 @@ class TestLabels:
         points = view.points(outputs)
         assert (points.shape, points.dtype) == ((3, 2, 7, 2), np.float64)
         assert np.array_equal(points[2, 1], view.points(outputs[2, 1]))
+
+
+class TestMiddle:
+    """Labels of -0.5 .. 0.5 from the very middle: an odd input's is half a pixel from what the legacy program took."""
+
+    def test_corners_and_middle(self):
+        told = Preprocessing(im_size=227, frame="middle", part="picture")
+        view = View.of_box(None, 100, 50, told)
+        points = np.array([[0, 0], [100, 50], [50, 25], [75, 10]])
+        np.testing.assert_allclose(view.labels(points), [-0.5, -0.5, 0.5, 0.5, 0, 0, 0.25, -0.3], atol=1e-7)
+
+    def test_answers_outside_are_clipped_where_the_network_asks_for_it(self):
+        outputs = [-0.9, 0.25, 0.1, 0.7]
+        views = [
+            View.of_box((10, 20, 40, 80), 100, 100, Preprocessing(im_size=227, frame="middle", clip=clip))
+            for clip in (True, False)
+        ]
+        np.testing.assert_allclose(views[0].points(outputs), [[10, 80], [34, 100]])
+        np.testing.assert_allclose(views[1].points(outputs), [[-6, 80], [34, 116]])
 
 
 class TestInput:

@@ -218,8 +218,8 @@ class TestEveryNetwork:
 class TestInputs:
     """What a preprocessing says, from the picture to the network and back."""
 
-    @pytest.mark.parametrize("part", ["joints", "picture", "window", "letterbox", "letterbox-corners"])
-    @pytest.mark.parametrize("frame", ["centred", "unit", "symmetric"])
+    @pytest.mark.parametrize("part", ["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"])
+    @pytest.mark.parametrize("frame", ["centred", "middle", "unit", "symmetric"])
     @pytest.mark.parametrize(("order", "axes"), [("interleaved", "xy"), ("planar", "xy"), ("planar", "yx")])
     def test_points_come_back_from_their_labels(self, part, frame, order, axes):
         told = Preprocessing(im_size=227, part=part, frame=frame, order=order, axes=axes)
