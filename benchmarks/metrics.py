@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.timing import Row, seconds_of
 from deeppose_port import metrics
 from deeppose_port.data.skeletons import MPII
-from deeppose_port.evaluate.evaluation import pose_measures
+from deeppose_port.metrics.evaluation import evaluation_of_poses
+from deeppose_port.metrics.registry import Poses
 
 PERSONS = 10_000
 ROUNDS = 5
@@ -25,8 +26,7 @@ def run() -> list[Row]:
 
     def evaluate() -> object:
         lengths = metrics.torso_lengths(true, torso, visible)
-        measures = pose_measures(predicted, true, visible, MPII, lengths, head_sizes)
-        return {name: measure.as_dict() for name, measure in measures.items()}
+        return evaluation_of_poses(Poses(MPII, predicted, true, visible, lengths, head_sizes)).as_dict()
 
     seconds = min(seconds_of(evaluate) for _ in range(ROUNDS))
     return [Row(f"all metrics of {PERSONS:,} persons of 16 joints", seconds, None, "s", "ours", "<=", 1)]

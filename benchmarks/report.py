@@ -12,7 +12,8 @@ from converters import Architecture, Checkpoint, Preprocessing, Source
 from deeppose_port.backends.torch import build
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import write_evaluation
-from deeppose_port.evaluate.evaluation import Evaluation, evaluate
+from deeppose_port.evaluate.evaluate import evaluate
+from deeppose_port.metrics.evaluation import Evaluation
 
 PERSONS = 2000
 

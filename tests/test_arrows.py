@@ -32,8 +32,6 @@ ROOMS: dict[str, set[str]] = {
 STILL_OPEN: set[tuple[str, str]] = {
     ("data", "output"),
     ("training", "output"),
-    ("training", "evaluate"),
-    ("backends", "evaluate"),
     ("drawing", "output"),
     ("predict", "output"),
     ("inspecting", "output"),

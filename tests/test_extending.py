@@ -1,5 +1,7 @@
 """What a newcomer adds, added here from outside in the stated number of places, and used."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,14 @@ import deeppose_port
 from converters import Preprocessing
 from converters.families import Family
 from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Linear, MaxPooling, ReLU
+from deeppose_port.cli import main
+from deeppose_port.data import PoseDataset
+from deeppose_port.metrics.registry import METRICS, Metric, register
+from deeppose_port.metrics.tallies import Tally
+from tests.conftest import PICTURES
 from tests.helpers.families import registered
+from tests.helpers.networks import random_checkpoint
+from tests.helpers.trainings import run as trained
 
 
 class TestFamily:
@@ -83,3 +92,85 @@ class TestFamily:
         inspection = converters.inspect(tmp_path / "a.safetensors")
         assert inspection.generation.name == "own"
         assert inspection.checkpoint.architecture == converters.read(tmp_path / "student.pth").architecture
+
+
+def worst_joints(poses):
+    """Tally of each person's largest error."""
+    errors = np.where(poses.visible, np.linalg.norm(poses.predicted - poses.true, axis=2), 0)
+    return Tally.of(errors.max(axis=1, keepdims=True), poses.visible.any(axis=1, keepdims=True))
+
+
+class TestMetric:
+    """A metric: one row."""
+
+    row = Metric(
+        "worst_px",
+        "Worst joint",
+        "The largest error of each person, mean of the persons.",
+        worst_joints,
+        unit="px",
+        better="lower",
+        columns="person",
+        references=(("Toy et al., 2026", "https://example.org/toy"),),
+    )
+    data = ("--csv", PICTURES / "free.csv", "--images", PICTURES, "--skeleton", "flic")
+
+    @pytest.fixture(autouse=True)
+    def added(self):
+        register(self.row)
+        yield
+        del METRICS[self.row.key]
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        converters.write(random_checkpoint(), tmp_path / "old.pt")
+        return tmp_path / "old.pt"
+
+    @pytest.fixture
+    def run(self, capsys):
+        def run(*arguments, status=0):
+            assert main([*map(str, arguments), *map(str, self.data)]) == status
+            return capsys.readouterr().out
+
+        return run
+
+    @pytest.fixture
+    def expected(self, checkpoint):
+        """The mean of the persons' largest errors."""
+        dataset = PoseDataset(PICTURES / "free.csv", images=PICTURES, skeleton="flic")
+        pose = deeppose_port.load(checkpoint)
+        points = [dataset.view(i).points(pose(dataset[i][0][None])[0]) for i in range(len(dataset))]
+        return np.where(dataset.visible, np.linalg.norm(points - dataset.joints, axis=2), 0).max(axis=1).mean()
+
+    def test_eval_shows_it_in_table_json_and_report(self, run, checkpoint, expected, tmp_path):
+        assert json.loads(run("eval", checkpoint, "--json"))["worst_px"] == pytest.approx(expected)
+        shown = run("eval", checkpoint, "--report", tmp_path / "page")
+        (line,) = [line for line in shown.splitlines() if line.split()[:2] == ["Worst", "joint"]]
+        assert line.split()[2:] == [f"{expected:.2f}", "px"]
+        page = (tmp_path / "page" / "index.html").read_text()
+        assert f'<th scope="row">Worst joint</th><td>{expected:.2f} px</td>' in page
+        assert 'mean of the persons. <a href="https://example.org/toy" rel="noreferrer">Toy et al., 2026</a>' in page
+
+    def test_intervals_hold_it(self, run, checkpoint, expected):
+        low, high = json.loads(run("eval", checkpoint, "--json", "--bootstrap", 50))["bootstrap"]["intervals"][
+            "worst_px"
+        ]
+        assert low < expected < high
+
+    def test_compare_sets_it_beside_the_other_side_s(self, run, checkpoint, expected, tmp_path):
+        old = random_checkpoint()
+        bias = old.weights["fc8.bias"] + np.float32(1)
+        converters.write(old.replace(weights={**old.weights, "fc8.bias": bias}), tmp_path / "new.pt")
+        row = json.loads(run("compare", checkpoint, tmp_path / "new.pt", "--json", status=1))["metrics"]["worst_px"]
+        assert row["old"] == pytest.approx(expected)
+        assert row["difference"] == row["new"] - row["old"] != 0
+
+    def test_training_follows_it_to_choose_the_best(self, tmp_path):
+        pytest.importorskip("torch")
+        told = trained(
+            tmp_path, PICTURES, test_csv=PICTURES / "free.csv", epochs=3, snapshot=3, best="worst_px", opt="Adam"
+        )
+        values = [entry["validation/main/worst_px"] for entry in told.entries if "validation/main/worst_px" in entry]
+        assert len(values) == 3
+        best = converters.read(tmp_path / "results" / "best.pt")
+        assert best.progress.epoch == 1 + values.index(min(values))

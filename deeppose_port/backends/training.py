@@ -16,6 +16,8 @@ from deeppose_port.backends.protocol import Description
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.cache import PictureCache
 from deeppose_port.data.pack import PackedDataset
+from deeppose_port.metrics import registry
+from deeppose_port.metrics.evaluation import missing_for
 from deeppose_port.options import changed
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.options import TrainingOptions
@@ -104,8 +106,9 @@ def _refuse_unmeasured(options: TrainingOptions, test: PoseDataset | None) -> No
         raise DeepPoseError("there is nothing to validate on: name a --test-csv")
     if options.patience is not None and (test is None or not options.valid_freq):
         raise DeepPoseError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
-    if test is not None and test.skeleton.torso is None and options.best.startswith("pdj"):
-        raise DeepPoseError(f"--best {options.best}: {test.skeleton.name} has no torso to measure PDJ by; take another")
+    missing = None if test is None else missing_for(registry.find(options.best), test)
+    if missing is not None:
+        raise DeepPoseError(f"--best {options.best}: {missing}; take another metric")
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,7 @@ from deeppose_port.cli.options import (
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
-    from deeppose_port.evaluate.evaluation import Evaluation
+    from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
     from deeppose_port.pose import Pose
 
 
@@ -82,7 +80,7 @@ def evaluate(
         intervals = evaluation.bootstrap(bootstrap, bootstrap_seed) if bootstrap else None
         if as_json:
             values = {**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)}
-            display.as_json(values if intervals is None else {**values, "bootstrap": intervals})
+            display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
         else:
             _show(evaluation, pose, intervals)
         if report is not None:
@@ -116,7 +114,7 @@ def _evaluate(
 ) -> tuple[Pose, PoseDataset, Evaluation]:
     """Evaluates one checkpoint."""
     from deeppose_port.data.references import HEAD_BOXES, read_beside
-    from deeppose_port.evaluate.evaluation import evaluate as run
+    from deeppose_port.evaluate.evaluate import evaluate as run
 
     references = read_beside(csv)
     if references is not None and references.head_sizes_from not in (None, HEAD_BOXES):
@@ -133,7 +131,7 @@ def _report(
     evaluation: Evaluation,
     dataset: PoseDataset,
     folder: Path,
-    intervals: dict[str, Any] | None,
+    intervals: Bootstrap | None,
     *,
     force: bool,
     quiet: bool,
@@ -154,7 +152,7 @@ def _report(
         )
 
 
-def _show(evaluation: Evaluation, pose: Pose, intervals: dict[str, Any] | None) -> None:
+def _show(evaluation: Evaluation, pose: Pose, intervals: Bootstrap | None) -> None:
     """Shows an evaluation's metrics."""
     skeleton = evaluation.skeleton.name
     facts = display.facts()
@@ -163,49 +161,51 @@ def _show(evaluation: Evaluation, pose: Pose, intervals: dict[str, Any] | None) 
     facts.add_row("persons", str(evaluation.persons))
     if "pck" not in evaluation.measures:
         facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso among its joints (`prepare` has it)")
-    elif evaluation.pdj_left_out:
+    elif evaluation.without_torso:
         facts.add_row(
-            "PDJ, PCK", f"{display.counted(evaluation.pdj_left_out, 'person')} left out: no torso is annotated"
+            "PDJ, PCK", f"{display.counted(evaluation.without_torso, 'person')} left out: no torso is annotated"
         )
     display.show(facts)
     _show_overall(evaluation, intervals)
     _show_joints(evaluation)
-    limbs = display.table("limb", "PCP@0.5 strict", "relaxed")
-    rules = [evaluation.measures["pcp"], evaluation.measures["pcp_relaxed"]]
-    for i, name in enumerate(evaluation.skeleton.pcp_limbs):
-        limbs.add_row(name, *(display.percent(float(rule.values[i])) for rule in rules))
-    limbs.add_row("mean", *(display.percent(rule.overall) for rule in rules), style="bold")
-    display.show(limbs)
+    _show_limbs(evaluation)
 
 
-def _show_overall(evaluation: Evaluation, intervals: dict[str, Any] | None) -> None:
+def _show_overall(evaluation: Evaluation, intervals: Bootstrap | None) -> None:
     """Shows the metrics of all persons and joints, with their confidence intervals if there are any."""
-    from deeppose_port.metrics.definitions import DEFINITIONS, interval, number
+    from deeppose_port.metrics import shown
 
-    headings = [] if intervals is None else [f"{intervals['level']:.0%} interval ({intervals['resamples']} resamples)"]
+    headings = [] if intervals is None else [f"{intervals.level:.0%} interval ({intervals.resamples} resamples)"]
     table = display.table("metric", "", *headings)
-    for key, definition in DEFINITIONS.items():
-        if key in evaluation.measures:
-            title = ", ".join(filter(None, (definition.title, definition.over)))
-            between = [] if intervals is None else [interval(intervals, key, definition.unit)]
-            table.add_row(title, number(evaluation.measures[key].overall, definition.unit), *between)
+    for measure in evaluation.shown():
+        metric = measure.metric
+        title = ", ".join(filter(None, (metric.title, metric.over)))
+        between = [] if intervals is None else [shown.interval(intervals.wholes[metric.key], metric.unit)]
+        table.add_row(title, shown.number(measure.overall, metric.unit), *between)
     display.show(table)
 
 
 def _show_joints(evaluation: Evaluation) -> None:
     """Shows the metrics by joint."""
-    from deeppose_port.metrics.definitions import joint_columns
+    from deeppose_port.metrics.shown import bare
 
-    columns = joint_columns(evaluation.measures)
-    table = display.table("joint", "annotated", *columns.values())
+    columns = evaluation.joint_columns()
+    table = display.table("joint", "annotated", *(measure.metric.heading for measure in columns))
     annotated = evaluation.visible.sum(axis=0)
-
-    def cells(numbers: Iterable[float]) -> list[str]:
-        error, *fractions = numbers
-        return ["-" if math.isnan(error) else f"{error:.2f}", *map(display.percent, fractions)]
-
-    shown = [evaluation.measures[key] for key in columns]
     for j, joint in enumerate(evaluation.skeleton.joints):
-        table.add_row(joint, str(annotated[j]), *cells(float(measure.values[j]) for measure in shown))
-    table.add_row("all", str(annotated.sum()), *cells(measure.overall for measure in shown), style="bold")
+        table.add_row(joint, str(annotated[j]), *(bare(float(m.values[j]), m.metric.unit) for m in columns))
+    whole = (bare(measure.overall, measure.metric.unit) for measure in columns)
+    table.add_row("all", str(annotated.sum()), *whole, style="bold")
+    display.show(table)
+
+
+def _show_limbs(evaluation: Evaluation) -> None:
+    """Shows the metrics by limb."""
+    from deeppose_port.metrics.shown import bare
+
+    columns = evaluation.limb_columns()
+    table = display.table("limb", *(measure.metric.title for measure in columns))
+    for i, limb in enumerate(evaluation.skeleton.pcp_limbs):
+        table.add_row(limb, *(bare(float(m.values[i]), m.metric.unit) for m in columns))
+    table.add_row("mean", *(bare(measure.overall, measure.metric.unit) for measure in columns), style="bold")
     display.show(table)

@@ -59,13 +59,16 @@ def plot(results: tuple[Path, ...], output: Path | None, join: bool, force: bool
 
 def _show(runs: Sequence[Run]) -> None:
     """Shows where each curve ended, and where it was best."""
+    from deeppose_port.metrics.registry import of_curve
+
     table = display.table("run", "curve", "points", "epochs", "last", "best", "at epoch", text=2)
     for run in runs:
         for name, series in run.series.items():
             finite = [(v, e) for v, e in zip(series.values, series.epochs, strict=True) if math.isfinite(v)]
-            if not name.endswith(("loss", "mean_error_px", "pcp")) and "@" not in name:
+            metric = of_curve(name)
+            if metric is None:
                 continue
-            chosen = min if name.endswith(("loss", "mean_error_px")) else max
+            chosen = min if metric.better == "lower" else max
             best, epoch = chosen(finite) if finite else (math.nan, math.nan)
             epochs = f"{series.epochs[0]:.4g} to {series.epochs[-1]:.4g}"
             numbers = (f"{series.values[-1]:.5g}", f"{best:.5g}", f"{epoch:.4g}")

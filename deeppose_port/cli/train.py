@@ -98,8 +98,8 @@ if TYPE_CHECKING:
     "--best",
     default="loss",
     show_default=True,
-    metavar="loss|mean_error_px|pdj@0.2",
-    help="PyTorch: which checkpoint best.pt is.",
+    metavar="METRIC",
+    help="PyTorch: which checkpoint best.pt is: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
 )
 @click.option("--best-after", default=0, show_default=True, metavar="EPOCH", help="PyTorch: none is before this epoch.")
 @click.option("--keep", type=int, metavar="N", help="PyTorch: keep the last N epochs' checkpoints.  [default: all]")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
+from deeppose_port.metrics.registry import of_curve
 from deeppose_port.output import refuse_existing, whole
 from deeppose_port.training.curves import LOSS, Run
 
@@ -22,12 +23,8 @@ FORMATS = ("png", "svg", "pdf")
 #: is too light for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-_PANELS = (
-    ("loss", LOSS),
-    ("mean error, px", re.compile(r".*/mean_error_px")),
-    ("fraction", re.compile(r".*/(pdj|pck|pckh|pcp)(@[\d.]+)?")),
-    ("learning rate", re.compile(r"(.*/)?lr")),
-)
+_RATE = re.compile(r"(.*/)?lr")
+_KINDS = {"main": "training", "validation/main": "validation"}
 
 
 def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -48,7 +45,7 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     from matplotlib.figure import Figure
 
     path = checked_target(output, force=force)
-    panels = [(title, names) for title, pattern in _PANELS if (names := _names(runs, pattern))]
+    panels = [(title, names) for title, names in _panels(runs).items() if names]
     if not panels:
         raise DeepPoseError(
             f"there is no curve to draw; the logs have {', '.join(sorted(_all_names(runs))) or 'nothing'}"
@@ -83,10 +80,18 @@ def _all_names(runs: Sequence[Run]) -> set[str]:
     return {name for run in runs for name in run.series}
 
 
-def _names(runs: Sequence[Run], pattern: re.Pattern[str]) -> list[str]:
-    """Returns the curves' names that belong to a panel, training before validation."""
-    names = sorted(_all_names(runs), key=lambda name: (not name.startswith("main/"), name))
-    return [name for name in names if pattern.fullmatch(name)]
+def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Returns the names of the curves in each panel, training before validation."""
+    panels: dict[str, list[str]] = {"loss": [], "mean error, px": [], "fraction": [], "learning rate": []}
+    for name in sorted(_all_names(runs), key=lambda name: (not name.startswith("main/"), name)):
+        metric = of_curve(name)
+        if LOSS.fullmatch(name):
+            panels["loss"].append(name)
+        elif _RATE.fullmatch(name):
+            panels["learning rate"].append(name)
+        elif metric is not None and metric.unit:
+            panels["fraction" if metric.unit == "%" else "mean error, px"].append(name)
+    return panels
 
 
 def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run]) -> None:
@@ -122,6 +127,6 @@ def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run
 def _title(name: str) -> str:
     """Returns a curve's name for people."""
     where, _, what = name.rpartition("/")
-    kinds = {"main": "training", "validation/main": "validation", "evaluation": "evaluation"}
-    metric = what.replace("mean_error_px", "mean error").replace("pdj", "PDJ").replace("pcp", "PCP")
-    return " ".join(part for part in (kinds.get(where, where), metric) if part)
+    metric = of_curve(name)
+    words = what if metric is None else metric.title if metric.unit == "%" else metric.title.lower()
+    return " ".join(part for part in (_KINDS.get(where, where), words) if part)

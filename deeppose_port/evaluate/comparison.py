@@ -34,7 +34,8 @@ from deeppose_port.evaluate.differences import (
     relative_difference,
 )
 from deeppose_port.evaluate.environment import environment
-from deeppose_port.evaluate.evaluation import Evaluation, answers_of, evaluation_of
+from deeppose_port.evaluate.evaluate import refuse_other_joints
+from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
 from deeppose_port.pose import Pose
 
 TOLERANCE = 1e-5
@@ -255,17 +256,13 @@ def compare(
     if not tolerance >= 0:
         raise DeepPoseError(f"the tolerance is {tolerance}; it has to be 0 or more")
     for pose, dataset in zip((old, new), datasets, strict=True):
-        if pose.joints != len(dataset.skeleton.joints):
-            raise DeepPoseError(
-                f"{pose.checkpoint.source.path} has {pose.joints} joints, but {dataset.skeleton.name} has "
-                f"{len(dataset.skeleton.joints)}; choose the skeleton that it was trained on"
-            )
+        refuse_other_joints(pose, dataset)
 
     def side(name: str, pose: Pose, dataset: PoseDataset) -> Side:
         step = None if progress is None else lambda done, total: progress(name, done, total)
         network = _Recorder(pose)
-        answers = answers_of(network, dataset, batch_size=batch_size, progress=step)
-        evaluation = evaluation_of(answers, dataset)
+        predictions = predictions_of(network, dataset, batch_size=batch_size, progress=step)
+        evaluation = evaluation_of(predictions, dataset)
         return Side(pose, dataset, evaluation, tuple(network.hashes), network.failure)
 
     sides = side("old", old, datasets[0]), side("new", new, datasets[1])

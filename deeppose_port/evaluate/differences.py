@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from converters import Checkpoint
 from converters.checkpoint import Array, bytes_of
 from deeppose_port.backends import Floats
-from deeppose_port.evaluate.evaluation import Evaluation
-from deeppose_port.metrics import definitions
+from deeppose_port.metrics import shown
+from deeppose_port.metrics.evaluation import Evaluation
 
 PIXELS = (0.01, 0.1, 1.0)
 """Distances between two predictions of a joint that are counted, in pixels of the original pictures."""
@@ -148,11 +148,13 @@ class MetricRow:
         name: Its place in `Evaluation.as_dict()`, as `pdj/0.2/left wrist`.
         old: Its value; None where it is not defined.
         new: Likewise.
+        unit: `%`, `px` or empty.
     """
 
     name: str
     old: float | None
     new: float | None
+    unit: str
 
     @property
     def difference(self) -> float | None:
@@ -162,10 +164,9 @@ class MetricRow:
     @property
     def cells(self) -> tuple[str, str, str]:
         """Both and their difference as they are shown, with their unit."""
-        unit = definitions.unit_of(self.name)
         old, new = (math.nan if value is None else value for value in (self.old, self.new))
-        numbers = definitions.number(old, unit), definitions.number(new, unit)
-        return *numbers, definitions.difference(old, new, unit)
+        numbers = shown.number(old, self.unit), shown.number(new, self.unit)
+        return *numbers, shown.difference(old, new, self.unit)
 
     @property
     def agrees(self) -> bool:
@@ -252,19 +253,13 @@ def compare_joints(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -
 
 
 def compare_metrics(old: Evaluation, new: Evaluation) -> tuple[MetricRow, ...]:
-    """Sets every number of two evaluations beside each other."""
-    ours, theirs = dict(_flat(old.as_dict())), dict(_flat(new.as_dict()))
-    return tuple(MetricRow(name, ours.get(name), theirs.get(name)) for name in dict.fromkeys((*ours, *theirs)))
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float | None]]:
-    """Yields the numbers of nested dictionaries by their place, as `pdj/0.2/left wrist`."""
-    for key, value in values.items():
-        name = f"{above}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}/")
-        elif name not in ("persons", "joints") and isinstance(value, int | float):
-            yield name, value
+    """Sets every number of two evaluations beside each other that one of them has."""
+    ours, theirs = old.places(), new.places()
+    rows = [
+        MetricRow(name, ours.get(name, (None, ""))[0], theirs.get(name, (None, ""))[0], unit)
+        for name, (_, unit) in {**ours, **theirs}.items()
+    ]
+    return tuple(row for row in rows if row.old is not None or row.new is not None)
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
-from deeppose_port.training.folder import read_log
+from deeppose_port.training.folder import EVALUATIONS, read_log
 
 _EPOCH = re.compile(r"epoch-(\d+)\.(?:pt|model)")
-#: The file in a result folder that holds the evaluations, JSON a line.
-EVALUATIONS = "evaluations"
 
 
 def new_checkpoints(

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import End, Limb
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def checked_poses(
     predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None
-) -> tuple[Floats, Floats, Mask]:
+) -> tuple[Float64Array, Float64Array, Mask]:
     """Check two sets of poses; return them with the mask of the joints that count."""
     predicted, true = checked_positions(predicted, "predicted"), checked_positions(true, "true")
     if predicted.shape != true.shape:
@@ -26,7 +26,7 @@ def checked_poses(
     return predicted, true, counted_joints(true, visible)
 
 
-def checked_positions(array: npt.ArrayLike, name: str) -> Floats:
+def checked_positions(array: npt.ArrayLike, name: str) -> Float64Array:
     """Check an array of poses, (N, J, 2); return it in float64."""
     positions = np.asarray(array, dtype=np.float64)
     if positions.ndim != 3 or positions.shape[2] != 2:
@@ -34,7 +34,7 @@ def checked_positions(array: npt.ArrayLike, name: str) -> Floats:
     return positions
 
 
-def counted_joints(true: Floats, visible: npt.ArrayLike | None) -> Mask:
+def counted_joints(true: Float64Array, visible: npt.ArrayLike | None) -> Mask:
     """Return (N, J), which joints count: the visible ones, or those with a finite true position."""
     known: Mask = np.all(np.isfinite(true), axis=2)
     if visible is None:
@@ -59,7 +59,7 @@ def checked_mask(array: npt.ArrayLike, name: str) -> Mask:
     return mask.astype(np.bool_, copy=False)
 
 
-def checked_thresholds(thresholds: float | Sequence[float]) -> Floats:
+def checked_thresholds(thresholds: float | Sequence[float]) -> Float64Array:
     """Check one threshold or several: finite and not negative."""
     values = np.asarray(thresholds, dtype=np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
@@ -73,7 +73,7 @@ def errors_and_lengths(
     lengths: npt.ArrayLike,
     visible: npt.ArrayLike | None,
     name: str,
-) -> tuple[Floats, Mask, Floats]:
+) -> tuple[Float64Array, Mask, Float64Array]:
     """Return the errors (N, J), which of them count, and the persons' reference lengths (N, 1)."""
     predicted, true, counted = checked_poses(predicted, true, visible)
     lengths = np.asarray(lengths, dtype=np.float64)
@@ -85,11 +85,11 @@ def errors_and_lengths(
     return distances_between(predicted, true), counted & ~np.isnan(lengths), lengths
 
 
-def distances_between(a: Floats, b: Floats) -> Floats:
+def distances_between(a: Float64Array, b: Float64Array) -> Float64Array:
     """Return the Euclidean distances along the last axis, silent about what is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(a - b)
-        distances: Floats = np.sqrt(squares[..., 0] + squares[..., 1])
+        distances: Float64Array = np.sqrt(squares[..., 0] + squares[..., 1])
     return distances
 
 
@@ -124,7 +124,7 @@ def checked_joint(joint: int, joints: int) -> int:
     return index
 
 
-def end_positions(positions: Floats, ends: list[list[int]]) -> Floats:
+def end_positions(positions: Float64Array, ends: list[list[int]]) -> Float64Array:
     """Return the (N, len(ends), 2) positions of the ends."""
     result = np.empty((len(positions), len(ends), 2))
     with np.errstate(over="ignore", invalid="ignore"):

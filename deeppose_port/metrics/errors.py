@@ -8,12 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-from deeppose_port.metrics.arrays import Floats, checked_mask, checked_poses, distances_between, errors_and_lengths
+from deeppose_port.metrics.arrays import (
+    Float64Array,
+    checked_mask,
+    checked_poses,
+    distances_between,
+    errors_and_lengths,
+)
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
 
 
-def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
+def pixel_errors(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Float64Array:
     """Compute each joint's distance from where it should be.
 
     Args:
@@ -57,7 +63,7 @@ def normalized_errors(
     true: npt.ArrayLike,
     lengths: npt.ArrayLike,
     visible: npt.ArrayLike | None = None,
-) -> Floats:
+) -> Float64Array:
     """Compute each joint's distance from where it should be, as a part of a length of the person's own.
 
     Args:
@@ -74,7 +80,7 @@ def normalized_errors(
     """
     errors, counted, lengths = errors_and_lengths(predicted, true, lengths, visible, name="lengths")
     counted = counted & (lengths > 0)
-    normalized: Floats = np.divide(errors, lengths, out=np.full(errors.shape, np.nan), where=counted)
+    normalized: Float64Array = np.divide(errors, lengths, out=np.full(errors.shape, np.nan), where=counted)
     return normalized
 
 
@@ -83,7 +89,7 @@ def nme(
     true: npt.ArrayLike,
     lengths: npt.ArrayLike,
     visible: npt.ArrayLike | None = None,
-) -> Floats:
+) -> Float64Array:
     """Compute the normalised mean error of each joint: the mean over persons of `normalized_errors`.
 
     Sagonas, Antonakos, Tzimiropoulos, Zafeiriou and Pantic, "300 Faces In-The-Wild Challenge: Database and
@@ -130,7 +136,7 @@ def error_tally(
     return Tally.of(np.divide(errors, lengths, out=np.zeros(errors.shape), where=counted), counted)
 
 
-def legacy_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
+def legacy_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Float64Array:
     """Compute the number that the legacy program's test mode logged as a person's error.
 
     It is the Euclidean norm of the whole pose's difference over the number of joints, in pixels of the crop
@@ -151,7 +157,7 @@ def legacy_error(predicted: npt.ArrayLike, true: npt.ArrayLike, visible: npt.Arr
     predicted, true, counted = checked_poses(predicted, true, visible)
     squares = np.where(counted, np.square(distances_between(np.trunc(predicted), np.trunc(true))), 0.0)
     norms, joints = np.sqrt(squares.sum(axis=1)), counted.sum(axis=1)
-    errors: Floats = np.divide(norms, joints, out=np.full(norms.shape, np.nan), where=joints > 0)
+    errors: Float64Array = np.divide(norms, joints, out=np.full(norms.shape, np.nan), where=joints > 0)
     return errors
 
 
@@ -172,6 +178,12 @@ def masked_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLi
     Raises:
         DeepPoseError: the three shapes differ, or the mask holds something else than 0 and 1.
     """
+    tally = squared_error_tally(outputs, targets, mask).summed()
+    return float(tally.totals()[0]) if tally.counts.any() else 0.0
+
+
+def squared_error_tally(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLike) -> Tally:
+    """Tell what each person adds to `masked_mse`: a Tally of (N, 1), N the length of the first axis."""
     outputs, targets = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     counted = checked_mask(mask, "mask")
     if not outputs.shape == targets.shape == counted.shape:
@@ -179,5 +191,6 @@ def masked_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLi
             f"outputs {outputs.shape}, targets {targets.shape} and mask {counted.shape} must have one shape"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.square(outputs[counted] - targets[counted])
-        return float(squares.mean()) if squares.size else 0.0
+        squares = np.where(counted, np.square(outputs - targets), 0.0)
+    axes = tuple(range(1, squares.ndim))
+    return Tally.of(squares.sum(axis=axes)[..., np.newaxis], counted.sum(axis=axes)[..., np.newaxis])

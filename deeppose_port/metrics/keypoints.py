@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-from deeppose_port.metrics.arrays import Floats, checked_thresholds, errors_and_lengths
+from deeppose_port.metrics.arrays import Float64Array, checked_thresholds, errors_and_lengths
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
 
@@ -20,7 +20,7 @@ def pdj(
     torso: npt.ArrayLike,
     visible: npt.ArrayLike | None = None,
     thresholds: Sequence[float] = (0.2,),
-) -> Floats:
+) -> Float64Array:
     """Compute the percentage of detected joints: for each joint, the fraction of persons in whom it is found.
 
     Found is within a threshold times the length of the person's true torso. Sapp and Taskar, "MODEC:
@@ -56,7 +56,7 @@ def pck(
     lengths: npt.ArrayLike,
     visible: npt.ArrayLike | None = None,
     threshold: float = 0.2,
-) -> Floats:
+) -> Float64Array:
     """Compute the percentage of correct keypoints: for each joint, the fraction of persons in whom it is found.
 
     Found is within a part of a length of the person's own. With the larger side of the person's box
@@ -115,7 +115,7 @@ def pckh(
     head_sizes: npt.ArrayLike,
     visible: npt.ArrayLike | None = None,
     threshold: float = 0.5,
-) -> Floats:
+) -> Float64Array:
     """Compute PCKh: for each joint, the fraction of persons in whom it is within a part of the head's size.
 
     Andriluka, Pishchulin, Gehler and Schiele, "2D Human Pose Estimation: New Benchmark and State of the Art
@@ -177,7 +177,7 @@ def auc(
     visible: npt.ArrayLike | None = None,
     threshold: float = 0.2,
     step: float = 0.01,
-) -> Floats:
+) -> Float64Array:
     """Compute the area under the curve of PCK over the thresholds from 0 to one, as a fraction of the whole area.
 
     The curve is sampled every `step` and straight between, as in MPII's evaluation kit, which eval_pose has

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
-    Floats,
+    Float64Array,
     checked_positions,
     counted_joints,
     distances_between,
@@ -17,7 +17,7 @@ from deeppose_port.metrics.arrays import (
 )
 
 
-def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floats:
+def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Float64Array:
     """Measure each person's box, the reference length of Yang and Ramanan's PCK (see `pck`).
 
     Args:
@@ -36,11 +36,11 @@ def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floa
     high = np.max(true, axis=1, where=counted, initial=-np.inf)
     some = counted.any(axis=1)
     sides = np.subtract(high, low, out=np.full(low.shape, np.nan), where=some)
-    sizes: Floats = sides.max(axis=1)
+    sizes: Float64Array = sides.max(axis=1)
     return sizes
 
 
-def torso_lengths(true: npt.ArrayLike, torso: Limb, visible: npt.ArrayLike | None = None) -> Floats:
+def torso_lengths(true: npt.ArrayLike, torso: Limb, visible: npt.ArrayLike | None = None) -> Float64Array:
     """Measure each person's torso, the reference length of `pdj`.
 
     It is the distance between the left shoulder and the right hip (Sapp and Taskar, CVPR 2013), and the true

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
-    Floats,
+    Float64Array,
     checked_poses,
     checked_thresholds,
     distances_between,
@@ -29,7 +29,7 @@ def pcp(
     visible: npt.ArrayLike | None = None,
     threshold: float = 0.5,
     rule: Literal["strict", "relaxed"] = "strict",
-) -> Floats:
+) -> Float64Array:
     """Compute the percentage of correct parts: for each limb, the fraction of persons in whom it is correct.
 
     Strict: both predicted ends lie within `threshold` times the true limb's length of their true ends.

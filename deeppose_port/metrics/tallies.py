@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-
-__all__ = ["Tally", "interval", "resample"]
-
-Floats: TypeAlias = npt.NDArray[np.float64]
+from deeppose_port.metrics.arrays import Float64Array
 
 _MOST_DRAWS = 1 << 22
 """Persons drawn at a time: 32 MB of indices."""
@@ -35,8 +31,8 @@ class Tally:
         counts: (rows, K) float64, what it is divided by.
     """
 
-    scores: Floats
-    counts: Floats
+    scores: Float64Array
+    counts: Float64Array
 
     @classmethod
     def of(cls, scores: npt.ArrayLike, counted: npt.ArrayLike) -> Tally:
@@ -48,21 +44,21 @@ class Tally:
         """Returns the sums over all rows, a Tally of one row."""
         return Tally(self.scores.sum(axis=0, keepdims=True), self.counts.sum(axis=0, keepdims=True))
 
-    def values(self) -> Floats:
+    def values(self) -> Float64Array:
         """Returns the metric of each column over all rows, (K,); NaN where nothing counts."""
         return _ratio(self.scores.sum(axis=0), self.counts.sum(axis=0))
 
-    def columns(self) -> Floats:
+    def columns(self) -> Float64Array:
         """Returns each row's values, (rows, K); NaN where nothing counts."""
         return _ratio(self.scores, self.counts)
 
-    def means(self) -> Floats:
+    def means(self) -> Float64Array:
         """Returns the mean of each row's columns, (rows,): each weighs the same, one that nobody has is left out."""
         values = self.columns()
         known = self.counts > 0
         return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
 
-    def totals(self, excluded: Iterable[int] = ()) -> Floats:
+    def totals(self, excluded: Iterable[int] = ()) -> Float64Array:
         """Returns each row's value over all columns together but the excluded ones, (rows,)."""
         kept = np.setdiff1d(np.arange(self.scores.shape[1]), list(excluded))
         return _ratio(self.scores[:, kept].sum(axis=1), self.counts[:, kept].sum(axis=1))
@@ -105,7 +101,7 @@ def resample(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) -> 
     return [Tally(scores, counts) for scores, counts in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def interval(values: npt.ArrayLike, level: float = 0.95) -> Floats:
+def interval(values: npt.ArrayLike, level: float = 0.95) -> Float64Array:
     """Returns the percentile interval of resampled values.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
@@ -135,7 +131,7 @@ def interval(values: npt.ArrayLike, level: float = 0.95) -> Floats:
     return ends.reshape(2, *values.shape[1:])
 
 
-def _ratio(scores: Floats, counts: Floats) -> Floats:
+def _ratio(scores: Float64Array, counts: Float64Array) -> Float64Array:
     """Divides; NaN where nothing counts."""
-    values: Floats = np.divide(scores, counts, out=np.full(scores.shape, np.nan), where=counts > 0)
+    values: Float64Array = np.divide(scores, counts, out=np.full(scores.shape, np.nan), where=counts > 0)
     return values

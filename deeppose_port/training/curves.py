@@ -19,8 +19,8 @@ from typing import Any
 
 from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
-from deeppose_port.evaluate.watch import EVALUATIONS
-from deeppose_port.training.folder import read_log
+from deeppose_port.metrics.registry import METRICS
+from deeppose_port.training.folder import EVALUATIONS, read_log
 
 #: The curves of losses, which may not be finite.
 LOSS = re.compile(r"(.*/)?loss")
@@ -195,13 +195,8 @@ def _evaluations(entries: list[Entry]) -> list[Entry]:
         name = _WATCHED_CHECKPOINT.fullmatch(str(entry.get("checkpoint")))
         if name is None:
             continue
-        values: Entry = {"loss": entry.get("loss"), "mean_error_px": entry.get("mean_error_px")}
-        pdj, pcp = entry.get("pdj"), entry.get("pcp")
-        if isinstance(pdj, dict) and isinstance(pdj.get("0.2"), dict):
-            values["pdj@0.2"] = pdj["0.2"].get("mean")
-        if isinstance(pcp, dict):
-            values["pcp"] = pcp.get("mean")
-        numbers = {f"evaluation/{key}": value for key, value in _numbers(values).items()}
+        metrics = [metric for metric in METRICS.values() if metric.is_headline]
+        numbers = _numbers({f"evaluation/{metric.name}": metric.whole_in(entry) for metric in metrics})
         found.append({"epoch": int(name[1]), **numbers})
     return sorted(found, key=lambda entry: entry["epoch"])
 

@@ -7,6 +7,7 @@
     snapshot_iter_N      the whole trainer                        Chainer
     epoch-N.pt           all of that                              PyTorch; snapshot_iter_N.pt within an epoch
     last.pt best.pt      the last and the best of them            PyTorch
+    evaluations          the metrics of its checkpoints, by `eval --watch`
 
 Checkpoints are written under another name and renamed when they are whole, so that a run that is killed leaves none in
 part; what it was writing then is swept away when the folder is opened again.
@@ -33,6 +34,8 @@ from deeppose_port.training.start import Start
 
 _CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state|pt)|snapshot_iter_(\d+)(\.pt)?")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
+#: The file that holds what `eval --watch` found of the checkpoints, JSON a line.
+EVALUATIONS = "evaluations"
 
 
 class ResultFolder:

@@ -15,14 +15,13 @@ from converters.errors import DeepPoseError
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.cache import byte_count
 from deeppose_port.data.skeletons import SKELETONS
+from deeppose_port.metrics import registry
 from deeppose_port.options import described
 
 #: Algorithm in checkpoints -> the legacy program's `--opt`.
 OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad", "rmsprop": "RMSprop"}
 #: How the learning rate falls.
 SCHEDULES = ("step", "cosine")
-#: Metrics of a validation -> whether more is better.
-METRICS = {"loss": False, "mean_error_px": False, "pdj@0.2": True}
 #: What becomes of a step whose loss or gradient is not finite: the end of the run, before it
 #: reaches the weights, or it is left out.
 NONFINITE_GRADIENTS = ("error", "skip")
@@ -328,7 +327,14 @@ class TrainingOptions:
     freeze: tuple[str, ...] = field(
         default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN")
     )
-    best: str = field(default="loss", metadata=described("Which checkpoint is the best.", choices=tuple(METRICS)))
+    best: str = field(
+        default="loss",
+        metadata=described(
+            "Which checkpoint is the best: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
+            metavar="METRIC",
+            choices=lambda: [metric.name for metric in registry.METRICS.values()],
+        ),
+    )
     best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH"))
     keep: int | None = field(
         default=None,
@@ -356,8 +362,7 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise DeepPoseError(f"{name} is {value}; it has to be positive")
-        if self.best not in METRICS:
-            raise DeepPoseError(f"there is no metric {self.best!r}; there are {', '.join(METRICS)}")
+        registry.find(self.best)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:

@@ -13,7 +13,8 @@ from deeppose_port.data.references import (
     path_beside,
     read_beside,
 )
-from deeppose_port.evaluate.evaluation import Answers, evaluation_of
+from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from tests.helpers.metrics import pdj
 
 NAN = np.nan
 
@@ -41,7 +42,7 @@ def answers(dataset, shift):
     """Answers that are off by `shift` pixels at every joint."""
     shape = (len(dataset), 2 * len(dataset.skeleton.joints))
     none = np.zeros(shape, np.float32)
-    return Answers(np.arange(len(dataset)), none, none, none.astype(np.int32), dataset.joints + np.asarray(shift))
+    return Predictions(np.arange(len(dataset)), none, none, none.astype(np.int32), dataset.joints + np.asarray(shift))
 
 
 class TestFile:
@@ -129,8 +130,8 @@ class TestEvaluation:
             random.randint(10, 190, (3, 7, 2)).astype(float), "flic", torso_lengths=np.array([40.0, 50, NAN])
         )
         result = evaluation_of(answers(dataset, [3, 4]), dataset)
-        assert result.pdj[:2].tolist() == [[0.5] * 7, [1.0] * 7]
-        assert result.pdj_left_out == 1
+        assert pdj(result)[:2].tolist() == [[0.5] * 7, [1.0] * 7]
+        assert result.without_torso == 1
 
     def test_head_sizes_give_mpii_its_pckh(self, persons, random):
         # Off by 5 pixels everywhere; half of the heads is 5 px, 4.5 px, and not known.
@@ -139,16 +140,16 @@ class TestEvaluation:
             random.randint(10, 190, (3, 16, 2)).astype(float), "mpii", head_sizes=sizes, head_sizes_from="head boxes"
         )
         result = evaluation_of(answers(dataset, [3, 4]), dataset)
-        assert result.pckh.tolist() == [0.5] * 16
-        assert result.pckh_total == 0.5
+        assert result["pckh"].values.tolist() == [0.5] * 16
+        assert result["pckh"].overall == 0.5
 
     def test_lengths_of_the_caller_come_before_the_side_files(self, persons, random):
         dataset = persons(random.randint(10, 190, (1, 16, 2)).astype(float), "mpii", head_sizes=np.array([9.0]))
-        assert evaluation_of(answers(dataset, [3, 4]), dataset, [10.0]).pckh_total == 1
+        assert evaluation_of(answers(dataset, [3, 4]), dataset, [10.0])["pckh"].overall == 1
 
     def test_csv_without_a_side_file_has_neither(self, persons, random):
         dataset = persons(random.randint(10, 190, (1, 7, 2)).astype(float), "flic", torso_lengths=np.array([9.0]))
         path_beside(dataset.csv).unlink()
         dataset = PoseDataset(dataset.csv, images=dataset.images, skeleton="flic")
         result = evaluation_of(answers(dataset, [3, 4]), dataset)
-        assert (result.pdj, result.pckh) == (None, None)
+        assert {"pdj@0.2", "pckh"}.isdisjoint(result.measures)

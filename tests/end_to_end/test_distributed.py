@@ -18,7 +18,8 @@ from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import build, load
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.data import PoseDataset
-from deeppose_port.evaluate.evaluation import Answers, answers_of, evaluate, evaluation_of
+from deeppose_port.evaluate.evaluate import evaluate
+from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
 from deeppose_port.training.start import starting_point
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weight_error, weights_of, write_csv
@@ -188,9 +189,9 @@ class TestParts:
         def network(inputs):
             return np.array([outputs[one.tobytes()] for one in inputs], np.float32)
 
-        whole = evaluation_of(answers_of(network, dataset, batch_size=4), dataset)
-        parts = [answers_of(network, dataset, batch_size=4, part=(rank, 3)) for rank in (2, 0, 1)]
-        merged = evaluation_of(Answers.merge(parts), dataset)
+        whole = evaluation_of(predictions_of(network, dataset, batch_size=4), dataset)
+        parts = [predictions_of(network, dataset, batch_size=4, part=(rank, 3)) for rank in (2, 0, 1)]
+        merged = evaluation_of(Predictions.merge(parts), dataset)
         assert merged.as_dict() == whole.as_dict()
         assert np.array_equal(merged.outputs, whole.outputs)
 

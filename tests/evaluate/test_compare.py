@@ -289,8 +289,8 @@ def test_metrics_of_both_sides_stand_beside_their_difference(compared):
     checkpoint = random_checkpoint()
     comparison = compared(checkpoint, changed(checkpoint, "fc8.bias", 0, 0.5))
     rows = {row.name: row for row in comparison.metrics}
-    assert rows["loss"].old == comparison.old.evaluation.loss
-    assert rows["loss"].difference == comparison.new.evaluation.loss - comparison.old.evaluation.loss
+    old, new = (side.evaluation["loss"].overall for side in (comparison.old, comparison.new))
+    assert (rows["loss"].old, rows["loss"].new, rows["loss"].difference) == (old, new, new - old)
     assert not rows["mean_error_px"].agrees
     assert rows["pcp/right lower arm"].agrees, "its joints did not move"
 

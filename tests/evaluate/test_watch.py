@@ -3,7 +3,8 @@ import json
 import pytest
 
 from deeppose_port import cli
-from deeppose_port.evaluate.watch import EVALUATIONS, new_checkpoints, record
+from deeppose_port.evaluate.watch import new_checkpoints, record
+from deeppose_port.training.folder import EVALUATIONS
 from tests.helpers.trainings import run, write_csv
 
 

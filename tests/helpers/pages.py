@@ -7,7 +7,7 @@ import numpy as np
 
 import deeppose_port
 from deeppose_port.data import PoseDataset
-from deeppose_port.evaluate.evaluation import evaluate
+from deeppose_port.evaluate.evaluate import evaluate
 from tests.helpers.networks import random_checkpoint
 
 HOSTILE = "<script>hacked=1<\\script>\"' onerror=hacked=1 &amp;.png"

@@ -13,7 +13,7 @@ import pytest
 from deeppose_port import metrics
 from deeppose_port.data.skeletons import LSP, MPII, Limb
 
-Floats = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 NAN = math.nan
 
@@ -28,7 +28,7 @@ def percent(fraction: float, digits: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def lsp(shared_golden: Path) -> dict[str, Floats]:
+def lsp(shared_golden: Path) -> dict[str, Float64Array]:
     """The 1000 test persons of LSP, observer-centric, and what Yang et al. (CVPR 2016) predicted for them."""
     loadmat = pytest.importorskip("scipy.io").loadmat
     folder = shared_golden / "metrics"
@@ -57,7 +57,7 @@ LSP_STRICT = {
 }
 
 
-def test_strict_pcp_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
+def test_strict_pcp_on_lsp_is_as_published(lsp: dict[str, Float64Array]) -> None:
     fractions = metrics.pcp(lsp["predicted"], lsp["true"], list(LSP.pcp_limbs.values()))
     by_name = dict(zip(LSP.pcp_limbs, fractions, strict=True))
     assert {
@@ -66,26 +66,26 @@ def test_strict_pcp_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
     assert percent(metrics.mean_over_joints(fractions), 2) == 81.13
 
 
-def test_strict_pcp_of_the_published_sticks_is_that_of_their_joints(lsp: dict[str, Floats]) -> None:
+def test_strict_pcp_of_the_published_sticks_is_that_of_their_joints(lsp: dict[str, Float64Array]) -> None:
     sides = [[joint if isinstance(joint, tuple) else (joint,) for joint in limb] for limb in LSP.pcp_limbs.values()]
     true = np.stack([lsp["true"][:, end].mean(axis=1) for limb in sides for end in limb], axis=1)
     fractions = metrics.pcp(lsp["sticks"], true, [(2 * stick, 2 * stick + 1) for stick in range(10)])
     np.testing.assert_array_equal(fractions, metrics.pcp(lsp["predicted"], lsp["true"], list(LSP.pcp_limbs.values())))
 
 
-def test_relaxed_pcp_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
+def test_relaxed_pcp_on_lsp_is_as_published(lsp: dict[str, Float64Array]) -> None:
     fractions = metrics.pcp(lsp["predicted"], lsp["true"], list(LSP.pcp_limbs.values()), rule="relaxed")
     assert percent(metrics.mean_over_joints(fractions), 2) == 85.73
 
 
-def test_pdj_on_lsp_is_as_published(lsp: dict[str, Floats]) -> None:
+def test_pdj_on_lsp_is_as_published(lsp: dict[str, Float64Array]) -> None:
     assert LSP.torso is not None
     torso = metrics.torso_lengths(lsp["true"], LSP.torso)
     fractions = metrics.pdj(lsp["predicted"], lsp["true"], torso, thresholds=(0.2,))
     assert percent(metrics.mean_over_joints(fractions[0]), 1) == 81.5
 
 
-def test_pck_on_lsp_is_as_published_and_its_area_that_of_the_trapezoids_below_it(lsp: dict[str, Floats]) -> None:
+def test_pck_on_lsp_is_as_published_and_its_area_that_of_the_trapezoids_below_it(lsp: dict[str, Float64Array]) -> None:
     assert LSP.torso is not None
     torso = metrics.torso_lengths(lsp["true"], LSP.torso)
     assert percent(metrics.pck_total(lsp["predicted"], lsp["true"], torso), 1) == 81.5
@@ -95,7 +95,7 @@ def test_pck_on_lsp_is_as_published_and_its_area_that_of_the_trapezoids_below_it
 
 
 @pytest.mark.parametrize("rule", ["strict", "relaxed"])
-def test_the_zero_length_leg_of_lsp_counts_and_is_never_correct(lsp: dict[str, Floats], rule: Any) -> None:
+def test_the_zero_length_leg_of_lsp_counts_and_is_never_correct(lsp: dict[str, Float64Array], rule: Any) -> None:
     fractions = metrics.pcp(lsp["true"], lsp["true"], list(LSP.pcp_limbs.values()), rule=rule)
     assert fractions.tolist() == [0.999] + [1.0] * 9
 

@@ -32,7 +32,7 @@ from deeppose_port.backends.chainer.iterator import PoseIterator  # noqa: E402
 from deeppose_port.backends.chainer.loss import PoseEstimationError  # noqa: E402
 from deeppose_port.backends.chainer.networks import load, read_weights  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
-from deeppose_port.evaluate.evaluation import answers_of, evaluation_of  # noqa: E402
+from deeppose_port.metrics.evaluation import evaluation_of, predictions_of  # noqa: E402
 from deeppose_port.training.options import Hyperparameters  # noqa: E402
 from deeppose_port.training.run import Run, Step  # noqa: E402
 
@@ -243,8 +243,8 @@ class _Validation(training.Extension):  # type: ignore[misc]
             with chainer.using_config("train", False), chainer.no_backprop_mode():
                 return chainer.backends.cuda.to_cpu(self.network(device.send(inputs)).array)
 
-        answers = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size)
-        summary = evaluation_of(answers, self.run.test).summary()
+        predictions = predictions_of(answer, self.run.test, batch_size=self.run.options.batch_size)
+        summary = evaluation_of(predictions, self.run.test).summary()
         chainer.report({f"validation/main/{name}": value for name, value in summary.items()})
 
 

@@ -26,8 +26,9 @@ from deeppose_port.backends.torch.streams import WorkerStream
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
-from deeppose_port.evaluate.evaluation import Answers, answers_of, evaluation_of
-from deeppose_port.training.options import METRICS, Hyperparameters, TrainingOptions
+from deeppose_port.metrics import registry
+from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
+from deeppose_port.training.options import Hyperparameters, TrainingOptions
 from deeppose_port.training.run import Run, Step, TrainingError
 
 _ITERATOR = "updater/iterator:main/"
@@ -220,16 +221,16 @@ class _Trainer:
                 return self.network(self._place(torch.from_numpy(inputs))).float().cpu().numpy()
 
         share = (self.group.rank, self.group.size)
-        part: Answers | DatasetError
+        part: Predictions | DatasetError
         try:
-            part = answers_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
+            part = predictions_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
         except DatasetError as error:
             part = error
         parts = self.group.gather(part)
         for failed in parts:
             if isinstance(failed, DatasetError):
                 raise failed
-        summary = evaluation_of(Answers.merge(parts), self.run.test).summary()
+        summary = evaluation_of(Predictions.merge(parts), self.run.test).summary(registry.find(self.run.options.best))
         summary = {f"validation/main/{name}": value for name, value in summary.items()}
         if self.run.options.eval_only and self.group.first:
             self.run.callbacks.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
@@ -358,8 +359,9 @@ class _Best:
     """
 
     def __init__(self, options: TrainingOptions) -> None:
-        self.name, self.after = f"validation/main/{options.best}", options.best_after
-        self.sign = -1 if METRICS[options.best] else 1
+        metric = registry.find(options.best)
+        self.name, self.after = f"validation/main/{metric.name}", options.best_after
+        self.sign = 1 if metric.better == "lower" else -1
         self.value: float | None = None
         self.unimproved = 0
 

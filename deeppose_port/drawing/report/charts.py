@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -209,12 +209,12 @@ def _hinted(body: str, hint: str, style: str) -> str:
     return f'<g class="{style}"><title>{escape(hint)}</title>{body}</g>'
 
 
-def _grid(frame: _Frame, levels: Iterable[float], name: object) -> list[str]:
+def _grid(frame: _Frame, levels: Iterable[float], name: Callable[[float], str]) -> list[str]:
     parts = []
     for level in levels:
         _, y = frame.place(frame.x[0], level)
         parts.append(f'<path class="grid" d="M{frame.left:.1f} {y:.1f}H{frame.right:.1f}"/>')
-        parts.append(_text(frame.left - 6, y + 4, name(level), "end", "muted"))  # type: ignore[operator]
+        parts.append(_text(frame.left - 6, y + 4, name(level), "end", "muted"))
     return parts
 
 

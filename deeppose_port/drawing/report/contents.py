@@ -3,112 +3,161 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from converters import Repair
 from deeppose_port.drawing.report.subjects import Subject
-from deeppose_port.metrics.definitions import (
-    DEEPPOSE,
-    DEFINITIONS,
-    FLEXIBLE,
-    MODEC,
-    MPII,
-    NOTHING,
-    Reference,
-    difference,
-    interval,
-    joint_columns,
-    number,
-)
+from deeppose_port.metrics import shown
+from deeppose_port.metrics.evaluation import Bootstrap, Measure
+from deeppose_port.metrics.registry import METRICS, NEEDS, Metric
 from deeppose_port.text import counted
 
-#: The numbers on top, as many as there are data for.
-_HEADLINES = ("error_px", "pdj@0.2", "pckh", "pck_box@0.2", "pcp", "loss")
+_HEADLINES = 5
+"""Numbers on top at most."""
 
-CURVES: Mapping[str, tuple[str, str, float, tuple[Reference, ...]]] = {
-    "pdj": ("PDJ, mean of the joints", "fraction of the true torso", 0.2, (DEEPPOSE, MODEC)),
-    "pckh": ("PCKh, all joints together", "fraction of the head's size", 0.5, (MPII,)),
-    "pck_box": ("PCK by the person's box, all joints together", "fraction of the box's larger side", 0.2, (FLEXIBLE,)),
-}
-"""By the metric: title, horizontal axis, the headline threshold, and the papers that define it."""
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric of the whole.
+
+    Attributes:
+        metric: Which.
+        values: A number a subject, with its unit.
+        difference: Of the last from the first.
+        interval: Its confidence interval; None where none was asked for.
+    """
+
+    metric: Metric
+    values: list[str]
+    difference: str
+    interval: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of a joint, of a limb, or of all.
+
+    Attributes:
+        name: Of the joint or limb.
+        cells: For each metric, a number a subject.
+        annotated: Persons in whom a joint is annotated; None of limbs.
+    """
+
+    name: str
+    cells: list[list[str]]
+    annotated: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Metrics by joint or limb.
+
+    Attributes:
+        columns: Their headings.
+        rows: A joint or limb each.
+        whole: All together.
+    """
+
+    columns: list[str]
+    rows: list[Row]
+    whole: Row
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a checkpoint comes from.
+
+    Attributes:
+        facts: By name.
+        repairs: What was not finite in its file.
+        notices: What was chosen for it.
+    """
+
+    facts: dict[str, str]
+    repairs: tuple[Repair, ...]
+    notices: tuple[str, ...]
 
 
 def undefined(subject: Subject) -> list[str]:
     """Returns what the data cannot give, in sentences."""
-    name, sentences = subject.evaluation.skeleton.name, []
-    if "pdj" not in subject.lengths:
-        sentences.append(f"PDJ, AUC and NME by the torso are not defined: {name} has no torso among its joints.")
-    if "pckh" not in subject.lengths:
-        sentences.append("PCKh is not defined: the CSV has no head sizes beside it.")
+    sentences = []
+    for need, why in NEEDS.items():
+        missing = [m.title for m in METRICS.values() if m.needs == need and m.is_shown and not _has(subject, m)]
+        if missing:
+            reason = why.format(skeleton=subject.evaluation.skeleton.name)
+            sentences.append(f"Not defined: {', '.join(missing)}, because {reason}.")
     if sentences:
-        sentences.append("The prepare command writes both lengths, where the data set has them.")
+        sentences.append("The prepare command writes the lengths of torsos and heads, where the data set has them.")
     return sentences
 
 
-def metric_rows(subjects: Sequence[Subject], intervals: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def metric_rows(subjects: Sequence[Subject], intervals: Bootstrap | None = None) -> list[MetricRow]:
     """Returns a row for each metric of the whole that the data can give."""
     rows = []
-    for key, definition in DEFINITIONS.items():
-        measures = [subject.evaluation.measures.get(key) for subject in subjects]
-        if any(measure is None for measure in measures):
+    for metric in METRICS.values():
+        if not metric.is_shown or not all(_has(subject, metric) for subject in subjects):
             continue
-        values = [measure.overall for measure in measures if measure is not None]
+        values = [measure.overall for measure in _measures(subjects, metric)]
         rows.append(
-            {
-                "key": key,
-                "definition": definition,
-                "values": [number(value, definition.unit) for value in values],
-                "difference": difference(values[0], values[-1], definition.unit),
-                "interval": None if intervals is None else interval(intervals, key, definition.unit),
-            }
+            MetricRow(
+                metric,
+                [shown.number(value, metric.unit) for value in values],
+                shown.difference(values[0], values[-1], metric.unit),
+                None if intervals is None else shown.interval(intervals.wholes[metric.key], metric.unit),
+            )
         )
     return rows
 
 
-def headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def headlines(subject: Subject, rows: Sequence[MetricRow]) -> list[MetricRow]:
     """Returns the rows whose numbers stand on top."""
-    by_key = {row["key"]: row for row in rows}
-    return [by_key[key] for key in _HEADLINES if key in by_key][:5]
+    wanted = {measure.metric.key for measure in subject.evaluation.headlines()}
+    return [row for row in rows if row.metric.key in wanted][:_HEADLINES]
 
 
-def joint_table(subjects: Sequence[Subject]) -> dict[str, Any]:
-    """Returns the metrics by joint: columns, and a row of the values of each subject for each joint."""
-    columns = joint_columns(subjects[0].evaluation.measures)
-    annotated = subjects[0].evaluation.visible.sum(axis=0)
+def joint_table(subjects: Sequence[Subject]) -> Table:
+    """Returns the metrics by joint."""
+    evaluation = subjects[0].evaluation
+    metrics = [measure.metric for measure in evaluation.joint_columns()]
+    annotated = evaluation.visible.sum(axis=0)
     rows = [
-        {"name": joint, "annotated": int(annotated[j]), "cells": _cells(subjects, list(columns), j)}
-        for j, joint in enumerate(subjects[0].evaluation.skeleton.joints)
+        Row(joint, _cells(subjects, metrics, j), int(annotated[j]))
+        for j, joint in enumerate(evaluation.skeleton.joints)
     ]
-    return {
-        "columns": list(columns.values()),
-        "rows": rows,
-        "annotated": int(annotated.sum()),
-        "all": _cells(subjects, list(columns), None),
-    }
+    whole = Row("all", _cells(subjects, metrics, None), int(annotated.sum()))
+    return Table([metric.heading for metric in metrics], rows, whole)
 
 
-def limb_table(subjects: Sequence[Subject]) -> dict[str, Any]:
-    """Returns PCP by limb, in the form of `joint_table`."""
-    keys = ["pcp", "pcp_relaxed"]
-    limbs = subjects[0].evaluation.skeleton.pcp_limbs
-    rows = [{"name": limb, "cells": _cells(subjects, keys, i)} for i, limb in enumerate(limbs)]
-    return {"columns": ["strict", "relaxed"], "rows": rows, "all": _cells(subjects, keys, None)}
+def limb_table(subjects: Sequence[Subject]) -> Table:
+    """Returns the metrics by limb."""
+    evaluation = subjects[0].evaluation
+    metrics = [measure.metric for measure in evaluation.limb_columns()]
+    rows = [Row(limb, _cells(subjects, metrics, i)) for i, limb in enumerate(evaluation.skeleton.pcp_limbs)]
+    return Table([metric.title for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
 
 
-def _cells(subjects: Sequence[Subject], keys: Sequence[str], column: int | None) -> list[list[str]]:
+def _has(subject: Subject, metric: Metric) -> bool:
+    return metric.key in subject.evaluation.measures
+
+
+def _measures(subjects: Sequence[Subject], metric: Metric) -> list[Measure]:
+    return [subject.evaluation.measures[metric.key] for subject in subjects]
+
+
+def _cells(subjects: Sequence[Subject], metrics: Sequence[Metric], column: int | None) -> list[list[str]]:
     """Returns, for each metric, a number a subject: of one joint or limb, or of all."""
-    cells = []
-    for key in keys:
-        measures = [subject.evaluation.measures[key] for subject in subjects]
-        values = [measure.overall if column is None else float(measure.values[column]) for measure in measures]
-        scale, digits = (1, 2) if key == "error_px" else (100, 1)
-        cells.append([NOTHING if math.isnan(value) else f"{scale * value:.{digits}f}" for value in values])
-    return cells
+    return [
+        [
+            shown.bare(measure.overall if column is None else float(measure.values[column]), metric.unit)
+            for measure in _measures(subjects, metric)
+        ]
+        for metric in metrics
+    ]
 
 
-def provenance(subject: Subject) -> dict[str, Any]:
-    """Returns where a subject comes from: facts by name, repairs and notices."""
+def provenance(subject: Subject) -> Provenance:
+    """Returns where a subject comes from."""
     pose, checkpoint = subject.pose, subject.pose.checkpoint
     source, told = checkpoint.source, pose.preprocessing.as_dict()
     facts = {
@@ -123,7 +172,7 @@ def provenance(subject: Subject) -> dict[str, Any]:
     }
     if source.origin:
         facts["converted from"] = f"{source.origin.get('path')} (sha256 {source.origin.get('sha256')})"
-    return {"facts": facts, "repairs": checkpoint.repairs, "notices": checkpoint.notices}
+    return Provenance(facts, tuple(checkpoint.repairs), tuple(checkpoint.notices))
 
 
 def dataset_facts(subject: Subject) -> dict[str, str]:
@@ -139,6 +188,6 @@ def dataset_facts(subject: Subject) -> dict[str, str]:
     }
     if dataset.skipped:
         facts["left out"] = f"{counted(len(dataset.skipped), 'person')}, too small"
-    if subject.evaluation.pdj_left_out:
-        facts["without a torso"] = f"{counted(subject.evaluation.pdj_left_out, 'person')}, in no PDJ"
+    if subject.evaluation.without_torso:
+        facts["without a torso"] = f"{counted(subject.evaluation.without_torso, 'person')}, in no PDJ"
     return facts

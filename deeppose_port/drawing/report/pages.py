@@ -1,4 +1,7 @@
-"""Writes the page: one HTML file that needs nothing else, no network and no scripts."""
+"""Writes the page: one HTML file that needs nothing else and asks no network for anything.
+
+A small script sorts and filters the persons; without scripts the page shows everything all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -16,13 +20,15 @@ from markupsafe import Markup
 from deeppose_port import __version__, output
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import charts, contents
-from deeppose_port.drawing.report.gallery import rounded, thumbnails
+from deeppose_port.drawing.report.gallery import Thumbnail, rounded, thumbnails
 from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison
 from deeppose_port.evaluate.differences import LayerRow, shape_text
 from deeppose_port.evaluate.environment import environment
-from deeppose_port.evaluate.evaluation import Evaluation
-from deeppose_port.metrics.definitions import NOTHING
+from deeppose_port.metrics.arrays import Float64Array
+from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
+from deeppose_port.metrics.registry import Curve, Metric, Reference
+from deeppose_port.metrics.shown import NOTHING
 from deeppose_port.pose import Pose
 from deeppose_port.text import shown
 
@@ -42,7 +48,7 @@ def write_evaluation(
     folder: str | os.PathLike[str],
     *,
     command: str,
-    intervals: Mapping[str, Any] | None = None,
+    intervals: Bootstrap | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -99,10 +105,10 @@ def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
 
 def _write(
     subjects: Sequence[Subject],
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     folder: str | os.PathLike[str],
     command: str,
-    intervals: Mapping[str, Any] | None,
+    intervals: Bootstrap | None,
     force: bool,
     progress: Progress | None,
 ) -> Path:
@@ -115,7 +121,7 @@ def _write(
         title=_title(subjects),
         metrics=rows,
         undefined=contents.undefined(subjects[0]),
-        headlines=contents.headlines(rows),
+        headlines=contents.headlines(subjects[0], rows),
         intervals=intervals,
         figures=_figures(subjects),
         small=_small_figures(subjects),
@@ -154,37 +160,59 @@ def _title(subjects: Sequence[Subject]) -> str:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _figures(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Figure:
+    """Curves of the whole: a title, a chart, and the papers that define the metric."""
+
+    title: str
+    chart: Markup
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True)
+class _SmallFigures:
+    """Curves of the joints: what they show, what their thresholds are fractions of, and charts by joint."""
+
+    title: str
+    axis: str
+    charts: list[tuple[str, Markup]]
+
+
+def _curved(subject: Subject) -> list[tuple[Metric, Curve]]:
+    """Returns the metrics that have curves."""
+    metrics = [measure.metric for measure in subject.evaluation.measures.values()]
+    return [(metric, metric.curve) for metric in metrics if metric.curve is not None]
+
+
+def _figures(subjects: Sequence[Subject]) -> list[_Figure]:
     """Returns the curves of the whole."""
     figures = []
-    for metric, (title, axis, marked, references) in contents.CURVES.items():
-        if metric not in subjects[0].lengths:
-            continue
+    for metric, curve in _curved(subjects[0]):
+        title = f"{curve.title}, {metric.over}"
         series = [subject.overall(metric) for subject in subjects]
-        chart = charts.curves(title, axis, THRESHOLDS, series, marked=marked)
-        figures.append({"title": title, "chart": chart, "references": references})
+        chart = charts.curves(title, curve.axis, THRESHOLDS, series, marked=curve.marked)
+        figures.append(_Figure(title, chart, metric.references))
     return figures
 
 
-def _small_figures(subjects: Sequence[Subject]) -> dict[str, Any]:
+def _small_figures(subjects: Sequence[Subject]) -> _SmallFigures:
     """Returns the curves of the joints, by the first metric that the data can give."""
-    metric = next(iter(subjects[0].lengths))
-    title, axis, marked, _ = contents.CURVES[metric]
+    metric, curve = _curved(subjects[0])[0]
     by_joint = [subject.joint_curves(metric) for subject in subjects]
     drawn = [
-        (name, charts.curves(f"{name}: {title.split(',')[0]}", axis, THRESHOLDS, series, marked=marked, small=True))
+        (name, charts.curves(f"{name}: {curve.title}", curve.axis, THRESHOLDS, series, marked=curve.marked, small=True))
         for name in by_joint[0]
         for series in [[curves[name] for curves in by_joint]]
     ]
-    return {"title": title.split(",")[0], "axis": axis, "charts": drawn}
+    return _SmallFigures(curve.title, curve.axis, drawn)
 
 
 def _bars(subjects: Sequence[Subject]) -> Markup:
-    rules = [
+    strict, relaxed = (
         [charts.Series(s.style, f"{s.label}, {rule}", s.evaluation.measures[key].values) for s in subjects]
         for key, rule in (("pcp", "strict"), ("pcp_relaxed", "relaxed"))
-    ]
-    return charts.bars("PCP at 0.5 by limb", list(subjects[0].evaluation.skeleton.pcp_limbs), *rules)
+    )
+    return charts.bars("PCP at 0.5 by limb", list(subjects[0].evaluation.skeleton.pcp_limbs), strict, relaxed)
 
 
 def _histogram(subjects: Sequence[Subject]) -> Markup:
@@ -197,37 +225,86 @@ def _histogram(subjects: Sequence[Subject]) -> Markup:
 # --- the comparison --------------------------------------------------------------------------------------------------
 
 
-def _certificate(comparison: Comparison) -> dict[str, Any]:
-    """Returns what the page says of a comparison."""
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's row: its largest difference, the relative one and the tolerance as text."""
+
+    name: str
+    shape: str
+    numbers: list[str]
+    parted: bool
+
+
+@dataclass(frozen=True)
+class _Certificate:
+    """What the page says of a comparison.
+
+    Attributes:
+        value: The comparison.
+        source: Where the tolerance is from.
+        chart: Of the layers.
+        layers: Their rows.
+        agreeing: How many metrics agree in every digit shown.
+        moved: Name, old, new and difference of those that are not equal.
+    """
+
+    value: Comparison
+    source: str
+    chart: Markup
+    layers: list[_Layer]
+    agreeing: int
+    moved: list[tuple[str, str, str, str]]
+
+
+def _certificate(comparison: Comparison) -> _Certificate:
     rows = comparison.layers
-    moved = [row for row in comparison.metrics if row.difference]
-    return {
-        "value": comparison,
-        "source": TOLERANCE_SOURCE,
-        "chart": charts.layers(
-            "Relative differences of the layers",
-            [row.name for row in rows],
-            [row.relative for row in rows],
-            [row.tolerance for row in rows],
-        ),
-        "layers": [_layer(row) for row in rows],
-        "agreeing": sum(row.agrees for row in comparison.metrics),
-        "moved": [(row.name, *row.cells) for row in moved],
-    }
+    chart = charts.layers(
+        "Relative differences of the layers",
+        [row.name for row in rows],
+        [row.relative for row in rows],
+        [row.tolerance for row in rows],
+    )
+    return _Certificate(
+        comparison,
+        TOLERANCE_SOURCE,
+        chart,
+        [_layer(row) for row in rows],
+        sum(row.agrees for row in comparison.metrics),
+        [(row.name, *row.cells) for row in comparison.metrics if row.difference],
+    )
 
 
-def _layer(row: LayerRow) -> dict[str, Any]:
+def _layer(row: LayerRow) -> _Layer:
     shapes = dict.fromkeys(
         shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
     )
     numbers = [NOTHING if value is None else f"{value:.2e}" for value in (row.maximum, row.relative, row.tolerance)]
-    return {"name": row.name, "shape": " / ".join(shapes), "numbers": numbers, "parted": row.parted}
+    return _Layer(row.name, " / ".join(shapes), numbers, row.parted)
 
 
 # --- the gallery -----------------------------------------------------------------------------------------------------
 
 
-def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[list[int], list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class _Person:
+    """A person of the gallery.
+
+    Attributes:
+        file: Their picture.
+        line: Of the CSV.
+        thumbnail: What is shown.
+        poses: A style and an SVG path each.
+        errors: A subject's style and label, and its mean error in pixels and in per cent of the person's box.
+    """
+
+    file: str
+    line: int
+    thumbnail: Thumbnail
+    poses: list[tuple[str, str]]
+    errors: list[tuple[str, str, str, str]]
+
+
+def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[list[int], list[_Person]]:
     """Returns the persons of the gallery, the worst first, and what is shown of them."""
     first, last = subjects[0], subjects[-1]
     relative = _relative(last)
@@ -241,23 +318,24 @@ def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[li
     for person, small in zip(order, thumbnails(first.dataset, order, poses, progress, density), strict=True):
         entry = first.dataset.person(person)
         persons.append(
-            {
-                "file": shown(entry.file),
-                "line": entry.line,
-                "thumbnail": small,
-                "poses": list(zip(styles, small.poses, strict=True)),
-                "errors": [
+            _Person(
+                file=shown(entry.file),
+                line=entry.line,
+                thumbnail=small,
+                poses=list(zip(styles, small.poses, strict=True)),
+                errors=[
                     (subject.style, subject.label, *_said(subject.person_errors[person], _relative(subject)[person]))
                     for subject in subjects
                 ],
-            }
+            )
         )
     return order, persons
 
 
-def _relative(subject: Subject) -> Any:
+def _relative(subject: Subject) -> Float64Array:
+    """Returns (N,) mean errors as parts of the persons' boxes; infinite without an answer."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num(subject.person_errors / subject.boxes, nan=np.inf)
+        return np.nan_to_num(subject.person_errors / subject.evaluation.box_sizes, nan=np.inf)
 
 
 def _said(pixels: float, relative: float) -> tuple[str, str]:
@@ -267,9 +345,9 @@ def _said(pixels: float, relative: float) -> tuple[str, str]:
     return f"{pixels:.1f} px", f"{100 * relative:.0f} %" if np.isfinite(relative) else ""
 
 
-def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, Any]:
+def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, object]:
     """Returns what the page's script sorts and filters the gallery by."""
-    dataset, boxes = subjects[0].dataset, subjects[0].boxes
+    dataset, boxes = subjects[0].dataset, subjects[0].evaluation.box_sizes
     moved = np.zeros(len(dataset))
     if len(subjects) > 1:
         points = [subject.evaluation.predicted for subject in subjects]
@@ -298,16 +376,15 @@ def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, Any]:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def _render(**values: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def _render(**values: object) -> str:
+    from jinja2 import Environment, StrictUndefined
 
-    here = Path(__file__).parent
-    loader = FileSystemLoader(here)
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["shown"] = shown
-    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    here = resources.files(__package__)  # which may be a zip file
+    page, style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js"))
     # The only script that the browser may run is this one, whatever a file's name says.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return pages.get_template("page.html").render(
+    return pages.from_string(page).render(
         style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}", **values
     )

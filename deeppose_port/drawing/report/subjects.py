@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report.charts import Series
-from deeppose_port.evaluate.evaluation import Evaluation
+from deeppose_port.metrics.arrays import Float64Array
+from deeppose_port.metrics.evaluation import Evaluation, Measure
+from deeppose_port.metrics.registry import Metric
+from deeppose_port.metrics.tallies import Tally
 from deeppose_port.pose import Pose
 
-Floats = npt.NDArray[np.float64]
-
-THRESHOLDS: Floats = np.linspace(0, 0.5, 51)
+THRESHOLDS: Float64Array = np.linspace(0, 0.5, 51)
 """Of the curves, as in the papers."""
 
 
@@ -45,59 +45,39 @@ class Subject:
         return Path(self.pose.checkpoint.source.path).name
 
     @cached_property
-    def errors(self) -> Floats:
+    def errors(self) -> Float64Array:
         """(N, J) pixel errors; NaN where a joint does not count, infinite where there is no finite answer."""
         evaluation = self.evaluation
         errors = metrics.pixel_errors(evaluation.predicted, evaluation.true, evaluation.visible)
         return np.where(evaluation.visible & np.isnan(errors), np.inf, errors)
 
     @cached_property
-    def person_errors(self) -> Floats:
+    def person_errors(self) -> Float64Array:
         """(N,) mean pixel errors; infinite for a person without an answer."""
         counted = self.evaluation.visible
-        sums: Floats = np.where(counted, self.errors, 0).sum(axis=1)
-        means: Floats = sums / np.maximum(counted.sum(axis=1), 1)
+        sums: Float64Array = np.where(counted, self.errors, 0).sum(axis=1)
+        means: Float64Array = sums / np.maximum(counted.sum(axis=1), 1)
         return means
 
-    @cached_property
-    def boxes(self) -> Floats:
-        """(N,) the larger sides of the persons' boxes of joints, in pixels."""
-        return metrics.box_sizes(self.evaluation.true, self.evaluation.visible)
+    def curve(self, metric: Metric) -> Measure:
+        """Returns a metric at all `THRESHOLDS` at once: a row of its tally for each, and all persons in it."""
+        assert metric.curve is not None
+        summed = [metric.curve.tally(self.evaluation, threshold).summed() for threshold in THRESHOLDS.tolist()]
+        tally = Tally(
+            np.concatenate([one.scores for one in summed]),
+            np.concatenate([one.counts for one in summed]),
+        )
+        skeleton = self.evaluation.skeleton
+        return Measure(metric, tally, metric.names(skeleton), metric.excluded(skeleton))
 
-    @cached_property
-    def lengths(self) -> dict[str, Floats]:
-        """The (N,) reference lengths that the data give, by the metric that they are for."""
-        evaluation, dataset = self.evaluation, self.dataset
-        found: dict[str, Floats] = {}
-        torso = dataset.torso_lengths
-        if torso is None and evaluation.skeleton.torso is not None:
-            torso = metrics.torso_lengths(evaluation.true, evaluation.skeleton.torso, evaluation.visible)
-        if torso is not None:
-            found["pdj"] = torso
-        if dataset.head_sizes is not None:
-            found["pckh"] = dataset.head_sizes
-        return {**found, "pck_box": self.boxes}
+    def overall(self, metric: Metric) -> Series:
+        """Returns a metric's curve for the whole."""
+        measure = self.curve(metric)
+        return Series(self.style, self.label, measure.whole(measure.tally))
 
-    def curves(self, metric: str) -> Floats:
-        """Returns (len(THRESHOLDS), J) fractions of the joints within each threshold times a metric's length."""
-        evaluation, lengths = self.evaluation, self.lengths[metric]
-        return metrics.pdj(evaluation.predicted, evaluation.true, lengths, evaluation.visible, THRESHOLDS.tolist())
-
-    def overall(self, metric: str) -> Series:
-        """Returns a metric's curve for the whole: PDJ's is the mean of the joints, the others' their total."""
-        curves = self.curves(metric)
-        weights = (self.evaluation.visible & ~np.isnan(self.lengths[metric])[:, np.newaxis]).sum(axis=0).astype(float)
-        if metric == "pdj":
-            weights = (weights > 0).astype(float)
-        elif metric == "pckh":
-            weights[list(self.evaluation.skeleton.pckh_total_excluded)] = 0
-        with np.errstate(invalid="ignore"):
-            values = (np.nan_to_num(curves) * weights).sum(axis=1) / weights.sum()
-        return Series(self.style, self.label, values)
-
-    def joint_curves(self, metric: str) -> dict[str, Series]:
+    def joint_curves(self, metric: Metric) -> dict[str, Series]:
         """Returns a metric's curves by joint, left and right as one: the mean of the two."""
-        curves = self.curves(metric)
+        curves = self.curve(metric).tally.columns()
         groups: dict[str, list[int]] = {}
         for j, joint in enumerate(self.evaluation.skeleton.joints):
             groups.setdefault(joint.removeprefix("left ").removeprefix("right "), []).append(j)

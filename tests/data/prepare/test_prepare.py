@@ -15,8 +15,9 @@ from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset, read_csv
 from deeppose_port.data.prepare import PrepareError, engine, matlab, pictures, prepare
 from deeppose_port.data.references import path_beside
-from deeppose_port.evaluate.evaluation import Answers, evaluation_of
+from deeppose_port.metrics.evaluation import Predictions, evaluation_of
 from tests.helpers.matfiles import element, mat5, matrix_header, nested_cells, read_here, write_flic, write_pictures
+from tests.helpers.metrics import pdj
 from tests.helpers.networks import random_checkpoint
 
 #: Pieces of a MATLAB 5 file: the number 4, a function, and the name of a struct's only field.
@@ -441,8 +442,8 @@ class TestUse:
         prepare("flic", folder, out)
         dataset = PoseDataset(out / "train_joints.csv", images=folder / "images", skeleton="flic")
         zeros = np.zeros((len(dataset), 14), np.float32)
-        exact = Answers(np.arange(len(dataset)), zeros, zeros, zeros.astype(np.int32), dataset.joints)
-        assert evaluation_of(exact, dataset).pdj.tolist() == [[1.0] * 7] * 5
+        exact = Predictions(np.arange(len(dataset)), zeros, zeros, zeros.astype(np.int32), dataset.joints)
+        assert pdj(evaluation_of(exact, dataset)).tolist() == [[1.0] * 7] * 5
 
     @pytest.mark.parametrize("has_boxes", [True, False])
     def test_eval_finds_head_sizes_and_says_where_they_are_an_estimate(self, tmp_path, capsys, has_boxes):

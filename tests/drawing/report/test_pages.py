@@ -18,7 +18,8 @@ from deeppose_port.drawing.report import charts, pages, write_comparison, write_
 from deeppose_port.drawing.report.gallery import path_of
 from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import compare
-from deeppose_port.evaluate.evaluation import Evaluation
+from deeppose_port.metrics.evaluation import evaluation_of_poses
+from deeppose_port.metrics.registry import METRICS, Poses
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.pages import HOSTILE, Page, evaluated, persons
 
@@ -65,16 +66,16 @@ class TestOnePage:
     def test_numbers_are_the_evaluation_s(self, tmp_path, dataset):
         path, evaluation = written(tmp_path, dataset)
         text = Page(path).text
-        assert f"{evaluation.mean_error_px:.2f} px" in text
+        assert f"{evaluation['mean_error_px'].overall:.2f} px" in text
         assert f"{100 * evaluation.measures['pdj@0.2'].overall:.1f} %" in text
-        for name, fraction in zip(evaluation.skeleton.pcp_limbs, evaluation.pcp, strict=True):
+        for name, fraction in zip(evaluation.skeleton.pcp_limbs, evaluation["pcp"].values, strict=True):
             assert re.search(rf"{name}\s*{100 * fraction:.1f}", text)
 
     def test_confidence_intervals_are_shown(self, tmp_path, dataset):
         pose, evaluation = evaluated(dataset)
         intervals = evaluation.bootstrap(50, seed=1)
         path = write_evaluation(pose, evaluation, dataset, tmp_path / "r", command="x", intervals=intervals)
-        low, high = intervals["intervals"]["mean_error_px"]
+        low, high = intervals.wholes["error_px"]
         assert f"{low:.2f} px to {high:.2f} px" in Page(path).text
 
     def test_repairs_environment_and_command_are_shown(self, tmp_path, dataset):
@@ -185,24 +186,20 @@ class TestCurves:
         true = evaluation.true
         predicted = true + np.random.RandomState(0).normal(0, 12, true.shape)
         skeleton, visible = evaluation.skeleton, evaluation.visible
-        from deeppose_port.evaluate.evaluation import pose_measures
-
         torso = metrics.torso_lengths(true, skeleton.torso, visible)
-        dataset.head_sizes = np.random.RandomState(1).uniform(20, 50, len(true))
-        measures = pose_measures(predicted, true, visible, skeleton, torso, dataset.head_sizes)
-        evaluation = dataclasses.replace(evaluation, predicted=predicted, measures=measures)
-        assert isinstance(evaluation, Evaluation)
+        heads = np.random.RandomState(1).uniform(20, 50, len(true))
+        evaluation = evaluation_of_poses(Poses(skeleton, predicted, true, visible, torso, heads))
         return Subject("a", "prediction", pose, evaluation, dataset)
 
     @pytest.mark.parametrize(
-        ("metric", "measure", "threshold"),
-        [("pdj", "pdj@0.2", 0.2), ("pckh", "pckh", 0.5), ("pck_box", "pck_box@0.1", 0.1)],
+        ("key", "other", "threshold"),
+        [("pdj@0.2", "pdj@0.1", 0.1), ("pckh", "pckh", 0.5), ("pck_box@0.2", "pck_box@0.1", 0.1)],
     )
-    def test_curves_pass_through_the_metrics(self, subject, metric, measure, threshold):
-        at = int(np.abs(THRESHOLDS - threshold).argmin())
-        expected = subject.evaluation.measures[measure]
+    def test_curves_pass_through_the_metrics(self, subject, key, other, threshold):
+        metric, at = METRICS[key], int(np.abs(THRESHOLDS - threshold).argmin())
+        expected = subject.evaluation[other]
         assert subject.overall(metric).values[at] == pytest.approx(expected.overall)
-        np.testing.assert_allclose(subject.curves(metric)[at], expected.values)
+        np.testing.assert_allclose(subject.curve(metric).tally.columns()[at], expected.values)
         wrists = subject.joint_curves(metric)["wrist"].values[at]
         assert wrists == pytest.approx(expected.values[[6, 11]].mean())
 
@@ -252,7 +249,7 @@ class TestCommand:
 
     def test_report_that_exists_is_refused_before_anything_is_run(self, run, tmp_path, monkeypatch):
         (tmp_path / "index.html").write_text("mine")
-        monkeypatch.setattr("deeppose_port.evaluate.evaluation.evaluate", lambda *_, **__: pytest.fail("it was run"))
+        monkeypatch.setattr("deeppose_port.evaluate.evaluate.evaluate", lambda *_, **__: pytest.fail("it was run"))
         status, shown, _ = run("eval", "--report", tmp_path)
         assert status == 2
         assert "exists already" in shown.err

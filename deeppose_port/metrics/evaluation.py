@@ -1,0 +1,360 @@
+"""Evaluation: one pass over a dataset, every person once, all metrics in pixels of the original pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.errors import DeepPoseError
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.batches import batches
+from deeppose_port.metrics.arrays import Float64Array
+from deeppose_port.metrics.lengths import torso_lengths
+from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
+from deeppose_port.metrics.tallies import Tally, interval, resample
+
+#: JSON-ready numbers by name; None for what nobody has, or what is not finite.
+Numbers: TypeAlias = "float | list[float | None] | dict[str, Numbers] | None"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric of a dataset.
+
+    Attributes:
+        metric: Which.
+        tally: It, by person.
+        names: Of the tally's columns, joints or limbs; none for a metric of whole persons.
+        excluded: Columns that are left out of the total.
+    """
+
+    metric: Metric
+    tally: Tally
+    names: tuple[str, ...]
+    excluded: tuple[int, ...]
+
+    @property
+    def values(self) -> Float64Array:
+        """The metric of each joint or limb; NaN for one that nobody has."""
+        return self.tally.values()
+
+    @property
+    def overall(self) -> float:
+        """Its number of the whole; NaN where nothing counts."""
+        return float(self.whole(self.tally.summed())[0])
+
+    def whole(self, tally: Tally) -> Float64Array:
+        """Returns, for each row of a tally of this metric, its number of the whole."""
+        return tally.means() if self.metric.summary == "mean" else tally.totals(self.excluded)
+
+    def numbers(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Yields each number of it with its place in JSON, as `("pdj", "0.2", "left wrist")`."""
+        yield from zip(self._places(), [*self.values, self.overall] if self.names else [self.overall], strict=True)
+
+    def intervals(self, resampled: Tally, level: float) -> Iterator[tuple[tuple[str, ...], tuple[float, float]]]:
+        """Yields the same with a (lower, upper) interval for each number.
+
+        Args:
+            resampled: The tally, resampled.
+            level: As for `tallies.interval`.
+        """
+        samples = self.whole(resampled)[:, np.newaxis]
+        if self.names:
+            samples = np.concatenate([resampled.columns(), samples], axis=1)
+        ends = [(float(low), float(high)) for low, high in interval(samples, level).T]
+        yield from zip(self._places(), ends, strict=True)
+
+    def _places(self) -> list[tuple[str, ...]]:
+        path = self.metric.path
+        return [(*path, name) for name in (*self.names, self.metric.summary)] if self.names else [path]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Confidence intervals of an evaluation's numbers.
+
+    Attributes:
+        resamples: How often the persons were drawn.
+        seed: Of the drawing.
+        level: How much of the resampled values lies in an interval.
+        wholes: (lower, upper) of each metric's number of the whole, by its key; NaN where it has no value.
+        intervals: That of every number, as `Evaluation.as_dict` has them.
+    """
+
+    resamples: int
+    seed: int
+    level: float
+    wholes: Mapping[str, tuple[float, float]]
+    intervals: Mapping[str, Numbers]
+
+    def as_dict(self) -> dict[str, Numbers]:
+        """Returns all but `wholes` as JSON-ready values."""
+        return {
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "level": self.level,
+            "intervals": dict(self.intervals),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation(Poses):
+    """What a checkpoint answers to a dataset, and how good that is.
+
+    Attributes:
+        measures: The metrics that the data can give, by their keys in `METRICS`.
+    """
+
+    measures: Mapping[str, Measure] = field(kw_only=True)
+
+    def __getitem__(self, name: str) -> Measure:
+        """Returns a metric by its key or name, as `evaluation["pdj@0.2"].overall`.
+
+        Raises:
+            KeyError: The data cannot give it.
+            DeepPoseError: There is no such metric.
+        """
+        return self.measures[find(name).key]
+
+    @property
+    def persons(self) -> int:
+        """Number of persons."""
+        return len(self.true)
+
+    @property
+    def outputs(self) -> npt.NDArray[np.float32]:
+        """(N, 2 * J) float32, as the network gives them.
+
+        Raises:
+            DeepPoseError: The poses are no network's.
+        """
+        if self.network is None:
+            raise DeepPoseError(NEEDS["network"])
+        return self.network.outputs
+
+    @property
+    def without_torso(self) -> int:
+        """Persons whose torso is not annotated, and who are in no PDJ; 0 where the data have no torsos at all."""
+        return 0 if self.torso_lengths is None else int(np.isnan(self.torso_lengths).sum())
+
+    def shown(self) -> list[Measure]:
+        """Returns the metrics that stand in tables of the whole."""
+        return [measure for measure in self.measures.values() if measure.metric.is_shown]
+
+    def headlines(self) -> list[Measure]:
+        """Returns the metrics of which a number stands on top of reports and is followed by trainings."""
+        metrics = without_substitutes(measure.metric for measure in self.measures.values())
+        return [self.measures[metric.key] for metric in metrics if metric.is_headline]
+
+    def joint_columns(self) -> list[Measure]:
+        """Returns the metrics that stand in tables by joint."""
+        metrics = without_substitutes(measure.metric for measure in self.measures.values())
+        return [self.measures[metric.key] for metric in metrics if metric.heading]
+
+    def limb_columns(self) -> list[Measure]:
+        """Returns the metrics that stand in tables by limb."""
+        return [measure for measure in self.shown() if measure.metric.columns == "limbs"]
+
+    def summary(self, *more: Metric) -> dict[str, float]:
+        """Returns the few numbers that a training follows, and others, by their names."""
+        wanted = [measure.metric for measure in self.headlines()]
+        wanted += [metric for metric in more if metric.key in self.measures]
+        return {metric.name: self.measures[metric.key].overall for metric in wanted}
+
+    def places(self) -> dict[str, tuple[float | None, str]]:
+        """Returns every number of `as_dict` by its place in it, as `pdj/0.2/left wrist`, with its unit."""
+        found = {
+            "/".join(place): (_finite(number), measure.metric.unit)
+            for measure in self.measures.values()
+            for place, number in measure.numbers()
+        }
+        for measure in self._alone():
+            found[measure.metric.alone] = _finite(measure.overall), measure.metric.unit
+        return {**found, "pdj_left_out": (self.without_torso, "")}
+
+    def as_dict(self) -> dict[str, Numbers]:
+        """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""
+        return {
+            "persons": self.persons,
+            "joints": len(self.skeleton.joints),
+            **_nested(
+                (place, _finite(number)) for measure in self.measures.values() for place, number in measure.numbers()
+            ),
+            **{measure.metric.alone: _finite(measure.overall) for measure in self._alone()},
+            "pdj_left_out": self.without_torso,
+        }
+
+    def bootstrap(self, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Bootstrap:
+        """Returns confidence intervals of the numbers, from drawing the persons again with replacement.
+
+        Args:
+            resamples: How often.
+            seed: Of the drawing.
+            level: How much of the resampled values lies in an interval.
+
+        Raises:
+            DeepPoseError: There is no person or no resample, or the level is not between 0 and 1.
+        """
+        tallies = resample([measure.tally for measure in self.measures.values()], resamples, seed)
+        found = {
+            key: list(measure.intervals(tally, level))
+            for (key, measure), tally in zip(self.measures.items(), tallies, strict=True)
+        }
+        wholes = {key: ends[-1][1] for key, ends in found.items()}
+        intervals = _nested((place, _finite_pair(ends)) for pairs in found.values() for place, ends in pairs)
+        alone = {measure.metric.alone: _finite_pair(wholes[measure.metric.key]) for measure in self._alone()}
+        return Bootstrap(resamples, seed, level, wholes, {**intervals, **alone})
+
+    def _alone(self) -> list[Measure]:
+        return [measure for measure in self.measures.values() if measure.metric.alone]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's answers to some of a dataset's persons, with what they are compared with.
+
+    Attributes:
+        indices: (n,) int64, the persons.
+        outputs: (n, 2 * J) float32, as the network gives them.
+        targets: (n, 2 * J) float32.
+        mask: (n, 2 * J) int32.
+        predicted: (n, J, 2) float64, the outputs in pixels of the pictures.
+    """
+
+    indices: npt.NDArray[np.int64]
+    outputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.int32]
+    predicted: Float64Array
+
+    @classmethod
+    def merge(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Joins the answers of several processes, in the order of the persons."""
+        order = np.argsort(np.concatenate([part.indices for part in parts]))
+        joined = [np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(cls)]
+        return cls(*joined)
+
+
+def predictions_of(
+    network: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    dataset: PoseDataset,
+    *,
+    batch_size: int = 32,
+    part: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Runs a network over a dataset, or over the share of it that one of several processes has.
+
+    Args:
+        network: (N, 3, H, W) float32 -> (N, 2 * J) float32.
+        dataset: The persons.
+        batch_size: Persons in one pass.
+        part: Which share: `(0, 2)` is every other person, from the first on.
+        progress: Called with the persons done and all of them.
+
+    Raises:
+        DatasetError: A person cannot be made into an example.
+    """
+    indices = range(part[0], len(dataset), part[1])
+    joints = 2 * len(dataset.skeleton.joints)
+    outputs = [np.empty((0, joints), np.float32)]
+    targets = [np.empty((0, joints), np.float32)]
+    masks = [np.empty((0, joints), np.int32)]
+    for inputs, target, mask in batches(dataset, batch_size, indices):
+        outputs.append(network(inputs))
+        targets.append(target)
+        masks.append(mask)
+        if progress is not None:
+            progress(sum(map(len, outputs)), len(indices))
+    answers = np.concatenate(outputs)
+    predicted = [dataset.view(i).points(output) for i, output in zip(indices, answers, strict=True)]
+    return Predictions(
+        np.asarray(indices, np.int64),
+        answers,
+        np.concatenate(targets),
+        np.concatenate(masks),
+        np.reshape(predicted, (len(indices), -1, 2)) if predicted else np.empty((0, joints // 2, 2)),
+    )
+
+
+def evaluation_of(
+    predictions: Predictions, dataset: PoseDataset, head_sizes: npt.ArrayLike | None = None
+) -> Evaluation:
+    """Computes all metrics of the predictions for a whole dataset.
+
+    Args:
+        predictions: Of every person, in the dataset's order.
+        dataset: The persons.
+        head_sizes: (N,) lengths for PCKh, in pixels; None takes those of the CSV's side file, and without one leaves
+            PCKh out.
+
+    Raises:
+        DeepPoseError: As the functions of `metrics` do.
+    """
+    return evaluation_of_poses(
+        Poses(
+            dataset.skeleton,
+            predictions.predicted,
+            dataset.joints,
+            dataset.visible,
+            torso_lengths_of(dataset),
+            dataset.head_sizes if head_sizes is None else np.asarray(head_sizes, np.float64),
+            Outputs(predictions.outputs, predictions.targets, predictions.mask, dataset.preprocessing),
+        )
+    )
+
+
+def evaluation_of_poses(poses: Poses) -> Evaluation:
+    """Computes all metrics that some poses can give, whatever predicted them.
+
+    Raises:
+        DeepPoseError: As the functions of `metrics` do.
+    """
+    skeleton = poses.skeleton
+    measures = {
+        key: Measure(metric, metric.tally(poses), metric.names(skeleton), metric.excluded(skeleton))
+        for key, metric in METRICS.items()
+        if not metric.needs or getattr(poses, metric.needs) is not None
+    }
+    return Evaluation(**{f.name: getattr(poses, f.name) for f in fields(Poses)}, measures=measures)
+
+
+def torso_lengths_of(dataset: PoseDataset) -> Float64Array | None:
+    """Returns the (N,) torso lengths of a dataset: those beside its CSV, else those of its joints; None without."""
+    if dataset.torso_lengths is not None or dataset.skeleton.torso is None:
+        return dataset.torso_lengths
+    return torso_lengths(dataset.joints, dataset.skeleton.torso, dataset.visible)
+
+
+def missing_for(metric: Metric, dataset: PoseDataset) -> str | None:
+    """Returns what a dataset lacks to give a metric, in words; None if it can give it."""
+    given = {"torso_lengths": torso_lengths_of(dataset), "head_sizes": dataset.head_sizes}
+    lacking = metric.needs in given and given[metric.needs] is None
+    return NEEDS[metric.needs].format(skeleton=dataset.skeleton.name) if lacking else None
+
+
+def _nested(values: Iterator[tuple[tuple[str, ...], Numbers]]) -> dict[str, Numbers]:
+    """Puts values by their places into JSON's keys; None for each metric that is missing."""
+    nested: dict[str, Numbers] = {metric.path[0]: None for metric in METRICS.values()}
+    for place, value in values:
+        inside = nested
+        for name in place[:-1]:
+            deeper = inside.get(name)
+            if not isinstance(deeper, dict):
+                deeper = inside[name] = {}
+            inside = deeper
+        inside[place[-1]] = value
+    return nested
+
+
+def _finite_pair(ends: tuple[float, float]) -> list[float | None]:
+    return [_finite(end) for end in ends]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

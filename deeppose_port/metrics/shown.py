@@ -1,0 +1,41 @@
+"""The numbers of metrics as they are shown, with their units."""
+
+from __future__ import annotations
+
+import math
+
+NOTHING = "\N{EN DASH}"
+"""Where there is no number."""
+
+
+def number(value: float, unit: str) -> str:
+    """Returns a metric's number with its unit."""
+    if math.isnan(value):
+        return NOTHING
+    if isinstance(value, int):
+        return str(value)
+    return f"{bare(value, unit)} {unit}".rstrip()
+
+
+def bare(value: float, unit: str) -> str:
+    """Returns a metric's number without its unit, for a column whose heading has it."""
+    if math.isnan(value):
+        return NOTHING
+    if unit == "%":
+        return f"{100 * value:.1f}"
+    return f"{value:.2f}" if unit == "px" else f"{value:.5g}"
+
+
+def difference(old: float, new: float, unit: str) -> str:
+    """Returns how much a metric changed, with its sign; of per cent, in points."""
+    if math.isnan(new - old):
+        return NOTHING
+    if new == old:
+        return "0"
+    change = 100 * (new - old) if unit == "%" else new - old
+    return f"{change:+{'.1f' if 10 <= abs(change) < 1e6 else '.2g'}}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(ends: tuple[float, float], unit: str) -> str:
+    """Returns a confidence interval with its unit; nothing where an end is not finite."""
+    return " to ".join(number(end, unit) for end in ends) if all(map(math.isfinite, ends)) else NOTHING
