@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -27,6 +27,9 @@ Axes = Literal["xy", "yx"]
 Part = Literal["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"]
 Frame = Literal["centred", "middle", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
+#: The largest side of a network's input, in pixels: more is a mistake, and a batch of it would not fit.
+LARGEST_INPUT = 4096
+_MOST_NAMES, _LONGEST_NAME = 1000, 100
 _Record = TypeVar("_Record", bound="_Plain")
 
 
@@ -122,8 +125,8 @@ class Preprocessing(_Plain):
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.im_size < 1:
-            raise DeepPoseError(f"im_size is {self.im_size}; it has to be at least 1")
+        if not 1 <= self.im_size <= LARGEST_INPUT:
+            raise DeepPoseError(f"im_size is {self.im_size}; it has to be at least 1, and at most {LARGEST_INPUT}")
         if not self.base_zoom > 0:
             raise DeepPoseError(f"base_zoom is {self.base_zoom}; it has to be positive")
         for name, kinds in (
@@ -137,10 +140,13 @@ class Preprocessing(_Plain):
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise DeepPoseError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
-        if self.im_width is not None and (self.im_width < 1 or not self.part.startswith("letterbox")):
+        if self.im_width is not None and not self.part.startswith("letterbox"):
             raise DeepPoseError(f"im_width is {self.im_width} with the part {self.part!r}; only a letterbox has one")
+        if self.im_width is not None and not 1 <= self.im_width <= LARGEST_INPUT:
+            raise DeepPoseError(f"im_width is {self.im_width}; it has to be at least 1, and at most {LARGEST_INPUT}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all((self.scale, *self.std)):
             raise DeepPoseError(f"scale {self.scale}, mean {self.mean}, std {self.std} are not those of three channels")
+        check_names(self.joints)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -314,6 +320,26 @@ class Checkpoint:
     def replace(self, **changes: Any) -> Checkpoint:
         """Returns a copy with some fields changed."""
         return replace(self, **changes)
+
+
+def check_names(names: Sequence[str], what: str = "joint") -> None:
+    """Refuses names of joints or limbs that could not be shown, told apart, or put into a table.
+
+    A spreadsheet takes a cell that begins with one of `=+-@` for a formula, and runs it.
+
+    Raises:
+        DeepPoseError: It says which name, and why.
+    """
+    if len(names) > _MOST_NAMES:
+        raise DeepPoseError(f"{len(names):,} {what}s are more than a skeleton has")
+    for name in names:
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable() or name != name.strip():
+            raise DeepPoseError(f"{name[:_LONGEST_NAME]!r} is no name of a {what}")
+        if name[0] in "=+-@":
+            raise DeepPoseError(f"a {what} is called {name!r}: in a table it would be a formula")
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise DeepPoseError(f"two {what}s are called {twice!r}")
 
 
 def is_parameter(name: str) -> bool:

@@ -335,6 +335,9 @@ class _Reader:
             {name: channels for name, (_, channels) in colours.items()},
         )
         self.notices += notices
+        if preprocessing.joints and len(preprocessing.joints) != architecture.joints:
+            problem = f"it names {len(preprocessing.joints)} joints, and its network answers {architecture.joints}"
+            raise CheckpointError(self.path, problem, "was it edited? convert the original again")
         return preprocessing
 
     def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:

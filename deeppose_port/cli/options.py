@@ -212,11 +212,13 @@ def persons(
 ) -> PoseDataset:
     """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
     from deeppose_port.data import PoseDataset
-    from deeppose_port.data.skeletons import with_joints
+    from deeppose_port.data.skeletons import SKELETONS, of_network
 
-    told = skeleton or with_joints(pose.joints)
+    told = skeleton or of_network(pose.joints, pose.preprocessing.joints)
     if told is None:
-        raise DeepPoseError(f"{pose.checkpoint.source.path}: no skeleton has {pose.joints} joints, so no CSV fits it")
+        problem = f"nothing tells what its {pose.joints} joints are"
+        advice = f"--skeleton does: {', '.join(SKELETONS)} or a file"
+        raise DeepPoseError(problem, where=pose.checkpoint.source.path, advice=advice)
     return PoseDataset(
         csv,
         images=images,

@@ -45,6 +45,7 @@ def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool
       deeppose-port pack train_joints.csv train.pack --images images --skeleton lsp --verify
       deeppose-port train --pack train.pack --train-csv train_joints.csv --images images --skeleton lsp …
     """
+    from deeppose_port.data import skeletons
     from deeppose_port.data.dataset import PoseDataset
     from deeppose_port.data.pack.index import PackOptions
     from deeppose_port.data.pack.packing import pack as run
@@ -53,7 +54,7 @@ def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool
     threads = given.pop("threads")
     if threads is not None and threads < 1:
         raise DeepPoseError(f"threads is {threads}; it has to be at least 1")
-    options = PackOptions(skeleton=skeleton, **given)
+    options = PackOptions(skeleton=skeletons.get(skeleton).name, **given)
     dataset = PoseDataset(
         csv,
         images=images,

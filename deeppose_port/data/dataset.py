@@ -44,7 +44,7 @@ class PoseDataset:
     Args:
         csv: The CSV, see `annotations`.
         images: The folder that the CSV's picture names are relative to.
-        skeleton: `flic`, `lsp`, `mpii` or a Skeleton: says how many joints a line has.
+        skeleton: As for `skeletons.get`: says how many joints a line has.
         im_size: Side of the network's input; like the next three, it replaces what `preprocessing` says.
         base_zoom: Factor on the box of a person's joints.
         coord_normalize: Whether labels are about -0.5 .. 0.5 of the crop instead of its pixels.
@@ -80,7 +80,7 @@ class PoseDataset:
         csv: str | os.PathLike[str],
         *,
         images: str | os.PathLike[str],
-        skeleton: str | Skeleton,
+        skeleton: str | os.PathLike[str] | Skeleton,
         im_size: int | None = None,
         base_zoom: float | None = None,
         coord_normalize: bool | None = None,
@@ -93,7 +93,7 @@ class PoseDataset:
     ) -> None:
         self.csv = Path(csv)
         self.images = Path(images)
-        self.skeleton = skeletons.get(skeleton) if isinstance(skeleton, str) else skeleton
+        self.skeleton = skeletons.get(skeleton)
         if isinstance(gcn, bool):
             gcn = "divide" if gcn else "none"
         given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize, "gcn": gcn}

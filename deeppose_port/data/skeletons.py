@@ -1,15 +1,17 @@
-"""The skeletons of the data sets DeepPose is trained on: their joints, limbs and reference lengths.
+"""The skeletons: a data set's joints with their limbs and reference lengths, a row each; and those of a user's file.
 
 Left and right are the annotation's own, so they mean the person's or the picture's as the data set has it.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from converters.errors import DeepPoseError
-
-__all__ = ["FLIC", "LSP", "MPII", "SKELETONS", "End", "Limb", "Skeleton", "get", "with_joints"]
 
 End: TypeAlias = int | tuple[int, ...]
 """One end of a limb: a joint's index, or the indices of joints whose mean position it is."""
@@ -26,18 +28,22 @@ class Skeleton:
         name: what commands and checkpoints call it.
         joints: the joints' names in the order of their indices.
         symmetric_pairs: the joints that change places when the picture is mirrored, as pairs of indices.
-        limbs: the lines of a drawing as (parent, child) indices; they form a tree over all joints.
+        limbs: the lines of a drawing as (parent, child) indices, from the root outward.
         pcp_limbs: the limbs PCP is reported for, by name and in the order of reports.
         torso: the ends of PDJ's reference length, or None where the joints do not give it.
+        head: the ends of PCKh's reference length where no head box is annotated; None where the joints do not give it.
+        head_factor: what the distance of these ends is multiplied by.
         pckh_total_excluded: the joints left out of PCKh's total.
     """
 
     name: str
     joints: tuple[str, ...]
-    symmetric_pairs: tuple[tuple[int, int], ...]
-    limbs: tuple[tuple[int, int], ...]
-    pcp_limbs: Mapping[str, Limb] = field(hash=False)
+    symmetric_pairs: tuple[tuple[int, int], ...] = ()
+    limbs: tuple[tuple[int, int], ...] = ()
+    pcp_limbs: Mapping[str, Limb] = field(default_factory=dict, hash=False)
     torso: Limb | None = None
+    head: Limb | None = None
+    head_factor: float = 1.0
     pckh_total_excluded: tuple[int, ...] = ()
 
 
@@ -144,28 +150,107 @@ MPII = Skeleton(
     pckh_total_excluded=(6, 7),
 )
 
-SKELETONS: Mapping[str, Skeleton] = {skeleton.name: skeleton for skeleton in (FLIC, LSP, MPII)}
+FLIC11 = Skeleton(
+    # The joints that FLIC annotates of everybody, in its columns' order: those of the program's rewrite of 2019.
+    name="flic11",
+    joints=(
+        *("left shoulder", "left elbow", "left wrist", "right shoulder", "right elbow", "right wrist"),
+        *("left hip", "right hip", "left eye", "right eye", "nose"),
+    ),
+    symmetric_pairs=((0, 3), (1, 4), (2, 5), (6, 7), (8, 9)),
+    limbs=((0, 1), (1, 2), (0, 3), (3, 4), (4, 5), (0, 6), (3, 7), (6, 7), (10, 8), (10, 9)),
+    pcp_limbs={
+        "left upper arm": (0, 1),
+        "right upper arm": (3, 4),
+        "left lower arm": (1, 2),
+        "right lower arm": (4, 5),
+    },
+    torso=(0, 7),
+)
+
+COCO = Skeleton(
+    name="coco",
+    joints=(
+        *("nose", "left eye", "right eye", "left ear", "right ear"),
+        *("left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist"),
+        *("left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle"),
+    ),
+    symmetric_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    # The data set's own lines (`skeleton` of its category), each from the inner joint to the outer.
+    limbs=(
+        *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (5, 3), (6, 4)),
+        *((5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12)),
+        *((11, 13), (13, 15), (12, 14), (14, 16)),
+    ),
+    pcp_limbs={
+        "right upper arm": (6, 8),
+        "left upper arm": (5, 7),
+        "right lower arm": (8, 10),
+        "left lower arm": (7, 9),
+        "right upper leg": (12, 14),
+        "left upper leg": (11, 13),
+        "right lower leg": (14, 16),
+        "left lower leg": (13, 15),
+    },
+    torso=(5, 12),
+)
+
+SKELETONS: Mapping[str, Skeleton] = {skeleton.name: skeleton for skeleton in (FLIC, LSP, MPII, COCO, FLIC11)}
 """Every skeleton by its name."""
 
+#: Those that the number of joints tells: the legacy program's checkpoints hold nothing else that does.
+_LEGACY = {len(skeleton.joints): skeleton for skeleton in (FLIC, LSP, MPII)}
 
-def get(name: str) -> Skeleton:
-    """Find a skeleton by its name.
+_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+
+#: The suffixes of a file with a skeleton.
+SUFFIXES = (".toml", ".json")
+
+
+def get(skeleton: str | os.PathLike[str] | Skeleton) -> Skeleton:
+    """Find a skeleton.
 
     Args:
-        name: "flic", "lsp" or "mpii".
+        skeleton: a key of `SKELETONS`, in capitals or not; a file with one, see `skeleton_files`; or itself.
 
     Returns:
         The skeleton.
 
     Raises:
-        DeepPoseError: there is no skeleton of this name; the message lists those there are.
+        DeepPoseError: there is no skeleton of this name, and the message lists those there are; or the file is refused.
     """
-    try:
-        return SKELETONS[name]
-    except KeyError:
-        raise DeepPoseError(f"no skeleton is called {name!r}; there are {', '.join(SKELETONS)}") from None
+    if isinstance(skeleton, Skeleton):
+        return skeleton
+    name = os.fspath(skeleton)
+    if name.lower() in SKELETONS:
+        return SKELETONS[name.lower()]
+    if name.lower().endswith(SUFFIXES):
+        from deeppose_port.data import skeleton_files
+
+        return skeleton_files.read(name)
+    files = f"or a file of your own, {' or '.join(SUFFIXES)}"
+    raise DeepPoseError(f"no skeleton is called {name!r}; there are {', '.join(SKELETONS)}, {files}")
 
 
-def with_joints(joints: int) -> Skeleton | None:
-    """Returns the skeleton with so many joints, or None where none has them."""
-    return next((skeleton for skeleton in SKELETONS.values() if len(skeleton.joints) == joints), None)
+def of_network(joints: int, names: Sequence[str] = ()) -> Skeleton | None:
+    """Returns the skeleton of a network, or None where nothing tells it.
+
+    Args:
+        joints: how many joints the network answers.
+        names: their names, as its checkpoint has them. Without names, their number tells FLIC, LSP and MPII.
+    """
+    if not names:
+        return _LEGACY.get(joints)
+    return next((skeleton for skeleton in SKELETONS.values() if skeleton.joints == tuple(names)), None)
+
+
+def side(joint: str) -> str:
+    """Returns `left` or `right` of a joint whose name begins or ends so (`left knee`, `l_knee`); nothing of others."""
+    words = re.split(r"[\W_]+", joint.lower())
+    return next((_SIDES[word] for word in (words[0], words[-1]) if word in _SIDES), "")
+
+
+def as_left(joint: str) -> str:
+    """Returns a joint's name in small letters, as that of the left side: a pair has it in common."""
+    words = re.split(r"([\W_]+)", joint.lower())
+    return "".join("left" if word in _SIDES else word for word in words)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.pictures import Picture, checked_picture
-from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.skeletons import Skeleton, side
 
 Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
@@ -100,8 +100,8 @@ def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequenc
 
 
 def _colour(joint: str) -> Colour:
-    """Returns the colour of a joint, and of the limb that ends there, by the side its name begins with."""
-    return {"left": LEFT, "right": RIGHT}.get(joint.split()[0], CENTRE)
+    """Returns the colour of a joint, and of the limb that ends there, by the side that its name tells."""
+    return {"left": LEFT, "right": RIGHT}.get(side(joint), CENTRE)
 
 
 def _line(drawing: Picture, start: Pixel, end: Pixel, colour: Colour, width: int) -> None:

@@ -33,7 +33,7 @@ def predict_files(
     output: str | os.PathLike[str],
     *,
     box: Box | None = None,
-    skeleton: str | Skeleton | None = None,
+    skeleton: str | os.PathLike[str] | Skeleton | None = None,
     format: str = "json",
     sheet: ContactSheet | None = None,
     force: bool = False,
@@ -52,7 +52,7 @@ def predict_files(
         sources: The files and folders; those whose suffixes are a video's are videos.
         output: The folder to write to; it is made if need be.
         box: The crop, in pixels of every picture; None for the whole picture.
-        skeleton: What the joints are; None tells it by their number, and draws dots where no skeleton has that many.
+        skeleton: As for `skeletons.get`; None tells it by the joints' names or number, and draws dots where that fails.
         format: `json` or `csv`.
         sheet: A contact sheet to fill and write as `tile.png`.
         force: Whether files that exist may be replaced.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -53,17 +54,19 @@ def files_in(source: Path) -> list[Path]:
     return files
 
 
-def joints_of(pose: Pose, skeleton: str | Skeleton | None) -> tuple[Skeleton | None, tuple[str, ...]]:
-    """Returns what a checkpoint's joints are, told by their number if need be, and their names.
+def joints_of(
+    pose: Pose, skeleton: str | os.PathLike[str] | Skeleton | None
+) -> tuple[Skeleton | None, tuple[str, ...]]:
+    """Returns what a checkpoint's joints are, told by their names or number if need be, and their names.
 
     Raises:
         DeepPoseError: The skeleton has another number of joints.
     """
     if skeleton is None:
-        named = skeletons.with_joints(pose.joints)
+        named = skeletons.of_network(pose.joints, pose.preprocessing.joints)
         told = pose.preprocessing.joints or tuple(f"joint {i}" for i in range(pose.joints))
         return named, named.joints if named else told
-    named = skeletons.get(skeleton) if isinstance(skeleton, str) else skeleton
+    named = skeletons.get(skeleton)
     if len(named.joints) != pose.joints:
         path = pose.checkpoint.source.path
         raise DeepPoseError(f"{path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")

@@ -233,7 +233,7 @@ class TrainingOptions:
 
     train_csv: Path = field(metadata=described("The persons to learn from.", names=("--train-csv", "--train-csv-fn")))
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=described("What the joints are.", choices=lambda: SKELETONS))
+    skeleton: str = field(metadata=described("What the joints are, or a file that says.", choices=lambda: SKELETONS))
     test_csv: Path | None = field(
         default=None,
         metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn")),

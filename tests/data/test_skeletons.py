@@ -8,7 +8,7 @@ from deeppose_port.data import skeletons
 from deeppose_port.data.skeletons import SKELETONS, Skeleton
 
 
-@pytest.fixture(params=["flic", "lsp", "mpii"])
+@pytest.fixture(params=list(SKELETONS))
 def skeleton(request: pytest.FixtureRequest) -> Skeleton:
     return skeletons.get(request.param)
 
@@ -22,7 +22,9 @@ def mirrored(name: str) -> str:
     return " ".join(swap.get(word, word) for word in name.split())
 
 
-@pytest.mark.parametrize(("name", "joints", "limbs"), [("flic", 7, 4), ("lsp", 14, 10), ("mpii", 16, 8)])
+@pytest.mark.parametrize(
+    ("name", "joints", "limbs"), [("flic", 7, 4), ("lsp", 14, 10), ("mpii", 16, 8), ("coco", 17, 8), ("flic11", 11, 4)]
+)
 def test_a_skeleton_has_the_joints_and_limbs_of_its_data_set(name: str, joints: int, limbs: int) -> None:
     skeleton = skeletons.get(name)
     assert skeleton.name == name
@@ -38,6 +40,9 @@ def test_a_skeleton_has_the_joints_and_limbs_of_its_data_set(name: str, joints: 
         ("lsp", {12: "neck", 13: "head"}),
         ("mpii", {0: "right ankle", 2: "right hip", 6: "pelvis", 7: "thorax", 8: "neck", 9: "head"}),
         ("mpii", {10: "right wrist", 12: "right shoulder", 13: "left shoulder", 15: "left wrist"}),
+        ("coco", {0: "nose", 1: "left eye", 5: "left shoulder", 6: "right shoulder", 12: "right hip"}),
+        ("coco", {10: "right wrist", 15: "left ankle", 16: "right ankle"}),
+        ("flic11", {0: "left shoulder", 2: "left wrist", 5: "right wrist", 7: "right hip", 10: "nose"}),
     ],
 )
 def test_joints_are_in_the_order_of_the_annotations(name: str, landmarks: dict[int, str]) -> None:
@@ -46,16 +51,36 @@ def test_joints_are_in_the_order_of_the_annotations(name: str, landmarks: dict[i
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'coco'.*flic, lsp, mpii"):
-        skeletons.get("coco")
+    with pytest.raises(ValueError, match=r"'animals'.*flic, lsp, mpii, coco, flic11, or a file of your own"):
+        skeletons.get("animals")
+
+
+def test_capitals_and_skeletons_themselves_are_understood() -> None:
+    assert skeletons.get("LSP") is skeletons.get(skeletons.LSP) is skeletons.LSP
 
 
 def test_the_mapping_is_by_name() -> None:
-    assert {name: skeleton.name for name, skeleton in SKELETONS.items()} == {
-        "flic": "flic",
-        "lsp": "lsp",
-        "mpii": "mpii",
-    }
+    names = ("flic", "lsp", "mpii", "coco", "flic11")
+    assert {name: skeleton.name for name, skeleton in SKELETONS.items()} == {name: name for name in names}
+
+
+def test_the_number_of_joints_tells_the_legacy_skeletons_alone() -> None:
+    assert [skeletons.of_network(joints) for joints in (7, 14, 16)] == [skeletons.FLIC, skeletons.LSP, skeletons.MPII]
+    assert {skeletons.of_network(joints) for joints in (9, 11, 17)} == {None}  # 17 may be COCO's or Human3.6M's
+
+
+def test_names_of_joints_tell_more_than_their_number() -> None:
+    for skeleton in SKELETONS.values():
+        assert skeletons.of_network(len(skeleton.joints), skeleton.joints) is skeleton
+    assert skeletons.of_network(7, tuple("abcdefg")) is None
+
+
+@pytest.mark.parametrize(
+    ("joint", "side"),
+    [("left knee", "left"), ("R_knee", "right"), ("knee.l", "left"), ("Right", "right"), ("nose", ""), ("lower", "")],
+)
+def test_the_side_is_in_the_joints_name(joint: str, side: str) -> None:
+    assert skeletons.side(joint) == side
 
 
 def test_symmetric_pairs_are_exactly_the_joints_with_a_side(skeleton: Skeleton) -> None:
@@ -65,7 +90,9 @@ def test_symmetric_pairs_are_exactly_the_joints_with_a_side(skeleton: Skeleton) 
     assert len(skeleton.symmetric_pairs) == len(sided) / 2
 
 
-def test_the_drawn_limbs_form_a_tree_over_all_joints(skeleton: Skeleton) -> None:
+@pytest.mark.parametrize("name", ["flic", "lsp", "mpii"])
+def test_the_drawn_limbs_form_a_tree_over_all_joints(name: str) -> None:
+    skeleton = skeletons.get(name)
     children = [child for _, child in skeleton.limbs]
     (root,) = set(range(len(skeleton.joints))) - set(children)
     assert len(children) == len(set(children)) == len(skeleton.joints) - 1
@@ -73,6 +100,17 @@ def test_the_drawn_limbs_form_a_tree_over_all_joints(skeleton: Skeleton) -> None
     for parent, child in skeleton.limbs:  # listed from the root outward
         assert parent in reached
         reached.add(child)
+
+
+def test_every_joint_is_drawn_with_a_limb(skeleton: Skeleton) -> None:
+    assert {joint for limb in skeleton.limbs for joint in limb} == set(range(len(skeleton.joints)))
+
+
+def test_the_drawn_limbs_of_coco_are_those_of_the_data_set() -> None:
+    # `skeleton` of the category `person` in person_keypoints_val2017.json, counted from 1
+    listed = "16-14 14-12 17-15 15-13 12-13 6-12 7-13 6-7 6-8 7-9 8-10 9-11 2-3 1-2 1-3 2-4 3-5 4-6 5-7"
+    expected = {frozenset(int(joint) - 1 for joint in limb.split("-")) for limb in listed.split()}
+    assert {frozenset(limb) for limb in skeletons.COCO.limbs} == expected
 
 
 @pytest.mark.parametrize("part", ["limbs", "pcp_limbs"])
@@ -111,7 +149,7 @@ def test_the_drawn_limbs_of_mpii_are_those_of_the_data_set() -> None:
 
 @pytest.mark.parametrize(
     ("name", "torso"),
-    [("flic", None), ("lsp", ("left shoulder", "right hip")), ("mpii", ("left shoulder", "right hip"))],
+    [("flic", None), *((name, ("left shoulder", "right hip")) for name in ("lsp", "mpii", "coco", "flic11"))],
 )
 def test_the_torso_is_left_shoulder_to_right_hip_where_there_are_hips(name: str, torso: tuple[str, str] | None) -> None:
     skeleton = skeletons.get(name)
@@ -123,7 +161,7 @@ def test_only_the_total_of_mpii_leaves_joints_out() -> None:
     excluded = {
         name: [skeleton.joints[joint] for joint in skeleton.pckh_total_excluded] for name, skeleton in SKELETONS.items()
     }
-    assert excluded == {"flic": [], "lsp": [], "mpii": ["pelvis", "thorax"]}
+    assert {name: joints for name, joints in excluded.items() if joints} == {"mpii": ["pelvis", "thorax"]}
 
 
 def test_a_skeleton_travels_to_worker_processes_and_serves_as_a_key(skeleton: Skeleton) -> None:

@@ -51,6 +51,13 @@ def test_the_fixture_makes_a_good_file(save):
         {"preprocessing": {"im_size": "large"}},
         {"preprocessing": {"gcn": "multiply"}},
         {"preprocessing": [1]},
+        {"preprocessing": {"im_size": 4097}},
+        {"preprocessing": {"im_size": 256, "im_width": 2**40, "part": "letterbox"}},
+        {"preprocessing": {"joints": ["=HYPERLINK(1)", *"abcdef"]}},
+        {"preprocessing": {"joints": ["@SUM(A1)", *"abcdef"]}},
+        {"preprocessing": {"joints": ["a\n", *"bcdefg"]}},
+        {"preprocessing": {"joints": ["a", "a", *"bcdef"]}},
+        {"preprocessing": {"joints": ["a" * 101, *"bcdefg"]}},
         {"progress": {"epoch": "three"}},
         {"progress": 5},
         {"source": {"path": "a"}},
@@ -69,6 +76,13 @@ def test_values_that_make_no_sense_are_refused(changes, save):
         save(**changes),
         r"what it says of itself cannot be understood: .* \(was it edited\? convert the original again\)",
     )
+
+
+def test_names_of_as_many_joints_as_there_are(save):
+    own = {"architecture": converters.read(save()).architecture.as_dict()}
+    named = converters.read(save(**own, preprocessing={"joints": ["a", "b"]}))
+    assert named.preprocessing.joints == ("a", "b")
+    refused(save(**own, preprocessing={"joints": list("abcd")}), "it names 4 joints, and its network answers 2")
 
 
 def test_an_architecture_that_it_is_not_is_refused(save):

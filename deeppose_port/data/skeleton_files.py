@@ -1,0 +1,197 @@
+"""A skeleton from a user's file, TOML or JSON with the same keys; only `joints` is needed.
+
+    name = "upper body"                             # by default the file's own name
+    joints = ["neck", "head top", "left shoulder", "left elbow", "right shoulder", "left hip", "right hip"]
+    limbs = [["neck", "left shoulder"], ["left shoulder", "left elbow"]]    # of a drawing, the inner end first
+    symmetric = [["left shoulder", "right shoulder"]]       # by default those whose names differ in left and right
+    torso = ["left shoulder", "right hip"]          # the length that PDJ and PCK are measured by
+    head = ["neck", "head top"]                     # PCKh's, for a CSV without head boxes
+    head_factor = 0.75                              # times the distance of these ends; by default 1
+    pckh_excluded = ["neck"]                        # joints left out of PCKh's total
+
+    [pcp]                                           # the limbs of PCP; by default those of the drawing
+    "left upper arm" = ["left shoulder", "left elbow"]
+    torso = [["left hip", "right hip"], "neck"]     # an end may be the mean of joints
+
+`joints` are in the order of the CSV's columns.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from converters.checkpoint import check_names
+from converters.errors import DeepPoseError, reason_of
+from deeppose_port.data.skeletons import End, Limb, Skeleton, as_left, side
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: What is larger than this is no skeleton.
+LARGEST = 1 << 20
+
+_KEYS = ("name", "joints", "limbs", "symmetric", "torso", "head", "head_factor", "pckh_excluded", "pcp")
+
+
+def read(path: str | os.PathLike[str]) -> Skeleton:
+    """Reads a skeleton.
+
+    Args:
+        path: A `.toml` or `.json` file, as above.
+
+    Raises:
+        DeepPoseError: It cannot be read, or says something that is no skeleton. The message says what.
+    """
+    values = _content(Path(path))
+    unknown = [key for key in values if key not in _KEYS]
+    if unknown:
+        raise DeepPoseError(f"`{unknown[0]}` is nothing of a skeleton; there are {', '.join(_KEYS)}", where=path)
+    try:
+        return _Reader(values).skeleton(Path(path).stem)
+    except DeepPoseError as error:
+        raise DeepPoseError(error.problem, where=path) from error
+
+
+class _Reader:
+    """Makes a skeleton of a file's values."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self.values = values
+        joints = _texts(values.get("joints"), "joints")
+        check_names(joints)
+        self.joints = joints
+
+    def skeleton(self, name: str) -> Skeleton:
+        """Returns the skeleton; `name` is what it is called where the file does not say."""
+        name = _text(self.values.get("name", name), "name")
+        limbs = tuple(self.pair(limb, "limbs") for limb in _items(self.values.get("limbs", ()), "limbs"))
+        head, factor = self.values.get("head"), self.values.get("head_factor", 1.0)
+        if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
+            raise DeepPoseError(f"`head_factor` is {factor!r}; it has to be a positive number")
+        if head is None and "head_factor" in self.values:
+            raise DeepPoseError("`head_factor` needs `head`, the two ends of the length")
+        torso = self.values.get("torso")
+        return Skeleton(
+            name=name,
+            joints=self.joints,
+            symmetric_pairs=self.symmetric(),
+            limbs=limbs,
+            pcp_limbs=self.pcp(limbs),
+            torso=None if torso is None else self.limb(torso, "torso"),
+            head=None if head is None else self.limb(head, "head"),
+            head_factor=float(factor),
+            pckh_total_excluded=tuple(
+                self.joint(joint, "pckh_excluded")
+                for joint in _items(self.values.get("pckh_excluded", ()), "pckh_excluded")
+            ),
+        )
+
+    def symmetric(self) -> tuple[tuple[int, int], ...]:
+        """Returns the pairs that the file names, or those that the joints' names tell."""
+        if "symmetric" not in self.values:
+            rights = {as_left(name): i for i, name in enumerate(self.joints) if side(name) == "right"}
+            lefts = {as_left(name): i for i, name in enumerate(self.joints) if side(name) == "left"}
+            return tuple((i, rights[name]) for name, i in lefts.items() if name in rights)
+        pairs = tuple(self.pair(pair, "symmetric") for pair in _items(self.values["symmetric"], "symmetric"))
+        twice = [joint for pair in pairs for joint in pair]
+        if len(set(twice)) < len(twice):
+            raise DeepPoseError("`symmetric` names a joint twice; each changes places with one other")
+        return pairs
+
+    def pcp(self, limbs: Sequence[tuple[int, int]]) -> dict[str, Limb]:
+        """Returns PCP's limbs: those that the file names, or those of the drawing."""
+        named = self.values.get("pcp")
+        if named is None:
+            return {f"{self.joints[start]} to {self.joints[end]}": (start, end) for start, end in limbs}
+        if not isinstance(named, Mapping):
+            raise DeepPoseError("`pcp` is no table of names with the ends of a limb each")
+        check_names(tuple(named), "limb")
+        return {name: self.limb(limb, f"pcp, {name}") for name, limb in named.items()}
+
+    def limb(self, value: object, where: str) -> Limb:
+        """Returns a limb whose ends are joints or means of joints."""
+        start, end = self.two(value, where)
+        limb = self.end(start, where), self.end(end, where)
+        if limb[0] == limb[1]:
+            raise DeepPoseError(f"`{where}` has the same joint at both ends")
+        return limb
+
+    def pair(self, value: object, where: str) -> tuple[int, int]:
+        """Returns two different joints."""
+        first, second = self.two(value, where)
+        pair = self.joint(first, where), self.joint(second, where)
+        if pair[0] == pair[1]:
+            raise DeepPoseError(f"`{where}` has {first!r} with itself")
+        return pair
+
+    def two(self, value: object, where: str) -> tuple[object, object]:
+        """Returns two of something."""
+        items = _items(value, where)
+        if len(items) != 2:
+            raise DeepPoseError(f'`{where}` has {len(items)} where two are needed: ["one joint", "another"]')
+        return items[0], items[1]
+
+    def end(self, value: object, where: str) -> End:
+        """Returns an end: a joint, or several."""
+        if isinstance(value, str):
+            return self.joint(value, where)
+        joints = tuple(self.joint(joint, where) for joint in _items(value, where))
+        if not joints:
+            raise DeepPoseError(f"`{where}` has an end of no joint")
+        return joints
+
+    def joint(self, value: object, where: str) -> int:
+        """Returns a joint's index."""
+        if value not in self.joints:
+            raise DeepPoseError(f"`{where}` names {value!r}, which is none of the joints")
+        return self.joints.index(str(value))
+
+
+def _content(path: Path) -> Mapping[str, object]:
+    """Returns a file's values."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DeepPoseError("this is no file", where=path)
+        if status.st_size > LARGEST:
+            raise DeepPoseError(f"larger than {LARGEST >> 20} MB, which no skeleton is", where=path)
+        text = path.read_text(encoding="utf-8-sig")
+        values: object = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except FileNotFoundError:
+        raise DeepPoseError("there is no such file", where=path) from None
+    except OSError as error:
+        raise DeepPoseError(f"cannot be read: {reason_of(error)}", where=path) from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DeepPoseError):
+            raise
+        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        raise DeepPoseError(f"not {kind} text ({reason_of(error)})", where=path) from error
+    if not isinstance(values, Mapping):
+        raise DeepPoseError("no object with the `joints` of a skeleton", where=path)
+    return values
+
+
+def _items(value: object, where: str) -> Sequence[object]:
+    if not isinstance(value, list | tuple):
+        raise DeepPoseError(f"`{where}` is {value!r}, which is no list")
+    return value
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    if value is None:
+        raise DeepPoseError(f"it has no `{where}`, the names in the order of the CSV")
+    return tuple(_text(item, where) for item in _items(value, where))
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise DeepPoseError(f"`{where}` has {value!r}, which is no text")
+    return value
