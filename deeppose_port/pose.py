@@ -13,7 +13,7 @@ from converters import Checkpoint, Preprocessing
 from converters.errors import DeepPoseError
 from converters.networks import Layer
 from deeppose_port import backends
-from deeppose_port.backends import Floats
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.pictures import checked_picture
 from deeppose_port.data.view import Box, View
 
@@ -64,7 +64,7 @@ class Pose:
         """What the network evaluates, in its order."""
         return self._predictor.layers
 
-    def __call__(self, inputs: npt.ArrayLike) -> Floats:
+    def __call__(self, inputs: npt.ArrayLike) -> Float32Array:
         """Runs the network.
 
         Args:
@@ -81,7 +81,7 @@ class Pose:
             return np.empty((0, 2 * self.joints), np.float32)
         return self._predictor(inputs)
 
-    def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+    def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields what each layer of the network makes of some inputs, in the order in which they are computed.
 
         Args:
@@ -115,7 +115,7 @@ class Pose:
         view = View.of_box(box, image.shape[1], image.shape[0], self.preprocessing)
         return view.points(self(view.input(image)[None])[0])
 
-    def _checked(self, inputs: npt.ArrayLike) -> Floats:
+    def _checked(self, inputs: npt.ArrayLike) -> Float32Array:
         checked = np.asarray(inputs, np.float32)
         is_square = checked.ndim == 4 and checked.shape[2] == checked.shape[3]
         if (

@@ -12,14 +12,15 @@ from typing import cast
 
 from converters.errors import DeepPoseError
 from converters.networks import engines_of
-from deeppose_port.backends.protocol import Backend, Description, Floats, Predictor
+from deeppose_port.backends.protocol import Backend, Description, Predictor
+from deeppose_port.data.arrays import Float32Array
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendError",
     "Description",
-    "Floats",
+    "Float32Array",
     "Predictor",
     "able",
     "described",

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
+from deeppose_port.data.arrays import Float32Array
 
 if TYPE_CHECKING:
     from deeppose_port.training.run import Run
 
-Floats = npt.NDArray[np.float32]
 
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.
@@ -61,10 +58,10 @@ class Predictor(Protocol):
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
 
-    def __call__(self, inputs: Floats) -> Floats:
+    def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
 
-    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+    def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer, float32, with its name by `activations.layer_names`.
 
         They are computed one after the other, while they are asked for.

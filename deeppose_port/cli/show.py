@@ -18,10 +18,11 @@ from deeppose_port.cli.options import (
     person_options,
     persons,
 )
+from deeppose_port.data.arrays import Float32Array
 
 if TYPE_CHECKING:
-    from deeppose_port.backends import Floats
     from deeppose_port.data import PoseDataset
+    from deeppose_port.data.arrays import Float32Array
     from deeppose_port.inspecting.activity import Activity
     from deeppose_port.inspecting.weights import TensorRow
     from deeppose_port.pose import Pose
@@ -121,7 +122,7 @@ def _activity(
     else:
         inputs, described = inputs_of_synthetic(pose.preprocessing, samples, seed), "made-up pictures"
 
-    def counted() -> Iterator[Floats]:
+    def counted() -> Iterator[Float32Array]:
         for i, one in enumerate(inputs):
             step("", i, samples)
             yield one

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float64Array
 
 FORMAT = "deeppose-port references"
 VERSION = 1
@@ -44,8 +44,6 @@ HEAD_BOXES = "head boxes"
 
 #: A side file of MPII's 19,919 persons has 4 MB; what is larger than this is none.
 LARGEST_FILE = 1 << 28
-
-Floats = npt.NDArray[np.float64]
 
 
 class ReferencesError(DeepPoseError):
@@ -68,14 +66,14 @@ class References:
 
     skeleton: str
     persons: int
-    head_boxes: Floats | None = None
-    head_sizes: Floats | None = None
+    head_boxes: Float64Array | None = None
+    head_sizes: Float64Array | None = None
     head_sizes_from: str | None = None
-    torso_lengths: Floats | None = None
-    is_visible: Floats | None = None
+    torso_lengths: Float64Array | None = None
+    is_visible: Float64Array | None = None
 
 
-def head_sizes_of(boxes: Floats) -> Floats:
+def head_sizes_of(boxes: Float64Array) -> Float64Array:
     """Returns PCKh's lengths (N,) of head boxes (N, 4), x1 y1 x2 y2: 0.6 times their diagonals."""
     return HEAD_BOX_FACTOR * np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
 
@@ -135,7 +133,7 @@ _ADVICE = "run `deeppose-port prepare` again, or delete it"
 _SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "is_visible": 0}
 
 
-def _rows(array: Floats | None) -> list[Any] | None:
+def _rows(array: Float64Array | None) -> list[Any] | None:
     """Returns an array as JSON values; a person of whom nothing is known becomes null, and so does a NaN."""
     if array is None:
         return None
@@ -159,7 +157,7 @@ def _checked(content: dict[str, Any], path: Path) -> References:
     return References(skeleton, persons, head_sizes_from=made_from, **arrays)
 
 
-def _array(rows: Any, persons: int, width: int, what: str) -> Floats | None:
+def _array(rows: Any, persons: int, width: int, what: str) -> Float64Array | None:
     """Makes an array of a list of the side file, NaN for null."""
     if rows is None:
         return None

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from converters.errors import DeepPoseError
-from deeppose_port.backends import Floats
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.evaluate.differences import (
     Joints,
     LayerRow,
@@ -291,7 +291,7 @@ class _Recorder:
         self.hashes: list[str] = []
         self.failure: str | None = None
 
-    def __call__(self, inputs: Floats) -> Floats:
+    def __call__(self, inputs: Float32Array) -> Float32Array:
         self.hashes += [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in inputs]
         nothing = np.full((len(inputs), 2 * self.pose.joints), np.nan, np.float32)
         if self.failure is not None:
@@ -308,7 +308,7 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _most_different(old: Floats, new: Floats) -> tuple[int, ...]:
+def _most_different(old: Float32Array, new: Float32Array) -> tuple[int, ...]:
     """Returns the persons whose outputs differ most, in their own order."""
     with np.errstate(invalid="ignore"):
         differences = np.nan_to_num(np.abs(old.astype(np.float64) - new), nan=np.inf).max(axis=1, initial=0)
@@ -360,17 +360,17 @@ def _layers_of_person(sides: tuple[Side, Side], person: int, tolerance: float) -
 class _Steps:
     """A network's activations one by one; None from where it breaks down."""
 
-    def __init__(self, pose: Pose, inputs: Floats, nudged: bool = False) -> None:
-        self._outputs: Iterator[tuple[str, Floats]] = pose.activations(inputs, nudged)
+    def __init__(self, pose: Pose, inputs: Float32Array, nudged: bool = False) -> None:
+        self._outputs: Iterator[tuple[str, Float32Array]] = pose.activations(inputs, nudged)
 
-    def next(self) -> Floats | None:
+    def next(self) -> Float32Array | None:
         try:
             return next(self._outputs)[1]
         except Exception:  # the side's failure says why; a generator that raised has ended
             return None
 
 
-def _granted(ours: Floats | None, moved: Floats | None, tolerance: float) -> float:
+def _granted(ours: Float32Array | None, moved: Float32Array | None, tolerance: float) -> float:
     """Returns a layer's tolerance: more where the network amplifies the rounding of its inputs."""
     if tolerance == 0 or ours is None or moved is None:
         return tolerance

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.checkpoint import Array, bytes_of
-from deeppose_port.backends import Floats
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Evaluation
 
@@ -214,7 +214,7 @@ def _tensor_row(name: str, old: Array | None, new: Array | None) -> TensorRow | 
     return TensorRow(name, "differing", old.size, differing, maximum)
 
 
-def layer_row(name: str, old: Floats | None, new: Floats | None, tolerance: float) -> LayerRow:
+def layer_row(name: str, old: Float32Array | None, new: Float32Array | None, tolerance: float) -> LayerRow:
     """Compares a layer's (N, …) outputs; None for a side that has none."""
     shapes = [None if side is None else side.shape[1:] for side in (old, new)]
     if old is None or new is None or old.shape != new.shape:

@@ -19,12 +19,11 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.pictures import Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
 from deeppose_port.predict import files_in
-
-Floats = npt.NDArray[np.float32]
 
 #: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
 #: constant and nearly constant. Legacy networks that had collapsed had 0 to 5.6e-3 (measured), others 2.4e-2 and more.
@@ -160,13 +159,13 @@ def synthetic_pictures(count: int, height: int, width: int, seed: int = 0) -> It
         yield np.clip(127.5 + 50 * noise, 0, 255).astype(np.uint8)
 
 
-def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
+def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Float32Array]:
     """Makes a network's inputs of synthetic pictures of its own size."""
     for picture in synthetic_pictures(count, *preprocessing.shape, seed):
         yield _whole(picture, preprocessing)
 
 
-def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Floats]:
+def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Float32Array]:
     """Makes a network's inputs of a picture or of some of a folder's, each as a whole.
 
     Raises:
@@ -176,12 +175,12 @@ def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed
         yield _whole(read_picture(file), preprocessing)
 
 
-def _whole(picture: Picture, preprocessing: Preprocessing) -> Floats:
+def _whole(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
     """Makes a network's input of a whole picture."""
     return View.of_box(None, picture.shape[1], picture.shape[0], preprocessing).input(picture)
 
 
-def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterator[Floats]:
+def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterator[Float32Array]:
     """Makes a network's inputs of some of a dataset's persons."""
     for index in _some(range(len(dataset)), count, seed):
         yield dataset[index][0]
@@ -195,7 +194,7 @@ def _some(items: Sequence[Any], count: int, seed: int) -> list[Any]:
     return [items[i] for i in sorted(chosen.tolist())]
 
 
-def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
+def activity(pose: Pose, inputs: Iterable[Float32Array], described: str) -> Activity:
     """Looks at what a network makes of pictures, layer by layer.
 
     Args:
@@ -224,8 +223,8 @@ def activity(pose: Pose, inputs: Iterable[Floats], described: str) -> Activity:
     )
 
 
-def _batches(inputs: Iterable[Floats]) -> Iterator[Floats]:
-    batch: list[Floats] = []
+def _batches(inputs: Iterable[Float32Array]) -> Iterator[Float32Array]:
+    batch: list[Float32Array] = []
     for one in inputs:
         batch.append(one)
         if len(batch) == _BATCH:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.skeletons import End, Limb
-
-Float64Array: TypeAlias = npt.NDArray[np.float64]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def checked_poses(

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.batches import batches
-from deeppose_port.metrics.arrays import Float64Array
 from deeppose_port.metrics.lengths import torso_lengths
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
 from deeppose_port.metrics.tallies import Tally, interval, resample

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-from deeppose_port.metrics.arrays import Float64Array, checked_thresholds, errors_and_lengths
+from deeppose_port.data.arrays import Float64Array
+from deeppose_port.metrics.arrays import checked_thresholds, errors_and_lengths
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
-    Float64Array,
     checked_positions,
     counted_joints,
     distances_between,

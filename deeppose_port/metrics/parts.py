@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.skeletons import Limb
 from deeppose_port.metrics.arrays import (
-    Float64Array,
     checked_poses,
     checked_thresholds,
     distances_between,

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from converters import Preprocessing
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import input_points
-from deeppose_port.metrics.arrays import Float64Array, Mask
 from deeppose_port.metrics.errors import error_tally, legacy_error, squared_error_tally
 from deeppose_port.metrics.keypoints import auc_tally, pck_tally
 from deeppose_port.metrics.lengths import box_sizes

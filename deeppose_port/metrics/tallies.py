@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
-from deeppose_port.metrics.arrays import Float64Array
+from deeppose_port.data.arrays import Float64Array
 
 _MOST_DRAWS = 1 << 22
 """Persons drawn at a time: 32 MB of indices."""

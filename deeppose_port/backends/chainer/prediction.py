@@ -9,11 +9,11 @@ import numpy as np
 
 from converters import Checkpoint
 from converters.networks import Layer
-from deeppose_port.backends import Floats
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_device
 from deeppose_port.backends.chainer.networks import load
+from deeppose_port.data.arrays import Float32Array
 
 compat.install()
 
@@ -40,12 +40,12 @@ class ChainerPredictor:
         layers: tuple[Layer, ...] = self.network.architecture.layers
         return layers
 
-    def __call__(self, inputs: Floats) -> Floats:
+    def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        outputs: Floats = chainer.backends.cuda.to_cpu(self._tested(self.network, self._batch(inputs)).array)
+        outputs: Float32Array = chainer.backends.cuda.to_cpu(self._tested(self.network, self._batch(inputs)).array)
         return outputs
 
-    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+    def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer; see `Predictor`."""
 
         def run(layers: tuple[Layer, ...], x: Any, named: dict[str, Any]) -> Any:
@@ -60,7 +60,7 @@ class ChainerPredictor:
         for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
             yield name, np.array(chainer.backends.cuda.to_cpu(output.array), order="C")
 
-    def _batch(self, inputs: Floats) -> Any:
+    def _batch(self, inputs: Float32Array) -> Any:
         return chainer.as_variable(self.device.send(np.ascontiguousarray(inputs, dtype=np.float32)))
 
     def _tested(self, network: Callable[[Any], Any], batch: Any) -> Any:

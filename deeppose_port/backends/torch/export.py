@@ -17,8 +17,8 @@ import torch
 
 from converters import Checkpoint, CheckpointError
 from converters.formats import encode_metadata
-from deeppose_port.backends import Floats
 from deeppose_port.backends.torch.networks import DeepPose, load
+from deeppose_port.data.arrays import Float32Array
 
 #: Of the archives and of ONNX's graph.
 INPUT, OUTPUT = "inputs", "joints"
@@ -93,9 +93,9 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
         with path.open("rb") as source:
             again = torch.export.load(source).module()
 
-    def run(inputs: Floats) -> Floats:
+    def run(inputs: Float32Array) -> Float32Array:
         with torch.inference_mode():
-            outputs: Floats = again(torch.from_numpy(inputs)).numpy()
+            outputs: Float32Array = again(torch.from_numpy(inputs)).numpy()
         return outputs
 
     _compare(checkpoint, network, run, "torch.export")
@@ -116,7 +116,7 @@ def _inputs(checkpoint: Checkpoint, batch: int) -> torch.Tensor:
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(batch))
 
 
-def _compare(checkpoint: Checkpoint, network: DeepPose, run: Callable[[Floats], Floats], what: str) -> None:
+def _compare(checkpoint: Checkpoint, network: DeepPose, run: Callable[[Float32Array], Float32Array], what: str) -> None:
     """Refuses a network that was written if it does not answer as the one in memory, for batches of other sizes too.
 
     Raises:
@@ -137,12 +137,12 @@ def _compare(checkpoint: Checkpoint, network: DeepPose, run: Callable[[Floats], 
             raise CheckpointError(checkpoint.source.path, problem, "nothing was left behind")
 
 
-def _agree(difference: Floats, expected: Floats, bound: float) -> bool:
+def _agree(difference: Float32Array, expected: Float32Array, bound: float) -> bool:
     """Tells whether outputs are within a bound, and NaN and Inf where they are expected."""
     return bool((np.isnan(difference) == ~np.isfinite(expected)).all() and not (difference > bound).any())
 
 
-def _rounding(network: DeepPose, inputs: torch.Tensor, expected: Floats) -> float:
+def _rounding(network: DeepPose, inputs: torch.Tensor, expected: Float32Array) -> float:
     """Returns how far PyTorch's float32 itself is from float64: tiny variances magnify every rounding."""
     with torch.inference_mode():
         exact = copy.deepcopy(network).double()(inputs.double()).numpy()

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from converters import Checkpoint
 from converters.networks import Layer
-from deeppose_port.backends import BackendError, Floats
+from deeppose_port.backends import BackendError
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.torch.networks import load
+from deeppose_port.data.arrays import Float32Array
 
 
 class TorchPredictor:
@@ -35,12 +36,12 @@ class TorchPredictor:
         layers: tuple[Layer, ...] = self.network._layers
         return layers
 
-    def __call__(self, inputs: Floats) -> Floats:
+    def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        outputs: Floats = self._exactly(self.network, self._batch(inputs)).cpu().numpy()
+        outputs: Float32Array = self._exactly(self.network, self._batch(inputs)).cpu().numpy()
         return outputs
 
-    def activations(self, inputs: Floats, nudged: bool = False) -> Iterator[tuple[str, Floats]]:
+    def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer; see `Predictor`."""
 
         def run(layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
@@ -54,7 +55,7 @@ class TorchPredictor:
         for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
             yield name, np.array(output.cpu().numpy(), order="C")  # a copy: ReLU works in place
 
-    def _batch(self, inputs: Floats) -> Tensor:
+    def _batch(self, inputs: Float32Array) -> Tensor:
         batch = torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))  # PyTorch warns of read-only ones
         return batch.to(self.device, memory_format=torch.channels_last)
 

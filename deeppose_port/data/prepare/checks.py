@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.annotations import LARGEST
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare.pictures import Size
 from deeppose_port.data.prepare.source import Annotation, Row, Source
 from deeppose_port.data.skeletons import Skeleton
@@ -20,8 +20,6 @@ SYMMETRY = 0.25
 
 #: Persons of whom medians mean something.
 ENOUGH = 20
-
-Floats = npt.NDArray[np.float64]
 
 
 def usable(source: Source, sizes: Mapping[str, Size] | None, min_joints: int) -> list[Row]:
@@ -113,7 +111,7 @@ def symmetry(source: Source, skeleton: Skeleton) -> tuple[Row, list[str]]:
     ]
 
 
-def _differences(joints: Floats, skeleton: Skeleton) -> list[tuple[float, str]]:
+def _differences(joints: Float64Array, skeleton: Skeleton) -> list[tuple[float, str]]:
     """Returns for each limb with another one opposite how much the medians of their lengths differ, and its name."""
     opposite = dict(skeleton.symmetric_pairs) | {b: a for a, b in skeleton.symmetric_pairs}
     found = []
@@ -127,7 +125,7 @@ def _differences(joints: Floats, skeleton: Skeleton) -> list[tuple[float, str]]:
     return found
 
 
-def _median_length(joints: Floats, start: int, stop: int) -> float:
+def _median_length(joints: Float64Array, start: int, stop: int) -> float:
     """Returns the median length of a limb, 0 where nobody has it."""
     lengths = np.hypot(*(joints[:, start] - joints[:, stop]).T)
     known: Sequence[float] = lengths[~np.isnan(lengths)].tolist()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deeppose_port.data.prepare import matlab
 from deeppose_port.data.prepare.source import (
@@ -45,8 +44,6 @@ COLUMNS = (
     *("leye", "reye", "lear", "rear", "nose", "msho", "mhip", "mear", "mtorso"),
     *("mluarm", "mruarm", "mllarm", "mrlarm", "mluleg", "mruleg", "mllleg", "mrlleg"),
 )
-
-Floats = npt.NDArray[np.float64]
 
 
 def read(source: Path, split: str | None = None) -> Source:

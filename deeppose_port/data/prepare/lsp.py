@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare import matlab
 from deeppose_port.data.prepare.source import (
     Annotation,
@@ -30,8 +30,6 @@ PERSONS, PERSONS_EXTENDED = 2000, 10000
 
 #: Seed of the legacy split of LSP extended, and the part of it that is the test set.
 SEED, TEST_PART = 1701, 0.1
-
-Floats = npt.NDArray[np.float64]
 
 
 def read(source: Path) -> Source:
@@ -63,7 +61,7 @@ def read(source: Path) -> Source:
     raise PrepareError(f"{path}: `joints` has the shape {array.shape}; LSP's is (3, 14, N), LSP extended's (14, 3, N)")
 
 
-def _lsp(path: Path, persons: Floats) -> Source:
+def _lsp(path: Path, persons: Float64Array) -> Source:
     """Makes the source of LSP's (N, 14, 3)."""
     # Every joint is annotated, and 0 is the flag of 26 in 28: it means "seen", against what the README says.
     annotations = [
@@ -81,7 +79,7 @@ def _lsp(path: Path, persons: Floats) -> Source:
     )
 
 
-def _extended(path: Path, persons: Floats) -> Source:
+def _extended(path: Path, persons: Float64Array) -> Source:
     """Makes the source of LSP extended's (N, 14, 3)."""
     annotations = [
         Annotation(f"im{i:05}.jpg", np.where(person[:, :2] > 0, person[:, :2], np.nan), is_visible=_flags(person[:, 2]))
@@ -102,5 +100,5 @@ def _extended(path: Path, persons: Floats) -> Source:
     )
 
 
-def _flags(seen: Floats) -> tuple[int | None, ...]:
+def _flags(seen: Float64Array) -> tuple[int | None, ...]:
     return tuple(int(flag) if flag in (0, 1) else None for flag in seen.tolist())

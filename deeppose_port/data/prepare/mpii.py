@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare import matlab
 from deeppose_port.data.prepare.source import (
     Annotation,
@@ -55,7 +55,6 @@ LARGEST_JSON = 1 << 29
 #: What the names of the JSON files say, by their words; the first that is there is taken.
 ROLES = {"train": ("train",), "test": ("validation", "valid", "val", "test")}
 
-Floats = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 
@@ -271,7 +270,7 @@ def _json_person(entry: Any, where: str) -> Annotation:
     return Annotation(entry["image"], np.where(annotated[:, np.newaxis] & np.isfinite(joints), joints, np.nan))
 
 
-def _head_size(joints: Floats) -> float | None:
+def _head_size(joints: Float64Array) -> float | None:
     """Returns PCKh's length of a person whose head box is not known."""
     size = NECK_TO_HEAD * float(np.hypot(*(joints[HEAD_TOP] - joints[UPPER_NECK])))
     return None if np.isnan(size) else size

@@ -19,13 +19,13 @@ from markupsafe import Markup
 
 from deeppose_port import __version__, output
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
 from deeppose_port.drawing.report.gallery import Thumbnail, rounded, thumbnails
 from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison
 from deeppose_port.evaluate.differences import LayerRow, shape_text
 from deeppose_port.evaluate.environment import environment
-from deeppose_port.metrics.arrays import Float64Array
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
 from deeppose_port.metrics.shown import NOTHING

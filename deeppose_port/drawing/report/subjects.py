@@ -10,8 +10,8 @@ import numpy as np
 
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report.charts import Series
-from deeppose_port.metrics.arrays import Float64Array
 from deeppose_port.metrics.evaluation import Evaluation, Measure
 from deeppose_port.metrics.registry import Metric
 from deeppose_port.metrics.tallies import Tally
