@@ -17,6 +17,7 @@ def preprocessing_of(
     told: Mapping[str, Any] | None,
     logged: Mapping[str, Any] | None,
     colours: Mapping[str, tuple[float, ...]],
+    values: Mapping[str, object],
 ) -> tuple[Preprocessing, list[str]]:
     """Returns a network's preprocessing, and what a user should know of it.
 
@@ -26,11 +27,17 @@ def preprocessing_of(
         told: What the file says of itself, if we wrote it.
         logged: The options in a `log.txt` beside it, if there is one.
         colours: `mean` and `std` of the channels, where the file has them.
+        values: The plain values beside the file's weights.
     """
     if told is not None:
         return Preprocessing.from_dict(told), []
     preprocessing = replace(family.preprocessing_for(architecture.joints), **colours)  # type: ignore[arg-type]
+    said = family.said(values)
+    preprocessing = replace(preprocessing, **said)  # type: ignore[arg-type]
     notices = [family.notice] if family.notice is not None else []
+    if said:
+        height, width = preprocessing.shape
+        notices.append(f"its inputs are {height} high and {width} wide, as the configuration inside of the file says")
     if logged:
         preprocessing = _from_log(preprocessing, logged)
     if architecture.accepts(preprocessing.im_size):

@@ -333,6 +333,7 @@ class _Reader:
             told if isinstance(told, dict) else None,
             log.options if log else None,
             {name: channels for name, (_, channels) in colours.items()},
+            file.contents.values,
         )
         self.notices += notices
         if preprocessing.joints and len(preprocessing.joints) != architecture.joints:

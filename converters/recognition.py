@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.errors import CheckpointError
-from converters.families import Family, Found, family_of
+from converters.families import FAMILIES, Family, Found, family_of
 from converters.families.unsupported import refuse_unsupported
 from converters.folding import fold
 from converters.formats import Contents
@@ -82,10 +82,19 @@ def recognise(
     chosen = asked or own
     way, found = _fit(path, contents, headers, [chosen] if chosen in TABLES else None, asked)
     name = found.architecture.name
-    wrapped, ours = (*contents.wrappers, *way.wrappers), name == own
-    family = family_of(Found(contents.format, wrapped, name, found.names, ours))
+    traits = Found(contents.format, (*contents.wrappers, *way.wrappers), name, found.names, name == own, path.name)
+    notices = _said_of(way)
+    if chosen is None and (claims := [family for family in FAMILIES.values() if family.claims(traits)]):
+        (name,) = claims[0].tables
+        (found,) = match({bare: headers[key] for key, bare in way.bare.items()}, [name])
+        traits = replace(traits, architecture=name)
+        notices.append(
+            f"its keys and shapes are those of several networks, its name is one of {claims[0].title}: taken as "
+            f"{name}; --architecture {claims[0].alike} says otherwise"
+        )
+    family = family_of(traits)
     canonical = {key: found.canonical[bare] for key, bare in way.bare.items()}
-    return Network(found, way.wrappers, canonical, beside, family, ours, tuple(_said_of(way)))
+    return Network(found, way.wrappers, canonical, beside, family, traits.own, tuple(notices))
 
 
 def _fit(
@@ -97,7 +106,8 @@ def _fit(
         fitting: dict[str, tuple[Stripping, Match]] = {}
         for way in ways:
             bare = {name: headers[key] for key, name in way.bare.items()}
-            refuse_unsupported(path, {key: header.shape for key, header in bare.items()})
+            shapes = {key: header.shape for key, header in bare.items()}
+            refuse_unsupported(path, shapes, contents.values, asked is not None)
             matches = match(bare, names)
             nearest += [(way, found) for found in matches[:1]]
             fitting |= {found.architecture.name: (way, found) for found in matches if found.fits}

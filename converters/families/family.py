@@ -46,6 +46,7 @@ class Found:
         architecture: Name of its architecture.
         names: What its layers' names are a spelling of: `CANONICAL`, or a key of some family's `naming`.
         own: Whether it says of itself that we wrote it.
+        file: Its name, without folders.
     """
 
     format: str
@@ -53,6 +54,7 @@ class Found:
     architecture: str
     names: str = CANONICAL
     own: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ class Family:
         naming: Layer names that are not the tables': `{names: {architecture: substitutions in canonical names}}`.
         wrappers: Prefixes that its program puts before every key.
         formats: Those of its files, as `Source.format`; empty for any.
-        recognise: Tells whether a file of one of `formats` that holds one of `tables` is of this family; the first
-            family that says yes has it.
+        recognise: Tells whether a file of one of `formats` that holds one of `tables`, or the one that they are alike,
+            is of this family; the first family that says yes has it. None: each such file is, but none of an
+            architecture that they are only alike.
         preprocessing: How its networks' inputs and labels were made.
         by_joints: The same, for numbers of joints that were treated otherwise.
+        said: Finds what the plain values beside a file's weights say of its inputs, as fields of Preprocessing.
         engines: Where the arithmetic of its tables exists.
         alike: The architecture whose names and shapes are those of its tables, if there is one: then a file is taken
-            for this family's only where a user names it.
+            for this family's only where `recognise` says so or a user names it.
         writers: The versions of Chainer that it was written for.
         notice: What a user should know of how inputs are made, where the file does not say.
     """
@@ -87,9 +91,10 @@ class Family:
     naming: Mapping[str, Mapping[str, Substitutions]] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
-    recognise: Callable[[Found], bool] = lambda found: True
+    recognise: Callable[[Found], bool] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     by_joints: Mapping[int, Preprocessing] = field(default_factory=dict)
+    said: Callable[[Mapping[str, object]], Mapping[str, int | None]] = lambda values: {}
     engines: tuple[str, ...] = EVERY_ENGINE
     alike: str | None = None
     writers: Writers = field(default_factory=Writers)
@@ -99,7 +104,14 @@ class Family:
         """Tells whether a file is of this family."""
         if self.tables and found.architecture not in self.tables:
             return False
-        return self.alike is not None or (self.has(found.format) and self.recognise(found))
+        return self.alike is not None or self._recognises(found, otherwise=True)
+
+    def claims(self, found: Found) -> bool:
+        """Tells whether a file is of this family although its names and shapes are those of another's network."""
+        return self.alike == found.architecture and self._recognises(found, otherwise=False)
+
+    def _recognises(self, found: Found, otherwise: bool) -> bool:
+        return self.has(found.format) and (otherwise if self.recognise is None else self.recognise(found))
 
     def has(self, format: str) -> bool:
         """Tells whether there are files of this family of a format."""

@@ -132,14 +132,14 @@ register(
     Family(
         name="head",
         title="mitmul/deeppose, 2016-08 to its end in 2017, and Chainer 2 to 7 after it",
-        recognised="npz whose keys begin with `predictor/`; a trainer's snapshot (`updater/model:main/predictor/`), a "
-        "`.state`",
+        recognised="npz or HDF5 whose keys begin with `predictor/`; a trainer's snapshot "
+        "(`updater/model:main/predictor/`), a `.state`",
         done="AlexNet, ResNet50 or VGG-BN by keys and shapes; contrast normalisation divides, crops are resized "
         "linearly",
         tables=_TABLES,
         wrappers=("predictor/", "predictor."),
-        formats=("chainer-npz",),
-        recognise=lambda found: bool(found.wrappers),
+        formats=("chainer-npz", "chainer-hdf5"),
+        recognise=lambda found: any(wrapper != "/" for wrapper in found.wrappers),
     )
 )
 register(
@@ -161,7 +161,7 @@ register(
     Family(
         name="early-2016",
         title="mitmul/deeppose, 2015-12-16 to 2016-06-30",
-        recognised="HDF5 (also named `.model`)",
+        recognised="HDF5 with bare keys (also named `.model`)",
         done="AlexNet, VGG-BN or VGG; crops are resized to the nearest pixel",
         tables=_TABLES,
         formats=("chainer-hdf5",),

@@ -1,5 +1,13 @@
-"""MMPose's DeepPose: torchvision's ResNets as `backbone`, and a head."""
+"""MMPose's DeepPose: torchvision's ResNets as `backbone`, and a head.
 
+Its files hold the configuration that they were trained with, as text: `meta.config` in 0.x, `meta.cfg` in 1.x. It is
+searched, never run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from converters.checkpoint import Preprocessing
@@ -7,8 +15,22 @@ from converters.families.family import Family, register
 from converters.families.joints import COCO
 from converters.families.torchvision import RESNETS
 
+#: DeepFashion's landmarks of upper, lower and full clothes.
+_CLOTHES = (
+    ("left collar", "right collar", "left sleeve", "right sleeve", "left hem", "right hem"),
+    ("left waistline", "right waistline", "left hem", "right hem"),
+    (
+        *("left collar", "right collar", "left sleeve", "right sleeve"),
+        *("left waistline", "right waistline", "left hem", "right hem"),
+    ),
+)
+#: How a configuration says the input's size: width and height, or both at once.
+_SIZE = re.compile(
+    r"""\b(?:image_size|input_size)["']?\s*[=:]\s*(?:np\.array\()?(?:[\[(]\s*(\d{1,4})\s*,\s*(\d{1,4})|(\d{1,4}))"""
+)
 #: Where its two great versions keep the last layer.
-_HEADS = {"mmpose": "head", "mmpose-0": "keypoint_head"}
+_NAMES = {"mmpose": "head", "mmpose-0": "keypoint_head"}
+HEADS = tuple(_NAMES.values())
 _PREPROCESSING = Preprocessing(
     im_size=256,
     base_zoom=1.25,
@@ -20,22 +42,43 @@ _PREPROCESSING = Preprocessing(
     frame="unit",
 )
 
+
+def configuration(values: Mapping[str, object]) -> str:
+    """Returns the text of the configuration inside of a file, without comments; empty where there is none."""
+    meta = values.get("meta")
+    texts = [meta.get(name) for name in ("config", "cfg")] if isinstance(meta, Mapping) else []
+    text = next((text for text in texts if isinstance(text, str)), "")
+    return re.sub(r"#[^\n]*", "", text)
+
+
+def _said(values: Mapping[str, object]) -> dict[str, int | None]:
+    """Returns the input's size that a configuration says, if it says one alone."""
+    sizes = {tuple(int(n) for n in match.groups() if n) for match in _SIZE.finditer(configuration(values))}
+    if len(sizes) != 1:
+        return {}
+    (size,) = sizes
+    width, height = size if len(size) == 2 else (*size, *size)
+    return {"im_size": height, "im_width": None if width == height else width} if width and height else {}
+
+
 register(
     Family(
         name="resnet-mmpose",
         title="MMPose's DeepPose, 0.x and 1.x",
         recognised="`backbone.*` with `head.fc.*` or `keypoint_head.fc.*`",
         done="torchvision's ResNet 18 to 152, PyTorch only; RGB with ImageNet's mean and deviation (or the "
-        "`data_preprocessor.mean` and `std` that are in the file), a letterbox of 256 pixels (256 high and 192 wide "
-        "with COCO's 17 joints), answers from 0 to 1",
+        "`data_preprocessor.mean` and `std` that are in the file), a letterbox as large as the configuration in the "
+        "file says; without one 256 pixels (256 high and 192 wide with COCO's 17 joints and DeepFashion's 4, 6 and 8), "
+        "answers from 0 to 1",
         tables=RESNETS,
         naming={
             names: dict.fromkeys(RESNETS, ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc.")))
-            for names, head in _HEADS.items()
+            for names, head in _NAMES.items()
         },
-        recognise=lambda found: found.names in _HEADS,
+        recognise=lambda found: found.names in _NAMES,
         preprocessing=_PREPROCESSING,
-        by_joints={len(COCO): replace(_PREPROCESSING, im_width=192, joints=COCO)},
+        by_joints={len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO, *_CLOTHES)},
+        said=_said,
         engines=("torch",),
     )
 )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from converters.errors import CheckpointError
+from converters.families.mmpose import HEADS, configuration
 from converters.networks import Shape
 
 Shapes: TypeAlias = Mapping[str, Shape]
+Values: TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -22,21 +24,24 @@ class UnsupportedModel:
         name: A short name.
         title: Whose it is.
         recognised: How a file is told to be one.
-        holds: Tells whether a file's arrays, by the shapes of their keys without wrappers, are it.
+        holds: Tells whether a file's arrays, by the shapes of their keys without wrappers, are it; or what is known of
+            the plain values beside them.
         problem: What it is, as a message says it.
         advice: What to do.
+        certain: Whether it can be nothing else: what a user names is then refused too.
     """
 
     name: str
     title: str
     recognised: str
-    holds: Callable[[Shapes], bool]
+    holds: Callable[[Shapes, Values], bool]
     problem: str
     advice: str
+    certain: bool = True
 
 
-def _has(pattern: str) -> Callable[[Shapes], bool]:
-    return lambda shapes: any(re.search(pattern, key) for key in shapes)
+def _has(pattern: str) -> Callable[[Shapes, Values], bool]:
+    return lambda shapes, values: any(re.search(pattern, key) for key in shapes)
 
 
 _LAST_LAYERS = (
@@ -45,9 +50,27 @@ _LAST_LAYERS = (
 )
 
 
-def _classifies(shapes: Shapes) -> bool:
+def _classifies(shapes: Shapes, values: Values) -> bool:
     """Tells whether it has ImageNet's 1000 classes, as the networks that these ones were started from."""
     return any(shapes[key][:1] == (1000,) for key in _LAST_LAYERS if key in shapes)
+
+
+#: Joints of networks that MMPose published with RLE.
+_RLE_JOINTS = (14, 16, 17, 26, 133)
+
+
+def _is_stripped_rle(shapes: Shapes, values: Values) -> bool:
+    """Tells whether MMPose's last layer has two coordinates and two widths for each joint.
+
+    Its configuration says so, where it is there; otherwise the rows of the last layer do: they are four for each joint
+    of a network that MMPose published, and nobody published one of twice as many joints.
+    """
+    rows = next((shapes[f"{head}.fc.weight"][:1] for head in HEADS if f"{head}.fc.weight" in shapes), ())
+    if not rows or not any(key.startswith("backbone.") for key in shapes):
+        return False
+    if text := configuration(values):
+        return re.search(r"\bRLE(?:Loss|Head)\b|\bout_sigma\s*=\s*True\b", text) is not None
+    return rows[0] in [4 * joints for joints in _RLE_JOINTS]
 
 
 UNSUPPORTED = (
@@ -71,7 +94,7 @@ UNSUPPORTED = (
         "HosseinPAI with Conv6",
         "HosseinPAI's variant with six convolutions",
         "`Conv6.*` or `FC4.*` beside `Conv1.*`",
-        lambda shapes: "Conv1.weight" in shapes and ("Conv6.weight" in shapes or "FC4.weight" in shapes),
+        lambda shapes, values: "Conv1.weight" in shapes and ("Conv6.weight" in shapes or "FC4.weight" in shapes),
         "this is the variant of HosseinPAI's network with Conv6 and FC4, whose layers between them nothing tells",
         "the one with Conv1 to Conv5 and FC1 to FC3 is read",
     ),
@@ -84,6 +107,18 @@ UNSUPPORTED = (
         "MMPose itself reads it",
     ),
     UnsupportedModel(
+        "MMPose with RLE, stripped",
+        "MMPose's regression with RLE, stripped for inference",
+        "`RLELoss` or `RLEHead` in the configuration inside of the file; without one a `head.fc` with four rows for "
+        "each of 14, 16, 17, 26 or 133 joints",
+        _is_stripped_rle,
+        "its last layer has four rows a joint: this is MMPose's regression with residual log-likelihood (RLE), "
+        "stripped for inference, another network: half its outputs are widths",
+        "MMPose itself reads it; if it is DeepPose with twice as many joints, say --architecture NAME, as "
+        "resnet50-torchvision",
+        certain=False,
+    ),
+    UnsupportedModel(
         "MMPose with heat maps",
         "MMPose's networks with heat maps",
         "`head.deconv_layers…`, `head.final_layer…`",
@@ -94,16 +129,18 @@ UNSUPPORTED = (
 )
 
 
-def refuse_unsupported(path: Path, shapes: Shapes) -> None:
+def refuse_unsupported(path: Path, shapes: Shapes, values: Values, asked: bool) -> None:
     """Refuses a file whose arrays are those of a network that is known to be another.
 
     Args:
         path: The file, for the message.
         shapes: Shapes of its arrays by key, without wrappers.
+        values: The plain values beside them.
+        asked: Whether a user named an architecture.
 
     Raises:
         CheckpointError: They are.
     """
     for model in UNSUPPORTED:
-        if model.holds(shapes):
+        if (model.certain or not asked) and model.holds(shapes, values):
             raise CheckpointError(path, model.problem, model.advice)

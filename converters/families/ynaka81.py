@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from converters.checkpoint import Preprocessing
 from converters.families.family import Family, register
 from converters.families.sizes import ALEXNET, fully_connected
@@ -23,11 +25,15 @@ register(
     Family(
         name="alexnet-ynaka81",
         title="ynaka81/DeepPoseComparison, its Chainer and its PyTorch files",
-        recognised="the same names and shapes as AlexNet: `--architecture alexnet-ynaka81`",
+        recognised="the same names and shapes as AlexNet: `--architecture alexnet-ynaka81`; a PyTorch file with bare "
+        "names is its own where it is named `epoch-N.model`, as its program does",
         done="conv1 without pad, no LRN; RGB from 0 to 1, a window of 227 pixels around the joints that is not "
         "resized, answers are fractions of it from 0 to 1",
         tables={"alexnet-ynaka81": alexnet()},
         formats=("chainer-npz", "pt", "safetensors"),
+        recognise=lambda found: bool(
+            found.format == "pt" and not found.wrappers and re.fullmatch(r"epoch-\d+\.model", found.file)
+        ),
         preprocessing=Preprocessing(im_size=227, gcn="none", colour="RGB", scale=255.0, part="window", frame="unit"),
         alike="alexnet",
     )

@@ -168,13 +168,21 @@ def test_ynaka81_answers_from_the_picture_on(tmp_path, picture):
     torch.save(network.state_dict(), tmp_path / "epoch-9.model")
     window = picture[60:287, 100:327]  # 227 pixels of it
     expected = answer(network, to_tensor(window)).reshape(14, 2) * 227 + (100, 60)
-    pose = deeppose_port.load(tmp_path / "epoch-9.model", architecture="alexnet-ynaka81")
+    pose = deeppose_port.load(tmp_path / "epoch-9.model")
+    assert pose.checkpoint.architecture.name == "alexnet-ynaka81"
+    (notice,) = pose.checkpoint.notices
+    assert "its name is one of ynaka81/DeepPoseComparison" in notice
+    assert "taken as alexnet-ynaka81; --architecture alexnet says otherwise" in notice
     assert_same(pose.predict(picture, (100, 60, 227, 227)), expected)
+    (tmp_path / "epoch-9.model").rename(tmp_path / "named.pt")
+    asked = deeppose_port.load(tmp_path / "named.pt", architecture="alexnet-ynaka81")
+    assert_same(asked.predict(picture, (100, 60, 227, 227)), expected)
 
 
-def test_a_file_of_ynaka81_is_taken_as_the_main_lines_with_a_notice(tmp_path):
-    torch.save(drawn(Ynaka81(28)).state_dict(), tmp_path / "epoch-9.model")
-    checkpoint = converters.read(tmp_path / "epoch-9.model")
+@pytest.mark.parametrize(("name", "prefix"), [("a.pt", ""), ("epoch-9.pth", ""), ("epoch-9.model", "module.")])
+def test_under_another_name_it_is_taken_as_the_main_lines_with_a_notice(name, prefix, tmp_path):
+    torch.save(wrapped(drawn(Ynaka81(28)).state_dict(), prefix), tmp_path / name)
+    checkpoint = converters.read(tmp_path / name)
     assert checkpoint.architecture.name == "alexnet"
     told = [notice for notice in checkpoint.notices if "--architecture alexnet-takiyu or alexnet-ynaka81" in notice]
     assert len(told) == 1

@@ -17,6 +17,10 @@ FILES = {
     "classifier": ("npz", {**alexnet(), "fc8/W": np.ones((1000, 6), np.float32), "fc8/b": np.ones(1000, np.float32)}),
     "HosseinPAI with Conv6": ("safetensors", {"Conv1.weight": ONE, "Conv6.weight": ONE, "FC4.weight": ONE}),
     "MMPose with RLE": ("safetensors", {"backbone.conv1.weight": ONE, "head.loss_module.flow_model.loc": ONE}),
+    "MMPose with RLE, stripped": (
+        "safetensors",
+        {"backbone.conv1.weight": ONE, "head.fc.weight": np.ones((68, 4), np.float32)},
+    ),
     "MMPose with heat maps": ("safetensors", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
 }
 

@@ -1,0 +1,108 @@
+"""MMPose's DeepPose as it is published and trained: the configuration inside of a file says how inputs were made."""
+
+import numpy as np
+import pytest
+
+import converters
+from tests.helpers.checkpoint_files import refused
+
+torch = pytest.importorskip("torch")
+import deeppose_port  # noqa: E402
+from tests.helpers.ports import MMPose, answer, assert_same, back, drawn, letterbox, to_tensor  # noqa: E402
+
+COLOURS = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+#: As mmcv's Config.pretty_text writes it, and mmengine's.
+OLD = """# a comment says image_size=[1, 2]
+model = dict(type='TopDown', keypoint_head=dict(type='DeepposeRegressionHead', num_joints={joints}))
+data_cfg = dict(
+    image_size=[{width}, {height}],
+    heatmap_size=[48, 64],
+    num_output_channels={joints})
+data = dict(train=dict(data_cfg=dict(image_size=[{width}, {height}])))
+"""
+NEW = """codec = dict(type='RegressionLabel', input_size=({width}, {height}))
+model = dict(head=dict(type='RegressionHead', num_joints={joints}, decoder=dict(input_size=(
+    {width},
+    {height},
+), type='RegressionLabel')))
+"""
+
+
+def saved(path, network, **meta):
+    torch.save({"meta": {"epoch": 210, **meta}, "state_dict": network.state_dict()}, path)
+    return path
+
+
+def expected_points(network, picture, joints, width, height):
+    inputs, matrix = letterbox(picture, width, height)
+    outputs = answer(network, to_tensor(inputs, 1.0, *COLOURS)).reshape(joints, 2)
+    return back(outputs * (width, height), matrix)
+
+
+@pytest.mark.parametrize("joints", [4, 6, 8])
+@pytest.mark.parametrize("head", ["head", "keypoint_head"])
+def test_networks_for_clothes_are_higher_than_wide(joints, head, tmp_path, picture):
+    network = drawn(MMPose(50, 2 * joints, head))
+    pose = deeppose_port.load(saved(tmp_path / "res50_deepfashion.pth", network))
+    assert pose.preprocessing.shape == (256, 192)
+    assert len(pose.preprocessing.joints) == joints
+    assert {"left hem", "right hem"} <= set(pose.preprocessing.joints)
+    assert_same(pose.predict(picture), expected_points(network, picture, joints, 192, 256))
+
+
+@pytest.mark.parametrize(("name", "text"), [("config", OLD), ("cfg", NEW)])
+@pytest.mark.parametrize(("joints", "width", "height"), [(17, 288, 384), (16, 192, 256), (17, 256, 256), (8, 128, 128)])
+def test_the_configuration_decides(name, text, joints, width, height, tmp_path, picture):
+    network = drawn(MMPose(50, 2 * joints, "head"))
+    text = text.format(joints=joints, width=width, height=height)
+    pose = deeppose_port.load(saved(tmp_path / "a.pth", network, **{name: text}))
+    assert pose.preprocessing.shape == (height, width)
+    told = f"its inputs are {height} high and {width} wide, as the configuration inside of the file says"
+    assert told in pose.checkpoint.notices
+    assert_same(pose.predict(picture), expected_points(network, picture, joints, width, height))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "model = dict()", "image_size=[0, 256]", "image_size=[192, 256]\nimage_size=[288, 384]", 7],
+)
+def test_a_configuration_that_does_not_tell_is_passed_over(text, tmp_path):
+    checkpoint = converters.read(saved(tmp_path / "a.pth", drawn(MMPose(50, 34, "head")), config=text))
+    assert checkpoint.preprocessing.shape == (256, 192)
+    assert not any("configuration" in notice for notice in checkpoint.notices)
+
+
+def test_rle_that_was_stripped_for_inference_is_no_pose_of_34_joints(tmp_path):
+    path = saved(tmp_path / "a.pth", drawn(MMPose(50, 4 * 17, "head")))
+    refused(path, r"residual log-likelihood \(RLE\), stripped for inference.*half its outputs are widths")
+    assert converters.read(path, architecture="resnet50-torchvision").joints == 34
+
+
+@pytest.mark.parametrize("joints", [4, 6, 8, 14, 16, 17, 21, 42, 68, 98, 133])
+def test_no_network_that_mmpose_published_is_taken_for_it(joints, tmp_path):
+    path = saved(tmp_path / "a.pth", drawn(MMPose(18, 2 * joints, "head")))
+    assert converters.read(path).joints == joints
+
+
+@pytest.mark.parametrize(
+    ("joints", "text", "is_rle"),
+    [
+        (19, "head=dict(type='RLEHead', num_joints=19)", True),
+        (17, "loss_keypoint=dict(type='RLELoss', use_target_weight=True), out_sigma=True", True),
+        (17, "head=dict(type='RegressionHead', num_joints=34), loss=dict(type='SmoothL1Loss')", False),
+    ],
+)
+def test_a_configuration_tells_rle(joints, text, is_rle, tmp_path):
+    path = saved(tmp_path / "a.pth", drawn(MMPose(18, 4 * joints, "head")), cfg=text)
+    if is_rle:
+        refused(path, r"\(RLE\), stripped for inference")
+    else:
+        assert converters.read(path).joints == 2 * joints
+
+
+def test_nothing_in_a_configuration_is_run(tmp_path):
+    text = "__import__('os').mkdir('made')\nimage_size=[192, 256]"
+    saved(tmp_path / "a.pth", drawn(MMPose(18, 34, "head")), config=text)
+    assert np.isfinite(converters.read(tmp_path / "a.pth").weights["fc.bias"]).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
