@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import numpy as np
 
 from converters import formats, layouts, streaming
 from converters.checkpoint import Array, Checkpoint, Repair, Source, bytes_of
-from converters.errors import CheckpointError, DeepPoseError, reason_of
+from converters.errors import CheckpointError, DeepPoseError
+from converters.files import atomic, hash_file, refuse_targets
 from converters.layouts import LAYOUTS
-from converters.reading import Opened, hash_file, read
+from converters.reading import Opened, read
 from converters.repair import POLICIES
 
 #: Called with the step's name, the bytes done and the bytes to do (0: not known).
@@ -99,10 +99,9 @@ def write(
     """
     target = Path(path)
     kind, layout = _kind(target, format, layout)
-    refuse_existing(target, force)
-    with temporary_beside(target) as temporary:
+    refuse_target(target, [], force)
+    with refusing(), atomic(target, force=force) as temporary:
         formats.module(kind).write(checkpoint, temporary, layout=layout)
-        os.replace(temporary, target)
 
 
 def convert(
@@ -145,9 +144,7 @@ def convert(
     source = Path(source)
     target = default_target(source, format or "pt") if target is None else Path(target)
     kind, layout = _kind(target, format, layout)
-    refuse_input(target, source)
-    if not dry_run:
-        refuse_existing(target, force)
+    refuse_target(target, [source], force or dry_run)
 
     def step(name: str) -> Advance | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
@@ -159,14 +156,14 @@ def convert(
         opened = None
     digest: str | None
     if opened is not None and streaming.is_stored(opened):
-        checkpoint, digest = _in_pieces(opened, target, nonfinite, step)
+        checkpoint, digest = _in_pieces(opened, target, nonfinite, force, step)
     else:
         if opened is not None:
             checkpoint = opened.repaired(nonfinite)
         else:
             checkpoint = read(source, nonfinite=nonfinite, progress=step("reading"), **reading)
-        refuse_input(target, checkpoint.source.path, checkpoint.source.state_path)
-        digest = None if dry_run else _in_memory(checkpoint, target, kind, layout, step)
+        refuse_target(target, [checkpoint.source.path, checkpoint.source.state_path], force or dry_run)
+        digest = None if dry_run else _in_memory(checkpoint, target, kind, layout, force, step)
     return report_of(checkpoint, target, kind, digest, _left_out(checkpoint, kind, layout))
 
 
@@ -257,81 +254,52 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[str, st
     return kind, layout
 
 
-def refuse_input(target: Path, *inputs: str | os.PathLike[str] | None) -> None:
-    """Refuses a target that is among the files that are read, under whatever name."""
-    with _told_of(target):
-        for path in inputs:
-            if path is not None and os.path.exists(path) and target.exists() and target.samefile(path):
-                raise CheckpointError(
-                    target, "this is the input itself, which is never changed", "name another with -o"
-                )
+def refuse_target(target: Path, read: Iterable[str | os.PathLike[str] | None], force: bool) -> None:
+    """Refuses a target that is there already, or among the files that are read under whatever name.
 
-
-def refuse_existing(target: Path, force: bool) -> None:
-    """Refuses a target that is there already."""
-    with _told_of(target):
-        if target.is_dir():
-            raise CheckpointError(target, "this is a folder", "name a file in it")
-        if target.exists() and not force:
-            raise CheckpointError(target, "it exists already", "--force replaces it, -o names another")
+    Raises:
+        CheckpointError: It is.
+    """
+    with refusing():
+        refuse_targets([target], force, read=read)
 
 
 @contextmanager
-def temporary_beside(target: Path) -> Iterator[Path]:
-    """Yields a name beside the target that is gone afterwards, and tells errors of writing in a sentence."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with _told_of(target):
-            yield temporary
-    finally:
-        with suppress(OSError):  # where it could not even be made
-            temporary.unlink()
-
-
-@contextmanager
-def _told_of(target: Path) -> Iterator[None]:
-    """Tells errors of the place where a file is written in a sentence."""
+def refusing() -> Iterator[None]:
+    """Tells of a target that is refused as of a checkpoint."""
     try:
         yield
     except CheckpointError:
         raise
-    except (ImportError, OSError, RuntimeError, _safetensor_error()) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__context__  # PyTorch's own error says only where in the file it stood
-        problem = f"it cannot be written: {reason_of(cause or error)}"
-        raise CheckpointError(
-            target, problem, "nothing was left behind; see to the place, or name another with -o"
-        ) from error
-
-
-def _safetensor_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    return SafetensorError
+    except DeepPoseError as error:
+        raise CheckpointError(error.where, error.problem, error.advice) from error
 
 
 def _in_memory(
-    checkpoint: Checkpoint, target: Path, kind: str, layout: str | None, step: Callable[[str], Advance | None]
+    checkpoint: Checkpoint,
+    target: Path,
+    kind: str,
+    layout: str | None,
+    force: bool,
+    step: Callable[[str], Advance | None],
 ) -> str:
     """Writes a checkpoint, reads it again, and returns the file's hash."""
-    with temporary_beside(target) as temporary:
+    with refusing(), atomic(target, force=force) as temporary:
         if (writing := step("writing")) is not None:
             writing(0, 0)
         formats.module(kind).write(checkpoint, temporary, layout=layout)
         with ThreadPoolExecutor(1) as pool:
             sha256 = pool.submit(hash_file, temporary)
             _verify(checkpoint, temporary, target, layout, step("verifying"))
-        os.replace(temporary, target)
     return sha256.result()
 
 
 def _in_pieces(
-    opened: Opened, target: Path, nonfinite: str, step: Callable[[str], Advance | None]
+    opened: Opened, target: Path, nonfinite: str, force: bool, step: Callable[[str], Advance | None]
 ) -> tuple[Checkpoint, str]:
     """Does the same in pieces; returns the checkpoint, whose large arrays are still in their file, and the hash."""
-    refuse_input(target, opened.checkpoint.source.path, opened.checkpoint.source.state_path)
-    with temporary_beside(target) as temporary:
+    refuse_target(target, [opened.checkpoint.source.path, opened.checkpoint.source.state_path], force)
+    with refusing(), atomic(target, force=force) as temporary:
         try:
             checkpoint, sha256 = streaming.write_safetensors(opened, temporary, nonfinite, step("converting"))
             broken = _differing_headers(checkpoint, None, formats.module("safetensors").read(temporary))
@@ -342,7 +310,6 @@ def _in_pieces(
                 raise
             raise _unreadable(target, error) from error
         _refuse_differing(target, broken)
-        os.replace(temporary, target)
     return checkpoint, sha256
 
 

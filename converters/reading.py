@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from converters import evidence, formats, layouts
 from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families import Writers, others_alike
+from converters.files import Identity, hash_file, identity_of
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import chainer_names, links
@@ -37,8 +37,6 @@ from converters.repair import POLICIES, repair
 
 #: Called with the bytes done and the bytes to do.
 ProgressCallback = Callable[[int, int], None]
-#: A file's device, number, size and time of change.
-Identity: TypeAlias = tuple[int, int, int, int]
 #: A file and the keys of its arrays that are wanted.
 Job: TypeAlias = "tuple[_File, list[str]]"
 #: Gives the arrays of one or two files by key, and the hash of the first file ("": told later).
@@ -108,7 +106,7 @@ class Opened:
     def refuse_changed(self) -> None:
         """Refuses files that somebody wrote to while they were read."""
         for path, identity in self.identities.items():
-            if _identity(path) != identity:
+            if identity_of(path) != identity:
                 raise CheckpointError(path, "it changed while it was read", "try again when its writer is done")
 
 
@@ -137,23 +135,6 @@ def refuse_nonfinite(path: str, repairs: Sequence[Repair]) -> None:
         counts = ", ".join(f"{r.tensor} {_count(r)}" for r in repairs[:5]) + (", …" if len(repairs) > 5 else "")
         problem = f"{len(repairs)} of its tensors hold NaN or Inf: {counts}"
         raise CheckpointError(path, problem, "--nonfinite zero makes them 0, --nonfinite keep leaves them")
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def hash_file(path: Path) -> str:
-    """Returns a file's SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(formats.CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _count(found: Repair) -> str:
@@ -261,7 +242,7 @@ class _Reader:
 
     def _open(self, path: Path) -> _File:
         kind = formats.sniff(path)
-        self.identities[path] = _identity(path)
+        self.identities[path] = identity_of(path)
         contents = formats.module(kind).read(path)
         formats.refuse_large(path, contents, self.max_bytes)
         self.notices += contents.notices

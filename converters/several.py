@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
 from converters.conversion import Report, convert
 from converters.errors import CheckpointError, DeepPoseError
+from converters.interrupts import Interrupts
 from converters.processors import usable_processors
 
 #: A process takes a moment to start: it has to be worth that.
@@ -24,7 +25,7 @@ def convert_several(
     processes: int | None = None,
     work: Callable[..., Report] = convert,
     **options: Any,
-) -> Iterator[Report | DeepPoseError]:
+) -> Generator[Report | DeepPoseError, None, None]:
     """Converts several files; one that is refused does not keep the others.
 
     Args:
@@ -51,13 +52,14 @@ def convert_several(
     before = set(multiprocessing.active_children())
     # Not forked: PyTorch's threads and locks would not survive it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _ignore_interrupts) as pool:
+    with Interrupts() as interrupts, ProcessPoolExecutor(processes, context, _ignore_interrupts) as pool:
         futures: list[Future[Report | DeepPoseError] | None] = []
         try:
-            for i, (source, target) in enumerate(files):
-                futures.append(None if i in doubles else pool.submit(_convert_here, work, source, target, options))
-            for i, future in enumerate(futures):
-                yield doubles[i] if future is None else _outcome(future, files[i][0])
+            with interrupts.let_through():
+                for i, (source, target) in enumerate(files):
+                    futures.append(None if i in doubles else pool.submit(_convert_here, work, source, target, options))
+                for i, future in enumerate(futures):
+                    yield doubles[i] if future is None else _outcome(future, files[i][0])
         except BaseException:
             for child in set(multiprocessing.active_children()) - before:
                 if child.pid is not None:
@@ -99,7 +101,11 @@ def _outcome(future: Future[Report | DeepPoseError], source: Path) -> Report | D
     try:
         return future.result()
     except BrokenProcessPool:
-        return CheckpointError(source, "the process that converts was killed", "is there memory enough?")
+        return _killed(source)
+
+
+def _killed(source: Path) -> CheckpointError:
+    return CheckpointError(source, "the process that converts was killed", "is there memory enough?")
 
 
 # --- in the processes ------------------------------------------------------------------------------------------------
@@ -117,11 +123,15 @@ def _ignore_interrupts() -> None:
 def _convert_here(
     work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]
 ) -> Report | DeepPoseError:
+    global _interrupted
     if _interrupted:
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, _interrupt)
     try:
         return _convert(work, source, target, options)
+    except SystemExit:  # for a SIGTERM
+        _interrupted = True
+        return _killed(source)
     finally:
         _ignore_interrupts()
 

@@ -21,8 +21,9 @@ import numpy as np
 from converters import formats
 from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, reason_of
+from converters.files import hash_file
 from converters.formats import safetensors
-from converters.reading import Opened, hash_file, open_checkpoint, refuse_nonfinite
+from converters.reading import Opened, open_checkpoint, refuse_nonfinite
 from converters.repair import repair
 from converters.stored import Stored, leave_stored
 
@@ -76,7 +77,7 @@ def write_safetensors(
 
     Args:
         opened: The checkpoint.
-        path: A file that does not exist yet.
+        path: An empty file.
         nonfinite: As for `reading.read`.
         progress: Called with the bytes done and the bytes to do; from several threads.
 
@@ -106,7 +107,7 @@ def write_safetensors(
                 progress(done, total)
         return Repair(name, nan, inf, became=0.0 if nonfinite == "zero" else None)
 
-    with path.open("x+b", buffering=0) as stream, ThreadPoolExecutor(2) as pool:
+    with path.open("r+b", buffering=0) as stream, ThreadPoolExecutor(2) as pool:
         file = _Growing(stream, path, opened.checkpoint)
         source = pool.submit(_hash_source, Path(opened.checkpoint.source.path))
         output = pool.submit(file.hash_as_it_grows, source)

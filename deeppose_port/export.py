@@ -8,9 +8,10 @@ from typing import Any
 
 import converters
 from converters import Report
-from converters.conversion import StepCallback, refuse_existing, refuse_input, report_of, temporary_beside, with_suffix
+from converters.conversion import StepCallback, refuse_target, refusing, report_of, with_suffix
 from converters.errors import DeepPoseError
-from converters.reading import hash_file, read
+from converters.files import atomic, hash_file
+from converters.reading import read
 
 #: What can be written -> the suffix of its files.
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -60,11 +61,9 @@ def export(
         raise DeepPoseError(f"there is no format {format!r} to export to; there are {', '.join(FORMATS)}")
     source = Path(source)
     target = default_target(source, format) if target is None else Path(target)
-    refuse_input(target, source)
-    if not dry_run:
-        refuse_existing(target, force)
+    refuse_target(target, [source], force or dry_run)
     checkpoint = read(source, **{**reading, "state": False})
-    refuse_input(target, checkpoint.source.path)
+    refuse_target(target, [checkpoint.source.path], force or dry_run)
     if progress is not None:
         progress("exporting", 0, 0)
     if dry_run:
@@ -72,8 +71,7 @@ def export(
     from deeppose_port.backends.torch import export as engine
 
     write = engine.to_onnx if format == "onnx" else engine.to_torch_export
-    with temporary_beside(target) as temporary:
+    with refusing(), atomic(target, force=force) as temporary:
         write(checkpoint, temporary)
         digest = hash_file(temporary)
-        os.replace(temporary, target)
     return report_of(checkpoint, target, format, digest)

@@ -114,7 +114,7 @@ class Format(Protocol):
         """Reads what the file at `path` says of itself."""
 
     def write(self, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
-        """Writes `checkpoint` to `path`, which does not exist yet."""
+        """Writes `checkpoint` to `path`, an empty file."""
 
 
 def module(name: str) -> Format:

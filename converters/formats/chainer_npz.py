@@ -139,10 +139,10 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
 
     Args:
         checkpoint: What is written.
-        path: A file that does not exist yet.
+        path: An empty file.
         layout: One of `layouts.LAYOUTS`; None writes the model with the wrapper and the names that were read.
     """
-    with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, array in arrays_of(checkpoint, layout).items():
             # A fixed date (that of zip's epoch), so that the same checkpoint gives the same bytes.
             member = zipfile.ZipInfo(f"{key}.npy")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from converters.checkpoint import Array, Checkpoint, Optimizer
 from converters.errors import CheckpointError, reason_of
 from converters.formats import DAMAGES, Contents, encode_metadata, torch_file, torch_tar
 from converters.formats.torch_file import HeldTensor, Tensor
+from converters.interrupts import Interrupts
 from converters.keys import Header
 
 #: Where training scripts keep the network.
@@ -183,7 +184,12 @@ def _plain(checkpoint: Checkpoint, key: str, array: Array) -> Any:
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes a plain dict: `state_dict`, the metadata, and `optimizer` and `trainer` where there are any."""
-    import torch
+    try:
+        with Interrupts():  # which an import of that size does not survive
+            import torch
+    except ImportError as error:
+        problem = f"it cannot be written as .pt without PyTorch: {reason_of(error)}"
+        raise CheckpointError(checkpoint.source.path, problem, "safetensors needs none") from error
 
     payload: dict[str, Any] = {
         "state_dict": {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()},
@@ -202,5 +208,35 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
         }
     if checkpoint.trainer:
         payload["trainer"] = {key: _plain(checkpoint, key, array) for key, array in checkpoint.trainer.items()}
-    with path.open("xb") as stream:
-        torch.save(payload, stream)
+    with Interrupts() as interrupts, path.open("wb") as stream:
+        writing = _Stream(stream, interrupts)
+        try:
+            torch.save(payload, cast(BinaryIO, writing))
+        except RuntimeError:
+            if writing.problem is not None:
+                raise writing.problem from None
+            if not interrupts.waiting:
+                raise
+
+
+class _Stream:
+    """What `torch.save` writes to: its C++ makes errors of its own of what a stream raises, so that it is kept here."""
+
+    def __init__(self, stream: BinaryIO, interrupts: Interrupts) -> None:
+        self.stream = stream
+        self.interrupts = interrupts
+        self.problem: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes, unless somebody wants to end it."""
+        if self.interrupts.waiting:
+            raise InterruptedError
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.problem = error
+            raise
+
+    def flush(self) -> None:
+        """Writes what is left."""
+        self.stream.flush()

@@ -100,7 +100,7 @@ def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes the weights; every value of the metadata is a string, JSON where it is not one already."""
-    with path.open("xb") as stream:
+    with path.open("wb") as stream:
         stream.write(header(checkpoint))
         for name in places(checkpoint):
             stream.write(bytes_of(checkpoint.weights[name]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def _convert_many(
     results: list[dict[str, Any]] = []
     failed = 0
     outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **options)
-    with display.steps("converting", quiet=as_json, unit="files") as step:
+    with closing(outcomes), display.steps("converting", quiet=as_json, unit="files") as step:
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, DeepPoseError):
                 failed += 1

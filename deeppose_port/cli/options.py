@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from converters.errors import DeepPoseError
+from converters.files import byte_count
 from deeppose_port.cli import display
 
 if TYPE_CHECKING:
@@ -44,18 +45,16 @@ def command_line() -> str:
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes; `K`, `M` and `G` count by 1024."""
+    """A number of bytes, as `files.byte_count` reads it."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Returns the number of bytes."""
-        if isinstance(value, int):
-            return value
-        number, unit = (value[:-1], value[-1]) if value[-1:].upper() in tuple("KMG") else (value, "")
-        if not number.isdecimal():
-            self.fail(f"{value!r} is no size; 500M, 4G or a number of bytes is", param, ctx)
-        return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit.upper()]
+        try:
+            return byte_count(value)
+        except DeepPoseError as error:
+            self.fail(str(error), param, ctx)
 
 
 max_bytes_option = click.option(

@@ -118,8 +118,8 @@ def train(backend: str, **given: Any) -> int:
         --images images --skeleton lsp --fliplr --rotate --zoom --translate -o results/lsp
       deeppose-port train --backend chainer --resume snapshot_iter_120000 --epochs 200 …
     """
+    from converters.files import byte_count
     from deeppose_port.backends.training import train as run
-    from deeppose_port.data.cache import byte_count
     from deeppose_port.options import build
     from deeppose_port.training.options import TrainingOptions
 

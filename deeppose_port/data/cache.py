@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -13,21 +12,6 @@ from deeppose_port.data.pictures import Picture
 
 #: Bytes of decoded pictures that a dataset keeps unless told otherwise: 24 of 1280 x 720 pixels.
 DEFAULT = 64 << 20
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-
-
-def byte_count(amount: str | int) -> int:
-    """Returns a number of bytes that was written as `512M`, `1.5G`, `64 KiB` or `1000000`; K is 1024.
-
-    Raises:
-        DeepPoseError: It is none, or negative.
-    """
-    found = _AMOUNT.fullmatch(str(amount).strip())
-    if found is None:
-        raise DeepPoseError(f"{amount!r} is not a number of bytes; write 512M or 2G, and 0 for none")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 class PictureCache:

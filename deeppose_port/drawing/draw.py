@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,6 +30,11 @@ OUTLINE: Colour = (0, 0, 0)
 """Black, around everything, so that it shows on any picture."""
 
 _FAR = 1e6  # Pixels from the origin. Farther points would leave the integers that OpenCV draws with.
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Writes a picture, (H, W, 3) uint8, BGR."""
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def draw_pose(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
+from converters.files import atomic, refuse_targets
 from deeppose_port.metrics.registry import of_curve
-from deeppose_port.output import refuse_existing, whole
 from deeppose_port.training.curves import LOSS, Run
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     axes[-1].set_xlabel("epoch")
     kind = path.suffix[1:].lower()
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Text as text; the same bytes again.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeppose-port"}), whole(path) as temporary:
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeppose-port"}), atomic(path, force=force) as temporary:
         figure.savefig(temporary, format=kind, dpi=150, metadata=undated)
     return path
 
@@ -72,7 +73,7 @@ def checked_target(output: str | os.PathLike[str], *, force: bool) -> Path:
     path = Path(output)
     if path.suffix[1:].lower() not in FORMATS:
         raise DeepPoseError(f"{path}: curves are written as {', '.join(FORMATS)}, told by the suffix")
-    refuse_existing([path], force, instead="-o names another")
+    refuse_targets([path], force)
     return path
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.errors import DeepPoseError
-from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
+from converters.files import checked_folder, refuse_targets, staged
+from deeppose_port.drawing.draw import write_png
 
 Picture = npt.NDArray[np.uint8]
 
@@ -181,7 +182,7 @@ def checked_targets(output: str | os.PathLike[str], *, force: bool) -> tuple[Pat
     """
     folder = checked_folder(output)
     targets = folder / "filters.png", folder / "histograms.png"
-    refuse_existing(targets, force)
+    refuse_targets(targets, force, instead="-o names another folder")
     return targets
 
 
@@ -201,7 +202,7 @@ def write_pictures(
     """
     targets = checked_targets(output, force=force)
     picture = filters_picture(checkpoint)
-    with staged(Path(output)) as stage:
+    with staged(Path(output), force=force) as stage:
         write_png(stage / targets[0].name, picture)
         draw_histograms(rows, stage / targets[1].name)
     return list(targets)

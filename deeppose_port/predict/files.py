@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.drawing.draw import draw_pose
+from deeppose_port.drawing.draw import draw_pose, write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet
-from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Box, answers, files_in, joints_of
 from deeppose_port.predict.results import (
@@ -75,14 +75,15 @@ def predict_files(
     pictures = [file for file in files if file not in tables]
     table = folder / f"predictions.{format}" if pictures else None
     tile = folder / TILE if sheet is not None else None
-    refuse_existing((table, tile, *drawings.values(), *tables.values()), force, read=files)
+    targets = (table, tile, *drawings.values(), *tables.values())
+    refuse_targets(targets, force, read=files, instead="-o names another folder")
 
     found: list[Prediction] = []
     videos: list[VideoPrediction] = []
     failures: list[Failure] = []
     readable = _readable(pictures, failures, allow_truncated, max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
-    with staged(folder) as stage:
+    with staged(folder, force=force) as stage:
         for file, image, answer in answers(pose, readable, box):
             if isinstance(answer, DeepPoseError):
                 failures.append(Failure(file, f"{file}: {answer}"))

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
+from deeppose_port.drawing.draw import write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
-from deeppose_port.output import checked_folder, refuse_existing, staged, write_png
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import batches_of, joints_of
 from deeppose_port.predict.results import PersonPrediction, PersonPredictions, checked_format, text_of
@@ -57,10 +58,11 @@ def predict_persons(
     tile = folder / TILE if sheet is not None else None
     drawings = [_person_drawings(folder, dataset, i) for i in range(len(dataset))]
     inputs = [dataset.csv, *{dataset.images / dataset.person(i).file for i in range(len(dataset))}]
-    refuse_existing((table, tile, *itertools.chain.from_iterable(drawings)), force, read=inputs)
+    targets = (table, tile, *itertools.chain.from_iterable(drawings))
+    refuse_targets(targets, force, read=inputs, instead="-o names another folder")
     persons: list[PersonPrediction] = []
     errors = np.empty((len(dataset), 2))
-    with staged(folder) as stage:
+    with staged(folder, force=force) as stage:
         for batch in batches_of(range(len(dataset))):
             examples = [dataset[i] for i in batch]
             outputs = pose(np.stack([inputs for inputs, _, _ in examples]))

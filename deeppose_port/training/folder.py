@@ -16,9 +16,7 @@ part; what it was writing then is swept away when the folder is opened again.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -27,13 +25,12 @@ from typing import Any
 import converters
 from converters import Checkpoint
 from converters.errors import DeepPoseError
+from converters.files import atomic, same_file, sweep
 from deeppose_port.options import values_of
-from deeppose_port.output import whole
 from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
 from deeppose_port.training.start import Start
 
 _CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state|pt)|snapshot_iter_(\d+)(\.pt)?")
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
 #: The file that holds what `eval --watch` found of the checkpoints, JSON a line.
 EVALUATIONS = "evaluations"
 
@@ -66,9 +63,7 @@ class ResultFolder:
             return cls(path, writes=False)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        for file in path.iterdir():
-            if _TEMPORARY.fullmatch(file.name):
-                file.unlink()
+        sweep(path)
         kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name) and not _is_remnant(file)]
         if resumed_in != path.resolve():
             if kept or (path / "log").exists():
@@ -119,7 +114,7 @@ class ResultFolder:
         files = [self.path / name, self.path / "last.pt"] + [self.path / "best.pt"] * best
         converters.write(checkpoint, files[0], force=True)
         for other in files[1:]:
-            _same_file(files[0], other)
+            same_file(files[0], other)
         if keep is not None:
             epochs = [(int(m[1]), f) for f in self.path.iterdir() if (m := re.fullmatch(r"epoch-(\d+)\.pt", f.name))]
             for _, file in sorted(epochs)[:-keep]:
@@ -177,7 +172,7 @@ class ResultFolder:
         self._replace_log("".join(json.dumps(entry) + "\n" for entry in entries))
 
     def _replace_log(self, text: str) -> None:
-        with whole(self.path / "log") as temporary:
+        with atomic(self.path / "log", force=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
@@ -207,15 +202,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             except (ValueError, RecursionError):
                 break  # the line that a killed run was writing
     return [entry for entry in entries if isinstance(entry, dict)]
-
-
-def _same_file(source: Path, target: Path) -> None:
-    """Gives a file another name, replacing what had it; a copy where the disk knows no links."""
-    with whole(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
 
 
 def _is_remnant(file: Path) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
+from converters.files import byte_count
 from deeppose_port.data.augmentation import Augmentation
-from deeppose_port.data.cache import byte_count
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.options import described

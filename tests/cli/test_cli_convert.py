@@ -307,14 +307,14 @@ class TestBadInput:
         status, output, errors = run("convert", model, "-o", model.parent / target)
         assert (status, output) == (2, "")
         assert errors[0].startswith(f"error: {model.parent / target}: it cannot be written: ")
-        assert errors[0].endswith("(nothing was left behind; see to the place, or name another with -o)")
+        assert errors[0].endswith("(nothing was left behind; see to the place, or name another)")
         assert listing(model.parent) == before
 
     def test_the_input_as_target(self, run, model):
         before = sha256(model)
         status, _, errors = run("convert", model, "-o", model, "--force")
         assert status == 2
-        assert errors == [f"error: {model}: this is the input itself, which is never changed (name another with -o)"]
+        assert errors == [f"error: {model}: this is the input itself, which is never changed (-o names another)"]
         assert sha256(model) == before
 
     @pytest.mark.parametrize(
@@ -398,8 +398,10 @@ class TestInterrupt:
         assert run("convert", model, other, "--to", "safetensors")[0] == 130
         assert listing(model.parent) == before
 
-    def test_a_real_signal(self, tmp_path):
-        """The program itself, in the middle of a large file."""
+    @pytest.mark.parametrize("format", ["chainer-npz", "pt"])
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_real_signal(self, format, number, status, tmp_path):
+        """The program itself, in the middle of a large file; as `.pt`, while PyTorch is imported or writes."""
         rows = 60_000
         arrays = {**alexnet(), "fc6/W": np.random.RandomState(0).randn(rows, 108).astype("f")}
         arrays["fc6/b"], arrays["fc7/W"] = np.zeros(rows, "f"), np.zeros((6, rows), "f")
@@ -407,7 +409,7 @@ class TestInterrupt:
             np.savez(stream, **arrays)
         before = listing(tmp_path)
         process = subprocess.Popen(
-            [sys.executable, "-m", "deeppose_port", "convert", str(tmp_path / "a.model"), "--to", "chainer-npz"],
+            [sys.executable, "-m", "deeppose_port", "convert", str(tmp_path / "a.model"), "--to", format],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -415,13 +417,13 @@ class TestInterrupt:
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
             if any(item.name.endswith(".tmp") for item in tmp_path.iterdir()):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
             time.sleep(0.005)
         output, errors = process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == status
         assert output == ""
-        assert errors.splitlines()[-1] == "interrupted: nothing was left behind"
+        assert (errors.splitlines()[-1] == "interrupted: nothing was left behind") == (number == signal.SIGINT)
         assert "Traceback" not in errors
         assert listing(tmp_path) == before
 

@@ -8,8 +8,8 @@ from safetensors.numpy import save_file
 import converters
 from converters import Preprocessing, Progress
 from converters.families import Family
+from converters.files import hash_file
 from converters.networks import TABLES
-from converters.reading import hash_file
 from tests.helpers.checkpoint_files import (
     GOLDEN_MODELS,
     GOLDEN_NPZ,

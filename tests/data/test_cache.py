@@ -5,33 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from deeppose_port.data.cache import PictureCache, byte_count
+from deeppose_port.data.cache import PictureCache
 
 
 def picture(bytes_of_pixels, level=0):
     return np.full((1, bytes_of_pixels // 3, 3), level, np.uint8)
-
-
-class TestByteCount:
-    @pytest.mark.parametrize(
-        ("amount", "expected"),
-        [
-            ("0", 0),
-            ("512M", 512 << 20),
-            ("1.5g", 3 << 29),
-            ("64 KiB", 64 << 10),
-            ("1TB", 1 << 40),
-            ("1000", 1000),
-            (7, 7),
-        ],
-    )
-    def test_amounts(self, amount, expected):
-        assert byte_count(amount) == expected
-
-    @pytest.mark.parametrize("amount", ["", "M", "-1", "much", "1 M M", "1e9", "nan"])
-    def test_what_is_none_is_refused_with_an_example(self, amount):
-        with pytest.raises(ValueError, match="is not a number of bytes; write 512M"):
-            byte_count(amount)
 
 
 class TestPictureCache:

@@ -208,7 +208,7 @@ class TestFailures:
 
     def test_inputs_are_never_replaced(self, pose, folder):
         (folder / "wide.png").rename(folder / "tile.png")
-        with pytest.raises(ValueError, match=r"tile\.png: it would be replaced, but it is read too"):
+        with pytest.raises(ValueError, match=r"tile\.png: this is the input itself, which is never changed"):
             predict_files(pose, [folder], folder, sheet=ContactSheet(1, 1), force=True)
 
     @pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,5", "a,b,c,d", ""])
@@ -359,7 +359,7 @@ class TestPersons:
     def test_csv_is_never_replaced(self, pose, persons, tmp_path):
         (tmp_path / "persons.csv").rename(tmp_path / "predictions.csv")
         persons = PoseDataset(tmp_path / "predictions.csv", images=tmp_path, skeleton="flic")
-        with pytest.raises(ValueError, match=r"predictions\.csv: it would be replaced, but it is read too"):
+        with pytest.raises(ValueError, match=r"predictions\.csv: this is the input itself, which is never changed"):
             predict_persons(pose, persons, tmp_path, format="csv", force=True)
 
 

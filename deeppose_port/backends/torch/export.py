@@ -40,7 +40,7 @@ def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
 
     Args:
         checkpoint: Any checkpoint.
-        path: A file that does not exist yet.
+        path: An empty file.
 
     Raises:
         CheckpointError: ONNX or onnxruntime is not installed, or onnxruntime's outputs are not PyTorch's.
@@ -78,7 +78,7 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
 
     Args:
         checkpoint: Any checkpoint.
-        path: A file that does not exist yet.
+        path: An empty file.
 
     Raises:
         CheckpointError: What is read back does not answer as the network does.
@@ -88,7 +88,7 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
         program = torch.export.export(
             network, (_inputs(checkpoint, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
         )
-        with path.open("xb") as target:
+        with path.open("wb") as target:
             torch.export.save(program, target, extra_files={METADATA: json.dumps(encode_metadata(checkpoint))})
         with path.open("rb") as source:
             again = torch.export.load(source).module()

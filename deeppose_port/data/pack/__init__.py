@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import DeepPoseError
-from converters.reading import hash_file
+from converters.files import hash_file
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import PoseDataset

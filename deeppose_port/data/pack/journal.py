@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from converters.files import atomic
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ALIGNMENT, PackedPerson, PackedPicture, PackError, shard_name
 from deeppose_port.data.pictures import Picture
-from deeppose_port.output import whole
 
 JOURNAL = "pack.partial"
 #: A file of pixels takes no further person from this size on.
@@ -88,7 +88,7 @@ class Journal:
         """Writes the index in place of the journal, when all that it names is on the disk."""
         if self._shard is not None:
             _sync(self._shard)
-        with whole(self.folder / pack_index.NAME) as temporary, temporary.open("wb") as file:
+        with atomic(self.folder / pack_index.NAME, force=True) as temporary, temporary.open("wb") as file:
             file.write(pack_index.encode(header, self.pictures, self.persons))
             _sync(file)
         (self.folder / JOURNAL).unlink()

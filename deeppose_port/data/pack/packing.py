@@ -17,8 +17,8 @@ import numpy as np
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from converters.files import hash_file
 from converters.processors import usable_processors
-from converters.reading import hash_file
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of

@@ -6,15 +6,15 @@ import csv
 import io
 import math
 import os
-import secrets
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
+from converters.files import atomic
 from converters.processors import usable_processors
 from deeppose_port.data import skeletons
 from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures
@@ -121,7 +121,7 @@ def prepare(
         raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
     files = _encoded(read, folder)
     _refuse_left_over(folder, files)
-    _write(files)
+    _write(files, force)
     counts = {name: len(persons) for name, persons in read.splits.items()}
     return Preparation(dataset, counts, tuple(read.rows), tuple(read.notes), where, tuple(files))
 
@@ -256,19 +256,9 @@ def _or_nan(number: float | None) -> float:
     return math.nan if number is None else number
 
 
-def _write(files: Mapping[Path, bytes]) -> None:
-    """Writes all files or none: each under another name beside its own, then all are renamed."""
-    suffix = f".{secrets.token_hex(4)}.tmp"
-    temporaries = {path: path.with_name(f".{path.name}{suffix}") for path in files}
-    try:
+def _write(files: Mapping[Path, bytes], force: bool) -> None:
+    """Writes all files or none."""
+    with ExitStack() as writing:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporaries[path].write_bytes(content)
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
-    except OSError as error:
-        raise PrepareError(f"{error.filename}: it cannot be written: {error.strerror}") from error
-    finally:
-        for temporary in temporaries.values():
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            writing.enter_context(atomic(path, force=force)).write_bytes(content)

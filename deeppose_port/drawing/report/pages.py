@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from deeppose_port import __version__, output
+from converters.files import atomic, checked_folder, refuse_targets
+from deeppose_port import __version__
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
@@ -99,8 +100,8 @@ def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
     Raises:
         DeepPoseError: It says which, and what to do.
     """
-    page = output.checked_folder(folder) / PAGE
-    output.refuse_existing([page], force, instead="--report names another folder")
+    page = checked_folder(folder) / PAGE
+    refuse_targets([page], force, instead="--report names another folder")
 
 
 def _write(
@@ -140,7 +141,8 @@ def _write(
         now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
     page = Path(folder) / PAGE
-    with output.whole(page) as temporary:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(page, force=force) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return page
 

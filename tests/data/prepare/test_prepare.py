@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import converters
+from converters.errors import DeepPoseError
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset, read_csv
 from deeppose_port.data.prepare import PrepareError, engine, matlab, pictures, prepare
@@ -401,7 +402,7 @@ class TestWriting:
             return write(path, content)
 
         monkeypatch.setattr(Path, "write_bytes", full)
-        with pytest.raises(PrepareError, match="cannot be written: No space left on device"):
+        with pytest.raises(DeepPoseError, match="cannot be written: No space left on device"):
             prepare("flic", folder, out, force=True)
         assert contents(out) == before
 
