@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import deeppose_port
 from benchmarks import generated
 from benchmarks.timing import Row, seconds_of
 from converters import Architecture, Checkpoint, Preprocessing, Source
@@ -14,6 +13,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import write_evaluation
 from deeppose_port.evaluate.evaluate import evaluate
 from deeppose_port.metrics.evaluation import Evaluation
+from deeppose_port.pose import Pose
 
 PERSONS = 2000
 
@@ -26,7 +26,7 @@ def run() -> list[Row]:
     architecture = Architecture("alexnet", generated.JOINTS, WIDTHS, feature_size=6)
     weights = {name: tensor.numpy() for name, tensor in build(architecture).state_dict().items()}
     source = Source("random weights", "", "pt", writer=architecture.writer)
-    pose = deeppose_port.load(Checkpoint(architecture, weights, Preprocessing(), source))
+    pose = Pose(Checkpoint(architecture, weights, Preprocessing(), source))
     results: list[Evaluation] = []
     with tempfile.TemporaryDirectory() as folder:
         csv = generated.write(Path(folder), PERSONS)

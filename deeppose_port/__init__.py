@@ -17,14 +17,15 @@ from converters._version import __version__
 if TYPE_CHECKING:
     from deeppose_port import backends, data, metrics
     from deeppose_port.data import skeletons
-    from deeppose_port.pose import Pose, load
+    from deeppose_port.loading import load
+    from deeppose_port.pose import Pose
 
 __all__ = ["Pose", "__version__", "backends", "data", "load", "metrics", "skeletons"]
 
 #: Where each public name is, as `module` or `module:name`: loaded when it is first asked for.
 _PLACES = {
     "Pose": "deeppose_port.pose:Pose",
-    "load": "deeppose_port.pose:load",
+    "load": "deeppose_port.loading:load",
     "backends": "deeppose_port.backends",
     "data": "deeppose_port.data",
     "metrics": "deeppose_port.metrics",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-import converters
 from converters import Checkpoint, Preprocessing
 from converters.errors import DeepPoseError
 from converters.networks import Layer
 from deeppose_port import backends
 from deeppose_port.data.arrays import Float32Array
-from deeppose_port.data.pictures import checked_picture
+from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.view import Box, View
 
 #: What ReLU makes of NaN.
@@ -115,6 +113,16 @@ class Pose:
         view = View.of_box(box, image.shape[1], image.shape[0], self.preprocessing)
         return view.points(self(view.input(image)[None])[0])
 
+    def predict_stages(self, image: Picture, box: Box | None = None) -> npt.NDArray[np.float64]:
+        """Finds one person's joints as a cascade would, of which this is the only stage.
+
+        Arguments and errors are those of `predict`.
+
+        Returns:
+            (1, joints, 2) float64, x right and y down, in pixels of the picture.
+        """
+        return self.predict(image, box)[None]
+
     def _checked(self, inputs: npt.ArrayLike) -> Float32Array:
         checked = np.asarray(inputs, np.float32)
         is_square = checked.ndim == 4 and checked.shape[2] == checked.shape[3]
@@ -133,43 +141,3 @@ class Pose:
             sizes = architecture.input_sizes()
             takes = "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"
             raise DeepPoseError(f"{self.checkpoint.source.path}: this {architecture.name} takes {takes}, not {side}")
-
-
-def load(
-    source: str | os.PathLike[str] | Checkpoint,
-    backend: str = "torch",
-    device: str = "cpu",
-    *,
-    architecture: str | None = None,
-    writer: str | None = None,
-    nonfinite: str = "zero",
-    preprocessing: Preprocessing | None = None,
-    relu_nan: str = "nan",
-) -> Pose:
-    """Loads any checkpoint into any backend.
-
-    Args:
-        source: A file of any format that `converters.read` takes, or a Checkpoint.
-        backend: `torch` or `chainer`.
-        device: `cpu`, `cuda` or `cuda:N`.
-        architecture: As for `converters.read`; like the next two, for a file only.
-        writer: As for `converters.read`.
-        nonfinite: As for `converters.read`.
-        preprocessing: In place of what the checkpoint says it was trained on.
-        relu_nan: What ReLU makes of NaN, see `Pose`: `zero` goes with `nonfinite="keep"`.
-
-    Raises:
-        CheckpointError: The file is refused.
-        BackendError: The backend or device cannot be used here.
-        DeepPoseError: `architecture` or `writer` is given with a Checkpoint.
-    """
-    if isinstance(source, Checkpoint):
-        if architecture is not None or writer is not None:
-            raise DeepPoseError("architecture and writer say how a file is read; this checkpoint was read already")
-    else:
-        if relu_nan != "nan" and nonfinite != "keep":
-            raise DeepPoseError(
-                f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left"
-            )
-        source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
-    return Pose(source, backend, device, preprocessing, relu_nan)

@@ -19,12 +19,13 @@ ROOMS: dict[str, set[str]] = {
     "backends": {"data", "metrics", "training"},
     "pose": {"data", "backends"},
     "cascade": {"data", "backends", "pose"},
-    "evaluate": {"data", "metrics", "training", "backends", "pose", "cascade"},
-    "drawing": {"data", "metrics", "training", "backends", "pose", "cascade", "evaluate"},
-    "predict": {"data", "metrics", "backends", "pose", "cascade", "drawing"},
-    "inspecting": {"data", "metrics", "training", "backends", "pose", "cascade", "drawing", "predict"},
+    "loading": {"pose", "cascade"},
+    "evaluate": {"data", "metrics", "training", "backends", "pose", "cascade", "loading"},
+    "drawing": {"data", "metrics", "training", "backends", "pose", "cascade", "loading", "evaluate"},
+    "predict": {"data", "metrics", "backends", "pose", "cascade", "loading", "drawing"},
+    "inspecting": {"data", "metrics", "training", "backends", "pose", "cascade", "loading", "drawing", "predict"},
     "cli": {
-        *("data", "metrics", "training", "backends", "pose", "cascade"),
+        *("data", "metrics", "training", "backends", "pose", "cascade", "loading"),
         *("evaluate", "drawing", "predict", "inspecting"),
     },
 }

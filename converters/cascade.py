@@ -1,0 +1,227 @@
+"""The Cascade: a list of stages, each a Checkpoint (or one a joint) with the rule by which it sees a close-up.
+
+DeepPose's cascade (Toshev and Szegedy, CVPR 2014, section 3.2): the first stage answers all joints from the person's
+box. Every later one looks, for each joint, at a square around where the stage before it has the joint, and answers by
+how much to move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from converters.checkpoint import Array, Checkpoint, Repair
+from converters.errors import DeepPoseError
+
+#: Two joints by their indices.
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CloseUp:
+    """The square around a joint that a later stage sees.
+
+    Attributes:
+        sigma: Its side, in diameters of the pose of the stage before.
+        opposing: Pairs of opposing joints of the torso; a pose's diameter is the mean of their distances. The paper has
+            one pair (left shoulder and right hip), takiyu/DeepPose both.
+        mean: (joints, 2): of what the stage before was wrong by on the training set, its joint less the true one, in
+            diameters; empty where the file does not tell.
+        deviation: (joints, 2): the standard deviation of the same.
+
+    Raises:
+        DeepPoseError: sigma is not positive, or the statistics are not two finite numbers for each of the same joints.
+    """
+
+    sigma: float
+    opposing: tuple[Pair, ...]
+    mean: tuple[tuple[float, float], ...] = ()
+    deviation: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < float("inf"):
+            raise DeepPoseError(f"sigma is {self.sigma}; the side of a close-up has to be positive")
+        if not self.opposing:
+            raise DeepPoseError("a close-up needs two opposing joints of the torso to measure its side by")
+        statistics = np.array([*self.mean, *self.deviation], np.float64).reshape(-1, 2)
+        if len(self.mean) != len(self.deviation) or not np.isfinite(statistics).all():
+            raise DeepPoseError("a stage's displacements have a finite mean and deviation for every joint")
+        if any(value < 0 for row in self.deviation for value in row):
+            raise DeepPoseError("the deviation of a stage's displacements is negative")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON-ready values."""
+        return {
+            "sigma": self.sigma,
+            "opposing": [list(pair) for pair in self.opposing],
+            "mean": [list(row) for row in self.mean],
+            "deviation": [list(row) for row in self.deviation],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CloseUp:
+        """Builds it from `as_dict()`'s answer.
+
+        Raises:
+            DeepPoseError: The values describe none.
+        """
+        try:
+            rows = {
+                name: tuple((float(x), float(y)) for x, y in values.get(name, ())) for name in ("mean", "deviation")
+            }
+            pairs = tuple((int(a), int(b)) for a, b in values["opposing"])
+            return cls(float(values["sigma"]), pairs, **rows)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DeepPoseError(f"this does not describe a close-up: {values!r}"[:200]) from error
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """How takiyu/DeepPose cut a person out: a rectangle that follows from the face.
+
+    From a face's box (x, y, w, h) its middle is `(x + w / 2, y + h / 2) + shift * (w, h)`, its size `scale * (w, h)`.
+    The program swaps the two sides of the first answer where the left shoulder is left of the right one in the picture.
+
+    Attributes:
+        shift: Of x and y, in widths and heights of the face.
+        scale: Likewise.
+        shoulders: The left and the right one.
+        swapped: The pairs that are exchanged, left and right.
+    """
+
+    shift: tuple[float, float]
+    scale: tuple[float, float]
+    shoulders: Pair
+    swapped: tuple[Pair, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON-ready values."""
+        return {
+            "shift": list(self.shift),
+            "scale": list(self.scale),
+            "shoulders": list(self.shoulders),
+            "swapped": [list(pair) for pair in self.swapped],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FaceCrop:
+        """Builds it from `as_dict()`'s answer.
+
+        Raises:
+            DeepPoseError: The values describe none.
+        """
+        try:
+            (dx, dy), (sx, sy), (left, right) = values["shift"], values["scale"], values["shoulders"]
+            swapped = tuple((int(a), int(b)) for a, b in values["swapped"])
+            return cls((float(dx), float(dy)), (float(sx), float(sy)), (int(left), int(right)), swapped)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DeepPoseError(f"this does not describe a crop by the face: {values!r}"[:200]) from error
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a cascade.
+
+    Attributes:
+        networks: One network that answers all joints, or one of a single joint for each.
+        close_up: What a later stage sees; None for the first.
+    """
+
+    networks: tuple[Checkpoint, ...]
+    close_up: CloseUp | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether one network answers all joints."""
+        return len(self.networks) == 1
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Stages, the first of which sees the whole person.
+
+    Attributes:
+        stages: The stages, in their order.
+        face: How persons are cut out by their faces, for takiyu's cascades; None: by the first stage's preprocessing.
+
+    Raises:
+        DeepPoseError: The stages do not belong together.
+    """
+
+    stages: tuple[Stage, ...]
+    face: FaceCrop | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise DeepPoseError("a cascade has at least one stage")
+        if self.stages[0].close_up is not None or len(self.stages[0].networks) != 1:
+            raise DeepPoseError("the first stage of a cascade is one network that sees the whole person")
+        for number, stage in enumerate(self.stages[1:], start=2):
+            self._refuse_unlike(number, stage)
+
+    def _refuse_unlike(self, number: int, stage: Stage) -> None:
+        """Refuses a later stage that does not go with the first."""
+        if stage.close_up is None:
+            raise DeepPoseError(f"stage {number} has no close-up: what does it look at?")
+        answered = stage.networks[0].joints if stage.shared else len(stage.networks)
+        if answered != self.joints or (not stage.shared and any(network.joints != 1 for network in stage.networks)):
+            each = [network.joints for network in stage.networks]
+            raise DeepPoseError(
+                f"stage {number} answers {each if len(each) > 1 else each[0]} joints and the first stage "
+                f"{self.joints}: they are not of one cascade"
+            )
+        if any(not 0 <= joint < self.joints for pair in stage.close_up.opposing for joint in pair):
+            raise DeepPoseError(
+                f"stage {number} measures its close-ups between joints {stage.close_up.opposing}, of {self.joints}"
+            )
+        if stage.close_up.mean and len(stage.close_up.mean) != self.joints:
+            raise DeepPoseError(
+                f"stage {number} has displacements of {len(stage.close_up.mean)} joints, of {self.joints}"
+            )
+        names = {network.preprocessing.joints for network in stage.networks if network.joints == self.joints}
+        own = self.first.preprocessing.joints
+        if own and any(told and told != own for told in names):
+            raise DeepPoseError(f"stage {number} has its joints in another order than the first stage")
+
+    @property
+    def first(self) -> Checkpoint:
+        """The first stage's network."""
+        return self.stages[0].networks[0]
+
+    @property
+    def joints(self) -> int:
+        """Number of joints."""
+        return self.first.joints
+
+    @property
+    def checkpoints(self) -> Iterator[tuple[str, Checkpoint]]:
+        """Every network with what it is called: `stage 1`, `stage 2, joint 3`."""
+        for number, stage in enumerate(self.stages, start=1):
+            for joint, network in enumerate(stage.networks):
+                yield f"stage {number}" if stage.shared else f"stage {number}, joint {joint}", network
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers of all networks."""
+        return sum(network.parameters for _, network in self.checkpoints)
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was changed on reading, in every network."""
+        return tuple(repair for _, network in self.checkpoints for repair in network.repairs)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know, each once."""
+        return tuple(dict.fromkeys(notice for _, network in self.checkpoints for notice in network.notices))
+
+    def tensors(self) -> Iterator[tuple[str, Array]]:
+        """Yields every network's weights as a file holds them: `stage2.conv1.weight`, `stage2.joint0.conv1.weight`."""
+        for number, stage in enumerate(self.stages, start=1):
+            for joint, network in enumerate(stage.networks):
+                prefix = f"stage{number}." if stage.shared else f"stage{number}.joint{joint}."
+                for name, array in network.weights.items():
+                    yield prefix + name, array

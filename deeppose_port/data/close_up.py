@@ -1,0 +1,137 @@
+"""Rectangles of a picture that one affine warp takes to a network's input, black outside: what a cascade looks at.
+
+A rectangle's corners go to the input's: left top to (0, 0), right top to (width, 0), left bottom to (0, height). Points
+are x to the right, y down, in pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from converters.cascade import CloseUp, FaceCrop
+from converters.checkpoint import Preprocessing
+from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.normalization import normalize
+from deeppose_port.data.pictures import Picture
+
+
+class CloseUpError(DeepPoseError):
+    """A close-up that cannot be cut. The message says why."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle of a picture, which may lie partly or wholly outside of it.
+
+    Attributes:
+        x: Its middle.
+        y: Likewise.
+        width: Its size, positive.
+        height: Likewise.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.x, self.y]).all() and 0 < self.width < np.inf and 0 < self.height < np.inf):
+            raise CloseUpError(
+                f"a rectangle of {self.width:g} x {self.height:g} pixels around ({self.x:g}, {self.y:g}) holds nothing"
+            )
+
+    def matrix(self, columns: int, rows: int) -> Float64Array:
+        """Returns the (2, 3) matrix from pixels of the picture to those of an input, as OpenCV solves for it.
+
+        The corners are float32, as in takiyu/DeepPose.
+        """
+        left, top = self.x - self.width / 2, self.y - self.height / 2
+        right, bottom = self.x + self.width / 2, self.y + self.height / 2
+        corners = np.array([(left, top), (right, top), (left, bottom)], np.float32)
+        return np.asarray(
+            cv2.getAffineTransform(corners, np.array([(0, 0), (columns, 0), (0, rows)], np.float32)), np.float64
+        )
+
+
+def rectangle_of_face(face: Sequence[float], rule: FaceCrop) -> Rectangle:
+    """Returns a person's rectangle, as takiyu/DeepPose makes it of a face's box.
+
+    Args:
+        face: (x, y, width, height) of the face.
+        rule: What its training wrote.
+
+    Raises:
+        CloseUpError: The box is not four finite numbers with a positive size.
+    """
+    if len(face) != 4:
+        raise CloseUpError(f"the face {face} is not four numbers x, y, width, height")
+    x, y, width, height = map(float, face)
+    return Rectangle(
+        x + width / 2 + rule.shift[0] * width,
+        y + height / 2 + rule.shift[1] * height,
+        rule.scale[0] * width,
+        rule.scale[1] * height,
+    )
+
+
+def diameter(points: npt.ArrayLike, opposing: Sequence[tuple[int, int]]) -> float:
+    """Returns a pose's diameter: the mean distance of opposing joints of the torso (Toshev and Szegedy, section 3.2).
+
+    Args:
+        points: (joints, 2).
+        opposing: Pairs of joints.
+    """
+    points = np.asarray(points, np.float64)
+    return float(np.mean([np.linalg.norm(points[a] - points[b]) for a, b in opposing]))
+
+
+def squares(points: npt.ArrayLike, close_up: CloseUp, size: float | None = None) -> list[Rectangle]:
+    """Returns the square that a stage looks at around each joint.
+
+    Args:
+        points: (joints, 2), where the stage before has them.
+        close_up: The stage's rule.
+        size: The pose's diameter; None measures it.
+
+    Raises:
+        CloseUpError: The torso has no length, or a point is not finite.
+    """
+    points = np.asarray(points, np.float64)
+    side = close_up.sigma * (diameter(points, close_up.opposing) if size is None else size)
+    if not side > 0:
+        raise CloseUpError("the torso has no length in the stage before, so that there is nothing to look at")
+    return [Rectangle(float(x), float(y), side, side) for x, y in points]
+
+
+def scaled(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
+    """Returns a picture in the levels of the network's input, before it is warped: how takiyu/DeepPose does it."""
+    levels: Float32Array = picture.astype(np.float32) / np.float32(preprocessing.scale)
+    return levels
+
+
+def input_of(
+    picture: Picture | Float32Array, rectangle: Rectangle, preprocessing: Preprocessing
+) -> Float32Array:
+    """Makes the network's input of a rectangle.
+
+    Args:
+        picture: (H, W, 3), BGR: uint8, or float32 that is scaled already (`scaled`).
+        rectangle: What is looked at.
+        preprocessing: What the network was trained on.
+
+    Returns:
+        (3, height, width) float32.
+    """
+    rows, columns = preprocessing.shape
+    matrix = rectangle.matrix(columns, rows)
+    warped = cv2.warpAffine(picture, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    if picture.dtype == np.float32:
+        return np.ascontiguousarray(warped.transpose(2, 0, 1), np.float32)
+    return normalize(np.asarray(warped, np.uint8), preprocessing)

@@ -1,0 +1,58 @@
+"""From a file or a folder to something that answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import converters
+from converters import Checkpoint, Preprocessing
+from converters.cascade import Cascade
+from converters.errors import DeepPoseError
+from converters.takiyu_folder import holds_cascade, read_folder
+from deeppose_port.cascade import CascadePose
+from deeppose_port.pose import Pose
+
+
+def load(
+    source: str | os.PathLike[str] | Checkpoint | Cascade,
+    backend: str = "torch",
+    device: str = "cpu",
+    *,
+    architecture: str | None = None,
+    writer: str | None = None,
+    nonfinite: str = "zero",
+    preprocessing: Preprocessing | None = None,
+    relu_nan: str = "nan",
+) -> Pose | CascadePose:
+    """Loads any checkpoint, or any cascade, into any backend.
+
+    Args:
+        source: A file of any format that `converters.read` takes, the folder of a cascade, a Checkpoint or a Cascade.
+        backend: `torch` or `chainer`.
+        device: `cpu`, `cuda` or `cuda:N`.
+        architecture: As for `converters.read`; like the next two, for a file only.
+        writer: As for `converters.read`.
+        nonfinite: As for `converters.read`.
+        preprocessing: In place of what the checkpoint says it was trained on.
+        relu_nan: What ReLU makes of NaN, see `Pose`: `zero` goes with `nonfinite="keep"`.
+
+    Raises:
+        CheckpointError: The file is refused.
+        BackendError: The backend or device cannot be used here.
+        DeepPoseError: `architecture` or `writer` is given with a Checkpoint.
+    """
+    if isinstance(source, Checkpoint | Cascade):
+        if architecture is not None or writer is not None:
+            raise DeepPoseError("architecture and writer say how a file is read; this checkpoint was read already")
+    elif relu_nan != "nan" and nonfinite != "keep":
+        raise DeepPoseError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
+    elif holds_cascade(Path(source)):
+        if architecture is not None or preprocessing is not None:
+            raise DeepPoseError(f"{source}: a cascade's architecture and preprocessing are those of its program")
+        source = read_folder(Path(source), nonfinite=nonfinite, writer=writer)
+    else:
+        source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
+    if isinstance(source, Cascade):
+        return CascadePose(source, backend, device, relu_nan)
+    return Pose(source, backend, device, preprocessing, relu_nan)
