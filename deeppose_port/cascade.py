@@ -171,7 +171,12 @@ class CascadePose:
         return np.array(moved).reshape(-1, 2)
 
     def _outputs(
-        self, number: int, stage: Stage, seen: Picture | Float32Array, around: Sequence[Rectangle], joints: Sequence[int]
+        self,
+        number: int,
+        stage: Stage,
+        seen: Picture | Float32Array,
+        around: Sequence[Rectangle],
+        joints: Sequence[int],
     ) -> Float32Array:
         """Returns what a stage's networks answer to close-ups of joints, (joints asked for, 2)."""
         networks = self.stages[number]

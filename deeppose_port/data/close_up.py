@@ -116,9 +116,7 @@ def scaled(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
     return levels
 
 
-def input_of(
-    picture: Picture | Float32Array, rectangle: Rectangle, preprocessing: Preprocessing
-) -> Float32Array:
+def input_of(picture: Picture | Float32Array, rectangle: Rectangle, preprocessing: Preprocessing) -> Float32Array:
     """Makes the network's input of a rectangle.
 
     Args:
