@@ -39,9 +39,7 @@ BACKENDS = {
             distribution="torch",
             install="pip install torch",
             roots=("torch",),
-            abilities=frozenset(
-                {"train", "processes", "amp", "channels-last", "compile", "events", "profile", "workers"}
-            ),
+            abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
             by_family=True,
         ),
         Description(

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
 from deeppose_port.data.arrays import Float32Array
-
-if TYPE_CHECKING:
-    from deeppose_port.training.run import Run
-
+from deeppose_port.training.folder import CheckpointFiles
+from deeppose_port.training.run import Run
 
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.
-Ability = Literal[
-    "train", "processes", "amp", "channels-last", "compile", "events", "gradient-sum", "profile", "workers"
-]
-
-#: How a training's checkpoints lie in its result folder: `.pt`, or the npz files of Chainer.
-CheckpointFiles = Literal["pt", "chainer-npz"]
+Ability = Literal["train", "processes", "amp", "channels-last", "compile", "gradient-sum", "profile", "workers"]
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,6 @@ from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks, Run
 from deeppose_port.training.start import starting_point
 
-_EVENTS = ("grad_clip", "freeze", "best", "best_after", "keep", "patience", "tensorboard", "eval_only")
-
 
 def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks | None = None) -> Run:
     """Trains a network.
@@ -54,7 +52,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         callbacks.notice(notice)
     backends.refuse_foreign(backend, start.checkpoint.architecture.name)
     if start.epoch >= options.epochs and not options.eval_only:
-        raise ValueError(
+        raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
     about: dict[str, Any] = {
@@ -71,7 +69,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
     test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
     _refuse_unmeasured(options, test_set)
-    folder = ResultFolder.open(options, start, writes=first and not options.eval_only)
+    folder = ResultFolder.open(options, start, description.files, writes=first and not options.eval_only)
     run = Run(options, start, folder, train_set, test_set, callbacks)
     with _stopped_by_interrupt(run.stop):
         engine.train(run)
@@ -87,7 +85,7 @@ def _refuse_unable(options: TrainingOptions, backend: Description) -> None:
     if "train" not in backend.abilities:
         raise DeepPoseError(f"{backend.title} does not train: --backend is one of {_names(backends.able('train'))}")
     for option in changed(options):
-        needs = "events" if option.name in _EVENTS else option.description.needs
+        needs = option.description.needs
         if needs and needs not in backend.abilities:
             raise DeepPoseError(f"{option.spelled}: only with --backend {_names(backends.able(needs))}")
 

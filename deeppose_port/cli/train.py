@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,8 @@ def _shown(epochs: int) -> Iterator[Callbacks]:
                 "validation/main/loss": "validation loss",
                 "validation/main/pdj@0.2": "PDJ@0.2",
             }
-            losses = "  ".join(f"{name} {entry[key]:.5g}" for key, name in named.items() if key in entry)
+            told = {name: entry[key] for key, name in named.items() if key in entry}
+            losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
             rate = f"{entry.get('pictures_per_second', 0):.0f} pictures/s  waiting {entry.get('waiting', 0):.0%}"
             progress.console.print(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
-from deeppose_port.training.folder import EVALUATIONS, read_log
-
-_EPOCH = re.compile(r"epoch-(\d+)\.(?:pt|model)")
+from deeppose_port.training.folder import read_log
+from deeppose_port.training.names import EVALUATIONS, epochs_in
 
 
 def new_checkpoints(
@@ -34,8 +32,7 @@ def new_checkpoints(
     seen = {str(entry.get("checkpoint")) for entry in read_log(folder / EVALUATIONS)}
     waited = 0.0
     while True:
-        found = sorted((int(m[1]), f) for f in folder.iterdir() if (m := _EPOCH.fullmatch(f.name)))
-        fresh = [file for _, file in found if file.name not in seen]
+        fresh = [file for _, file in epochs_in(folder) if file.name not in seen]
         for file in fresh:
             if file.exists():  # a training may keep its last ones only
                 yield file

@@ -20,13 +20,11 @@ from typing import Any
 from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
 from deeppose_port.metrics.registry import METRICS
-from deeppose_port.training.folder import EVALUATIONS, read_log
+from deeppose_port.training.folder import read_log
+from deeppose_port.training.names import EVALUATIONS, LOG, LOG_TXT, CheckpointName
 
 #: The curves of losses, which may not be finite.
 LOSS = re.compile(r"(.*/)?loss")
-
-_LEGACY_CHECKPOINT = re.compile(r"epoch-(\d+)\.")
-_WATCHED_CHECKPOINT = re.compile(r"epoch-(\d+)\.(?:pt|model)")
 
 _LARGEST = 1 << 53  # beyond it, whole numbers have no float64 of their own
 
@@ -158,8 +156,8 @@ def _is_json(file: Path) -> bool:
 
 def _merged(folder: Path) -> list[_Part]:
     """Reads a result folder: `log` knows more of each entry, `log.txt` more runs, because resumed ones append to it."""
-    text = [_Part(folder, run.entries, run.options) for run in read_runs(folder / "log.txt")]
-    log = _split(folder, read_log(folder / "log"))
+    text = [_Part(folder, run.entries, run.options) for run in read_runs(folder / LOG_TXT)]
+    log = _split(folder, read_log(folder / LOG))
     parts = log or text
     if log and text:
         first = log[0].entries[0]
@@ -192,12 +190,12 @@ def _evaluations(entries: list[Entry]) -> list[Entry]:
     """Turns the evaluations of `eval --watch` into entries of a log."""
     found: list[Entry] = []
     for entry in entries:
-        name = _WATCHED_CHECKPOINT.fullmatch(str(entry.get("checkpoint")))
-        if name is None:
+        name = CheckpointName.parse(str(entry.get("checkpoint")))
+        if name is None or name.epoch is None:
             continue
         metrics = [metric for metric in METRICS.values() if metric.is_headline]
         numbers = _numbers({f"evaluation/{metric.name}": metric.whole_in(entry) for metric in metrics})
-        found.append({"epoch": int(name[1]), **numbers})
+        found.append({"epoch": name.epoch, **numbers})
     return sorted(found, key=lambda entry: entry["epoch"])
 
 
@@ -211,7 +209,11 @@ def _place(entry: Entry) -> tuple[float, float]:
 
 
 def _numbers(entry: Entry) -> Entry:
-    """Returns what of an entry is a number that a curve may have; an iteration has to be a whole one."""
+    """Returns what of an entry is a number that a curve may have; an iteration has to be a whole one.
+
+    A loss that was not finite is null in JSON.
+    """
+    entry = {key: math.nan if value is None and LOSS.fullmatch(key) else value for key, value in entry.items()}
     return {
         key: value
         for key, value in entry.items()
@@ -238,8 +240,9 @@ def _join(parts: Sequence[_Part], *, asked: bool) -> list[_Joined]:
         # Of those that say that they resume, only the legacy program counts its epochs from 0.
         begins_anew = _place(part.entries[0]) <= _place(before.entries[0])
         if "resume_model" in part.options or (resumed is None and begins_anew):
-            named = _LEGACY_CHECKPOINT.search(Path(resumed or "").name)
-            _count_on(before, part, int(named[1]) if named else before.entries[-1]["epoch"])
+            named = CheckpointName.parse(Path(resumed or "").name)
+            epoch = None if named is None else named.epoch
+            _count_on(before, part, before.entries[-1]["epoch"] if epoch is None else epoch)
         else:
             _go_on(before, part)
         if part.source not in before.sources:

@@ -5,6 +5,7 @@
     epoch-N.model        the weights                              Chainer
     epoch-N.state        the optimizer                            Chainer
     snapshot_iter_N      the whole trainer                        Chainer
+    best.model .state    the best of the epochs                   Chainer
     epoch-N.pt           all of that                              PyTorch; snapshot_iter_N.pt within an epoch
     last.pt best.pt      the last and the best of them            PyTorch
     evaluations          the metrics of its checkpoints, by `eval --watch`
@@ -16,23 +17,25 @@ part; what it was writing then is swept away when the folder is opened again.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import converters
-from converters import Checkpoint
+from converters import Checkpoint, Progress
 from converters.errors import DeepPoseError
 from converters.files import atomic, same_file, sweep
 from deeppose_port.options import values_of
-from deeppose_port.training.options import OPTIMIZERS, TrainingOptions
+from deeppose_port.training.names import BEST, LAST, LOG, LOG_TXT, CheckpointName, checkpoints_in
+from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
 
-_CHECKPOINT = re.compile(r"epoch-(\d+)\.(model|state|pt)|snapshot_iter_(\d+)(\.pt)?")
-#: The file that holds what `eval --watch` found of the checkpoints, JSON a line.
-EVALUATIONS = "evaluations"
+#: An entry of the log: numbers by name; None for one that is not finite.
+Entry: TypeAlias = dict[str, float | None]
+#: How a training's checkpoints lie in its result folder: `.pt`, or the npz files of Chainer.
+CheckpointFiles = Literal["pt", "chainer-npz"]
 
 
 class ResultFolder:
@@ -40,15 +43,19 @@ class ResultFolder:
 
     Attributes:
         path: The folder.
+        files: What its checkpoints are.
         writes: Whether this process writes; of several that train together one does.
     """
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
+    def __init__(self, path: Path, files: CheckpointFiles = "pt", writes: bool = True) -> None:
         self.path = path
+        self.files = files
         self.writes = writes
 
     @classmethod
-    def open(cls, options: TrainingOptions, start: Start, writes: bool = True) -> ResultFolder:
+    def open(
+        cls, options: TrainingOptions, start: Start, files: CheckpointFiles = "pt", writes: bool = True
+    ) -> ResultFolder:
         """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
 
         Raises:
@@ -60,70 +67,104 @@ class ResultFolder:
             name = f"{start.checkpoint.architecture.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
             path = Path("results") / name
         if not writes:
-            return cls(path, writes=False)
+            return cls(path, files, writes=False)
         path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path)
         sweep(path)
-        kept = [file for file in path.iterdir() if _CHECKPOINT.fullmatch(file.name) and not _is_remnant(file)]
+        kept = {name: file for name, file in checkpoints_in(path) if not _is_remnant(file)}
         if resumed_in != path.resolve():
-            if kept or (path / "log").exists():
+            if kept or (path / LOG).exists():
                 advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
                 raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
-            return folder
-        later = sorted(file.name for file in kept if _after(file.name, start.epoch, start.iteration))
+            return cls(path, files)
+        later = sorted(str(name) for name in kept if name.is_after(start.epoch, start.iteration))
         if later:
             advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
             raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
-        return folder
+        return cls(path, files)
 
-    def save(self, checkpoint: Checkpoint, *, epoch_ended: bool) -> list[Path]:
-        """Writes a checkpoint: a snapshot, and at an epoch's end the optimizer's state and the model before it.
+    # --- checkpoints -------------------------------------------------------------------------------------------------
 
-        The order is for runs that are killed in between: a state alone is no checkpoint, and is written again.
-
-        Returns:
-            The files, the snapshot last.
-        """
-        assert checkpoint.progress is not None
-        names: list[tuple[str, str]] = []
-        if epoch_ended:
-            epoch = checkpoint.progress.epoch
-            names = [(f"epoch-{epoch}.state", "state"), (f"epoch-{epoch}.model", "head")]
-        names.append((f"snapshot_iter_{checkpoint.progress.iteration}", "snapshot"))
-        files = []
-        for name, layout in names:
-            files.append(self.path / name)
-            converters.write(checkpoint, files[-1], format="chainer-npz", layout=layout, force=True)
-        return files
-
-    def save_pt(self, checkpoint: Checkpoint, *, epoch_ended: bool, best: bool, keep: int | None) -> list[Path]:
-        """Writes a checkpoint as `.pt`, and gives it the names `last.pt` and, if it is, `best.pt` too.
+    def save(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        epoch_ended: bool,
+        due: bool = True,
+        best: bool = False,
+        keep: int | None = None,
+    ) -> list[Path]:
+        """Writes a checkpoint, and then removes those that are not to be kept.
 
         Args:
             checkpoint: What is written.
             epoch_ended: Whether an epoch ended with it.
+            due: Whether it is the turn of one. A best one that is not due is of Chainer's files `best.model` and
+                `best.state` alone, since each checkpoint there takes six times the weights.
             best: Whether it is the best.
-            keep: Number of epochs' files to keep; None for all.
+            keep: Number of epochs' checkpoints to keep; None for all.
 
         Returns:
             The files.
         """
+        write = self._save_pt if self.files == "pt" else self._save_npz
+        files = write(checkpoint, epoch_ended, due, best)
+        if keep is not None:
+            self._forget(keep)
+        return files
+
+    def _save_pt(self, checkpoint: Checkpoint, epoch_ended: bool, due: bool, best: bool) -> list[Path]:
+        """Writes a checkpoint as `.pt`, and gives it the names `last.pt` and, if it is, `best.pt` too."""
         progress = checkpoint.progress
         assert progress is not None
-        name = f"epoch-{progress.epoch}.pt" if epoch_ended else f"snapshot_iter_{progress.iteration}.pt"
-        files = [self.path / name, self.path / "last.pt"] + [self.path / "best.pt"] * best
+        name = _epoch_name(progress, ".pt") if epoch_ended else _snapshot_name(progress, ".pt")
+        files = [self.path / str(name), self.path / f"{LAST}.pt"] + [self.path / f"{BEST}.pt"] * best
         converters.write(checkpoint, files[0], force=True)
         for other in files[1:]:
             same_file(files[0], other)
-        if keep is not None:
-            epochs = [(int(m[1]), f) for f in self.path.iterdir() if (m := re.fullmatch(r"epoch-(\d+)\.pt", f.name))]
-            for _, file in sorted(epochs)[:-keep]:
-                file.unlink()
         return files
 
-    def write_header(self, options: TrainingOptions, start: Start, program: str) -> None:
-        """Begins a run in log.txt, in the legacy format: the version and the options."""
-        preprocessing, hyper = start.checkpoint.preprocessing, start.hyperparameters
+    def _save_npz(self, checkpoint: Checkpoint, epoch_ended: bool, due: bool, best: bool) -> list[Path]:
+        """Writes a snapshot, and at an epoch's end the optimizer's state and the model before it.
+
+        The order is for runs that are killed in between: a state alone is no checkpoint, and is written again.
+        """
+        progress = checkpoint.progress
+        assert progress is not None
+        files = []
+        if due:
+            layouts = {".state": "state", ".model": "head"} if epoch_ended else {}
+            names = [(_epoch_name(progress, suffix), layout) for suffix, layout in layouts.items()]
+            names.append((_snapshot_name(progress, ""), "snapshot"))
+            files = [self._write_npz(checkpoint, str(name), layout) for name, layout in names]
+        if best:
+            for suffix, layout in ((".state", "state"), (".model", "head")):
+                files.append(self.path / f"{BEST}{suffix}")
+                if due and epoch_ended:
+                    same_file(self.path / str(_epoch_name(progress, suffix)), files[-1])
+                else:
+                    self._write_npz(checkpoint, files[-1].name, layout)
+        return files
+
+    def _write_npz(self, checkpoint: Checkpoint, name: str, layout: str) -> Path:
+        path = self.path / name
+        converters.write(checkpoint, path, format="chainer-npz", layout=layout, force=True)
+        return path
+
+    def _forget(self, keep: int) -> None:
+        """Removes all but the last epochs' checkpoints, and of Chainer's the snapshots before them."""
+        kinds = ("epoch",) if self.files == "pt" else ("epoch", "snapshot")
+        found = sorted(checkpoints_in(self.path), key=lambda each: each[0].suffix)  # a model before its state
+        for kind in kinds:
+            kept = sorted({name.number for name, _ in found if name.kind == kind})[-keep:]
+            for name, file in found:
+                if name.kind == kind and name.number not in kept:
+                    file.unlink()
+
+    # --- logs --------------------------------------------------------------------------------------------------------
+
+    def begin(self, options: TrainingOptions, start: Start, program: str, entries: Sequence[Entry]) -> None:
+        """Begins a run in log.txt, in the legacy format, with the version and the options; and `log` with its past."""
+        preprocessing = start.checkpoint.preprocessing
         said = values_of(options)
         said["augment"] = said.pop("method")
         said |= {
@@ -132,53 +173,38 @@ class ResultFolder:
             "coord_normalize": preprocessing.coord_normalize,
             "gcn": preprocessing.gcn != "none",
             "n_joints": start.checkpoint.joints,
-            "opt": OPTIMIZERS[hyper.algorithm],
-            "lr": hyper.lr,
-            "adam_alpha": hyper.lr if hyper.algorithm == "adam" else None,
-            "adam_beta1": hyper.beta1,
-            "adam_beta2": hyper.beta2,
-            "adam_eps": hyper.eps,
-            "momentum": hyper.momentum,
-            "weight_decay": hyper.weight_decay,
-            "lr_decay_freq": hyper.lr_decay_freq,
-            "lr_decay_ratio": hyper.lr_decay_ratio,
-            "schedule": hyper.schedule,
-            "warmup": hyper.warmup,
         }
+        said |= start.hyperparameters.said()
         literals = {name: str(value) if isinstance(value, Path) else value for name, value in said.items()}
         arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(literals.items()))
-        self.write_lines(program, f"Namespace({arguments})")
+        self._write_lines(program, f"Namespace({arguments})")
+        if self.files == "pt":
+            self._replace_log("".join(map(_line, entries)))
 
-    def write_lines(self, *lines: str) -> None:
-        """Appends lines to log.txt."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+    def log(self, entries: Sequence[Entry]) -> None:
+        """Writes the last entry of the log into `log`, of Chainer's files with all before it, and into log.txt."""
+        entry = entries[-1]
+        if self.files == "pt":
+            with (self.path / LOG).open("a", encoding="utf-8") as stream:
+                stream.write(_line(entry))
+        else:
+            self._replace_log(json.dumps(entries, indent=4, allow_nan=False))
+        losses = {name: math.nan if value is None else value for name, value in entry.items() if name.endswith("loss")}
+        told = "".join(f"{name}:{value}, " for name, value in losses.items())
+        self._write_lines(f"epoch:{entry['epoch']}, {told}")
+
+    def earlier_log(self, start: Start) -> list[Entry]:
+        """Returns what a run that goes on has behind it: of `log`, or of the snapshot that it starts from."""
+        entries = [entry for entry in read_log(self.path / LOG) if (entry.get("iteration") or 0) <= start.iteration]
+        return entries or start.log()
+
+    def _write_lines(self, *lines: str) -> None:
+        with (self.path / LOG_TXT).open("a", encoding="utf-8") as stream:
             stream.writelines(f"INFO:root:{line}\n" for line in lines)
 
-    def write_losses(self, entry: Mapping[str, Any]) -> None:
-        """Appends an entry of the log to log.txt, as the legacy program spelled it."""
-        losses = "".join(f"{name}:{value}, " for name, value in entry.items() if name.endswith("loss"))
-        self.write_lines(f"epoch:{entry['epoch']}, {losses}")
-
-    def earlier_log(self, iteration: int) -> list[dict[str, Any]]:
-        """Returns the entries of `log` up to an iteration: what a run that goes on has behind it."""
-        return [entry for entry in read_log(self.path / "log") if entry.get("iteration", 0) <= iteration]
-
-    def write_log(self, entries: list[dict[str, Any]]) -> None:
-        """Writes the `log` as Chainer's LogReport does, as a list in JSON."""
-        self._replace_log(json.dumps(entries, indent=4))
-
-    def restart_log(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Writes the `log` that a run begins with, a line of JSON for each entry."""
-        self._replace_log("".join(json.dumps(entry) + "\n" for entry in entries))
-
     def _replace_log(self, text: str) -> None:
-        with atomic(self.path / "log", force=True) as temporary:
+        with atomic(self.path / LOG, force=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-    def append_log(self, entry: Mapping[str, Any]) -> None:
-        """Appends an entry to `log`, as a line of JSON."""
-        with (self.path / "log").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -204,13 +230,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
+def _epoch_name(progress: Progress, suffix: str) -> CheckpointName:
+    assert progress.epoch is not None
+    return CheckpointName("epoch", progress.epoch, suffix)
+
+
+def _snapshot_name(progress: Progress, suffix: str) -> CheckpointName:
+    assert progress.iteration is not None
+    return CheckpointName("snapshot", progress.iteration, suffix)
+
+
+def _line(entry: Mapping[str, float | None]) -> str:
+    return json.dumps(entry, allow_nan=False) + "\n"
+
+
 def _is_remnant(file: Path) -> bool:
     """Tells whether a file is a state whose model a killed run did not come to write."""
     return file.suffix == ".state" and not file.with_suffix(".model").exists()
-
-
-def _after(name: str, epoch: int, iteration: int) -> bool:
-    """Tells whether a checkpoint's name says that it is later than an epoch and iteration."""
-    found = _CHECKPOINT.fullmatch(name)
-    assert found is not None
-    return int(found[1]) > epoch if found[1] else int(found[3]) > iteration

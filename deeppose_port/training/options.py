@@ -64,6 +64,23 @@ class Hyperparameters:
     schedule: str = "step"
     warmup: float = 0.0
 
+    def said(self) -> dict[str, float | str | None]:
+        """Returns what `HyperparameterOptions` has to say for them, as `log.txt` holds it."""
+        return {
+            "opt": OPTIMIZERS[self.algorithm],
+            "lr": self.lr,
+            "adam_alpha": self.lr if self.algorithm == "adam" else None,
+            "adam_beta1": self.beta1,
+            "adam_beta2": self.beta2,
+            "adam_eps": self.eps,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "lr_decay_freq": self.lr_decay_freq,
+            "lr_decay_ratio": self.lr_decay_ratio,
+            "schedule": self.schedule,
+            "warmup": self.warmup,
+        }
+
     def learning_rate(self, epoch: float, epochs: int) -> float:
         """Returns the learning rate at a point of a training of `epochs` epochs, `epoch` of which are done."""
         if epoch < self.warmup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from converters import Checkpoint, CheckpointError, Preprocessing
 from converters.legacy_log import read_beside
 from converters.networks import outputs_layer
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
+from deeppose_port.training.names import checkpoints_in
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
 
 _ITERATOR = "updater/iterator:main/"
@@ -40,6 +41,15 @@ class Start:
     iterator: dict[str, Any] = field(default_factory=dict)
     resumed: Path | None = None
     notices: tuple[str, ...] = ()
+
+    def log(self) -> list[dict[str, Any]]:
+        """Returns the log that a resumed snapshot holds; none if it holds none that can be read."""
+        log = self.checkpoint.trainer.get("extensions/LogReport/_log")
+        try:
+            entries = [] if log is None else json.loads(log.item())
+        except ValueError:
+            return []
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
     def position(self, persons: int, batch_size: int) -> tuple[tuple[int, int], Any]:
         """Returns where in the stream of examples the run starts.
@@ -165,9 +175,10 @@ def _read_latest(path: Path, architecture: str | None) -> tuple[Path, Checkpoint
     """Reads a file, or of a result folder the checkpoint with the most behind it."""
     if not path.is_dir():
         return path, converters.read(path, architecture=architecture)
+    found = [(name, file) for name, file in checkpoints_in(path) if name.has_weights]
     snapshot, epoch = (
-        max(((int(m[1]), file) for file in path.iterdir() if (m := re.fullmatch(pattern, file.name))), default=None)
-        for pattern in (r"snapshot_iter_(\d+)(?:\.pt)?", r"epoch-(\d+)\.(?:model|pt)")
+        max(((name.number, file) for name, file in found if name.kind == kind), default=None)
+        for kind in ("snapshot", "epoch")
     )
     if snapshot is not None:
         checkpoint = converters.read(snapshot[1], architecture=architecture)

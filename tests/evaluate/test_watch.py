@@ -4,7 +4,7 @@ import pytest
 
 from deeppose_port import cli
 from deeppose_port.evaluate.watch import new_checkpoints, record
-from deeppose_port.training.folder import EVALUATIONS
+from deeppose_port.training.names import EVALUATIONS
 from tests.helpers.trainings import run, write_csv
 
 

@@ -40,6 +40,11 @@ def trained(epoch=2, iteration=7, **given):
     )
 
 
+def chainers(path):
+    """A folder with the files of Chainer."""
+    return ResultFolder(path, "chainer-npz")
+
+
 def touch(folder, *names):
     folder.mkdir(exist_ok=True)
     for name in names:
@@ -122,27 +127,27 @@ class TestSave:
         written = []
         write = converters.write
         monkeypatch.setattr(converters, "write", lambda *args, **kw: written.append(args[1]) or write(*args, **kw))
-        files = ResultFolder(tmp_path).save(trained(), epoch_ended=True)
+        files = chainers(tmp_path).save(trained(), epoch_ended=True)
         assert [file.name for file in files] == ["epoch-2.state", "epoch-2.model", "snapshot_iter_7"]
         assert written == files
         assert names_in(tmp_path) == sorted(file.name for file in files)
 
     def test_within_an_epoch_a_snapshot_is_written(self, tmp_path):
-        files = ResultFolder(tmp_path).save(trained(), epoch_ended=False)
+        files = chainers(tmp_path).save(trained(), epoch_ended=False)
         assert files == [tmp_path / "snapshot_iter_7"]
         assert names_in(tmp_path) == ["snapshot_iter_7"]
 
     @pytest.mark.parametrize("name", ["epoch-2.model", "epoch-2.state", "snapshot_iter_7"])
     def test_each_holds_all_of_it(self, name, tmp_path):
         checkpoint = trained()
-        ResultFolder(tmp_path).save(checkpoint, epoch_ended=True)
+        chainers(tmp_path).save(checkpoint, epoch_ended=True)
         read = converters.read(tmp_path / name)
         expected = dict(checkpoint.tensors())
         assert {key: array.tobytes() for key, array in read.tensors()} == {k: a.tobytes() for k, a in expected.items()}
         assert (read.progress, read.optimizer.step, read.source.writer) == (Progress(2, 7), 7, "chainer-7.8.1")
 
     def test_a_failure_leaves_what_was_there(self, tmp_path, monkeypatch):
-        folder = ResultFolder(tmp_path)
+        folder = chainers(tmp_path)
         folder.save(trained(), epoch_ended=True)
         before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
@@ -153,6 +158,40 @@ class TestSave:
         with pytest.raises((OSError, ValueError), match="No space left"):
             folder.save(trained(), epoch_ended=True)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+class TestBest:
+    """Of Chainer's files."""
+
+    def test_one_that_is_due_has_two_names(self, tmp_path):
+        files = chainers(tmp_path).save(trained(), epoch_ended=True, best=True)
+        names = ["epoch-2.state", "epoch-2.model", "snapshot_iter_7", "best.state", "best.model"]
+        assert [file.name for file in files] == names
+        assert (tmp_path / "best.model").read_bytes() == (tmp_path / "epoch-2.model").read_bytes()
+
+    def test_one_that_is_not_due_is_kept_under_that_name_alone(self, tmp_path):
+        chainers(tmp_path).save(trained(), epoch_ended=True, due=False, best=True)
+        assert names_in(tmp_path) == ["best.model", "best.state"]
+        read = converters.read(tmp_path / "best.model")
+        assert (read.progress, read.optimizer.step) == (Progress(2, 7), 7)
+
+
+class TestKeep:
+    @pytest.mark.parametrize("keep", [1, 2])
+    def test_chainers_last_epochs_and_snapshots_are_kept(self, keep, tmp_path):
+        """By their numbers: 9 is before 10."""
+        for epoch in (8, 9, 10):
+            chainers(tmp_path).save(trained(epoch, 3 * epoch), epoch_ended=True, best=epoch == 8, keep=keep)
+        kept = (10, 9)[:keep]
+        epochs = [f"epoch-{epoch}.{kind}" for epoch in kept for kind in ("model", "state")]
+        snapshots = [f"snapshot_iter_{3 * epoch}" for epoch in kept]
+        assert names_in(tmp_path) == sorted([*epochs, *snapshots, "best.model", "best.state"])
+        assert converters.read(tmp_path / "best.model").progress.epoch == 8
+
+    def test_of_pytorchs_files_the_epochs(self, tmp_path):
+        for epoch in (9, 10):
+            ResultFolder(tmp_path).save(trained(epoch, epoch), epoch_ended=True, keep=1)
+        assert names_in(tmp_path) == ["epoch-10.pt", "last.pt"]
 
 
 HYPER = {
@@ -167,7 +206,7 @@ class TestHeader:
     @pytest.mark.parametrize("name", HYPER)
     def test_a_resumed_run_finds_the_same_hyperparameters(self, name, tmp_path):
         start = start_of(hyper=HyperparameterOptions(opt=name, **HYPER[name]))
-        ResultFolder(tmp_path).write_header(options_for(tmp_path), start, "chainer version: 7.8.1")
+        chainers(tmp_path).begin(options_for(tmp_path), start, "chainer version: 7.8.1", [])
         log = read_beside(tmp_path / "snapshot_iter_1")
         assert log.version == "7.8.1"
         logged = HyperparameterOptions.from_log(log.options)
@@ -175,15 +214,15 @@ class TestHeader:
 
     def test_weight_decay_that_was_asked_for_with_adam_is_found_again(self, tmp_path):
         start = start_of(hyper=HyperparameterOptions(opt="Adam", weight_decay=0.25, lr_decay_freq=3))
-        ResultFolder(tmp_path).write_header(options_for(tmp_path), start, "chainer version: 7.8.1")
+        chainers(tmp_path).begin(options_for(tmp_path), start, "chainer version: 7.8.1", [])
         logged = HyperparameterOptions.from_log(read_beside(tmp_path / "log.txt").options)
         assert logged.complete("adam") == start.hyperparameters
 
     def test_files_without_metadata_are_read_with_its_preprocessing_and_version(self, tmp_path):
         preprocessing = Preprocessing(im_size=200, base_zoom=1.25, coord_normalize=False, gcn="none")
-        folder = ResultFolder(tmp_path)
+        folder = chainers(tmp_path)
         checkpoint = trained(preprocessing=preprocessing)
-        folder.write_header(options_for(tmp_path), start_of(checkpoint=checkpoint), "chainer version: 7.8.1")
+        folder.begin(options_for(tmp_path), start_of(checkpoint=checkpoint), "chainer version: 7.8.1", [])
         (model, *_) = (file for file in folder.save(checkpoint, epoch_ended=True) if file.suffix == ".model")
         with np.load(model) as arrays, (tmp_path / "bare").open("wb") as stream:
             np.savez(stream, **arrays)
@@ -194,7 +233,7 @@ class TestHeader:
     def test_options_of_all_kinds_come_back(self, tmp_path):
         odd = Path("a 'b' (c), d=1\n\"é\".csv")
         given = {"test_csv": odd, "width": "8,12", "augmentation": Augmentation(fliplr=True, zoom_range=0.5)}
-        ResultFolder(tmp_path).write_header(options_for(tmp_path, **given), start_of(), "chainer version: 7.8.1")
+        chainers(tmp_path).begin(options_for(tmp_path, **given), start_of(), "chainer version: 7.8.1", [])
         assert len((tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()) == 2
         options = read_beside(tmp_path / "log.txt").options
         assert options["test_csv"] == str(odd)
@@ -205,10 +244,10 @@ class TestHeader:
         assert options["n_joints"] == 7
 
     def test_the_last_of_several_runs_counts(self, tmp_path):
-        folder = ResultFolder(tmp_path)
+        folder = chainers(tmp_path)
         for rate in (0.1, 0.2):
             start = start_of(hyper=HyperparameterOptions(opt="RMSprop", lr=rate))
-            folder.write_header(options_for(tmp_path), start, "chainer version: 7.8.1")
+            folder.begin(options_for(tmp_path), start, "chainer version: 7.8.1", [])
         assert read_beside(tmp_path / "log.txt").options["lr"] == 0.2
 
 
@@ -220,31 +259,43 @@ ENTRIES = [
 
 class TestLog:
     def test_losses_are_spelled_as_the_legacy_program_did(self, tmp_path):
-        for entry in ENTRIES:
-            ResultFolder(tmp_path).write_losses(entry)
+        for count in (1, 2):
+            chainers(tmp_path).log(ENTRIES[:count])
         assert (tmp_path / "log.txt").read_text() == (
             "INFO:root:epoch:0, main/loss:0.5, \nINFO:root:epoch:1, main/loss:0.25, validation/main/loss:0.75, \n"
         )
 
     def test_chainers_list_and_lines_of_json_are_read(self, tmp_path):
-        folder = ResultFolder(tmp_path)
-        folder.write_log(ENTRIES)
+        chainers(tmp_path).log(ENTRIES)
         assert json.loads((tmp_path / "log").read_text()) == ENTRIES == read_log(tmp_path / "log")
-        folder.restart_log(ENTRIES[:1])
-        folder.append_log(ENTRIES[1])
+        folder = ResultFolder(tmp_path, "pt")
+        folder.begin(options_for(tmp_path), start_of(), "torch version: 2.13.0", ENTRIES[:1])
+        folder.log(ENTRIES)
         assert read_log(tmp_path / "log") == ENTRIES
-        assert names_in(tmp_path) == ["log"]
+        assert [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()] == ENTRIES
+        assert names_in(tmp_path) == ["log", "log.txt"]
+
+    def test_it_is_strict_json_and_log_txt_says_nan(self, tmp_path):
+        entry = {"main/loss": None, "epoch": 1, "iteration": 2}
+        for files in ("pt", "chainer-npz"):
+            folder = ResultFolder(tmp_path / files, files)
+            folder.path.mkdir()
+            folder.log([entry])
+            assert read_log(folder.path / "log") == [entry]
+            assert (folder.path / "log.txt").read_text() == "INFO:root:epoch:1, main/loss:nan, \n"
+            with pytest.raises(ValueError, match="JSON"):
+                folder.log([{**entry, "main/loss": float("inf")}])
 
     def test_a_legacy_log_is_read(self, shared_golden):
         entries = read_log(shared_golden / "results" / "AlexNet_2026" / "log")
         assert entries[0] == {"main/loss": 0.028039153292775156, "epoch": 10, "iteration": 30}
 
     def test_what_is_later_than_the_resumed_checkpoint_is_left_out(self, tmp_path):
-        folder = ResultFolder(tmp_path)
-        assert folder.earlier_log(5) == []
-        folder.write_log(ENTRIES)
-        assert folder.earlier_log(1) == ENTRIES[:1]
-        assert folder.earlier_log(2) == ENTRIES
+        folder = chainers(tmp_path)
+        assert folder.earlier_log(start_of(1, 5)) == []
+        folder.log(ENTRIES)
+        assert folder.earlier_log(start_of(1, 1)) == ENTRIES[:1]
+        assert folder.earlier_log(start_of(1, 2)) == ENTRIES
 
     def test_a_damaged_log_is_read_as_far_as_it_goes(self, tmp_path):
         lines = "".join(json.dumps(entry) + "\n" for entry in ENTRIES)
@@ -256,7 +307,7 @@ class TestLog:
 
 def test_a_copy_of_a_folder_can_be_gone_on_with(tmp_path):
     """Nothing in it knows where it lay."""
-    folder = ResultFolder.open(options_for(tmp_path / "a"), start_of())
+    folder = ResultFolder.open(options_for(tmp_path / "a"), start_of(), "chainer-npz")
     folder.save(trained(), epoch_ended=True)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     start = replace(start_of(2, 7), resumed=tmp_path / "b" / "snapshot_iter_7")

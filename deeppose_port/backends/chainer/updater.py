@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import chainer  # noqa: E402 - not before compat
 from chainer import training  # noqa: E402
 
 from deeppose_port.backends.chainer.iterator import concat_poses  # noqa: E402
-from deeppose_port.training.run import TrainingError  # noqa: E402
+from deeppose_port.training.guard import Guard  # noqa: E402
 
 
 class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
@@ -27,6 +27,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
       devices' gradients is the gradient of one device on that batch (`gradient_sum` divides by the part's own count,
       as the legacy program did);
     - a loss or gradient that is not finite ends the run, or is left out and counted, before it reaches the weights;
+    - the gradient's norm may be limited, before weight decay as in the PyTorch backend;
     - dropout's random numbers follow from the seed and the iteration alone, so that a run that was resumed draws what
       an uninterrupted one draws.
 
@@ -38,13 +39,15 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         optimizer: Set up with a `PoseEstimationError`.
         devices: `{'main': device, '1': device, …}`.
         seed: Of dropout.
+        rate: The learning rate where so many epochs are done.
+        guard: What becomes of a step that is not finite.
         gradient_sum: See above.
-        skip_nonfinite: Whether a step that is not finite is left out; otherwise it ends the run.
+        grad_clip: The largest norm of the gradient; None for no limit.
         iteration: Updates that a resumed run has behind it.
 
     Attributes:
         loss: Of the last batch.
-        skipped: Steps that were left out.
+        rate: The learning rate of the last update.
     """
 
     def __init__(
@@ -54,21 +57,27 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         devices: Mapping[str, Any],
         *,
         seed: int,
+        rate: Callable[[float], float],
+        guard: Guard,
         gradient_sum: bool = False,
-        skip_nonfinite: bool = False,
+        grad_clip: float | None = None,
         iteration: int = 0,
     ) -> None:
         super().__init__(iterator, optimizer, devices=dict(devices))
         self.seed = seed
+        self.rate_at = rate
+        self.guard = guard
         self.gradient_sum = gradient_sum
-        self.skip_nonfinite = skip_nonfinite
+        self.grad_clip = grad_clip
         self.iteration = iteration
-        self.loss = float("nan")
-        self.skipped = 0
+        self.loss = self.rate = float("nan")
 
     def update_core(self) -> None:
         """Runs the batch's parts on their devices and updates once."""
         optimizer, iterator = self.get_optimizer("main"), self.get_iterator("main")
+        # Of the place before the batch.
+        self.rate = self.rate_at(iterator.epoch_detail)
+        setattr(optimizer, "alpha" if isinstance(optimizer, chainer.optimizers.Adam) else "lr", self.rate)
         batch = iterator.next()
         count = None if self.gradient_sum else int(np.count_nonzero(batch.arrays[2]))
         parts = len(self._models)
@@ -91,6 +100,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
             main.addgrads(model)
         culprit = self._nonfinite(main)
         if culprit is None:
+            self._clip(main)
             optimizer.update()
             for model in others:
                 model.copyparams(main)
@@ -98,7 +108,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         else:
             for layer, name, before in statistics:
                 getattr(layer, name)[...] = before
-            self._refuse(culprit)
+            self.guard.refuse(culprit, self.iteration + 1)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
 
@@ -116,21 +126,30 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         if not np.isfinite(self.loss):
             return "the loss"
         with np.errstate(invalid="ignore"):  # Inf - Inf
-            for name, parameter in sorted(model.namedparams()):
+            for name, parameter in sorted(_trained(model)):
                 gradient = parameter.grad
                 # A sum is finite only if every number in it is (float64, so that it cannot overflow by itself).
                 if gradient is not None and not np.isfinite(float(gradient.sum(dtype="f8"))):
                     return f"the gradient of {name.lstrip('/')}"
         return None
 
-    def _refuse(self, culprit: str) -> None:
-        where = f"iteration {self.iteration + 1}: {culprit} is not finite"
-        if not self.skip_nonfinite:
-            raise TrainingError(
-                f"{where}; the weights are as before it and the last checkpoint is whole "
-                "(a smaller learning rate may help; --nonfinite-gradients skip goes on without such steps)"
-            )
-        self.skipped += 1
+    def _clip(self, model: Any) -> None:
+        """Scales the gradient down to the largest norm, as `torch.nn.utils.clip_grad_norm_` does."""
+        if self.grad_clip is None:
+            return
+        gradients = [parameter.grad for _, parameter in _trained(model) if parameter.grad is not None]
+        norm = sum(float((gradient.astype("f8") ** 2).sum()) for gradient in gradients) ** 0.5
+        factor = self.grad_clip / (norm + 1e-6)
+        if factor < 1:
+            for gradient in gradients:
+                gradient *= np.float32(factor)
+
+
+def _trained(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the parameters that are not frozen, by their names."""
+    for name, parameter in model.namedparams():
+        if parameter.update_rule.enabled:
+            yield name, parameter
 
 
 def _statistics_of(model: Any) -> list[tuple[Any, str, Any]]:

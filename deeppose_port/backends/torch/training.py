@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from converters import Checkpoint, Optimizer, Progress, Source
-from converters.errors import DeepPoseError
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
@@ -26,10 +23,12 @@ from deeppose_port.backends.torch.streams import WorkerStream
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
-from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
-from deeppose_port.training.options import Hyperparameters, TrainingOptions
-from deeppose_port.training.run import Run, Step, TrainingError
+from deeppose_port.metrics.evaluation import Predictions, predictions_of
+from deeppose_port.training.events import Events, Update
+from deeppose_port.training.guard import Guard
+from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.parameters import frozen
+from deeppose_port.training.run import Run
 
 _ITERATOR = "updater/iterator:main/"
 
@@ -45,7 +44,7 @@ def train(run: Run) -> None:
     with processes(run.options.device) as group, contextlib.ExitStack() as closing:
         trainer = _Trainer(run, group, closing)
         if run.options.eval_only:
-            trainer.validate()
+            trainer.events.validate()
         else:
             trainer.train()
 
@@ -66,13 +65,15 @@ class _Trainer:
         self.epoch, self.iteration = run.start.epoch, run.start.iteration
         state = run.start.checkpoint.optimizer
         self.updates = 0 if state is None else state.step
-        self.skipped = 0
+        self.guard = Guard(skips=options.nonfinite_gradients == "skip")
         self.network = load(run.start.checkpoint, options.dropout).to(group.device)
         last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        _freeze(self.network, self.run.options.freeze)
         self.named = dict(self.network.named_parameters())
+        kept = frozen(list(self.named), options.freeze)
+        for name, parameter in self.named.items():
+            parameter.requires_grad = name not in kept
         self.optimizer = make_optimizer(self.hyper, list(self.named.values()))
         if state is not None:
             self.optimizer.load_slots(self.named, state.slots, self.updates)
@@ -81,63 +82,33 @@ class _Trainer:
             model = DistributedDataParallel(model, device_ids=[group.device] if group.device.type == "cuda" else None)
         self.model: Callable[[Tensor], Tensor] = torch.compile(model) if self.options.compile else model
         self.stream = self._stream(closing)
-        # As the first process reads it: all have to agree on when to end.
-        self.earlier: list[dict[str, Any]] = group.gather(run.folder.earlier_log(self.iteration))[0]
-        self.best = _Best(options)
-        for entry in self.earlier:
-            self.best.judge(entry)
+        # The log as the first process reads it: all have to agree on when to end.
+        earlier = group.gather(run.folder.earlier_log(run.start))[0]
+        self.events = closing.enter_context(Events(run, self, f"torch version: {torch.__version__}", earlier))
         self.profile = Profile() if self.options.profile and group.first else None
-        self.board = self._board(closing)
 
     # --- a run -------------------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        run, options = self.run, self.run.options
-        if self.group.first:
-            run.folder.write_header(options, run.start, f"torch version: {torch.__version__}")
-            run.folder.restart_log(self.earlier)
-        window = _Window(self.earlier)
-        last = stopped = False
-        while not (last or stopped):
-            before, waited = self.epoch, self.stream.waited
+        notice = self.run.callbacks.notice
+        while not self.events.ended:
             with self.profile or contextlib.nullcontext():
-                loss, given = self._update()
+                update = self._update()
             if self.profile is not None and self.profile.step():
-                run.callbacks.notice(self.profile.report())
+                notice(self.profile.report())
                 self.profile = None
-            ended = self.epoch > before
-            window.add(loss, self.stream.waited - waited, given)
-            if self.group.first:
-                detail = self._epoch_detail()
-                run.callbacks.step(Step(detail, self.iteration, loss, window.rate(), window.share_waited()))
-            last = self.epoch >= options.epochs
-            validation: dict[str, float] = {}
-            if run.test is not None and (
-                _completed(options.valid_freq, before, self.epoch) or (last and options.valid_freq)
-            ):
-                validation = self.validate()
-            stopped = self._asked_to_stop()
-            improved = self.best.judge({"epoch": self.epoch, **validation})
-            if validation and options.patience is not None and self.best.unimproved >= options.patience:
-                count = self.best.unimproved
-                run.callbacks.notice(f"no better {options.best} in {count} validations: the run ends here")
-                last = True
-            if self.iteration % options.show_log_iter == 0 or validation or last or stopped:
-                entry = window.entry(self.epoch, self.iteration, self.optimizer.param_groups[0]["lr"])
-                self._log(entry | validation)
-                window = _Window([entry])
-            due = _completed(options.snapshot, before, self.epoch) or last
-            if self.group.first and (due or improved or stopped):
-                files = run.folder.save_pt(self.checkpoint(), epoch_ended=ended, best=improved, keep=options.keep)
-                run.callbacks.saved(files)
+            self.events.after(update)
         if self.profile is not None:
-            run.callbacks.notice(self.profile.finish())
-        if self.skipped:
-            run.callbacks.notice(f"{self.skipped} steps with a loss or gradient that was not finite were left out")
+            notice(self.profile.finish())
+        skipped = self.guard.summary()
+        if skipped is not None:
+            notice(skipped)
 
-    def _update(self) -> tuple[float, int]:
-        """Makes one update; returns the loss of the whole batch and the pictures in it."""
-        lr = self._lr()  # of the place before the batch, as in Chainer
+    def _update(self) -> Update:
+        """Makes one update."""
+        # The rate of the place before the batch, as in Chainer.
+        lr = self.hyper.learning_rate(self._epoch_detail(), self.run.options.epochs)
+        before, waited = self.epoch, self.stream.waited
         with self._range("data"):
             batch, count, given = self._next_batch()
         self._seed_dropout()
@@ -147,8 +118,7 @@ class _Trainer:
             inputs, targets, mask = self._to_device(batch)
         for parameter in self.named.values():
             parameter.grad = None
-        skips = self.run.options.nonfinite_gradients == "skip"
-        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if skips else []
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if self.guard.skips else []
         with self._range("forward"), self._autocast():
             part = masked_mse(self.model(inputs), targets, mask, count)
         with self._range("backward"):
@@ -157,11 +127,14 @@ class _Trainer:
         with self._range("optimizer"):
             (loss,) = self.group.sum(float(part.detach()))
             if not self._guarded_step(loss, lr):
-                for buffer, before in statistics:  # which the forward pass moved
-                    buffer.copy_(before)
+                for buffer, old in statistics:  # which the forward pass moved
+                    buffer.copy_(old)
         self.iteration += 1
         self.epoch = int(self.stream.state()["epoch"])
-        return loss, int(given)
+        waited = self.stream.waited - waited
+        return Update(
+            (before, self.epoch), self._epoch_detail(), self.iteration, loss, lr, pictures=int(given), waited=waited
+        )
 
     def _next_batch(self) -> tuple[Batch, float, float]:
         """Returns this process's part of the next batch, and how many coordinates count and pictures are in all.
@@ -201,17 +174,11 @@ class _Trainer:
             self.optimizer.step()
             self.updates += 1
             return True
-        if self.run.options.nonfinite_gradients != "skip":
-            raise TrainingError(
-                f"iteration {self.iteration + 1}: {culprit} is not finite; the weights are as before it and the last "
-                "checkpoint is whole (a smaller learning rate may help; --nonfinite-gradients skip goes on without "
-                "such steps)"
-            )
-        self.skipped += 1
+        self.guard.refuse(culprit, self.iteration + 1)
         return False
 
-    def validate(self) -> dict[str, float]:
-        """Evaluates without augmentation, each process its share; returns `validation/main/…`."""
+    def predictions(self) -> Predictions:
+        """Runs the network over the test set without augmentation, each process over its share."""
         assert self.run.test is not None
         self.network.eval()
         self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
@@ -230,11 +197,7 @@ class _Trainer:
         for failed in parts:
             if isinstance(failed, DatasetError):
                 raise failed
-        summary = evaluation_of(Predictions.merge(parts), self.run.test).summary(registry.find(self.run.options.best))
-        summary = {f"validation/main/{name}": value for name, value in summary.items()}
-        if self.run.options.eval_only and self.group.first:
-            self.run.callbacks.log({"epoch": self.epoch, "iteration": self.iteration, **summary})
-        return summary
+        return Predictions.merge(parts)
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
@@ -265,15 +228,10 @@ class _Trainer:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
-    def _asked_to_stop(self) -> bool:
-        """Tells whether the user asked any of the processes to stop."""
-        (asked,) = self.group.sum(float(self.run.stop.is_set()))
-        if asked:
-            self.run.stop.set()
-        return bool(asked)
-
-    def _lr(self) -> float:
-        return self.hyper.learning_rate(self._epoch_detail(), self.run.options.epochs)
+    def agreed(self, asked: bool) -> bool:
+        """Tells whether any of the processes was asked."""
+        (number,) = self.group.sum(float(asked))
+        return bool(number)
 
     def _epoch_detail(self) -> float:
         state = self.stream.state()
@@ -301,28 +259,6 @@ class _Trainer:
         words = np.random.SeedSequence([self.run.options.seed, self.iteration, self.group.rank]).generate_state(1)
         torch.manual_seed(int(words[0]))
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        if not self.group.first:
-            return
-        self.run.folder.append_log(entry)
-        self.run.folder.write_losses(entry)
-        self.run.callbacks.log(entry)
-        if self.board is not None:
-            for name, value in entry.items():
-                if isinstance(value, float):
-                    self.board.add_scalar(name, value, self.iteration)
-
-    def _board(self, closing: contextlib.ExitStack) -> Any:
-        if not self.run.options.tensorboard or not self.run.folder.writes:
-            return None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise DeepPoseError("--tensorboard needs the package: pip install tensorboard") from error
-        board = SummaryWriter(str(self.run.folder.path))
-        closing.callback(board.close)
-        return board
-
     def _stream(self, closing: contextlib.ExitStack) -> TrainingLoader | WorkerStream:
         options, start = self.run.options, self.run.start
         position, order = start.position(len(self.run.train), options.batch_size)
@@ -345,72 +281,6 @@ class _Trainer:
         return stream
 
 
-def _completed(interval: int, before: int, now: int) -> bool:
-    """Tells whether a multiple of so many epochs was reached by a step; one may take more than an epoch."""
-    return bool(interval) and now // interval > before // interval
-
-
-class _Best:
-    """Follows the metric that says which checkpoint is the best.
-
-    Attributes:
-        value: The best value so far; None before the first.
-        unimproved: Validations since then.
-    """
-
-    def __init__(self, options: TrainingOptions) -> None:
-        metric = registry.find(options.best)
-        self.name, self.after = f"validation/main/{metric.name}", options.best_after
-        self.sign = 1 if metric.better == "lower" else -1
-        self.value: float | None = None
-        self.unimproved = 0
-
-    def judge(self, entry: Mapping[str, Any]) -> bool:
-        """Tells whether an entry of the log holds a validation that is the best so far."""
-        value = entry.get(self.name)
-        if value is None or entry.get("epoch", 0) < self.after:
-            return False
-        improved = math.isfinite(value) and (self.value is None or self.sign * value < self.sign * self.value)
-        self.value, self.unimproved = (value, 0) if improved else (self.value, self.unimproved + 1)
-        return improved
-
-
-class _Window:
-    """What is averaged between two entries of the log."""
-
-    def __init__(self, earlier: list[dict[str, Any]]) -> None:
-        self.elapsed = float(earlier[-1].get("elapsed_time", 0.0)) if earlier else 0.0
-        self.start = time.monotonic()
-        self.losses: list[float] = []
-        self.waited = 0.0
-        self.given = 0
-
-    def add(self, loss: float, waited: float, given: int) -> None:
-        self.losses.append(loss)
-        self.waited += waited
-        self.given += given
-
-    def seconds(self) -> float:
-        return max(time.monotonic() - self.start, 1e-9)
-
-    def rate(self) -> float:
-        return self.given / self.seconds()
-
-    def share_waited(self) -> float:
-        return min(1.0, self.waited / self.seconds())
-
-    def entry(self, epoch: int, iteration: int, lr: float) -> dict[str, Any]:
-        return {
-            "main/loss": float(np.mean(self.losses)),
-            "epoch": epoch,
-            "iteration": iteration,
-            "elapsed_time": self.elapsed + self.seconds(),
-            "pictures_per_second": self.rate(),
-            "waiting": self.share_waited(),
-            "lr": lr,
-        }
-
-
 def make_optimizer(hyper: Hyperparameters, parameters: list[nn.Parameter]) -> ChainerOptimizer:
     """Returns the optimizer of some hyper-parameters."""
     given: dict[str, float] = {"lr": hyper.lr, "weight_decay": hyper.weight_decay}
@@ -428,22 +298,6 @@ def _has_narrow_projections(network: nn.Module) -> bool:
     """
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     return any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 16 for c in convolutions)
-
-
-def _freeze(network: nn.Module, patterns: tuple[str, ...]) -> None:
-    """Takes parameters out of training.
-
-    Raises:
-        DeepPoseError: A pattern stands for none, or nothing is left to train.
-    """
-    names = [name for name, _ in network.named_parameters()]
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise DeepPoseError(f"--freeze {pattern!r} stands for no parameter; there are {', '.join(names[:6])}, …")
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad = not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise DeepPoseError("--freeze leaves nothing to train")
 
 
 def _keep_frozen_statistics(network: nn.Module) -> None:

@@ -115,7 +115,7 @@ class TestOwnFiles:
             [(e["iteration"], e["validation/main/loss"]) for e in log if "validation/main/loss" in e] for log in logs
         ]
         assert validations[0] == validations[1]
-        assert [iteration for iteration, _ in validations[0]] == [3, 6]
+        assert [iteration for iteration, _ in validations[0]] == [3, 6, 8]
 
     def test_a_snapshot_brings_its_log_into_a_new_folder(self, small, whole, tmp_path):
         small(resume=whole() / "snapshot_iter_3")

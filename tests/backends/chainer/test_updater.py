@@ -3,6 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
+from deeppose_port.training.guard import Guard
 from deeppose_port.training.options import Hyperparameters
 from deeppose_port.training.run import TrainingError
 from tests.helpers.networks import random_checkpoint
@@ -87,7 +88,8 @@ def spoiled(value=np.nan, seed=9):
 def updater_of(model, batches, devices=1, lr=0.1, **options):
     optimizer = chainer.optimizers.MomentumSGD(lr).setup(model)
     names = ["main", *map(str, range(1, devices))]
-    return PoseUpdater(Batches(batches), optimizer, dict.fromkeys(names, CPU), **{"seed": 3, **options})
+    given = {"seed": 3, "guard": Guard(skips=options.pop("skip_nonfinite", False)), "rate": lambda epoch: lr}
+    return PoseUpdater(Batches(batches), optimizer, dict.fromkeys(names, CPU), **{**given, **options})
 
 
 def arrays_of(model):
@@ -253,8 +255,8 @@ class TestSkip:
             skipping.update()
         for _ in range(2):
             plain.update()
-        assert (skipping.skipped, skipping.iteration, skipping.get_optimizer("main").t) == (1, 3, 2)
-        assert plain.skipped == 0
+        assert (skipping.guard.skipped, skipping.iteration, skipping.get_optimizer("main").t) == (1, 3, 2)
+        assert plain.guard.skipped == 0
         assert same_bits(arrays_of(models[0]), arrays_of(models[1]))
         assert same_bits(arrays_of(skipping.get_optimizer("main")), arrays_of(plain.get_optimizer("main")))
 
@@ -265,7 +267,7 @@ class TestSkip:
         before = arrays_of(model)
         model.poison = np.inf
         updater.update()
-        assert updater.skipped == 1
+        assert updater.guard.skipped == 1
         assert same_bits(arrays_of(model), before)
 
     def test_statistics_of_batch_normalization_stay_finite(self):
@@ -322,7 +324,8 @@ class TestOptimizers:
         model = Tiny()
         optimizer = make_optimizer(Hyperparameters(algorithm, lr=0.01)).setup(model)
         optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(0.1))
-        updater = PoseUpdater(Batches([batch(i) for i in range(3)]), optimizer, {"main": CPU}, seed=0)
+        given = {"seed": 0, "guard": Guard(skips=False), "rate": lambda epoch: 0.01}
+        updater = PoseUpdater(Batches([batch(i) for i in range(3)]), optimizer, {"main": CPU}, **given)
         for _ in range(3):
             updater.update()
         kinds = {type(value) for value in optimizer.hyperparam.get_dict().values()}

@@ -19,7 +19,7 @@ from converters.keys import chainer_names
 from converters.legacy_log import read_beside
 from deeppose_port import cli
 from deeppose_port.backends.torch import load
-from deeppose_port.backends.torch.training import _Best, make_optimizer, masked_mse
+from deeppose_port.backends.torch.training import make_optimizer, masked_mse
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
@@ -443,87 +443,6 @@ class TestSpeedOptions:
         assert weight_error(first, second) <= 2e-5
 
 
-class TestGradClip:
-    def test_a_step_is_no_longer_than_its_norm(self, tmp_path, pictures):
-        given = {"opt": "MomentumSGD", "lr": 1.0, "weight_decay": 0, "epochs": 1, "batch_size": 6}
-        start = starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint.weights
-        moved = {}
-        for clip in (None, 1e-3):
-            run(tmp_path, pictures, output=tmp_path / str(clip), grad_clip=clip, **given)
-            after = weights_of(tmp_path / str(clip) / "last.pt")
-            moved[clip] = math.sqrt(sum(np.sum((after[n].astype(np.float64) - w) ** 2) for n, w in start.items()))
-        assert moved[None] > 2e-3
-        assert moved[1e-3] == pytest.approx(1e-3, rel=1e-2)
-
-
-class TestSchedules:
-    """Six steps, two an epoch."""
-
-    @pytest.mark.parametrize(
-        ("given", "factors"),
-        [
-            ({}, [1] * 6),
-            ({"lr_decay_freq": 1, "lr_decay_ratio": 0.5}, [1, 1, 0.5, 0.5, 0.25, 0.25]),
-            ({"lr_decay_freq": 2, "lr_decay_ratio": 0.1}, [1, 1, 1, 1, 0.1, 0.1]),
-            ({"schedule": "cosine"}, [(1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)]),
-            ({"warmup": 1.5}, [0.001, 1 / 3, 2 / 3, 1, 1, 1]),
-            (
-                {"warmup": 1, "schedule": "cosine"},
-                [0.001, 0.5, *((1 + math.cos(math.pi * k / 4)) / 2 for k in range(4))],
-            ),
-        ],
-    )
-    def test_the_rate_of_each_step_is_in_the_log(self, given, factors, tmp_path, pictures):
-        run(tmp_path, pictures, opt="AdaGrad", lr=0.02, **{"lr_decay_freq": 0, **given})
-        rates = [entry["lr"] for entry in log_lines(tmp_path / "results" / "log")]
-        assert rates == pytest.approx([0.02 * factor for factor in factors])
-
-    def test_a_step_is_as_long_as_its_rate(self, tmp_path, pictures):
-        """Adam's first step moves every weight by the rate, where its gradient is not tiny."""
-        given = {"opt": "Adam", "lr": 0.02, "warmup": 10, "epochs": 1, "batch_size": 6}
-        start = starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint.weights
-        run(tmp_path, pictures, **given)
-        after = weights_of(tmp_path / "results" / "last.pt")
-        moved = np.concatenate([np.abs(after[name] - start[name]).ravel() for name in start])
-        assert moved.max() == pytest.approx(0.02 * 0.001, rel=0.01)
-
-
-class TestFreeze:
-    def test_what_is_frozen_keeps_every_bit(self, tmp_path, pictures):
-        given = {"opt": "MomentumSGD", "freeze": ("conv*", "fc6.bias")}
-        start = starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint.weights
-        run(tmp_path, pictures, **given)
-        after = weights_of(tmp_path / "results" / "last.pt")
-        frozen = {name for name in start if name.startswith("conv") or name == "fc6.bias"}
-        assert {name for name in start if np.array_equal(start[name], after[name])} == frozen
-
-    def test_statistics_of_frozen_batch_normalization_stay_too(self, tmp_path, pictures):
-        given = {**RESNET, "freeze": ("conv1.*", "bn1.*", "res2*"), "epochs": 1, "batch_size": 6}
-        start = starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint.weights
-        run(tmp_path, pictures, **given)
-        after = weights_of(tmp_path / "results" / "last.pt")
-        changed = {name for name in start if not np.array_equal(start[name], after[name])}
-        assert not any(name.startswith(("conv1.", "bn1.", "res2")) for name in changed)
-        assert {"res3.a.bn1.running_mean", "res3.a.bn1.running_var", "res3.a.conv1.weight"} <= changed
-
-    def test_frozen_parameters_keep_the_optimizers_state_that_they_had(self, tmp_path, pictures):
-        run(tmp_path, pictures, epochs=1)
-        run(tmp_path, pictures, epochs=2, resume=tmp_path / "results", freeze=("conv*",))
-        before, after = (converters.read(tmp_path / "results" / f"epoch-{n}.pt").optimizer.slots for n in (1, 2))
-        for slot in ("m", "v"):
-            assert before[slot]["conv1.weight"].any()
-            assert np.array_equal(after[slot]["conv1.weight"], before[slot]["conv1.weight"])
-            assert not np.array_equal(after[slot]["fc7.weight"], before[slot]["fc7.weight"])
-
-    def test_a_pattern_that_stands_for_nothing_is_refused(self, tmp_path, pictures):
-        with pytest.raises(ValueError, match=r"--freeze 'block\*' stands for no parameter; there are conv1\.weight"):
-            run(tmp_path, pictures, freeze=("conv*", "block*"))
-
-    def test_something_has_to_be_left(self, tmp_path, pictures):
-        with pytest.raises(ValueError, match="leaves nothing to train"):
-            run(tmp_path, pictures, freeze=("*",))
-
-
 class TestStart:
     @pytest.fixture
     def other(self, tmp_path):
@@ -598,47 +517,6 @@ class TestCheckpoints:
             *("best.pt", "last.pt", "log", "log.txt"),
         }
 
-    @pytest.mark.parametrize("metric", ["mean_error_px", "pdj@0.2"])
-    def test_the_best_is_by_a_chosen_metric_and_not_too_early(self, metric, tmp_path, pictures):
-        csv = write_random_csv(tmp_path / "lsp.csv", 6, 14)
-        given = {"train_csv": csv, "test_csv": csv, "skeleton": "lsp", "best": metric, "best_after": 2}
-        run(tmp_path, pictures, epochs=4, lr=0.01, snapshot=10, **given)
-        results = tmp_path / "results"
-        entries = [e for e in log_lines(results / "log") if f"validation/main/{metric}" in e and e["epoch"] >= 2]
-        values = [entry[f"validation/main/{metric}"] for entry in entries]
-        best = (max if metric == "pdj@0.2" else min)(values)
-        epoch = entries[values.index(best)]["epoch"]
-        assert self.same(results / "best.pt", results / f"epoch-{epoch}.pt")
-        assert not (results / "epoch-1.pt").exists()  # neither the best nor due
-
-    def test_keep_leaves_the_last_and_the_best(self, tmp_path, pictures):
-        run(tmp_path, pictures, test_csv=tmp_path / "train.csv", epochs=4, keep=2, lr=1e-12, opt="MomentumSGD")
-        results = tmp_path / "results"
-        assert {f.name for f in results.glob("*.pt")} == {"epoch-3.pt", "epoch-4.pt", "best.pt", "last.pt"}
-        assert converters.read(results / "best.pt").progress.epoch == 1
-
-    def test_patience_ends_a_run_that_gets_no_better(self, tmp_path, pictures):
-        given = {"test_csv": tmp_path / "train.csv", "opt": "MomentumSGD", "lr": 1e-30, "patience": 3, "epochs": 9}
-        watch = run(tmp_path, pictures, snapshot=9, **given)
-        assert watch.steps[-1].epoch == 4
-        assert any("no better loss in 3 validations" in notice for notice in watch.notices)
-        assert converters.read(tmp_path / "results" / "last.pt").progress.epoch == 4
-
-    def test_patience_goes_on_counting_in_a_run_that_goes_on(self, tmp_path, pictures):
-        given = {"test_csv": tmp_path / "train.csv", "opt": "MomentumSGD", "lr": 1e-30, "patience": 3}
-        run(tmp_path, pictures, epochs=2, **given)
-        watch = run(tmp_path, pictures, epochs=9, resume=tmp_path / "results", **given)
-        assert watch.steps[-1].epoch == 4
-        assert converters.read(tmp_path / "results" / "best.pt").progress.epoch == 1
-
-    def test_what_is_not_a_number_is_never_the_best(self, tmp_path, pictures):
-        best = _Best(small_options(tmp_path, pictures, best="mean_error_px"))
-        values = [math.nan, 3.0, math.nan, 2.0, 2.0, math.inf]
-        judged = [best.judge({"epoch": 1, "validation/main/mean_error_px": value}) for value in values]
-        assert judged == [False, True, False, True, False, False]
-        assert (best.value, best.unimproved) == (2.0, 2)
-        assert not best.judge({"epoch": 2, "main/loss": 0.0})
-
     def test_batches_longer_than_an_epoch_pass_no_checkpoint_or_validation_by(self, tmp_path, pictures):
         csv = write_csv(tmp_path / "train.csv", pictures)
         watch = run(tmp_path, pictures, batch_size=9, epochs=6, snapshot=2, valid_freq=2, test_csv=csv, lr=1e-30)
@@ -646,12 +524,6 @@ class TestCheckpoints:
         assert [files[0].name for files in watch.files] == ["epoch-3.pt", "epoch-4.pt", "epoch-6.pt"]
         validated = [entry["iteration"] for entry in watch.entries if "validation/main/loss" in entry]
         assert validated == [2, 3, 4]
-
-    def test_what_is_never_measured_cannot_choose(self, tmp_path, pictures):
-        with pytest.raises(ValueError, match=r"--best pdj@0\.2: flic has no torso"):
-            run(tmp_path, pictures, test_csv=tmp_path / "train.csv", best="pdj@0.2")
-        with pytest.raises(ValueError, match=r"--patience counts validations: name a --test-csv"):
-            run(tmp_path, pictures, output=tmp_path / "other", patience=2)
 
     def test_another_run_in_the_folder_is_not_overwritten(self, tmp_path, pictures):
         run(tmp_path, pictures, epochs=1)
@@ -701,33 +573,6 @@ class TestLog:
         for name in ("loss", "mean_error_px"):
             value = float(evaluation.split(f'"{name}": ')[1].split(",")[0])
             assert watch.entries[-1][f"validation/main/{name}"] == pytest.approx(value, rel=1e-5)
-
-    def test_tensorboard_is_written_too(self, tmp_path, pictures):
-        pytest.importorskip("tensorboard")
-        run(tmp_path, pictures, tensorboard=True, epochs=1)
-        assert list((tmp_path / "results").glob("events.out.tfevents.*"))
-
-    def test_tensorboard_is_asked_for_where_it_is_missing(self, tmp_path, pictures, monkeypatch):
-        monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-        with pytest.raises(ValueError, match="pip install tensorboard"):
-            run(tmp_path, pictures, tensorboard=True, epochs=1)
-
-
-class TestEvalOnly:
-    def test_it_validates_and_writes_nothing(self, tmp_path, pictures, capsys):
-        csv = write_csv(tmp_path / "test.csv", pictures, count=3)
-        trained = run(tmp_path, pictures, test_csv=csv, epochs=1)
-        before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
-        watch = run(tmp_path, pictures, test_csv=csv, epochs=1, resume=tmp_path / "results", eval_only=True)
-        assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")} == before
-        (entry,) = watch.entries
-        assert (entry["epoch"], entry["iteration"], watch.steps) == (1, 2, [])
-        assert entry["validation/main/loss"] == pytest.approx(trained.entries[-1]["validation/main/loss"], rel=1e-6)
-
-    def test_there_has_to_be_something_to_validate_on(self, tmp_path, pictures):
-        with pytest.raises(ValueError, match="--test-csv"):
-            run(tmp_path, pictures, eval_only=True)
-        assert not (tmp_path / "results").exists()
 
 
 class TestNonFinite:
