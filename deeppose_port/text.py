@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from converters.errors import printable as shown
 
-def shown(text: object) -> str:
-    """Returns a name from a file in printable characters: it must not write lines of its own, or turn one around."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+__all__ = ["counted", "shown"]
 
 
 def counted(number: int, noun: str) -> str:

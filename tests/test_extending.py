@@ -1,19 +1,23 @@
 """What a newcomer adds, added here from outside in the stated number of places, and used."""
 
 import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 import converters
 import deeppose_port
-from converters import Preprocessing
+from converters import DeepPoseError, Preprocessing
 from converters.families import Family
 from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Linear, MaxPooling, ReLU
-from deeppose_port.cli import main
+from deeppose_port.cli import cli, main
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import ReadingOptions
 from deeppose_port.data import PoseDataset
 from deeppose_port.metrics.registry import METRICS, Metric, register
 from deeppose_port.metrics.tallies import Tally
+from deeppose_port.options import described
 from tests.conftest import PICTURES
 from tests.helpers.families import registered
 from tests.helpers.networks import random_checkpoint
@@ -174,3 +178,32 @@ class TestMetric:
         assert len(values) == 3
         best = converters.read(tmp_path / "results" / "best.pt")
         assert best.progress.epoch == 1 + values.index(min(values))
+
+
+class TestCommand:
+    """A command: a module with a dataclass and a function, and a line in `cli`."""
+
+    def test_it_is_listed_explained_and_run(self, tmp_path, monkeypatch, capsys):
+        @dataclass(frozen=True, kw_only=True)
+        class GreetOptions:
+            names: tuple[str, ...] = field(metadata=described("Whom.", names=("NAME",)))
+            times: int = field(default=1, metadata=described("How often."))
+            reading: ReadingOptions
+
+        @command(lambda: GreetOptions)
+        def greet(options: GreetOptions) -> int:
+            """Greets."""
+            if options.times < 1:
+                raise DeepPoseError("nobody can be greeted less than once", advice="leave --times out")
+            print(f"{options.times} x {' and '.join(options.names)}, {options.reading.nonfinite}")
+            return 0
+
+        monkeypatch.setitem(cli.commands, "greet", greet)
+        assert main(["greet", "Ada", "Grace", "--times", "2", "--nonfinite", "keep"]) == 0
+        assert capsys.readouterr().out == "2 x Ada and Grace, keep\n"
+        assert main(["greet", "Ada", "--times", "0"]) == 2
+        assert capsys.readouterr().err == "error: nobody can be greeted less than once (leave --times out)\n"
+        assert main(["--help"]) == main(["greet", "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "greet Greets." in shown
+        assert "--times INTEGER How often. [default: 1]" in shown

@@ -19,11 +19,13 @@ from deeppose_port.cli import (
     evaluate,
     inspect,
     pack,
+    persons,
     plot,
     predict,
     prepare,
     show,
     train,
+    watch,
 )
 from deeppose_port.cli.options import BAD_INPUT, BUG, INTERRUPTED
 
@@ -88,8 +90,10 @@ for command in (
     convert.convert,
     inspect.inspect,
     evaluate.evaluate,
+    watch.watch,
     compare.compare,
     predict.predict,
+    persons.persons,
     plot.plot,
     show.show,
     train.train,

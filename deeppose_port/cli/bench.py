@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,36 +11,32 @@ import click
 
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
-from deeppose_port.cli.options import PATH, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import JsonOptions, skeletons
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.inspecting.bench import DataSpeed
 
 
-@click.group()
-def bench() -> None:
-    """Measures on this machine.
+@dataclass(frozen=True, kw_only=True)
+class BenchDataOptions:
+    """What `bench data` is told."""
 
-    \b
-    Example:
-      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp
-    """
+    csv: Path = field(metadata=described("The persons.", names=("--csv", "--train-csv-fn")))
+    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
+    skeleton: str = field(metadata=described("What the joints are.", choices=skeletons))
+    threads: str = field(default="1,2,4,8,24,64", metadata=described("Numbers of threads to try.", metavar="N,N,…"))
+    batch_size: int = field(
+        default=32, metadata=described("Persons in a batch.", names=("--batch-size", "--batchsize"))
+    )
+    seconds: float = field(default=3.0, metadata=described("How long each number is tried."))
+    min_dim: float = field(default=0.0, metadata=described("As for eval."))
+    shown: JsonOptions
 
 
-@bench.command("data")
-@click.option("--csv", "--train-csv-fn", required=True, type=PATH, help="The persons.")
-@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
-@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
-@click.option(
-    "--threads", default="1,2,4,8,24,64", show_default=True, metavar="N,N,…", help="Numbers of threads to try."
-)
-@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons in a batch.")
-@click.option("--seconds", default=3.0, show_default=True, help="How long each number is tried.")
-@click.option("--min-dim", default=0.0, show_default=True, help="As for eval.")
-@json_option
-def bench_data(
-    csv: Path, images: Path, skeleton: str, threads: str, batch_size: int, seconds: float, min_dim: float, as_json: bool
-) -> int:
+@command(lambda: BenchDataOptions, "data")
+def bench_data(options: BenchDataOptions) -> int:
     """Measures how fast examples are made, and says how many threads to take.
 
     \b
@@ -51,20 +48,22 @@ def bench_data(
     from deeppose_port.inspecting.bench import recommend
 
     try:
-        counts = tuple(int(count) for count in threads.split(","))
+        counts = tuple(int(count) for count in options.threads.split(","))
     except ValueError:
-        raise DeepPoseError(f"the threads {threads!r} are not whole numbers with commas between") from None
-    dataset = PoseDataset(csv, images=images, skeleton=skeleton, min_dim=min_dim, cache=0)
-    with display.steps("measuring", quiet=as_json, unit="rounds") as step:
+        raise DeepPoseError(f"the threads {options.threads!r} are not whole numbers with commas between") from None
+    dataset = PoseDataset(
+        options.csv, images=options.images, skeleton=options.skeleton, min_dim=options.min_dim, cache=0
+    )
+    with display.steps("measuring", quiet=options.shown.as_json, unit="rounds") as step:
         rows = run(
             dataset,
             threads=counts,
-            batch_size=batch_size,
-            seconds=seconds,
+            batch_size=options.batch_size,
+            seconds=options.seconds,
             progress=lambda done, total: step("", done, total),
         )
     best = recommend(rows)
-    if as_json:
+    if options.shown.as_json:
         measured = [{"threads": row.threads, "pictures_per_second": row.pictures_per_second} for row in rows]
         display.as_json({"rows": measured, "threads": best.threads})
     else:
@@ -79,3 +78,16 @@ def _show(rows: Iterable[DataSpeed], best: DataSpeed) -> None:
         table.add_row(str(row.threads), f"{row.pictures_per_second:.0f}", style="bold" if row == best else "")
     display.show(table)
     click.echo(f"take --threads {best.threads}")
+
+
+@click.group()
+def bench() -> None:
+    """Measures on this machine.
+
+    \b
+    Example:
+      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp
+    """
+
+
+bench.add_command(bench_data)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from deeppose_port.cli import display
+from deeppose_port.cli.command import command
 from deeppose_port.cli.options import (
     NOT_SO,
-    PATH,
-    annotation_options,
-    checkpoint_options,
+    AnnotationOptions,
+    EngineOptions,
+    InputOptions,
+    JsonOptions,
+    ReadingOptions,
+    ReportOptions,
     command_line,
-    json_option,
     load,
-    person_options,
     persons,
-    preprocessing_options,
-    report_options,
 )
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.evaluate.comparison import Comparison
@@ -31,46 +33,37 @@ _SHOWN_LAYERS = 30
 _SHOWN_TENSORS = 10
 
 
-@click.command()
-@click.argument("old", metavar="OLD", type=PATH)
-@click.argument("new", metavar="[NEW]", type=PATH, required=False)
-@annotation_options
-@click.option(
-    "--backends",
-    metavar="OLD'S,NEW'S",
-    help="What runs each of them: torch or chainer, or one name for both; by default torch, and for a single file "
-    "chainer,torch.",
-)
-@click.option("--devices", default="cpu", show_default=True, metavar="OLD'S,NEW'S", help="Where; or one for both.")
-@click.option(
-    "--tolerance",
-    type=float,
-    metavar="PART",
-    help="What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.",
-)
-@checkpoint_options
-@preprocessing_options
-@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
-@person_options
-@report_options
-@json_option
-def compare(
-    old: Path,
-    new: Path | None,
-    backends: str | None,
-    devices: str,
-    tolerance: float | None,
-    csv: Path,
-    images: Path,
-    skeleton: str,
-    batch_size: int,
-    min_dim: float,
-    ignore_label: float,
-    report: Path | None,
-    force: bool,
-    as_json: bool,
-    **reading: Any,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What `compare` is told."""
+
+    old: Path = field(metadata=described("A checkpoint.", names=("OLD",)))
+    new: Path | None = field(default=None, metadata=described("Another.", names=("NEW",)))
+    persons: AnnotationOptions
+    backends: str | None = field(
+        default=None,
+        metadata=described(
+            "What runs each of them: torch or chainer, or one name for both; by default torch, and for a single file "
+            "chainer,torch.",
+            metavar="OLD'S,NEW'S",
+        ),
+    )
+    devices: str = field(default="cpu", metadata=described("Where; or one for both.", metavar="OLD'S,NEW'S"))
+    tolerance: float | None = field(
+        default=None,
+        metadata=described(
+            "What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.", metavar="PART"
+        ),
+    )
+    batch_size: int = field(default=32, metadata=described("Persons at a time.", names=("--batch-size", "--batchsize")))
+    reading: ReadingOptions
+    inputs: InputOptions
+    page: ReportOptions
+    shown: JsonOptions
+
+
+@command(lambda: CompareOptions)
+def compare(options: CompareOptions) -> int:
     """Compares two checkpoints, or one in two backends: weights, inputs, layers, outputs, joints, metrics.
 
     OLD and NEW may have any formats. Each is run with its own preprocessing. The exit status is 0 if they are the same
@@ -86,20 +79,22 @@ def compare(
     from deeppose_port.evaluate.comparison import TOLERANCE
     from deeppose_port.evaluate.comparison import compare as run
 
+    report, force, as_json = options.page.report, options.page.force, options.shown.as_json
     if report is not None:
         refuse_existing(report, force)
-    engines = _pair(backends or ("torch" if new is not None else "chainer,torch"), "--backends")
-    places = _pair(devices, "--devices")
-    if new is None and (engines[0], places[0]) == (engines[1], places[1]):
+    engines = _pair(options.backends or ("torch" if options.new is not None else "chainer,torch"), "--backends")
+    places = _pair(options.devices, "--devices")
+    if options.new is None and (engines[0], places[0]) == (engines[1], places[1]):
         raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
-    poses = _load(old, new, engines, places, reading)
-    datasets = [persons(pose, csv, images, skeleton, min_dim, ignore_label) for pose in poses]
+    poses = _load(options, engines, places)
+    told = options.persons
+    datasets = [persons(pose, told.csv, told.images, told.skeleton, told.counting) for pose in poses]
     with display.steps("comparing", quiet=as_json, unit="persons") as step:
         comparison = run(
             *poses,
             (datasets[0], datasets[1]),
-            tolerance=TOLERANCE if tolerance is None else tolerance,
-            batch_size=batch_size,
+            tolerance=TOLERANCE if options.tolerance is None else options.tolerance,
+            batch_size=options.batch_size,
             progress=step,
         )
         page = None
@@ -127,25 +122,26 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def _load(
-    old: Path, new: Path | None, backends: tuple[str, str], devices: tuple[str, str], reading: dict[str, Any]
-) -> tuple[Pose, Pose]:
+def _load(options: CompareOptions, backends: tuple[str, str], devices: tuple[str, str]) -> tuple[Pose, Pose]:
     """Loads both; a single file is read once."""
     from deeppose_port.backends import BackendError
     from deeppose_port.pose import Pose
 
-    if new is not None:
+    first, second = (
+        EngineOptions(backend=backend, device=device) for backend, device in zip(backends, devices, strict=True)
+    )
+    if options.new is not None:
         return (
-            load(old, backends[0], devices[0], called="old", **reading),
-            load(new, backends[1], devices[1], called="new", **reading),
+            load(options.old, options.reading, options.inputs, first, called="old"),
+            load(options.new, options.reading, options.inputs, second, called="new"),
         )
     try:
-        first = load(old, backends[0], devices[0], **reading)
-        return first, Pose(first.checkpoint, backends[1], devices[1], first.preprocessing)
+        pose = load(options.old, options.reading, options.inputs, first)
+        return pose, Pose(pose.checkpoint, second.backend, second.device, pose.preprocessing)
     except BackendError as error:
         raise BackendError(
-            f"{old} cannot be compared in {' and '.join(dict.fromkeys(backends))}: {error}; name a NEW checkpoint to "
-            "compare it with, or other --backends"
+            f"{options.old} cannot be compared in {' and '.join(dict.fromkeys(backends))}: {error}; name a NEW "
+            "checkpoint to compare it with, or other --backends"
         ) from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,44 +12,59 @@ import click
 
 from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
-from deeppose_port.cli.options import BAD_INPUT, PATH, checkpoint_options, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import BAD_INPUT, JsonOptions, ReadingOptions
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from converters import Report
 
 
-@click.command()
-@click.argument("sources", metavar="OLD...", nargs=-1, required=True, type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    metavar="NEW",
-    type=PATH,
-    help="The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
-)
-@click.option(
-    "--to",
-    "format",
-    metavar="pt|safetensors|chainer-npz|onnx|torch-export",
-    help="The format, where NEW's suffix does not say.",
-)
-@click.option(
-    "--layout",
-    metavar="head|state|snapshot",
-    help="For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.",
-)
-@checkpoint_options
-@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-@click.option("--dry-run", is_flag=True, help="Read and report, write nothing.")
-@json_option
-def convert(
-    sources: tuple[Path, ...],
-    output: Path | None,
-    as_json: bool,
-    format: str | None,
-    **options: Any,
-) -> int:
+def _formats() -> Collection[str]:
+    from converters.formats import FORMATS
+    from deeppose_port import export
+
+    return (*FORMATS, *export.FORMATS)
+
+
+def _layouts() -> Collection[str]:
+    from converters.layouts import LAYOUTS
+
+    return LAYOUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """What `convert` is told."""
+
+    sources: tuple[Path, ...] = field(metadata=described("Checkpoints, or folders of them.", names=("OLD",)))
+    output: Path | None = field(
+        default=None,
+        metadata=described(
+            "The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
+            metavar="NEW",
+            names=("-o", "--output"),
+        ),
+    )
+    format: str | None = field(
+        default=None,
+        metadata=described("The format, where NEW's suffix does not say.", choices=_formats, names=("--to",)),
+    )
+    layout: str | None = field(
+        default=None,
+        metadata=described(
+            "For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.", choices=_layouts
+        ),
+    )
+    reading: ReadingOptions
+    state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
+    force: bool = field(default=False, metadata=described("Replace a file that exists.", names=("--force",)))
+    dry_run: bool = field(default=False, metadata=described("Read and report, write nothing.", names=("--dry-run",)))
+    shown: JsonOptions
+
+
+@command(lambda: ConvertOptions)
+def convert(options: ConvertOptions) -> int:
     """Converts checkpoints, reads them again and compares every byte.
 
     OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors,
@@ -61,65 +77,58 @@ def convert(
       deeppose-port convert epoch-100.model -o pose.onnx
       deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
     """
+    sources, output = options.sources, options.output
     single = len(sources) == 1 and not sources[0].is_dir()
-    work, format = _work(format, output if single else None, options)
+    work, kind, how = _work(options, output if single else None)
     if not single:
-        return _convert_many(sources, output, format or "pt", work, as_json, options)
-    with display.steps(sources[0].name, quiet=as_json) as step:
-        report = work(sources[0], output, format=format, progress=step, **options)
+        return _convert_many(options, kind or "pt", work, how)
+    with display.steps(sources[0].name, quiet=options.shown.as_json) as step:
+        report = work(sources[0], output, format=kind, progress=step, **how)
     display.notices(report.notices, report.repairs)
-    if as_json:
+    if options.shown.as_json:
         display.as_json(report.as_dict())
     else:
         _show(report)
     return 0
 
 
-def _work(format: str | None, target: Path | None, options: dict[str, Any]) -> tuple[Callable[..., Report], str | None]:
-    """Returns what makes the format that is asked for, and the format's name where it is known already.
+def _work(options: ConvertOptions, target: Path | None) -> tuple[Callable[..., Report], str | None, dict[str, Any]]:
+    """Returns what makes the format that is asked for, that format's name where it is known already, and the options.
 
     Raises:
         DeepPoseError: There is no such format, or it has no layouts.
     """
     import converters
-    from converters.formats import FORMATS
     from deeppose_port import export
 
-    if format is not None and format not in (*FORMATS, *export.FORMATS):
-        known = ", ".join((*FORMATS, *export.FORMATS))
-        raise DeepPoseError(f"there is no format {format!r} to write; there are {known}")
-    kind = export.format_of(format, target)
+    if options.format is not None and options.format not in _formats():
+        raise DeepPoseError(f"there is no format {options.format!r} to write; there are {', '.join(_formats())}")
+    how = {**options.reading.as_arguments(), "force": options.force, "dry_run": options.dry_run}
+    kind = export.format_of(options.format, target)
     if kind is None:
-        return converters.convert, format
-    if options.pop("layout") is not None:
+        return converters.convert, options.format, {**how, "layout": options.layout, "state": options.state}
+    if options.layout is not None:
         raise DeepPoseError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
-    del options["state"]
-    return export.export, kind
+    return export.export, kind, how
 
 
-def _convert_many(
-    sources: tuple[Path, ...],
-    output: Path | None,
-    kind: str,
-    work: Callable[..., Report],
-    as_json: bool,
-    options: dict[str, Any],
-) -> int:
+def _convert_many(options: ConvertOptions, kind: str, work: Callable[..., Report], how: dict[str, Any]) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
     from deeppose_port.export import default_target
 
+    sources, output, as_json = options.sources, options.output, options.shown.as_json
     files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
     if not files:
         raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
-    if output is not None and not options["dry_run"]:
+    if output is not None and not options.dry_run:
         output.mkdir(parents=True, exist_ok=True)
     targets = [default_target(file, kind) for file in files]
     if output is not None:
         targets = [output / target.name for target in targets]
     results: list[dict[str, Any]] = []
     failed = 0
-    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **options)
+    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **how)
     with closing(outcomes), display.steps("converting", quiet=as_json, unit="files") as step:
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, DeepPoseError):

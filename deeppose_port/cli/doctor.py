@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import NOT_SO, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import NOT_SO, JsonOptions, backends
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.inspecting.doctor import Examination
 
 
-@click.command()
-@click.option("--backend", metavar="torch|chainer", help="The backend that has to run; by default either.")
-@click.option("--device", metavar="cpu|cuda:N", help="The device that has to run; by default the CPU.")
-@json_option
-def doctor(backend: str | None, device: str | None, as_json: bool) -> int:
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What `doctor` is told."""
+
+    backend: str | None = field(
+        default=None, metadata=described("The backend that has to run; by default either.", choices=backends)
+    )
+    device: str | None = field(
+        default=None, metadata=described("The device that has to run; by default the CPU.", metavar="cpu|cuda:N")
+    )
+    shown: JsonOptions
+
+
+@command(lambda: DoctorOptions)
+def doctor(options: DoctorOptions) -> int:
     """Looks at what is installed, whether it works together, and which command mends what does not.
 
     The exit status is 1 if something that was asked for would not run.
@@ -28,8 +41,8 @@ def doctor(backend: str | None, device: str | None, as_json: bool) -> int:
     """
     from deeppose_port.inspecting.doctor import examine
 
-    examination = examine(backend, device)
-    if as_json:
+    examination = examine(options.backend, options.device)
+    if options.shown.as_json:
         display.as_json(examination.as_dict())
     else:
         _show(examination)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from deeppose_port.cli import display
-from deeppose_port.cli.options import (
-    PATH,
-    annotation_options,
-    checkpoint_options,
-    command_line,
-    input_options,
-    json_option,
-    load,
-    person_options,
-    persons,
-    report_options,
-)
+from converters.errors import DeepPoseError
+from deeppose_port.cli import display, watch
+from deeppose_port.cli.command import command
+from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
+from deeppose_port.cli.options import JsonOptions, ReportOptions, command_line
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
@@ -28,35 +21,35 @@ if TYPE_CHECKING:
     from deeppose_port.pose import Pose
 
 
-@click.command("eval")
-@click.argument("checkpoint", type=PATH, required=False)
-@annotation_options
-@checkpoint_options
-@input_options
-@click.option("--batch-size", "--batchsize", default=32, show_default=True, help="Persons at a time.")
-@person_options
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Give 95 % confidence intervals, from drawing the persons anew N times.",
-)
-@click.option("--bootstrap-seed", type=int, default=0, show_default=True, help="Of that drawing.")
-@click.option("--watch", type=PATH, metavar="RESULTS", help="Evaluate each new checkpoint of a training's folder.")
-@click.option("--idle", type=float, metavar="SECONDS", help="With --watch: end when none came for so long.")
-@report_options
-@json_option
-def evaluate(
-    checkpoint: Path | None,
-    watch: Path | None,
-    idle: float | None,
-    bootstrap: int | None,
-    bootstrap_seed: int,
-    report: Path | None,
-    force: bool,
-    as_json: bool,
-    **given: Any,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """What `eval` is told."""
+
+    checkpoint: Path | None = field(default=None, metadata=described("A checkpoint.", names=("CHECKPOINT",)))
+    how: EvaluatingOptions
+    bootstrap: int | None = field(
+        default=None,
+        metadata=described("Give 95 % confidence intervals, from drawing the persons anew N times.", metavar="N"),
+    )
+    bootstrap_seed: int = field(default=0, metadata=described("Of that drawing."))
+    watch: Path | None = field(default=None, metadata=described("As `watch RESULTS`.", metavar="RESULTS"))
+    idle: float | None = field(default=None, metadata=described("With --watch, as for `watch`.", metavar="SECONDS"))
+    page: ReportOptions
+    shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.watch is None):
+            raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
+        if self.watch is not None and (self.bootstrap is not None or self.page.report is not None):
+            raise click.UsageError("--bootstrap and --report go with a CHECKPOINT, not with --watch")
+        if self.watch is None and self.idle is not None:
+            raise click.UsageError("--idle goes with --watch, the folder of a training")
+        if self.bootstrap is not None and self.bootstrap < 1:
+            raise DeepPoseError(f"--bootstrap is {self.bootstrap}; it has to be at least 1")
+
+
+@command(lambda: EvalOptions, "eval")
+def evaluate(options: EvalOptions) -> int:
     """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
 
     Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures.
@@ -65,65 +58,28 @@ def evaluate(
     Example:
       deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp
       deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp --report page
-      deeppose-port eval --watch results/lsp --csv test_joints.csv --images images --skeleton lsp
     """
-    from deeppose_port.evaluate.watch import new_checkpoints, record
+    as_json, page = options.shown.as_json, options.page
+    if options.watch is not None:
+        return watch.follow(
+            watch.WatchOptions(results=options.watch, how=options.how, idle=options.idle, shown=options.shown)
+        )
+    assert options.checkpoint is not None
+    if page.report is not None:
+        from deeppose_port.drawing.report import refuse_existing
 
-    if (checkpoint is None) == (watch is None):
-        raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
-    if checkpoint is not None:
-        if report is not None:
-            from deeppose_port.drawing.report import refuse_existing
-
-            refuse_existing(report, force)
-        pose, dataset, evaluation = _evaluate(checkpoint, as_json, **given)
-        intervals = evaluation.bootstrap(bootstrap, bootstrap_seed) if bootstrap else None
-        if as_json:
-            values = {**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(checkpoint)}
-            display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
-        else:
-            _show(evaluation, pose, intervals)
-        if report is not None:
-            page = _report(pose, evaluation, dataset, report, intervals, force=force, quiet=as_json)
-            display.wrote_report(None if as_json else page)
-        return 0
-    if bootstrap or report is not None:
-        raise click.UsageError("--bootstrap and --report go with a CHECKPOINT, not with --watch")
-    assert watch is not None
-    for file in new_checkpoints(watch, idle=idle):
-        pose, _, evaluation = _evaluate(file, True, **given)
-        record(watch, file, {**evaluation.as_dict(), "backend": pose.backend})
-        summary = evaluation.summary()
-        if as_json:
-            click.echo(json.dumps({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}))
-        else:
-            click.echo(f"{file}: " + "  ".join(f"{name} {value:.5g}" for name, value in summary.items()))
+        refuse_existing(page.report, page.force)
+    pose, dataset, evaluation = evaluate_one(options.checkpoint, options.how, quiet=as_json)
+    intervals = evaluation.bootstrap(options.bootstrap, options.bootstrap_seed) if options.bootstrap else None
+    if as_json:
+        values = {**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(options.checkpoint)}
+        display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
+    else:
+        _show(evaluation, pose, intervals)
+    if page.report is not None:
+        written = _report(pose, evaluation, dataset, page.report, intervals, force=page.force, quiet=as_json)
+        display.wrote_report(None if as_json else written)
     return 0
-
-
-def _evaluate(
-    checkpoint: Path,
-    quiet: bool,
-    csv: Path,
-    images: Path,
-    skeleton: str,
-    batch_size: int,
-    min_dim: float,
-    ignore_label: float,
-    **options: Any,
-) -> tuple[Pose, PoseDataset, Evaluation]:
-    """Evaluates one checkpoint."""
-    from deeppose_port.data.references import HEAD_BOXES, read_beside
-    from deeppose_port.evaluate.evaluate import evaluate as run
-
-    references = read_beside(csv)
-    if references is not None and references.head_sizes_from not in (None, HEAD_BOXES):
-        display.notices([f"PCKh is an estimate: the head sizes are {references.head_sizes_from}"])
-    pose = load(checkpoint, **options)
-    dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
-    with display.steps("evaluating", quiet=quiet, unit="persons") as step:
-        evaluation = run(pose, dataset, batch_size=batch_size, progress=lambda done, total: step("", done, total))
-    return pose, dataset, evaluation
 
 
 def _report(

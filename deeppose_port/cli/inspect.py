@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from deeppose_port.cli import checkpoints, display
-from deeppose_port.cli.options import BAD_INPUT, PATH, json_option, max_bytes_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import BAD_INPUT, JsonOptions, SizeOptions, architectures
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from converters import Inspection
     from converters.inspection import TensorSummary
 
 
-@click.command()
-@click.argument("file", type=PATH)
-@click.option("--writer", metavar="chainer-X.Y.Z", help="As for convert.")
-@click.option("--architecture", metavar="NAME", help="As for convert.")
-@click.option("--state/--no-state", default=True, help="Whether the optimizer's state is read too.")
-@max_bytes_option
-@json_option
-def inspect(file: Path, as_json: bool, **options: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions:
+    """What `inspect` is told."""
+
+    file: Path = field(metadata=described("A checkpoint.", names=("FILE",)))
+    writer: str | None = field(default=None, metadata=described("As for convert.", metavar="chainer-X.Y.Z"))
+    architecture: str | None = field(
+        default=None, metadata=described("As for convert.", metavar="NAME", choices=architectures)
+    )
+    state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
+    size: SizeOptions
+    shown: JsonOptions
+
+
+@command(lambda: InspectOptions)
+def inspect(options: InspectOptions) -> int:
     """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
 
     \b
@@ -33,8 +42,14 @@ def inspect(file: Path, as_json: bool, **options: Any) -> int:
     """
     import converters
 
-    inspection = converters.inspect(file, **options)
-    if as_json:
+    inspection = converters.inspect(
+        options.file,
+        architecture=options.architecture,
+        writer=options.writer,
+        state=options.state,
+        max_bytes=options.size.max_bytes,
+    )
+    if options.shown.as_json:
         display.as_json(inspection.as_dict())
     else:
         _show(inspection)

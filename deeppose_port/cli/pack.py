@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
-from deeppose_port.cli.options import INTERRUPTED, PATH, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import INTERRUPTED, JsonOptions, skeletons
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data.pack import Pack
 
 
-@click.command()
-@click.argument("csv", type=PATH)
-@click.argument("target", type=PATH, metavar="PACK")
-@click.option("--images", "--img-dir", required=True, type=PATH, help="The pictures' folder.")
-@click.option("--skeleton", required=True, metavar="flic|lsp|mpii", help="What the joints are.")
-@click.option("--verify", "only_verify", is_flag=True, help="Write nothing: compare PACK with CSV and pictures, whole.")
-@click.option(
-    "--resolution", default=440, show_default=True, metavar="PIXELS", help="Of a person's crop, at most; 0: as it is."
-)
-@click.option("--base-zoom", default=1.5, show_default=True, help="Factor on the box of a person's joints.")
-@click.option(
-    "--rotate-range", default=10, show_default=True, help="The largest that trainings will use; so are these:"
-)
-@click.option("--zoom-range", default=0.2, show_default=True)
-@click.option("--translate-range", default=5, show_default=True)
-@click.option("--min-dim", default=0.0, show_default=True, help="As for eval.")
-@click.option("--ignore-label", default=-1.0, show_default=True, help="As for eval.")
-@click.option("--threads", type=int, help="Threads that decode; by default as many as the machine runs.")
-@json_option
-def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool, as_json: bool, **given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PackCommandOptions:
+    """What `pack` is told."""
+
+    csv: Path = field(metadata=described("The persons.", names=("CSV",)))
+    target: Path = field(metadata=described("The folder to write.", names=("PACK",)))
+    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
+    skeleton: str = field(metadata=described("What the joints are.", choices=skeletons))
+    only_verify: bool = field(
+        default=False,
+        metadata=described("Write nothing: compare PACK with CSV and pictures, whole.", names=("--verify",)),
+    )
+    resolution: int = field(
+        default=440, metadata=described("Of a person's crop, at most; 0: as it is.", metavar="PIXELS")
+    )
+    base_zoom: float = field(default=1.5, metadata=described("Factor on the box of a person's joints."))
+    rotate_range: int = field(
+        default=10, metadata=described("The largest that trainings will use, in degrees; so are these:")
+    )
+    zoom_range: float = field(default=0.2, metadata=described("A fraction."))
+    translate_range: int = field(default=5, metadata=described("Pixels."))
+    min_dim: float = field(default=0.0, metadata=described("As for eval."))
+    ignore_label: float = field(default=-1.0, metadata=described("As for eval."))
+    threads: int | None = field(
+        default=None, metadata=described("Threads that decode; by default as many as the machine runs.")
+    )
+    shown: JsonOptions
+
+
+@command(lambda: PackCommandOptions)
+def pack(options: PackCommandOptions) -> int:
     """Decodes the pictures of CSV and writes each person's part of them into PACK, for `train --pack PACK`.
 
     A run that was stopped goes on where it was. PACK is refused when CSV or a picture has changed since.
@@ -45,39 +59,51 @@ def pack(csv: Path, target: Path, images: Path, skeleton: str, only_verify: bool
       deeppose-port pack train_joints.csv train.pack --images images --skeleton lsp --verify
       deeppose-port train --pack train.pack --train-csv train_joints.csv --images images --skeleton lsp …
     """
-    from deeppose_port.data import skeletons
+    from deeppose_port.data import skeletons as known
     from deeppose_port.data.dataset import PoseDataset
     from deeppose_port.data.pack.index import PackOptions
     from deeppose_port.data.pack.packing import pack as run
     from deeppose_port.data.pack.packing import verify
 
-    threads = given.pop("threads")
-    if threads is not None and threads < 1:
-        raise DeepPoseError(f"threads is {threads}; it has to be at least 1")
-    options = PackOptions(skeleton=skeletons.get(skeleton).name, **given)
+    if options.threads is not None and options.threads < 1:
+        raise DeepPoseError(f"threads is {options.threads}; it has to be at least 1")
+    made_with = PackOptions(
+        skeleton=known.get(options.skeleton).name,
+        resolution=options.resolution,
+        base_zoom=options.base_zoom,
+        rotate_range=options.rotate_range,
+        zoom_range=options.zoom_range,
+        translate_range=options.translate_range,
+        min_dim=options.min_dim,
+        ignore_label=options.ignore_label,
+    )
     dataset = PoseDataset(
-        csv,
-        images=images,
-        skeleton=skeleton,
+        options.csv,
+        images=options.images,
+        skeleton=options.skeleton,
         base_zoom=options.base_zoom,
         min_dim=options.min_dim,
         ignore_label=options.ignore_label,
     )
     resumed = 0
-    if only_verify:
-        with display.steps("verifying", quiet=as_json, unit="parts") as step:
-            made = verify(dataset, target, progress=lambda done, total: step("", done, total))
+    if options.only_verify:
+        with display.steps("verifying", quiet=options.shown.as_json, unit="parts") as step:
+            made = verify(dataset, options.target, progress=lambda done, total: step("", done, total))
     else:
-        with display.steps("packing", quiet=as_json, unit="pictures") as step:
+        with display.steps("packing", quiet=options.shown.as_json, unit="pictures") as step:
             try:
                 packed = run(
-                    dataset, target, options, threads=threads, progress=lambda done, total: step("", done, total)
+                    dataset,
+                    options.target,
+                    made_with,
+                    threads=options.threads,
+                    progress=lambda done, total: step("", done, total),
                 )
             except KeyboardInterrupt:
                 click.echo("interrupted; the same command goes on where this one has stopped", err=True)
                 return INTERRUPTED
         made, resumed = packed.pack, packed.resumed
-    _show(made, resumed, only_verify, as_json)
+    _show(made, resumed, options.only_verify, options.shown.as_json)
     return 0
 
 

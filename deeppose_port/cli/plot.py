@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import PATH, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import JsonOptions
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.training.curves import Run
 
 
-@click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=PATH,
-    help="The picture, PNG, SVG or PDF by its suffix.  [default: curves.png; none with --json]",
-)
-@click.option("--join", is_flag=True, help="RESULTS are one run, each going on where the one before stopped.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-@json_option
-def plot(results: tuple[Path, ...], output: Path | None, join: bool, force: bool, as_json: bool) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PlotOptions:
+    """What `plot` is told."""
+
+    results: tuple[Path, ...] = field(metadata=described("Result folders or logs.", names=("RESULTS",)))
+    output: Path | None = field(
+        default=None,
+        metadata=described(
+            "The picture, PNG, SVG or PDF by its suffix.",
+            metavar="FILE",
+            names=("-o", "--output"),
+            default="curves.png; none with --json",
+        ),
+    )
+    join: bool = field(
+        default=False,
+        metadata=described("RESULTS are one run, each going on where the one before stopped.", names=("--join",)),
+    )
+    force: bool = field(default=False, metadata=described("Replace a file that exists.", names=("--force",)))
+    shown: JsonOptions
+
+
+@command(lambda: PlotOptions)
+def plot(options: PlotOptions) -> int:
     """Draws the losses and metrics of trainings over their epochs.
 
     RESULTS are result folders, or a log, a log.txt or the evaluations of eval --watch, of this program or the old one.
@@ -42,13 +56,14 @@ def plot(results: tuple[Path, ...], output: Path | None, join: bool, force: bool
     from deeppose_port.drawing.plot import checked_target, draw_curves
     from deeppose_port.training.curves import read_results
 
-    target = Path("curves.png") if output is None and not as_json else output
+    as_json = options.shown.as_json
+    target = Path("curves.png") if options.output is None and not as_json else options.output
     if target is not None:
-        checked_target(target, force=force)
-    runs = read_results(results, join=join)
+        checked_target(target, force=options.force)
+    runs = read_results(options.results, join=options.join)
     display.notices(note for run in runs for note in run.notes)
     if target is not None:
-        draw_curves(runs, target, force=force)
+        draw_curves(runs, target, force=options.force)
     if as_json:
         display.as_json({"runs": [run.as_dict() for run in runs], "output": None if target is None else str(target)})
     else:

@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import PATH, json_option
+from deeppose_port.cli.command import command
+from deeppose_port.cli.options import JsonOptions
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data.prepare import Preparation
 
 
-@click.command()
-@click.argument("dataset", metavar="flic|lsp|mpii")
-@click.argument("source", type=PATH)
-@click.argument("target", type=PATH)
-@click.option(
-    "--images",
-    "--img-dir",
-    type=PATH,
-    help="The pictures' folder.  [default: images, beside the annotations or one folder up]",
-)
-@click.option(
-    "--split",
-    metavar="legacy|corrected|film",
-    help="FLIC: the legacy split, which is off by one; the same without that; whole films.  "
-    "[default: legacy with tr_plus_indices.mat, else film]",
-)
-@click.option(
-    "--min-joints",
-    type=int,
-    metavar="N",
-    help="Leave out persons with fewer joints.  [default: 16 of MPII's MATLAB file, as the legacy program; else 1]",
-)
-@click.option("--verify", is_flag=True, help="Decode each picture whole, and not only its header.")
-@click.option("--jobs", type=int, metavar="N", help="Shards of pictures at a time.  [default: a processor each]")
-@click.option(
-    "--engine", default="threads", show_default=True, metavar="threads|ray", help="What looks at the pictures."
-)
-@click.option("--force", is_flag=True, help="Replace files that exist.")
-@json_option
-def prepare(dataset: str, source: Path, target: Path, as_json: bool, **options: Any) -> int:
+def _datasets() -> Iterable[str]:
+    from deeppose_port.data.prepare import DATASETS
+
+    return DATASETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """What `prepare` is told."""
+
+    dataset: str = field(metadata=described("The data set.", names=("DATASET",), choices=_datasets))
+    source: Path = field(metadata=described("The authors' file or a folder with it.", names=("SOURCE",)))
+    target: Path = field(metadata=described("The folder to write.", names=("TARGET",)))
+    images: Path | None = field(
+        default=None,
+        metadata=described(
+            "The pictures' folder.",
+            names=("--images", "--img-dir"),
+            default="images, beside the annotations or one folder up",
+        ),
+    )
+    split: str | None = field(
+        default=None,
+        metadata=described(
+            "FLIC: the legacy split, which is off by one; the same without that; whole films.",
+            choices=("legacy", "corrected", "film"),
+            default="legacy with tr_plus_indices.mat, else film",
+        ),
+    )
+    min_joints: int | None = field(
+        default=None,
+        metadata=described(
+            "Leave out persons with fewer joints.",
+            metavar="N",
+            default="16 of MPII's MATLAB file, as the legacy program; else 1",
+        ),
+    )
+    verify: bool = field(
+        default=False, metadata=described("Decode each picture whole, and not only its header.", names=("--verify",))
+    )
+    jobs: int | None = field(
+        default=None, metadata=described("Shards of pictures at a time.", metavar="N", default="a processor each")
+    )
+    engine: str = field(
+        default="threads", metadata=described("What looks at the pictures.", choices=("threads", "ray"))
+    )
+    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    shown: JsonOptions
+
+
+@command(lambda: PrepareOptions)
+def prepare(options: PrepareOptions) -> int:
     """Prepares a data set that you have: train_joints.csv and test_joints.csv, in the legacy split and order.
 
     SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat), joints.mat of
@@ -59,9 +85,21 @@ def prepare(dataset: str, source: Path, target: Path, as_json: bool, **options: 
     """
     from deeppose_port.data import prepare as library
 
-    with display.steps("", quiet=as_json, unit="pictures") as step:
-        result = library.prepare(dataset, source, target, progress=step, **options)
-    if as_json:
+    with display.steps("", quiet=options.shown.as_json, unit="pictures") as step:
+        result = library.prepare(
+            options.dataset,
+            options.source,
+            options.target,
+            images=options.images,
+            split=options.split,
+            min_joints=options.min_joints,
+            verify=options.verify,
+            jobs=options.jobs,
+            engine=options.engine,
+            force=options.force,
+            progress=step,
+        )
+    if options.shown.as_json:
         display.as_json(result.as_dict())
     else:
         _show(result)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
+from deeppose_port.cli.command import command
 from deeppose_port.cli.options import (
-    PATH,
-    checkpoint_options,
-    input_options,
-    json_option,
+    CountingOptions,
+    EngineOptions,
+    InputOptions,
+    JsonOptions,
+    ReadingOptions,
     load,
-    person_options,
     persons,
+    skeletons,
 )
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
@@ -28,33 +32,47 @@ if TYPE_CHECKING:
     from deeppose_port.pose import Pose
 
 
-@click.command()
-@click.argument("checkpoint", type=PATH)
-@click.option("-o", "--output", metavar="DIR", type=PATH, help="Write filters.png and histograms.png there.")
-@click.option("--images", "--img-dir", type=PATH, help="A picture or a folder to look at.  [default: made-up pictures]")
-@click.option("--csv", "--test-csv-fn", type=PATH, help="With --images: look at the persons of a CSV.")
-@click.option("--skeleton", metavar="flic|lsp|mpii", help="With --csv: what its joints are, where their number fails.")
-@click.option("--samples", type=click.IntRange(2), default=64, show_default=True, help="Pictures at most.")
-@click.option("--seed", default=0, show_default=True, help="Of which they are.")
-@click.option("--force", is_flag=True, help="Replace files that exist.")
-@checkpoint_options
-@input_options
-@person_options
-@json_option
-def show(
-    checkpoint: Path,
-    output: Path | None,
-    images: Path | None,
-    csv: Path | None,
-    skeleton: str | None,
-    samples: int,
-    seed: int,
-    min_dim: float,
-    ignore_label: float,
-    force: bool,
-    as_json: bool,
-    **options: Any,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """What `show` is told."""
+
+    checkpoint: Path = field(metadata=described("A checkpoint.", names=("CHECKPOINT",)))
+    output: Path | None = field(
+        default=None,
+        metadata=described("Write filters.png and histograms.png there.", metavar="DIR", names=("-o", "--output")),
+    )
+    images: Path | None = field(
+        default=None,
+        metadata=described(
+            "A picture or a folder to look at.", names=("--images", "--img-dir"), default="made-up pictures"
+        ),
+    )
+    csv: Path | None = field(
+        default=None,
+        metadata=described("With --images: look at the persons of a CSV.", names=("--csv", "--test-csv-fn")),
+    )
+    skeleton: str | None = field(
+        default=None,
+        metadata=described("With --csv: what its joints are, where their number fails.", choices=skeletons),
+    )
+    samples: int = field(default=64, metadata=described("Pictures at most."))
+    seed: int = field(default=0, metadata=described("Of which they are."))
+    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    reading: ReadingOptions
+    inputs: InputOptions
+    engine: EngineOptions
+    counting: CountingOptions
+    shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        if self.csv is not None and self.images is None:
+            raise click.UsageError("--csv needs --images, the pictures' folder")
+        if self.samples < 2:
+            raise DeepPoseError(f"--samples is {self.samples}; it has to be at least 2, to compare pictures")
+
+
+@command(lambda: ShowOptions)
+def show(options: ShowOptions) -> int:
     """Shows what a checkpoint looks like inside, and whether it still sees anything.
 
     Its weights, where NaN sit, units that no picture activates, and whether the network has collapsed to a constant
@@ -68,31 +86,24 @@ def show(
     import converters
     from deeppose_port.inspecting.weights import checked_targets, tensor_rows, write_pictures
 
-    if csv is not None and images is None:
-        raise click.UsageError("--csv needs --images, the pictures' folder")
+    output, force, as_json = options.output, options.force, options.shown.as_json
     if output is not None:
         checked_targets(output, force=force)
-    pose = load(checkpoint, **options)
+    pose = load(options.checkpoint, options.reading, options.inputs, options.engine)
     kept = pose.checkpoint
     if any(repair.became is not None for repair in kept.repairs):
-        kept = converters.read(
-            checkpoint,
-            architecture=kept.architecture.name,
-            writer=options["writer"],
-            nonfinite="keep",
-            state=False,
-            max_bytes=options["max_bytes"],
-        )
+        how = {**options.reading.as_arguments(), "architecture": kept.architecture.name, "nonfinite": "keep"}
+        kept = converters.read(options.checkpoint, state=False, **how)
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
         dataset = None
-        if csv is not None and images is not None:
-            dataset = persons(pose, csv, images, skeleton, min_dim, ignore_label)
-        seen = _activity(pose, images, dataset, samples, seed, step)
+        if options.csv is not None and options.images is not None:
+            dataset = persons(pose, options.csv, options.images, options.skeleton, options.counting)
+        seen = _activity(pose, options.images, dataset, options.samples, options.seed, step)
     rows = tensor_rows(kept)
     written = [] if output is None else write_pictures(kept, rows, output, force=force)
     if as_json:
         values = {
-            "checkpoint": str(checkpoint),
+            "checkpoint": str(options.checkpoint),
             "architecture": kept.architecture.name,
             "backend": pose.backend,
             "tensors": [row.as_dict() for row in rows],

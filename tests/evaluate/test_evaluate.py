@@ -390,7 +390,7 @@ class TestCommand:
     def test_no_resample_is_refused(self, run):
         status, _, err = run("--bootstrap", "0")
         assert status == 2
-        assert "0 is not in the range" in err
+        assert "--bootstrap is 0; it has to be at least 1" in err
 
 
 def numbers(evaluation):

@@ -1,0 +1,58 @@
+"""How joints are found and where they go, in `predict` and in `persons`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deeppose_port.cli import display
+from deeppose_port.cli.options import EngineOptions, InputOptions, ReadingOptions, skeletons
+from deeppose_port.options import described
+
+if TYPE_CHECKING:
+    from deeppose_port.drawing.sheet import ContactSheet
+    from deeppose_port.predict import PersonPredictions, Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingOptions:
+    """How joints are found and where they go."""
+
+    output: Path = field(
+        metadata=described("Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output"))
+    )
+    skeleton: str | None = field(
+        default=None, metadata=described("What the joints are; by default told by their number.", choices=skeletons)
+    )
+    format: str = field(default="json", metadata=described("Of the joints' file.", choices=("json", "csv")))
+    tile: str | None = field(
+        default=None,
+        metadata=described("A contact sheet, tile.png, of so many persons drawn by chance.", metavar="COLUMNSxROWS"),
+    )
+    seed: int = field(default=0, metadata=described("With --tile: of the choice."))
+    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    reading: ReadingOptions
+    inputs: InputOptions
+    engine: EngineOptions
+
+    def sheet(self) -> ContactSheet | None:
+        """Makes the contact sheet, if there is to be one."""
+        from deeppose_port.drawing.sheet import ContactSheet, parse_tile
+
+        return None if self.tile is None else ContactSheet(*parse_tile(self.tile), self.seed)
+
+
+def show_files(result: Predictions | PersonPredictions) -> None:
+    """Shows what was written of all together."""
+    if result.file is not None:
+        say(f"joints in {result.file}")
+    if result.tile is not None:
+        say(f"contact sheet in {result.tile}")
+
+
+def say(sentence: str) -> None:
+    """Shows a line."""
+    click.echo(display.shown(sentence))

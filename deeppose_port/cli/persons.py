@@ -1,0 +1,76 @@
+"""`persons`: the joints of a CSV's persons, compared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeppose_port.cli import display
+from deeppose_port.cli.command import command
+from deeppose_port.cli.finding import FindingOptions, say, show_files
+from deeppose_port.cli.options import CountingOptions, JsonOptions, load
+from deeppose_port.cli.options import persons as annotated_persons
+from deeppose_port.options import described
+
+if TYPE_CHECKING:
+    from deeppose_port.predict import PersonPredictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonsOptions:
+    """What `persons` is told."""
+
+    checkpoint: Path = field(metadata=described("A checkpoint.", names=("CHECKPOINT",)))
+    csv: Path = field(metadata=described("The persons.", names=("--csv", "--test-csv-fn")))
+    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
+    finding: FindingOptions
+    counting: CountingOptions
+    shown: JsonOptions
+
+
+def find(options: PersonsOptions) -> int:
+    """Finds the joints of a CSV's persons and shows their errors."""
+    from deeppose_port.predict import predict_persons
+
+    told = options.finding
+    sheet = told.sheet()
+    pose = load(options.checkpoint, told.reading, told.inputs, told.engine)
+    dataset = annotated_persons(pose, options.csv, options.images, told.skeleton, options.counting)
+    with display.steps("predicting", quiet=options.shown.as_json, unit="persons") as step:
+        found = predict_persons(
+            pose,
+            dataset,
+            told.output,
+            format=told.format,
+            sheet=sheet,
+            force=told.force,
+            progress=lambda done, total: step("", done, total),
+        )
+    if options.shown.as_json:
+        display.as_json(found.as_dict())
+    else:
+        _show(found)
+    return 0
+
+
+@command(lambda: PersonsOptions)
+def persons(options: PersonsOptions) -> int:
+    """Finds the joints of the persons of a CSV, and draws them beside what the CSV says, with their errors.
+
+    \b
+    Example:
+      deeppose-port persons epoch-100.model --csv test_joints.csv --images images -o out --tile 3x3 --seed 9
+    """
+    return find(options)
+
+
+def _show(result: PersonPredictions) -> None:
+    """Shows the persons' errors, and where predictions were written."""
+    table = display.table("line", "picture", "error px", "mean so far", "legacy error", "mean so far", text=2)
+    for p in result.persons:
+        numbers = (p.error_px, p.mean_error_px, p.legacy_error, p.mean_legacy_error)
+        table.add_row(str(p.line), display.shown(str(p.image)), *(f"{number:.2f}" for number in numbers))
+    display.show(table)
+    say(f"{display.counted(len(result.persons), 'person')}: a _pred.png and a _label.png each in {result.file.parent}")
+    show_files(result)

@@ -1,0 +1,22 @@
+"""What `train` is told; in a module of its own, which takes a while to load and only `train` needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from deeppose_port import backends
+from deeppose_port.options import described
+from deeppose_port.training.options import TrainingOptions
+
+
+def _able() -> Iterable[str]:
+    return (backend.name for backend in backends.able("train"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `train` is told."""
+
+    backend: str = field(metadata=described("What trains.", choices=_able))
+    training: TrainingOptions

@@ -1,0 +1,56 @@
+"""`watch`: the metrics of a training's checkpoints as they appear."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from deeppose_port.cli import display
+from deeppose_port.cli.command import command
+from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
+from deeppose_port.cli.options import JsonOptions
+from deeppose_port.options import described
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """What `watch` is told."""
+
+    results: Path = field(metadata=described("The result folder of a training.", names=("RESULTS",)))
+    how: EvaluatingOptions
+    idle: float | None = field(
+        default=None, metadata=described("End when no new checkpoint came for so long.", metavar="SECONDS")
+    )
+    shown: JsonOptions
+
+
+def follow(options: WatchOptions) -> int:
+    """Evaluates each new checkpoint of a result folder, a line each, and records it there."""
+    from deeppose_port.evaluate.watch import new_checkpoints, record
+
+    for file in new_checkpoints(options.results, idle=options.idle):
+        pose, _, evaluation = evaluate_one(file, options.how, quiet=True)
+        record(options.results, file, {**evaluation.as_dict(), "backend": pose.backend})
+        if options.shown.as_json:
+            click.echo(json.dumps({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}))
+        else:
+            summary = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.summary().items())
+            click.echo(f"{display.shown(file)}: {summary}")
+    return 0
+
+
+@command(lambda: WatchOptions)
+def watch(options: WatchOptions) -> int:
+    """Evaluates each new checkpoint of a training's result folder, in a process of its own.
+
+    One line a checkpoint, and an entry in RESULTS/evaluations, which `plot` draws. It goes on until it is interrupted,
+    or as long as --idle says.
+
+    \b
+    Example:
+      deeppose-port watch results/lsp --csv test_joints.csv --images images --skeleton lsp
+    """
+    return follow(options)
