@@ -52,6 +52,32 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def refuse_no_file(
+    path: str | os.PathLike[str], error: type[DeepPoseError] = DeepPoseError, largest: int | None = None
+) -> None:
+    """Refuses what is no file, without opening it: a pipe would be waited for, a device may never end.
+
+    Args:
+        path: What should be one.
+        error: What is raised.
+        largest: The most bytes that such a file has; None for any number.
+
+    Raises:
+        DeepPoseError: It is not there, no file, or larger. It is an `error`.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise error("there is no such file", where=path) from None
+    except (OSError, ValueError) as problem:
+        raise error(f"cannot be read: {reason_of(problem)}", where=path) from problem
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise error(f"cannot be read: this is {kind}, not a file", where=path)
+    if largest is not None and status.st_size > largest:
+        raise error(f"it has {status.st_size:,} bytes, and such a file has at most {largest:,}", where=path)
+
+
 def identity_of(path: Path) -> Identity | None:
     """Returns what differs when somebody writes to a file; None if it is not there."""
     try:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.files import refuse_no_file
 from deeppose_port.data.skeletons import SKELETONS
 
 #: The coordinate that legacy CSVs write for "not annotated".
@@ -27,6 +28,9 @@ IGNORE_LABEL = -1.0
 #: The largest coordinate, in either direction, that is taken for one: no picture that OpenCV reads has a longer side
 #: (its CV_IO_MAX_IMAGE_WIDTH), and labels far beyond it are infinite in float32.
 LARGEST = float(1 << 20)
+
+#: The largest CSV that is read: COCO's 150,000 persons have 40 MB.
+LARGEST_FILE = 1 << 28
 
 
 class AnnotationError(DeepPoseError):
@@ -83,6 +87,7 @@ def read_csv(
             something in place of a coordinate that is none: no number, not finite, or beyond any picture.
     """
     path = Path(path)
+    refuse_no_file(path, AnnotationError, LARGEST_FILE)
     persons: list[Person] = []
     for line, (name, *coordinates) in _rows(path):
         where = f"{path}, line {line}"

@@ -17,7 +17,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
-from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, find_picture, read_picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.references import path_beside, read_beside
 from deeppose_port.data.skeletons import Skeleton
@@ -109,6 +109,7 @@ class PoseDataset:
             )
         if not self._persons:
             raise DatasetError(f"{self.csv}: all persons are smaller than min_dim {min_dim:g}; take a smaller one")
+        self._paths: dict[str, Path] = {}
         self._refuse_boxless()
         self._refuse_missing()
 
@@ -181,6 +182,13 @@ class PoseDataset:
                 "`--min-dim 1`, leaves out persons who are too small)"
             ) from error
 
+    def path(self, index: int) -> Path:
+        """Returns where an example's picture is."""
+        name = self.person(index).file
+        if name not in self._paths:
+            self._paths[name] = find_picture(self.images, name)
+        return self._paths[name]
+
     def window(self, index: int) -> Window:
         """Returns the pixels that an example is made of, with or without augmentation: here its whole picture.
 
@@ -196,7 +204,7 @@ class PoseDataset:
             DatasetError: It cannot be decoded.
         """
         person = self.person(index)
-        path = os.path.join(self.images, person.file)
+        path = str(self.path(index))
         picture = self._cache.get(path)
         if picture is None:
             try:
@@ -229,7 +237,8 @@ class PoseDataset:
         return DatasetError(f"{self._where(self.person(index))}: {problem}")
 
     def _where(self, person: Person) -> str:
-        return f"{person.csv}, line {person.line}, picture {self.images / person.file}"
+        path = self._paths.get(person.file, self.images / person.file)
+        return f"{person.csv}, line {person.line}, picture {path}"
 
     def _refuse_boxless(self) -> None:
         """Raises an error for persons without a box of joints to crop around."""
@@ -244,7 +253,8 @@ class PoseDataset:
     def _refuse_missing(self) -> None:
         """Raises an error for pictures that are not there."""
         first = {person.file: person for person in reversed(self._persons)}
-        missing = [person for person in reversed(first.values()) if not (self.images / person.file).is_file()]
+        self._paths = {name: find_picture(self.images, name) for name in first}
+        missing = [person for person in reversed(first.values()) if not self._paths[person.file].is_file()]
         if missing:
             raise DatasetError(
                 f"{self._where(missing[0])}: there is no such file{_others(missing)}; "

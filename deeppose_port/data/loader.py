@@ -402,11 +402,8 @@ def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: 
         except DatasetError:
             raise
         except Exception as error:
-            person = dataset.person(index)
-            raise DatasetError(
-                f"{person.csv}, line {person.line}, picture {dataset.images / person.file}: "
-                f"no example can be made of it: {type(error).__name__}: {error}"
-            ) from error
+            problem = f"no example can be made of it: {type(error).__name__}: {error}"
+            raise dataset.error(index, problem) from error
 
     return make
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError, reason_of
+from converters.files import refuse_no_file
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -77,11 +79,32 @@ def picture_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) ->
     Raises:
         PictureError: It is no file, cannot be read, or is longer.
     """
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max(_BYTES_PER_PIXEL * max_pixels, _SMALL):
-            raise PictureError(f"cannot be decoded; no picture has {size:,} bytes", where=path)
+    with _opened(path, max(_BYTES_PER_PIXEL * max_pixels, _SMALL)) as file:
         return np.fromfile(file, np.uint8)
+
+
+def find_picture(folder: Path, name: str) -> Path:
+    """Returns where a picture of a name in a list is: as written, or as another system writes it.
+
+    Windows parts folders by a backslash; macOS decomposes accents in names of files (NFD), others mostly do not (NFC).
+
+    Args:
+        folder: What the name is relative to.
+        name: The name.
+
+    Returns:
+        The picture; the name as written where there is none.
+    """
+    written = folder / name
+    if written.is_file():
+        return written
+    slashed = name.replace("\\", "/")
+    for form in ("NFC", "NFD"):
+        for spelled in (name, slashed):
+            path = folder / unicodedata.normalize(form, spelled)
+            if path.is_file():
+                return path
+    return written
 
 
 def decode_picture(
@@ -125,17 +148,14 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Opens a file that is one: a pipe would be waited for."""
+def _opened(path: str | os.PathLike[str], largest: int | None = None) -> Iterator[IO[bytes]]:
+    """Opens a file that is one."""
+    if not os.path.exists(path):
+        raise PictureError("there is no such picture", where=path)
+    refuse_no_file(path, PictureError, largest)
     try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise PictureError(f"cannot be read: this is {kind}, not a file", where=path)
         with open(path, "rb") as file:
             yield file
-    except FileNotFoundError:
-        raise PictureError("there is no such picture", where=path) from None
     except OSError as error:
         raise PictureError(f"cannot be read: {reason_of(error)}", where=path) from error
 

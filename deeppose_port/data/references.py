@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.files import hash_file, refuse_no_file
 from deeppose_port.data.arrays import Float64Array
 
 FORMAT = "deeppose-port references"
@@ -43,7 +44,7 @@ HEAD_BOX_FACTOR = 0.6
 HEAD_BOXES = "head boxes"
 
 #: A side file of MPII's 19,919 persons has 4 MB; what is larger than this is none.
-LARGEST_FILE = 1 << 28
+LARGEST_FILE = 1 << 26
 
 
 class ReferencesError(DeepPoseError):
@@ -111,13 +112,13 @@ def read_beside(csv: str | os.PathLike[str]) -> References | None:
     """
     csv = Path(csv)
     path = path_beside(csv)
-    if not path.is_file():
+    if not path.exists():
         return None
-    if path.stat().st_size > LARGEST_FILE:
-        raise ReferencesError(f"{path}: larger than {LARGEST_FILE >> 20} MB, which no side file is; {_ADVICE}")
+    refuse_no_file(path, ReferencesError, LARGEST_FILE)
+    refuse_no_file(csv, ReferencesError)
     try:
         content = json.loads(path.read_bytes())
-        sha256 = hashlib.sha256(csv.read_bytes()).hexdigest()
+        sha256 = hash_file(csv)
     except (ValueError, RecursionError) as error:
         raise ReferencesError(f"{path}: not JSON text ({error}); {_ADVICE}") from error
     if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):

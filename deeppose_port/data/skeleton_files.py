@@ -21,13 +21,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from converters.checkpoint import check_names
 from converters.errors import DeepPoseError, reason_of
+from converters.files import refuse_no_file
 from deeppose_port.data.skeletons import End, Limb, Skeleton, as_left, side
 
 if sys.version_info >= (3, 11):
@@ -158,15 +158,9 @@ class _Reader:
 def _content(path: Path) -> Mapping[str, object]:
     """Returns a file's values."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DeepPoseError("this is no file", where=path)
-        if status.st_size > LARGEST:
-            raise DeepPoseError(f"larger than {LARGEST >> 20} MB, which no skeleton is", where=path)
+        refuse_no_file(path, largest=LARGEST)
         text = path.read_text(encoding="utf-8-sig")
         values: object = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise DeepPoseError("there is no such file", where=path) from None
     except OSError as error:
         raise DeepPoseError(f"cannot be read: {reason_of(error)}", where=path) from error
     except (ValueError, RecursionError) as error:

@@ -57,7 +57,7 @@ def predict_persons(
     table = folder / f"predictions.{checked_format(format)}"
     tile = folder / TILE if sheet is not None else None
     drawings = [_person_drawings(folder, dataset, i) for i in range(len(dataset))]
-    inputs = [dataset.csv, *{dataset.images / dataset.person(i).file for i in range(len(dataset))}]
+    inputs = [dataset.csv, *{dataset.path(i) for i in range(len(dataset))}]
     targets = (table, tile, *itertools.chain.from_iterable(drawings))
     refuse_targets(targets, force, read=inputs, instead="-o names another folder")
     persons: list[PersonPrediction] = []
@@ -80,7 +80,7 @@ def predict_persons(
                 mean_error_px, mean_legacy_error = map(float, errors[: i + 1].mean(axis=0))
                 persons.append(
                     PersonPrediction(
-                        image=dataset.images / person.file,
+                        image=dataset.path(i),
                         line=person.line,
                         points=points,
                         error_px=error_px,

@@ -173,7 +173,7 @@ def test_wrong_number_of_joints_names_the_skeleton_that_fits(csv, found, advice)
 
 
 def test_missing_csv_is_refused_by_name(tmp_path):
-    with pytest.raises(AnnotationError, match=r"nowhere\.csv: cannot be read: No such file"):
+    with pytest.raises(AnnotationError, match=r"nowhere\.csv: there is no such file"):
         read_csv(tmp_path / "nowhere.csv", 7)
-    with pytest.raises(AnnotationError, match="cannot be read: Is a directory"):
+    with pytest.raises(AnnotationError, match="cannot be read: this is a folder, not a file"):
         read_csv(tmp_path, 7)

@@ -132,9 +132,9 @@ class TestRefusals:
             file.truncate(1 << 30)
         for name, problem in {
             "gone.toml": "there is no such file",
-            "pipe.toml": "this is no file",
-            "folder.json": "this is no file",
-            "large.toml": "larger than 1 MB",
+            "pipe.toml": "cannot be read: this is a device or a pipe",
+            "folder.json": "cannot be read: this is a folder",
+            "large.toml": "it has 1,073,741,824 bytes",
         }.items():
             with pytest.raises(ValueError, match=rf"{name}: {problem}"):
                 skeletons.get(tmp_path / name)

@@ -38,6 +38,7 @@ from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
+from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.pixels import Window
 
 
@@ -186,7 +187,7 @@ class PackedDataset(PoseDataset):
         names = {self.person(i).file for i in range(len(self))}
         if self.images.is_dir():
             for name in sorted(names):
-                refuse_stale_picture(self.pack.pictures[name], self.images / name, self.pack.folder)
+                refuse_stale_picture(self.pack.pictures[name], find_picture(self.images, name), self.pack.folder)
         for name in names:
             self._sizes[name] = self.pack.pictures[name].width, self.pack.pictures[name].height
 

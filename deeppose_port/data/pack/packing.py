@@ -25,7 +25,7 @@ from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import PackedPerson, PackedPicture, PackError, PackOptions
 from deeppose_port.data.pack.journal import Cut, Journal, is_part, refuse_other_header
-from deeppose_port.data.pictures import Picture, PictureError, decode_picture, picture_bytes
+from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
 from deeppose_port.data.pixels import LARGEST_WARP
 from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import View, extent_of_joints
@@ -130,7 +130,7 @@ def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progr
     refuse_stale_csv(whole, dataset.csv)
     total = len(whole.pictures) + len(whole.persons)
     for done, (name, picture) in enumerate(whole.pictures.items()):
-        refuse_stale_picture(picture, dataset.images / name, whole.folder, thoroughly=True)
+        refuse_stale_picture(picture, find_picture(dataset.images, name), whole.folder, thoroughly=True)
         progress(done + 1, total)
     for done, line in enumerate(whole.persons, len(whole.pictures)):
         whole.window(line)
@@ -201,7 +201,7 @@ def _decoded(
 
 def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions) -> tuple[PackedPicture, list[Cut]]:
     """Decodes a picture and cuts out all its persons."""
-    path = dataset.images / dataset.person(rows[0]).file
+    path = dataset.path(rows[0])
     try:
         stamp = stamp_of(path.stat())  # before it is read: if it changes meanwhile, it is found changed
         data = picture_bytes(path, dataset.max_pixels)
@@ -245,7 +245,7 @@ def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
 
 def _refuse_stale_pictures(folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset) -> None:
     for name, picture in pictures.items():
-        refuse_stale_picture(picture, dataset.images / name, folder)
+        refuse_stale_picture(picture, find_picture(dataset.images, name), folder)
 
 
 def _rows_of_pictures(dataset: PoseDataset) -> dict[str, list[int]]:

@@ -21,8 +21,9 @@ from deeppose_port.data.prepare.source import (
     PrepareError,
     Row,
     Source,
+    Wanted,
     find,
-    pictures_beside,
+    pictures_of,
     the_only,
     unexpected,
 )
@@ -30,10 +31,11 @@ from deeppose_port.data.prepare.source import (
 FILE, INDICES = "examples.mat", "tr_plus_indices.mat"
 PUBLISHED = "https://bensapp.github.io/flic-dataset.html (FLIC-full.zip)"
 INDICES_PUBLISHED = "https://cims.nyu.edu/~tompson/data/tr_plus_indices.mat, which no longer answers"
-PERSONS = 20928
+PERSONS = {"FLIC-full": 20928, "FLIC": 5003}
 
-#: Which examples train: those of the legacy program, of the indices as they are meant, or whole films.
-SPLITS = ("legacy", "corrected", "film")
+#: Which examples train: those of the legacy program, of the indices as they are meant, whole films, or what each
+#: example says of itself.
+SPLITS = ("legacy", "corrected", "film", "authors")
 
 #: Seed and size of the split by film.
 SEED, TEST_PART = 1701, 0.1
@@ -46,18 +48,20 @@ COLUMNS = (
 )
 
 
-def read(source: Path, split: str | None = None) -> Source:
+def read(source: Path, wanted: Wanted) -> Source:
     """Reads FLIC's annotations.
 
     Args:
         source: `examples.mat`, or the folder with it and with `tr_plus_indices.mat`.
-        split: `legacy` (the default with the indices): an example trains if its position from 0 is among the indices,
-            which MATLAB counts from 1, as in the legacy program. `corrected`: the same, counted from 1. `film` (the
-            default without the indices): a tenth of the examples tests, with no film on both sides.
+        wanted: Its split is `legacy` (the default with the indices): an example trains if its position from 0 is among
+            the indices, which MATLAB counts from 1, as in the legacy program. `corrected`: the same, counted from 1.
+            `film` (the default without the indices): a tenth of the examples tests, with no film on both sides.
+            `authors`: the examples' own fields `istrain` and `istest`.
 
     Raises:
         PrepareError: A file is missing, damaged or in another form, or the split cannot be made.
     """
+    split = wanted.split
     if split is not None and split not in SPLITS:
         raise PrepareError(f"there is no split {split!r} of FLIC; there are {', '.join(SPLITS)}")
     missing = (
@@ -70,7 +74,7 @@ def read(source: Path, split: str | None = None) -> Source:
         raise PrepareError(f"{path}: `examples` is no array of structs; is it FLIC's?")
     annotations = [_annotation(example, f"{path}: example {i}") for i, example in enumerate(examples, 1)]
     folder = source if source.is_dir() else source.parent
-    trains, rows, notes = _split(path, folder, split, examples, annotations)
+    parts, rows, notes = _split(path, folder, split, examples, annotations)
     incomplete = sum(bool(np.isnan(annotation.joints).any()) for annotation in annotations)
     if incomplete:
         rows.append(Row("with joints that are not annotated", incomplete, "NaN in coords, written as -1"))
@@ -80,13 +84,13 @@ def read(source: Path, split: str | None = None) -> Source:
     return Source(
         skeleton="flic",
         splits={
-            "train": [annotation for annotation, is_so in zip(annotations, trains, strict=True) if is_so],
-            "test": [annotation for annotation, is_so in zip(annotations, trains, strict=True) if not is_so],
+            name: [annotation for annotation, part in zip(annotations, parts, strict=True) if part == name]
+            for name in ("train", "test")
         },
         published=PUBLISHED,
         rows=[Row("examples in examples.mat", len(annotations)), *rows],
-        notes=[*unexpected("examples", len(annotations), PERSONS), *notes],
-        pictures=pictures_beside(path),
+        notes=[*unexpected("examples", len(annotations), *PERSONS.values()), *notes],
+        pictures=pictures_of(path, wanted),
     )
 
 
@@ -116,8 +120,10 @@ def _field(example: dict[str, Any], name: str, position: int, where: str) -> Any
 
 def _split(
     path: Path, folder: Path, split: str | None, examples: Sequence[dict[str, Any]], annotations: Sequence[Annotation]
-) -> tuple[list[bool], list[Row], list[str]]:
-    """Tells which examples train, with the rows and notes that say why."""
+) -> tuple[list[str], list[Row], list[str]]:
+    """Tells which examples `train` and which `test`, with the rows and notes that say why."""
+    if split == "authors":
+        return _split_by_authors(path, examples)
     indices = next(iter(find(folder, [INDICES])), None)
     if split != "film" and indices is not None:
         return _split_by_indices(indices, split or "legacy", len(annotations))
@@ -136,10 +142,24 @@ def _split(
             f"no {INDICES} in {folder} (it was published at {INDICES_PUBLISHED}): this split is deeppose-port's "
             "own, by film, and not that of any publication or legacy training"
         ]
-    return [film not in test for film in films], [row], notes
+    return ["test" if film in test else "train" for film in films], [row], notes
 
 
-def _split_by_indices(path: Path, split: str, examples: int) -> tuple[list[bool], list[Row], list[str]]:
+def _split_by_authors(path: Path, examples: Sequence[dict[str, Any]]) -> tuple[list[str], list[Row], list[str]]:
+    """Splits by what each example says of itself; one that says neither is in no part."""
+    flags = [[matlab.number(example.get(name)) for name in ("istrain", "istest")] for example in examples]
+    wrong = next((i for i, pair in enumerate(flags, 1) if None in pair or sum(map(bool, pair)) == 2), None)
+    if wrong is not None:
+        raise PrepareError(
+            f"{path}: example {wrong} does not say whether it trains or tests (istrain, istest), so that there is no "
+            "`--split authors` of this file"
+        )
+    parts = ["train" if train else "test" if test else "" for train, test in flags]
+    row = Row("left out: neither trains nor tests", parts.count(""), "istrain and istest are 0")
+    return parts, [row] if row.count else [], []
+
+
+def _split_by_indices(path: Path, split: str, examples: int) -> tuple[list[str], list[Row], list[str]]:
     """Splits by `tr_plus_indices.mat`."""
     indices = matlab.numbers(path, "tr_plus_indices").ravel()
     wrong = indices[~((indices >= 1) & (indices <= examples) & (indices == np.floor(indices)))]
@@ -155,7 +175,7 @@ def _split_by_indices(path: Path, split: str, examples: int) -> tuple[list[bool]
             "the legacy split is off by one (it reads MATLAB's indices as counting from 0), so at both ends of each "
             "run of indices an example is on the wrong side; --split corrected reads them as they are meant"
         ]
-    return [position in among for position in range(first, examples + first)], [row], notes
+    return ["train" if i in among else "test" for i in range(first, examples + first)], [row], notes
 
 
 def _film(example: dict[str, Any], annotation: Annotation) -> str:

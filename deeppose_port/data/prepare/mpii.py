@@ -12,20 +12,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
+from converters.files import refuse_no_file
 from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.prepare import matlab
 from deeppose_port.data.prepare.source import (
     Annotation,
     PrepareError,
     Row,
     Source,
+    Wanted,
     find,
-    pictures_beside,
+    pictures_of,
     the_only,
     unexpected,
 )
@@ -49,8 +52,11 @@ NECK_TO_HEAD = 0.75
 #: The validation JSON's published ground truth, which has the head boxes.
 GROUND_TRUTH = ("gt_valid.mat", "mpii_gt_val.mat")
 
-#: The JSON of all persons has 20 MB; what is larger than this is something else.
-LARGEST_JSON = 1 << 29
+#: The JSON of all persons has 20 to 40 MB; what is larger than this is something else.
+LARGEST_JSON = 1 << 27
+
+#: The JSON files that have both splits.
+WHOLE = ("mpii_annotations.json", "mpi_annotations.json")
 
 #: What the names of the JSON files say, by their words; the first that is there is taken.
 ROLES = {"train": ("train",), "test": ("validation", "valid", "val", "test")}
@@ -58,33 +64,36 @@ ROLES = {"train": ("train",), "test": ("validation", "valid", "val", "test")}
 Box = tuple[float, float, float, float]
 
 
-def read(source: Path, min_joints: int | None = None) -> Source:
-    """Reads MPII's annotations in either form.
+def read(source: Path, wanted: Wanted) -> Source:
+    """Reads MPII's annotations in any of its forms.
 
     Args:
-        source: `mpii_human_pose_v1_u12_1.mat`, a JSON file, or a folder with one or two of them.
-        min_joints: Of the MATLAB file persons with fewer joints are left out before the split; the default is all 16,
-            as in the legacy program. The JSON has its own split, and is read with all its persons.
+        source: `mpii_human_pose_v1_u12_1.mat`, a JSON file, or a folder with one or two of them. JSON is an array of
+            `joints`, `joints_vis` and `image`, a file a split; or one file with `joint_self`, `img_paths` and
+            `isValidation`, as Convolutional Pose Machines and pytorch-pose have it (`mpii_annotations.json`).
+        wanted: Of the MATLAB file persons with fewer than its `min_joints` are left out before the split; the default
+            is all 16, as in the legacy program. The JSON has its own split, and is read with all its persons.
 
     Raises:
         PrepareError: There is no such file, or it is damaged or in another form.
     """
     if source.suffix.lower() == ".json" and source.is_file():
-        return _read_json({_role(source): source})
+        return _read_json([source], wanted)
     annotations = [] if source.suffix.lower() == ".json" else find(source, [PATTERN])
     by_role = _json_files(source)
     if by_role and not annotations:
-        return _read_json(by_role)
+        return _read_json(by_role, wanted)
     missing = (
         "no mpii_human_pose_v1_u12_1.mat in it, and no train.json or validation.json. MPII's authors publish the "
         f"former at {PUBLISHED}; without one of them nothing can be prepared for MPII (an MPII CSV that you already "
         "have works as it is, without PCKh)"
     )
-    return _read_mat(the_only([*annotations, *by_role.values()], source, missing), min_joints or JOINTS)
+    return _read_mat(the_only([*annotations, *by_role], source, missing), wanted)
 
 
-def _read_mat(path: Path, min_joints: int) -> Source:
+def _read_mat(path: Path, wanted: Wanted) -> Source:
     """Reads the authors' file, with the legacy program's choice of persons, split and order."""
+    min_joints = wanted.min_joints or JOINTS
     release = next(iter(matlab.structs(matlab.read(path, "RELEASE"))), {})
     pictures = matlab.structs(release.get("annolist"))
     flags = matlab.as_numbers(release.get("img_train", []), f"{path}: RELEASE.img_train").ravel()
@@ -134,7 +143,7 @@ def _read_mat(path: Path, min_joints: int) -> Source:
             *([Row("without a head box", headless, "in no PCKh")] if headless else []),
         ],
         notes=notes,
-        pictures=pictures_beside(path),
+        pictures=pictures_of(path, wanted),
         head_sizes_from=dict.fromkeys(ROLES, HEAD_BOXES),
         files={"data.json": "".join(lines).encode()},
     )
@@ -194,10 +203,10 @@ def _role(path: Path) -> str:
     raise PrepareError(f"{path}: its name does not tell whether its persons train or test; name it train or validation")
 
 
-def _json_files(source: Path) -> dict[str, Path]:
-    """Finds the JSON files of a folder, one for each role."""
+def _json_files(source: Path) -> list[Path]:
+    """Finds the JSON files of a folder: one for each role, or the one that has both."""
     if not source.is_dir():
-        return {}
+        return []
     files = [path for path in find(source, ["*.json"]) if not path.name.endswith(SUFFIX)]
     found: dict[str, Path] = {}
     for role, words in ROLES.items():
@@ -205,50 +214,94 @@ def _json_files(source: Path) -> dict[str, Path]:
             named = [path for path in files if word in re.split(r"[^a-z]+", path.stem.lower())]
             if named and role not in found:
                 found[role] = the_only(named, source, "")
-    return found
+    whole = [path for path in files if path.name.lower() in WHOLE]
+    return list(found.values()) or ([the_only(whole, source, "")] if whole else [])
 
 
-def _read_json(by_role: dict[str, Path]) -> Source:
-    """Reads the JSON form: an array of persons with joints, joints_vis and image."""
+def _read_json(paths: Sequence[Path], wanted: Wanted) -> Source:
+    """Reads the JSON forms."""
     made = Source(skeleton="mpii", splits={}, published=PUBLISHED)
-    made.pictures = pictures_beside(next(iter(by_role.values())))
-    for role, path in by_role.items():
-        persons = [_json_person(entry, f"{path}: person {i}") for i, entry in enumerate(_entries(path), 1)]
-        made.rows.append(Row(f"persons in {path.name}", len(persons), f"to {role}, in its order"))
-        truth = next(iter(find(path.parent, GROUND_TRUTH)), None) if role == "test" else None
-        if truth is not None:
-            boxes = _head_boxes(truth, path, persons)
-            made.splits[role] = [replace(p, head_box=box) for p, box in zip(persons, boxes, strict=True)]
-            made.rows.append(Row(f"head boxes in {truth.name}", len(boxes)))
-            made.head_sizes_from[role] = HEAD_BOXES
-        else:
-            made.splits[role] = [replace(person, head_size=_head_size(person.joints)) for person in persons]
-            made.head_sizes_from[role] = f"{NECK_TO_HEAD:g} times the distance from upper neck to head top"
-            exact = f"; {GROUND_TRUTH[0]} beside the JSON would give the boxes" if role == "test" else ""
-            made.notes.append(
-                f"{path.name} has no head boxes: PCKh's head size is {made.head_sizes_from[role]}, within 1 % for "
-                f"98.5 % of the persons of MPII's validation set{exact}"
-            )
-    missing = [role for role in ROLES if role not in by_role]
+    made.pictures = pictures_of(paths[0], wanted)
+    for path in paths:
+        for role, persons in _persons_by_role(path).items():
+            _add_persons(made, path, role, _named_as_there(persons, made.pictures))
+    missing = [role for role in ROLES if role not in made.splits]
     made.notes += [f"there is no JSON of the persons to {role}: {role}_joints.csv is not written" for role in missing]
     return made
 
 
+def _persons_by_role(path: Path) -> dict[str, list[Annotation]]:
+    """Returns the persons of a JSON file who `train`, `test`, or both."""
+    entries = _entries(path)
+    if isinstance(entries[0], dict) and "joint_self" in entries[0]:
+        both = [_cpm_person(entry, f"{path}: person {i}") for i, entry in enumerate(entries, 1)]
+        found = {role: [person for person, said in both if said == role] for role in ROLES}
+        return {role: persons for role, persons in found.items() if persons}
+    role = _role(path)
+    return {role: [_json_person(entry, f"{path}: person {i}") for i, entry in enumerate(entries, 1)]}
+
+
+def _add_persons(made: Source, path: Path, role: str, persons: list[Annotation]) -> None:
+    """Adds a split, with its head boxes or what stands for them."""
+    made.rows.append(Row(f"persons in {path.name}", len(persons), f"to {role}, in its order"))
+    truth = next(iter(find(path.parent, GROUND_TRUTH)), None) if role == "test" else None
+    if truth is not None:
+        boxes = _head_boxes(truth, path, persons)
+        made.splits[role] = [replace(p, head_box=box) for p, box in zip(persons, boxes, strict=True)]
+        made.rows.append(Row(f"head boxes in {truth.name}", len(boxes)))
+        made.head_sizes_from[role] = HEAD_BOXES
+        return
+    made.splits[role] = [replace(person, head_size=_head_size(person.joints)) for person in persons]
+    made.head_sizes_from[role] = f"{NECK_TO_HEAD:g} times the distance from upper neck to head top"
+    exact = f"; {GROUND_TRUTH[0]} beside the JSON would give the boxes" if role == "test" else ""
+    made.notes.append(
+        f"{path.name} has no head boxes: PCKh's head size of the persons to {role} is {made.head_sizes_from[role]}, "
+        f"within 1 % for 98.5 % of the persons of MPII's validation set{exact}"
+    )
+
+
+def _named_as_there(persons: list[Annotation], pictures: Path | None) -> list[Annotation]:
+    """Takes the folders off the pictures' names that some programs put there: MPII's pictures lie in one."""
+    if pictures is not None and any(find_picture(pictures, person.file).is_file() for person in persons[:100]):
+        return persons
+    return [replace(person, file=PureWindowsPath(person.file).name) for person in persons]
+
+
 def _entries(path: Path) -> list[Any]:
-    """Returns the array of a JSON file."""
+    """Returns the array of a JSON file, by itself or as its `root`."""
+    refuse_no_file(path, PrepareError, LARGEST_JSON)
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise PrepareError(f"{path}: larger than {LARGEST_JSON >> 20} MB, which MPII's annotations are not")
         entries = json.loads(path.read_bytes())
-    except PrepareError:
-        raise
     except OSError as error:
         raise PrepareError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise PrepareError(f"{path}: not JSON text ({error})") from error
+    if isinstance(entries, dict) and "root" in entries:
+        entries = entries["root"]
     if not isinstance(entries, list) or not entries:
         raise PrepareError(f"{path}: no array of persons; it should be [{{joints, joints_vis, image, ...}}, ...]")
     return entries
+
+
+def _cpm_person(entry: Any, where: str) -> tuple[Annotation, str]:
+    """Makes the annotation of one entry of Convolutional Pose Machines' form, and tells its split.
+
+    A joint that is not annotated is 0, 0 there; the third number says whether one is seen.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("img_paths"), str):
+        raise PrepareError(f"{where}: it has no `img_paths`; is it MPII's JSON?")
+    try:
+        values = np.array(entry.get("joint_self"), np.float64)
+    except (TypeError, ValueError) as error:
+        raise PrepareError(f"{where}: `joint_self` is no numbers") from error
+    if values.shape != (JOINTS, 3):
+        raise PrepareError(f"{where}: `joint_self` has the shape {values.shape} where MPII has ({JOINTS}, 3)")
+    annotated = np.isfinite(values).all(axis=1) & (values[:, :2] != 0).any(axis=1)
+    joints = np.where(annotated[:, np.newaxis], values[:, :2], np.nan)
+    flags = np.where(annotated, values[:, 2], np.nan).tolist()
+    seen = tuple(int(flag) if flag in (0, 1) else None for flag in flags)
+    role = "test" if matlab.number(entry.get("isValidation")) else "train"
+    return Annotation(entry["img_paths"], joints, is_visible=seen), role
 
 
 def _json_person(entry: Any, where: str) -> Annotation:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeppose_port.data.pictures import PictureError, picture_size, read_picture
+from deeppose_port.data.pictures import PictureError, find_picture, picture_size, read_picture
 from deeppose_port.data.prepare import engine
 
 #: Pictures in a shard: enough to outweigh what a task costs on a cluster.
@@ -66,7 +66,7 @@ def sizes(
 
 def measure(shard: Shard) -> list[Size]:
     """Measures the pictures of one shard, in their order."""
-    return [_size(Path(shard.folder, name), shard.verify) for name in shard.names]
+    return [_size(find_picture(Path(shard.folder), name), shard.verify) for name in shard.names]
 
 
 def _size(path: Path, verify: bool) -> Size:

@@ -18,10 +18,29 @@ from converters.files import atomic
 from converters.processors import usable_processors
 from deeppose_port.data import skeletons
 from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures
-from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source
+from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
 
-DATASETS = ("flic", "lsp", "mpii")
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that can be prepared.
+
+    Attributes:
+        read: Reads what its authors ship, a file or a folder.
+        splits: The ways to part its persons; empty where there is one way only.
+    """
+
+    read: Callable[[Path, Wanted], Source]
+    splits: tuple[str, ...] = ()
+
+
+#: The data sets by name.
+DATASETS = {
+    "flic": DataSet(flic.read, flic.SPLITS),
+    "lsp": DataSet(lsp.read),
+    "mpii": DataSet(mpii.read),
+}
 
 #: Called with what is being done, how much of it is done, and how much there is (0: not known).
 Progress = Callable[[str, int, int], None]
@@ -79,12 +98,12 @@ def prepare(
     MATLAB file there is the legacy `data.json` too. Either everything is written or nothing.
 
     Args:
-        dataset: `flic`, `lsp` (LSP, or LSP extended) or `mpii`.
-        source: The authors' annotations, or a folder with them; see `flic.read`, `lsp.read` and `mpii.read`.
+        dataset: A key of `DATASETS`; `lsp` is LSP extended too.
+        source: The authors' annotations, or a folder with them; see the `read` of its module.
         target: The folder to write to; it is made if need be.
         images: The pictures' folder; by default `images` beside the annotations. Where there is none, nothing that
             needs pictures is checked, and a note says so.
-        split: For FLIC, see `flic.read`.
+        split: One of the data set's `splits`, see its `read`.
         min_joints: Persons with fewer joints are left out. By default those without any; for MPII's MATLAB file those
             without all 16, as in the legacy program.
         verify: Whether pictures are decoded whole, and not only their headers.
@@ -99,18 +118,21 @@ def prepare(
     """
     if dataset not in DATASETS:
         raise PrepareError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)}")
-    if split is not None and dataset != "flic":
-        raise PrepareError(f"{dataset} has the legacy split only; --split is for flic")
+    row = DATASETS[dataset]
+    if split is not None and not row.splits:
+        several = ", ".join(name for name, other in DATASETS.items() if other.splits)
+        raise PrepareError(f"{dataset} has the legacy split only; --split is for {several}")
     if min_joints is not None and min_joints < 1:
         raise PrepareError(f"the least number of joints must be 1 or more, not {min_joints}")
     step = progress or _silent
     folder = Path(target)
     _refuse_existing(folder, force)
     step("reading annotations", 0, 0)
-    read = _read(dataset, Path(source), split, min_joints)
+    wanted = Wanted(split, min_joints, None if images is None else Path(images))
+    read = row.read(Path(source), wanted)
     _refuse_names(read, Path(source))
 
-    where = Path(images) if images is not None else read.pictures
+    where = read.pictures
     sizes = None if where is None else _sizes(read, where, verify, jobs, engine, step)
     if sizes is not None and not any(isinstance(size, tuple) for size in sizes.values()):
         if images is not None:
@@ -128,12 +150,6 @@ def prepare(
 
 def _silent(what: str, done: int, total: int) -> None:
     """Reports to nobody."""
-
-
-def _read(dataset: str, source: Path, split: str | None, min_joints: int | None) -> Source:
-    if dataset == "flic":
-        return flic.read(source, split)
-    return lsp.read(source) if dataset == "lsp" else mpii.read(source, min_joints)
 
 
 def _existing(folder: Path) -> list[Path]:

@@ -46,6 +46,21 @@ class Row:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a user asks of a reader.
+
+    Attributes:
+        split: How persons are parted into those to train and those to test; None for the data set's own way.
+        min_joints: The least number of joints of a person; None for the data set's own.
+        images: The pictures' folder; None looks for one beside the annotations.
+    """
+
+    split: str | None = None
+    min_joints: int | None = None
+    images: Path | None = None
+
+
 @dataclass(eq=False)
 class Source:
     """What a reader found.
@@ -99,18 +114,21 @@ def the_only(found: Sequence[Path], source: Path, missing: str) -> Path:
     return found[0]
 
 
-def pictures_beside(annotations: Path) -> Path | None:
-    """Finds the folder `images` beside the annotations or one folder up."""
+def pictures_of(annotations: Path, wanted: Wanted) -> Path | None:
+    """Returns the folder that was asked for, or finds `images` beside the annotations or one folder up."""
+    if wanted.images is not None:
+        return wanted.images
     for folder in (annotations.parent, annotations.parent.parent):
         if (folder / "images").is_dir():
             return folder / "images"
     return None
 
 
-def unexpected(what: str, found: int, published: int) -> Iterable[str]:
-    """Yields a note where a count is not the published one."""
-    if found != published:
-        yield f"{found:,} {what}, where the authors publish {published:,}: is it a part, or another release?"
+def unexpected(what: str, found: int, *published: int) -> Iterable[str]:
+    """Yields a note where a count is none that is published."""
+    if found not in published:
+        counts = " or ".join(f"{count:,}" for count in published)
+        yield f"{found:,} {what}, where the authors publish {counts}: is it a part, or another release?"
 
 
 def _folders(parents: Iterable[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 import json
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,19 @@ import converters
 from converters.errors import DeepPoseError
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset, read_csv
-from deeppose_port.data.prepare import PrepareError, engine, matlab, pictures, prepare
+from deeppose_port.data.prepare import PrepareError, _matfile, engine, matlab, pictures, prepare
 from deeppose_port.data.references import path_beside
 from deeppose_port.metrics.evaluation import Predictions, evaluation_of
-from tests.helpers.matfiles import element, mat5, matrix_header, nested_cells, read_here, write_flic, write_pictures
+from tests.helpers.matfiles import (
+    element,
+    mat5,
+    matrix_header,
+    nested_cells,
+    read_here,
+    structs,
+    write_flic,
+    write_pictures,
+)
 from tests.helpers.metrics import pdj
 from tests.helpers.networks import random_checkpoint
 
@@ -101,7 +111,12 @@ class TestMatlabFiles:
             pytest.param(mat5(b""), "there is no variable `x` in it, only none", id="nothing in it"),
             pytest.param(mat5(element(14, matrix_header(6, (1, 9), b"x"))), "damaged", id="cut short"),
             pytest.param(
-                mat5(element(14, matrix_header(1, (1, 2**31 - 1), b"x"))), "more than 8 GB", id="16 GB of cells"
+                mat5(element(14, matrix_header(1, (1, 2**31 - 1), b"x"))), "2,147,483,647 numbers", id="16 GB of cells"
+            ),
+            pytest.param(
+                mat5(element(14, matrix_header(1, (1, 1), b"x") + element(14, matrix_header(1, (1, 2**31 - 1))))),
+                "more than 3 GB",
+                id="16 GB of cells in a cell",
             ),
             pytest.param(
                 mat5(nested_cells(100_000)),
@@ -113,6 +128,39 @@ class TestMatlabFiles:
     def test_hostile_and_damaged_files_are_refused_by_name(self, tmp_path, content, phrase):
         (tmp_path / "a.mat").write_bytes(content)
         with pytest.raises(PrepareError, match=rf"a\.mat: .*({phrase})"):
+            matlab.read(tmp_path / "a.mat", "x")
+
+    @pytest.mark.parametrize(
+        ("content", "phrase"),
+        [
+            # 30 million zeros are 240 MB in MATLAB, 200 kB in the file, and more than 1 GB as Python's numbers.
+            ({"x": np.zeros((14, 3, 700_000))}, "`x` has 29,400,000 numbers, which no annotations have"),
+            ({"x": structs({"a": np.zeros(9_000_000), "b": np.zeros(9_000_000)})}, "over 16,777,216 values"),
+        ],
+        ids=["numbers", "structs of numbers"],
+    )
+    def test_a_bomb_of_numbers_is_refused_in_little_memory(self, tmp_path, content, phrase):
+        savemat(tmp_path / "a.mat", content, do_compression=True)
+        assert (tmp_path / "a.mat").stat().st_size < 300_000
+        with pytest.raises(PrepareError, match=rf"a\.mat: .*{phrase}"):
+            matlab.read(tmp_path / "a.mat", "x")
+        if sys.platform == "linux":
+            code = "import runpy; runpy.run_path(sys.argv.pop(0), run_name='reader')['read'](*sys.argv)"
+            code = (
+                f"import sys; del sys.argv[0]\ntry: {code}\nexcept ValueError: print(open('/proc/self/status').read())"
+            )
+            command = [sys.executable, "-c", code, _matfile.__file__, str(tmp_path / "a.mat"), "x"]
+            status = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            assert (
+                int(status.partition("VmHWM:")[2].split()[0]) < 650_000
+            )  # kB, of them 150 MB for the file and 100 for SciPy
+
+    def test_what_is_endless_when_decompressed_is_counted_first(self, tmp_path, monkeypatch, in_this_process):
+        monkeypatch.setattr(_matfile, "DECOMPRESSED", 1 << 20)
+        savemat(tmp_path / "a.mat", {"x": np.zeros(1 << 16)}, do_compression=True)
+        assert len(matlab.read(tmp_path / "a.mat", "x")[0]) == 1 << 16
+        savemat(tmp_path / "a.mat", {"y": np.zeros(1 << 18), "x": 1.0}, do_compression=True)
+        with pytest.raises(PrepareError, match=r"a\.mat: it has more than 1 MB when it is decompressed"):
             matlab.read(tmp_path / "a.mat", "x")
 
     @pytest.mark.parametrize(

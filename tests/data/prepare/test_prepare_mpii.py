@@ -6,8 +6,9 @@ from scipy.io import savemat
 
 from deeppose_port.data import read_csv
 from deeppose_port.data.prepare import PrepareError, matlab, mpii, prepare
+from deeppose_port.data.prepare.source import Wanted
 from deeppose_port.data.references import read_beside
-from tests.helpers.matfiles import EMPTY, picture, point, read_here, rectangle, structs, write_mpii
+from tests.helpers.matfiles import EMPTY, picture, point, read_here, rectangle, structs, write_mpii, write_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def mat(tmp_path):
     """Writes MPII's file of some pictures, and reads it."""
 
     def build(*pictures, trains=None, **options):
-        return mpii.read(write_mpii(tmp_path / "mpii_human_pose_v1_u12_1.mat", pictures, trains), **options)
+        return mpii.read(write_mpii(tmp_path / "mpii_human_pose_v1_u12_1.mat", pictures, trains), Wanted(**options))
 
     return build
 
@@ -182,7 +183,7 @@ class TestIrregularities:
         entry = {"image": {"name": "a.jpg"}, "annorect": [rectangle(whole(0)), rectangle(whole(1))]}
         path = tmp_path / "mpii_human_pose_v1_u12_1.mat"
         savemat(path, {"RELEASE": {"annolist": [entry, entry], "img_train": [1, 1]}})
-        assert len(everyone(mpii.read(path))) == 4
+        assert len(everyone(mpii.read(path, Wanted()))) == 4
 
     def test_joint_that_comes_twice_counts_once(self, mat):
         points = [*whole(0)[:15], point(14, 7, 8)]
@@ -223,7 +224,7 @@ class TestJson:
         assert not (tmp_path / "train_joints.csv").exists()
 
     def test_coordinates_are_those_of_the_published_ground_truth(self, shared_golden):
-        (first, *_) = mpii.read(shared_golden / "metrics" / "test_mpii.json").splits["test"]
+        (first, *_) = mpii.read(shared_golden / "metrics" / "test_mpii.json", Wanted()).splits["test"]
         with np.load(shared_golden / "metrics" / "mpii_val_hg_s8.npz") as golden:
             assert np.abs(golden["true"][0] - first.joints).max() < 1e-4
 
@@ -238,11 +239,59 @@ class TestJson:
     def test_folder_gives_each_file_its_side(self, annotations, tmp_path):
         annotations("train.json", person("a.jpg"), person("b.jpg"))
         annotations("validation.json", person("c.jpg"))
-        source = mpii.read(tmp_path)
+        source = mpii.read(tmp_path, Wanted())
         assert {name: [p.file for p in split] for name, split in source.splits.items()} == {
             "train": ["a.jpg", "b.jpg"],
             "test": ["c.jpg"],
         }
+
+    @pytest.mark.parametrize("name", ["mpii/images/a.png", "images\\a.png", "a.png"])
+    @pytest.mark.parametrize("has_pictures", [True, False])
+    def test_folders_before_a_pictures_name_are_others(self, annotations, tmp_path, name, has_pictures):
+        path = annotations("train.json", person(name))
+        if has_pictures:
+            write_pictures(tmp_path / "images", ["a.png"])
+        prepare("mpii", path, tmp_path / "out")
+        assert (tmp_path / "out" / "train_joints.csv").read_text().startswith("a.png,")
+
+    def test_folders_that_are_there_stay(self, annotations, tmp_path):
+        path = annotations("train.json", person("mpii/images/a.png"))
+        write_pictures(tmp_path / "all" / "mpii" / "images", ["a.png"])
+        prepare("mpii", path, tmp_path / "out", images=tmp_path / "all")
+        assert (tmp_path / "out" / "train_joints.csv").read_text().startswith("mpii/images/a.png,")
+
+    @pytest.mark.parametrize("name", ["mpii_annotations.json", "MPI_annotations.json"])
+    @pytest.mark.parametrize("is_rooted", [True, False])
+    def test_the_form_of_pose_machines_has_both_splits(self, tmp_path, name, is_rooted):
+        def entry(file, test, joints):
+            return {"dataset": "MPI", "isValidation": float(test), "img_paths": file, "joint_self": joints}
+
+        joints = np.column_stack([np.arange(1.0, 33).reshape(16, 2), np.arange(16) % 2])
+        joints[3] = 0
+        persons = [entry("a.jpg", 0, joints.tolist()), entry("b.jpg", 1, (joints + np.array([100, 0, 0])).tolist())]
+        (tmp_path / name).write_text(json.dumps({"root": persons} if is_rooted else persons))
+        source = mpii.read(tmp_path, Wanted())
+        assert {role: [p.file for p in split] for role, split in source.splits.items()} == {
+            "train": ["a.jpg"],
+            "test": ["b.jpg"],
+        }
+        (train,) = source.splits["train"]
+        assert np.isnan(train.joints[3]).all()
+        assert np.array_equal(np.delete(train.joints, 3, axis=0), np.delete(joints[:, :2], 3, axis=0))
+        assert train.is_visible == (0, 1, 0, None, *[0, 1] * 6)
+        assert train.head_size == pytest.approx(0.75 * np.hypot(2, 2))
+        assert sum("has no head boxes" in note for note in source.notes) == 2
+
+    def test_that_form_in_another_shape_is_refused(self, tmp_path):
+        path = tmp_path / "mpii_annotations.json"
+        for entry, phrase in (
+            ({"joint_self": [[1, 2, 3]] * 16}, "person 1: it has no `img_paths`"),
+            ({"joint_self": [[1, 2]] * 16, "img_paths": "a.jpg"}, r"person 1: .* shape \(16, 2\)"),
+            ({"joint_self": "abc", "img_paths": "a.jpg"}, "person 1: `joint_self` is no numbers"),
+        ):
+            path.write_text(json.dumps([entry]))
+            with pytest.raises(PrepareError, match=phrase):
+                mpii.read(path, Wanted())
 
     def test_target_may_be_in_the_source(self, annotations, tmp_path):
         annotations("train.json", person("a.jpg"))
@@ -253,7 +302,7 @@ class TestJson:
         annotations("valid.json", person("c.jpg"))
         annotations("test.json", {"image": "d.jpg", "center": [1, 2], "scale": 1})
         annotations("trainval.json", person("e.jpg"))
-        assert [p.file for p in mpii.read(tmp_path).splits["test"]] == ["c.jpg"]
+        assert [p.file for p in mpii.read(tmp_path, Wanted()).splits["test"]] == ["c.jpg"]
 
     def test_joints_that_are_not_annotated_are_not_written(self, annotations, tmp_path):
         joints = np.arange(1.0, 33).reshape(16, 2).tolist()
@@ -275,12 +324,12 @@ class TestJson:
         content["pos_gt_src"] = content["pos_gt_src"] + 5
         savemat(tmp_path / "gt_valid.mat", content)
         with pytest.raises(PrepareError, match=r"gt_valid\.mat: its joints are not those of valid\.json"):
-            mpii.read(path)
+            mpii.read(path, Wanted())
 
     def test_person_without_neck_or_head_has_no_head_size(self, annotations):
         vis = [1] * 16
         vis[8] = 0
-        (only,) = mpii.read(annotations("val.json", person(vis=vis))).splits["test"]
+        (only,) = mpii.read(annotations("val.json", person(vis=vis)), Wanted()).splits["test"]
         assert only.head_size is None
 
     @pytest.mark.parametrize(
@@ -300,32 +349,32 @@ class TestJson:
     def test_unusable_json_is_refused_by_file_and_person(self, tmp_path, content, phrase):
         (tmp_path / "train.json").write_text(content)
         with pytest.raises(PrepareError, match=rf"train\.json: {phrase}"):
-            mpii.read(tmp_path)
+            mpii.read(tmp_path, Wanted())
 
     def test_name_that_does_not_tell_the_side_is_refused(self, annotations):
         with pytest.raises(PrepareError, match=r"persons\.json: its name does not tell"):
-            mpii.read(annotations("persons.json", person()))
+            mpii.read(annotations("persons.json", person()), Wanted())
 
 
 class TestRefusals:
     def test_missing_file_says_its_name_its_publisher_and_what_works_without(self, tmp_path):
         with pytest.raises(PrepareError, match=r"mpii_human_pose_v1_u12_1\.mat.*human-pose\.mpi-inf.*without") as error:
-            mpii.read(tmp_path)
+            mpii.read(tmp_path, Wanted())
         assert str(error.value).startswith(str(tmp_path))
         with pytest.raises(PrepareError, match="there is no such file or folder"):
-            mpii.read(tmp_path / "nowhere")
+            mpii.read(tmp_path / "nowhere", Wanted())
 
     def test_both_forms_in_one_folder_are_the_users_choice(self, annotations, tmp_path):
         write_mpii(tmp_path / "mpii_human_pose_v1_u12_1.mat", [picture("a.jpg", rectangle(whole(0)))])
         annotations("train.json", person())
         with pytest.raises(PrepareError, match=r"several files .*u12_1\.mat.*train\.json.* name one"):
-            mpii.read(tmp_path)
+            mpii.read(tmp_path, Wanted())
 
     def test_other_structs_are_refused(self, tmp_path):
         path = tmp_path / "mpii_human_pose_v1_u12_1.mat"
         savemat(path, {"RELEASE": {"annolist": [{"image": {"name": "a.jpg"}}], "img_train": [1, 1, 1]}})
         with pytest.raises(PrepareError, match="1 pictures in annolist and 3 flags"):
-            mpii.read(path)
+            mpii.read(path, Wanted())
         savemat(path, {"RELEASE": {"annolist": [{"image": 3.0}], "img_train": [1]}})
         with pytest.raises(PrepareError, match=r"picture 1: it has no image\.name"):
-            mpii.read(path)
+            mpii.read(path, Wanted())
