@@ -69,10 +69,11 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
     test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
     _refuse_unmeasured(options, test_set)
-    folder = ResultFolder.open(options, start, description.files, writes=first and not options.eval_only)
-    run = Run(options, start, folder, train_set, test_set, callbacks)
-    with _stopped_by_interrupt(run.stop):
-        engine.train(run)
+    writes = first and not options.eval_only
+    with ResultFolder.open(options, start, description.files, writes, callbacks.notice) as folder:
+        run = Run(options, start, folder, train_set, test_set, callbacks)
+        with _stopped_by_interrupt(run.stop):
+            engine.train(run)
     return run
 
 

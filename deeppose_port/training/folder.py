@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import converters
@@ -28,6 +29,7 @@ from converters import Checkpoint, Progress
 from converters.errors import DeepPoseError
 from converters.files import atomic, same_file, sweep
 from deeppose_port.options import values_of
+from deeppose_port.training.lock import Lock
 from deeppose_port.training.names import BEST, LAST, LOG, LOG_TXT, CheckpointName, checkpoints_in
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
@@ -39,7 +41,7 @@ CheckpointFiles = Literal["pt", "chainer-npz"]
 
 
 class ResultFolder:
-    """The folder that one run writes into.
+    """The folder that one run writes into; a context, after which others may train into it.
 
     Attributes:
         path: The folder.
@@ -51,36 +53,73 @@ class ResultFolder:
         self.path = path
         self.files = files
         self.writes = writes
+        self._lock: Lock | None = None
 
     @classmethod
     def open(
-        cls, options: TrainingOptions, start: Start, files: CheckpointFiles = "pt", writes: bool = True
+        cls,
+        options: TrainingOptions,
+        start: Start,
+        files: CheckpointFiles = "pt",
+        writes: bool = True,
+        notice: Callable[[str], None] = lambda sentence: None,
     ) -> ResultFolder:
         """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
 
+        Args:
+            options: Of the run; they name the folder.
+            start: What the run starts from.
+            files: What its checkpoints are.
+            writes: Whether this process writes.
+            notice: Told where the lock of a run that is gone is taken over.
+
         Raises:
-            DeepPoseError: The folder holds another run, or checkpoints later than the resumed one.
+            DeepPoseError: Another process trains into the folder, or it holds another run, or checkpoints later than
+                the resumed one.
         """
         path = options.output
-        resumed_in = start.resumed.resolve().parent if start.resumed else None
         if path is None:
             name = f"{start.checkpoint.architecture.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
             path = Path("results") / name
-        if not writes:
-            return cls(path, files, writes=False)
-        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, files, writes)
+        if writes:
+            path.mkdir(parents=True, exist_ok=True)
+            folder._lock = Lock(path, notice)
+            try:
+                folder._prepare(start)
+            except BaseException:
+                folder.close()
+                raise
+        return folder
+
+    def close(self) -> None:
+        """Lets others train into the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> ResultFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, start: Start) -> None:
+        """Removes what a run that is gone was writing, and refuses a folder that this run would spoil."""
+        path = self.path
+        resumed_in = start.resumed.resolve().parent if start.resumed else None
         sweep(path)
         kept = {name: file for name, file in checkpoints_in(path) if not _is_remnant(file)}
         if resumed_in != path.resolve():
             if kept or (path / LOG).exists():
                 advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
                 raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
-            return cls(path, files)
+            return
         later = sorted(str(name) for name in kept if name.is_after(start.epoch, start.iteration))
         if later:
             advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
             raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
-        return cls(path, files)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

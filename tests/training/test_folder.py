@@ -59,18 +59,20 @@ def names_in(folder):
 class TestOpen:
     def test_a_folder_is_made(self, tmp_path):
         folder = ResultFolder.open(options_for(tmp_path / "a" / "b"), start_of())
+        folder.close()
         assert folder.path == tmp_path / "a" / "b"
         assert folder.path.is_dir()
 
     def test_without_a_name_it_is_named_after_the_architecture_and_the_time(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         folder = ResultFolder.open(options_for(), start_of())
+        folder.close()
         assert re.fullmatch(r"alexnet_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.path.name)
         assert (tmp_path / "results" / folder.path.name).is_dir()
 
     def test_a_folder_of_other_things_is_taken(self, tmp_path):
         touch(tmp_path, "notes.txt", "log.txt", "model.pth")
-        ResultFolder.open(options_for(tmp_path), start_of())
+        ResultFolder.open(options_for(tmp_path), start_of()).close()
         assert names_in(tmp_path) == ["log.txt", "model.pth", "notes.txt"]
 
     @pytest.mark.parametrize("name", ["epoch-3.model", "snapshot_iter_9", "epoch-3.pt", "snapshot_iter_9.pt"])
@@ -78,23 +80,23 @@ class TestOpen:
         touch(tmp_path / "other", name)
         for resumed in (None, tmp_path / "snapshot_iter_99"):
             with pytest.raises(ValueError, match=r"other: this folder holds another run \(resume from it, or name"):
-                ResultFolder.open(options_for(tmp_path / "other"), start_of(9, 99, resumed))
+                ResultFolder.open(options_for(tmp_path / "other"), start_of(9, 99, resumed)).close()
 
     def test_a_log_without_checkpoints_says_what_to_do(self, tmp_path):
         """A run was killed before its first checkpoint."""
         touch(tmp_path, "log")
         with pytest.raises(ValueError, match=r"another run \(delete its log, it has no checkpoint to resume from, or"):
-            ResultFolder.open(options_for(tmp_path), start_of())
+            ResultFolder.open(options_for(tmp_path), start_of()).close()
 
     def test_going_on_where_the_run_stopped_is_allowed(self, tmp_path):
         touch(tmp_path, "epoch-1.model", "epoch-1.state", "epoch-2.model", "epoch-2.state", "snapshot_iter_7", "log")
         for name in ("epoch-2.model", "snapshot_iter_7"):
-            ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / name))
+            ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / name)).close()
 
     def test_going_on_by_another_spelling_of_the_folder(self, tmp_path):
         touch(tmp_path / "run", "snapshot_iter_7")
         os.symlink(tmp_path / "run", tmp_path / "link")
-        ResultFolder.open(options_for(tmp_path / "link"), start_of(2, 7, tmp_path / "run" / "snapshot_iter_7"))
+        ResultFolder.open(options_for(tmp_path / "link"), start_of(2, 7, tmp_path / "run" / "snapshot_iter_7")).close()
 
     @pytest.mark.parametrize(
         "later", [("epoch-3.model", "epoch-3.state"), ("snapshot_iter_8",), ("snapshot_iter_10",), ("epoch-10.pt",)]
@@ -102,23 +104,25 @@ class TestOpen:
     def test_later_checkpoints_are_refused_and_named(self, later, tmp_path):
         touch(tmp_path, "epoch-2.model", "snapshot_iter_7", *later)
         with pytest.raises(ValueError, match="would overwrite later checkpoints") as refused:
-            ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7"))
+            ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7")).close()
         assert str(refused.value).split("; there is ")[1].rstrip(")") == ", ".join(later)
         assert names_in(tmp_path) == sorted(["epoch-2.model", "snapshot_iter_7", *later])
 
     def test_a_state_without_its_model_is_half_a_checkpoint(self, tmp_path):
         """A run was killed between the two."""
         touch(tmp_path, "epoch-2.model", "epoch-2.state", "epoch-3.state", "snapshot_iter_7")
-        ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7"))
+        ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7")).close()
         touch(tmp_path / "new", "epoch-1.state")
-        ResultFolder.open(options_for(tmp_path / "new"), start_of())
+        ResultFolder.open(options_for(tmp_path / "new"), start_of()).close()
 
     @pytest.mark.parametrize("resumed", [True, False])
     def test_what_a_killed_run_was_writing_is_swept_away(self, resumed, tmp_path):
         remnants = [".epoch-3.model.0123abcd.tmp", ".snapshot_iter_9.89abcdef.tmp", ".log.00000000.tmp"]
         others = [".notes.tmp", "epoch-3.0123abcd.tmp", ".a.0123abcg.tmp"]
         touch(tmp_path, *remnants, *others, *["snapshot_iter_7"] * resumed)
-        ResultFolder.open(options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7" if resumed else None))
+        ResultFolder.open(
+            options_for(tmp_path), start_of(2, 7, tmp_path / "snapshot_iter_7" if resumed else None)
+        ).close()
         assert names_in(tmp_path) == sorted([*others, *["snapshot_iter_7"] * resumed])
 
 
@@ -307,8 +311,9 @@ class TestLog:
 
 def test_a_copy_of_a_folder_can_be_gone_on_with(tmp_path):
     """Nothing in it knows where it lay."""
-    folder = ResultFolder.open(options_for(tmp_path / "a"), start_of(), "chainer-npz")
-    folder.save(trained(), epoch_ended=True)
+    with ResultFolder.open(options_for(tmp_path / "a"), start_of(), "chainer-npz") as folder:
+        folder.save(trained(), epoch_ended=True)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     start = replace(start_of(2, 7), resumed=tmp_path / "b" / "snapshot_iter_7")
-    assert ResultFolder.open(options_for(tmp_path / "b"), start).path == tmp_path / "b"
+    with ResultFolder.open(options_for(tmp_path / "b"), start) as folder:
+        assert folder.path == tmp_path / "b"
