@@ -1,3 +1,4 @@
+import ast
 import importlib
 import inspect
 import pickle
@@ -10,6 +11,7 @@ import converters
 import deeppose_port
 from converters import CheckpointError, DeepPoseError, errors
 from converters.errors import reason_of
+from tests.conftest import ROOT
 
 
 class TestError:
@@ -80,3 +82,18 @@ def test_the_tree_drawn_at_the_top_of_the_file_is_the_tree():
 )
 def test_another_programs_error_is_told_in_one_line(error, reason):
     assert reason_of(error) == reason
+
+
+def test_what_a_user_reads_is_no_bare_error():
+    """Those of `formats` go on from a tensor's or a member's name: the readers make sentences of them."""
+    inner = ("converters/formats/", "converters/families/family.py", "converters/families/__main__.py")
+    found = set()
+    for folder in ("converters", "deeppose_port"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Raise) and node.exc is not None and not name.startswith(inner):
+                    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                    if ast.unparse(raised) in ("ValueError", "Exception"):
+                        found.add(f"{name}:{node.lineno}")
+    assert found == set(), "raise a DeepPoseError: anything else is shown as a bug"
