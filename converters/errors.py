@@ -6,6 +6,8 @@
         ├── AnnotationError        a CSV                                       deeppose_port.data.annotations
         ├── ReferencesError        the side file of a CSV                      deeppose_port.data.references
         ├── PictureError           a picture                                   deeppose_port.data.pictures
+        ├── NoFaceError            a picture in which no face is found          deeppose_port.data.faces
+        ├── CloseUpError           a close-up that cannot be cut               deeppose_port.data.close_up
         ├── DatasetError           persons and their pictures                  deeppose_port.data.dataset
         │   └── PackError          a pack of them                              deeppose_port.data.pack.index
         ├── PrepareError           a data set as its authors publish it        deeppose_port.data.prepare.source
