@@ -12,7 +12,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -80,7 +79,7 @@ class Side:
         """One hash for all inputs: that of the persons' hashes, joined."""
         return hashlib.sha256("".join(self.input_hashes).encode()).hexdigest()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns what it is, without its metrics, as JSON-ready values."""
         checkpoint = self.pose.checkpoint
         return {
@@ -179,7 +178,7 @@ class Comparison:
         failed = [f"{check.name}: {check.finding}" for check in self.checks if not check.passed]
         return "not the same: " + "; ".join(failed)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the comparison as JSON-ready values; what is not finite is None."""
         agreeing = sum(row.agrees for row in self.metrics)
         return {

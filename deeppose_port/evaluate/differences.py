@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +63,7 @@ class Weights:
         """Returns how many tensors have a status."""
         return sum(row.status == status for row in self.rows)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the counts and rows as JSON-ready values."""
         return {
             "equal": self.equal,
@@ -106,7 +105,7 @@ class LayerRow:
             return f"relative difference {number(self.relative)}, tolerance {self.tolerance:.2g}"
         return f"{shape_text(self.old_shape)} against {shape_text(self.new_shape)}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the row as JSON-ready values; a difference that is not finite is None."""
         return {**_ready(vars(self)), "parted": self.parted}
 
@@ -134,7 +133,7 @@ class Joints:
         maximum = f"{self.maximum:.2g}" if self.maximum < 1 else f"{self.maximum:.1f}"
         return f"of {self.compared}, {beyond}; at most {maximum} px"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the counts as JSON-ready values."""
         beyond = {f"{pixels:g}": count for pixels, count in self.beyond.items()}
         return {"compared": self.compared, "beyond_px": beyond, "max_px": _finite(self.maximum)}
@@ -223,7 +222,7 @@ def layer_row(name: str, old: Float32Array | None, new: Float32Array | None, tol
     return LayerRow(name, shapes[0], shapes[1], maximum, relative_difference(maximum, scale), tolerance)
 
 
-def difference(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> tuple[float, float]:
+def difference(old: npt.NDArray[np.floating], new: npt.NDArray[np.floating]) -> tuple[float, float]:
     """Returns the largest difference, infinite where one of two is not finite, and the largest old magnitude."""
     with np.errstate(over="ignore", invalid="ignore"):
         differences = np.abs(old - new)
@@ -276,7 +275,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None
 
 
-def _ready(values: Mapping[str, Any]) -> dict[str, Any]:
+def _ready(values: Mapping[str, object]) -> dict[str, object]:
     """Returns values as JSON has them."""
     return {
         name: list(v) if isinstance(v, tuple) else _finite(v) if isinstance(v, float) else v

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from converters.errors import DeepPoseError
 from deeppose_port.training.folder import read_log
@@ -47,7 +46,7 @@ def new_checkpoints(
         waited += pause
 
 
-def record(folder: Path, checkpoint: Path, evaluation: Mapping[str, Any]) -> None:
+def record(folder: Path, checkpoint: Path, evaluation: Mapping[str, object]) -> None:
     """Appends an evaluation to the folder's evaluations."""
     entry = {"checkpoint": checkpoint.name, **evaluation}
     with (folder / EVALUATIONS).open("a", encoding="utf-8") as stream:

@@ -1,0 +1,41 @@
+"""The packages run from a zip file too, data files and all."""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.conftest import PICTURES, ROOT
+
+
+@pytest.fixture(scope="module")
+def zipped(tmp_path_factory):
+    """Both packages in one zip file."""
+    path = tmp_path_factory.mktemp("zipped") / "packages.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for package in ("converters", "deeppose_port"):
+            for file in sorted((ROOT / package).rglob("*")):
+                if file.is_file() and "__pycache__" not in file.parts:
+                    archive.write(file, file.relative_to(ROOT))
+    return path
+
+
+def test_a_report_is_written_from_a_zip_file(zipped, tmp_path):
+    model = ROOT / "examples" / "astronaut" / "epoch-300.model"
+    data = ("--csv", PICTURES / "free.csv", "--images", PICTURES, "--skeleton", "flic")
+    code = "import sys, deeppose_port.cli; print(deeppose_port.__file__); sys.exit(deeppose_port.cli.main())"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "eval", *map(str, (model, *data)), "--report", str(tmp_path / "page")],
+        env={**os.environ, "PYTHONPATH": str(zipped)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(zipped)), "it is run from elsewhere"
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "--photo-a" in page
+    assert "showModal" in page
