@@ -85,7 +85,9 @@ def get(name: str) -> Backend:
     """
     backend = described(name)
     try:
-        return cast(Backend, importlib.import_module(backend.package))
+        package = cast(Backend, importlib.import_module(backend.package))
+        _ = package.predictor  # loads the engine, which the package alone need not do
+        return package
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] not in backend.roots:
             raise

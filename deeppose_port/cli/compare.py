@@ -43,8 +43,8 @@ class CompareOptions:
     backends: str | None = field(
         default=None,
         metadata=described(
-            "What runs each of them: torch or chainer, or one name for both; by default torch, and for a single file "
-            "chainer,torch.",
+            "What runs each of them: torch or chainer, or one name for both; by default what the file is for, "
+            "and for a single file chainer,torch.",
             metavar="OLD'S,NEW'S",
         ),
     )
@@ -82,7 +82,9 @@ def compare(options: CompareOptions) -> int:
     report, force, as_json = options.page.report, options.page.force, options.shown.as_json
     if report is not None:
         refuse_existing(report, force)
-    engines = _pair(options.backends or ("torch" if options.new is not None else "chainer,torch"), "--backends")
+    engines = ("", "")
+    if options.backends is not None or options.new is None:
+        engines = _pair(options.backends or "chainer,torch", "--backends")
     places = _pair(options.devices, "--devices")
     if options.new is None and (engines[0], places[0]) == (engines[1], places[1]):
         raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
@@ -123,7 +125,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _load(options: CompareOptions, backends: tuple[str, str], devices: tuple[str, str]) -> tuple[Pose, Pose]:
-    """Loads both; a single file is read once."""
+    """Loads both, each in its own engine where no backend is named; a single file is read once."""
     from deeppose_port.backends import BackendError
     from deeppose_port.pose import Pose
 
@@ -150,8 +152,9 @@ def _show(comparison: Comparison) -> None:
     facts = display.facts()
     for name, side in (("old", comparison.old), ("new", comparison.new)):
         source, pose = side.pose.checkpoint.source, side.pose
-        what = f"{pose.checkpoint.architecture.name}, {pose.backend} on {pose.device}"
-        facts.add_row(name, f"{display.shown(source.path)} ({what})")
+        what = f"{pose.checkpoint.architecture.name}; {side.file}"
+        facts.add_row(name, f"{display.shown(source.path)} ({display.shown(what)})")
+        facts.add_row("", f"run by {side.engine}: {pose.backend} on {pose.device}")
         facts.add_row("", f"file {source.sha256}")
         facts.add_row("", f"inputs {side.input_sha256}")
     display.show(facts)
@@ -166,6 +169,8 @@ def _show(comparison: Comparison) -> None:
     display.show(checks)
     verdict = "the same" if comparison.same else "NOT the same"
     click.echo(f"{verdict}, with a tolerance of {comparison.granted}")
+    for remark in comparison.remarks:
+        click.echo(f"but {display.shown(remark)}")
 
 
 def _show_weights(comparison: Comparison) -> None:

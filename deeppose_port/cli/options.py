@@ -182,10 +182,11 @@ def load(
         checkpoint: The file.
         reading: How it is read.
         inputs: In place of the checkpoint's own.
-        engine: What runs it.
+        engine: What runs it; no backend's name is the engine that its file is for, if that is installed.
         called: What the notices call it, where there are several.
     """
     import converters
+    from deeppose_port.evaluate.engines import usable_engine
     from deeppose_port.pose import Pose
 
     if engine.relu_nan != "nan" and reading.nonfinite != "keep":
@@ -195,7 +196,11 @@ def load(
     preprocessing = loaded.preprocessing.overridden(
         im_size=inputs.im_size, base_zoom=inputs.base_zoom, coord_normalize=inputs.coord_normalize, gcn=inputs.gcn
     )
-    return Pose(loaded, engine.backend, engine.device, preprocessing, engine.relu_nan)
+    backend = engine.backend
+    if not backend:
+        backend, reason = usable_engine(loaded)
+        display.notices([reason] if reason else [], called=called)
+    return Pose(loaded, backend, engine.device, preprocessing, engine.relu_nan)
 
 
 def persons(pose: Pose, csv: Path, images: Path, skeleton: str | None, counting: CountingOptions) -> PoseDataset:

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from deeppose_port.evaluate.differences import (
     number,
     relative_difference,
 )
+from deeppose_port.evaluate.engines import Engine, engine_of, own_engine
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.evaluate.evaluate import refuse_other_joints
 from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
@@ -51,6 +53,9 @@ TOLERANCE_SOURCE = (
     "systematic fault (BatchNormalization's eps) 5e-04. A layer that one unit in the last place of the inputs and of "
     f"the layers before moves by more than an eighth of the tolerance is granted {AMPLIFIED} times that movement"
 )
+
+STRAY = 10
+"""Sides of its crop that a network's answers lie away from the crop's middle, where it is said to have diverged."""
 
 LOOKED_AT = 8
 """Persons whose activations are compared: those with the largest differences in the outputs."""
@@ -79,6 +84,38 @@ class Side:
         """One hash for all inputs: that of the persons' hashes, joined."""
         return hashlib.sha256("".join(self.input_hashes).encode()).hexdigest()
 
+    @cached_property
+    def engine(self) -> Engine:
+        """What ran it."""
+        return engine_of(self.pose)
+
+    @property
+    def file(self) -> str:
+        """What its file is and who wrote it, in words."""
+        source = self.pose.checkpoint.source
+        writer = source.writer or "an unknown program"
+        if source.origin is None:
+            return f"{source.format} by {writer}"
+        return f"{source.format}, converted from {source.origin.get('format', 'a file')} by {writer}"
+
+    @cached_property
+    def stray(self) -> float:
+        """How far its answers lie from the middle of what the network sees, in sides of that: the median of all joints.
+
+        Up to about 0.5 in the crop, infinite where most are not finite.
+        """
+        crops = [self.dataset.view(i).crop for i in range(len(self.dataset))]
+        middles = np.array([((crop.x0 + crop.x1) / 2, (crop.y0 + crop.y1) / 2) for crop in crops]).reshape(-1, 1, 2)
+        sides = np.array([max(crop.width, crop.height) for crop in crops]).reshape(-1, 1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            distances = np.abs(self.evaluation.predicted - middles).max(axis=2) / sides
+        return float(np.median(np.nan_to_num(distances, nan=np.inf, posinf=np.inf))) if crops else 0.0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its answers lie far outside of every picture, or are no numbers."""
+        return self.stray > STRAY
+
     def as_dict(self) -> dict[str, object]:
         """Returns what it is, without its metrics, as JSON-ready values."""
         checkpoint = self.pose.checkpoint
@@ -90,8 +127,13 @@ class Side:
             "architecture": checkpoint.architecture.name,
             "joints": checkpoint.joints,
             "parameters": checkpoint.parameters,
+            "writer_told_by": checkpoint.source.writer_told_by,
             "backend": self.pose.backend,
+            "engine": self.engine.title,
+            "engine_version": self.engine.version,
+            "own_engine": own_engine(checkpoint).title,
             "device": self.pose.device,
+            "diverged": self.diverged,
             "preprocessing": self.pose.preprocessing.as_dict(),
             "input_sha256": self.input_sha256,
             "repairs": [repair.as_dict() for repair in checkpoint.repairs],
@@ -161,6 +203,37 @@ class Comparison:
         return (self._weights_check(), inputs, *self._layer_checks(), self._joints_check())
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know of a verdict before trusting it, in sentences; none where there is nothing."""
+        sentences = []
+        for name, side in self._sides():
+            own = own_engine(side.pose.checkpoint)
+            if side.pose.backend != own.name:
+                sentences.append(
+                    f"{name} is a file of {own.title} and was run in {side.engine}: what its own engine answers was "
+                    "not looked at"
+                )
+        diverged = [name for name, side in self._sides() if side.diverged]
+        if diverged:
+            sentences.append(
+                f"the answers of {' and '.join(diverged)} lie far outside of every picture, or are no numbers: a "
+                "network that has diverged"
+            )
+        return tuple(sentences)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words."""
+        if not self.same:
+            return "Not the same network"
+        if any(side.diverged for _, side in self._sides()):
+            return "The same network, diverged"
+        if self.remarks:
+            engines = dict.fromkeys(side.engine.title for _, side in self._sides())
+            return f"The same network, as {' and '.join(engines)} runs it"
+        return "The same network"
+
+    @property
     def granted(self) -> str:
         """The tolerance in words."""
         words = f"{self.tolerance:g} of the largest value"
@@ -184,6 +257,7 @@ class Comparison:
         return {
             "same": self.same,
             "verdict": self.sentence,
+            "remarks": list(self.remarks),
             "tolerance": {"relative": self.tolerance, "source": TOLERANCE_SOURCE},
             "first_parting": self.first_parting,
             "checks": [dict(vars(check)) for check in self.checks],

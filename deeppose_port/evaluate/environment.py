@@ -6,11 +6,10 @@ import os
 import platform
 
 from deeppose_port import __version__
+from deeppose_port.backends import BACKENDS
 from deeppose_port.backends.devices import nvidia_driver
 from deeppose_port.backends.installed import cupy_distributions, version
 from deeppose_port.pose import Pose
-
-_ENGINES = {"torch": "PyTorch", "chainer": "Chainer"}
 
 
 def environment(*poses: Pose) -> dict[str, str]:
@@ -21,8 +20,8 @@ def environment(*poses: Pose) -> dict[str, str]:
         "NumPy": version("numpy"),
         "OpenCV": version("opencv-python-headless") or version("opencv-python"),
     }
-    for backend in dict.fromkeys(pose.backend for pose in poses):
-        found[_ENGINES.get(backend, backend)] = version(backend)
+    for backend in BACKENDS.values():  # those that are installed, whichever of them ran
+        found[backend.title] = version(backend.distribution)
     devices = list(dict.fromkeys(pose.device for pose in poses))
     if devices != ["cpu"]:
         driver = nvidia_driver()

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import deeppose_port
 from converters import Architecture, Preprocessing
 from converters import networks as architectures
 from converters.networks import LocalResponseNormalization, MaxPooling
+from deeppose_port import backends
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.evaluate.differences import compare_weights
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
+from tests.helpers.pages import Page
 
 ASTRONAUT = "astronaut/epoch-300.model"
 
@@ -54,7 +57,8 @@ def with_layers(monkeypatch, checkpoint, change):
     name = checkpoint.architecture.name
     with monkeypatch.context() as patch:
         patch.setitem(architectures.TABLES, name, change(architectures.TABLES[name]))
-        return deeppose_port.load(checkpoint)
+        fresh = dataclasses.replace(checkpoint.architecture)  # which has not looked its layers up yet
+        return deeppose_port.load(checkpoint.replace(architecture=fresh))
 
 
 class TestTheSame:
@@ -133,10 +137,10 @@ class TestFaults:
         def floor(*arguments, **options):
             return pooling(*arguments, **{**options, "ceil_mode": False})
 
-        def broken(layers, x, run=new._predictor.network._run):
+        def broken(*given, run=new._predictor.network._run):
             with monkeypatch.context() as patch:
                 patch.setattr(networks.functional, "max_pool2d", floor)
-                return run(layers, x)
+                return run(*given)
 
         monkeypatch.setattr(new._predictor.network, "_run", broken)
         comparison = compared(old, new)
@@ -263,6 +267,52 @@ def test_inputs_are_hashed_as_their_bytes(compared, free):
     assert comparison.new.input_sha256 == hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+class TestDivergence:
+    @pytest.fixture
+    def diverged(self, compared):
+        """Compares two networks that answer with so much added, in sides of the crop."""
+
+        def run(old, new):
+            checkpoint = random_checkpoint()
+            bias = checkpoint.weights["fc8.bias"]
+            sides = [
+                checkpoint.replace(weights={**checkpoint.weights, "fc8.bias": bias + np.float32(far)})
+                for far in (old, new)
+            ]
+            return compared(*sides)
+
+        return run
+
+    def test_answers_far_outside_are_no_good_certificate(self, diverged):
+        comparison = diverged(1e6, 1e6)
+        assert comparison.same
+        assert comparison.headline == "The same network, diverged"
+        assert "the answers of old and new lie far outside of every picture" in comparison.remarks[-1]
+        values = comparison.as_dict()
+        assert (values["old"]["diverged"], values["new"]["diverged"], values["same"]) == (True, True, True)
+
+    def test_one_side_may_be_it_alone(self, diverged):
+        comparison = diverged(0, 50)
+        assert comparison.headline == "Not the same network"
+        assert "the answers of new lie far outside" in comparison.remarks[-1]
+
+    @pytest.mark.parametrize(("far", "expected"), [(0, False), (8, False), (12, True), (-12, True), (np.nan, True)])
+    def test_far_is_ten_sides_of_the_crop(self, diverged, far, expected):
+        comparison = diverged(far, far)
+        assert comparison.old.diverged is expected
+        assert bool(comparison.remarks) is expected
+
+    def test_distance_is_the_median_joint_s(self, diverged, free):
+        comparison = diverged(20, 20)
+        points, crops = comparison.old.evaluation.predicted, [free.view(i).crop for i in range(len(free))]
+        expected = [
+            max(abs(x - (crop.x0 + crop.x1) / 2), abs(y - (crop.y0 + crop.y1) / 2)) / max(crop.width, crop.height)
+            for person, crop in zip(points, crops, strict=True)
+            for x, y in person
+        ]
+        assert comparison.old.stray == pytest.approx(np.median(expected))
+
+
 def test_tensors_of_two_architectures(compared):
     old, new = random_checkpoint("alexnet"), random_checkpoint("vgg_bn")
     weights = compare_weights(old, new)
@@ -327,9 +377,59 @@ class TestCommand:
         values = json.loads(shown.out)
         assert values["same"] is True
         assert values["weights"]["differing"] == values["weights"]["missing"] == 0
-        assert values["outputs"]["maximum"] == 0
+        assert values["outputs"]["relative"] < 1e-5
         assert values["old"]["input_sha256"] == values["new"]["input_sha256"]
         assert values["environment"]["NumPy"] == np.__version__
+
+    def test_each_side_is_run_in_the_engine_of_its_file(self, run, model, tmp_path):
+        pytest.importorskip("deeppose_port.backends.chainer.networks")
+        converters.convert(model, tmp_path / "new.pt", state=False)
+        status, shown = run(model, tmp_path / "new.pt", "--json")
+        old, new = (json.loads(shown.out)[side] for side in ("old", "new"))
+        assert status == 0
+        assert (old["engine"], old["own_engine"], old["backend"]) == ("Chainer", "Chainer", "chainer")
+        assert (new["engine"], new["own_engine"], new["backend"]) == ("PyTorch", "PyTorch", "torch")
+        assert (old["engine_version"], new["engine_version"]) == (version("chainer"), version("torch"))
+        assert (old["writer"], old["writer_told_by"]) == ("chainer-1.13.0", "log.txt beside the file")
+        assert json.loads(shown.out)["remarks"] == []
+        assert json.loads(shown.out)["outputs"]["maximum"] > 0, "two engines round otherwise"
+        _, shown = run(tmp_path / "new.pt", model)
+        first, second = (line for line in shown.out.splitlines() if "run by" in line)
+        assert f"PyTorch {version('torch')}: torch on cpu" in first
+        assert f"Chainer {version('chainer')}: chainer on cpu" in second
+        assert "pt, converted from chainer-npz by chainer-1.13.0" in shown.out
+        assert shown.out.count("chainer-npz by chainer-1.13.0") == 2
+
+    def test_engine_that_is_missing_is_replaced_and_that_is_said(self, run, model, tmp_path, monkeypatch):
+        def get(name, found=backends.get):
+            if name == "chainer":
+                raise backends.BackendError("the backend chainer cannot be loaded: it is not here")
+            return found(name)
+
+        monkeypatch.setattr(backends, "get", get)
+        converters.convert(model, tmp_path / "new.pt", state=False)
+        status, shown = run(model, tmp_path / "new.pt", "--report", tmp_path / "page")
+        assert status == 0
+        assert "note: old: it is a file of Chainer, but is run in PyTorch" in shown.err
+        assert "the backend chainer cannot be loaded: it is not here" in shown.err
+        assert "note: new" not in shown.err
+        assert shown.out.count("torch on cpu") == 2
+        remark = f"old is a file of Chainer and was run in PyTorch {version('torch')}"
+        assert f"but {remark}" in shown.out
+        page = Page(tmp_path / "page" / "index.html")
+        (verdict,) = [a["class"] for a in page.all("div") if a.get("class", "").startswith("verdict")]
+        assert verdict == "verdict but"
+        assert "The same network, as PyTorch runs it" in page.text
+        assert f"But {remark}" in page.text
+
+    def test_engine_that_is_asked_for_is_not_replaced(self, run, model, tmp_path):
+        converters.convert(model, tmp_path / "new.pt", state=False)
+        _, shown = run(model, tmp_path / "new.pt", "--backends", "torch", "--json")
+        values = json.loads(shown.out)
+        assert values["outputs"]["maximum"] == 0
+        assert values["old"]["own_engine"] == "Chainer"
+        assert ["old is a file of Chainer" in remark for remark in values["remarks"]] == [True]
+        assert "note" not in shown.err
 
     def test_one_file_is_compared_in_both_backends(self, run, model):
         pytest.importorskip("deeppose_port.backends.chainer.networks")
@@ -371,7 +471,7 @@ class TestCommand:
         assert status == 2
         assert "port.pt cannot be compared in chainer and torch: alexnet-torchvision exists in PyTorch" in shown.err
         assert "name a NEW checkpoint" in shown.err
-        assert run(tmp_path / "port.pt", tmp_path / "port.pt")[0] == 0
+        assert run(tmp_path / "port.pt", tmp_path / "port.pt")[0] == 0, "its own engine is PyTorch"
 
     @pytest.mark.parametrize(
         ("arguments", "phrase"),

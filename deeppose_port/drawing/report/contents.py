@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from converters import Repair
 from deeppose_port.drawing.report.subjects import Subject
+from deeppose_port.evaluate.engines import engine_of
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Bootstrap, Measure
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric
@@ -168,7 +169,7 @@ def provenance(subject: Subject) -> Provenance:
         "architecture": checkpoint.architecture.name,
         "size": f"{checkpoint.joints} joints, {checkpoint.parameters:,} parameters",
         "input": ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, [])),
-        "run by": f"{pose.backend} on {pose.device}",
+        "run by": f"{engine_of(pose)}: {pose.backend} on {pose.device}",
     }
     if source.origin:
         facts["converted from"] = f"{source.origin.get('path')} (sha256 {source.origin.get('sha256')})"

@@ -1,0 +1,53 @@
+"""Which engine a checkpoint's file is for, and which one ran it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from converters import Checkpoint
+from deeppose_port import backends
+from deeppose_port.backends.installed import version
+from deeppose_port.backends.protocol import Description
+from deeppose_port.pose import Pose
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What ran a network: its name for people, and its version."""
+
+    title: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version}".rstrip()
+
+
+def engine_of(pose: Pose) -> Engine:
+    """Returns what runs a pose."""
+    backend = backends.described(pose.backend)
+    return Engine(backend.title, version(backend.distribution) or "")
+
+
+def own_engine(checkpoint: Checkpoint) -> Description:
+    """Returns the backend nearest to what wrote a checkpoint's file: Chainer for its files, else PyTorch.
+
+    A network that the engine of its file never had, as those that were rebuilt in PyTorch alone, is PyTorch's.
+    """
+    engine = checkpoint.source.format.partition("-")[0]
+    known = engine in backends.BACKENDS and engine in checkpoint.architecture.engines
+    return backends.described(engine if known else "torch")
+
+
+def usable_engine(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Returns the backend to run a checkpoint in, and why it is not its own; empty where it is.
+
+    Only an engine that is not installed, or cannot be loaded, is replaced by PyTorch.
+    """
+    own = own_engine(checkpoint)
+    try:
+        backends.get(own.name)
+    except backends.BackendError as error:
+        if own.name == "torch":
+            raise
+        return "torch", f"it is a file of {own.title}, but is run in PyTorch, and its own engine is not seen: {error}"
+    return own.name, ""
