@@ -11,6 +11,7 @@ import pytest
 
 import deeppose_port
 from converters.checkpoint import Repair
+from converters.errors import DeepPoseError
 from deeppose_port import metrics
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, skeletons
@@ -173,7 +174,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(pages.os, "replace", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(DeepPoseError, match="No space left on device"):
             written(tmp_path, dataset, force=True)
         assert [file.name for file in page.parent.iterdir()] == ["index.html"]
         assert page.read_bytes() == before
