@@ -1,0 +1,20 @@
+"""A network's table, read from the Python file that defined it; no line of the file is ever run.
+
+    text            its text and Python's own parse tree, within bounds
+    program         the names in it: imports, definitions, constants
+    evaluator       follows expressions, statements, calls and classes over names that are known:
+    plain, tensors  what Python's own values and the network's may do,
+    chainer_dialect, torch_dialect, torchvision    what the frameworks' names stand for
+    reading         the arguments that a class was made with, solved from a checkpoint's shapes; its forward pass
+    graph, table    what was computed on the way, as a table of layers
+    choosing        which class of which file a checkpoint is
+    differences     what a table has otherwise than another
+
+Anything that the answer of the network depends on and that is not known is refused, with its line.
+"""
+
+from converters.networks.source.choosing import Candidate, Found, candidates_in, choose
+from converters.networks.source.differences import differences
+from converters.networks.source.errors import ExhaustedError, SourceError
+
+__all__ = ["Candidate", "ExhaustedError", "Found", "SourceError", "candidates_in", "choose", "differences"]

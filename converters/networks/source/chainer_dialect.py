@@ -1,0 +1,863 @@
+"""Chainer 1 to 7: links, functions and Variables."""
+
+from __future__ import annotations
+
+from converters.networks.layers import (
+    ELU,
+    SELU,
+    BatchNormalization,
+    ClippedReLU,
+    Convolution,
+    DepthwiseConvolution,
+    Dropout,
+    LeakyReLU,
+    Linear,
+    LocalResponseNormalization,
+    Padding,
+    PReLU,
+    ReLU,
+    Scale,
+    Sigmoid,
+    Softplus,
+    Tanh,
+    TransposedConvolution,
+    Upsample,
+)
+from converters.networks.source import plain, tensors
+from converters.networks.source.context import Context
+from converters.networks.source.pooling import pooled
+from converters.networks.source.registry import KNOWN, ByVersion, function, native
+from converters.networks.source.values import (
+    Instance,
+    Mode,
+    Native,
+    ParameterShape,
+    Switch,
+    Tensor,
+    Unknown,
+)
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+
+@native("chainer.Link")
+class Link(Native):
+    """What has parameters; also the base of everything that a source calls a link itself."""
+
+    def __init__(self, c: Context, **parameters: object) -> None:
+        super().__init__(c)
+        self.registers = False
+        for name, shape in parameters.items():
+            self.do_add_param(c, name, shape)
+
+    def do_add_param(self, c: Context, name: object, shape: object = None, **ignored: object) -> object:
+        """Registers a parameter."""
+        sides = shape if isinstance(shape, tuple | list) else (shape,)
+        self.parameters[str(name)] = tuple(side if isinstance(side, int) else None for side in sides)
+        return None
+
+    def do_init_scope(self, c: Context) -> object:
+        """Returns the context in which attributes are registered."""
+        return Switch(lambda: setattr(self, "registers", True), lambda: setattr(self, "registers", False))
+
+    def do_to_gpu(self, c: Context, *device: object) -> object:
+        """Changes nothing of the network."""
+        return self.instance
+
+    do_to_cpu = do_to_gpu
+    do_to_device = do_to_gpu
+
+    def do_children(self, c: Context) -> object:
+        """Returns the links in it."""
+        return list(self.instance.children.values())
+
+    def set(self, c: Context, name: str, value: object) -> None:
+        """Registers a link within init_scope; anything else is an attribute."""
+        if self.registers and isinstance(value, Instance) and value.native is not None:
+            self.instance.attributes.pop(name, None)
+            self.instance.children[name] = value
+        else:
+            self.instance.attributes[name] = value
+
+
+@native("chainer.Chain")
+class Chain(Link):
+    """A link of named links."""
+
+    def __init__(self, c: Context, **links: object) -> None:
+        super().__init__(c)
+        for name, link in links.items():
+            self.do_add_link(c, name, link)
+
+    def do_add_link(self, c: Context, name: object, link: object) -> object:
+        """Registers a link."""
+        if isinstance(link, Unknown):
+            c.refuse(link)
+        if not isinstance(link, Instance) or link.native is None or not isinstance(name, str):
+            c.fail(f"{c.spell(link)} as a link named {c.spell(name)} is not known")
+        self.instance.children[name] = link
+        return None
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a link by its name."""
+        if isinstance(key, str) and key in self.instance.children:
+            return self.instance.children[key]
+        c.fail(f"the chain has no link {c.spell(key)}")
+
+
+@native("chainer.FunctionSet")
+class FunctionSet(Chain):
+    """What a Chain was in 2015: every function with parameters that is set on it is registered."""
+
+    def set(self, c: Context, name: str, value: object) -> None:
+        """Registers a function with parameters."""
+        if isinstance(value, Instance) and value.native is not None:
+            self.instance.children[name] = value
+        else:
+            self.instance.attributes[name] = value
+
+
+@native("chainer.ChainList")
+class ChainList(Link):
+    """A link of numbered links."""
+
+    def __init__(self, c: Context, *links: object) -> None:
+        super().__init__(c)
+        for link in links:
+            self.do_add_link(c, link)
+
+    def do_add_link(self, c: Context, link: object) -> object:
+        """Registers another link."""
+        if isinstance(link, Unknown):
+            c.refuse(link)
+        if not isinstance(link, Instance) or link.native is None:
+            c.fail(f"{c.spell(link)} as a link is not known")
+        self.instance.children[str(len(self.instance.children))] = link
+        return None
+
+    do_append = do_add_link
+
+    def do_extend(self, c: Context, links: object) -> object:
+        """Registers several links."""
+        for link in plain.iterate(c, links):
+            self.do_add_link(c, link)
+        return None
+
+    def items(self, c: Context) -> list[object] | None:
+        """Returns the links."""
+        return list(self.instance.children.values())
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a link by its number."""
+        links = self.items(c) or []
+        if isinstance(key, slice):
+            return links[key]
+        number = c.whole(key, "the number of a link")
+        if not -len(links) <= number < len(links):
+            c.fail(f"the list has no link {number}")
+        return links[number]
+
+
+@native("chainer.Sequential")
+class Sequential(ChainList):
+    """Links and functions one after the other; links alone are numbered."""
+
+    def __init__(self, c: Context, *layers: object) -> None:
+        self.layers: list[object] = []
+        super().__init__(c, *layers)
+
+    def do_add_link(self, c: Context, link: object) -> object:
+        """Adds a link or function."""
+        if isinstance(link, Unknown):
+            c.refuse(link)
+        self.layers.append(link)
+        if isinstance(link, Instance):
+            super().do_add_link(c, link)
+        return None
+
+    do_append = do_add_link
+
+    def items(self, c: Context) -> list[object] | None:
+        """Returns the links and functions."""
+        return list(self.layers)
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a link or function by its number."""
+        if isinstance(key, int) and -len(self.layers) <= key < len(self.layers):
+            return self.layers[key]
+        c.fail(f"this part of a Sequential is not known: {c.spell(key)}")
+
+    def forward(self, c: Context, *values: object) -> object:
+        """Calls one after the other."""
+        for layer in self.layers:
+            values = (c.call(layer, values, {}),)
+        return values[0]
+
+
+@native("chainercv.links.PickableSequentialChain")
+class PickableSequentialChain(Chain):
+    """ChainerCV's links one after the other, in the order in which they were set."""
+
+    def __init__(self, c: Context) -> None:
+        super().__init__(c)
+        self.order: list[str] = []
+        self.picked: object = None
+
+    def set(self, c: Context, name: str, value: object) -> None:
+        """Adds a link or function within init_scope."""
+        if name == "pick":
+            self.picked = value
+            return
+        if self.registers and (name not in self.order):
+            self.order.append(name)
+        super().set(c, name, value)
+
+    def do_remove_unused(self, c: Context) -> object:
+        """Removes the links behind the one that is picked."""
+        for name in self.order[self.order.index(self._last(c)) + 1 :]:
+            self.instance.children.pop(name, None)
+            self.instance.attributes.pop(name, None)
+        return None
+
+    def _last(self, c: Context) -> str:
+        if self.picked is None:
+            return self.order[-1]
+        if not isinstance(self.picked, str) or self.picked not in self.order:
+            c.fail("several or unknown picked layers are not known")
+        return self.picked
+
+    def forward(self, c: Context, value: object) -> object:
+        """Calls one after the other, up to the one that is picked."""
+        last = self._last(c)
+        for name in self.order[: self.order.index(last) + 1]:
+            value = c.call(c.attribute(self.instance, name), (value,), {})
+        return value
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+class _Convolution(Link):
+    """What every kind of convolution shares."""
+
+    def _make(
+        self, c: Context, inputs: object, outputs: object, ksize: object, stride: object, pad: object, nobias: object,
+        dilate: object = 1, groups: object = 1, wscale: object = 1,
+    ) -> None:  # fmt: skip
+        Link.__init__(self, c)
+        self.inputs = None if inputs is None else inputs
+        self.outputs, self.kernel, self.stride, self.pad = outputs, ksize, stride, pad
+        self.bias = not c.flag(nobias, "nobias")
+        self.dilation, self.groups, self.scale = dilate, groups, c.real(wscale, "wscale") ** 0.5
+
+    def sides(self, c: Context) -> tuple[int, int]:
+        """Returns the kernel's height and width, which know where they come from."""
+        return self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns what a link says of itself."""
+        return {"out_channels": self.outputs, "ksize": self.kernel, "stride": self.stride, "pad": self.pad}.get(
+            name, c.unknown(f"{self.spelled}.{name}")
+        )
+
+    def declare(self, c: Context, shape: ParameterShape, biases: int | None) -> None:
+        """Declares its parameters."""
+        self.parameters["weight"] = shape
+        if self.bias:
+            self.parameters["bias"] = (biases,)
+
+
+def _number(c: Context, value: object, what: str) -> int:
+    """Returns a whole number that may know where it comes from."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else c.whole(value, what)
+
+
+def _divided(c: Context, channels: object, groups: object) -> int | None:
+    if channels is None:
+        return None
+    if groups == 1:
+        return _number(c, channels, "the number of inputs")
+    return c.whole(channels, "the number of inputs") // max(c.whole(groups, "groups"), 1)
+
+
+class Convolution2D(_Convolution):
+    """`L.Convolution2D`."""
+
+    def finish(self, c: Context) -> None:
+        """Declares its parameters."""
+        outputs = _number(c, self.outputs, "the number of outputs")
+        height, width = self.sides(c)
+        shape = (outputs, _divided(c, self.inputs, self.groups))
+        self.declare(c, (*shape, _number(c, height, "ksize"), _number(c, width, "ksize")), outputs)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Convolves."""
+        name = c.name_of(self.instance)
+        layer = Convolution(
+            name,
+            c.whole(self.outputs, "the number of outputs"),
+            c.sizes(self.kernel, "ksize"),
+            c.sizes(self.stride, "stride"),
+            c.sizes(self.pad, "pad"),
+            self.bias,
+            self.scale,
+            c.whole(self.groups, "groups"),
+            c.sizes(self.dilation, "dilate"),
+        )
+        c.check_channels(x, self.inputs, name)
+        return c.layer(x, layer)
+
+
+class _Convolution1(Convolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, ksize: object, stride: object = 1,
+        pad: object = 0, wscale: object = 1, bias: object = 0, nobias: object = False, use_cudnn: object = True,
+        initialW: object = None, initial_bias: object = None, deterministic: object = False,  # noqa: N803
+    ) -> None:  # fmt: skip
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, wscale=wscale)
+        self.finish(c)
+
+
+class _Convolution2(Convolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object = None, ksize: object = None, stride: object = 1,
+        pad: object = 0, nobias: object = False, initialW: object = None, initial_bias: object = None,  # noqa: N803
+        dilate: object = 1, groups: object = 1,
+    ) -> None:  # fmt: skip
+        if ksize is None:
+            in_channels, out_channels, ksize = None, in_channels, out_channels
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, groups)
+        self.finish(c)
+
+
+class _Dilated1(Convolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, ksize: object, stride: object = 1,
+        pad: object = 0, dilate: object = 1, wscale: object = 1, bias: object = 0, nobias: object = False,
+        use_cudnn: object = True, initialW: object = None, initial_bias: object = None,  # noqa: N803
+        deterministic: object = False,
+    ) -> None:  # fmt: skip
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, wscale=wscale)
+        self.finish(c)
+
+
+class _Dilated2(Convolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object = None, ksize: object = None, stride: object = 1,
+        pad: object = 0, dilate: object = 1, nobias: object = False, initialW: object = None,  # noqa: N803
+        initial_bias: object = None,
+    ) -> None:  # fmt: skip
+        if ksize is None:
+            in_channels, out_channels, ksize = None, in_channels, out_channels
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate)
+        self.finish(c)
+
+
+class Deconvolution2D(_Convolution):
+    """`L.Deconvolution2D`."""
+
+    def finish(self, c: Context, outsize: object) -> None:
+        """Declares its parameters."""
+        self.outsize = outsize
+        outputs = _number(c, self.outputs, "the number of outputs")
+        height, width = self.sides(c)
+        inputs = None if self.inputs is None else _number(c, self.inputs, "the number of inputs")
+        inside = _divided(c, outputs, self.groups)
+        self.declare(c, (inputs, inside, _number(c, height, "ksize"), _number(c, width, "ksize")), outputs)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Convolves, transposed."""
+        name = c.name_of(self.instance)
+        c.check_channels(x, self.inputs, name)
+        layer = TransposedConvolution(
+            name,
+            c.whole(self.outputs, "the number of outputs"),
+            c.sizes(self.kernel, "ksize"),
+            c.sizes(self.stride, "stride"),
+            c.sizes(self.pad, "pad"),
+            self.bias,
+            c.whole(self.groups, "groups"),
+            c.sizes(self.dilation, "dilate"),
+        )
+        result = c.layer(x, layer)
+        if self.outsize is not None and c.sizes(self.outsize, "outsize") not in (
+            result.node.shape[1:],
+            result.node.shape[1] if result.node.shape[1] == result.node.shape[2] else None,
+        ):
+            c.fail("an outsize other than the usual one is not known")
+        return result
+
+
+class _Deconvolution1(Deconvolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, ksize: object, stride: object = 1,
+        pad: object = 0, wscale: object = 1, bias: object = 0, nobias: object = False, outsize: object = None,
+        use_cudnn: object = True, initialW: object = None, initial_bias: object = None,  # noqa: N803
+        deterministic: object = False,
+    ) -> None:  # fmt: skip
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, wscale=wscale)
+        self.finish(c, outsize)
+
+
+class _Deconvolution2(Deconvolution2D):
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object = None, ksize: object = None, stride: object = 1,
+        pad: object = 0, nobias: object = False, outsize: object = None, initialW: object = None,  # noqa: N803
+        initial_bias: object = None, dilate: object = 1, groups: object = 1,
+    ) -> None:  # fmt: skip
+        if ksize is None:
+            in_channels, out_channels, ksize = None, in_channels, out_channels
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, groups)
+        self.finish(c, outsize)
+
+
+@native("chainer.links.DepthwiseConvolution2D")
+class DepthwiseConvolution2D(_Convolution):
+    """`L.DepthwiseConvolution2D`."""
+
+    def __init__(
+        self, c: Context, in_channels: object, channel_multiplier: object, ksize: object, stride: object = 1,
+        pad: object = 0, nobias: object = False, initialW: object = None, initial_bias: object = None,  # noqa: N803
+    ) -> None:  # fmt: skip
+        self._make(c, in_channels, channel_multiplier, ksize, stride, pad, nobias)
+        times = _number(c, channel_multiplier, "channel_multiplier")
+        inputs = None if in_channels is None else _number(c, in_channels, "the number of inputs")
+        height, width = self.sides(c)
+        self.parameters["weight"] = (times, inputs, _number(c, height, "ksize"), _number(c, width, "ksize"))
+        if self.bias:
+            self.parameters["bias"] = (None if inputs is None else c.whole(inputs, "") * c.whole(times, ""),)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Convolves each channel."""
+        name = c.name_of(self.instance)
+        c.check_channels(x, self.inputs, name)
+        layer = DepthwiseConvolution(
+            name,
+            c.whole(self.outputs, "channel_multiplier"),
+            c.sizes(self.kernel, "ksize"),
+            c.sizes(self.stride, "stride"),
+            c.sizes(self.pad, "pad"),
+            self.bias,
+        )
+        return c.layer(x, layer)
+
+
+class LinearLink(Link):
+    """`L.Linear`: it flattens what it is given."""
+
+    def _make(self, c: Context, inputs: object, outputs: object, nobias: object) -> None:
+        Link.__init__(self, c)
+        self.inputs, self.outputs, self.bias = inputs, outputs, not c.flag(nobias, "nobias")
+        size = _number(c, outputs, "out_size")
+        self.parameters["weight"] = (size, None if inputs is None else _number(c, inputs, "in_size"))
+        if self.bias:
+            self.parameters["bias"] = (size,)
+
+    def forward(self, c: Context, x: object, n_batch_axes: object = 1) -> object:
+        """Multiplies by a matrix."""
+        name = c.name_of(self.instance)
+        told = c.parameter(self.instance, "weight")
+        inputs = told[1] if told is not None else self.inputs
+        c.check_features(x, inputs, name)
+        return c.layer(x, Linear(name, c.whole(self.outputs, "out_size"), self.bias))
+
+
+class _Linear1(LinearLink):
+    def __init__(
+        self, c: Context, in_size: object, out_size: object, wscale: object = 1, bias: object = 0,
+        nobias: object = False, initialW: object = None, initial_bias: object = None,  # noqa: N803
+    ) -> None:  # fmt: skip
+        self._make(c, in_size, out_size, nobias)
+
+
+class _Linear2(LinearLink):
+    def __init__(
+        self, c: Context, in_size: object, out_size: object = None, nobias: object = False,
+        initialW: object = None, initial_bias: object = None,  # noqa: N803
+    ) -> None:  # fmt: skip
+        if out_size is None:
+            in_size, out_size = None, in_size
+        self._make(c, in_size, out_size, nobias)
+
+
+class BatchNormalizationLink(Link):
+    """`L.BatchNormalization`."""
+
+    def _make(self, c: Context, size: object, decay: object, eps: object, use_gamma: object, use_beta: object) -> None:
+        Link.__init__(self, c)
+        own = None if eps is None else c.real(eps, "eps")
+        self.eps = None if own == c.rules.eps else own
+        self.decay = c.real(decay, "decay")
+        self.gamma, self.beta = c.flag(use_gamma, "use_gamma"), c.flag(use_beta, "use_beta")
+        if isinstance(size, tuple | list) and len(size) == 1:
+            size = size[0]
+        sides: ParameterShape = (None if size is None else _number(c, size, "size"),)
+        for name, there in (
+            *(("weight", self.gamma), ("bias", self.beta)),
+            *(("running_mean", True), ("running_var", True)),
+        ):
+            if there:
+                self.parameters[name] = sides
+        self.parameters["num_batches_tracked"] = ()
+
+    def _normalised(self, c: Context, x: object, batch: bool) -> object:
+        layer = BatchNormalization(c.name_of(self.instance), self.eps, self.gamma, self.beta, self.decay, batch)
+        told = c.parameter(self.instance, "running_mean")
+        channels = c.tensor(x).node.shape[0]
+        if told is not None and told != (channels,):
+            c.fail(f"{layer.name} is made for {told[0]} channels, and is given {channels}")
+        return c.layer(x, layer)
+
+
+class _BatchNormalization1(BatchNormalizationLink):
+    def __init__(
+        self, c: Context, size: object, decay: object = 0.9, eps: object = None, dtype: object = None,
+        use_gamma: object = True, use_beta: object = True, initial_gamma: object = None,
+        initial_beta: object = None, use_cudnn: object = True,
+    ) -> None:  # fmt: skip
+        self._make(c, size, decay, eps, use_gamma, use_beta)
+
+    def forward(self, c: Context, x: object, test: object = False, finetune: object = False) -> object:
+        """Normalises; without `test` by the batch's own statistics, in evaluation too."""
+        if isinstance(test, Unknown):
+            c.refuse(test)
+        batch = not isinstance(test, Mode) and not c.flag(test, "test")
+        if batch and not c.training:
+            c.notice(
+                f"{c.place}: Chainer 1 normalises by the batch's own statistics where a call does not say test=…; so "
+                "does this network, and its answers for one person depend on the others"
+            )
+        return self._normalised(c, x, batch)
+
+
+class _BatchNormalization2(BatchNormalizationLink):
+    def __init__(
+        self, c: Context, size: object = None, decay: object = 0.9, eps: object = None, dtype: object = None,
+        use_gamma: object = True, use_beta: object = True, initial_gamma: object = None,
+        initial_beta: object = None, axis: object = None, initial_avg_mean: object = None,
+        initial_avg_var: object = None,
+    ) -> None:  # fmt: skip
+        if axis not in (None, 0, (0, 2, 3)):
+            c.fail("BatchNormalization over other axes is not known")
+        self._make(c, size, decay, eps, use_gamma, use_beta)
+
+    def forward(self, c: Context, x: object, finetune: object = False) -> object:
+        """Normalises."""
+        return self._normalised(c, x, batch=False)
+
+
+@native("chainer.links.PReLU", "chainer.functions.PReLU")
+class PReLULink(Link):
+    """`L.PReLU`."""
+
+    def __init__(self, c: Context, shape: object = (), init: object = 0.25) -> None:
+        super().__init__(c)
+        sides = shape if isinstance(shape, tuple | list) else (shape,)
+        self.parameters["weight"] = tuple(_number(c, side, "shape") for side in sides)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Gives what is negative a learned slope."""
+        shape = tuple(c.whole(side, "shape") for side in self.parameters["weight"])
+        if shape != c.tensor(x).node.shape[: len(shape)]:
+            c.fail(f"slopes of {shape} for a value of {c.tensor(x).node.shape}")
+        return c.layer(x, PReLU(c.name_of(self.instance), shape))
+
+
+@native("chainer.links.Scale")
+class ScaleLink(Link):
+    """`L.Scale`."""
+
+    def __init__(
+        self, c: Context, axis: object = 1, W_shape: object = None, bias_term: object = False,  # noqa: N803
+        bias_shape: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        if c.whole(axis, "axis") != 1 or W_shape is None:
+            c.fail("a Scale of another axis than the first, or by another value, is not known")
+        sides = W_shape if isinstance(W_shape, tuple | list) else (W_shape,)
+        self.shape = tuple(_number(c, side, "W_shape") for side in sides)
+        self.parameters["weight"] = self.shape
+        self.bias = c.flag(bias_term, "bias_term")
+        if self.bias:
+            self.parameters["bias.bias"] = self.shape
+
+    def forward(self, c: Context, *xs: object) -> object:
+        """Multiplies by a learned factor."""
+        if len(xs) != 1:
+            c.fail("a Scale of two values is not known")
+        shape = tuple(c.whole(side, "W_shape") for side in self.shape)
+        if shape != c.tensor(xs[0]).node.shape[: len(shape)]:
+            c.fail(f"factors of {shape} for a value of {c.tensor(xs[0]).node.shape}")
+        return c.layer(xs[0], Scale(c.name_of(self.instance), shape, self.bias))
+
+
+for _name, _first, _later in (
+    ("Convolution2D", _Convolution1, _Convolution2),
+    ("DilatedConvolution2D", _Dilated1, _Dilated2),
+    ("Deconvolution2D", _Deconvolution1, _Deconvolution2),
+    ("Linear", _Linear1, _Linear2),
+    ("BatchNormalization", _BatchNormalization1, _BatchNormalization2),
+):
+    for _kind in (_first, _later):
+        native(f"chainer.links.{_name}")(_kind)
+    # In 2015 what had parameters was among the functions.
+    KNOWN[f"chainer.links.{_name}"] = KNOWN[f"chainer.functions.{_name}"] = ByVersion(_first, _later)
+
+
+class _Conv2DActiv(Chain):
+    """ChainerCV's convolution with what follows it."""
+
+    normalised = False
+
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, ksize: object = None, stride: object = 1,
+        pad: object = 0, dilate: object = 1, nobias: object = None, initialW: object = None,  # noqa: N803
+        initial_bias: object = None, activ: object = KNOWN, bn_kwargs: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        if ksize is None:
+            in_channels, out_channels, ksize = None, in_channels, out_channels
+        nobias = self.normalised if nobias is None else nobias
+        convolution = KNOWN["chainer.links.Convolution2D"]
+        made = c.call(
+            convolution,
+            (in_channels, out_channels, ksize, stride, pad),
+            {"nobias": nobias, **({} if dilate == 1 else {"dilate": dilate})},
+        )
+        self.do_add_link(c, "conv", made)
+        if self.normalised:
+            words = bn_kwargs if isinstance(bn_kwargs, dict) else {}
+            self.do_add_link(c, "bn", c.call(KNOWN["chainer.links.BatchNormalization"], (out_channels,), words))
+        self.activation = KNOWN["chainer.functions.relu"] if activ is KNOWN else activ
+
+    def forward(self, c: Context, x: object) -> object:
+        """Convolves, and what follows."""
+        for link in self.instance.children.values():
+            x = c.call(link, (x,), {})
+        return x if self.activation is None else c.call(self.activation, (x,), {})
+
+
+@native("chainercv.links.Conv2DActiv")
+class Conv2DActiv(_Conv2DActiv):
+    """A convolution and an activation."""
+
+
+@native("chainercv.links.Conv2DBNActiv")
+class Conv2DBNActiv(_Conv2DActiv):
+    """A convolution, a batch normalisation and an activation."""
+
+    normalised = True
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+@function("chainer.functions.relu")
+def _relu(c: Context, x: object, use_cudnn: object = True) -> object:
+    return c.layer(x, ReLU())
+
+
+@function("chainer.functions.leaky_relu")
+def _leaky_relu(c: Context, x: object, slope: object = 0.2) -> object:
+    return c.layer(x, LeakyReLU(c.real(slope, "slope")))
+
+
+@function("chainer.functions.elu")
+def _elu(c: Context, x: object, alpha: object = 1.0) -> object:
+    return c.layer(x, ELU(c.real(alpha, "alpha")))
+
+
+@function("chainer.functions.selu")
+def _selu(c: Context, x: object) -> object:
+    return c.layer(x, SELU())
+
+
+@function("chainer.functions.clipped_relu")
+def _clipped_relu(c: Context, x: object, z: object = 20.0) -> object:
+    return c.layer(x, ClippedReLU(c.real(z, "z")))
+
+
+@function("chainer.functions.relu6")
+def _relu6(c: Context, x: object) -> object:
+    return c.layer(x, ClippedReLU(6.0))
+
+
+@function("chainer.functions.sigmoid")
+def _sigmoid(c: Context, x: object, use_cudnn: object = True) -> object:
+    return c.layer(x, Sigmoid())
+
+
+@function("chainer.functions.tanh")
+def _tanh(c: Context, x: object, use_cudnn: object = True) -> object:
+    return c.layer(x, Tanh())
+
+
+@function("chainer.functions.softplus")
+def _softplus(c: Context, x: object, beta: object = 1.0) -> object:
+    return c.layer(x, Softplus(c.real(beta, "beta")))
+
+
+@function("chainer.functions.max_pooling_2d")
+def _max_pooling_2d(
+    c: Context, x: object, ksize: object, stride: object = None, pad: object = 0, cover_all: object = True,
+    use_cudnn: object = True,
+) -> object:  # fmt: skip
+    return pooled(c, x, ksize, stride, pad, average=False, cover_all=c.flag(cover_all, "cover_all"))
+
+
+@function("chainer.functions.average_pooling_2d")
+def _average_pooling_2d(
+    c: Context, x: object, ksize: object, stride: object = None, pad: object = 0, use_cudnn: object = True
+) -> object:
+    return pooled(c, x, ksize, stride, pad, average=True)
+
+
+@function("chainer.functions.unpooling_2d")
+def _unpooling_2d(
+    c: Context, x: object, ksize: object, stride: object = None, pad: object = 0, outsize: object = None,
+    cover_all: object = True,
+) -> object:  # fmt: skip
+    size = c.sizes(ksize, "ksize")
+    step = size if stride is None else c.sizes(stride, "stride")
+    if step != size or c.sizes(pad, "pad") != 0:
+        c.fail("unpooling other than by repeating pixels is not known")
+    result = c.layer(x, Upsample(size))
+    # What cover_all leaves out of a map that pooling covered is known only where the size of the result is said.
+    sides = None if outsize is None else c.sizes(outsize, "outsize")
+    height, width = result.node.shape[1:]
+    said = sides if isinstance(sides, tuple) else (sides, sides)
+    if said != (height, width) and (outsize is not None or c.flag(cover_all, "cover_all")):
+        c.fail("unpooling with cover_all is not known; say cover_all=False")
+    return result
+
+
+@function("chainer.functions.local_response_normalization")
+def _lrn(c: Context, x: object, n: object = 5, k: object = 2, alpha: object = 1e-4, beta: object = 0.75) -> object:
+    window = 2 * (c.whole(n, "n") // 2) + 1
+    values = (c.real(value, "a number of LRN") for value in (k, alpha, beta))
+    return c.layer(x, LocalResponseNormalization(c.next_norm(), window, *values))
+
+
+def dropped(c: Context, x: object, ratio: object, training: object, always: str, channels: bool = False) -> object:
+    """Returns a dropout, in the table for training; one that says nothing of training drops in evaluation too."""
+    if isinstance(training, Unknown):
+        c.refuse(training)
+    if not isinstance(training, Mode):
+        if not c.flag(training, "training"):
+            return Tensor(c.tensor(x).node)
+        c.notice(f"{c.place}: {always}; here evaluation drops nothing")
+    share = 0.5 if isinstance(ratio, Unknown) else c.real(ratio, "the ratio of dropout")
+    return c.layer(x, Dropout(share, channels))
+
+
+@function("chainer.functions.dropout")
+def _dropout(c: Context, x: object, ratio: object = 0.5, train: object = None, **later: object) -> object:
+    if train is None and c.is_chainer_1:
+        return dropped(c, x, ratio, True, "Chainer 1 drops in evaluation too where a call does not say train=…")
+    return dropped(c, x, ratio, Mode(c.training) if train is None else train, "this dropout drops in evaluation too")
+
+
+@function("chainer.functions.concat")
+def _concat(c: Context, xs: object, axis: object = 1) -> object:
+    values = plain.iterate(c, xs)
+    if tensors.axis_of(c, c.tensor(values[0]), axis) != 0:
+        c.fail("values stacked along another axis than the channels' are not known")
+    return c.join(values, "concat")
+
+
+@function("chainer.functions.add")
+def _add(c: Context, *xs: object) -> object:
+    return c.join(list(xs), "sum")
+
+
+@function("chainer.functions.reshape", "chainer.Variable.reshape")
+def _reshape(c: Context, x: object, *shape: object) -> object:
+    return tensors.reshape(c, x, shape[0] if len(shape) == 1 else shape)
+
+
+@function("chainer.functions.transpose", "chainer.Variable.transpose")
+def _transpose(c: Context, x: object, *axes: object) -> object:
+    order = tuple(plain.iterate(c, axes[0])) if len(axes) == 1 else axes
+    return tensors.transpose(c, x, order)
+
+
+@function("chainer.functions.squeeze")
+def _squeeze(c: Context, x: object, axis: object = None) -> object:
+    return tensors.squeeze(c, x, axis)
+
+
+@function("chainer.functions.expand_dims")
+def _expand_dims(c: Context, x: object, axis: object) -> object:
+    return tensors.unsqueeze(c, x, axis)
+
+
+@function("chainer.functions.mean", "chainer.functions.average")
+def _mean(c: Context, x: object, axis: object = None, weights: object = None, keepdims: object = False) -> object:
+    if weights is not None:
+        return c.unknown("a weighted mean")
+    return tensors.over_maps(c, x, axis, keepdims)
+
+
+@function("chainer.functions.max")
+def _max(c: Context, x: object, axis: object = None, keepdims: object = False) -> object:
+    return tensors.over_maps(c, x, axis, keepdims, largest=True)
+
+
+@function("chainer.functions.split_axis")
+def _split_axis(c: Context, x: object, indices_or_sections: object, axis: object, force_tuple: object = True) -> object:
+    if isinstance(indices_or_sections, tuple | list):
+        bounds = [c.whole(bound, "a bound") for bound in indices_or_sections]
+    else:
+        count, channels = c.whole(indices_or_sections, "the number of parts"), c.tensor(x).node.shape[0]
+        if count < 1 or channels % count:
+            c.fail(f"{channels} channels in {count} parts")
+        bounds = [i * (channels // count) for i in range(1, count)]
+    return tensors.split(c, x, bounds, axis)
+
+
+@function("chainer.functions.pad")
+def _pad(c: Context, x: object, pad_width: object, mode: object = "constant", **keywords: object) -> object:
+    sides = pad_width if isinstance(pad_width, tuple | list) else ()
+    pairs = [c.sizes(side, "pad_width") for side in sides]
+    margins = [pair if isinstance(pair, tuple) else (pair, pair) for pair in pairs]
+    if mode != "constant" or any(value != 0 for value in keywords.values()) or margins[:2] != [(0, 0), (0, 0)]:
+        c.fail("a margin of other than zeros around maps is not known")
+    return c.layer(x, Padding(*margins[2], *margins[3]))
+
+
+@function(
+    "chainer.Variable", "chainer.as_variable", "chainer.functions.identity", "chainer.cuda.to_gpu",
+    "chainer.cuda.to_cpu", "chainer.functions.cast",
+)  # fmt: skip
+def _same(c: Context, x: object = None, *arguments: object, **keywords: object) -> object:
+    return x
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+#: Whether the network trains; the evaluator puts in which side it follows.
+for _name in ("chainer.config.train", "chainer.global_config.train", "chainer.configuration.config.train"):
+    KNOWN[_name] = Mode(False)
+
+
+@function(
+    "chainer.no_backprop_mode", "chainer.force_backprop_mode", "chainer.cuda.get_device",
+    "chainer.cuda.get_device_from_id", "chainer.cuda.get_device_from_array", "chainer.using_device",
+)  # fmt: skip
+def _quiet(c: Context, *arguments: object) -> object:
+    return Switch()
+
+
+@function("chainer.using_config")
+def _using_config(c: Context, name: object, value: object, *config: object) -> object:
+    if name != "train":
+        return Switch()
+    before = c.training
+
+    def enter() -> None:
+        c.training = c.flag(value, "train")
+
+    def leave() -> None:
+        c.training = before
+
+    return Switch(enter, leave)

@@ -1,0 +1,203 @@
+"""Which class of which file a checkpoint's network is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import Version
+
+from converters.errors import DeepPoseError
+from converters.networks.architecture import ModelSource
+from converters.networks.layers import Shape
+from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
+from converters.networks.source.budget import Budget
+from converters.networks.source.era import era_of
+from converters.networks.source.errors import ExhaustedError
+from converters.networks.source.reading import Made, Network, Source, follow, make
+from converters.networks.source.text import MOST_BYTES, parse, read_text
+
+#: Of the files beside a checkpoint.
+_MOST_FILES = 30
+#: What a file with a network has in it.
+_NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|Module)\b")
+#: Seconds of all files beside a checkpoint, and of one.
+_SECONDS = 1.8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may define a checkpoint's network.
+
+    Attributes:
+        path: The file.
+        class_name: The class in it that is meant; None for any.
+        asked: Whether a user names it, so that it has to be the one.
+    """
+
+    path: Path
+    class_name: str | None = None
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network with its source.
+
+    Attributes:
+        network: The network.
+        source: The file it was read from.
+        era: The first Chainer that has every construct of the file, and the first that no longer has one of them.
+    """
+
+    network: Network
+    source: ModelSource
+    era: tuple[Version | None, Version | None]
+
+
+def candidates_in(folder: Path, named: str | None = None) -> list[Candidate]:
+    """Returns the files of a folder that may define a network.
+
+    Args:
+        folder: The folder.
+        named: The path that a `log.txt` there names; if the folder has a file of that name, it is the only candidate.
+    """
+    if named is not None and (path := folder / re.split(r"[\\/]", named)[-1]).suffix == ".py" and path.is_file():
+        return [Candidate(path)]
+    found = []
+    for path in sorted(folder.glob("*.py"))[:_MOST_FILES]:
+        try:
+            if path.is_file() and path.stat().st_size <= MOST_BYTES and _NETWORK.search(read_text(path)):
+                found.append(Candidate(path))
+        except (OSError, DeepPoseError):
+            continue
+    return found
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    tensors: Mapping[str, Shape],
+    version: Callable[[tuple[Version | None, Version | None]], Version],
+    size: tuple[int, int],
+) -> Found | None:
+    """Finds the class that gives a checkpoint's names and shapes.
+
+    Args:
+        candidates: The files, as `candidates_in` lists them, or one that a user names.
+        tensors: Shapes of the checkpoint's tensors by canonical name.
+        version: Returns the version of Chainer that wrote the checkpoint, for a source of an era.
+        size: Height and width of the input that it was trained with, as far as that is known.
+
+    Returns:
+        The network; None where no file has a class that resembles the checkpoint.
+
+    Raises:
+        DeepPoseError: No class fits, or several that compute something else; or the one that fits cannot be read.
+    """
+    found: list[Found] = []
+    nearest: tuple[list[str], Candidate, Made] | None = None
+    problems: list[DeepPoseError] = []
+    budget = Budget(_SECONDS)
+    for candidate in candidates:
+        try:
+            text = read_text(candidate.path)
+            tree = parse(text, candidate.path.name)
+        except DeepPoseError as error:
+            problems.append(error)
+            continue
+        era = era_of(tree)
+        source = Source(candidate.path.name, tree, version(era), budget)
+        for class_name in _class_names(source, candidate):
+            try:
+                made = make(source, class_name, tensors)
+            except ExhaustedError as error:
+                raise _exhausted(candidate, error) from error
+            except RecursionError as error:
+                raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+            except DeepPoseError as error:
+                problems.append(error)
+                continue
+            differing = made.differences(tensors)
+            if not differing:
+                found.append(_followed(candidate, made, tensors, size, text, era))
+            elif nearest is None or len(differing) < len(nearest[0]):
+                nearest = (differing, candidate, made)
+    if found:
+        return _only(found)
+    asked = any(candidate.asked for candidate in candidates)
+    if nearest is not None and (asked or _resembles(nearest[2], tensors)):
+        raise _misfit(nearest, tensors)
+    if problems and (asked or len(candidates) == 1):
+        raise problems[0]
+    if asked:
+        raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
+    return None
+
+
+def _class_names(source: Source, candidate: Candidate) -> list[str]:
+    if candidate.class_name is not None:
+        return [candidate.class_name]
+    try:
+        return source.classes()
+    except ExhaustedError as error:
+        raise _exhausted(candidate, error) from error
+
+
+def _followed(
+    candidate: Candidate,
+    made: Made,
+    tensors: Mapping[str, Shape],
+    size: tuple[int, int],
+    text: str,
+    era: tuple[Version | None, Version | None],
+) -> Found:
+    try:
+        network = follow(made, tensors, size)
+    except ExhaustedError as error:
+        raise _exhausted(candidate, error) from error
+    except RecursionError as error:
+        raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+    return Found(network, ModelSource(candidate.path.name, network.class_name, text), era)
+
+
+def _exhausted(candidate: Candidate, error: ExhaustedError) -> DeepPoseError:
+    return DeepPoseError(f"{candidate.path.name} cannot be followed: {error.problem}")
+
+
+def _only(found: list[Found]) -> Found:
+    """Returns the one network among several classes that fit, if they all compute the same."""
+    first = found[0]
+    if any(other.network.layers != first.network.layers for other in found[1:]):
+        names = [f"{one.source.file}:{one.network.class_name}" for one in found]
+        raise DeepPoseError(
+            f"the classes {', '.join(names)} all have its names and shapes, and do not compute the same",
+            advice=f"say which it is with --model-file {names[0]}",
+        )
+    return first
+
+
+def _resembles(made: Made, tensors: Mapping[str, Shape]) -> bool:
+    """Tells whether a class has most of the names of a checkpoint."""
+    return 2 * len(made.shapes.keys() & tensors.keys()) > len(tensors)
+
+
+def _misfit(nearest: tuple[list[str], Candidate, Made], tensors: Mapping[str, Shape]) -> DeepPoseError:
+    differing, candidate, made = nearest
+    parts = []
+    for name in differing[:4]:
+        ours, theirs = made.shapes.get(name), tensors.get(name)
+        if ours is None:
+            parts.append(f"it has no {name}")
+        elif theirs is None:
+            parts.append(f"the checkpoint has no {name}")
+        else:
+            spelled = tuple("?" if side is None else int(side) for side in ours)
+            parts.append(f"its {name} is of {spelled}, the checkpoint's of {theirs}")
+    more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+    return DeepPoseError(
+        f"no class has its names and shapes; the nearest is {made.class_name} in {candidate.path.name}: "
+        f"{'; '.join(parts)}{more}",
+        advice="name the file it was trained with by --model-file, or its network by --architecture",
+    )

@@ -1,0 +1,1097 @@
+"""Follows a source without running it: expressions, statements, calls and classes of Python, over known names."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from types import EllipsisType
+
+from packaging.version import Version
+
+from converters.networks.source import plain
+from converters.networks.source.budget import MOST_CHARACTERS, Budget, bounded
+from converters.networks.source.context import Context
+from converters.networks.source.errors import Place, SourceError
+from converters.networks.source.program import imported
+from converters.networks.source.registry import ByVersion, known_in, look_up
+from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
+from converters.networks.source.values import (
+    Batch,
+    Bound,
+    Class,
+    Function,
+    Instance,
+    Later,
+    Mode,
+    Namespace,
+    Native,
+    NativeFunction,
+    NativeMethod,
+    Partial,
+    Program,
+    Scope,
+    Super,
+    Switch,
+    Tensor,
+    Unknown,
+    traced,
+)
+
+
+class _Return(Exception):  # noqa: N818 - it is none
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class _Break(Exception):  # noqa: N818
+    pass
+
+
+class _Continue(Exception):  # noqa: N818
+    pass
+
+
+#: A method that says nothing of the network wherever it stands.
+_QUIET_DECORATORS = ("torch.no_grad", "torch.inference_mode", "torch.jit.export", "torch.jit.ignore")
+#: Python's types, as names of the source.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float,),
+    "str": (str,),
+    "bool": (bool,),
+    "list": (list,),
+    "tuple": (tuple,),
+    "dict": (dict,),
+    "set": (set,),
+}
+
+
+class Evaluator(Context):
+    """Follows the classes and functions of a file."""
+
+    def __init__(self, program: Program, budget: Budget, version: Version) -> None:
+        super().__init__(budget, version)
+        self.program = program
+        self._evaluating: set[tuple[int, str]] = set()
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def global_name(self, program: Program, name: str) -> object:
+        """Returns what a name of a file stands for."""
+        value = program.names.get(name)
+        if isinstance(value, Later):
+            key = (id(program), name)
+            if key in self._evaluating:
+                return Unknown(f"{name}, which is made of itself,", Place(program.file, value.node.lineno))
+            self._evaluating.add(key)
+            scope = Scope(program, {})
+            try:
+                with self._at(program.file):
+                    made = self.defined(value.node, scope)
+            finally:
+                self._evaluating.discard(key)
+            program.names[name] = made
+            return made
+        if value is not None or name in program.names:
+            return value
+        for module in program.stars:
+            if (found := look_up(f"{module}.{name}")) is not None:
+                return found
+        if (found := look_up(f"builtins.{name}")) is not None or name in _EVALUATED:
+            return found or NativeFunction(name, _EVALUATED[name])
+        return self.unknown(f"the name {name}")
+
+    def defined(self, node: ast.expr | ast.FunctionDef | ast.ClassDef, scope: Scope) -> object:
+        """Returns what a definition or an expression outside of the network stands for; an Unknown where it fails."""
+        match node:
+            case ast.FunctionDef():
+                return self._function(node, scope, None)
+            case ast.ClassDef():
+                return self._class(node, scope)
+        try:
+            return self.evaluate(node, scope)
+        except SourceError as error:  # nothing outside of the network is refused before the network needs it
+            return Unknown(error.problem.partition(": ")[2].removesuffix(" is not known"), error.place)
+
+    def _name(self, name: str, scope: Scope) -> object:
+        inner: Scope | None = scope
+        while inner is not None:
+            if name in inner.names:
+                return inner.names[name]
+            inner = inner.outer
+        return self.global_name(scope.program, name)
+
+    @contextlib.contextmanager
+    def _at(self, file: str, line: int = 0) -> Iterator[None]:
+        before = self.place
+        self.place = Place(file, line)
+        try:
+            yield
+        finally:
+            self.place = before
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+
+    def evaluate(self, node: ast.expr, scope: Scope) -> object:
+        """Returns the value of an expression."""
+        self.budget.spend()
+        self.budget.enter()
+        if node.lineno != self.place.line:
+            self.place = Place(scope.program.file, node.lineno)
+        try:
+            return bounded(self._evaluated(node, scope))
+        finally:
+            self.budget.leave()
+
+    def _evaluated(self, node: ast.expr, scope: Scope) -> object:
+        match node:
+            case ast.Constant(value):
+                if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+                    return self.unknown("a text")
+                known = value is None or isinstance(value, bool | int | float | str | EllipsisType)
+                return value if known else self.unknown(f"the constant {value!r}")
+            case ast.Name(name):
+                return self._name(name, scope)
+            case ast.Attribute(value, name):
+                if isinstance(value, ast.Name) and (value.id, name) in scope.program.replaced:
+                    line = scope.program.replaced[value.id, name]
+                    return Unknown(f"{value.id}.{name}, which the file replaces,", Place(scope.program.file, line))
+                return self.attribute(self.evaluate(value, scope), name)
+            case ast.Call():
+                return self._call(node, scope)
+            case ast.BinOp(left, op, right):
+                return self.operate(type(op), self.evaluate(left, scope), self.evaluate(right, scope))
+            case ast.UnaryOp(op, operand):
+                return self._unary(op, self.evaluate(operand, scope))
+            case ast.BoolOp(op, values):
+                result: object = None
+                for value in values:
+                    result = self.evaluate(value, scope)
+                    if isinstance(result, Unknown) or plain.truth(self, result) == isinstance(op, ast.Or):
+                        return result
+                return result
+            case ast.Compare():
+                return self._compare(node, scope)
+            case ast.IfExp(test, body, orelse):
+                return self.evaluate(body if plain.truth(self, self.evaluate(test, scope)) else orelse, scope)
+            case ast.List(elements):
+                return self._elements(elements, scope)
+            case ast.Tuple(elements):
+                return tuple(self._elements(elements, scope))
+            case ast.Set(elements):
+                return set(self._elements(elements, scope))
+            case ast.Dict(keys, values):
+                made: dict[object, object] = {}
+                for key, value in zip(keys, values, strict=True):
+                    item = self.evaluate(value, scope)
+                    if key is not None:
+                        made[self._key(self.evaluate(key, scope))] = item
+                    elif isinstance(item, dict):
+                        made.update(item)
+                    else:
+                        self.fail(f"**{self.spell(item)} is not known")
+                return made
+            case ast.Subscript(value, index):
+                return self.item(self.evaluate(value, scope), self._index(index, scope))
+            case ast.Slice():
+                return self._index(node, scope)
+            case ast.ListComp(element, generators) | ast.GeneratorExp(element, generators):
+                return [self.evaluate(element, inner) for inner in self._generated(generators, scope)]
+            case ast.SetComp(element, generators):
+                return {self._key(self.evaluate(element, inner)) for inner in self._generated(generators, scope)}
+            case ast.DictComp(key, value, generators):
+                return {
+                    self._key(self.evaluate(key, inner)): self.evaluate(value, inner)
+                    for inner in self._generated(generators, scope)
+                }
+            case ast.JoinedStr(values):
+                return self._joined_string(values, scope)
+            case ast.Lambda():
+                return self._function(node, scope, None)
+            case ast.NamedExpr(target, value):
+                self.assign(target, self.evaluate(value, scope), scope)
+                return self.evaluate(target, scope)
+        self.fail(f"{type(node).__name__} is not known")
+
+    def _key(self, key: object) -> object:
+        if isinstance(key, list | dict | set | Unknown):
+            self.fail(f"the key {self.spell(key)} is not known")
+        return key
+
+    def _elements(self, nodes: list[ast.expr], scope: Scope) -> list[object]:
+        result: list[object] = []
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                result += plain.iterate(self, self.evaluate(node.value, scope))
+                bounded(result)
+            else:
+                result.append(self.evaluate(node, scope))
+        return result
+
+    def _index(self, node: ast.expr, scope: Scope) -> object:
+        match node:
+            case ast.Slice(lower, upper, step):
+                bounds = (None if bound is None else self.evaluate(bound, scope) for bound in (lower, upper, step))
+                return slice(*bounds)
+            case ast.Tuple(elements):
+                return tuple(self._index(element, scope) for element in elements)
+        return self.evaluate(node, scope)
+
+    def _generated(self, generators: list[ast.comprehension], scope: Scope) -> Iterator[Scope]:
+        if not generators:
+            yield scope
+            return
+        first, *others = generators
+        inner = Scope(scope.program, {}, scope, scope.owner)
+        for value in plain.iterate(self, self.evaluate(first.iter, scope)):
+            inner = Scope(scope.program, {}, scope, scope.owner)
+            self.assign(first.target, value, inner)
+            if all(plain.truth(self, self.evaluate(test, inner)) for test in first.ifs):
+                yield from self._generated(others, inner)
+
+    def _joined_string(self, values: list[ast.expr], scope: Scope) -> object:
+        parts = []
+        for value in values:
+            if isinstance(value, ast.FormattedValue):
+                inside = self.evaluate(value.value, scope)
+                if isinstance(inside, Unknown):
+                    return inside
+                spec = "" if value.format_spec is None else self.evaluate(value.format_spec, scope)
+                if value.conversion not in (-1, ord("s")) or not isinstance(inside, int | float | str):
+                    return self.unknown("a string of this")
+                parts.append(plain._format(self, f"{{:{spec}}}", (inside,), {}))
+            else:
+                parts.append(str(self.evaluate(value, scope)))
+            bounded("".join(parts))
+        return "".join(parts)
+
+    def _unary(self, op: ast.unaryop, value: object) -> object:
+        if isinstance(value, Unknown):
+            return value
+        if isinstance(op, ast.Not):
+            return Mode(not value.value) if isinstance(value, Mode) else not plain.truth(self, value)
+        if isinstance(value, Tensor) and isinstance(op, ast.USub):
+            return arithmetic(self, ast.Mult, value, -1)
+        if not isinstance(value, int | float):
+            self.fail(f"{type(op).__name__} of {self.spell(value)} is not known")
+        if isinstance(op, ast.UAdd):
+            return value
+        if isinstance(op, ast.USub):
+            return traced(-value, "Sub", 0, value)
+        return ~self.whole(value, "the number")
+
+    def _compare(self, node: ast.Compare, scope: Scope) -> object:
+        left = self.evaluate(node.left, scope)
+        result: object = True
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            right = self.evaluate(comparator, scope)
+            result = self._compared(op, left, right)
+            if isinstance(result, Unknown) or not plain.truth(self, result):
+                return result
+            left = right
+        return result
+
+    def _compared(self, op: ast.cmpop, left: object, right: object) -> object:
+        left, right = self.plain(left), self.plain(right)
+        for value in (left, right):
+            if isinstance(value, Unknown):
+                return value
+        if (
+            isinstance(left, Mode)
+            and isinstance(right, bool)
+            and isinstance(op, ast.Eq | ast.Is | ast.NotEq | ast.IsNot)
+        ):
+            return Mode((left.value == right) == isinstance(op, ast.Eq | ast.Is))
+        if isinstance(left, Batch) or isinstance(right, Batch):
+            return self.unknown("a condition on the batch's size")
+        if isinstance(op, ast.In | ast.NotIn) and isinstance(right, Instance):
+            children = right.native.items(self) if right.native is not None else None
+            right = list(right.children) if children is None or isinstance(left, str) else children
+        if isinstance(left, Tensor | Instance | Class | Function) and not isinstance(op, ast.In | ast.NotIn):
+            same = left is right
+            if isinstance(op, ast.Is | ast.Eq):
+                return same
+            return not same if isinstance(op, ast.IsNot | ast.NotEq) else self.unknown("this comparison")
+        try:
+            return plain.COMPARISONS[type(op)](left, right)
+        except TypeError as error:
+            self.fail(f"{self.spell(left)} and {self.spell(right)} under {type(op).__name__}: {error}")
+
+    def operate(self, kind: type[ast.operator], left: object, right: object, in_place: bool = False) -> object:
+        """Returns what an operator makes of two values."""
+        for value in (left, right):
+            if isinstance(value, Unknown):
+                return value
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            result = arithmetic(self, kind, left, right)
+            if in_place and isinstance(left, Tensor) and isinstance(result, Tensor) and self.framework == "torch":
+                left.node = result.node  # under every name that it has
+                return left
+            return result
+        if in_place and kind is ast.Add and isinstance(left, list):
+            left.extend(plain.iterate(self, right))
+            return bounded(left)
+        if in_place and kind is ast.Add and isinstance(left, Instance) and left.native is not None:
+            extend = self.attribute(left, "extend")
+            self.call(extend, (right,), {})
+            return left
+        for value in (left, right):
+            if isinstance(value, Batch):
+                return self.unknown("a number made of the batch's size")
+        return plain.binary(self, kind, left, right)
+
+    # --- attributes and items -----------------------------------------------------------------------------------------
+
+    def attribute(self, value: object, name: str) -> object:
+        """Returns an attribute of a value; an Unknown where nothing is known of it."""
+        match value:
+            case Unknown():
+                return Unknown(f"{value.what}.{name}", value.place, value.known)
+            case Namespace():
+                found = look_up(f"{value.name}.{name}")
+                if isinstance(found, ByVersion):
+                    return found.first if self.is_chainer_1 else found.later
+                if isinstance(found, Mode):
+                    return Mode(self.training)
+                if found is not None:
+                    return found
+                return self.unknown(f"{value.name}.{name}", known_in(value.name))
+            case Instance():
+                found = self._instance_attribute(value, name)
+                return self.unknown(f"the attribute {name} of {value.name}") if found is None else found[0]
+            case Super():
+                return self._super_attribute(value, name)
+            case Class():
+                if name in ("__name__", "__qualname__"):
+                    return value.name
+                if found := value.find(name):
+                    return found[1]
+                if value.native is not None:
+                    return self.attribute(value.native, name)
+            case type() if issubclass(value, Native):
+                if name == "__name__":
+                    return value.spelled.rpartition(".")[2]
+                if name in ("__init__", "__call__", "forward"):
+                    return NativeMethod(f"{value.spelled}.{name}", _unbound(value, name))
+                if method := getattr(value, f"do_{name}", None):
+                    return NativeMethod(f"{value.spelled}.{name}", _unbound_method(method))
+            case Tensor():
+                return tensor_attribute(self, value, name)
+            case Function() | Bound() if name == "__name__":
+                return value.name if isinstance(value, Function) else value.function.name
+            case NativeFunction() if name == "__name__":
+                return value.name.rpartition(".")[2]
+            case _:
+                if call := plain.method(self, value, name):
+                    return NativeMethod(name, call)
+        return self.unknown(f"the attribute {name} of {self.spell(value)}")
+
+    def _instance_attribute(self, value: Instance, name: str) -> tuple[object] | None:
+        """Returns an attribute of an object, in a tuple; None if it has none."""
+        native = value.native
+        if name in ("train", "training") and native is not None:
+            is_method = isinstance(value.kind, Class) and value.kind.find(name)
+            is_flag = isinstance(value.attributes.get(name, True), bool | Mode) and not is_method
+            if native.framework == "chainer" and name == "train" and is_flag:
+                return (Mode(self.training),)
+            if native.framework == "torch" and name == "training":
+                return (Mode(self.training),)
+        if name in value.attributes:
+            return (value.attributes[name],)
+        if name in value.children:
+            return (value.children[name],)
+        if name == "__class__":
+            return (value.kind,)
+        if name == "__dict__":
+            return (self.unknown("__dict__"),)
+        if isinstance(value.kind, Class) and (found := value.kind.find(name)):
+            return (self._bound(found[0], found[1], value),)
+        if native is not None:
+            if method := getattr(native, f"do_{name}", None):
+                return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, method)),)
+            if name in ("forward", "__call__"):
+                return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, native.forward)),)
+            found_natively = native.attribute(self, name)
+            if not isinstance(found_natively, Unknown):
+                return (found_natively,)
+        if isinstance(value.kind, Class):
+            for special in ("__getattr__", "__getattribute__"):
+                if value.kind.find(special):
+                    return (self.unknown(f"{name}, which {special} of {value.name} makes,"),)
+        return None
+
+    def _bound(self, owner: Class, found: object, instance: object) -> object:
+        if isinstance(found, Function):
+            match found.kind:
+                case "staticmethod":
+                    return found
+                case "classmethod":
+                    return Bound(found, instance.kind if isinstance(instance, Instance) else instance)
+                case "property":
+                    return self.call(Bound(found, instance), (), {})
+            if found.owner is not None:
+                return Bound(found, instance)
+        if isinstance(found, Function) and isinstance(found.node, ast.Lambda):
+            return Bound(found, instance)
+        return found
+
+    def _super_attribute(self, value: Super, name: str) -> object:
+        instance = value.object
+        if not isinstance(instance, Instance) or not isinstance(instance.kind, Class):
+            self.fail("super() of this is not known")
+        if found := instance.kind.find(name, after=value.behind):
+            return self._bound(found[0], found[1], instance)
+        order = instance.kind.order
+        native = next((one for one in order[order.index(value.behind) :] if not isinstance(one, Class)), None)
+        if native is None:
+            if name == "__init__":
+                return NativeFunction("object.__init__", lambda c, *arguments, **keywords: None)
+            return self.unknown(f"super().{name}")
+        if name == "__init__":
+            return NativeFunction(f"{native.spelled}.__init__", functools.partial(_start, native, instance))
+        if name == "__setattr__":
+            return NativeFunction(name, lambda c, attribute, item: self.set_attribute(instance, str(attribute), item))
+        if instance.native is None:
+            self.fail(f"{native.spelled}.{name} before {native.spelled}.__init__")
+        if name in ("forward", "__call__"):
+            return NativeMethod(name, functools.partial(_swapped, instance.native.forward))
+        if method := getattr(instance.native, f"do_{name}", None):
+            return NativeMethod(name, functools.partial(_swapped, method))
+        return self.unknown(f"super().{name}")
+
+    def set_attribute(self, value: object, name: str, item: object) -> None:
+        """Does `value.name = item`."""
+        match value:
+            case Instance():
+                if isinstance(value.kind, Class) and value.kind.find("__setattr__"):
+                    self.fail(f"__setattr__ of {value.name} is not known")
+                value.children.pop(name, None)
+                if value.native is not None:
+                    value.native.set(self, name, item)
+                else:
+                    value.attributes[name] = item
+            case Class() if value.program is self.program:
+                value.names[name] = item
+            case Unknown():
+                pass
+            case _:
+                self.fail(f"setting {name} of {self.spell(value)} is not known")
+
+    def item(self, value: object, key: object) -> object:
+        """Returns `value[key]`."""
+        if isinstance(value, Unknown):
+            return value
+        if isinstance(key, Unknown):
+            return key
+        match value:
+            case Tensor():
+                return tensor_item(self, value, key)
+            case Instance():
+                if isinstance(value.kind, Class) and (found := value.kind.find("__getitem__")):
+                    return self.call(self._bound(*found, value), (key,), {})
+                if value.native is not None:
+                    return value.native.item(self, key)
+            case list() | tuple() | str() | range():
+                if isinstance(key, slice):
+                    key = slice(
+                        *(
+                            bound if bound is None else self.whole(bound, "a bound")
+                            for bound in (key.start, key.stop, key.step)
+                        )
+                    )
+                    try:
+                        return bounded(value[key])
+                    except ValueError as error:
+                        self.fail(f"the slice: {error}")
+                index = self.whole(key, "the index")
+                if not -len(value) <= index < len(value):
+                    self.fail(f"{self.spell(value)} has no item {index}")
+                return value[index]
+            case dict():
+                if self._key(key) not in value:
+                    self.fail(f"the dictionary has no {self.spell(key)}")
+                return value[key]
+        self.fail(f"{self.spell(value)}[…] is not known")
+
+    def set_item(self, value: object, key: object, item: object) -> None:
+        """Does `value[key] = item`."""
+        match value:
+            case Instance() if value.native is not None:
+                value.native.set_item(self, key, item)
+            case list():
+                index = self.whole(key, "the index")
+                if not -len(value) <= index < len(value):
+                    self.fail(f"the list has no item {index}")
+                value[index] = item
+            case dict():
+                value[self._key(key)] = item
+                bounded(value)
+            case Unknown():
+                pass
+            case _:
+                self.fail(f"setting an item of {self.spell(value)} is not known")
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _call(self, node: ast.Call, scope: Scope) -> object:
+        if isinstance(node.func, ast.Name) and node.func.id == "super" and "super" not in scope.names:
+            return self._super(node, scope)
+        called = self.evaluate(node.func, scope)
+        arguments = tuple(self._elements(node.args, scope))
+        keywords: dict[str, object] = {}
+        for word in node.keywords:
+            value = self.evaluate(word.value, scope)
+            if word.arg is not None:
+                keywords[word.arg] = value
+            elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+                keywords.update(value)
+            else:
+                return self.unknown(f"a call with **{self.spell(value)}")
+        self.place = Place(scope.program.file, node.lineno)
+        if isinstance(called, Unknown):
+            # A method whose name ends so changes what it is given, in PyTorch.
+            if called.what.endswith("_") and any(isinstance(value, Tensor) for value in arguments):
+                self.refuse(called)
+            return called
+        result = self.call(called, arguments, keywords)
+        self.place = Place(scope.program.file, node.lineno)
+        return result
+
+    def _super(self, node: ast.Call, scope: Scope) -> object:
+        owner = next((inner.owner for inner in _outwards(scope) if inner.owner is not None), None)
+        if len(node.args) == 2:
+            kind, instance = (self.evaluate(argument, scope) for argument in node.args)
+            if isinstance(kind, Class):
+                return Super(kind, instance)
+        elif owner is not None and not node.args:
+            return Super(*owner)
+        self.fail("super() of this is not known")
+
+    def call(self, called: object, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        """Returns what a call gives."""
+        self.budget.spend()
+        self.budget.enter()
+        try:
+            match called:
+                case Unknown():
+                    return called
+                case Function():
+                    return self._called(called, arguments, keywords)
+                case Bound():
+                    return self._called(called.function, (called.first, *arguments), keywords)
+                case NativeFunction() | NativeMethod():
+                    return self._native(called.name, called.call, (self, *arguments), keywords)
+                case Class():
+                    return self.instantiate(called, arguments, keywords)
+                case Partial():
+                    return self.call(called.function, (*called.arguments, *arguments), {**called.keywords, **keywords})
+                case Instance():
+                    return self._called_instance(called, arguments, keywords)
+                case type() if issubclass(called, Native):
+                    instance = Instance(called)
+                    self._native(
+                        called.spelled, functools.partial(_start, called, instance), (self, *arguments), keywords
+                    )
+                    return instance
+                case ByVersion():
+                    return self.call(called.first if self.is_chainer_1 else called.later, arguments, keywords)
+        finally:
+            self.budget.leave()
+        self.fail(f"a call of {self.spell(called)} is not known")
+
+    def _native(
+        self, name: str, call: Callable[..., object], arguments: tuple[object, ...], keywords: dict[str, object]
+    ) -> object:
+        try:
+            inspect.signature(call).bind(*arguments, **keywords)
+        except TypeError as error:
+            unknown = [value for value in (*arguments, *keywords.values()) if isinstance(value, Unknown)]
+            if unknown:
+                return unknown[0]
+            self.fail(f"{name} with these arguments is not known: {error}")
+        return call(*arguments, **keywords)
+
+    def _called_instance(self, called: Instance, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        if isinstance(called.kind, Class):
+            names = ("forward", "__call__") if self.framework == "torch" else ("__call__", "forward")
+            for name in names:
+                if found := called.kind.find(name):
+                    return self.call(self._bound(*found, called), arguments, keywords)
+        if called.native is None:
+            self.fail(f"a call of {called.name} is not known")
+        return self._native(called.name, called.native.forward, (self, *arguments), keywords)
+
+    def instantiate(self, kind: Class, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        """Makes an object of a class of the source."""
+        if kind.node.keywords:
+            self.fail(f"the metaclass of {kind.name} is not known")
+        if kind.node.decorator_list:
+            self.fail(f"the decorator of {kind.name} is not known")
+        for base in kind.bases:
+            if isinstance(base, Unknown):
+                self.refuse(base)
+        if found := kind.find("__new__"):
+            self.fail(f"__new__ of {found[0].name} is not known")
+        instance = Instance(kind)
+        if found := kind.find("__init__"):
+            self.call(self._bound(*found, instance), arguments, keywords)
+        elif kind.native is not None:
+            start = functools.partial(_start, kind.native, instance)
+            self._native(kind.native.spelled, start, (self, *arguments), keywords)
+        if kind.native is not None and instance.native is None:
+            self.fail(f"{kind.name}.__init__ does not call that of {kind.native.spelled}")
+        return instance
+
+    def _called(self, function: Function, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        scope = Scope(function.scope.program, self._arguments(function, arguments, keywords), function.scope)
+        if function.owner is not None and arguments:
+            scope.owner = (function.owner, arguments[0])
+        with self._at(function.scope.program.file, function.node.lineno):
+            if isinstance(function.node, ast.Lambda):
+                return self.evaluate(function.node.body, scope)
+            try:
+                self.run(function.node.body, scope)
+            except _Return as returned:
+                return returned.value
+            return None
+
+    def _arguments(
+        self, function: Function, arguments: tuple[object, ...], keywords: dict[str, object]
+    ) -> dict[str, object]:
+        declared = function.node.args
+        names = [argument.arg for argument in (*declared.posonlyargs, *declared.args)]
+        bound: dict[str, object] = dict(zip(names, arguments, strict=False))
+        if len(arguments) > len(names) and declared.vararg is None:
+            self.fail(f"{function.name} takes {len(names)} arguments, not {len(arguments)}")
+        if declared.vararg is not None:
+            bound[declared.vararg.arg] = tuple(arguments[len(names) :])
+        rest = dict(keywords)
+        for name in (*names, *(argument.arg for argument in declared.kwonlyargs)):
+            if name in rest:
+                bound[name] = rest.pop(name)
+        if declared.kwarg is not None:
+            bound[declared.kwarg.arg] = rest
+        elif rest:
+            self.fail(f"{function.name} has no argument {', '.join(rest)}")
+        defaults = dict(zip(names[len(names) - len(function.defaults) :], function.defaults, strict=True))
+        for argument, value in zip(declared.kwonlyargs, function.keyword_defaults, strict=True):
+            if value is not _MISSING:
+                defaults[argument.arg] = value
+        for name in (*names, *(argument.arg for argument in declared.kwonlyargs)):
+            if name not in bound:
+                if name not in defaults:
+                    self.fail(f"{function.name} needs its argument {name}")
+                bound[name] = defaults[name]
+        return bound
+
+    # --- definitions --------------------------------------------------------------------------------------------------
+
+    def _function(self, node: ast.FunctionDef | ast.Lambda, scope: Scope, owner: Class | None) -> object:
+        kind = "function"
+        if isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                if isinstance(called, ast.Name) and called.id in ("staticmethod", "classmethod", "property"):
+                    kind = called.id
+                elif (spelled := _dotted(called)) not in _QUIET_DECORATORS:
+                    place = Place(scope.program.file, decorator.lineno)
+                    return Unknown(f"{node.name}, whose decorator {spelled} may make anything of it,", place)
+            if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(node)):
+                return Unknown(f"{node.name}, which yields,", Place(scope.program.file, node.lineno))
+        arguments = node.args
+        outer = scope if scope.names or scope.outer is not None else Scope(scope.program, {})
+        return Function(
+            node,
+            outer,
+            [self.evaluate(default, scope) for default in arguments.defaults],
+            [_MISSING if default is None else self.evaluate(default, scope) for default in arguments.kw_defaults],
+            owner,
+            kind,
+        )
+
+    def _class(self, node: ast.ClassDef, scope: Scope) -> object:
+        bases = tuple(self.evaluate(base, scope) for base in node.bases)
+        bases = tuple(
+            (base.first if self.is_chainer_1 else base.later) if isinstance(base, ByVersion) else base for base in bases
+        )
+        made = Class(node.name, node, scope.program, bases, {})
+        made.order = self._order(made)
+        inner = Scope(scope.program, made.names, scope if scope.names or scope.outer else None)
+        for statement in node.body:
+            match statement:
+                case ast.FunctionDef():
+                    # A method does not see the names of its class.
+                    made.names[statement.name] = self._function(statement, scope, made)
+                case ast.Expr() | ast.Pass():
+                    pass
+                case ast.Assign() | ast.AnnAssign() | ast.ClassDef():
+                    try:
+                        self._run(statement, inner)
+                    except SourceError as error:
+                        for name in _targets(statement):
+                            made.names[name] = Unknown(f"{node.name}.{name}", error.place)
+                case _:
+                    for name in _targets(statement):
+                        place = Place(scope.program.file, statement.lineno)
+                        made.names[name] = Unknown(f"{node.name}.{name}, which is set under a condition,", place)
+        for (owner, name), line in scope.program.replaced.items():
+            if owner == node.name:
+                made.names[name] = Unknown(
+                    f"{node.name}.{name}, which the file replaces,", Place(scope.program.file, line)
+                )
+        return made
+
+    def _order(self, kind: Class) -> list[Class | type[Native]]:
+        """Returns a class and its bases in the order in which Python looks names up."""
+        lists: list[list[Class | type[Native]]] = []
+        direct: list[Class | type[Native]] = []
+        for base in kind.bases:
+            if isinstance(base, Class):
+                lists.append(list(base.order))
+                direct.append(base)
+            elif isinstance(base, type) and issubclass(base, Native):
+                lists.append([base])
+                direct.append(base)
+        lists.append(direct)
+        order: list[Class | type[Native]] = [kind]
+        while lists := [one for one in lists if one]:
+            first = next((one[0] for one in lists if not any(one[0] in other[1:] for other in lists)), None)
+            if first is None:
+                self.fail(f"the bases of {kind.name} contradict each other")
+            order.append(first)
+            lists = [one[1:] if one[0] is first else one for one in lists]
+        return order
+
+    # --- statements ---------------------------------------------------------------------------------------------------
+
+    def run(self, statements: list[ast.stmt], scope: Scope) -> None:
+        """Follows statements."""
+        for statement in statements:
+            self.budget.spend()
+            self.place = Place(scope.program.file, statement.lineno)
+            self._run(statement, scope)
+
+    def _run(self, node: ast.stmt, scope: Scope) -> None:
+        match node:
+            case ast.Expr(value):
+                self._discarded(value, scope)
+            case ast.Assign(targets, value):
+                item = self.evaluate(value, scope)
+                for target in targets:
+                    self.assign(target, item, scope)
+            case ast.AnnAssign(target, _, value):
+                if value is not None:
+                    self.assign(target, self.evaluate(value, scope), scope)
+            case ast.AugAssign(target, op, value):
+                before = self.evaluate(target, scope)
+                after = self.operate(type(op), before, self.evaluate(value, scope), in_place=True)
+                if after is not before or isinstance(target, ast.Name):
+                    self.assign(target, after, scope)
+            case ast.Return(value):
+                raise _Return(None if value is None else self.evaluate(value, scope))
+            case ast.If(test, body, orelse):
+                self.run(body if plain.truth(self, self.evaluate(test, scope)) else orelse, scope)
+            case ast.For(target, iterated, body, orelse):
+                self._loop(target, plain.iterate(self, self.evaluate(iterated, scope)), body, orelse, scope)
+            case ast.While(test, body, orelse):
+                self._while(test, body, orelse, scope)
+            case ast.With(items, body):
+                self._with(items, body, scope)
+            case ast.Try(body, _, orelse, final):
+                self.run([*body, *orelse, *final], scope)
+            case ast.Pass():
+                pass
+            case ast.Break():
+                raise _Break
+            case ast.Continue():
+                raise _Continue
+            case ast.Delete(targets):
+                for target in targets:
+                    self._delete(target, scope)
+            case ast.FunctionDef():
+                scope.names[node.name] = self._function(node, scope, None)
+            case ast.ClassDef():
+                scope.names[node.name] = self._class(node, scope)
+            case ast.Import() | ast.ImportFrom():
+                names, stars = imported(scope.program.file, node)
+                if stars:
+                    self.fail("an import of every name within a function is not known")
+                scope.names.update(names)
+            case ast.Assert(test):
+                result = self.evaluate(test, scope)
+                if not isinstance(result, Unknown) and not plain.truth(self, result):
+                    self.fail("an assertion does not hold")
+            case ast.Raise():
+                self.fail("it raises an error here")
+            case _:
+                self.fail(f"{type(node).__name__} is not known")
+
+    def _discarded(self, value: ast.expr, scope: Scope) -> None:
+        """Follows an expression whose value nobody takes; what is not known of it says nothing of the network."""
+        if not isinstance(value, ast.Constant):
+            self.evaluate(value, scope)
+
+    def _loop(
+        self, target: ast.expr, values: list[object], body: list[ast.stmt], orelse: list[ast.stmt], scope: Scope
+    ) -> None:
+        for value in values:
+            self.assign(target, value, scope)
+            try:
+                self.run(body, scope)
+            except _Continue:
+                continue
+            except _Break:
+                return
+        self.run(orelse, scope)
+
+    def _while(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt], scope: Scope) -> None:
+        while plain.truth(self, self.evaluate(test, scope)):
+            try:
+                self.run(body, scope)
+            except _Continue:
+                continue
+            except _Break:
+                return
+        self.run(orelse, scope)
+
+    def _with(self, items: list[ast.withitem], body: list[ast.stmt], scope: Scope) -> None:
+        entered = []
+        for item in items:
+            value = self.evaluate(item.context_expr, scope)
+            if isinstance(value, Unknown):
+                self.refuse(value)
+            if not isinstance(value, Switch):
+                self.fail(f"with {self.spell(value)} is not known")
+            if value.enter is not None:
+                value.enter()
+            entered.append(value)
+            if item.optional_vars is not None:
+                self.assign(item.optional_vars, self.unknown("what with gives"), scope)
+        try:
+            self.run(body, scope)
+        finally:
+            for value in reversed(entered):
+                if value.leave is not None:
+                    value.leave()
+
+    def assign(self, target: ast.expr, value: object, scope: Scope) -> None:
+        """Gives a value a name, or an object an attribute or item."""
+        match target:
+            case ast.Name(name):
+                scope.names[name] = value
+            case ast.Attribute(owner, name):
+                self.set_attribute(self.evaluate(owner, scope), name, value)
+            case ast.Subscript(owner, index):
+                self.set_item(self.evaluate(owner, scope), self._index(index, scope), value)
+            case ast.Tuple(elements) | ast.List(elements):
+                self._unpack(elements, value, scope)
+            case _:
+                self.fail(f"an assignment to {type(target).__name__} is not known")
+
+    def _unpack(self, elements: list[ast.expr], value: object, scope: Scope) -> None:
+        if isinstance(value, Unknown):
+            for element in elements:
+                self.assign(element.value if isinstance(element, ast.Starred) else element, value, scope)
+            return
+        items = plain.iterate(self, value)
+        star = next((i for i, element in enumerate(elements) if isinstance(element, ast.Starred)), None)
+        if star is not None:
+            behind = len(elements) - star - 1
+            if len(items) < len(elements) - 1:
+                self.fail(f"{len(items)} values for {len(elements)} names")
+            items = [*items[:star], items[star : len(items) - behind], *items[len(items) - behind :]]
+        if len(items) != len(elements):
+            self.fail(f"{len(items)} values for {len(elements)} names")
+        for element, item in zip(elements, items, strict=True):
+            self.assign(element.value if isinstance(element, ast.Starred) else element, item, scope)
+
+    def _delete(self, target: ast.expr, scope: Scope) -> None:
+        match target:
+            case ast.Name(name):
+                scope.names.pop(name, None)
+            case ast.Attribute(owner, name):
+                value = self.evaluate(owner, scope)
+                if not isinstance(value, Instance) or name not in {**value.children, **value.attributes}:
+                    self.fail(f"deleting {name} is not known")
+                value.children.pop(name, None)
+                value.attributes.pop(name, None)
+            case ast.Subscript(owner, index):
+                value, key = self.evaluate(owner, scope), self._index(index, scope)
+                if isinstance(value, Instance) and value.native is not None:
+                    value.native.delete_item(self, key)
+                elif isinstance(value, dict):
+                    value.pop(key, None)
+                elif isinstance(value, list):
+                    del value[self.cut(key) if isinstance(key, slice) else self.whole(key, "the index")]
+                else:
+                    self.fail("this deletion is not known")
+            case _:
+                self.fail("this deletion is not known")
+
+    # --- functions of Python that need the evaluator ------------------------------------------------------------------
+
+    def has(self, value: object, name: str) -> object:
+        """Tells whether a value has an attribute; an Unknown where that is not known."""
+        if isinstance(value, Instance):
+            return self._instance_attribute(value, name) is not None
+        found = self.attribute(value, name)
+        return found if isinstance(value, Unknown) else not isinstance(found, Unknown)
+
+    def is_instance(self, value: object, kind: object) -> object:
+        """Returns what `isinstance` gives."""
+        if isinstance(kind, tuple):
+            answers = [self.is_instance(value, one) for one in kind]
+            if True in answers:
+                return True
+            return next((answer for answer in answers if isinstance(answer, Unknown)), False)
+        if isinstance(value, Unknown):
+            return value
+        if isinstance(value, Tensor):
+            if isinstance(kind, Unknown):
+                return kind.what.endswith((".Tensor", ".Variable")) or kind
+            return isinstance(kind, NativeFunction) and kind.name.endswith((".Tensor", ".Variable"))
+        if isinstance(kind, NativeFunction) and kind.name.rpartition(".")[2] in _TYPES:
+            return isinstance(value, _TYPES[kind.name.rpartition(".")[2]])
+        if isinstance(kind, ByVersion):
+            kind = kind.first if self.is_chainer_1 else kind.later
+        if isinstance(value, Instance):
+            order = value.kind.order if isinstance(value.kind, Class) else [value.kind]
+            if isinstance(kind, Class):
+                return kind in order
+            if isinstance(kind, type):
+                return any(not isinstance(one, Class) and issubclass(one, kind) for one in order)
+        return kind if isinstance(kind, Unknown) else False
+
+
+_MISSING = object()
+
+
+def _outwards(scope: Scope | None) -> Iterator[Scope]:
+    while scope is not None:
+        yield scope
+        scope = scope.outer
+
+
+def _targets(node: ast.stmt) -> list[str]:
+    """Returns the names that a statement may bind."""
+    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+    return [*names, *(part.name for part in ast.walk(node) if isinstance(part, ast.FunctionDef | ast.ClassDef))]
+
+
+def _dotted(node: ast.expr) -> str:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id if isinstance(node, ast.Name) else "…", *reversed(parts)])
+
+
+def _start(kind: type[Native], instance: Instance, c: Context, *arguments: object, **keywords: object) -> None:
+    """Does a framework's `__init__` on an object."""
+    try:
+        inspect.signature(kind.__init__).bind(None, c, *arguments, **keywords)
+    except TypeError as error:
+        c.fail(f"{kind.spelled} with these arguments is not known: {error}")
+    native = kind.__new__(kind)
+    native.instance = instance
+    instance.native = native
+    native.__init__(c, *arguments, **keywords)  # type: ignore[misc]
+
+
+def _swapped(method: Callable[..., object], c: Context, *arguments: object, **keywords: object) -> object:
+    try:
+        inspect.signature(method).bind(c, *arguments, **keywords)
+    except TypeError as error:
+        c.fail(f"{getattr(method, '__name__', 'it').removeprefix('do_')} with these arguments is not known: {error}")
+    return method(c, *arguments, **keywords)
+
+
+def _unbound(kind: type[Native], name: str) -> Callable[..., object]:
+    """Returns `Kind.__init__` or `Kind.forward`, whose first argument is the object."""
+
+    def call(c: Context, instance: object, *arguments: object, **keywords: object) -> object:
+        if not isinstance(instance, Instance):
+            c.fail(f"{kind.spelled}.{name} of {c.spell(instance)} is not known")
+        if name == "__init__":
+            _start(kind, instance, c, *arguments, **keywords)
+            return None
+        if instance.native is None:
+            c.fail(f"{kind.spelled}.{name} before {kind.spelled}.__init__")
+        return _swapped(instance.native.forward, c, *arguments, **keywords)
+
+    return call
+
+
+def _unbound_method(method: Callable[..., object]) -> Callable[..., object]:
+    def call(c: Context, instance: object, *arguments: object, **keywords: object) -> object:
+        if not isinstance(instance, Instance) or instance.native is None:
+            c.fail(f"this method of {c.spell(instance)} is not known")
+        return _swapped(functools.partial(method, instance.native), c, *arguments, **keywords)
+
+    return call
+
+
+# --- functions of Python that need the evaluator ----------------------------------------------------------------------
+
+
+def _getattr(c: Evaluator, value: object, name: object, *default: object) -> object:
+    if isinstance(name, Unknown):
+        return name
+    if not isinstance(name, str):
+        c.fail(f"getattr of {c.spell(name)} is not known")
+    if default and c.has(value, name) is False:
+        return default[0]
+    return c.attribute(value, name)
+
+
+def _setattr(c: Evaluator, value: object, name: object, item: object) -> object:
+    if not isinstance(name, str):
+        c.fail(f"setattr of {c.spell(name)} is not known")
+    c.set_attribute(value, name, item)
+    return None
+
+
+def _hasattr(c: Evaluator, value: object, name: object) -> object:
+    return c.has(value, name) if isinstance(name, str) else c.unknown("hasattr of this")
+
+
+def _isinstance(c: Evaluator, value: object, kind: object) -> object:
+    return c.is_instance(value, kind)
+
+
+def _type(c: Evaluator, value: object) -> object:
+    return value.kind if isinstance(value, Instance) else c.unknown(f"the type of {c.spell(value)}")
+
+
+def _callable(c: Evaluator, value: object) -> object:
+    if isinstance(value, Unknown):
+        return value
+    return isinstance(value, Function | Bound | NativeFunction | NativeMethod | Class | Instance | Partial | type)
+
+
+def _map(c: Evaluator, called: object, *values: object) -> object:
+    lists = [plain.iterate(c, value) for value in values]
+    return [c.call(called, items, {}) for items in zip(*lists, strict=False)]
+
+
+def _filter(c: Evaluator, called: object, values: object) -> object:
+    return [
+        item
+        for item in plain.iterate(c, values)
+        if plain.truth(c, item if called is None else c.call(called, (item,), {}))
+    ]
+
+
+_EVALUATED: dict[str, Callable[..., object]] = {
+    "getattr": _getattr,
+    "setattr": _setattr,
+    "hasattr": _hasattr,
+    "isinstance": _isinstance,
+    "type": _type,
+    "callable": _callable,
+    "map": _map,
+    "filter": _filter,
+}

@@ -1,0 +1,399 @@
+"""Python's own values, as far as networks are written with them: operators, methods, built-in functions."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import math
+import operator
+import re
+from collections.abc import Callable
+
+from converters.networks.source.budget import MOST_CHARACTERS, MOST_ITEMS, bounded
+from converters.networks.source.context import Context
+from converters.networks.source.errors import ExhaustedError
+from converters.networks.source.registry import KNOWN, function
+from converters.networks.source.values import BATCH, Batch, Instance, Mode, Partial, Tensor, Traced, Unknown, traced
+
+OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+}
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[object, object], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,  # type: ignore[dict-item]
+    ast.LtE: operator.le,  # type: ignore[dict-item]
+    ast.Gt: operator.gt,  # type: ignore[dict-item]
+    ast.GtE: operator.ge,  # type: ignore[dict-item]
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda one, other: operator.contains(other, one),  # type: ignore[arg-type]
+    ast.NotIn: lambda one, other: not operator.contains(other, one),  # type: ignore[arg-type]
+}
+
+#: Methods that change nothing but their own object.
+METHODS: dict[type, frozenset[str]] = {
+    str: frozenset(
+        {"format", "join", "lower", "upper", "title", "capitalize", "replace", "split", "rsplit", "startswith"}
+        | {"endswith", "strip", "lstrip", "rstrip", "isdigit", "isalpha", "count", "find", "index", "zfill"}
+    ),
+    list: frozenset(["append", "extend", "insert", "pop", "index", "remove", "reverse", "copy", "count"]),
+    tuple: frozenset(["index", "count"]),
+    dict: frozenset(["items", "keys", "values", "get", "update", "setdefault", "pop", "copy"]),
+    set: frozenset(["add", "update", "discard", "union"]),
+}
+
+
+def binary(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
+    """Returns what an operator makes of two values of Python."""
+    numbers = all(isinstance(value, int | float) for value in (left, right))
+    if isinstance(left, str) and kind is ast.Mod:
+        return formatted(c, left, right)
+    lengths = [len(value) for value in (left, right) if isinstance(value, str | list | tuple)]
+    if not numbers:
+        repeated = kind is ast.Mult and len(lengths) == 1 and any(isinstance(v, int) for v in (left, right))
+        if not repeated and not (type(left) is type(right) and kind is ast.Add and len(lengths) == 2):
+            c.fail(f"{c.spell(left)} and {c.spell(right)} under {kind.__name__} are not known")
+        left, right = c.plain(left), c.plain(right)
+        count = max((v for v in (left, right) if isinstance(v, int)), default=1)
+        if sum(lengths) * max(count, 1) > (MOST_CHARACTERS if isinstance(left, str) else MOST_ITEMS):
+            raise ExhaustedError("a list or string without end")
+        c.budget.spend(sum(lengths) * max(count, 1))
+    elif kind in (ast.Pow, ast.LShift) and (abs(float(right)) > 64 or abs(float(left)) > 1e6):  # type: ignore[arg-type]
+        raise ExhaustedError("a number without end")
+    try:
+        result = bounded(OPERATORS[kind](left, right))
+    except (ArithmeticError, TypeError, ValueError, KeyError) as error:
+        c.fail(f"{c.spell(left)} and {c.spell(right)} under {kind.__name__}: {error}")
+    if isinstance(result, complex):
+        c.fail("a complex number is not known")
+    return traced(result, kind.__name__, left, right) if numbers else result
+
+
+def formatted(c: Context, template: str, values: object) -> str:
+    """Returns `template % values`."""
+    items = values if isinstance(values, tuple) else (values,)
+    if not all(isinstance(item, int | float | str) for item in items) or re.search(r"%[^%a-z]*\d{4}|\*", template):
+        c.fail(f"the format {template[:60]!r} of {c.spell(values)} is not known")
+    try:
+        return str(bounded(template % tuple(c.plain(item) for item in items)))
+    except (TypeError, ValueError) as error:
+        c.fail(f"the format {template[:60]!r}: {error}")
+
+
+def method(c: Context, value: object, name: str) -> Callable[..., object] | None:
+    """Returns a method of a value of Python; None if it is not known."""
+    kind = next((kind for kind in METHODS if isinstance(value, kind)), None)
+    if kind is None or name not in METHODS[kind]:
+        return None
+
+    def call(c: Context, *arguments: object, **keywords: object) -> object:
+        if name == "format":
+            return _format(c, str(value), arguments, keywords)
+        if name in ("append", "insert", "add", "setdefault"):
+            c.budget.spend()
+        elif arguments:
+            arguments = tuple(c.plain(argument) for argument in arguments)
+        if name in ("extend", "union", "join") or (name == "update" and isinstance(value, set)):
+            arguments = tuple(iterate(c, argument) for argument in arguments)
+        if name == "replace" and len(str(value)) * len(str(arguments[-1:])) > MOST_CHARACTERS * 50:
+            raise ExhaustedError("a string without end")
+        try:
+            result = getattr(value, name)(*arguments, **keywords)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            c.fail(f"{c.spell(value)}.{name}: {error}")
+        bounded(value)
+        if isinstance(result, type({}.keys()) | type({}.values()) | type({}.items())):
+            result = list(result)
+        return bounded(result)
+
+    return call
+
+
+def _format(c: Context, template: str, arguments: tuple[object, ...], keywords: dict[str, object]) -> str:
+    values = [*arguments, *keywords.values()]
+    sound = all(isinstance(value, int | float | str) for value in values)
+    if not sound or not re.fullmatch(r"(?:[^{}]|\{\{|\}\}|\{\w*(?::[\w.<>^+-]{0,6})?\})*", template):
+        c.fail(f"the format {template[:60]!r} is not known")
+    if re.search(r":\D*\d{4}", template):
+        raise ExhaustedError("a string without end")
+    try:
+        plain = {name: c.plain(value) for name, value in keywords.items()}
+        return str(bounded(template.format(*(c.plain(value) for value in arguments), **plain)))
+    except (LookupError, ValueError) as error:
+        c.fail(f"the format {template[:60]!r}: {error}")
+
+
+def iterate(c: Context, value: object) -> list[object]:
+    """Returns what a loop over a value goes through."""
+    match value:
+        case Unknown():
+            c.refuse(value)
+        case Instance() if value.native is not None:
+            items = value.native.items(c)
+            if items is not None:
+                return items
+        case list() | tuple() | dict() | set() | str() | range():
+            c.budget.spend(len(value))
+            if len(value) > MOST_ITEMS:
+                raise ExhaustedError(f"a loop over {len(value)} items")
+            return list(value)
+    c.fail(f"a loop over {c.spell(value)} is not known")
+
+
+# --- built-in functions -----------------------------------------------------------------------------------------------
+
+
+@function("builtins.range", "builtins.xrange")
+def _range(c: Context, *numbers: object) -> object:
+    whole = [c.whole(number, "a bound of range") for number in numbers]
+    if not 1 <= len(whole) <= 3 or whole[2:] == [0]:
+        c.fail("a range of these numbers is not known")
+    return range(*whole)
+
+
+@function("builtins.len")
+def _len(c: Context, value: object) -> object:
+    match value:
+        case Tensor():
+            return BATCH
+        case Unknown():
+            return value
+        case str() | list() | tuple() | dict() | set() | range():
+            return len(value)
+    return len(iterate(c, value))
+
+
+@function("builtins.enumerate")
+def _enumerate(c: Context, values: object, start: object = 0) -> object:
+    return [tuple(pair) for pair in enumerate(iterate(c, values), c.whole(start, "start"))]
+
+
+@function("builtins.zip", "itertools.izip")
+def _zip(c: Context, *values: object) -> object:
+    return [tuple(items) for items in zip(*(iterate(c, value) for value in values), strict=False)]
+
+
+@function("builtins.reversed")
+def _reversed(c: Context, values: object) -> object:
+    return iterate(c, values)[::-1]
+
+
+@function("builtins.list")
+def _list(c: Context, values: object = ()) -> object:
+    return iterate(c, values)
+
+
+@function("builtins.tuple")
+def _tuple(c: Context, values: object = ()) -> object:
+    return tuple(iterate(c, values))
+
+
+@function("builtins.set", "builtins.frozenset")
+def _set(c: Context, values: object = ()) -> object:
+    return set(_hashable(c, iterate(c, values)))
+
+
+@function("builtins.dict", "collections.OrderedDict")
+def _dict(c: Context, values: object = (), **keywords: object) -> object:
+    if isinstance(values, dict):
+        return {**values, **keywords}
+    pairs = [iterate(c, pair) for pair in iterate(c, values)]
+    if any(len(pair) != 2 for pair in pairs):
+        c.fail("a dictionary of these is not known")
+    keys = _hashable(c, [pair[0] for pair in pairs])
+    made: dict[object, object] = dict(zip(keys, [pair[1] for pair in pairs], strict=True))
+    made.update(keywords)
+    return made
+
+
+def _hashable(c: Context, keys: list[object]) -> list[object]:
+    if any(isinstance(key, list | dict | set) for key in keys):
+        c.fail("a key that can change is not known")
+    return keys
+
+
+@function("builtins.sorted")
+def _sorted(c: Context, values: object, key: object = None, reverse: object = False) -> object:
+    items = [c.plain(item) for item in iterate(c, values)]
+    if key is not None or (
+        not all(isinstance(item, int | float) for item in items) and not all(isinstance(item, str) for item in items)
+    ):
+        c.fail("sorting these is not known")
+    return sorted(items, reverse=c.flag(reverse, "reverse"))  # type: ignore[type-var]
+
+
+@function("builtins.sum")
+def _sum(c: Context, values: object, start: object = 0) -> object:
+    items = iterate(c, values)
+    if any(isinstance(item, Tensor) for item in items):
+        rest = [item for item in (*items, start) if not (isinstance(item, int) and item == 0)]
+        return c.join(rest, "sum")
+    return functools.reduce(lambda one, other: binary(c, ast.Add, one, other), items, start)
+
+
+def _extremes(choose: Callable[[list[object]], object]) -> Callable[..., object]:
+    def call(c: Context, *values: object) -> object:
+        items = [c.plain(item) for item in (iterate(c, values[0]) if len(values) == 1 else values)]
+        if any(isinstance(item, Unknown) for item in items):
+            return next(item for item in items if isinstance(item, Unknown))
+        if not items or not all(isinstance(item, int | float) for item in items):
+            c.fail("the smallest or largest of these is not known")
+        return choose(items)
+
+    return call
+
+
+function("builtins.min")(_extremes(min))  # type: ignore[arg-type]
+function("builtins.max")(_extremes(max))  # type: ignore[arg-type]
+
+
+@function("builtins.abs")
+def _abs(c: Context, value: object) -> object:
+    return abs(c.whole(value, "the number")) if isinstance(value, int) else abs(c.real(value, "the number"))
+
+
+@function("builtins.round")
+def _round(c: Context, value: object, digits: object = None) -> object:
+    return round(c.real(value, "the number"), None if digits is None else c.whole(digits, "digits"))
+
+
+@function("builtins.int")
+def _int(c: Context, value: object = 0) -> object:
+    if isinstance(value, Traced | Batch | Unknown):
+        return value
+    if isinstance(value, float):
+        return traced(int(value), "int", value, 0) if math.isfinite(value) else c.fail("an endless number")
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value):
+        c.fail(f"the number {value[:20]!r} is not known")
+    return int(value) if isinstance(value, int | str) else c.whole(value, "the number")
+
+
+@function("builtins.float")
+def _float(c: Context, value: object = 0) -> object:
+    return value if isinstance(value, Unknown) else c.real(value, "the number")
+
+
+@function("builtins.bool")
+def _bool(c: Context, value: object = False) -> object:
+    return value if isinstance(value, Mode | Unknown) else truth(c, value)
+
+
+@function("builtins.str")
+def _str(c: Context, value: object = "") -> object:
+    value = c.plain(value)
+    return str(value) if isinstance(value, int | float | str) else c.unknown("a string of this")
+
+
+@function("builtins.divmod")
+def _divmod(c: Context, left: object, right: object) -> object:
+    return binary(c, ast.FloorDiv, left, right), binary(c, ast.Mod, left, right)
+
+
+@function("builtins.pow")
+def _pow(c: Context, left: object, right: object) -> object:
+    return binary(c, ast.Pow, left, right)
+
+
+@function("builtins.any")
+def _any(c: Context, values: object) -> object:
+    return any(truth(c, value) for value in iterate(c, values))
+
+
+@function("builtins.all")
+def _all(c: Context, values: object) -> object:
+    return all(truth(c, value) for value in iterate(c, values))
+
+
+@function("builtins.slice")
+def _slice(c: Context, *bounds: object) -> object:
+    return slice(*(None if bound is None else c.whole(bound, "a bound") for bound in bounds))
+
+
+@function("builtins.print", "logging.info", "logging.debug", "logging.warning", "warnings.warn")
+def _nothing(c: Context, *arguments: object, **keywords: object) -> object:
+    return None
+
+
+@function("functools.partial")
+def _partial(c: Context, called: object, *arguments: object, **keywords: object) -> object:
+    return Partial(called, arguments, keywords)
+
+
+@function("itertools.chain")
+def _chain(c: Context, *values: object) -> object:
+    return list(itertools.chain.from_iterable(iterate(c, value) for value in values))
+
+
+@function("itertools.product")
+def _product(c: Context, *values: object) -> object:
+    lists = [iterate(c, value) for value in values]
+    if math.prod(len(items) for items in lists) > MOST_ITEMS:
+        raise ExhaustedError("a product without end")
+    return list(itertools.product(*lists))
+
+
+@function("copy.copy", "copy.deepcopy")
+def _copy(c: Context, value: object) -> object:
+    if isinstance(value, list | dict | set):
+        return value.copy()
+    if isinstance(value, int | float | str | tuple):
+        return value
+    return c.unknown("a copy of this")
+
+
+def _real_function(compute: Callable[[float], float]) -> Callable[..., object]:
+    def call(c: Context, value: object) -> object:
+        number = c.real(value, "the number")
+        try:
+            return compute(number)
+        except (ValueError, OverflowError) as error:
+            c.fail(f"of {number}: {error}")
+
+    return call
+
+
+for _name in ("sqrt", "ceil", "floor", "log", "log2", "log10", "exp"):
+    function(f"math.{_name}", f"numpy.{_name}")(_real_function(getattr(math, _name)))
+KNOWN["math.pi"] = KNOWN["numpy.pi"] = math.pi
+
+
+@function("numpy.prod", "math.prod")
+def _prod(c: Context, values: object) -> object:
+    start: object = 1
+    return functools.reduce(lambda one, other: binary(c, ast.Mult, one, other), iterate(c, values), start)
+
+
+@function("numpy.int32", "numpy.int64", "numpy.int")
+def _numpy_int(c: Context, value: object = 0) -> object:
+    return _int(c, value)
+
+
+def truth(c: Context, value: object) -> bool:
+    """Tells whether a value is true."""
+    value = c.plain(value)
+    match value:
+        case Unknown():
+            c.refuse(value)
+        case Mode():
+            return value.value
+        case Tensor():
+            c.fail("a condition on a value of the network is not known")
+        case Instance() if value.native is not None and (items := value.native.items(c)) is not None:
+            return bool(items)
+        case None | bool() | int() | float() | str() | list() | tuple() | dict() | set() | range():
+            return bool(value)
+    return True

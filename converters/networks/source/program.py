@@ -1,0 +1,108 @@
+"""The names of a file: what its imports, definitions and assignments mean, none of which is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from converters.networks.source.errors import Place
+from converters.networks.source.registry import look_up
+from converters.networks.source.values import Later, Namespace, Program, Unknown
+
+
+def program_of(tree: ast.Module, file: str) -> Program:
+    """Collects the names of a file."""
+    program = Program(file)
+    _collect(program, tree.body, certain=True)
+    return program
+
+
+def imported(file: str, node: ast.Import | ast.ImportFrom) -> tuple[dict[str, object], list[str]]:
+    """Returns the names that an import binds, and the modules of which it takes every name."""
+    names: dict[str, object] = {}
+    stars: list[str] = []
+    place = Place(file, node.lineno)
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            dotted = alias.name if alias.asname else alias.name.partition(".")[0]
+        elif alias.name == "*":
+            stars.append(node.module or "")
+            continue
+        else:
+            dotted = f"{'.' * node.level}{node.module or ''}.{alias.name}"
+        known = look_up(dotted)
+        if known is None:
+            known = Unknown(f"{alias.name} of another file ({dotted.rpartition('.')[0] or dotted})", place)
+        elif isinstance(known, Namespace):
+            known = Namespace(dotted)
+        names[alias.asname or (dotted if isinstance(node, ast.Import) else alias.name)] = known
+    return names, stars
+
+
+def _collect(program: Program, statements: Iterable[ast.stmt], certain: bool) -> None:
+    """Adds the names that some statements bind.
+
+    Args:
+        program: What they are added to.
+        statements: The statements.
+        certain: Whether they are sure to be run; what is set under a condition means nothing that is known, but for
+            imports and definitions, of which the first counts.
+    """
+    for node in statements:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                names, stars = imported(program.file, node)
+                program.stars += stars
+                _bind(program, names, certain)
+            case ast.FunctionDef() | ast.ClassDef():
+                _bind(program, {node.name: Later(node)}, certain)
+            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
+                _assign(program, node, certain)
+            case ast.If() if _is_main(node.test):
+                pass
+            case ast.If() | ast.For() | ast.While() | ast.With():
+                _collect(program, node.body, certain=False)
+                _collect(program, getattr(node, "orelse", []), certain=False)
+            case ast.Try():
+                _collect(program, [*node.body, *node.orelse, *node.finalbody], certain)
+                for handler in node.handlers:
+                    _collect(program, handler.body, certain=False)
+            case ast.Expr(ast.Call(ast.Attribute(ast.Name(name), _))) if isinstance(program.names.get(name), Later):
+                if not isinstance(program.names[name].node, ast.ClassDef | ast.FunctionDef):  # type: ignore[attr-defined]
+                    _forget(program, name, node)
+
+
+def _bind(program: Program, names: dict[str, object], certain: bool) -> None:
+    for name, value in names.items():
+        if certain:
+            program.names[name] = value
+        else:
+            program.names.setdefault(name, value)
+
+
+def _assign(program: Program, node: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Delete, certain: bool) -> None:
+    targets = [node.target] if isinstance(node, ast.AnnAssign | ast.AugAssign) else node.targets
+    for target in targets:
+        match target:
+            case ast.Name() if certain and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                program.names[target.id] = Later(node.value)
+            case ast.Name() if not isinstance(node, ast.AnnAssign) or node.value is not None:
+                _forget(program, target.id, node)
+            case ast.Tuple() | ast.List() if certain and isinstance(node, ast.Assign):
+                for index, element in enumerate(target.elts):
+                    if isinstance(element, ast.Name):
+                        item = ast.Subscript(node.value, ast.Constant(index), ast.Load())
+                        program.names[element.id] = Later(ast.fix_missing_locations(ast.copy_location(item, node)))
+            case ast.Attribute(ast.Name(name), attribute):
+                program.replaced[name, attribute] = node.lineno
+            case ast.Subscript(ast.Name(name)):
+                _forget(program, name, node)
+
+
+def _forget(program: Program, name: str, node: ast.stmt) -> None:
+    """Says of a name that the file changes it on the way, so that nothing is known of it."""
+    program.names[name] = Unknown(f"{name}, which is changed outside of the network,", Place(program.file, node.lineno))
+
+
+def _is_main(test: ast.expr) -> bool:
+    return any(isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(test))

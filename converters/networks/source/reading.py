@@ -1,0 +1,518 @@
+"""One class of a source as a network: the arguments that it was made with, and what its forward pass computes."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from packaging.version import Version
+
+from converters.errors import DeepPoseError
+from converters.networks.flow import steps_of
+from converters.networks.layers import Block, Dropout, Layer, Linear, Shape, walk
+from converters.networks.source.budget import Budget
+from converters.networks.source.context import FeaturesError
+from converters.networks.source.errors import ExhaustedError, SourceError
+from converters.networks.source.evaluator import Evaluator
+from converters.networks.source.graph import Node, input_of
+from converters.networks.source.program import program_of
+from converters.networks.source.table import table_of
+from converters.networks.source.values import (
+    Argument,
+    Class,
+    Function,
+    Instance,
+    Mode,
+    ParameterShape,
+    Scope,
+    Tensor,
+    Traced,
+    Unknown,
+    solve,
+)
+
+#: What an argument that nothing tells is tried with first.
+_PROBE = 14
+_ROUNDS = 8
+_MOST_TRIALS = 400
+#: Sides of inputs that are tried where the one that is said does not fit a network's fully connected layers.
+_SIDES = (220, 224, 227, 256, 128, 192, 112, 96, 64, *range(32, 513))
+_ABSENT = object()
+
+
+@dataclass
+class Source:
+    """A file that may define networks.
+
+    Attributes:
+        file: Its name.
+        tree: What Python's parser makes of it.
+        version: The version of Chainer that its networks ran with.
+        budget: What following it may cost.
+    """
+
+    file: str
+    tree: ast.Module
+    version: Version
+    budget: Budget = field(default_factory=Budget)
+
+    def evaluator(self) -> Evaluator:
+        """Returns an evaluator that has followed nothing yet."""
+        return Evaluator(program_of(self.tree, self.file), self.budget, self.version)
+
+    def classes(self) -> list[str]:
+        """Returns the names of the classes that a framework's network is made from."""
+        evaluator = self.evaluator()
+        names = []
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef):
+                found = evaluator.global_name(evaluator.program, node.name)
+                if isinstance(found, Class) and (found.native is not None or _has_unknown_base(found)):
+                    names.append(node.name)
+        return names
+
+
+def _has_unknown_base(kind: Class) -> bool:
+    """Tells whether a class is made from something of another file, which may be a network's: it is refused later."""
+    return any(isinstance(base, Unknown) for one in kind.order if isinstance(one, Class) for base in one.bases)
+
+
+@dataclass
+class Made:
+    """A class with arguments.
+
+    Attributes:
+        class_name: The class.
+        evaluator: What followed it.
+        instance: The object that it became.
+        shapes: Its parameters by canonical name.
+        optional: Those of them that a file may lack.
+        aliases: Second names of parameters -> the first.
+        arguments: What its `__init__` was given, as far as it was solved.
+    """
+
+    class_name: str
+    evaluator: Evaluator
+    instance: Instance
+    shapes: dict[str, ParameterShape]
+    optional: set[str]
+    aliases: dict[str, str]
+    arguments: dict[str, object]
+
+    def differences(self, file: Mapping[str, Shape]) -> list[str]:
+        """Returns the names of a file's tensors and its own that are not the same in both."""
+        ours = {name for name in self.shapes if name in file or name not in self.optional}
+        theirs = {name for name in file if name not in self.aliases}
+        differing = sorted(ours ^ theirs)
+        for name in sorted(ours & theirs):
+            shape, other = self.shapes[name], file[name]
+            if len(shape) != len(other) or any(a is not None and a != b for a, b in zip(shape, other, strict=False)):
+                differing.append(name)
+        return differing
+
+
+@dataclass(frozen=True)
+class Network:
+    """A class as a network.
+
+    Attributes:
+        class_name: The class.
+        framework: `chainer` or `torch`.
+        layers: The table.
+        input_size: Height and width of the input that it was followed with.
+        fixed: Whether it takes no other.
+        outputs: How many numbers it gives for an example.
+        unused: Names of parameters that its answer does not depend on.
+        aliases: Second names of parameters -> the first.
+        notices: What a user should know.
+    """
+
+    class_name: str
+    framework: str
+    layers: tuple[Layer, ...]
+    input_size: tuple[int, int]
+    fixed: bool
+    outputs: int
+    unused: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+# --- the arguments of a class -----------------------------------------------------------------------------------------
+
+
+def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
+    """Makes a class with the arguments that give a file's names and shapes; the nearest, where none do.
+
+    Raises:
+        SourceError: Something on the way is not known.
+        DeepPoseError: It cannot be made at all.
+    """
+    evaluator = source.evaluator()
+    kind = evaluator.global_name(evaluator.program, class_name)
+    if isinstance(kind, Unknown):
+        evaluator.refuse(kind)
+    if not isinstance(kind, Class):
+        raise DeepPoseError(f"{source.file}: there is no class {class_name}")
+    best: Made | None = None
+    problem: DeepPoseError | None = None
+    for template in _templates(source, evaluator, kind):
+        try:
+            made = _solved(source, class_name, file, template)
+        except ExhaustedError:
+            raise
+        except DeepPoseError as error:
+            problem = problem or error
+            continue
+        if best is None or len(made.differences(file)) < len(best.differences(file)):
+            best = made
+        if not best.differences(file):
+            return best
+    if best is None:
+        assert problem is not None
+        raise problem
+    return best
+
+
+def _templates(source: Source, evaluator: Evaluator, kind: Class) -> Iterator[dict[str, object]]:
+    """Yields arguments to begin with: the defaults, then what the file itself gives where it makes such an object."""
+    found = kind.find("__init__")
+    function = found[1] if found else None
+    if not isinstance(function, Function) or not isinstance(function.node, ast.FunctionDef):
+        yield {}
+        return
+    names = [argument.arg for argument in (*function.node.args.posonlyargs, *function.node.args.args)][1:]
+    named = [argument.arg for argument in function.node.args.kwonlyargs]
+    defaults: dict[str, object] = dict.fromkeys([*names, *named], _ABSENT)
+    defaults.update(zip(names[len(names) - len(function.defaults) :], function.defaults, strict=True))
+    for name, value in zip(named, function.keyword_defaults, strict=True):
+        if not isinstance(value, object) or type(value) is not object:
+            defaults[name] = value
+    yield defaults
+    for call in _calls(source.tree, kind.name):
+        values = dict(defaults)
+        given = [*zip(names, call.args, strict=False), *((word.arg or "", word.value) for word in call.keywords)]
+        for name, node in given:
+            if name in values and not isinstance(node, ast.Starred):
+                value = evaluator.defined(node, Scope(evaluator.program, {}))
+                if not isinstance(value, Unknown):
+                    values[name] = value
+        yield values
+    # An argument without a default may be a list, of which only its length is told by nothing but the shapes.
+    absent = [name for name, value in defaults.items() if value is _ABSENT]
+    for length in range(1, 9) if len(absent) <= 2 else ():
+        for name in absent:
+            yield {**defaults, name: [_PROBE] * length}
+
+
+def _calls(tree: ast.Module, name: str) -> list[ast.Call]:
+    """Returns where a file makes an object of one of its classes."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name][:10]
+
+
+def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template: dict[str, object]) -> Made:
+    """Makes a class with arguments that are solved from a file's shapes, beginning with some."""
+    guesses: dict[tuple[str | int, ...], object] = {}
+    made = _made(source, class_name, template, guesses)
+    for _ in range(_ROUNDS):
+        found = _equations(made, file, guesses)
+        if not found:
+            break
+        trial = {**guesses, **found}
+        guesses, made = trial, _made(source, class_name, template, trial)
+    trials = 0
+    if 2 * len(made.shapes.keys() & file.keys()) < len(made.shapes):
+        return made  # another class's network
+    while made.differences(file) and trials < _MOST_TRIALS:
+        better = None
+        for trial in _neighbours(made, template, guesses):
+            trials += 1
+            try:
+                other = _made(source, class_name, template, trial)
+                found = _equations(other, file, trial)
+                if found:
+                    trial = {**trial, **found}
+                    other = _made(source, class_name, template, trial)
+            except ExhaustedError:
+                raise
+            except DeepPoseError:
+                continue
+            if len(other.differences(file)) < len(made.differences(file)):
+                better = trial, other
+                break
+        if better is None:
+            break
+        guesses, made = better
+    return made
+
+
+def _made(
+    source: Source, class_name: str, template: dict[str, object], guesses: Mapping[tuple[str | int, ...], object]
+) -> Made:
+    evaluator = source.evaluator()
+    kind = evaluator.global_name(evaluator.program, class_name)
+    assert isinstance(kind, Class)
+    evaluator.framework = kind.native.framework if kind.native is not None else ""
+    arguments = {name: _guessed(value, (name,), guesses) for name, value in template.items()}
+    instance = evaluator.instantiate(kind, (), arguments)
+    assert isinstance(instance, Instance)
+    shapes: dict[str, ParameterShape] = {}
+    optional: set[str] = set()
+    aliases: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, one in _all_paths(instance, ""):
+        known = first.setdefault(id(one), name)
+        assert one.native is not None
+        for part, shape in one.native.parameters.items():
+            own = f"{name}.{part}".lstrip(".")
+            if known != name:
+                aliases[own] = f"{known}.{part}".lstrip(".")
+                continue
+            shapes[own] = shape
+            if part in one.native.optional:
+                optional.add(own)
+    evaluator.names = first
+    return Made(class_name, evaluator, instance, shapes, optional, aliases, arguments)
+
+
+def _all_paths(instance: Instance, name: str, inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Instance]]:
+    """Yields an object and all that is registered within, under every name."""
+    if id(instance) in inside:
+        raise DeepPoseError(f"{instance.name} contains itself")
+    if len(inside) > 50:
+        raise ExhaustedError("its parts stand too deep in one another")
+    yield name, instance
+    for child, inner in instance.children.items():
+        yield from _all_paths(inner, f"{name}.{child}".lstrip("."), (*inside, id(instance)))
+
+
+def _guessed(value: object, path: tuple[str | int, ...], guesses: Mapping[tuple[str | int, ...], object]) -> object:
+    """Returns an argument with what was found of it so far; whole numbers know which argument they are."""
+    if path in guesses:
+        value = guesses[path]
+    if value is _ABSENT:
+        value = _PROBE
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Traced(int(value), Argument(path))
+    if isinstance(value, list | tuple):
+        items = [_guessed(item, (*path, i), guesses) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, dict):
+        return {key: _guessed(item, (*path, str(key)), guesses) for key, item in value.items()}
+    return value
+
+
+def _equations(
+    made: Made, file: Mapping[str, Shape], guesses: Mapping[tuple[str | int, ...], object]
+) -> dict[tuple[str | int, ...], object]:
+    """Returns what arguments have to be for shapes to be the file's, where that is something else than they are."""
+    found: dict[tuple[str | int, ...], object] = {}
+    settled: set[tuple[str | int, ...]] = set()
+    # First what is right as it is, so that one wrong shape does not turn a right argument.
+    pairs = [
+        (side, wanted)
+        for name, shape in made.shapes.items()
+        if name in file and len(file[name]) == len(shape)
+        for side, wanted in zip(shape, file[name], strict=True)
+        if isinstance(side, Traced)
+    ]
+    for side, wanted in pairs:
+        if side == wanted and (answer := solve(side, wanted, lambda _: False)):
+            settled.add(answer[0].path)
+    for side, wanted in pairs:
+        if side == wanted:
+            continue
+        answer = solve(side, wanted, lambda argument: argument.path in settled or argument.path in found)
+        if answer is not None and answer[1] > 0 and guesses.get(answer[0].path) != answer[1]:
+            found[answer[0].path] = answer[1]
+    return found
+
+
+def _neighbours(
+    made: Made, template: dict[str, object], guesses: Mapping[tuple[str | int, ...], object]
+) -> Iterator[dict[tuple[str | int, ...], object]]:
+    """Yields other arguments: numbers that decide how often something is done, and switches."""
+    counted = sorted(made.evaluator.counted, key=lambda argument: [str(part) for part in argument.path])
+    for argument in counted:
+        now = _value_at(made.arguments, argument.path)
+        if isinstance(now, int):
+            for other in (*range(now + 1, now + 9), *range(now - 1, max(now - 15, -1), -1), now + 16, now + 30):
+                yield {**guesses, argument.path: other}
+    for name, value in template.items():
+        if isinstance(value, bool):
+            yield {**guesses, (name,): not guesses.get((name,), value)}
+        elif value is _ABSENT and isinstance(made.arguments[name], int):
+            yield {**guesses, (name,): True}
+            yield {**guesses, (name,): False}
+        elif value is None:
+            yield {**guesses, (name,): _PROBE}
+
+
+def _value_at(arguments: Mapping[str, object], path: tuple[str | int, ...]) -> object:
+    value: object = arguments.get(str(path[0]))
+    for part in path[1:]:
+        if isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif isinstance(value, dict):
+            value = value.get(part)
+        else:
+            return None
+    return value
+
+
+# --- what it computes -------------------------------------------------------------------------------------------------
+
+
+def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Network:
+    """Follows the forward pass of an object.
+
+    Args:
+        made: The object.
+        file: The shapes of a file's tensors by canonical name; empty where a network starts anew.
+        size: Height and width of the input to try first.
+
+    Raises:
+        SourceError: The network's answer depends on something that is not known.
+    """
+    evaluator = made.evaluator
+    evaluator.shapes = file
+    sizes = [size]
+    tried: set[tuple[int, int]] = set()
+    while True:
+        height, width = sizes.pop(0)
+        tried.add((height, width))
+        try:
+            result, reached = _forward(made, height, width, training=False)
+            break
+        except FeaturesError as error:
+            others = [other for other in _other_sizes(error) if other not in tried and other not in sizes]
+            sizes += others[: 1 if sizes else 3]
+            if not sizes:
+                raise
+        except SourceError:
+            if not sizes:
+                raise
+    table = table_of(result)
+    notices = list(evaluator.notices)
+    fixed = evaluator.fixed is not None
+    if (height, width) != size:
+        notices.append(f"its fully connected layers are made for inputs of {height} pixels a side, not {size[0]}")
+    trained = _trained_table(made, height, width, table, notices)
+    unused = sorted(name for name in made.shapes if name in file and name.rpartition(".")[0] not in reached)
+    unused = [name for name in unused if not any(name.startswith(f"{one}.") for one in reached)]
+    return Network(
+        made.class_name,
+        evaluator.framework,
+        trained,
+        (height, width),
+        fixed,
+        math.prod(result.shape),
+        tuple(unused),
+        {alias: name for alias, name in made.aliases.items() if alias in file},
+        tuple(notices),
+    )
+
+
+def _other_sizes(error: FeaturesError) -> list[tuple[int, int]]:
+    """Returns sizes of inputs with which a fully connected layer is given as many features as it was made for."""
+    layers = (*table_of(error.node), Linear("", 1))
+    sizes = []
+    for side in _SIDES:
+        try:
+            if math.prod(part or 0 for part in steps_of(layers, (3, side, side))[-1].before) == error.wanted:
+                sizes.append((side, side))
+        except DeepPoseError:
+            continue
+    return list(dict.fromkeys(sizes))
+
+
+def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node, set[str]]:
+    """Follows the forward pass once; returns its answer, and the names of the layers it leads through."""
+    evaluator = made.evaluator
+    evaluator.training, evaluator.norms, evaluator.fixed = training, 0, None
+    evaluator.reached = set()
+    evaluator.notices = []
+    x = Tensor(input_of(height, width))
+    arguments, keywords = _forward_arguments(made, x)
+    result = evaluator.call(made.instance, arguments, keywords)
+    node = _answer(made, result)
+    layers = [layer for layer in walk(table_of(node)) if hasattr(layer, "name")]
+    return node, {str(layer.name) for layer in layers}
+
+
+def _forward_arguments(made: Made, x: Tensor) -> tuple[tuple[object, ...], dict[str, object]]:
+    kind = made.instance.kind
+    names = ("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward")
+    found = next((f for f in map(kind.find, names) if f), None) if isinstance(kind, Class) else None
+    if found is None or not isinstance(found[1], Function):
+        return (x,), {}
+    declared = found[1].node.args
+    parameters = [argument.arg for argument in (*declared.posonlyargs, *declared.args)][1:]
+    keywords: dict[str, object] = {}
+    without_default = len(parameters) - len(declared.defaults)
+    for i, name in enumerate(parameters[1:], start=1):
+        if name in ("train", "training", "is_train", "is_training"):
+            keywords[name] = Mode(made.evaluator.training)
+        elif name in ("test", "is_test"):
+            keywords[name] = Mode(not made.evaluator.training)
+        elif i < without_default:
+            keywords[name] = Unknown(f"{name}, an argument of the network that is not its input,", made.evaluator.place)
+    return (x,), keywords
+
+
+def _answer(made: Made, result: object) -> Node:
+    """Returns the value of the network that a call gives."""
+    evaluator = made.evaluator
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, list | tuple):
+        values = [value for value in result if isinstance(value, Tensor)]
+        if not values:
+            evaluator.refuse(next((v for v in result if isinstance(v, Unknown)), evaluator.unknown("its answer")))
+        sizes = {math.prod(value.node.shape) for value in values}
+        if len(sizes) > 1:
+            shapes = " and ".join(str(value.node.shape) for value in values)
+            evaluator.fail(f"{made.class_name} gives several values, of {shapes}: which are the joints is not known")
+        if len(values) > 1:
+            evaluator.notice(f"{made.class_name} gives {len(values)} answers: the last one is taken")
+        result = values[-1]
+    if isinstance(result, Unknown) or result is None:
+        kept = [name for name, value in made.instance.attributes.items() if isinstance(value, Tensor)]
+        if len(kept) == 1:
+            evaluator.notice(f"a call of {made.class_name} gives its loss: its {kept[0]} is taken for the joints")
+            result = made.instance.attributes[kept[0]]
+    return evaluator.tensor(result, "its answer").node
+
+
+def _trained_table(
+    made: Made, height: int, width: int, table: tuple[Layer, ...], notices: list[str]
+) -> tuple[Layer, ...]:
+    """Returns the table with the dropout of the training side, where that is all that it differs by."""
+    kept = (made.evaluator.fixed, made.evaluator.notices, made.evaluator.reached)
+    try:
+        trained = table_of(_forward(made, height, width, training=True)[0])
+        if _without_dropout(trained) == _without_dropout(table):
+            return trained
+        problem = "computes something else"
+    except ExhaustedError:
+        raise
+    except DeepPoseError as error:
+        problem = f"is not known ({error.problem})"
+    finally:
+        made.evaluator.fixed, made.evaluator.notices, made.evaluator.reached = kept
+    notices.append(f"the training side of {made.class_name} {problem}: a training goes on with the test side")
+    return table
+
+
+def _without_dropout(layers: tuple[Layer, ...]) -> tuple[object, ...]:
+    """Returns a table's layers without dropout, for comparison."""
+    return tuple(
+        (type(layer), layer.join, tuple(_without_dropout(branch) for branch in layer.branches))
+        if isinstance(layer, Block)
+        else layer
+        for layer in layers
+        if not isinstance(layer, Dropout)
+    )

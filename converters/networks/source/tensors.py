@@ -1,0 +1,226 @@
+"""What a source may do with a value of the network itself: operators, items, shapes, and the methods of Variables."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+from collections.abc import Callable
+from types import EllipsisType
+
+from converters.networks.layers import (
+    Affine,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Reshape,
+    Slice,
+    Transpose,
+)
+from converters.networks.source.context import Context
+from converters.networks.source.graph import flattened
+from converters.networks.source.registry import KNOWN, look_up
+from converters.networks.source.values import Batch, NativeFunction, NativeMethod, Side, Tensor, Traced, Unknown
+
+
+def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
+    """Returns what an operator makes of two values, one of which is the network's."""
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        match kind:
+            case ast.Add:
+                return c.join([left, right], "sum")
+            case ast.Sub:
+                return c.join([left, c.layer(right, Affine(-1.0))], "sum")
+            case ast.Mult:
+                return c.join([left, right], "product")
+        return c.unknown(f"{kind.__name__} of two values of the network")
+    tensor, other = (left, right) if isinstance(left, Tensor) else (right, left)
+    if not isinstance(other, int | float):
+        return c.unknown(f"{kind.__name__} of a value of the network and {c.spell(other)}")
+    number = c.real(other, "the number")
+    match kind:
+        case ast.Add:
+            return c.layer(tensor, Affine(1.0, number))
+        case ast.Sub if tensor is left:
+            return c.layer(tensor, Affine(1.0, -number))
+        case ast.Sub:
+            return c.layer(tensor, Affine(-1.0, number))
+        case ast.Mult:
+            return c.layer(tensor, Affine(number))
+        case ast.Div if tensor is left and number:
+            return c.layer(tensor, Affine(1.0 / number))
+    return c.unknown(f"{kind.__name__} of a value of the network and a number")
+
+
+# --- another shape ----------------------------------------------------------------------------------------------------
+
+
+def reshape(c: Context, value: object, shape: object) -> object:
+    """Returns a value under another shape, whose first side is the batch's."""
+    tensor = c.tensor(value)
+    sides = list(shape) if isinstance(shape, tuple | list) else [shape]
+    for side in sides:
+        if isinstance(side, Unknown):
+            c.refuse(side)
+    inside, count = tensor.node.shape, math.prod(tensor.node.shape)
+    first, rest = (sides[0], sides[1:]) if sides else (None, [])
+    if isinstance(first, Batch):
+        pass
+    elif not _is_left(first) or any(not isinstance(side, int) for side in rest) or any(_is_left(side) for side in rest):
+        c.fail("a shape whose first side is not the batch's is not known")
+    elif math.prod(int(side) for side in rest if isinstance(side, int)) != count:
+        c.fail(f"a shape of {_spelled(rest)} for each example, where there are {inside}")
+    if len(rest) == 1 and (_is_left(rest[0]) or rest[0] == count):
+        return Tensor(flattened(tensor.node, c.place))
+    plain = tuple(_plain_side(c, tensor, axis, side) for axis, side in enumerate(rest))
+    if plain == inside:
+        return Tensor(tensor.node)
+    return c.layer(tensor, Reshape(plain))
+
+
+def _is_left(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and side == -1
+
+
+def _plain_side(c: Context, tensor: Tensor, axis: int, side: object) -> int:
+    own = isinstance(side, Traced) and side.origin == Side(tensor.node, axis)
+    return int(side) if own and isinstance(side, int) else c.whole(side, "a side")
+
+
+def _spelled(sides: list[object]) -> str:
+    return " x ".join(str(side) if isinstance(side, int) else "?" for side in sides)
+
+
+def axis_of(c: Context, tensor: Tensor, axis: object, count: int | None = None) -> int:
+    """Returns an axis of an example: 0 is the one behind the batch's."""
+    number, count = c.whole(axis, "the axis"), len(tensor.node.shape) + 1 if count is None else count
+    number = number + count if number < 0 else number
+    if not 0 < number < count:
+        c.fail(f"the axis {axis} of a value of {tensor.node.shape} and the batch is not known")
+    return number - 1
+
+
+def transpose(c: Context, value: object, axes: tuple[object, ...]) -> object:
+    """Returns a value with its axes in another order; the batch's stays the first."""
+    tensor = c.tensor(value)
+    numbers = [c.whole(axis, "an axis") for axis in axes]
+    numbers = [number + len(numbers) if number < 0 else number for number in numbers]
+    if numbers[:1] != [0] or sorted(numbers) != list(range(len(tensor.node.shape) + 1)):
+        c.fail(f"the order {tuple(numbers)} of the axes is not known")
+    order = tuple(number - 1 for number in numbers[1:])
+    return Tensor(tensor.node) if order == tuple(range(len(order))) else c.layer(tensor, Transpose(order))
+
+
+def squeeze(c: Context, value: object, axis: object = None) -> object:
+    """Returns a value without one of its sides of 1, or without all of them."""
+    tensor = c.tensor(value)
+    shape = tensor.node.shape
+    wanted = (
+        {i for i, side in enumerate(shape) if side == 1}
+        if axis is None
+        else {axis_of(c, tensor, one) for one in (axis if isinstance(axis, tuple | list) else (axis,))}
+    )
+    kept = tuple(side for i, side in enumerate(shape) if not (i in wanted and side == 1))
+    if kept == shape:
+        return Tensor(tensor.node)
+    if len(kept) <= 1:
+        return Tensor(flattened(tensor.node, c.place))
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    return c.layer(tensor, Reshape(kept))
+
+
+def unsqueeze(c: Context, value: object, axis: object) -> object:
+    """Returns a value with another side, of 1."""
+    tensor = c.tensor(value)
+    place = axis_of(c, tensor, axis, len(tensor.node.shape) + 2)
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    return c.layer(tensor, Reshape((*tensor.node.shape[:place], 1, *tensor.node.shape[place:])))
+
+
+def over_maps(c: Context, value: object, axes: object, keepdims: object, largest: bool = False) -> object:
+    """Returns the mean, or the largest, over both sides of a map."""
+    tensor = c.tensor(value)
+    word = "largest" if largest else "mean"
+    if axes is None or isinstance(axes, Unknown):
+        return c.unknown(f"the {word} over everything")
+    numbers = axes if isinstance(axes, tuple | list) else (axes,)
+    if len(tensor.node.shape) != 3 or sorted(axis_of(c, tensor, axis) for axis in numbers) != [1, 2]:
+        return c.unknown(f"the {word} of a value of {tensor.node.shape} over these axes")
+    pooled = c.layer(tensor, GlobalMaxPooling() if largest else GlobalAveragePooling())
+    return pooled if c.flag(keepdims, "keepdims") else Tensor(flattened(pooled.node, c.place))
+
+
+def split(c: Context, value: object, bounds: list[int], axis: object) -> object:
+    """Returns the parts of a value between some bounds, along its channels or features."""
+    tensor = c.tensor(value)
+    if axis_of(c, tensor, axis) != 0:
+        c.fail("parts along another axis than the channels' are not known")
+    edges = [0, *bounds, tensor.node.shape[0]]
+    return tuple(c.layer(tensor, Slice(start, stop)) for start, stop in itertools.pairwise(edges))
+
+
+def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
+    """Returns `x[key]`: some channels, or a value without its sides of 1."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in [one for one in keys if isinstance(one, EllipsisType)]:
+        place = next(i for i, one in enumerate(keys) if isinstance(one, EllipsisType))
+        keys[place : place + 1] = [slice(None)] * (len(tensor.node.shape) + 2 - len(keys))
+    if not keys or not _is_all(keys[0]) or len(keys) > len(tensor.node.shape) + 1:
+        return c.unknown("this part of a value of the network")
+    result, removed = tensor, []
+    for axis, one in enumerate(keys[1:]):
+        if _is_all(one):
+            continue
+        if isinstance(one, slice) and axis == 0 and one.step in (None, 1):
+            length = tensor.node.shape[0]
+            bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop))
+            start, stop, _ = slice(*bounds).indices(length)
+            result = c.layer(result, Slice(start, stop))
+        elif isinstance(one, int) and tensor.node.shape[axis] == 1 and one in (0, -1):
+            removed.append(axis + 1)
+        else:
+            return c.unknown("this part of a value of the network")
+    return squeeze(c, result, tuple(removed)) if removed else result
+
+
+def _is_all(key: object) -> bool:
+    return isinstance(key, slice) and key == slice(None)
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
+    """Returns an attribute of a value of the network."""
+    match name:
+        case "shape":
+            return tensor.shape
+        case "data" | "array" | "T" if name != "T":
+            return tensor
+        case "ndim":
+            return len(tensor.node.shape) + 1
+        case "size" if c.framework != "torch":
+            return c.unknown("the number of numbers in a batch")
+        case "is_cuda" | "requires_grad":
+            return False
+    package = "torch.Tensor" if c.framework == "torch" else "chainer.Variable"
+    found = look_up(f"{package}.{name}")
+    if isinstance(found, NativeFunction):
+        return NativeMethod(f"x.{name}", _bound(found.call, tensor))
+    known = tuple(sorted(key.rpartition(".")[2] for key in KNOWN if key.startswith(f"{package}.")))
+    return c.unknown(f"x.{name}", known)
+
+
+def _bound(call: Callable[..., object], tensor: Tensor) -> Callable[..., object]:
+    def bound(c: Context, *arguments: object, **keywords: object) -> object:
+        return call(c, tensor, *arguments, **keywords)
+
+    return bound
+
+
+def in_place(c: Context, value: object, result: object) -> object:
+    """Makes a value what a layer made of it, under every name that it has."""
+    tensor, made = c.tensor(value), c.tensor(result)
+    tensor.node = made.node
+    return tensor

@@ -1,0 +1,1031 @@
+"""PyTorch: modules, functions and tensors."""
+
+from __future__ import annotations
+
+import math
+
+from converters.networks.layers import (
+    ELU,
+    SELU,
+    AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    Affine,
+    BatchNormalization,
+    ClippedReLU,
+    Convolution,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LocalResponseNormalization,
+    Padding,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    Softplus,
+    Tanh,
+    TransposedConvolution,
+    Upsample,
+)
+from converters.networks.source import plain, tensors
+from converters.networks.source.context import Context
+from converters.networks.source.pooling import pooled
+from converters.networks.source.registry import KNOWN, function, native
+from converters.networks.source.values import (
+    Instance,
+    Mode,
+    Native,
+    ParameterShape,
+    Switch,
+    Tensor,
+    Unknown,
+)
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+
+@native("torch.nn.Module")
+class Module(Native):
+    """What has parameters, and modules as attributes."""
+
+    def set(self, c: Context, name: str, value: object) -> None:
+        """Registers a module; anything else is an attribute."""
+        self.instance.attributes.pop(name, None)
+        if isinstance(value, Instance) and value.native is not None:
+            self.instance.children[name] = value
+        else:
+            self.instance.attributes[name] = value
+
+    def do_add_module(self, c: Context, name: object, module: object) -> object:
+        """Registers a module."""
+        if isinstance(module, Unknown):
+            c.refuse(module)
+        self.set(c, str(name), module)
+        return None
+
+    do_register_module = do_add_module
+
+    def do_children(self, c: Context) -> object:
+        """Returns the modules in it."""
+        return list(self.instance.children.values())
+
+    def do_named_children(self, c: Context) -> object:
+        """Returns the names of the modules in it, and them."""
+        return list(self.instance.children.items())
+
+    def do_modules(self, c: Context) -> object:
+        """Returns it and all modules within."""
+        return [instance for _, instance in walk_instances(self.instance, "")]
+
+    def do_named_modules(self, c: Context) -> object:
+        """Returns their names, and them."""
+        return list(walk_instances(self.instance, ""))
+
+    def do_parameters(self, c: Context, recurse: object = True) -> object:
+        """Returns as many parameters as there are; nothing is known of their values."""
+        count = sum(
+            len(one.native.parameters) for _, one in walk_instances(self.instance, "") if one.native is not None
+        )
+        return [c.unknown("a parameter") for _ in range(count)]
+
+    def do_apply(self, c: Context, called: object) -> object:
+        """Sets initial weights; it says nothing of the network."""
+        return self.instance
+
+    def do_cuda(self, c: Context, *arguments: object, **keywords: object) -> object:
+        """Changes nothing of the network."""
+        return self.instance
+
+    do_cpu = do_to = do_float = do_train = do_eval = do_requires_grad_ = do_cuda
+
+    def do_get_submodule(self, c: Context, name: object) -> object:
+        """Returns a module by its dotted name."""
+        found: object = self.instance
+        for part in str(name).split("."):
+            found = c.attribute(found, part)
+        return found
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns what a module says of itself."""
+        if name == "_modules":
+            return self.instance.children
+        return super().attribute(c, name)
+
+
+def walk_instances(instance: Instance, name: str) -> list[tuple[str, Instance]]:
+    """Returns an object and all within, each once, with their dotted names."""
+    found: list[tuple[str, Instance]] = []
+    seen: set[int] = set()
+    waiting = [(name, instance)]
+    while waiting:
+        path, one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        found.append((path, one))
+        waiting += [(f"{path}.{child}".lstrip("."), inner) for child, inner in reversed(one.children.items())]
+    return found
+
+
+class _Numbered(Module):
+    """Modules with numbers for names."""
+
+    def items(self, c: Context) -> list[object] | None:
+        """Returns the modules."""
+        return list(self.instance.children.values())
+
+    def _name(self, c: Context, key: object) -> str:
+        if isinstance(key, str):
+            return key
+        names = list(self.instance.children)
+        number = c.whole(key, "the number of a module")
+        if not -len(names) <= number < len(names):
+            c.fail(f"there is no module {number}")
+        return names[number]
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a module, or some of them in another container of this kind."""
+        if not isinstance(key, slice):
+            return self.instance.children[self._name(c, key)]
+        made = c.call(type(self), (), {})
+        if isinstance(made, Instance):
+            made.children.update(list(self.instance.children.items())[c.cut(key)])
+        return made
+
+    def set_item(self, c: Context, key: object, value: object) -> None:
+        """Puts another module in a place."""
+        if not isinstance(value, Instance):
+            c.fail(f"{c.spell(value)} as a module is not known")
+        self.instance.children[self._name(c, key)] = value
+
+    def delete_item(self, c: Context, key: object) -> None:
+        """Removes modules; the others are numbered anew."""
+        left = list(self.instance.children.values())
+        if isinstance(key, slice):
+            del left[c.cut(key)]
+        else:
+            del left[list(self.instance.children).index(self._name(c, key))]
+        self.instance.children.clear()
+        self.instance.children.update({str(i): module for i, module in enumerate(left)})
+
+    def do_append(self, c: Context, module: object) -> object:
+        """Adds a module."""
+        self.do_add_module(c, str(len(self.instance.children)), module)
+        return self.instance
+
+    def do_extend(self, c: Context, modules: object) -> object:
+        """Adds several modules."""
+        for module in plain.iterate(c, modules):
+            self.do_append(c, module)
+        return self.instance
+
+    def do_insert(self, c: Context, index: object, module: object) -> object:
+        """Adds a module before another."""
+        modules = [*self.instance.children.values()]
+        modules.insert(c.whole(index, "the index"), module)  # type: ignore[arg-type]
+        self.instance.children.clear()
+        for number, one in enumerate(modules):
+            self.do_add_module(c, str(number), one)
+        return None
+
+
+@native("torch.nn.ModuleList")
+class ModuleList(_Numbered):
+    """A list of modules."""
+
+    def __init__(self, c: Context, modules: object = ()) -> None:
+        super().__init__(c)
+        for module in plain.iterate(c, modules):
+            self.do_append(c, module)
+
+
+@native("torch.nn.ModuleDict")
+class ModuleDict(Module):
+    """Modules by name."""
+
+    def __init__(self, c: Context, modules: object = None) -> None:
+        super().__init__(c)
+        if modules is not None:
+            self.do_update(c, modules)
+
+    def do_update(self, c: Context, modules: object) -> object:
+        """Adds modules."""
+        pairs = (
+            modules.items() if isinstance(modules, dict) else [plain.iterate(c, p) for p in plain.iterate(c, modules)]
+        )
+        for name, module in pairs:
+            self.do_add_module(c, name, module)
+        return None
+
+    def items(self, c: Context) -> list[object] | None:
+        """Returns the names."""
+        return list(self.instance.children)
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a module by its name."""
+        if not isinstance(key, str) or key not in self.instance.children:
+            c.fail(f"there is no module {c.spell(key)}")
+        return self.instance.children[key]
+
+    def set_item(self, c: Context, key: object, value: object) -> None:
+        """Adds a module."""
+        self.do_add_module(c, key, value)
+
+    def do_keys(self, c: Context) -> object:
+        """Returns the names."""
+        return list(self.instance.children)
+
+    def do_values(self, c: Context) -> object:
+        """Returns the modules."""
+        return list(self.instance.children.values())
+
+    def do_items(self, c: Context) -> object:
+        """Returns the names and the modules."""
+        return list(self.instance.children.items())
+
+
+@native("torch.nn.Sequential")
+class Sequential(_Numbered):
+    """Modules one after the other."""
+
+    def __init__(self, c: Context, *modules: object) -> None:
+        super().__init__(c)
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            for name, module in modules[0].items():
+                self.do_add_module(c, name, module)
+            return
+        for module in modules:
+            self.do_append(c, module)
+
+    def forward(self, c: Context, *values: object) -> object:
+        """Calls one after the other."""
+        for module in self.instance.children.values():
+            values = (c.call(module, values, {}),)
+        return values[0]
+
+
+# --- modules with weights ---------------------------------------------------------------------------------------------
+
+
+def _number(c: Context, value: object, what: str) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else c.whole(value, what)
+
+
+def _two(value: object) -> tuple[object, object]:
+    return (value[0], value[-1]) if isinstance(value, tuple | list) and value else (value, value)
+
+
+class _Weighted(Module):
+    """A module with parameters, that says its arguments as attributes."""
+
+    says: dict[str, object]
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns one of the arguments."""
+        return self.says[name] if name in self.says else super().attribute(c, name)
+
+
+class _Conv(_Weighted):
+    def _make(
+        self, c: Context, inputs: object, outputs: object, kernel: object, bias: object, mode: object, **rest: object
+    ) -> None:
+        if mode != "zeros":
+            c.fail(f"the padding_mode {c.spell(mode)} is not known")
+        self.bias = c.flag(bias, "bias")
+        self.says = {"in_channels": inputs, "out_channels": outputs, "kernel_size": _two(kernel), **rest}
+        self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
+
+    def _declare(self, c: Context, first: object, second: object, biases: object) -> None:
+        height, width = _two(self.kernel)
+        sides: ParameterShape = (
+            _side(c, first),
+            _side(c, second),
+            _number(c, height, "kernel_size"),
+            _number(c, width, "kernel_size"),
+        )
+        self.parameters["weight"] = sides
+        if self.bias:
+            self.parameters["bias"] = (_side(c, biases),)
+
+    def _check(self, c: Context, x: object, name: str) -> None:
+        c.check_channels(x, self.inputs, name)
+
+
+def _side(c: Context, value: object) -> int | None:
+    return None if value is None else _number(c, value, "a number of channels")
+
+
+def _grouped(c: Context, channels: object, groups: object) -> object:
+    if channels is None or groups == 1:
+        return channels
+    count = max(c.whole(groups, "groups"), 1)
+    if c.whole(channels, "channels") % count:
+        c.fail(f"{c.spell(channels)} channels in {count} groups")
+    return c.whole(channels, "channels") // count
+
+
+@native("torch.nn.Conv2d")
+class Conv2d(_Conv):
+    """`nn.Conv2d`."""
+
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, kernel_size: object, stride: object = 1,
+        padding: object = 0, dilation: object = 1, groups: object = 1, bias: object = True,
+        padding_mode: object = "zeros", device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self._make(
+            c, in_channels, out_channels, kernel_size, bias, padding_mode, stride=_two(stride), padding=_two(padding)
+        )
+        self._declare(c, out_channels, _grouped(c, in_channels, groups), out_channels)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Convolves."""
+        name = c.name_of(self.instance)
+        self._check(c, x, name)
+        padding, kernel, dilation = (
+            self.padding,
+            c.sizes(self.kernel, "kernel_size"),
+            c.sizes(self.dilation, "dilation"),
+        )
+        if padding == "same":
+            x = c.layer(x, Padding(*_same(kernel, dilation)))
+        layer = Convolution(
+            name,
+            c.whole(self.outputs, "out_channels"),
+            kernel,
+            c.sizes(self.stride, "stride"),
+            0 if padding in ("same", "valid") else c.sizes(padding, "padding"),
+            self.bias,
+            1.0,
+            c.whole(self.groups, "groups"),
+            dilation,
+        )
+        return c.layer(x, layer)
+
+
+def _same(kernel: object, dilation: object) -> tuple[int, int, int, int]:
+    """Returns the margins that keep a map's size: the odd pixel comes after."""
+    margins: list[int] = []
+    for size, step in zip(_two(kernel), _two(dilation), strict=True):
+        total = (int(str(size)) - 1) * int(str(step))
+        margins += [total // 2, total - total // 2]
+    return margins[0], margins[1], margins[2], margins[3]
+
+
+@native("torch.nn.LazyConv2d")
+class LazyConv2d(Conv2d):
+    """`nn.LazyConv2d`."""
+
+    def __init__(
+        self, c: Context, out_channels: object, kernel_size: object, *rest: object, **keywords: object
+    ) -> None:
+        c.budget.spend()
+        Conv2d.__init__(self, c, None, out_channels, kernel_size, *rest, **keywords)
+
+
+@native("torch.nn.ConvTranspose2d")
+class ConvTranspose2d(_Conv):
+    """`nn.ConvTranspose2d`."""
+
+    def __init__(
+        self, c: Context, in_channels: object, out_channels: object, kernel_size: object, stride: object = 1,
+        padding: object = 0, output_padding: object = 0, groups: object = 1, bias: object = True,
+        dilation: object = 1, padding_mode: object = "zeros", device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
+        self.groups, self.dilation = groups, dilation
+        self._make(c, in_channels, out_channels, kernel_size, bias, padding_mode)
+        self._declare(c, in_channels, _grouped(c, out_channels, groups), out_channels)
+
+    def forward(self, c: Context, x: object, output_size: object = None) -> object:
+        """Convolves, transposed."""
+        if output_size is not None:
+            c.fail("an output_size is not known")
+        name = c.name_of(self.instance)
+        self._check(c, x, name)
+        layer = TransposedConvolution(
+            name,
+            c.whole(self.outputs, "out_channels"),
+            c.sizes(self.kernel, "kernel_size"),
+            c.sizes(self.stride, "stride"),
+            c.sizes(self.padding, "padding"),
+            self.bias,
+            c.whole(self.groups, "groups"),
+            c.sizes(self.dilation, "dilation"),
+            c.sizes(self.output_padding, "output_padding"),
+        )
+        return c.layer(x, layer)
+
+
+@native("torch.nn.Linear")
+class LinearModule(_Weighted):
+    """`nn.Linear`."""
+
+    def __init__(
+        self, c: Context, in_features: object, out_features: object, bias: object = True, device: object = None,
+        dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        self.says = {"in_features": in_features, "out_features": out_features}
+        self.inputs, self.outputs, self.bias = in_features, out_features, c.flag(bias, "bias")
+        self.parameters["weight"] = (_side(c, out_features), _side(c, in_features))
+        if self.bias:
+            self.parameters["bias"] = (_side(c, out_features),)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Multiplies by a matrix."""
+        name, shape = c.name_of(self.instance), c.tensor(x).node.shape
+        if len(shape) != 1:
+            c.fail(f"{name} is given {shape} for each example, of which it would take the last side alone")
+        told = c.parameter(self.instance, "weight")
+        c.check_features(x, told[1] if told is not None else self.inputs, name)
+        return c.layer(x, Linear(name, c.whole(self.outputs, "out_features"), self.bias))
+
+
+@native("torch.nn.LazyLinear")
+class LazyLinear(LinearModule):
+    """`nn.LazyLinear`."""
+
+    def __init__(self, c: Context, out_features: object, bias: object = True) -> None:
+        LinearModule.__init__(self, c, None, out_features, bias)
+
+
+@native("torch.nn.BatchNorm2d", "torch.nn.BatchNorm1d", "torch.nn.SyncBatchNorm")
+class BatchNorm(_Weighted):
+    """`nn.BatchNorm2d`, and `nn.BatchNorm1d` on features."""
+
+    def __init__(
+        self, c: Context, num_features: object, eps: object = 1e-5, momentum: object = 0.1, affine: object = True,
+        track_running_stats: object = True, device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        if not c.flag(track_running_stats, "track_running_stats") or momentum is None:
+            c.fail("a BatchNorm without running statistics of its own is not known")
+        self.says = {"num_features": num_features, "eps": eps, "momentum": momentum}
+        own = c.real(eps, "eps")
+        self.eps = None if own == c.rules.eps else own
+        self.decay, self.affine = round(1 - c.real(momentum, "momentum"), 12), c.flag(affine, "affine")
+        sides: ParameterShape = (_side(c, num_features),)
+        for name in (*(("weight", "bias") if self.affine else ()), "running_mean", "running_var"):
+            self.parameters[name] = sides
+        self.parameters["num_batches_tracked"] = ()
+        self.optional = {"num_batches_tracked"}  # PyTorch <= 0.4 had none
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises."""
+        name = c.name_of(self.instance)
+        c.check_channels(x, self.says["num_features"], name)
+        return c.layer(x, BatchNormalization(name, self.eps, self.affine, self.affine, self.decay))
+
+
+@native("torch.nn.PReLU")
+class PReLUModule(_Weighted):
+    """`nn.PReLU`."""
+
+    def __init__(
+        self, c: Context, num_parameters: object = 1, init: object = 0.25, device: object = None, dtype: object = None
+    ) -> None:
+        super().__init__(c)
+        self.says = {"num_parameters": num_parameters}
+        self.parameters["weight"] = (_side(c, num_parameters),)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Gives what is negative a learned slope."""
+        count = c.whole(self.says["num_parameters"], "num_parameters")
+        if count not in (1, c.tensor(x).node.shape[0]):
+            c.fail(f"{count} slopes for {c.tensor(x).node.shape[0]} channels")
+        return c.layer(x, PReLU(c.name_of(self.instance), (count,)))
+
+
+# --- modules without weights ------------------------------------------------------------------------------------------
+
+
+def activated(c: Context, x: object, layer: Layer, inplace: object) -> object:
+    """Returns an activation, which may change what it is given."""
+    result = c.layer(x, layer)
+    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+
+
+def hardswish(c: Context, x: object, inplace: object) -> object:
+    """Returns `x * relu6(x + 3) / 6`."""
+    result = c.join([x, hardsigmoid(c, x, False)], "product")
+    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+
+
+def hardsigmoid(c: Context, x: object, inplace: object) -> object:
+    """Returns `relu6(x + 3) / 6`."""
+    result = c.layer(c.layer(x, Affine(1 / 6, 0.5)), ClippedReLU(1.0))
+    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+
+
+def silu(c: Context, x: object, inplace: object) -> object:
+    """Returns `x * sigmoid(x)`."""
+    result = c.join([x, c.layer(x, Sigmoid())], "product")
+    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+
+
+def _hardtanh(c: Context, x: object, low: object, high: object, inplace: object) -> object:
+    if c.real(low, "min_val") != 0:
+        c.fail("a Hardtanh from other than 0 is not known")
+    return activated(c, x, ClippedReLU(c.real(high, "max_val")), inplace)
+
+
+@function("torch.nn.functional.relu", "torch.relu", "torch.Tensor.relu")
+def _relu(c: Context, input: object, inplace: object = False) -> object:
+    return activated(c, input, ReLU(), inplace)
+
+
+@function("torch.nn.functional.relu_", "torch.relu_", "torch.Tensor.relu_")
+def _relu_in_place(c: Context, input: object) -> object:
+    return activated(c, input, ReLU(), True)
+
+
+@function("torch.nn.functional.relu6")
+def _relu6(c: Context, input: object, inplace: object = False) -> object:
+    return activated(c, input, ClippedReLU(6.0), inplace)
+
+
+@function("torch.nn.functional.hardtanh")
+def _hardtanh_function(
+    c: Context, input: object, min_val: object = -1.0, max_val: object = 1.0, inplace: object = False
+) -> object:
+    return _hardtanh(c, input, min_val, max_val, inplace)
+
+
+@function("torch.nn.functional.leaky_relu")
+def _leaky_relu(c: Context, input: object, negative_slope: object = 0.01, inplace: object = False) -> object:
+    return activated(c, input, LeakyReLU(c.real(negative_slope, "negative_slope")), inplace)
+
+
+@function("torch.nn.functional.elu")
+def _elu(c: Context, input: object, alpha: object = 1.0, inplace: object = False) -> object:
+    return activated(c, input, ELU(c.real(alpha, "alpha")), inplace)
+
+
+@function("torch.nn.functional.selu", "torch.selu")
+def _selu(c: Context, input: object, inplace: object = False) -> object:
+    return activated(c, input, SELU(), inplace)
+
+
+@function("torch.nn.functional.silu")
+def _silu(c: Context, input: object, inplace: object = False) -> object:
+    return silu(c, input, inplace)
+
+
+@function("torch.nn.functional.hardswish")
+def _hardswish(c: Context, input: object, inplace: object = False) -> object:
+    return hardswish(c, input, inplace)
+
+
+@function("torch.nn.functional.hardsigmoid")
+def _hardsigmoid(c: Context, input: object, inplace: object = False) -> object:
+    return hardsigmoid(c, input, inplace)
+
+
+@function("torch.sigmoid", "torch.nn.functional.sigmoid", "torch.Tensor.sigmoid")
+def _sigmoid(c: Context, input: object) -> object:
+    return c.layer(input, Sigmoid())
+
+
+@function("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh")
+def _tanh(c: Context, input: object) -> object:
+    return c.layer(input, Tanh())
+
+
+@function("torch.Tensor.sigmoid_", "torch.sigmoid_")
+def _sigmoid_in_place(c: Context, input: object) -> object:
+    return activated(c, input, Sigmoid(), True)
+
+
+@function("torch.Tensor.tanh_", "torch.tanh_")
+def _tanh_in_place(c: Context, input: object) -> object:
+    return activated(c, input, Tanh(), True)
+
+
+@function("torch.nn.functional.softplus")
+def _softplus(c: Context, input: object, beta: object = 1.0, threshold: object = 20.0) -> object:
+    if c.real(threshold, "threshold") < 20:
+        c.fail("a softplus with another threshold is not known")
+    return c.layer(input, Softplus(c.real(beta, "beta")))
+
+
+@function("torch.nn.functional.max_pool2d")
+def _max_pool2d(
+    c: Context, input: object, kernel_size: object, stride: object = None, padding: object = 0, dilation: object = 1,
+    ceil_mode: object = False, return_indices: object = False,
+) -> object:  # fmt: skip
+    if c.sizes(dilation, "dilation") != 1 or c.flag(return_indices, "return_indices"):
+        c.fail("max pooling with dilation or indices is not known")
+    return pooled(c, input, kernel_size, stride, padding, average=False, ceil_mode=c.flag(ceil_mode, "ceil_mode"))
+
+
+@function("torch.nn.functional.avg_pool2d")
+def _avg_pool2d(
+    c: Context, input: object, kernel_size: object, stride: object = None, padding: object = 0,
+    ceil_mode: object = False, count_include_pad: object = True, divisor_override: object = None,
+) -> object:  # fmt: skip
+    if divisor_override is not None:
+        c.fail("average pooling with another divisor is not known")
+    return pooled(
+        c, input, kernel_size, stride, padding, average=True, ceil_mode=c.flag(ceil_mode, "ceil_mode"),
+        count_pad=c.flag(count_include_pad, "count_include_pad"),
+    )  # fmt: skip
+
+
+def _adaptive(c: Context, x: object, output_size: object, average: bool) -> object:
+    tensor = c.tensor(x)
+    sides = list(output_size) if isinstance(output_size, tuple | list) else [output_size] * 2
+    if None in sides:
+        c.fail("an adaptive pooling that leaves a side as it is, is not known")
+    size = c.sizes(tuple(sides), "output_size")
+    if size == 1:
+        return c.layer(tensor, GlobalAveragePooling() if average else GlobalMaxPooling())
+    return c.layer(tensor, AdaptiveAveragePooling(size) if average else AdaptiveMaxPooling(size))
+
+
+@function("torch.nn.functional.adaptive_avg_pool2d")
+def _adaptive_avg_pool2d(c: Context, input: object, output_size: object) -> object:
+    return _adaptive(c, input, output_size, average=True)
+
+
+@function("torch.nn.functional.adaptive_max_pool2d")
+def _adaptive_max_pool2d(c: Context, input: object, output_size: object, return_indices: object = False) -> object:
+    if c.flag(return_indices, "return_indices"):
+        c.fail("max pooling with indices is not known")
+    return _adaptive(c, input, output_size, average=False)
+
+
+@function("torch.nn.functional.local_response_norm")
+def _local_response_norm(
+    c: Context, input: object, size: object, alpha: object = 1e-4, beta: object = 0.75, k: object = 1.0
+) -> object:
+    window = c.whole(size, "size")
+    layer = LocalResponseNormalization(
+        c.next_norm(), window, c.real(k, "k"), c.real(alpha, "alpha") / max(window, 1), c.real(beta, "beta")
+    )
+    return c.layer(input, layer)
+
+
+def _dropped(c: Context, x: object, p: object, training: object, inplace: object, channels: bool) -> object:
+    from converters.networks.source.chainer_dialect import dropped
+
+    result = dropped(
+        c, x, p, training, "a dropout that is not told training=self.training drops in evaluation too", channels
+    )
+    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+
+
+@function("torch.nn.functional.dropout", "torch.dropout")
+def _dropout(c: Context, input: object, p: object = 0.5, training: object = True, inplace: object = False) -> object:
+    return _dropped(c, input, p, training, inplace, channels=False)
+
+
+@function("torch.nn.functional.dropout2d")
+def _dropout2d(c: Context, input: object, p: object = 0.5, training: object = True, inplace: object = False) -> object:
+    return _dropped(c, input, p, training, inplace, channels=True)
+
+
+@function("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
+def _interpolate(
+    c: Context, input: object, size: object = None, scale_factor: object = None, mode: object = "nearest",
+    align_corners: object = None, recompute_scale_factor: object = None, antialias: object = False,
+) -> object:  # fmt: skip
+    shape = c.tensor(input).node.shape
+    if mode not in ("nearest", "nearest-exact"):
+        return c.unknown(f"interpolation by {c.spell(mode)}")
+    if scale_factor is None:
+        height, width = (c.whole(side, "size") for side in _two(size))
+        if len(shape) != 3 or height % shape[1] or width % shape[2]:
+            c.fail("interpolation to a size that is no multiple is not known")
+        c.fixed = c.fixed or c.place
+        return c.layer(input, Upsample(_pair(height // shape[1], width // shape[2])))
+    return c.layer(input, Upsample(c.sizes(scale_factor, "scale_factor")))
+
+
+def _pair(height: int, width: int) -> int | tuple[int, int]:
+    return height if height == width else (height, width)
+
+
+@function("torch.nn.functional.pad")
+def _pad(c: Context, input: object, pad: object, mode: object = "constant", value: object = 0) -> object:
+    margins = [c.whole(side, "pad") for side in plain.iterate(c, pad)]
+    if mode != "constant" or value not in (0, None) or len(margins) not in (2, 4) or min(margins) < 0:
+        c.fail("a margin of other than zeros around maps is not known")
+    left, right, top, bottom = [*margins, 0, 0][:4]
+    return c.layer(input, Padding(top, bottom, left, right))
+
+
+@native("torch.nn.Identity")
+class Identity(Module):
+    """`nn.Identity`."""
+
+    def __init__(self, c: Context, *arguments: object, **keywords: object) -> None:
+        super().__init__(c)
+
+    def forward(self, c: Context, input: object) -> object:
+        """Changes nothing."""
+        return Tensor(c.tensor(input).node)
+
+
+class _Stored(Module):
+    """A module that calls a function with the arguments that it was made with."""
+
+    called = ""
+    names: tuple[str, ...] = ()
+    defaults: dict[str, object] = {}  # noqa: RUF012 - each subclass has its own
+
+    def __init__(self, c: Context, *arguments: object, **keywords: object) -> None:
+        super().__init__(c)
+        unknown = keywords.keys() - set(self.names)
+        if len(arguments) > len(self.names) or unknown:
+            c.fail(f"{self.spelled} with these arguments is not known: {', '.join(sorted(unknown)) or 'too many'}")
+        self.said = {**self.defaults, **dict(zip(self.names, arguments, strict=False)), **keywords}
+
+    def forward(self, c: Context, input: object) -> object:
+        """Calls the function."""
+        said = {name: value for name, value in self.said.items() if name not in ("device", "dtype")}
+        return c.call(KNOWN[self.called], (input,), said)
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns one of the arguments."""
+        return self.said[name] if name in self.said else super().attribute(c, name)
+
+
+def _stored(name: str, called: str, names: str = "", **defaults: object) -> None:
+    """Says that a module calls a function."""
+    kind = type(
+        name,
+        (_Stored,),
+        {"called": f"torch.nn.functional.{called}", "names": tuple(names.split()), "defaults": defaults},
+    )
+    native(f"torch.nn.{name}")(kind)
+
+
+_stored("ReLU", "relu", "inplace")
+_stored("ReLU6", "relu6", "inplace")
+_stored("LeakyReLU", "leaky_relu", "negative_slope inplace")
+_stored("ELU", "elu", "alpha inplace")
+_stored("SELU", "selu", "inplace")
+_stored("SiLU", "silu", "inplace")
+_stored("Hardswish", "hardswish", "inplace")
+_stored("Hardsigmoid", "hardsigmoid", "inplace")
+_stored("Hardtanh", "hardtanh", "min_val max_val inplace")
+_stored("Sigmoid", "sigmoid")
+_stored("Tanh", "tanh")
+_stored("Softplus", "softplus", "beta threshold")
+_stored("MaxPool2d", "max_pool2d", "kernel_size stride padding dilation return_indices ceil_mode")
+_stored("AvgPool2d", "avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override")
+_stored("AdaptiveAvgPool2d", "adaptive_avg_pool2d", "output_size")
+_stored("AdaptiveMaxPool2d", "adaptive_max_pool2d", "output_size return_indices")
+_stored("LocalResponseNorm", "local_response_norm", "size alpha beta k")
+_stored("CrossMapLRN2d", "local_response_norm", "size alpha beta k", k=1.0)
+_stored("Upsample", "interpolate", "size scale_factor mode align_corners")
+_stored("UpsamplingNearest2d", "interpolate", "size scale_factor")
+
+
+class _DropoutModule(_Stored):
+    names = ("p", "inplace")
+
+    def forward(self, c: Context, input: object) -> object:
+        """Drops in training."""
+        return c.call(KNOWN[self.called], (input,), {**self.said, "training": Mode(c.training)})
+
+
+@native("torch.nn.Dropout")
+class DropoutModule(_DropoutModule):
+    """`nn.Dropout`."""
+
+    called = "torch.nn.functional.dropout"
+
+
+@native("torch.nn.Dropout2d")
+class Dropout2dModule(_DropoutModule):
+    """`nn.Dropout2d`."""
+
+    called = "torch.nn.functional.dropout2d"
+
+
+@native("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d")
+class ZeroPad2d(Module):
+    """`nn.ZeroPad2d`."""
+
+    def __init__(self, c: Context, padding: object, value: object = 0) -> None:
+        super().__init__(c)
+        self.padding, self.value = padding if isinstance(padding, tuple | list) else (padding,) * 4, value
+
+    def forward(self, c: Context, input: object) -> object:
+        """Adds a margin."""
+        return _pad(c, input, self.padding, "constant", self.value)
+
+
+@native("torch.nn.Flatten")
+class FlattenModule(Module):
+    """`nn.Flatten`."""
+
+    def __init__(self, c: Context, start_dim: object = 1, end_dim: object = -1) -> None:
+        super().__init__(c)
+        self.start, self.end = start_dim, end_dim
+
+    def forward(self, c: Context, input: object) -> object:
+        """Flattens."""
+        return _flatten(c, input, self.start, self.end)
+
+
+@native("torch.nn.Unflatten")
+class Unflatten(Module):
+    """`nn.Unflatten`."""
+
+    def __init__(self, c: Context, dim: object, unflattened_size: object) -> None:
+        super().__init__(c)
+        self.dim, self.size = dim, unflattened_size
+
+    def forward(self, c: Context, input: object) -> object:
+        """Gives features sides."""
+        tensor = c.tensor(input)
+        axis = tensors.axis_of(c, tensor, self.dim)
+        sides = list(tensor.shape)
+        sides[axis + 1 : axis + 2] = plain.iterate(c, self.size)
+        return tensors.reshape(c, tensor, tuple(sides))
+
+
+# --- functions and methods of tensors ---------------------------------------------------------------------------------
+
+
+@function("torch.flatten", "torch.Tensor.flatten")
+def _flatten(c: Context, input: object, start_dim: object = 0, end_dim: object = -1) -> object:
+    tensor = c.tensor(input)
+    if c.whole(start_dim, "start_dim") == 0:
+        return c.unknown("flatten of the batch too")
+    count = len(tensor.node.shape)
+    start, end = tensors.axis_of(c, tensor, start_dim), tensors.axis_of(c, tensor, end_dim)
+    if (start, end) == (0, count - 1):
+        return tensors.reshape(c, tensor, (c.tensor(input).shape[0], -1))
+    sides = tensor.node.shape
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    merged = (*sides[:start], math.prod(sides[start : end + 1]), *sides[end + 1 :])
+    return tensors.reshape(c, tensor, (tensor.shape[0], *merged))
+
+
+@function("torch.Tensor.view", "torch.Tensor.reshape")
+def _view(c: Context, input: object, *shape: object) -> object:
+    return tensors.reshape(c, input, shape[0] if len(shape) == 1 else shape)
+
+
+@function("torch.reshape")
+def _reshape(c: Context, input: object, shape: object) -> object:
+    return tensors.reshape(c, input, shape)
+
+
+@function("torch.Tensor.size")
+def _size(c: Context, input: object, dim: object = None) -> object:
+    shape = c.tensor(input).shape
+    if dim is None:
+        return shape
+    number = c.whole(dim, "dim")
+    if not -len(shape) <= number < len(shape):
+        c.fail(f"there is no side {number}")
+    return shape[number]
+
+
+@function("torch.Tensor.dim", "torch.Tensor.ndimension")
+def _dim(c: Context, input: object) -> object:
+    return len(c.tensor(input).node.shape) + 1
+
+
+@function("torch.Tensor.numel")
+def _numel(c: Context, input: object) -> object:
+    return c.unknown("the number of numbers in a batch")
+
+
+@function("torch.Tensor.permute", "torch.permute")
+def _permute(c: Context, input: object, *dims: object) -> object:
+    order = tuple(plain.iterate(c, dims[0])) if len(dims) == 1 else dims
+    return tensors.transpose(c, input, order)
+
+
+@function("torch.Tensor.transpose", "torch.transpose")
+def _transpose(c: Context, input: object, dim0: object, dim1: object) -> object:
+    count = len(c.tensor(input).node.shape) + 1
+    order = list(range(count))
+    one, other = (c.whole(dim, "dim") % count for dim in (dim0, dim1))
+    order[one], order[other] = order[other], order[one]
+    return tensors.transpose(c, input, tuple(order))
+
+
+@function("torch.Tensor.squeeze", "torch.squeeze")
+def _squeeze(c: Context, input: object, dim: object = None) -> object:
+    return tensors.squeeze(c, input, dim)
+
+
+@function("torch.Tensor.unsqueeze", "torch.unsqueeze")
+def _unsqueeze(c: Context, input: object, dim: object) -> object:
+    return tensors.unsqueeze(c, input, dim)
+
+
+@function("torch.Tensor.mean", "torch.mean")
+def _mean(c: Context, input: object, dim: object = None, keepdim: object = False) -> object:
+    return tensors.over_maps(c, input, dim, keepdim)
+
+
+@function("torch.Tensor.amax", "torch.amax")
+def _amax(c: Context, input: object, dim: object = None, keepdim: object = False) -> object:
+    return tensors.over_maps(c, input, dim, keepdim, largest=True)
+
+
+@function("torch.cat", "torch.concat")
+def _cat(c: Context, tensors_: object = None, dim: object = 0, **keywords: object) -> object:
+    values = plain.iterate(c, keywords.get("tensors", tensors_))
+    if not values or tensors.axis_of(c, c.tensor(values[0]), dim) != 0:
+        c.fail("values stacked along another axis than the channels' are not known")
+    return c.join(values, "concat")
+
+
+@function("torch.add", "torch.Tensor.add")
+def _add(c: Context, input: object, other: object) -> object:
+    return _operated(c, "Add", input, other)
+
+
+@function("torch.mul", "torch.Tensor.mul")
+def _mul(c: Context, input: object, other: object) -> object:
+    return _operated(c, "Mult", input, other)
+
+
+@function("torch.sub", "torch.Tensor.sub")
+def _sub(c: Context, input: object, other: object) -> object:
+    return _operated(c, "Sub", input, other)
+
+
+@function("torch.div", "torch.Tensor.div")
+def _div(c: Context, input: object, other: object) -> object:
+    return _operated(c, "Div", input, other)
+
+
+def _operated(c: Context, kind: str, input: object, other: object) -> object:
+    import ast
+
+    if isinstance(other, Unknown):
+        return other
+    return tensors.arithmetic(c, getattr(ast, kind), input, other)
+
+
+for _name, _call in (("add_", _add), ("mul_", _mul), ("sub_", _sub), ("div_", _div)):
+
+    def _changed(c: Context, input: object, other: object, _call: object = _call) -> object:
+        result = _call(c, input, other)  # type: ignore[operator]
+        return result if isinstance(result, Unknown) else tensors.in_place(c, input, result)
+
+    function(f"torch.Tensor.{_name}")(_changed)
+
+
+@function("torch.chunk", "torch.Tensor.chunk")
+def _chunk(c: Context, input: object, chunks: object, dim: object = 0) -> object:
+    channels = c.tensor(input).node.shape[0]
+    size = -(-channels // max(c.whole(chunks, "chunks"), 1))
+    return tensors.split(c, input, list(range(size, channels, size)), dim)
+
+
+@function("torch.split", "torch.Tensor.split")
+def _split(c: Context, input: object, split_size_or_sections: object, dim: object = 0) -> object:
+    channels = c.tensor(input).node.shape[0]
+    if isinstance(split_size_or_sections, tuple | list):
+        bounds, edge = [], 0
+        for size in split_size_or_sections[:-1]:
+            edge += c.whole(size, "a size")
+            bounds.append(edge)
+    else:
+        size = max(c.whole(split_size_or_sections, "split_size"), 1)
+        bounds = list(range(size, channels, size))
+    return tensors.split(c, input, bounds, dim)
+
+
+@function(
+    "torch.Tensor.contiguous", "torch.Tensor.to", "torch.Tensor.cuda", "torch.Tensor.cpu", "torch.Tensor.float",
+    "torch.Tensor.detach", "torch.Tensor.requires_grad_", "torch.autograd.Variable",
+)  # fmt: skip
+def _unchanged(c: Context, input: object, *arguments: object, **keywords: object) -> object:
+    return input
+
+
+@function("torch.Tensor.clone", "torch.clone")
+def _clone(c: Context, input: object, **keywords: object) -> object:
+    return Tensor(c.tensor(input).node)
+
+
+@function("torch.cuda.is_available")
+def _is_available(c: Context) -> object:
+    return False
+
+
+@function("torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled")
+def _quiet(c: Context, *arguments: object) -> object:
+    return Switch()
+
+
+@function("torch.Size")
+def _torch_size(c: Context, sides: object) -> object:
+    return tuple(plain.iterate(c, sides))
