@@ -212,13 +212,13 @@ class Source(_Plain):
     Attributes:
         path: The file that was read.
         sha256: Its hash, in hexadecimal.
-        format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt` or `safetensors`.
+        format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt`, `safetensors` or `tf1`.
         layout: What of a training the file is: `model` or `snapshot`.
         wrappers: Prefixes that every key bore and that were stripped, outermost first.
         names: Which layer names its keys have: `head`, the canonical ones, or a key of some family's `naming`.
         generation: The family that the file is of: a key of `families.FAMILIES`.
-        writer: The version that wrote it, as `chainer-1.13.0`, or `torch` for a network that exists in PyTorch alone;
-            it decides BatchNormalization's arithmetic.
+        writer: The version that wrote it, as `chainer-1.13.0`, or `torch` for a network that exists in PyTorch alone,
+            or `tensorflow`; it decides BatchNormalization's arithmetic.
         writer_told_by: How the writer is known, as a phrase.
         state_path: The optimizer file that was read beside it, if any.
         origin: For a file that `converters` wrote: the Source of what it was converted from.

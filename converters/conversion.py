@@ -26,7 +26,7 @@ StepCallback = Callable[[str, int, int], None]
 #: The same of one step.
 Advance = Callable[[int, int], None]
 
-_SOURCE_SUFFIXES = {*formats.SUFFIXES, ".h5", ".hdf5", ".chainermodel", ".ckpt"}
+_SOURCE_SUFFIXES = {*formats.SUFFIXES, ".h5", ".hdf5", ".chainermodel", ".ckpt", ".index"}
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,8 @@ def default_target(source: Path, format: str) -> Path:
     """
     if format not in formats.FORMATS:
         raise DeepPoseError(f"there is no format {format!r} to write; there are {', '.join(formats.FORMATS)}")
-    return with_suffix(source, next(suffix for suffix, name in formats.SUFFIXES.items() if name == format))
+    suffix = next(suffix for suffix, name in formats.SUFFIXES.items() if name == format)
+    return with_suffix(formats.resolve(source), suffix)
 
 
 def with_suffix(source: Path, suffix: str) -> Path:

@@ -107,7 +107,7 @@ def inspect(
     Raises:
         CheckpointError: It is of no format that can be read, or damaged.
     """
-    path = Path(path)
+    path = formats.resolve(Path(path))
     kind = formats.sniff(path)
     try:
         checkpoint = read(

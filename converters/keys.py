@@ -145,9 +145,10 @@ def links(wrappers: Iterable[str]) -> str:
     return "".join(wrapper for wrapper in wrappers if wrapper.endswith("/") and wrapper not in _NO_LINKS)
 
 
-def set_aside(keys: Iterable[str]) -> list[str]:
+def set_aside(keys: Iterable[str], format: str) -> list[str]:
     """Returns the keys that are no part of any network: they stand beside it in the files of some programs."""
-    return [key for key in keys if _BESIDE.fullmatch(key)]
+    patterns = [_BESIDE, *(re.compile(f.beside[format]) for f in FAMILIES.values() if format in f.beside)]
+    return [key for key in keys if any(pattern.fullmatch(key) for pattern in patterns)]
 
 
 def canonical_name(key: str) -> str:

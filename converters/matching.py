@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from converters.errors import DeepPoseError
 from converters.families import automatic, naming
 from converters.folding import fold
 from converters.keys import Header, canonical_name, spelled_names
@@ -198,4 +199,8 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
     )
     if "chainer" not in engines_of(name):
         architecture = replace(architecture, writer=TORCH_WRITER)
+    try:
+        architecture.shapes  # noqa: B018 - told of here
+    except DeepPoseError as error:  # groups that do not divide these widths
+        return replace(architecture, widths={}), problem or error.problem
     return architecture, problem

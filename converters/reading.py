@@ -171,7 +171,7 @@ class _Reader:
     def __init__(
         self, path: Path, architecture: str | None, writer: str | None, state: bool, max_bytes: int, load: Load
     ) -> None:
-        self.path = path
+        self.path = formats.resolve(path)
         self.architecture = architecture
         self.writer = writer
         self.state = state
@@ -185,7 +185,7 @@ class _Reader:
         network = self._recognise(file)
         log = read_beside(self.path) if file.is_chainer else None
         known = evidence.range_of((beside or file).sections, network.family.writers)
-        writer, told_by = self._tell_writer(network.match.architecture, file.metadata, known, log)
+        writer, told_by = self._tell_writer(network.match.architecture, file, known, log)
         architecture = replace(network.match.architecture, writer=writer)
         preprocessing = self._preprocessing(architecture, network, file, log)
 
@@ -250,7 +250,8 @@ class _Reader:
         keys = [*contents.headers, *contents.uninitialised]
         if contents.format.startswith("chainer"):
             return _File(path, contents, layouts.split(keys))
-        return _File(path, contents, layouts.Sections("model", model={key: key for key in keys}))
+        model = {key: key for key in keys if key not in contents.slots}
+        return _File(path, contents, layouts.Sections("model", model, contents.slots))
 
     def _recognise(self, file: _File) -> Network:
         model = file.sections.model
@@ -258,8 +259,12 @@ class _Reader:
             problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
         network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
+        name = network.match.architecture.name
         if self.writer is not None and "chainer" not in network.match.architecture.engines:
-            problem = f"{network.match.architecture.name} exists in PyTorch alone, so {self.writer} did not write it"
+            problem = f"{name} exists in PyTorch alone, so {self.writer} did not write it"
+            raise CheckpointError(self.path, problem, "leave --writer out")
+        if self.writer is not None and file.contents.writer is not None:
+            problem = f"{file.contents.writer} wrote it, not {self.writer}"
             raise CheckpointError(self.path, problem, "leave --writer out")
         self.notices += network.notices
         return network
@@ -269,14 +274,16 @@ class _Reader:
     def _tell_writer(
         self,
         architecture: Architecture,
-        metadata: Mapping[str, Any],
+        file: _File,
         known: Writers,
         log: LegacyLog | None,
     ) -> tuple[str, str]:
         if self.writer is not None:
             return self.writer, "the option --writer"
-        if isinstance(metadata.get("writer"), str):
-            return str(metadata["writer"]), "the file's own metadata"
+        if isinstance(file.metadata.get("writer"), str):
+            return str(file.metadata["writer"]), "the file's own metadata"
+        if file.contents.writer is not None:
+            return file.contents.writer, "its format"
         if "chainer" not in architecture.engines:
             return TORCH_WRITER, "its network, which exists in PyTorch alone"
         try:
@@ -347,7 +354,7 @@ class _Reader:
             return None, {}, None
         told = file.metadata.get("progress")
         progress = Progress.from_dict(told) if isinstance(told, dict) else None
-        if not file.is_chainer:
+        if not file.is_chainer and not file.contents.slots:
             return self._torch_training(file.contents, architecture, progress)
         source = beside or file
         if not source.sections.optimizer:
@@ -355,11 +362,24 @@ class _Reader:
         if objects := source.sections.optimizer.keys() & source.contents.uninitialised:
             problem = f"{fold(sorted(objects))} are Python objects, which are never read"
             raise CheckpointError(source.path, problem, "read the weights alone with --no-state")
-        prefix = links(network.wrappers)
-        keys = chainer_names(architecture, network.match.names)
-        names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
-        state = {bare: arrays[-1][key] for key, bare in source.sections.optimizer.items() if key in arrays[-1]}
-        optimizer = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
+        if file.is_chainer:
+            prefix = links(network.wrappers)
+            keys = chainer_names(architecture, network.match.names)
+            names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
+        else:
+            names = network.canonical
+        state = {
+            bare: arrays[-1][key]
+            for key, bare in source.sections.optimizer.items()
+            if key in arrays[-1] and bare.rpartition("/")[0] not in network.beside
+        }
+        try:
+            optimizer = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
+        except CheckpointError as error:
+            if file.is_chainer:
+                raise
+            self.notices.append(f"{error.problem}: its optimizer's state was not read")
+            return None, {}, Progress(iteration=layouts.count_of(state, "t", str(source.path)))
         if optimizer is None:
             self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
         trainer = {key: arrays[0][k] for k, key in file.sections.trainer.items() if k in arrays[0]}

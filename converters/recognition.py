@@ -77,7 +77,7 @@ def recognise(
     if empty := sorted(set(contents.uninitialised) & set(model)):
         problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
         raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
-    beside = tuple(set_aside(model))
+    beside = tuple(set_aside(model, contents.format))
     headers = {key: contents.headers[key] for key in model if key not in beside}
     chosen = asked or own
     way, found = _fit(path, contents, headers, [chosen] if chosen in TABLES else None, asked)

@@ -70,6 +70,7 @@ class Family:
         naming: Layer names that are not the tables': `{names: {architecture: substitutions in canonical names}}`.
         wrappers: Prefixes that its program puts before every key.
         formats: Those of its files, as `Source.format`; empty for any.
+        beside: What its files of a format hold beside the network: `{format: pattern of whole keys}`.
         recognise: Tells whether a file of one of `formats` that holds one of `tables`, or the one that they are alike,
             is of this family; the first family that says yes has it. None: each such file is, but none of an
             architecture that they are only alike.
@@ -91,6 +92,7 @@ class Family:
     naming: Mapping[str, Mapping[str, Substitutions]] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
     recognise: Callable[[Found], bool] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     by_joints: Mapping[int, Preprocessing] = field(default_factory=dict)

@@ -69,6 +69,7 @@ _MODULES = {
     "chainer-pickle": "chainer_pickle",
     "pt": "pt",
     "safetensors": "safetensors",
+    "tf1": "tf1",
 }
 #: The start of a `.caffemodel` (a name, then layers or inputs) or of a `.solverstate` (a count, then the name of one).
 _CAFFE = re.compile(
@@ -94,6 +95,9 @@ class Contents:
         values: What else it holds beside arrays (`.pt` files: numbers and strings by key).
         wrappers: Keys under which the state dict was found (`.pt` files: `state_dict`, ...).
         uninitialised: Keys of Chainer parameters that had no value yet when the file was written.
+        slots: Keys of an optimizer's state among the arrays -> what Chainer would have named them: the parameter's key
+            with `/h`, the counter of updates `t`. Empty where the keys themselves are Chainer's.
+        writer: The program that wrote it, where the format alone tells.
         notices: What the user should know of how it was read.
     """
 
@@ -104,6 +108,8 @@ class Contents:
     values: dict[str, Any] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     uninitialised: tuple[str, ...] = ()
+    slots: dict[str, str] = field(default_factory=dict)
+    writer: str | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -120,6 +126,17 @@ class Format(Protocol):
 def module(name: str) -> Format:
     """Returns the module of a format."""
     return cast(Format, importlib.import_module(f"converters.formats.{_MODULES[name]}"))
+
+
+def resolve(path: Path) -> Path:
+    """Returns the file that a name means: of TensorFlow's checkpoints, which are several files, it is the index.
+
+    Raises:
+        CheckpointError: It is a text that names a checkpoint, which is not there.
+    """
+    from converters.formats import tf1
+
+    return tf1.index_of(path) or path
 
 
 def sniff(path: Path) -> str:
@@ -156,6 +173,10 @@ def sniff(path: Path) -> str:
         return "chainer-pickle"  # of a class: a whole network
     if b"ustar" in head[257:263] and _is_torch_tar(path):
         return "pt"  # torch.save before PyTorch 0.2
+    from converters.formats import tf1
+
+    if tf1.is_index(path):
+        return "tf1"
     raise CheckpointError(path, *_stranger(head))
 
 
@@ -203,7 +224,7 @@ def _stranger(head: bytes) -> tuple[str, str]:
         return "this is a tar file, but not one that PyTorch before 0.2 wrote", "unpack it first"
     if all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in head[:256]):
         return "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"
-    kinds = "Chainer npz, Chainer HDF5, PyTorch or safetensors"
+    kinds = "Chainer npz, Chainer HDF5, PyTorch, safetensors or TensorFlow 1"
     return f"this is no {kinds} file", "the first bytes belong to no format that is known here"
 
 

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from converters.errors import CheckpointError, reason_of
+from converters.folding import fold
 from converters.formats import Contents
 from converters.formats._channels_last import channels_first, pieces_channels_first
 from converters.formats._leveldb import entries, is_table, masked_crc32c
 from converters.formats._protobuf import fields, signed
 from converters.keys import Header
-from converters.networks import Shape
+from converters.networks import TENSORFLOW_WRITER, Shape
 
 #: An index of 20,000 variables takes less.
 _LARGEST_INDEX, _LARGEST_TEXT = 4 << 20, 1 << 20
@@ -34,6 +35,9 @@ _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 1
 _MOST_AXES = 8
 #: What TensorFlow 2 keeps in the same files, by the names of Python objects.
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
+_ADAGRAD_START = 0.1
+#: The updates that asanakoy/deeppose_tf counts, and what Adam counts.
+_COUNTER, _OPTIMIZERS = "global_iter_counter", re.compile(r"(?:.*/)?(?:beta[12]_power|global_step)", re.DOTALL)
 _ADVICE = "the file is damaged; look for another copy"
 
 
@@ -120,8 +124,33 @@ def read(path: Path) -> Contents:
             raise CheckpointError(file, f"{key!r} does not have its checksum", _ADVICE)
         yield from pieces_channels_first(numbers.reshape(variable.shape))
 
-    headers = {key: Header(one.dtype, channels_first(one.shape)) for key, one in variables.items()}
-    return Contents("tf1", headers, chunks)
+    slots, others = _slots(variables)
+    headers = {key: Header(one.dtype, channels_first(one.shape)) for key, one in variables.items() if key not in others}
+    notices = []
+    if others:
+        notices.append(f"{fold(others)} are of an optimizer's state that is not kept, and were not read")
+    if slots:
+        notices.append(
+            f"TensorFlow's Adagrad begins its sums of squares at {_ADAGRAD_START} and adds no eps to their roots: its "
+            f"slots hold the {_ADAGRAD_START}, and what goes on with them adds an eps of its own"
+        )
+    return Contents("tf1", headers, chunks, slots=slots, writer=TENSORFLOW_WRITER, notices=tuple(notices))
+
+
+def _slots(variables: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Returns Adagrad's slots with Chainer's names, and the keys of what else an optimizer left.
+
+    A slot is named after its variable: `fc6/weight/Adagrad`.
+    """
+    known = set(variables)
+    found = [key for key in known if key.rpartition("/")[0] in known]
+    slots = {key: f"{key.rpartition('/')[0]}/h" for key in sorted(found) if key.endswith("/Adagrad")}
+    if slots.keys() != set(found) or _COUNTER not in known:
+        slots = {}
+    others = {*found, *(key for key in known if _OPTIMIZERS.fullmatch(key)), *({_COUNTER} & known)}
+    if slots:
+        slots[_COUNTER] = "t"
+    return slots, sorted(others - slots.keys())
 
 
 def _variables(path: Path, content: bytes) -> tuple[int, dict[str, _Variable]]:

@@ -12,6 +12,7 @@ from converters.networks.architecture import (
     OwnTable,
 )
 from converters.networks.batch_normalization import (
+    TENSORFLOW_WRITER,
     TORCH_WRITER,
     BatchNormalizationRules,
     batch_normalization_rules,
@@ -54,6 +55,7 @@ from converters.networks.layers import (
     ReLU,
     Reshape,
     Residual,
+    SamePadding,
     Scale,
     Shape,
     Sigmoid,
@@ -65,6 +67,7 @@ from converters.networks.layers import (
     TransposedConvolution,
     Upsample,
     pair,
+    same_margin,
     walk,
 )
 from converters.networks.tables import (
@@ -80,6 +83,7 @@ __all__ = [
     "OUTPUTS",
     "SELU",
     "TABLES",
+    "TENSORFLOW_WRITER",
     "TORCH_WRITER",
     "AdaptiveAveragePooling",
     "AdaptiveMaxPooling",
@@ -112,6 +116,7 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Residual",
+    "SamePadding",
     "Scale",
     "Shape",
     "Sigmoid",
@@ -132,6 +137,7 @@ __all__ = [
     "outputs_layer",
     "pair",
     "pooled_side",
+    "same_margin",
     "steps_of",
     "walk",
 ]

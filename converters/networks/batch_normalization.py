@@ -43,14 +43,17 @@ _RULES_SINCE: tuple[tuple[Version, BatchNormalizationRules], ...] = (
 )
 
 
-#: The writer of a network that is trained in PyTorch.
-TORCH_WRITER = "torch"
-_TORCH_RULES = BatchNormalizationRules(1e-5, 1e-5, False, 1.0)
+#: The writers that have no version: of a network that is trained in PyTorch, and in TensorFlow or Keras.
+TORCH_WRITER, TENSORFLOW_WRITER = "torch", "tensorflow"
+_RULES = {
+    TORCH_WRITER: BatchNormalizationRules(1e-5, 1e-5, False, 1.0),
+    TENSORFLOW_WRITER: BatchNormalizationRules(1e-3, 1e-3, False, 1.0),
+}
 
 
 def check_writer(writer: str) -> None:
-    """Raises ValueError where a writer is neither PyTorch nor a version that Chainer had."""
-    if writer != TORCH_WRITER:
+    """Raises ValueError where a writer is neither PyTorch nor TensorFlow nor a version that Chainer had."""
+    if writer not in _RULES:
         chainer_version(writer)
 
 
@@ -76,9 +79,9 @@ def batch_normalization_rules(writer: str) -> BatchNormalizationRules:
     """Returns what BatchNormalization did in the version that wrote a file.
 
     Raises:
-        DeepPoseError: `writer` is neither `torch` nor of the form `chainer-X.Y.Z`.
+        DeepPoseError: `writer` is none of `torch`, `tensorflow` and the form `chainer-X.Y.Z`.
     """
-    if writer == TORCH_WRITER:
-        return _TORCH_RULES
+    if writer in _RULES:
+        return _RULES[writer]
     version = chainer_version(writer)
     return [rules for since, rules in _RULES_SINCE if since <= version][-1]

@@ -28,6 +28,7 @@ from converters.networks.layers import (
     PReLU,
     Reshape,
     Residual,
+    SamePadding,
     Scale,
     Shape,
     Slice,
@@ -36,6 +37,7 @@ from converters.networks.layers import (
     TransposedConvolution,
     Upsample,
     pair,
+    same_margin,
 )
 
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
@@ -94,7 +96,7 @@ def _steps(
                 except KeyError as error:
                     raise DeepPoseError(f"no value is named {error.args[0]!r} there") from error
             case Linear() | Flatten() if None in value and feature_size is not None:
-                before = (before[0], feature_size, feature_size)
+                before = tuple(feature_size if side is None else side for side in before)
                 value = after(layer, before)
             case _:
                 value = after(layer, value)
@@ -168,6 +170,7 @@ _ON_MAPS = (
     GlobalMaxPooling,
     Upsample,
     Padding,
+    SamePadding,
 )
 
 
@@ -219,6 +222,8 @@ def _maps_after(layer: Layer, value: Value) -> Value:
         case Padding():
             margins = (layer.top + layer.bottom, layer.left + layer.right)
             after = [side and side + margin for side, margin in zip(sides, margins, strict=True)]
+        case SamePadding():
+            after = [side and side + sum(same_margin(side, layer.kernel, layer.stride)) for side in sides]
         case _:
             raise AssertionError(layer)
     if any(side is not None and side < 1 for side in (*sides, *after)):
@@ -308,4 +313,4 @@ def side_after(layers: tuple[Layer, ...], side: int) -> int:
             value = step.after
     except DeepPoseError:
         return 0
-    return value[-1] or 0
+    return value[len(value) // 2] or 0  # of (C, H, W) as of (H, W, C)

@@ -256,6 +256,23 @@ class Padding:
 
 
 @dataclass(frozen=True)
+class SamePadding:
+    """The margin of zeros of TensorFlow's padding SAME, before a layer with this kernel and stride and no pad.
+
+    It makes one output of every `stride` pixels, whatever the side; `same_margin` says how wide it is.
+    """
+
+    kernel: int
+    stride: int = 1
+
+
+def same_margin(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Returns how wide the margin of `SamePadding` is before and after a side: the odd pixel comes after."""
+    margin = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return margin // 2, margin - margin // 2
+
+
+@dataclass(frozen=True)
 class LocalResponseNormalization:
     """`x * (k + alpha * sum of x² over n neighbouring channels) ** -beta`; alpha is not divided by n.
 
@@ -384,6 +401,7 @@ Layer: TypeAlias = (
     | GlobalMaxPooling
     | Upsample
     | Padding
+    | SamePadding
     | LocalResponseNormalization
     | Dropout
     | Affine

@@ -28,9 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers import tensorflow1
+
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "checkpoints"
-FORMATS = ("chainer-npz", "chainer-hdf5", "chainer-pickle", "pt", "safetensors")
+FORMATS = ("chainer-npz", "chainer-hdf5", "chainer-pickle", "pt", "safetensors", "tf1")
 SECONDS = 5
 #: The most that reading one file may add to a process's memory. The files are 0.1 MB, and deflate to 1032 times less.
 MEMORY = 256 << 20
@@ -53,6 +55,12 @@ def seeds(kind: str, folder: Path) -> list[bytes]:
         return [next((GOLDEN / "1.5.1").glob("*/epoch-1.model")).read_bytes()]
     if kind == "chainer-pickle":
         return [path.read_bytes() for path in sorted((GOLDEN / "1.1.0").glob("*/*.chainermodel"))]
+    if kind == "tf1":
+        source = GOLDEN.parent / "tf1-asanakoy" / "checkpoint-1000.index"
+        for name in ("whole", "mutated"):  # of which the index will be
+            data = source.with_suffix(".data-00000-of-00001")
+            (folder / name).with_suffix(data.suffix).write_bytes(data.read_bytes())
+        return [source.read_bytes()]
     if kind == "safetensors":
         converters.convert(model, folder / "own.safetensors", state=False, force=True)
         return [(folder / "own.safetensors").read_bytes()]
@@ -71,6 +79,8 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     """Returns a file with one to eight things wrong; half of the zips are made anew around a member that is wrong."""
     if content.startswith(b"PK") and chance.random() < 0.5:
         return _with_other_member(content, chance)
+    if content.endswith(tensorflow1.MAGIC) and chance.random() < 0.9:
+        return _with_other_block(content, chance)
     return _mutated(content, chance)
 
 
@@ -163,6 +173,23 @@ def _with_other_member(content: bytes, chance: random.Random) -> bytes:
             archive.writestr(zipfile.ZipInfo(name), data, kind)
         archive.comment = comment
     return target.getvalue()
+
+
+def _with_other_block(content: bytes, chance: random.Random) -> bytes:
+    """Returns a table of TensorFlow whose checksums are right, but where an entry, or a block, is not."""
+    from converters.formats._leveldb import entries
+
+    items = list(entries(content))
+    what = chance.random()
+    if what < 0.7:
+        i = chance.randrange(len(items))
+        key, value = items[i]
+        items[i] = (key, _mutated(value, chance)) if what < 0.6 else (_mutated(key, chance), value)
+    block = tensorflow1.block(items)
+    if 0.7 <= what < 0.85:
+        block = _mutated(block, chance)
+    index = tensorflow1.block([(items[-1][0], tensorflow1.place(0, len(block)))])
+    return tensorflow1.closed(tensorflow1.packed(block), _mutated(index, chance) if what >= 0.85 else index)
 
 
 def nth(files: list[bytes], seed: int, n: int) -> bytes:

@@ -40,6 +40,7 @@ from converters.networks import (
     ReLU,
     Reshape,
     Residual,
+    SamePadding,
     Scale,
     Sigmoid,
     Slice,
@@ -52,6 +53,7 @@ from converters.networks import (
     Upsample,
     pair,
     pooled_side,
+    same_margin,
 )
 from deeppose_port.backends import BackendError, refuse_foreign
 from deeppose_port.backends.chainer import compat
@@ -221,6 +223,9 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                 return F.repeat(F.repeat(x, height, 2), width, 3)
             case Padding():
                 return F.pad(x, ((0, 0), (0, 0), (layer.top, layer.bottom), (layer.left, layer.right)), "constant")
+            case SamePadding():
+                margins = (same_margin(side, layer.kernel, layer.stride) for side in x.shape[2:])
+                return F.pad(x, ((0, 0), (0, 0), *margins), "constant")
             case LocalResponseNormalization():
                 return self._normalized(layer, x)
             case Dropout():

@@ -40,6 +40,7 @@ from converters.networks import (
     ReLU,
     Reshape,
     Residual,
+    SamePadding,
     Scale,
     Sigmoid,
     Slice,
@@ -51,6 +52,7 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
     pair,
+    same_margin,
 )
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
@@ -154,6 +156,9 @@ class DeepPose(nn.Module):
                 return x.repeat_interleave(height, 2).repeat_interleave(width, 3)
             case Padding():
                 return functional.pad(x, (layer.left, layer.right, layer.top, layer.bottom))
+            case SamePadding():
+                rows, columns = (same_margin(side, layer.kernel, layer.stride) for side in x.shape[2:])
+                return functional.pad(x, (*columns, *rows))
             case Dropout():
                 ratio = layer.ratio if self.dropout is None else self.dropout
                 return (functional.dropout2d if layer.channels else functional.dropout)(x, ratio, self.training)

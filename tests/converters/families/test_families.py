@@ -201,7 +201,7 @@ class TestEveryNetwork:
     @pytest.mark.parametrize("backend", BACKENDS)
     @pytest.mark.parametrize("name", TABLES)
     def test_it_starts_anew_and_answers(self, name, backend):
-        architecture = initial_architecture(name, 7, 224, "0.05")
+        architecture = initial_architecture(name, 7, 224, "0.0625")
         checkpoint = initial_checkpoint(architecture, Preprocessing(im_size=224), seed=0)
         if backend == "chainer" and "chainer" not in engines_of(name):
             with pytest.raises(BackendError, match=f"{name} exists in PyTorch alone"):
@@ -426,6 +426,11 @@ SHOWN_BY = {
     "alexnet-ynaka81": (
         f"{_HERE}::TestOnRequest::test_forks_answer_as_their_networks",
         f"{_PORTS}::test_ynaka81_answers_from_the_picture_on",
+    ),
+    "asanakoy": (
+        "tests/wild/test_asanakoy.py::TestReading",
+        "tests/wild/test_asanakoy.py::TestAnswers",
+        "tests/wild/test_asanakoy.py::TestPictures",
     ),
     "alexnet-torchvision": (f"{_PORTS}::test_torchvision_alexnet_answers_from_the_picture_on",),
     "alexnet-hosseinpai": (f"{_PORTS}::test_hosseinpai_answers_from_the_picture_on",),

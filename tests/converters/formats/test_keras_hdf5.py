@@ -8,6 +8,7 @@ import pytest
 
 from converters import CheckpointError, formats
 from converters.formats import keras_hdf5
+from tests.helpers.keras import fill
 
 h5py = pytest.importorskip("h5py")
 
@@ -19,17 +20,6 @@ CONVOLUTION = {"kernel": KERNEL, "bias": BIAS}
 def load(path: Path) -> dict[str, np.ndarray]:
     contents = keras_hdf5.read(path)
     return formats.load(path, contents, contents.headers, lambda _: None)
-
-
-def fill(group, layers):
-    """Writes layers as Keras does: in each group the attribute, and the arrays in a group of the same name again."""
-    group.attrs["layer_names"] = [name.encode() for name in layers]
-    group.attrs["backend"], group.attrs["keras_version"] = b"tensorflow", b"2.15.0"
-    for name, arrays in layers.items():
-        inside = group.create_group(name)
-        inside.attrs["weight_names"] = [f"{name}/{part}:0".encode() for part in arrays]
-        for part, array in arrays.items():
-            inside.create_dataset(f"{name}/{part}:0", data=array)
 
 
 @pytest.fixture
