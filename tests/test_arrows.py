@@ -122,7 +122,10 @@ def test_converters_import_torch_in_one_module_and_no_other_engine() -> None:
     assert importers("converters", "chainer", "cupy", "onnx", "onnxruntime") == set()
 
 
-@pytest.mark.parametrize(("engine", "roots"), [("torch", ("torch",)), ("chainer", ("chainer", "cupy"))])
+@pytest.mark.parametrize(
+    ("engine", "roots"),
+    [("torch", ("torch",)), ("chainer", ("chainer", "cupy"))],
+)
 def test_an_engine_is_imported_only_by_its_backend(engine: str, roots: tuple[str, ...]) -> None:
     found = importers("deeppose_port", *roots)
     assert found, "the scan sees nothing"

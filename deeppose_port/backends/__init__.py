@@ -13,14 +13,12 @@ from typing import cast
 from converters.errors import DeepPoseError
 from converters.networks import engines_of
 from deeppose_port.backends.protocol import Backend, Description, Predictor
-from deeppose_port.data.arrays import Float32Array
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendError",
     "Description",
-    "Float32Array",
     "Predictor",
     "able",
     "described",
@@ -52,6 +50,14 @@ BACKENDS = {
             abilities=frozenset({"train", "gradient-sum"}),
             files="chainer-npz",
             by_family=True,
+        ),
+        Description(
+            "onnx",
+            "ONNX Runtime",
+            package="deeppose_port.backends.onnx",
+            distribution="onnxruntime",
+            install="pip install 'deeppose-port[onnx]'",
+            roots=("onnx", "onnxruntime"),
         ),
     )
 }

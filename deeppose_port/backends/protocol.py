@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
-from deeppose_port.data.arrays import Float32Array
-from deeppose_port.training.folder import CheckpointFiles
-from deeppose_port.training.run import Run
+
+if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need
+    from deeppose_port.data.arrays import Float32Array
+    from deeppose_port.training.folder import CheckpointFiles
+    from deeppose_port.training.run import Run
 
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from deeppose_port.backends import BACKENDS, BackendError
+from deeppose_port.backends import BACKENDS, BackendError, Description, get
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
 from deeppose_port.backends.installed import (
     INSTALL_CHAINER,
@@ -98,10 +98,10 @@ class Examination:
 def examine(backend: str | None = None, device: str | None = None) -> Examination:
     """Looks at Python, the packages, the driver and the GPUs.
 
-    PyTorch and Chainer are imported for it, where they are installed.
+    The engines are imported for it, where they are installed.
 
     Args:
-        backend: `torch` or `chainer`; None asks for either of them.
+        backend: Its name; None asks for any of them.
         device: `cpu`, `cuda`, `cuda:N`, or several GPUs as `cuda:0,cuda:1`; None asks for the CPU.
 
     Raises:
@@ -112,16 +112,19 @@ def examine(backend: str | None = None, device: str | None = None) -> Examinatio
     gpus = gpu_indices(device or "cpu")
     driver = nvidia_driver()
     engines = {"torch": _torch(gpus, driver), "chainer": _chainer(device or "cpu")}
+    others = [backend for backend in BACKENDS.values() if backend.name not in engines]
+    engines |= {other.name: _other(other, gpus) for other in others}
     base = (_python(), _numpy(), _opencv())
 
     asked = (backend,) if backend is not None else BACKENDS
     running = [name for name in asked if engines[name].runs]
-    # An engine that nobody asked for by name is missed only where the other does not run either.
+    # An engine that nobody asked for by name is missed only where no other runs either.
     needed = asked if backend is not None or not running else ()
     rows = (
         *base,
         _torch_row(engines["torch"], "torch" in needed),
         _chainer_row(engines["chainer"], "chainer" in needed),
+        *(_other_row(other, engines[other.name], other.name in needed) for other in others),
         _h5py(),
         _cupy_row(engines["chainer"], "chainer" in needed, driver),
         _driver_row(driver, bool(gpus)),
@@ -182,6 +185,28 @@ def _chainer(device: str) -> _Engine:
     except Exception as error:  # a broken installation may raise anything
         return _Engine(absent=Problem(_line(error), f"pip uninstall -y chainer && {INSTALL_CHAINER}"))
     return _Engine(facts, gpu=gpu)
+
+
+def _other(backend: Description, gpus: Sequence[int]) -> _Engine:
+    """Looks whether a backend that has no probe of its own can be loaded."""
+    if version(backend.distribution) is None:
+        return _Engine(absent=Problem(f"{backend.title} is not installed", backend.install))
+    try:
+        get(backend.name)
+    except Exception as error:  # a broken installation may raise anything
+        return _Engine(absent=Problem(_line(error), f"{backend.install} --force-reinstall"))
+    with_gpu = f"{backend.distribution}-gpu"
+    if gpus and version(with_gpu) is None:
+        return _Engine(gpu=Problem(f"this {backend.title} is built without CUDA", f"pip install {with_gpu}"))
+    return _Engine()
+
+
+def _other_row(backend: Description, engine: _Engine, needed: bool) -> Row:
+    found = version(backend.distribution)
+    problem = engine.absent or engine.gpu
+    if problem is not None:
+        return _row(backend.title, found, "problem" if needed else "warning", problem)
+    return _row(backend.title, found, "warning", _untested(backend.distribution))
 
 
 def _too_new(cuda: str | None, driver: Driver | None) -> bool:

@@ -83,7 +83,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return set_up
 
 
-BOTH = {"torch": "2.13.0", "chainer": "7.8.1"}
+BOTH = {"torch": "2.13.0", "chainer": "7.8.1", "onnxruntime": "1.31.1"}
 
 
 def row(examination: doctor.Examination, what: str) -> doctor.Row:
@@ -97,7 +97,8 @@ class TestThisMachine:
         examination = doctor.examine()
         names = [each.what for each in examination.rows]
         assert names == [
-            "Python", "NumPy", "OpenCV", "PyTorch", "Chainer", "h5py", "CuPy", "NVIDIA driver", "CUDA runtime", "cuDNN",
+            "Python", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "h5py", "CuPy", "NVIDIA driver",
+            "CUDA runtime", "cuDNN",
         ]  # fmt: skip
         data = json.loads(json.dumps(examination.as_dict()))
         assert data["rows"][0] == {
@@ -164,7 +165,8 @@ class TestRuns:
         assert "--no-build-isolation 'deeppose-port[chainer]'" in row(examination, "Chainer").remedy
 
     def test_an_engine_that_cannot_be_imported(self, machine: Machine) -> None:
-        machine(BOTH, torch=OSError("libtorch_cpu.so:\ncannot open"), chainer=ImportError("no numpy"))
+        trainers = {"torch": "2.13.0", "chainer": "7.8.1"}
+        machine(trainers, torch=OSError("libtorch_cpu.so:\ncannot open"), chainer=ImportError("no numpy"))
         examination = doctor.examine()
         assert not examination.runs
         assert row(examination, "PyTorch").note == "OSError: libtorch_cpu.so: cannot open"

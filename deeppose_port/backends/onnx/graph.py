@@ -1,0 +1,510 @@
+"""A network as an ONNX graph, written from its table of layers: NumPy and onnx alone, no engine and no exporter.
+
+For prediction BatchNormalization is folded into the layer before it, in float64 and rounded once, which ONNX Runtime
+and OpenVINO would do in float32; for looking inside every layer stands by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from converters import Architecture, Checkpoint
+from converters.checkpoint import Array
+from converters.formats import encode_metadata
+from converters.networks import (
+    ELU,
+    SELU,
+    AdaptiveAveragePooling,
+    AdaptiveMaxPooling,
+    Affine,
+    AveragePooling,
+    BatchNormalization,
+    ClippedReLU,
+    Convolution,
+    DepthwiseConvolution,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    Join,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LocalResponseNormalization,
+    MaxPooling,
+    Name,
+    Padding,
+    Parallel,
+    PReLU,
+    ReLU,
+    Reshape,
+    Residual,
+    Scale,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Take,
+    Tanh,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    pair,
+)
+from converters.networks.flow import Value, after, joined
+from deeppose_port.backends import BackendError
+
+#: What a graph is given and gives.
+INPUT, OUTPUT = "inputs", "joints"
+#: ONNX's operators as of 2022: the oldest with everything that is used here, so that old engines run it too.
+OPSET, IR_VERSION = 17, 8
+
+Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
+Weights: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in a graph: its name, and its shape without the batch."""
+
+    name: str
+    shape: Value
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of maps."""
+        height, width = (side or 0 for side in self.shape[-2:])
+        return height, width
+
+
+def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> onnx.ModelProto:
+    """Writes a checkpoint's network: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
+
+    The same checkpoint gives the same bytes on every machine; the
+    model's metadata_props say what it is and how its input is made, as safetensors' metadata do.
+
+    Args:
+        checkpoint: Any checkpoint whose layers ONNX has.
+        shape: H and W; None for those of the checkpoint's preprocessing.
+
+    Raises:
+        BackendError: A layer has no ONNX.
+    """
+    graph = Graph(checkpoint.architecture, checkpoint.weights, fold=True)
+    start = Tensor(INPUT, (3, *(shape or checkpoint.preprocessing.shape)))
+    last = graph.flat(graph.run(checkpoint.architecture.layers, start, {}))
+    graph.node("Identity", [last.name], OUTPUT)
+    model = graph.model([start], [Tensor(OUTPUT, last.shape)])
+    for name, value in encode_metadata(checkpoint).items():
+        model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+    return model
+
+
+def part_of(
+    architecture: Architecture, weights: Weights, layers: tuple[Layer, ...], inputs: Mapping[str, Value]
+) -> onnx.ModelProto:
+    """Writes some layers of a network by themselves, nothing folded.
+
+    Args:
+        architecture: The network.
+        weights: Its state dict.
+        layers: Layers of it.
+        inputs: The shape of the value that they are given, under `INPUT`, and of those that have names.
+
+    Returns:
+        The model, which gives the last value under `OUTPUT`, and what the layers gave names.
+    """
+    graph = Graph(architecture, weights, fold=False)
+    given = {name: Tensor(name, shape) for name, shape in inputs.items()}
+    start = given.pop(INPUT)
+    named = dict(given)
+    last = graph.run(layers, start, named)
+    graph.node("Identity", [last.name], OUTPUT)
+    outputs = [Tensor(OUTPUT, last.shape)]
+    for name in named.keys() - given.keys():
+        graph.node("Identity", [named[name].name], name)
+        outputs.append(Tensor(name, named[name].shape))
+    return graph.model([start, *given.values()], outputs)
+
+
+class Graph:
+    """A graph in the making."""
+
+    def __init__(self, architecture: Architecture, weights: Weights, fold: bool) -> None:
+        self.architecture = architecture
+        self.weights = weights
+        self.fold = fold
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self._numbers = itertools.count()
+
+    def model(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> onnx.ModelProto:
+        """Returns what was written as a model that onnx has checked."""
+        graph = helper.make_graph(
+            self.nodes,
+            "DeepPose",
+            [_described(value) for value in inputs],
+            [_described(value) for value in outputs],
+            list(self.constants.values()),
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeppose-port", ir_version=IR_VERSION
+        )
+        onnx.checker.check_model(model)
+        return model
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def node(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Attribute) -> str:
+        """Adds an operator; returns the name of what it gives."""
+        output = output or f"v{next(self._numbers)}"
+        node = helper.make_node(operator, list(inputs), [output])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
+        return output
+
+    def constant(self, array: Array, name: str | None = None) -> str:
+        """Adds a constant of an array's own kind; returns its name."""
+        name = name or f"c{next(self._numbers)}"
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def number(self, value: float) -> str:
+        """Adds a float32 constant without axes."""
+        return self.constant(np.array(value, np.float32))
+
+    def floats(self, name: str) -> Array:
+        """Returns a tensor of the network as float32."""
+        return np.asarray(self.weights[name], np.float32)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Returns a value as features."""
+        if len(x.shape) == 1:
+            return x
+        return Tensor(self.node("Flatten", [x.name], axis=1), after(Flatten(), x.shape))
+
+    # --- layers ------------------------------------------------------------------------------------------------------
+
+    def run(self, layers: Sequence[Layer], x: Tensor, named: dict[str, Tensor]) -> Tensor:
+        """Adds layers; returns the value that leaves them."""
+        position = 0
+        while position < len(layers):
+            layer, following = layers[position], layers[position + 1 : position + 2]
+            normalization = following[0] if following and isinstance(following[0], BatchNormalization) else None
+            if self.fold and normalization is not None and self._foldable(layer, normalization):
+                x = self._weighted(layer, x, normalization)
+                position += 2
+                continue
+            x = self._layer(layer, x, named)
+            position += 1
+        return x
+
+    def _layer(self, layer: Layer, x: Tensor, named: dict[str, Tensor]) -> Tensor:
+        """Adds one layer."""
+        match layer:
+            case Residual() | Parallel():
+                return self._joined([self.run(branch, x, named) for branch in layer.branches], layer.join)
+            case Name():
+                named[layer.value] = x
+                return x
+            case Take():
+                return self._joined([named[name] for name in layer.values], layer.join)
+            case Convolution() | DepthwiseConvolution() | TransposedConvolution() | Linear():
+                return self._weighted(layer, x, None)
+            case Dropout():
+                return x
+        return Tensor(self._operator(layer, x), after(layer, x.shape))
+
+    def _joined(self, values: Sequence[Tensor], join: Join) -> Tensor:
+        shape = joined([value.shape for value in values], join)
+        names = [value.name for value in values]
+        if len(names) == 1:
+            return values[0]
+        if join == "concat":
+            return Tensor(self.node("Concat", names, axis=1), shape)
+        operator, result = "Add" if join == "sum" else "Mul", names[0]
+        for name in names[1:]:
+            result = self.node(operator, [result, name])
+        return Tensor(result, shape)
+
+    # --- layers with matrices ----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _foldable(layer: Layer, normalization: BatchNormalization) -> bool:
+        with_matrix = isinstance(layer, Convolution | DepthwiseConvolution | TransposedConvolution | Linear)
+        return with_matrix and not normalization.batch
+
+    def _factors(self, layer: BatchNormalization) -> tuple[Array, Array]:
+        """Returns the factor and the offset, in float64, that a normalisation is at test time."""
+        eps = self.architecture.batch_normalization.of(layer).test_eps
+        mean, variance = (
+            np.asarray(self.weights[f"{layer.name}.{part}"], np.float64) for part in ("running_mean", "running_var")
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = 1 / np.sqrt(variance + eps)
+            if layer.gamma:
+                factor = factor * np.asarray(self.weights[f"{layer.name}.weight"], np.float64)
+            offset = -mean * factor
+        if layer.beta:
+            offset = offset + np.asarray(self.weights[f"{layer.name}.bias"], np.float64)
+        return factor, offset
+
+    def _weighted(self, layer: Layer, x: Tensor, normalization: BatchNormalization | None) -> Tensor:
+        """Adds a convolution or a fully connected layer, with a normalisation after it folded in."""
+        assert isinstance(layer, Convolution | DepthwiseConvolution | TransposedConvolution | Linear)
+        weight = self.floats(f"{layer.name}.weight")
+        bias = self.floats(f"{layer.name}.bias") if layer.bias else None
+        axis = 0
+        if isinstance(layer, DepthwiseConvolution):
+            weight = weight.transpose(1, 0, 2, 3).reshape(-1, 1, *weight.shape[2:])
+        elif isinstance(layer, TransposedConvolution):
+            axis = 1
+        name = layer.name
+        if normalization is not None:
+            factor, offset = self._factors(normalization)
+            groups = layer.groups if isinstance(layer, TransposedConvolution) else 1
+            weight = _scaled(weight, factor, axis, groups)
+            with np.errstate(invalid="ignore"):
+                bias = (offset if bias is None else bias.astype(np.float64) * factor + offset).astype(np.float32)
+            name = f"{layer.name}+{normalization.name}"
+        shape = after(layer, x.shape)
+        if isinstance(layer, Linear):
+            x = self.flat(x)
+        inputs = [x.name, self.constant(weight, f"{name}.weight")]
+        if bias is not None:
+            inputs.append(self.constant(bias, f"{name}.bias"))
+        match layer:
+            case Linear():
+                return Tensor(self.node("Gemm", inputs, transB=1), shape)
+            case TransposedConvolution():
+                return Tensor(
+                    self.node(
+                        "ConvTranspose",
+                        inputs,
+                        kernel_shape=pair(layer.kernel),
+                        strides=pair(layer.stride),
+                        pads=[*pair(layer.pad), *pair(layer.pad)],
+                        dilations=pair(layer.dilation),
+                        group=layer.groups,
+                        output_padding=pair(layer.output_pad),
+                    ),
+                    shape,
+                )
+        groups = layer.groups if isinstance(layer, Convolution) else weight.shape[0] // layer.multiplier
+        return Tensor(
+            self.node(
+                "Conv",
+                inputs,
+                kernel_shape=pair(layer.kernel),
+                strides=pair(layer.stride),
+                pads=[*pair(layer.pad), *pair(layer.pad)],
+                dilations=pair(layer.dilation) if isinstance(layer, Convolution) else (1, 1),
+                group=groups,
+            ),
+            shape,
+        )
+
+    # --- layers without matrices -------------------------------------------------------------------------------------
+
+    def _operator(self, layer: Layer, x: Tensor) -> str:
+        """Adds a layer that is an operator or a few; returns the name of what it gives."""
+        add = self.node
+        match layer:
+            case BatchNormalization():
+                return self._normalized(layer, x)
+            case LocalResponseNormalization():
+                return self._locally_normalized(layer, x)
+            case ReLU():
+                return self._relu(x)
+            case PReLU():
+                return self._prelu(self.floats(f"{layer.name}.weight"), x)
+            case Scale():
+                axes = (*layer.shape, *(1,) * (len(x.shape) - len(layer.shape)))
+                scaled = add("Mul", [x.name, self.constant(self.floats(f"{layer.name}.weight").reshape(axes))])
+                if not layer.bias:
+                    return scaled
+                return add("Add", [scaled, self.constant(self.floats(f"{layer.name}.bias.bias").reshape(axes))])
+            case LeakyReLU():
+                return add("LeakyRelu", [x.name], alpha=layer.slope)
+            case ClippedReLU():
+                return add("Clip", [x.name, self.number(0), self.number(layer.maximum)])
+            case ELU():
+                return add("Elu", [x.name], alpha=layer.alpha)
+            case SELU():
+                return add("Selu", [x.name])
+            case Sigmoid():
+                return add("Sigmoid", [x.name])
+            case Tanh():
+                return add("Tanh", [x.name])
+            case Softplus():
+                if layer.beta == 1:
+                    return add("Softplus", [x.name])
+                beta = self.number(layer.beta)
+                return add("Div", [add("Softplus", [add("Mul", [x.name, beta])]), beta])
+            case Affine():
+                result = x.name if layer.factor == 1 else add("Mul", [x.name, self.number(layer.factor)])
+                return result if layer.offset == 0 else add("Add", [result, self.number(layer.offset)])
+            case Flatten():
+                return self.flat(x).name
+            case Reshape():
+                return add("Reshape", [x.name, self.constant(np.array([0, *layer.shape], np.int64))])
+            case Transpose():
+                return add("Transpose", [x.name], perm=[0, *(axis + 1 for axis in layer.axes)])
+            case Slice():
+                ends = [self.constant(np.array([end], np.int64)) for end in (layer.start, layer.stop, 1)]
+                return add("Slice", [x.name, *ends])
+            case Padding():
+                pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
+                return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
+            case Upsample():
+                factors = self.constant(np.array([1, 1, *pair(layer.factor)], np.float32))
+                rule = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+                return add("Resize", [x.name, "", factors], **rule)
+            case GlobalAveragePooling():
+                return add("GlobalAveragePool", [x.name])
+            case GlobalMaxPooling():
+                return add("GlobalMaxPool", [x.name])
+            case MaxPooling():
+                return self._max_pooled(layer, x)
+            case AveragePooling():
+                return self._average_pooled(layer, x)
+            case AdaptiveAveragePooling():
+                return self._averaged_parts(layer, x)
+            case AdaptiveMaxPooling():
+                return self._largest_of_parts(layer, x)
+        raise BackendError(f"{type(layer).__name__} has no ONNX here: --backend torch runs this network")
+
+    def _normalized(self, layer: BatchNormalization, x: Tensor) -> str:
+        """Adds a normalisation by itself: a factor and an offset."""
+        if layer.batch:
+            raise BackendError(
+                f"{layer.name} normalises by its batch at test time, which is not done in ONNX: --backend torch does it"
+            )
+        axes = (-1, *(1,) * (len(x.shape) - 1))
+        factor, offset = (self.constant(part.astype(np.float32).reshape(axes)) for part in self._factors(layer))
+        return self.node("Add", [self.node("Mul", [x.name, factor]), offset])
+
+    def _locally_normalized(self, layer: LocalResponseNormalization, x: Tensor) -> str:
+        """Adds Chainer's local response normalisation; the sum over channels is a product with a band of ones."""
+        channels = x.shape[0] or 0
+        offset = np.arange(channels)[None, :] - np.arange(channels)[:, None]
+        band = ((-(layer.n // 2) <= offset) & (offset <= (layer.n - 1) // 2)).astype(np.float32) * layer.alpha
+        weight = self.constant(band[:, :, None, None].astype(np.float32))
+        bias = self.constant(np.full(channels, layer.k, np.float32))
+        squares = self.node("Mul", [x.name, x.name])
+        scale = self.node("Conv", [squares, weight, bias], kernel_shape=[1, 1])
+        if layer.beta == 0.75:  # two square roots are faster than a power
+            root = self.node("Sqrt", [scale])
+            return self.node("Div", [x.name, self.node("Mul", [root, self.node("Sqrt", [root])])])
+        return self.node("Div", [x.name, self.node("Pow", [scale, self.number(layer.beta)])])
+
+    def _relu(self, x: Tensor) -> str:
+        """Adds max(x, 0); where the network has NaN, engines differ in what they make of it, so that it is said."""
+        if any(not np.isfinite(array).all() for array in self.weights.values() if array.dtype.kind == "f"):
+            return self.node("Where", [self.node("Less", [x.name, self.number(0)]), self.number(0), x.name])
+        return self.node("Relu", [x.name])
+
+    def _prelu(self, slope: Array, x: Tensor) -> str:
+        axes = (*slope.shape, *(1,) * (len(x.shape) - max(slope.ndim, 1)))
+        return self.node("PRelu", [x.name, self.constant(slope.reshape(axes or (1,)))])
+
+    def _max_pooled(self, layer: MaxPooling, x: Tensor) -> str:
+        kernel, before, behind = self._margins(layer, x)
+        if not (np.array([before, behind]) < kernel).all():
+            raise BackendError("a max pooling whose last window is margin alone has no ONNX: --backend torch runs it")
+        pads = [*before, *behind]
+        return self.node("MaxPool", [x.name], kernel_shape=kernel, strides=pair(layer.stride), pads=pads)
+
+    def _average_pooled(self, layer: AveragePooling, x: Tensor) -> str:
+        kernel, before, behind = self._margins(layer, x)
+        name = x.name
+        if layer.count_pad:
+            # A margin of zeros that counts; what windows have behind it never does.
+            top, left = before
+            if top or left:
+                name = self.node("Pad", [name, self.constant(np.array([0, 0, top, left, 0, 0, top, left], np.int64))])
+            before, behind = (0, 0), (behind[0] - top, behind[1] - left)
+        if min(behind) < 0:  # the last pixels are in no window
+            behind = (max(behind[0], 0), max(behind[1], 0))
+        return self.node(
+            "AveragePool",
+            [name],
+            kernel_shape=kernel,
+            strides=pair(layer.stride),
+            pads=[*before, *behind],
+            count_include_pad=0,
+        )
+
+    def _margins(
+        self, layer: MaxPooling | AveragePooling, x: Tensor
+    ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Returns a pooling's kernel, and the margins before and behind the maps that its last windows reach into."""
+        kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
+        sides = zip(x.sides, Tensor("", after(layer, x.shape)).sides, kernel, stride, pad, strict=True)
+        behind = [
+            max((count - 1) * step + size - side - margin, margin if isinstance(layer, AveragePooling) else 0)
+            for side, count, size, step, margin in sides
+        ]
+        return kernel, pad, (behind[0], behind[1])
+
+    def _averaged_parts(self, layer: AdaptiveAveragePooling, x: Tensor) -> str:
+        """Adds the means of a map's parts: of its rows by a product from the left, of its columns from the right."""
+        name = x.name
+        (height, width), (rows, columns) = x.sides, pair(layer.side)
+        if width != columns:
+            name = self.node("MatMul", [name, self.constant(_means(width, columns).T)])
+        if height != rows:
+            name = self.node("MatMul", [self.constant(_means(height, rows)), name])
+        return self.node("Identity", [name]) if name == x.name else name
+
+    def _largest_of_parts(self, layer: AdaptiveMaxPooling, x: Tensor) -> str:
+        """Adds the largest of a map's parts, row by row."""
+        (height, width), (rows, columns) = x.sides, pair(layer.side)
+
+        def part(name: str, axis: int, start: int, stop: int) -> str:
+            ends = [self.constant(np.array([number], np.int64)) for number in (start, stop, axis)]
+            return self.node("ReduceMax", [self.node("Slice", [name, *ends])], axes=[axis], keepdims=1)
+
+        bands = [part(x.name, 2, *bounds) for bounds in _parts(height, rows)]
+        cells = [
+            self.node("Concat", [part(band, 3, *bounds) for bounds in _parts(width, columns)], axis=3) for band in bands
+        ]
+        return self.node("Concat", cells, axis=2)
+
+
+def _described(value: Tensor) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["batch", *value.shape])
+
+
+def _scaled(weight: Array, factor: Array, axis: int, groups: int) -> Array:
+    """Returns a weight times a factor of its output channels, rounded once; `axis` is theirs, within each group."""
+    exact = weight.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if axis == 0:
+            exact *= factor.reshape(-1, *(1,) * (exact.ndim - 1))
+        else:  # of a transposed convolution (C, channels / groups, h, w)
+            rows = exact.reshape(groups, -1, *exact.shape[1:])
+            exact = (rows * factor.reshape(groups, 1, -1, 1, 1)).reshape(exact.shape)
+        return exact.astype(np.float32)
+
+
+def _parts(side: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yields where the parts of a side begin and end that `torch.nn.AdaptiveAvgPool2d` makes."""
+    for i in range(count):
+        yield i * side // count, -(-(i + 1) * side // count)
+
+
+def _means(side: int, count: int) -> Array:
+    """Returns the (count, side) float32 matrix of the means over a side's parts."""
+    matrix = np.zeros((count, side), np.float32)
+    for row, (start, stop) in enumerate(_parts(side, count)):
+        matrix[row, start:stop] = 1 / (stop - start)
+    return matrix

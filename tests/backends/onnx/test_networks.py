@@ -1,0 +1,117 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import converters
+import deeppose_port
+from converters.networks import TABLES, BatchNormalization, Convolution, Linear, ReLU
+from deeppose_port.backends import BackendError, get
+from deeppose_port.backends.onnx import model_of, predictor
+from deeppose_port.backends.onnx.engines import engine as engine_of
+from tests.conftest import ROOT
+from tests.helpers.layers import network_of
+from tests.helpers.networks import AgainstChainer, error, narrow_inputs, random_checkpoint
+from tests.test_export import narrow
+
+
+class TestAgainstChainer(AgainstChainer):
+    backend = "onnx"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TABLES if name not in ("resnet101-torchvision", "resnet152-torchvision")]
+)
+def test_every_network_answers_as_in_pytorch(name, engine):
+    checkpoint = narrow(name)
+    inputs = np.random.RandomState(4).randn(3, 3, *checkpoint.preprocessing.shape).astype(np.float32)
+    outputs = predictor(checkpoint, engine=engine)(inputs)
+    assert error(outputs, deeppose_port.load(checkpoint)(inputs)) < 1e-5
+
+
+class TestGraph:
+    def test_the_same_checkpoint_gives_the_same_bytes(self):
+        one, other = (model_of(random_checkpoint("resnet50")).SerializeToString() for _ in range(2))
+        assert one == other
+
+    def test_nothing_of_this_machine_is_in_it(self):
+        written = model_of(random_checkpoint("alexnet")).SerializeToString()
+        assert not any(os.fsencode(place) in written for place in (ROOT, sys.prefix, Path.home(), os.getcwd()))
+
+    def test_normalisation_is_folded_away(self):
+        model = model_of(random_checkpoint("resnet50"))
+        operators = {node.op_type for node in model.graph.node}
+        assert operators == {"Conv", "Relu", "MaxPool", "Add", "GlobalAveragePool", "Flatten", "Gemm", "Identity"}
+
+    def test_folding_is_exact_to_the_rounding_of_float32(self):
+        layers = (Convolution("conv", 5, 3), BatchNormalization("bn"), ReLU(), Linear("fc", 2))
+        checkpoint, inputs = network_of(*layers)
+        outputs = predictor(checkpoint)(inputs)
+        looked_at = list(get("onnx").predictor(checkpoint).activations(inputs))[-1][1]
+        assert error(outputs, looked_at) < 2e-6
+
+    def test_the_batch_may_have_any_size_and_the_input_another_side(self):
+        checkpoint = random_checkpoint("resnet50")
+        answer, expected = predictor(checkpoint), deeppose_port.load(checkpoint)
+        for shape in ((1, 3, 220, 220), (5, 3, 220, 220), (2, 3, 160, 160)):
+            inputs = np.random.RandomState(0).randn(*shape).astype("f")
+            assert error(answer(inputs), expected(inputs)) < 1e-5
+
+    def test_it_says_what_it_is(self):
+        checkpoint = random_checkpoint("alexnet")
+        props = {each.key: each.value for each in model_of(checkpoint).metadata_props}
+        assert props["writer"] == checkpoint.source.writer
+        assert converters.Architecture.of(props["architecture"]) == checkpoint.architecture
+
+    def test_it_is_made_without_pytorch(self, tmp_path):
+        converters.write(random_checkpoint("alexnet"), tmp_path / "a.safetensors")
+        program = f"""
+            import sys
+            sys.modules["torch"] = None
+            import converters, numpy as np
+            from deeppose_port.backends.onnx import predictor
+            checkpoint = converters.read({str(tmp_path / "a.safetensors")!r})
+            print(predictor(checkpoint)(np.zeros((1, 3, 220, 220), "f")).shape)
+        """
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+        )
+        assert result.stdout.strip() == "(1, 14)", result.stderr
+
+
+class TestNan:
+    @pytest.fixture
+    def checkpoint(self):
+        checkpoint = random_checkpoint("alexnet")
+        checkpoint.weights["conv2.weight"][0, 0, 0, 0] = np.nan
+        return checkpoint
+
+    def test_it_reaches_the_answers(self, checkpoint):
+        assert np.isnan(predictor(checkpoint)(narrow_inputs())).all()
+
+    def test_the_emulation_of_an_old_gpu_is_refused(self, checkpoint):
+        with pytest.raises(BackendError, match="--backend torch"):
+            predictor(checkpoint, relu_nan="zero")
+
+
+class TestEngines:
+    def test_an_unknown_one_is_refused(self):
+        with pytest.raises(BackendError, match="there are onnxruntime and openvino"):
+            engine_of("tensorrt")
+
+    def test_one_that_is_not_installed_is_named(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(BackendError, match="openvino is not installed: pip install openvino"):
+            engine_of("openvino")
+
+    def test_a_gpu_that_is_not_there_is_refused(self):
+        with pytest.raises(BackendError, match="CUDA provider"):
+            predictor(random_checkpoint("alexnet"), device="cuda:0")
+
+    def test_graphs_pass_the_checker(self):
+        onnx.checker.check_model(model_of(random_checkpoint("vgg_bn")), full_check=True)
