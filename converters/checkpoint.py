@@ -156,18 +156,29 @@ class Preprocessing(_Plain):
     def overridden(
         self,
         *,
-        im_size: int | None = None,
+        im_size: int | tuple[int, int] | None = None,
         base_zoom: float | None = None,
         coord_normalize: bool | None = None,
         gcn: bool | None = None,
     ) -> Preprocessing:
-        """Returns a copy with what a user says in place of it; None leaves a value, `gcn` means `divide`."""
-        given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
+        """Returns a copy with what a user says in place of it; None leaves a value.
+
+        Args:
+            im_size: Side of the input, or its width and height.
+            base_zoom: As the attribute, as the next is.
+            coord_normalize: Likewise.
+            gcn: Whether to normalise contrasts: `divide`, or `none`.
+
+        Raises:
+            DeepPoseError: A value makes no sense; width and height differ, and this is no letterbox.
+        """
+        width, height = im_size if isinstance(im_size, tuple) else (im_size, im_size)
+        given = {"im_size": height, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if gcn is not None:
             changes["gcn"] = "divide" if gcn else "none"
         if im_size is not None:
-            changes["im_width"] = None
+            changes["im_width"] = None if width == height else width
         return replace(self, **changes)
 
 

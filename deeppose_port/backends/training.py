@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -48,6 +49,9 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     engine = backends.get(backend)
     skeleton = skeletons.get(options.skeleton)
     start = starting_point(options, len(skeleton.joints))
+    skeleton.refuse_other_order(start.checkpoint.preprocessing.joints, start.checkpoint.source.path)
+    named = replace(start.checkpoint.preprocessing, joints=skeleton.joints)
+    start = replace(start, checkpoint=start.checkpoint.replace(preprocessing=named))
     for notice in start.notices:
         callbacks.notice(notice)
     backends.refuse_foreign(backend, start.checkpoint.architecture.name)
@@ -62,6 +66,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         "min_dim": options.min_dim,
         "ignore_label": options.ignore_label,
         "cache": PictureCache(options.cache),
+        "max_pixels": options.max_pixels,
     }
     if options.pack is None:
         train_set = PoseDataset(options.train_csv, **about)

@@ -12,7 +12,7 @@ import click
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import JsonOptions, skeletons
+from deeppose_port.cli.options import SKELETON, JsonOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class BenchDataOptions:
 
     csv: Path = field(metadata=described("The persons.", names=("--csv", "--train-csv-fn")))
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=described("What the joints are.", choices=skeletons))
+    skeleton: str = field(metadata=SKELETON)
     threads: str = field(default="1,2,4,8,24,64", metadata=described("Numbers of threads to try.", metavar="N,N,…"))
     batch_size: int = field(
         default=32, metadata=described("Persons in a batch.", names=("--batch-size", "--batchsize"))

@@ -29,15 +29,14 @@ class EvaluatingOptions:
 
 def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> tuple[Pose, PoseDataset, Evaluation]:
     """Evaluates a checkpoint, with a progress bar unless it is to be quiet."""
-    from deeppose_port.data.references import HEAD_BOXES, read_beside
+    from deeppose_port.data.references import HEAD_BOXES
     from deeppose_port.evaluate.evaluate import evaluate
 
     told = how.annotated
-    references = read_beside(told.csv)
-    if references is not None and references.head_sizes_from not in (None, HEAD_BOXES):
-        display.notices([f"PCKh is an estimate: the head sizes are {references.head_sizes_from}"])
     pose = load(checkpoint, how.reading, how.inputs, how.engine)
     dataset = persons(pose, told.csv, told.images, told.skeleton, told.counting)
+    if dataset.head_sizes_from not in (None, HEAD_BOXES):
+        display.notices([f"PCKh is an estimate: the head sizes are {dataset.head_sizes_from}"])
     with display.steps("evaluating", quiet=quiet, unit="persons") as step:
         evaluation = evaluate(
             pose, dataset, batch_size=how.batch_size, progress=lambda done, total: step("", done, total)

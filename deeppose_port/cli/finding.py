@@ -25,7 +25,11 @@ class FindingOptions:
         metadata=described("Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output"))
     )
     skeleton: str | None = field(
-        default=None, metadata=described("What the joints are; by default told by their number.", choices=skeletons)
+        default=None,
+        metadata=described(
+            "What the joints are, or a .toml or .json file that says; by default told by the checkpoint.",
+            choices=skeletons,
+        ),
     )
     format: str = field(default="json", metadata=described("Of the joints' file.", choices=("json", "csv")))
     tile: str | None = field(

@@ -33,6 +33,10 @@ def skeletons() -> Iterable[str]:
     return SKELETONS
 
 
+#: What says which joints there are.
+SKELETON = described("What the joints are, or a .toml or .json file that says.", choices=skeletons)
+
+
 def backends() -> Iterable[str]:
     """Returns the backends' names."""
     from deeppose_port.backends import BACKENDS
@@ -115,7 +119,10 @@ class ReadingOptions:
 class InputOptions:
     """How pictures become inputs, in place of what the checkpoint says."""
 
-    im_size: int | None = field(default=None, metadata=described("Side of the network's input.", metavar="PIXELS"))
+    im_size: str | None = field(
+        default=None,
+        metadata=described("Side of the network's input; width and height of a letterbox.", metavar="PIXELS|WxH"),
+    )
     base_zoom: float | None = field(
         default=None, metadata=described("Factor on the box of a person's joints.", metavar="FACTOR")
     )
@@ -142,7 +149,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CountingOptions:
-    """Which persons and joints of a CSV count."""
+    """Which pictures, persons and joints are taken."""
 
     min_dim: float = field(
         default=0.0,
@@ -150,6 +157,10 @@ class CountingOptions:
     )
     ignore_label: float = field(
         default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.")
+    )
+    max_pixels: int = field(
+        default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
+        metadata=described("The most pixels of a picture that is decoded.", metavar="N"),
     )
 
 
@@ -164,7 +175,7 @@ class AnnotationOptions:
         )
     )
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=described("What the joints are.", choices=skeletons))
+    skeleton: str = field(metadata=SKELETON)
     counting: CountingOptions
 
 
@@ -194,7 +205,10 @@ def load(
     loaded = converters.read(checkpoint, state=False, **reading.as_arguments())
     display.notices(loaded.notices, loaded.repairs, called)
     preprocessing = loaded.preprocessing.overridden(
-        im_size=inputs.im_size, base_zoom=inputs.base_zoom, coord_normalize=inputs.coord_normalize, gcn=inputs.gcn
+        im_size=_size(inputs.im_size),
+        base_zoom=inputs.base_zoom,
+        coord_normalize=inputs.coord_normalize,
+        gcn=inputs.gcn,
     )
     backend = engine.backend
     if not backend:
@@ -203,21 +217,35 @@ def load(
     return Pose(loaded, backend, engine.device, preprocessing, engine.relu_nan)
 
 
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """Reads a side, or a width and a height."""
+    try:
+        sides = [int(side) for side in (text or "").lower().split("x") if text]
+    except ValueError:
+        sides = [0, 0, 0]
+    if len(sides) > 2:
+        raise DeepPoseError(f"--im-size {text}: write the input's side as 220, or its width and height as 192x256")
+    return None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 def persons(pose: Pose, csv: Path, images: Path, skeleton: str | None, counting: CountingOptions) -> PoseDataset:
     """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
     from deeppose_port.data import PoseDataset
-    from deeppose_port.data.skeletons import SKELETONS, of_network
+    from deeppose_port.data.skeletons import SKELETONS, get, of_network
 
     told = skeleton or of_network(pose.joints, pose.preprocessing.joints)
     if told is None:
         problem = f"nothing tells what its {pose.joints} joints are"
         advice = f"--skeleton does: {', '.join(SKELETONS)} or a file"
         raise DeepPoseError(problem, where=pose.checkpoint.source.path, advice=advice)
+    known = get(told)
+    known.refuse_other_order(pose.preprocessing.joints, pose.checkpoint.source.path)
     return PoseDataset(
         csv,
         images=images,
-        skeleton=told,
+        skeleton=known,
         preprocessing=pose.preprocessing,
         min_dim=counting.min_dim,
         ignore_label=counting.ignore_label,
+        max_pixels=counting.max_pixels,
     )

@@ -11,7 +11,7 @@ import click
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import INTERRUPTED, JsonOptions, skeletons
+from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class PackCommandOptions:
     csv: Path = field(metadata=described("The persons.", names=("CSV",)))
     target: Path = field(metadata=described("The folder to write.", names=("PACK",)))
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=described("What the joints are.", choices=skeletons))
+    skeleton: str = field(metadata=SKELETON)
     only_verify: bool = field(
         default=False,
         metadata=described("Write nothing: compare PACK with CSV and pictures, whole.", names=("--verify",)),
@@ -41,6 +41,10 @@ class PackCommandOptions:
     translate_range: int = field(default=5, metadata=described("Pixels."))
     min_dim: float = field(default=0.0, metadata=described("As for eval."))
     ignore_label: float = field(default=-1.0, metadata=described("As for eval."))
+    max_pixels: int = field(
+        default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
+        metadata=described("The most pixels of a picture that is decoded.", metavar="N"),
+    )
     threads: int | None = field(
         default=None, metadata=described("Threads that decode; by default as many as the machine runs.")
     )
@@ -84,6 +88,7 @@ def pack(options: PackCommandOptions) -> int:
         base_zoom=options.base_zoom,
         min_dim=options.min_dim,
         ignore_label=options.ignore_label,
+        max_pixels=options.max_pixels,
     )
     resumed = 0
     if options.only_verify:

@@ -38,6 +38,10 @@ class PredictOptions:
     images: Path | None = field(
         default=None, metadata=described("With --csv: the pictures' folder.", names=("--images", "--img-dir"))
     )
+    allow_truncated: bool = field(
+        default=False,
+        metadata=described("Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",)),
+    )
     finding: FindingOptions
     counting: CountingOptions
     shown: JsonOptions
@@ -103,6 +107,8 @@ def _files(options: PredictOptions) -> Predictions:
             format=told.format,
             sheet=sheet,
             force=told.force,
+            allow_truncated=options.allow_truncated,
+            max_pixels=options.counting.max_pixels,
             progress=lambda done, total: step("", done, total),
         )
 

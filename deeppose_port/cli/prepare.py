@@ -24,6 +24,12 @@ def _datasets() -> Iterable[str]:
     return DATASETS
 
 
+def _splits() -> Iterable[str]:
+    from deeppose_port.data.prepare import DATASETS
+
+    return dict.fromkeys(split for dataset in DATASETS.values() for split in dataset.splits)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
     """What `prepare` is told."""
@@ -42,8 +48,8 @@ class PrepareOptions:
     split: str | None = field(
         default=None,
         metadata=described(
-            "FLIC: the legacy split, which is off by one; the same without that; whole films.",
-            choices=("legacy", "corrected", "film"),
+            "FLIC: the legacy split, which is off by one; the same without that; whole films; what its file says.",
+            choices=_splits,
             default="legacy with tr_plus_indices.mat, else film",
         ),
     )
@@ -73,7 +79,8 @@ def prepare(options: PrepareOptions) -> int:
     """Prepares a data set that you have: train_joints.csv and test_joints.csv, in the legacy split and order.
 
     SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat), joints.mat of
-    LSP or LSP extended, mpii_human_pose_v1_u12_1.mat, or MPII's train.json and validation.json. Nothing is downloaded.
+    LSP, LSP extended or HR-LSPET, mpii_human_pose_v1_u12_1.mat, MPII's train.json and validation.json, or
+    mpii_annotations.json. Nothing is downloaded.
 
     Beside each CSV goes a file that eval finds: head boxes for PCKh, torso lengths for FLIC's PDJ, visibility.
 

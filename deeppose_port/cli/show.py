@@ -53,7 +53,10 @@ class ShowOptions:
     )
     skeleton: str | None = field(
         default=None,
-        metadata=described("With --csv: what its joints are, where their number fails.", choices=skeletons),
+        metadata=described(
+            "With --csv: what its joints are, or a file that says, where the checkpoint does not tell.",
+            choices=skeletons,
+        ),
     )
     samples: int = field(default=64, metadata=described("Pictures at most."))
     seed: int = field(default=0, metadata=described("Of which they are."))
@@ -98,7 +101,7 @@ def show(options: ShowOptions) -> int:
         dataset = None
         if options.csv is not None and options.images is not None:
             dataset = persons(pose, options.csv, options.images, options.skeleton, options.counting)
-        seen = _activity(pose, options.images, dataset, options.samples, options.seed, step)
+        seen = _activity(pose, options, dataset, step)
     rows = tensor_rows(kept)
     written = [] if output is None else write_pictures(kept, rows, output, force=force)
     if as_json:
@@ -120,18 +123,18 @@ def show(options: ShowOptions) -> int:
     return 0
 
 
-def _activity(
-    pose: Pose, images: Path | None, dataset: PoseDataset | None, samples: int, seed: int, step: display.Step
-) -> Activity:
+def _activity(pose: Pose, options: ShowOptions, dataset: PoseDataset | None, step: display.Step) -> Activity:
     """Looks at the pictures that were asked for."""
     from deeppose_port.inspecting.activity import activity, inputs_of_files, inputs_of_persons, inputs_of_synthetic
 
+    samples, seed, told = options.samples, options.seed, pose.preprocessing
     if dataset is not None:
         inputs, described = inputs_of_persons(dataset, samples, seed), "persons"
-    elif images is not None:
-        inputs, described = inputs_of_files(images, pose.preprocessing, samples, seed), "pictures"
+    elif options.images is not None:
+        inputs = inputs_of_files(options.images, told, samples, seed, options.counting.max_pixels)
+        described = "pictures"
     else:
-        inputs, described = inputs_of_synthetic(pose.preprocessing, samples, seed), "made-up pictures"
+        inputs, described = inputs_of_synthetic(told, samples, seed), "made-up pictures"
 
     def counted() -> Iterator[Float32Array]:
         for i, one in enumerate(inputs):

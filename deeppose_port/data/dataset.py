@@ -19,13 +19,12 @@ from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read
 from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, find_picture, read_picture
 from deeppose_port.data.pixels import Window
-from deeppose_port.data.references import path_beside, read_beside
+from deeppose_port.data.references import References, path_beside, read_beside
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import View, extent_of_joints, flattened
 
 _logger = logging.getLogger(__name__)
 
-Lengths = npt.NDArray[np.float64]
 Example = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
 
@@ -64,6 +63,7 @@ class PoseDataset:
         visible: (N, J) bool, read-only: both coordinates of the joint count.
         mask: (N, J, 2) int32, read-only: 0 where that coordinate is ignored.
         head_sizes: (N,) float64, PCKh's lengths from the CSV's side file; None without them. See `references`.
+        head_sizes_from: What PCKh's lengths are computed from, in words; None where nothing gives them.
         torso_lengths: (N,) float64, PDJ's lengths from there; None without them.
         skipped: The persons that `min_dim` left out.
         max_pixels: The most pixels of a picture that is decoded.
@@ -118,7 +118,9 @@ class PoseDataset:
         self.mask = annotated(self.joints, ignore_label).astype(np.int32)
         for array in (self.joints, self.visible, self.mask):
             array.flags.writeable = False
-        self.head_sizes, self.torso_lengths = self._reference_lengths(persons)
+        references = self._references(persons)
+        self.head_sizes, self.torso_lengths = references.head_sizes, references.torso_lengths
+        self.head_sizes_from = references.head_sizes_from or self.skeleton.head_rule
         self._cache = PictureCache(cache) if isinstance(cache, int) else cache
         self.max_pixels = max_pixels
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -215,22 +217,18 @@ class PoseDataset:
         self._sizes[person.file] = picture.shape[1], picture.shape[0]
         return picture
 
-    def _reference_lengths(self, persons: list[Person]) -> tuple[Lengths | None, Lengths | None]:
-        """Returns PCKh's and PDJ's lengths of the persons that are kept, from the CSV's side file."""
+    def _references(self, persons: list[Person]) -> References:
+        """Returns what the CSV's side file has of the persons that are kept; nothing without one."""
         references = read_beside(self.csv)
         if references is None:
-            return None, None
+            return References(self.skeleton.name, len(self))
         if (references.persons, references.skeleton) != (len(persons), self.skeleton.name):
             raise DatasetError(
                 f"{path_beside(self.csv)}: it holds {references.persons} persons of {references.skeleton}, but the CSV "
                 f"has {len(persons)} and is read as {self.skeleton.name}; choose that skeleton, or delete the file"
             )
         kept = {person.line for person in self._persons}
-        rows = [row for row, person in enumerate(persons) if person.line in kept]
-        head_sizes, torso_lengths = (
-            None if lengths is None else lengths[rows] for lengths in (references.head_sizes, references.torso_lengths)
-        )
-        return head_sizes, torso_lengths
+        return references.of([row for row, person in enumerate(persons) if person.line in kept])
 
     def error(self, index: int, problem: object) -> DatasetError:
         """Returns an error that names an example's CSV, line and picture."""

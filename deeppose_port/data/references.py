@@ -23,7 +23,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,11 @@ class References:
     head_sizes_from: str | None = None
     torso_lengths: Float64Array | None = None
     is_visible: Float64Array | None = None
+
+    def of(self, rows: list[int]) -> References:
+        """Returns what is known of some of the lines, in that order."""
+        arrays = {name: array[rows] for name in _SHAPES if (array := getattr(self, name)) is not None}
+        return replace(self, persons=len(rows), **arrays)
 
 
 def head_sizes_of(boxes: Float64Array) -> Float64Array:

@@ -46,6 +46,35 @@ class Skeleton:
     head_factor: float = 1.0
     pckh_total_excluded: tuple[int, ...] = ()
 
+    @property
+    def head_rule(self) -> str | None:
+        """What PCKh's reference length is without a head box, in words; None where the joints do not give it."""
+        if self.head is None:
+            return None
+        start, end = (
+            self.joints[end] if isinstance(end, int) else f"the middle of {' and '.join(self.joints[j] for j in end)}"
+            for end in self.head
+        )
+        return f"{self.head_factor:g} times the distance from {start} to {end}"
+
+    def refuse_other_order(self, names: Sequence[str], where: str) -> None:
+        """Refuses a network whose joints are these in another order: its answers would be compared joint by joint.
+
+        Args:
+            names: the network's joints, as its checkpoint names them; empty for none.
+            where: the checkpoint.
+
+        Raises:
+            DeepPoseError: they are these joints, in another order.
+        """
+        if tuple(names) != self.joints and sorted(names) == sorted(self.joints):
+            differs = next(i for i, pair in enumerate(zip(names, self.joints, strict=True)) if pair[0] != pair[1])
+            raise DeepPoseError(
+                f"its joints are those of {self.name} in another order: joint {differs} is {names[differs]}, not "
+                f"{self.joints[differs]}",
+                where=where,
+            )
+
 
 FLIC = Skeleton(
     name="flic",

@@ -20,7 +20,7 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array
-from deeppose_port.data.pictures import Picture, read_picture
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
 from deeppose_port.predict import files_in
@@ -165,14 +165,16 @@ def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0)
         yield _whole(picture, preprocessing)
 
 
-def inputs_of_files(source: Path, preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Float32Array]:
+def inputs_of_files(
+    source: Path, preprocessing: Preprocessing, count: int, seed: int = 0, max_pixels: int = MAX_PIXELS
+) -> Iterator[Float32Array]:
     """Makes a network's inputs of a picture or of some of a folder's, each as a whole.
 
     Raises:
         DeepPoseError: There is no picture, or one cannot be read.
     """
     for file in _some(files_in(source), count, seed):
-        yield _whole(read_picture(file), preprocessing)
+        yield _whole(read_picture(file, max_pixels=max_pixels), preprocessing)
 
 
 def _whole(picture: Picture, preprocessing: Preprocessing) -> Float32Array:

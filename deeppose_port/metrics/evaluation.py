@@ -290,8 +290,8 @@ def evaluation_of(
     Args:
         predictions: Of every person, in the dataset's order.
         dataset: The persons.
-        head_sizes: (N,) lengths for PCKh, in pixels; None takes those of the CSV's side file, and without one leaves
-            PCKh out.
+        head_sizes: (N,) lengths for PCKh, in pixels; None takes those of the CSV's side file or else of the skeleton,
+            and without them leaves PCKh out.
 
     Raises:
         DeepPoseError: As the functions of `metrics` do.
@@ -303,7 +303,7 @@ def evaluation_of(
             dataset.joints,
             dataset.visible,
             torso_lengths_of(dataset),
-            dataset.head_sizes if head_sizes is None else np.asarray(head_sizes, np.float64),
+            head_sizes_of(dataset) if head_sizes is None else np.asarray(head_sizes, np.float64),
             Outputs(predictions.outputs, predictions.targets, predictions.mask, dataset.preprocessing),
         )
     )
@@ -331,9 +331,17 @@ def torso_lengths_of(dataset: PoseDataset) -> Float64Array | None:
     return torso_lengths(dataset.joints, dataset.skeleton.torso, dataset.visible)
 
 
+def head_sizes_of(dataset: PoseDataset) -> Float64Array | None:
+    """Returns PCKh's (N,) lengths of a dataset: those beside its CSV, else those of its joints; None without."""
+    skeleton = dataset.skeleton
+    if dataset.head_sizes is not None or skeleton.head is None:
+        return dataset.head_sizes
+    return skeleton.head_factor * torso_lengths(dataset.joints, skeleton.head, dataset.visible)
+
+
 def missing_for(metric: Metric, dataset: PoseDataset) -> str | None:
     """Returns what a dataset lacks to give a metric, in words; None if it can give it."""
-    given = {"torso_lengths": torso_lengths_of(dataset), "head_sizes": dataset.head_sizes}
+    given = {"torso_lengths": torso_lengths_of(dataset), "head_sizes": head_sizes_of(dataset)}
     lacking = metric.needs in given and given[metric.needs] is None
     return NEEDS[metric.needs].format(skeleton=dataset.skeleton.name) if lacking else None
 

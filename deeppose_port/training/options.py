@@ -14,6 +14,7 @@ from typing import Any
 from converters.errors import DeepPoseError
 from converters.files import byte_count
 from deeppose_port.data.augmentation import Augmentation
+from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.options import described
@@ -318,6 +319,9 @@ class TrainingOptions:
     )
     ignore_label: float = field(
         default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.")
+    )
+    max_pixels: int = field(
+        default=MAX_PIXELS, metadata=described("The most pixels of a picture that is decoded.", metavar="N")
     )
     im_size: int | None = field(
         default=None, metadata=described("Side of the network's input.", metavar="PIXELS", default="220")

@@ -75,6 +75,22 @@ def test_names_of_joints_tell_more_than_their_number() -> None:
     assert skeletons.of_network(7, tuple("abcdefg")) is None
 
 
+def test_a_network_of_the_same_joints_in_another_order_is_refused() -> None:
+    names = skeletons.FLIC.joints
+    for fitting in ((), names, tuple("abcdefg")):
+        skeletons.FLIC.refuse_other_order(fitting, "a.pt")
+    with pytest.raises(
+        ValueError, match=r"a\.pt: its joints are those of flic in another order: joint 1 is right elbow"
+    ):
+        skeletons.FLIC.refuse_other_order((names[0], names[5], *names[2:5], names[1], names[6]), "a.pt")
+
+
+def test_the_rule_of_a_head_is_told_in_words() -> None:
+    assert {skeleton.head_rule for skeleton in SKELETONS.values()} == {None}
+    mine = Skeleton("mine", ("a", "b", "c"), head=(0, (1, 2)), head_factor=0.75)
+    assert mine.head_rule == "0.75 times the distance from a to the middle of b and c"
+
+
 @pytest.mark.parametrize(
     ("joint", "side"),
     [("left knee", "left"), ("R_knee", "right"), ("knee.l", "left"), ("Right", "right"), ("nose", ""), ("lower", "")],
