@@ -47,6 +47,7 @@ from converters.networks import (
     ReLU,
     Reshape,
     Residual,
+    SamePadding,
     Scale,
     Sigmoid,
     Slice,
@@ -57,6 +58,7 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
     pair,
+    same_margin,
 )
 from converters.networks.flow import Value, after, joined
 from deeppose_port.backends import BackendError
@@ -363,6 +365,10 @@ class Graph:
                 return add("Slice", [x.name, *ends])
             case Padding():
                 pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
+                return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
+            case SamePadding():
+                rows, columns = (same_margin(side, layer.kernel, layer.stride) for side in x.sides)
+                pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
                 return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
             case Upsample():
                 factors = self.constant(np.array([1, 1, *pair(layer.factor)], np.float32))
