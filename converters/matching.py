@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from converters.errors import DeepPoseError
-from converters.families import automatic, naming
+from converters.families import CANONICAL, automatic, naming
 from converters.folding import fold
 from converters.keys import Header, canonical_name, spelled_names
 from converters.networks import (
@@ -110,6 +110,27 @@ def _names(name: str, names: str) -> frozenset[str]:
 
 
 def _match_one(headers: Mapping[str, Header], name: str, names: str) -> Match:
+    template = Architecture.full_size(name, joints=1)
+    renamed = spelled_names(name, names, template.shapes)
+    by_name: dict[str, Shape] = {}
+    for key, header in headers.items():
+        by_name.setdefault(canonical_name(key), header.shape)
+    shapes = {old: by_name[new] for old, new in renamed.items() if new in by_name}
+    architecture, problem = _measure(name, shapes)
+    return compare(headers, architecture, names, problem)
+
+
+def compare(
+    headers: Mapping[str, Header], architecture: Architecture, names: str = CANONICAL, problem: str | None = None
+) -> Match:
+    """Compares a file's arrays with one network.
+
+    Args:
+        headers: The file's arrays by key, without wrappers.
+        architecture: The network.
+        names: Which layer names the keys have, as `Source.names`.
+        problem: What is wrong with the network's last layer.
+    """
     by_name: dict[str, str] = {}
     doubles = []
     for key in headers:
@@ -117,13 +138,9 @@ def _match_one(headers: Mapping[str, Header], name: str, names: str) -> Match:
         if spelled in by_name:
             doubles.append(key)
         by_name.setdefault(spelled, key)
-
-    template = Architecture.full_size(name, joints=1)
-    renamed = spelled_names(name, names, template.shapes)
-    shapes = {old: headers[by_name[new]].shape for old, new in renamed.items() if new in by_name}
-    architecture, problem = _measure(name, shapes)
+    renamed = spelled_names(architecture.name, names, architecture.shapes)
     result = Match(architecture, names, problem=problem, unexpected=doubles)
-    last = outputs_layer(name) + "."  # of which `problem` speaks
+    last = architecture.outputs_layer + "."  # of which `problem` speaks
     for canonical, shape in architecture.shapes.items():
         if renamed[canonical] not in by_name:
             result.missing.append(canonical)
@@ -179,9 +196,6 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
     table = TABLES[name]
     measure(table, channels=3)
     outputs = widths.pop(outputs_layer(name)) or 2
-    problem = None
-    if outputs % 2:
-        problem = f"the last layer has {outputs} output{'s' * (outputs > 1)}, which is not two for each joint"
     defaults = {row.name: row.channels for row in walk(table) if isinstance(row, Convolution | Linear)}
     first = next(row.name for row in table if isinstance(row, Linear))
     feature_size = table_feature_size(name, 220)
@@ -202,5 +216,12 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
     try:
         architecture.shapes  # noqa: B018 - told of here
     except DeepPoseError as error:  # groups that do not divide these widths
-        return replace(architecture, widths={}), problem or error.problem
-    return architecture, problem
+        return replace(architecture, widths={}), odd(outputs) or error.problem
+    return architecture, odd(outputs)
+
+
+def odd(outputs: int) -> str | None:
+    """Says what is wrong with a last layer of so many outputs; None if nothing is."""
+    if outputs % 2 == 0:
+        return None
+    return f"the last layer has {outputs} output{'s' * (outputs > 1)}, which is not two for each joint"

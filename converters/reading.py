@@ -159,10 +159,16 @@ class _File:
         return self.contents.metadata or {}
 
     @property
-    def own_architecture(self) -> str | None:
-        """The architecture that it says it is, if we wrote it."""
+    def own_architecture(self) -> Architecture | str | None:
+        """The architecture that it says it is, if we wrote it: a table of its own, or a name."""
         own = self.metadata.get("architecture")
-        return str(own.get("name")) if isinstance(own, dict) else None
+        if not isinstance(own, dict):
+            return None
+        try:
+            return Architecture.from_dict(own) if own.get("own") is not None else str(own.get("name"))
+        except DeepPoseError as error:
+            problem = f"what it says of itself cannot be understood: {reason_of(error)}"
+            raise CheckpointError(self.path, problem, "was it edited? convert the original again") from error
 
 
 class _Reader:
@@ -260,7 +266,7 @@ class _Reader:
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
         network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
         name = network.match.architecture.name
-        if self.writer is not None and "chainer" not in network.match.architecture.engines:
+        if self.writer is not None and network.match.architecture.writer == TORCH_WRITER:
             problem = f"{name} exists in PyTorch alone, so {self.writer} did not write it"
             raise CheckpointError(self.path, problem, "leave --writer out")
         if self.writer is not None and file.contents.writer is not None:
@@ -284,7 +290,7 @@ class _Reader:
             return str(file.metadata["writer"]), "the file's own metadata"
         if file.contents.writer is not None:
             return file.contents.writer, "its format"
-        if "chainer" not in architecture.engines:
+        if architecture.writer == TORCH_WRITER:
             return TORCH_WRITER, "its network, which exists in PyTorch alone"
         try:
             writer, told_by, certain = evidence.tell_writer(known, log.version if log else None, "log.txt")

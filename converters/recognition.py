@@ -1,10 +1,4 @@
-"""Which network a file's arrays are, told by their keys and shapes; or why they are none.
-
-A network is taken where exactly one fits: every array of it is there, of the right shape, and nothing else. What was
-put around it is stripped before, in the order of `keys.strippings`: known wrappers, any prefix that every key bears,
-wrappers inside. `backbone.conv1.weight, …, backbone.fc.bias`, for example, is no architecture with known wrappers
-stripped (there are none), and torchvision's ResNet without `backbone.`. A shape that differs refuses the file.
-"""
+"""Which network a file's arrays are, and whose; or why they are none."""
 
 from __future__ import annotations
 
@@ -15,7 +9,7 @@ from pathlib import Path
 
 from converters.errors import CheckpointError
 from converters.families import FAMILIES, Family, Found, family_of
-from converters.families.unsupported import refuse_unsupported
+from converters.fitting import Search
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import (
@@ -28,7 +22,7 @@ from converters.keys import (
     strippings,
 )
 from converters.matching import Match, match
-from converters.networks import TABLES
+from converters.networks import Architecture
 
 #: What may stand beside a network and is no layer of it: losses, averages of its weights, measurements.
 _NO_LAYERS = re.compile(
@@ -60,7 +54,11 @@ class Network:
 
 
 def recognise(
-    path: Path, contents: Contents, model: Collection[str], asked: str | None = None, own: str | None = None
+    path: Path,
+    contents: Contents,
+    model: Collection[str],
+    asked: str | None = None,
+    own: Architecture | str | None = None,
 ) -> Network:
     """Finds the one architecture that a file's model keys and their shapes are.
 
@@ -69,7 +67,7 @@ def recognise(
         contents: Its contents.
         model: Those of its keys that belong to a network.
         asked: The architecture that the user names.
-        own: The architecture that the file says it is, if we wrote it.
+        own: The architecture that the file says it is, if we wrote it: a network of its own, or a name.
 
     Raises:
         CheckpointError: They are none, several, or one that is known and no DeepPose.
@@ -79,45 +77,30 @@ def recognise(
         raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
     beside = tuple(set_aside(model, contents.format))
     headers = {key: contents.headers[key] for key in model if key not in beside}
-    chosen = asked or own
-    way, found = _fit(path, contents, headers, [chosen] if chosen in TABLES else None, asked)
-    name = found.architecture.name
-    traits = Found(contents.format, (*contents.wrappers, *way.wrappers), name, found.names, name == own, path.name)
-    notices = _said_of(way)
-    if chosen is None and (claims := [family for family in FAMILIES.values() if family.claims(traits)]):
-        (name,) = claims[0].tables
-        (found,) = match({bare: headers[key] for key, bare in way.bare.items()}, [name])
+    search, again = Search(path, contents, asked, own), list[str]()
+    fit = search.fit(headers)
+    if fit is None:
+        fit, again = search.fit_of_some(headers)
+    if fit is None:
+        problem = _misfit(*search.nearest(headers), asked, contents.format)
+        raise CheckpointError(path, problem, _advice(headers, asked))
+    name, wrappers = fit.match.architecture.name, fit.way.wrappers
+    is_own = name == (own.name if isinstance(own, Architecture) else own)
+    traits = Found(contents.format, (*contents.wrappers, *wrappers), name, fit.match.names, is_own, path.name)
+    notices = [*_said_of(fit.way), *([fit.notice] if fit.notice else [])]
+    if again:
+        notices.append(f"{fold(again)} are second names of arrays that its network has, equal to them and not read")
+    claim = None if asked else next((family for family in FAMILIES.values() if family.claims(traits)), None)
+    if claim is not None:
+        (name,) = claim.tables
+        fit = Search(path, contents, name).fit(headers) or fit
         traits = replace(traits, architecture=name)
         notices.append(
-            f"its keys and shapes are those of several networks, its name is one of {claims[0].title}: taken as "
-            f"{name}; --architecture {claims[0].alike} says otherwise"
+            f"its keys and shapes are those of several networks, its name is one of {claim.title}: taken as {name}; "
+            f"--architecture {claim.alike} says otherwise"
         )
-    family = family_of(traits)
-    canonical = {key: found.canonical[bare] for key, bare in way.bare.items()}
-    return Network(found, way.wrappers, canonical, beside, family, traits.own, tuple(notices))
-
-
-def _fit(
-    path: Path, contents: Contents, headers: Mapping[str, Header], names: list[str] | None, asked: str | None
-) -> tuple[Stripping, Match]:
-    """Returns the one way to strip a file's keys, and the one architecture, that fit each other."""
-    nearest: list[tuple[Stripping, Match]] = []
-    for ways in strippings(headers):
-        fitting: dict[str, tuple[Stripping, Match]] = {}
-        for way in ways:
-            bare = {name: headers[key] for key, name in way.bare.items()}
-            shapes = {key: header.shape for key, header in bare.items()}
-            refuse_unsupported(path, shapes, contents.values, asked is not None)
-            matches = match(bare, names)
-            nearest += [(way, found) for found in matches[:1]]
-            fitting |= {found.architecture.name: (way, found) for found in matches if found.fits}
-        if len(fitting) > 1:
-            problem = f"its keys and shapes fit {' and '.join(fitting)}"
-            raise CheckpointError(path, problem, f"say which with --architecture {next(iter(fitting))}")
-        if fitting:
-            return next(iter(fitting.values()))
-    way, found = max(nearest, key=lambda pair: len(pair[1].canonical))
-    raise CheckpointError(path, _misfit(way, found, asked, contents.format), _advice(headers, asked))
+    family = fit.family if fit.family is not None and not is_own else family_of(traits)
+    return Network(fit.match, wrappers, fit.canonical, beside, family, is_own, tuple(notices))
 
 
 def _said_of(way: Stripping) -> list[str]:

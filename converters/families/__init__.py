@@ -1,7 +1,8 @@
 """The families: whose files are known, how one is recognised, what its networks are and were fed.
 
 A module a family, or a few that share their networks; each registers what it knows, and nothing elsewhere asks for a
-family by name. docs/families.md is made from them by `make families`.
+family by name. What several have in common is in modules that register nothing: torchvision, shapes, sizes, joints.
+docs/families.md is made from the families by `make families`.
 """
 
 # In the order in which a file is asked whose it is, and in which architectures are named: a line a module.
@@ -18,11 +19,13 @@ from converters.families import jindongjiang as jindongjiang
 from converters.families import naman_ntc as naman_ntc
 from converters.families import mmpose as mmpose
 from converters.families import wzmiaomiao as wzmiaomiao
+from converters.families import torchvision_regressors as torchvision_regressors
 # isort: on
 
 from converters.families.family import (
     CANONICAL,
     FAMILIES,
+    Built,
     Family,
     Found,
     Substitutions,
@@ -37,6 +40,7 @@ from converters.families.family import (
 __all__ = [
     "CANONICAL",
     "FAMILIES",
+    "Built",
     "Family",
     "Found",
     "Substitutions",

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from packaging.version import Version
 
 from converters.checkpoint import Preprocessing
-from converters.networks import TABLES, Layer, add_table
+from converters.networks import TABLES, Layer, Shape, add_table
 from converters.networks.tables import EVERY_ENGINE
 
 #: Patterns in canonical names and what stands there instead, one after the other.
@@ -58,6 +58,25 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Built:
+    """A network that a family makes of a file's shapes, where its programs had more of them than tables could list.
+
+    Attributes:
+        name: The architecture: one of the family's tables, or a name for `layers`.
+        canonical: Key in the file, without wrappers -> canonical name.
+        layers: The network's own layers, with the channels of the file; None for the table's.
+        input_size: Side of an input that they take.
+        notice: What a user should know of how it was made.
+    """
+
+    name: str
+    canonical: Mapping[str, str]
+    layers: tuple[Layer, ...] | None = None
+    input_size: int = 224
+    notice: str | None = None
+
+
+@dataclass(frozen=True)
 class Family:
     """The files of one program, in one time. What is common to them and not in them is told here.
 
@@ -78,6 +97,8 @@ class Family:
         by_joints: The same, for numbers of joints that were treated otherwise.
         said: Finds what the plain values beside a file's weights say of its inputs, as fields of Preprocessing.
         engines: Where the arithmetic of its tables exists.
+        build: Makes the network of a file that fits no table out of the shapes of its keys, which are without wrappers;
+            None where it sees none. What it makes is compared with the file as a table is.
         alike: The architecture whose names and shapes are those of its tables, if there is one: then a file is taken
             for this family's only where `recognise` says so or a user names it.
         writers: The versions of Chainer that it was written for.
@@ -98,6 +119,7 @@ class Family:
     by_joints: Mapping[int, Preprocessing] = field(default_factory=dict)
     said: Callable[[Mapping[str, object]], Mapping[str, int | None]] = lambda values: {}
     engines: tuple[str, ...] = EVERY_ENGINE
+    build: Callable[[Mapping[str, Shape]], Built | None] | None = None
     alike: str | None = None
     writers: Writers = field(default_factory=Writers)
     notice: str | None = None
@@ -108,9 +130,13 @@ class Family:
             return False
         return self.alike is not None or self._recognises(found, otherwise=True)
 
+    def may_build(self, found: Found) -> bool:
+        """Tells whether a file, of which the architecture is not known, may hold a network that this family builds."""
+        return self.build is not None and self._recognises(found, otherwise=True)
+
     def claims(self, found: Found) -> bool:
         """Tells whether a file is of this family although its names and shapes are those of another's network."""
-        return self.alike == found.architecture and self._recognises(found, otherwise=False)
+        return self.alike == found.architecture and not found.own and self._recognises(found, otherwise=False)
 
     def _recognises(self, found: Found, otherwise: bool) -> bool:
         return self.has(found.format) and (otherwise if self.recognise is None else self.recognise(found))

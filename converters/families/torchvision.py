@@ -5,6 +5,8 @@ Source: torchvision. They exist in PyTorch alone: its poolings round down, and n
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from converters.checkpoint import Preprocessing
 from converters.families.sizes import VGG16, fully_connected
 from converters.networks import (
@@ -46,25 +48,34 @@ def alexnet() -> tuple[Layer, ...]:
     )
 
 
-def vgg16_bn() -> tuple[Layer, ...]:
-    """`torchvision.models.vgg16_bn`."""
+def vgg(stages: tuple[int, ...], normalized: bool) -> tuple[Layer, ...]:
+    """The convolutions of `torchvision.models.vgg…`.
+
+    Args:
+        stages: How many convolutions come before each pooling.
+        normalized: Whether each is followed by BatchNormalization, as in `vgg…_bn`.
+    """
     layers: tuple[Layer, ...] = ()
     number = 0
-    for convolutions, channels in VGG16:
+    for convolutions, (_, channels) in zip(stages, VGG16, strict=True):
         for _ in range(convolutions):
-            layers += (
-                Convolution(f"features.{number}", channels, 3, 1, 1),
-                BatchNormalization(f"features.{number + 1}"),
-            )
+            layers += (Convolution(f"features.{number}", channels, 3, 1, 1),)
+            layers += (BatchNormalization(f"features.{number + 1}"),) if normalized else ()
             layers += (ReLU(),)
-            number += 3
+            number += 3 if normalized else 2
         layers += (pooling(kernel=2),)
         number += 1
-    return (*layers, AdaptiveAveragePooling(7), *fully_connected("classifier.0", "classifier.3", "classifier.6", 0.5))
+    return layers
 
 
-def resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> tuple[Layer, ...]:
-    """`torchvision.models.resnet…`: a bottleneck's stride is on its 3x3 convolution."""
+def resnet(blocks: tuple[int, ...], bottleneck: bool, projections: Collection[str] | None = None) -> tuple[Layer, ...]:
+    """`torchvision.models.resnet…` up to its pooling: a bottleneck's stride is on its 3x3 convolution.
+
+    Args:
+        blocks: How many blocks each stage has.
+        bottleneck: Whether they have three convolutions.
+        projections: Names of the blocks whose shortcut is a convolution; None for torchvision's own.
+    """
     layers: tuple[Layer, ...] = (
         Convolution("conv1", 64, kernel=7, stride=2, pad=3, bias=False),
         *(BatchNormalization("bn1"), ReLU(), pooling(pad=1)),
@@ -74,11 +85,13 @@ def resnet(blocks: tuple[int, int, int, int], bottleneck: bool) -> tuple[Layer, 
         middle = 32 * 2**stage
         out = 4 * middle if bottleneck else middle
         for block in range(count):
+            name = f"layer{stage}.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
+            project = stride > 1 or channels != out if projections is None else name in projections
             rows = ((middle, 1, 1), (middle, 3, stride), (out, 1, 1)) if bottleneck else ((out, 3, stride), (out, 3, 1))
-            layers += _block(f"layer{stage}.{block}", rows, stride, project=stride > 1 or channels != out)
+            layers += _block(name, rows, stride, project)
             channels = out
-    return (*layers, GlobalAveragePooling(), Linear("fc", OUTPUTS))
+    return layers
 
 
 def _block(name: str, rows: tuple[tuple[int, int, int], ...], stride: int, project: bool) -> tuple[Layer, ...]:
@@ -94,11 +107,24 @@ def _block(name: str, rows: tuple[tuple[int, int, int], ...], stride: int, proje
     return Residual(branch, shortcut), ReLU()
 
 
-#: The ResNets, which several families have.
+#: Blocks of torchvision's ResNets: how many in each stage, and whether they have three convolutions.
+BLOCKS = {
+    "resnet18-torchvision": ((2, 2, 2, 2), False),
+    "resnet34-torchvision": ((3, 4, 6, 3), False),
+    "resnet50-torchvision": ((3, 4, 6, 3), True),
+    "resnet101-torchvision": ((3, 4, 23, 3), True),
+    "resnet152-torchvision": ((3, 8, 36, 3), True),
+}
+#: The ResNets as regressors, which several families have.
 RESNETS = {
-    "resnet18-torchvision": resnet((2, 2, 2, 2), bottleneck=False),
-    "resnet34-torchvision": resnet((3, 4, 6, 3), bottleneck=False),
-    "resnet50-torchvision": resnet((3, 4, 6, 3), bottleneck=True),
-    "resnet101-torchvision": resnet((3, 4, 23, 3), bottleneck=True),
-    "resnet152-torchvision": resnet((3, 8, 36, 3), bottleneck=True),
+    name: (*resnet(blocks, bottleneck), GlobalAveragePooling(), Linear("fc", OUTPUTS))
+    for name, (blocks, bottleneck) in BLOCKS.items()
+}
+#: vgg16_bn as a regressor, which two families have.
+VGG16_BN = {
+    "vgg16_bn-torchvision": (
+        *vgg((2, 2, 3, 3, 3), normalized=True),
+        AdaptiveAveragePooling(7),
+        *fully_connected("classifier.0", "classifier.3", "classifier.6", 0.5),
+    )
 }

@@ -35,43 +35,10 @@ def torchvision_alexnet(outputs):
     return AlexNet()
 
 
-def vgg16_bn(outputs):
-    """The network of WeightedLoss_DeepPose_PyTorch: torchvision's vgg16_bn as `model`, narrow."""
-
-    class Vgg(nn.Module):
-        def __init__(self):
-            super().__init__()
-            layers, channels = [], 3
-            for width in (4, 4, "M", 6, 6, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M"):
-                if width == "M":
-                    layers.append(nn.MaxPool2d(2, 2))
-                else:
-                    layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-                    channels = width
-            self.features = nn.Sequential(*layers)
-            self.classifier = nn.Sequential(
-                *(nn.Linear(8 * 49, 20), nn.ReLU(True), nn.Dropout()),
-                *(nn.Linear(20, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, outputs)),
-            )
-
-        def forward(self, x):
-            return self.classifier(self.features(x).flatten(1))
-
-    class HumanPoseNet(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = Vgg()
-
-        def forward(self, x):
-            return self.model(x)
-
-    return HumanPoseNet()
-
-
 class Block(nn.Module):
-    """torchvision's BasicBlock and Bottleneck: the stride is on the 3x3 convolution."""
+    """torchvision's BasicBlock and Bottleneck: the stride is on the 3x3 convolution, and so are groups."""
 
-    def __init__(self, channels, middle, out, stride):
+    def __init__(self, channels, middle, out, stride, groups=1):
         super().__init__()
         self.bottleneck = out != middle
         kernels = (1, 3, 1) if self.bottleneck else (3, 3)
@@ -80,7 +47,8 @@ class Block(nn.Module):
         for i, (kernel, width) in enumerate(zip(kernels, widths, strict=True)):
             step = stride if i == strided else 1
             inputs = channels if i == 0 else widths[i - 1]
-            setattr(self, f"conv{i + 1}", nn.Conv2d(inputs, width, kernel, step, kernel // 2, bias=False))
+            each = groups if kernel == 3 else 1
+            setattr(self, f"conv{i + 1}", nn.Conv2d(inputs, width, kernel, step, kernel // 2, groups=each, bias=False))
             setattr(self, f"bn{i + 1}", nn.BatchNorm2d(width))
         self.downsample = None
         if stride != 1 or channels != out:
@@ -95,29 +63,70 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet of any depth, narrow."""
+    """torchvision's ResNet of any depth, narrow; with groups a ResNeXt, with a factor a wide ResNet."""
 
-    def __init__(self, depth, outputs):
+    def __init__(self, depth, outputs, groups=1, factor=1):
         super().__init__()
         blocks = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}[depth]
         self.conv1, self.bn1 = nn.Conv2d(3, 4, 7, 2, 3, bias=False), nn.BatchNorm2d(4)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
         channels = 4
         for stage, count in enumerate(blocks, start=1):
             middle = 2 * 2**stage
             out = 4 * middle if depth >= 50 else middle
             layers = []
             for i in range(count):
-                layers.append(Block(channels, middle, out, 2 if stage > 1 and i == 0 else 1))
+                layers.append(Block(channels, factor * middle, out, 2 if stage > 1 and i == 0 else 1, groups))
                 channels = out
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(channels, outputs)
 
     def maps(self, x):
-        x = functional.max_pool2d(torch.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def forward(self, x):
-        return self.fc(functional.adaptive_avg_pool2d(self.maps(x), 1).flatten(1))
+        return self.fc(torch.flatten(self.avgpool(self.maps(x)), 1))
+
+
+class Vgg(nn.Module):
+    """torchvision's VGG of any depth, narrow, with any last layers."""
+
+    def __init__(self, depth, normalized, classifier, side=7):
+        super().__init__()
+        stages = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}[depth]
+        layers, channels = [], 3
+        for count, width in zip(stages, (4, 6, 8, 8, 8), strict=True):
+            for _ in range(count):
+                layers.append(nn.Conv2d(channels, width, 3, padding=1))
+                layers += [nn.BatchNorm2d(width)] if normalized else []
+                layers.append(nn.ReLU(inplace=True))
+                channels = width
+            layers.append(nn.MaxPool2d(2, 2))
+        self.features, self.avgpool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d((side, side))
+        self.classifier = classifier
+
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+
+
+def vgg16_bn(outputs):
+    """The network of WeightedLoss_DeepPose_PyTorch: torchvision's vgg16_bn as `model`, narrow."""
+    classifier = nn.Sequential(
+        *(nn.Linear(8 * 49, 20), nn.ReLU(True), nn.Dropout()),
+        *(nn.Linear(20, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, outputs)),
+    )
+
+    class HumanPoseNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = Vgg(16, True, classifier)
+
+        def forward(self, x):
+            return self.model(x)
+
+    return HumanPoseNet()
 
 
 class HosseinPai(nn.Module):

@@ -438,6 +438,7 @@ SHOWN_BY = {
     "resnet-naman-ntc": (f"{_PORTS}::test_naman_ntc_answers_from_the_picture_on",),
     "resnet-mmpose": (f"{_PORTS}::test_mmpose_answers_from_the_picture_on",),
     "resnet-torchvision": (f"{_PORTS}::test_wzmiaomiao_answers_from_the_picture_on",),
+    "torchvision": ("tests/wild/test_torchvision.py",),
 }
 
 
@@ -445,7 +446,14 @@ class TestEachFamily:
     def test_it_is_shown_by_a_test_that_exists(self):
         assert SHOWN_BY.keys() == FAMILIES.keys()
         for file, _, test in (shown.partition("::") for tests in SHOWN_BY.values() for shown in tests):
-            assert test in defined(ROOT / file), f"{file}::{test}"
+            assert not test or test in defined(ROOT / file), f"{file}::{test}"
+
+    def test_they_are_asked_in_the_order_of_the_lines(self):
+        """A family that imports another's module would let it be asked first."""
+        folder = ROOT / "converters" / "families"
+        lines = re.findall(r"^from converters\.families import (\w+) as", (folder / "__init__.py").read_text(), re.M)
+        texts = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in lines]
+        assert list(FAMILIES) == re.findall(r'^        name="([^"]+)",$', "\n".join(texts), re.M)
 
     def test_names_that_files_hold_have_not_changed(self):
         """`Source.generation` and `Source.names` are in every file that was written."""
@@ -471,6 +479,8 @@ class TestEachFamily:
             (Found("chainer-hdf5", (), "alexnet-takiyu"), "alexnet-takiyu"),
             (Found("pt", ("resnet.",), "resnet18-torchvision"), "resnet-naman-ntc"),
             (Found("pt", ("module.",), "resnet18-torchvision"), "resnet-torchvision"),
+            (Found("pt", ("state_dict", "model."), "vgg16_bn-torchvision"), "vgg16_bn-torchvision"),
+            (Found("pt", (), "vgg16_bn-torchvision"), "torchvision"),
             (Found("pt", (), "resnet18-torchvision", "mmpose-0"), "resnet-mmpose"),
             (Found("chainer-npz", ("predictor/",), "alexnet", own=True), "own"),
         ],

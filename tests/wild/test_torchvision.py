@@ -1,0 +1,295 @@
+"""Regressors that people made of torchvision's networks: whatever they named the parts, the answers are the network's.
+
+The same was seen with torchvision 0.29's own networks at full size: differences of at most 5e-6 of the largest answer.
+"""
+
+import re
+
+import numpy as np
+import pytest
+
+import converters
+from tests.helpers.checkpoint_files import refused
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+import deeppose_port  # noqa: E402
+from deeppose_port.cli import main  # noqa: E402
+from tests.helpers.ports import IMAGENET, ResNet, Vgg, answer, assert_same, drawn, to_tensor  # noqa: E402
+
+JOINTS = 14
+
+
+def linear(inputs, outputs=2 * JOINTS):
+    return nn.Linear(inputs, outputs)
+
+
+def dropped(inputs):
+    return nn.Sequential(nn.Dropout(), linear(inputs))
+
+
+def two(inputs):
+    return nn.Sequential(linear(inputs, 24), nn.ReLU(), nn.Dropout(), linear(24))
+
+
+def two_without_dropout(inputs):
+    return nn.Sequential(linear(inputs, 24), nn.ReLU(), linear(24))
+
+
+def normalized(inputs):
+    return nn.Sequential(linear(inputs, 24), nn.BatchNorm1d(24), nn.ReLU(), linear(24))
+
+
+def torchvisions(inputs):
+    return nn.Sequential(*two(inputs)[:3], linear(24, 20), nn.ReLU(), nn.Dropout(), linear(20))
+
+
+class Regressor(nn.Module):
+    """Somebody's module: a body under some name, and a head."""
+
+    def __init__(self, body, head, name="backbone", head_name="fc"):
+        super().__init__()
+        self.names = name, head_name
+        setattr(self, name, body)
+        setattr(self, head_name, head)
+
+    def forward(self, x):
+        name, head_name = self.names
+        return getattr(self, head_name)(torch.flatten(getattr(self, name)(x), 1))
+
+
+def cut(network, last=1):
+    """`list(children())[:-1]`: torchvision's names become numbers."""
+    return nn.Sequential(*list(network.children())[:-last])
+
+
+def with_head(network, head):
+    network.fc = head(network.fc.in_features)
+    return network
+
+
+def read_as(path, network, side=64):
+    """The checkpoint, of which the answers are the network's; and those of what it is converted to."""
+    torch.save(network.state_dict(), path)
+    inputs = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    pose = deeppose_port.load(path)
+    assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs))
+    converters.convert(path, path.with_suffix(".safetensors"))
+    converted = deeppose_port.load(path.with_suffix(".safetensors"))
+    assert np.array_equal(converted(inputs.numpy()), pose(inputs.numpy()))
+    assert converted.preprocessing == pose.preprocessing
+    return pose.checkpoint
+
+
+HEADS = {
+    "fc": linear,
+    "fc.1": dropped,
+    "fc.{0,3}": two,
+    "fc.{0,2}": two_without_dropout,
+    "fc.{0,1,3}": normalized,
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", ["backbone", "resnet", "features", "feature_extractor"])
+def test_children_of_a_resnet_by_their_numbers(name, head, tmp_path):
+    body = ResNet(18, 1)
+    network = drawn(Regressor(cut(body), HEADS[head](body.fc.in_features), name))
+    checkpoint = read_as(tmp_path / "a.pth", network)
+    assert checkpoint.joints == JOINTS
+    assert checkpoint.source.generation == "torchvision"
+    assert {"conv1.weight", "layer4.1.bn2.bias"} <= checkpoint.weights.keys()
+    guessed = [notice for notice in checkpoint.notices if "ReLU is taken; --model-file" in notice]
+    assert len(guessed) == (head not in ("fc", "fc.1"))
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_resnets_of_any_depth(depth, tmp_path):
+    body = ResNet(depth, 1)
+    network = drawn(Regressor(cut(body), linear(body.fc.in_features)))
+    assert read_as(tmp_path / "a.pth", network).architecture.name == f"resnet{depth}-torchvision"
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("depth", [34, 50])
+def test_torchvisions_names_with_another_head(depth, head, tmp_path):
+    checkpoint = read_as(tmp_path / "a.pth", drawn(with_head(ResNet(depth, 1), HEADS[head])))
+    assert checkpoint.architecture.name.startswith(f"resnet{depth}-torchvision")
+
+
+@pytest.mark.parametrize("head_name", ["fc", "head", "regressor", "classifier"])
+def test_a_resnet_as_a_body_with_a_head_beside_it(head_name, tmp_path):
+    body = ResNet(50, 1)
+    channels, body.fc = body.fc.in_features, nn.Identity()
+    read_as(tmp_path / "a.pth", drawn(Regressor(body, linear(channels), "encoder", head_name)))
+
+
+@pytest.mark.parametrize(("depth", "groups", "factor"), [(50, 2, 2), (50, 4, 1), (101, 4, 2)])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_resnexts_have_groups(depth, groups, factor, numbered, tmp_path):
+    network = ResNet(depth, 2 * JOINTS, groups, factor)
+    if numbered:
+        network = Regressor(cut(network), network.fc)
+    checkpoint = read_as(tmp_path / "a.pth", drawn(network))
+    assert checkpoint.architecture.name == f"resnext{depth}_{groups}x{4 * factor // groups}d-torchvision"
+    assert checkpoint.source.writer == "torch"
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_wide_resnets_are_wide(depth, tmp_path):
+    network = drawn(ResNet(depth, 2 * JOINTS, factor=2))
+    assert read_as(tmp_path / "a.pth", network).architecture.name == f"resnet{depth}-torchvision"
+
+
+@pytest.mark.parametrize("depth", [11, 13, 16, 19])
+@pytest.mark.parametrize("batch_normalization", [False, True])
+def test_vggs_of_any_depth(depth, batch_normalization, tmp_path):
+    network = drawn(Vgg(depth, batch_normalization, torchvisions(8 * 49)))
+    checkpoint = read_as(tmp_path / "a.pth", network)
+    assert checkpoint.architecture.name == f"vgg{depth}{'_bn' * batch_normalization}-torchvision"
+    assert not any("--model-file" in notice for notice in checkpoint.notices)
+    assert checkpoint.preprocessing.shape == (224, 224)
+
+
+@pytest.mark.parametrize("side", [1, 7])
+@pytest.mark.parametrize("head", [linear, dropped, two, two_without_dropout, normalized])
+def test_vggs_with_another_head(head, side, tmp_path):
+    read_as(tmp_path / "a.pth", drawn(Vgg(16, True, head(8 * side**2), side)))
+
+
+@pytest.mark.parametrize("name", ["backbone.", "features.", "vgg.features.", "0."])
+def test_a_vggs_features_as_a_body(name, tmp_path):
+    network = drawn(Vgg(11, False, dropped(8 * 49)))
+    renamed = {"features.": name, "classifier.": "fc."}
+    state = {re.sub(r"^\w+\.", lambda m: renamed[m[0]], key): tensor for key, tensor in network.state_dict().items()}
+    torch.save(state, tmp_path / "a.pth")
+    inputs = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    assert_same(deeppose_port.load(tmp_path / "a.pth")(inputs.numpy()).reshape(-1), answer(network, inputs))
+
+
+def test_from_the_picture_on(tmp_path, picture):
+    import cv2
+
+    network = drawn(Regressor(cut(ResNet(50, 1)), linear(128)))
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    pose = deeppose_port.load(tmp_path / "a.pth")
+    square = cv2.resize(picture, (224, 224))
+    expected = (answer(network, to_tensor(square, 255.0, *IMAGENET)).reshape(JOINTS, 2) + 0.5) * (480, 400)
+    assert_same(pose.predict(picture), expected)
+    assert any("nothing says how these inputs were made" in notice for notice in pose.checkpoint.notices)
+
+
+def test_what_was_built_is_written_and_trained_on(tmp_path, pictures):
+    torch.save(
+        drawn(with_head(ResNet(50, 1, groups=2), lambda n: nn.Sequential(*two(n)[:3], linear(24, 14)))).state_dict(),
+        tmp_path / "a.pth",
+    )
+    data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
+    how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1, "--init", tmp_path / "a.pth"]
+    assert main(["train", "--backend", "torch", *map(str, (*data, *how, "-o", tmp_path / "run"))]) == 0
+    before, after = converters.read(tmp_path / "a.pth"), converters.read(tmp_path / "run" / "epoch-1.pt")
+    assert after.architecture == before.architecture
+    assert not np.array_equal(after.weights["fc.3.weight"], before.weights["fc.3.weight"])
+
+
+# --- Naman-ntc's released networks ------------------------------------------------------------------------------------
+
+
+class Naman(nn.Module):
+    """Its ResNet of 2018: torchvision 0.2's, whose pooling of 7 leaves 2 x 2 of a map of 8."""
+
+    def __init__(self, depth, joints, sequential):
+        super().__init__()
+        self.resnet = ResNet(depth, 1)
+        self.resnet.avgpool = nn.AvgPool2d(7, stride=1)
+        last = nn.Linear(4 * self.resnet.fc.in_features, 2 * joints)
+        self.resnet.fc = nn.Sequential(last) if sequential else last
+
+    def forward(self, x):
+        return self.resnet(x)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("joints", [16, 17])
+def test_naman_ntcs_released_networks(depth, sequential, joints, tmp_path):
+    network = drawn(Naman(depth, joints, sequential))
+    checkpoint = read_as(tmp_path / "a.pth", network, side=256)
+    assert checkpoint.source.generation == "resnet-naman-ntc"
+    assert checkpoint.preprocessing.shape == (256, 256)
+    assert checkpoint.preprocessing.scale == 256
+    assert checkpoint.preprocessing.frame == {16: "centred", 17: "unit"}[joints]
+    assert (checkpoint.joints, checkpoint.architecture.accepts(256)) == (joints, True)
+    assert not checkpoint.architecture.accepts(220)
+
+
+def test_its_last_layer_may_stand_in_a_sequential(tmp_path):
+    network = Naman(50, 16, sequential=True)
+    network.resnet.avgpool, network.resnet.fc = nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Linear(128, 32))
+    checkpoint = read_as(tmp_path / "a.pth", drawn(network))
+    assert (checkpoint.architecture.name, checkpoint.source.generation) == ("resnet50-torchvision", "resnet-naman-ntc")
+
+
+@pytest.mark.parametrize("as_numbers", [True, False])
+def test_second_names_of_the_same_arrays(as_numbers, tmp_path):
+    network = drawn(Naman(18, 16, sequential=True))
+    network.feat = cut(network.resnet, last=2) if as_numbers else network.resnet
+    checkpoint = read_as(tmp_path / "a.pth", network, side=256)
+    assert any("feat." in notice and "second names" in notice for notice in checkpoint.notices)
+    assert not any(name.startswith("feat") for name in checkpoint.weights)
+
+
+def test_second_names_of_other_numbers_are_refused(tmp_path):
+    network = drawn(Naman(18, 16, sequential=True))
+    network.feat = cut(network.resnet, last=2)
+    state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    state["feat.4.0.conv1.weight"][0, 0, 0, 0] += 1
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", r"feat\.4\.0\.conv1\.weight look like second names .* and are not equal")
+
+
+def test_a_wider_head_that_is_not_naman_ntcs_is_refused(tmp_path):
+    state = drawn(Naman(18, 16, sequential=False)).state_dict()
+    torch.save({key.removeprefix("resnet."): tensor for key, tensor in state.items()}, tmp_path / "a.pth")
+    refused(
+        tmp_path / "a.pth", r"nearest is resnet18-torchvision: fc\.weight of shape \(32, 128\) instead of \(32, 32\)"
+    )
+
+
+# --- what is none of them ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update({"fc.5.weight": torch.ones(28, 28), "fc.5.bias": torch.ones(28)}),
+        lambda state: state.update({"attention.weight": torch.ones(4, 4, 1, 1)}),
+        lambda state: state.pop("backbone.4.1.bn1.weight"),
+        lambda state: state.pop("backbone.5.0.conv1.weight"),
+        lambda state: state.update({"backbone.4.0.conv1.weight": torch.ones(4, 3, 3, 3)}),
+        lambda state: state.update({"backbone.4.0.conv1.weight": torch.ones(4, 0, 3, 3)}),
+        lambda state: state.update({"backbone.4.0.conv1.weight": torch.ones(4)}),
+        lambda state: state.update({"fc.weight": torch.ones(27, 32), "fc.bias": torch.ones(27)}),
+        lambda state: state.update({"backbone.9.weight": torch.ones(28, 32)}),
+        lambda state: state.update({"backbone.4.0.conv2.weight": torch.ones(8, 4, 3, 3)}),
+    ],
+)
+def test_anything_else_is_refused(change, tmp_path):
+    state = drawn(Regressor(cut(ResNet(18, 1)), linear(32))).state_dict()
+    change(state)
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "its arrays fit no architecture")
+
+
+def test_an_odd_number_of_outputs_is_no_pose(tmp_path):
+    torch.save(drawn(ResNet(50, 27, groups=2)).state_dict(), tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "its arrays fit no architecture")
+
+
+def test_a_block_whose_branches_do_not_fit_is_refused(tmp_path):
+    state = drawn(ResNet(50, 28, groups=2)).state_dict()
+    for key in ("layer1.1.conv3.weight", *(f"layer1.1.bn3.{part}" for part in ("weight", "bias", "running_mean"))):
+        state[key] = state[key][:8].clone()
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "its arrays fit no architecture")
