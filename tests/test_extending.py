@@ -14,7 +14,9 @@ from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Line
 from deeppose_port.cli import cli, main
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import ReadingOptions
-from deeppose_port.data import PoseDataset
+from deeppose_port.data import PoseDataset, skeletons
+from deeppose_port.data.prepare import DATASETS, DataSet
+from deeppose_port.data.prepare.source import Annotation, Source, pictures_of
 from deeppose_port.metrics.registry import METRICS, Metric, register
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.options import described
@@ -207,3 +209,60 @@ class TestCommand:
         shown = " ".join(capsys.readouterr().out.split())
         assert "greet Greets." in shown
         assert "--times INTEGER How often. [default: 1]" in shown
+
+
+class TestSkeleton:
+    """A skeleton: one row, or one small file of a user's own."""
+
+    ROW = skeletons.Skeleton(
+        name="hand", joints=("wrist", "left finger", "right finger"), symmetric_pairs=((1, 2),), limbs=((0, 1), (0, 2))
+    )
+    FILE = """{"joints": ["wrist", "left finger", "right finger"],
+               "limbs": [["wrist", "left finger"], ["wrist", "right finger"]]}"""
+
+    @pytest.fixture(params=["a row", "a file"])
+    def named(self, request, tmp_path, monkeypatch):
+        if request.param == "a file":
+            (tmp_path / "hand.json").write_text(self.FILE)
+            return str(tmp_path / "hand.json")
+        monkeypatch.setattr(skeletons, "SKELETONS", {**skeletons.SKELETONS, "hand": self.ROW})
+        return "hand"
+
+    def test_a_csv_of_it_is_evaluated_trained_on_and_drawn(self, named, tmp_path, capsys):
+        places = np.random.RandomState(0).uniform(50, 400, (6, 6)).round(1)
+        csv = tmp_path / "hands.csv"
+        csv.write_text("".join(f"astronaut.png,{','.join(map(str, row))}\n" for row in places.tolist()))
+        persons = ("--images", str(PICTURES), "--skeleton", named)
+        network = ("--width", "8,12,16,16,12,32,32", "--epochs", "1", "--batch-size", "2", "--fliplr")
+        results = tmp_path / "results"
+        assert (
+            main(["train", "--backend", "torch", "--train-csv", str(csv), *persons, *network, "-o", str(results)]) == 0
+        )
+        capsys.readouterr()
+        trained = str(results / "epoch-1.pt")
+        assert main(["eval", trained, "--csv", str(csv), *persons, "--json"]) == 0
+        assert list(json.loads(capsys.readouterr().out)["error_px"]) == [*self.ROW.joints, "total"]
+        drawn = ["predict", trained, str(PICTURES / "astronaut.png"), "-o", str(tmp_path / "out"), "--skeleton", named]
+        assert main(drawn) == 0
+        assert json.loads((tmp_path / "out" / "predictions.json").read_text())["joints"] == list(self.ROW.joints)
+
+
+class TestDataSet:
+    """A data set for `prepare`: a module with a reader, and a row."""
+
+    def read(self, source, wanted):
+        lines = [line.split() for line in (source / "points.txt").read_text().splitlines()]
+        persons = [Annotation(name, np.array(numbers, float).reshape(-1, 2)) for name, *numbers in lines]
+        splits = {"train": persons[:-1], "test": persons[-1:]}
+        return Source("lsp", splits, "http://example.org/toy", pictures=pictures_of(source / "points.txt", wanted))
+
+    def test_it_is_prepared(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setitem(DATASETS, "toy", DataSet(self.read))
+        points = np.random.RandomState(0).uniform(1, 400, (4, 28)).round(2)
+        rows = [f"astronaut.png {' '.join(map(str, row))}" for row in points.tolist()]
+        (tmp_path / "points.txt").write_text("\n".join(rows))
+        out = tmp_path / "out"
+        assert main(["prepare", "toy", str(tmp_path), str(out), "--images", str(PICTURES), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["persons"] == {"train": 3, "test": 1}
+        dataset = PoseDataset(out / "test_joints.csv", images=PICTURES, skeleton="lsp")
+        assert dataset.joints[0].ravel().tolist() == points[3].tolist()

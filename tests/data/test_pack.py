@@ -407,8 +407,40 @@ class TestDamage:
         with pytest.raises(PackError, match=r"pack-00000\.bin: it has 5,000 bytes where the index says [\d,]+"):
             packed(dataset, folder)
         (folder / "pack-00000.bin").unlink()
-        with pytest.raises(PackError, match=r"pack-00000\.bin: cannot be read: No such file"):
+        with pytest.raises(PackError, match=r"pack-00000\.bin: there is no such file"):
             packed(dataset, folder)
+
+    @pytest.mark.parametrize("length", [0, 5000])
+    def test_file_that_is_cut_while_it_is_open_ends_in_a_sentence(self, copy, length):
+        dataset, folder = copy
+        dataset_of_pack = packed(dataset, folder)
+        dataset_of_pack[12]
+        os.truncate(folder / "pack-00000.bin", length)
+        with pytest.raises(PackError, match=r"pack-00000\.bin: it was cut since the pack was opened; delete"):
+            dataset_of_pack[12]
+        with TrainingLoader(dataset_of_pack, 13) as loader, pytest.raises(PackError, match="it was cut since"):
+            next(loader)
+
+    def test_file_that_is_removed_while_it_is_open_is_read_on(self, copy):
+        dataset, folder = copy
+        dataset_of_pack = packed(dataset, folder)
+        (folder / "pack-00000.bin").unlink()
+        assert np.array_equal(dataset_of_pack[0][0], dataset[0][0])
+
+    def test_files_are_closed_with_the_pack(self, copy):
+        descriptors = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else pytest.skip("no /proc")
+        pack = Pack(copy[1])
+        pack.window(1)
+        assert len(os.listdir("/proc/self/fd")) == descriptors + 1
+        del pack
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    @pytest.mark.parametrize("name", ["pack.json", "pack-00000.bin"])
+    def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(self, copy, name):
+        (copy[1] / name).unlink()
+        os.mkfifo(copy[1] / name)
+        with pytest.raises(PackError, match=rf"{name}: cannot be read: this is a device or a pipe"):
+            Pack(copy[1])
 
     def test_change_of_the_index_is_noticed(self, copy):
         _, folder = copy

@@ -1,4 +1,4 @@
-"""Packs: the parts of a training set's pictures that training looks at, decoded once and mapped into memory.
+"""Packs: the parts of a training set's pictures that training looks at, decoded once and read straight from a file.
 
 A pack is a folder:
 
@@ -22,9 +22,8 @@ looked at when they are first used, and the CSV and the pictures have to be thos
 
 from __future__ import annotations
 
-import mmap
 import os
-import threading
+import weakref
 import zlib
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import DeepPoseError
-from converters.files import hash_file
+from converters.files import hash_file, refuse_no_file
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import PoseDataset
@@ -75,9 +74,8 @@ class Pack:
             raise PackError(
                 f"{self.folder / pack_index.NAME}: not what this version writes ({error}); {ADVICE}"
             ) from error
-        self._maps = self._open_shards()
+        self._shards = self._open_shards()
         self._seen: set[int] = set()
-        self._used = threading.local()
 
     def __reduce__(self) -> tuple[type[Pack], tuple[Path]]:
         return type(self), (self.folder,)
@@ -98,56 +96,55 @@ class Pack:
         return sum(person.scale != (1.0, 1.0) for person in self.persons.values())
 
     def window(self, line: int) -> Window:
-        """Returns the pixels of the person of a line, read-only, straight from the file.
+        """Returns the pixels of the person of a line, read-only.
 
-        Their pages do not stay with the process: those of the window before leave it, which the system may keep cached.
+        They are read, not mapped: a file that is cut meanwhile ends a mapping process by a signal.
 
         Raises:
-            PackError: They are damaged.
+            PackError: They are damaged, or not there any more.
             KeyError: There is no such person.
         """
         person = self.persons[line]
-        mapped = self._maps[person.shard]
-        self._release()
-        self._used.pages = mapped, person.offset, person.size
-        pixels = np.frombuffer(mapped, np.uint8, person.size, person.offset)
+        path = self.folder / shard_name(person.shard)
+        try:
+            data = os.pread(self._shards[person.shard], person.size, person.offset)
+        except OSError as error:
+            raise PackError(f"{path}: cannot be read: {error.strerror}; {ADVICE}") from error
+        if len(data) != person.size:
+            raise PackError(f"{path}: it was cut since the pack was opened; {ADVICE}")
         if line not in self._seen:
-            if zlib.crc32(pixels.data) != person.crc32:
-                raise PackError(
-                    f"{self.folder / shard_name(person.shard)}: the pixels of line {line}, picture {person.file}, are "
-                    f"damaged; {ADVICE}"
-                )
+            if zlib.crc32(data) != person.crc32:
+                raise PackError(f"{path}: the pixels of line {line}, picture {person.file}, are damaged; {ADVICE}")
             self._seen.add(line)
         picture = self.pictures[person.file]
-        pixels = pixels.reshape(person.height, person.width, 3)
+        pixels = np.frombuffer(data, np.uint8).reshape(person.height, person.width, 3)
         return Window(pixels, person.x0, person.y0, person.scale, picture.width, picture.height)
 
-    def _open_shards(self) -> list[mmap.mmap]:
-        """Maps the files of pixels, which have to be as long as the index says."""
+    def _open_shards(self) -> list[int]:
+        """Opens the files of pixels, which have to be as long as the index says; returns their descriptors."""
         ends: dict[int, int] = {}
         for person in self.persons.values():
             ends[person.shard] = max(ends.get(person.shard, 0), person.offset + person.size)
-        maps = []
+        opened: list[int] = []
+        weakref.finalize(self, _close, opened)
         for number in range(len(ends)):
             path = self.folder / shard_name(number)
+            refuse_no_file(path, PackError)
             try:
-                with path.open("rb") as file:
-                    found = os.fstat(file.fileno()).st_size
-                    if number not in ends or found != ends[number]:
-                        raise PackError(
-                            f"{path}: it has {found:,} bytes where the index says {ends.get(number, 0):,}; {ADVICE}"
-                        )
-                    maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                opened.append(os.open(path, os.O_RDONLY))
+                found = os.fstat(opened[-1]).st_size
             except OSError as error:
                 raise PackError(f"{path}: cannot be read: {error.strerror}; {ADVICE}") from error
-        return maps
+            if number not in ends or found != ends[number]:
+                raise PackError(
+                    f"{path}: it has {found:,} bytes where the index says {ends.get(number, 0):,}; {ADVICE}"
+                )
+        return opened
 
-    def _release(self) -> None:
-        """Lets go of the pages of this thread's last window."""
-        if hasattr(self._used, "pages") and hasattr(mmap, "MADV_DONTNEED"):
-            mapped, offset, size = self._used.pages
-            start = offset - offset % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_DONTNEED, start, offset + size - start)
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class PackedDataset(PoseDataset):

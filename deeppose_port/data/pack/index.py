@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
+from converters.files import refuse_no_file
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import DatasetError
 
@@ -19,7 +20,7 @@ NAME = "pack.json"
 #: Where a person's pixels may begin: a multiple of the page size of most machines.
 ALIGNMENT = 4096
 #: An index has about 500 bytes for a person: what is larger than this is none.
-LARGEST = 1 << 30
+LARGEST = 1 << 28
 #: What to do about a pack that cannot be used.
 ADVICE = "delete the folder and run `deeppose-port pack` again"
 
@@ -138,16 +139,15 @@ def encode(header: Mapping[str, Any], pictures: Mapping[str, PackedPicture], per
 def read(folder: Path) -> dict[str, Any]:
     """Reads an index whose checksum is right."""
     path = folder / NAME
-    try:
-        if path.stat().st_size > LARGEST:
-            raise PackError(f"{path}: larger than {LARGEST >> 20} MB, which no index is; {ADVICE}")
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    if folder.exists() and not folder.is_dir():
+        raise PackError(f"{folder}: a pack is a folder, and this is none")
+    if not path.exists():
         raise PackError(
             f"{folder}: there is no whole pack here; `deeppose-port pack` makes it, or goes on where it was stopped"
-        ) from error
-    except NotADirectoryError as error:
-        raise PackError(f"{folder}: a pack is a folder, and this is none") from error
+        )
+    refuse_no_file(path, PackError, LARGEST)
+    try:
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise PackError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
