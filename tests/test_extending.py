@@ -1,6 +1,8 @@
 """What a newcomer adds, added here from outside in the stated number of places, and used."""
 
 import json
+import re
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +13,7 @@ import deeppose_port
 from converters import DeepPoseError, Preprocessing
 from converters.families import Family
 from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Linear, MaxPooling, ReLU
+from deeppose_port import backends
 from deeppose_port.cli import cli, main
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import ReadingOptions
@@ -180,6 +183,139 @@ class TestMetric:
         assert len(values) == 3
         best = converters.read(tmp_path / "results" / "best.pt")
         assert best.progress.epoch == 1 + values.index(min(values))
+
+
+TOY_BACKEND = '''
+"""A backend that answers the mean of what its last layer is made of, and trains by going half of the way to it."""
+
+import numpy as np
+
+from converters import Progress
+from deeppose_port.metrics.evaluation import predictions_of
+from deeppose_port.training.events import Events, Update
+
+
+def build(architecture):
+    return architecture
+
+
+class Toy:
+    def __init__(self, checkpoint):
+        self.bias = checkpoint.weights["fc8.bias"]
+        self.layers = checkpoint.architecture.layers
+
+    def __call__(self, inputs):
+        return np.tile(self.bias, (len(inputs), 1))
+
+    def activations(self, inputs, nudged=False):
+        yield from ()
+
+
+def predictor(checkpoint, device="cpu", relu_nan="nan"):
+    return Toy(checkpoint)
+
+
+class Trainer:
+    def __init__(self, run):
+        self.run, self.epoch, self.checkpoint_ = run, 0, run.start.checkpoint
+
+    def predictions(self):
+        return predictions_of(Toy(self.checkpoint_), self.run.test)
+
+    def checkpoint(self):
+        return self.checkpoint_.replace(progress=Progress(self.epoch, self.epoch))
+
+    def agreed(self, asked):
+        return asked
+
+
+def train(run):
+    trainer = Trainer(run)
+    with Events(run, trainer, "toy version: 1", run.folder.earlier_log(run.start)) as events:
+        targets = np.stack([run.train[i][1] for i in range(len(run.train))]).mean(axis=0)
+        while not events.ended:
+            weights = dict(trainer.checkpoint_.weights)
+            weights["fc8.bias"] = ((weights["fc8.bias"] + targets) / 2).astype(np.float32)
+            trainer.checkpoint_ = trainer.checkpoint_.replace(weights=weights)
+            trainer.epoch += 1
+            loss = float(np.mean((weights["fc8.bias"] - targets) ** 2))
+            events.after(
+                Update((trainer.epoch - 1, trainer.epoch), trainer.epoch, trainer.epoch, loss, 0.5, len(run.train), 0.0)
+            )
+'''
+TOY_PROBE = """
+from deeppose_port.backends.installed import Problem
+from deeppose_port.backends.protocol import Probe
+
+
+def examine(device):
+    return Probe(None if device == "cpu" else Problem("a toy has no GPU", "--device cpu"))
+"""
+
+
+class TestBackend:
+    """A backend: a package, and a line in the list."""
+
+    line = backends.Description(
+        "toy", "Toy", package="toy_engine", distribution="numpy", roots=("toy_engine",), abilities=frozenset({"train"})
+    )
+    data = ("--images", PICTURES, "--skeleton", "flic")
+
+    @pytest.fixture(autouse=True)
+    def added(self, tmp_path, monkeypatch):
+        package = tmp_path / "toy_engine"
+        package.mkdir()
+        (package / "__init__.py").write_text(TOY_BACKEND)
+        (package / "probe.py").write_text(TOY_PROBE)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setitem(backends.BACKENDS, "toy", self.line)
+        yield
+        for name in ("toy_engine", "toy_engine.probe"):
+            sys.modules.pop(name, None)
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        converters.write(random_checkpoint(), tmp_path / "old.pt")
+        return tmp_path / "old.pt"
+
+    def test_it_answers(self, checkpoint):
+        pose = deeppose_port.load(checkpoint, backend="toy")
+        bias = pose.checkpoint.weights["fc8.bias"]
+        assert np.array_equal(pose(np.zeros((2, 3, 220, 220), np.float32)), [bias, bias])
+
+    def test_eval_names_it_and_its_engine(self, checkpoint, tmp_path, capsys):
+        arguments = ("--csv", PICTURES / "free.csv", *self.data, "--backend", "toy", "--report", tmp_path / "page")
+        assert main(["eval", *map(str, (checkpoint, *arguments)), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["backend"] == "toy"
+        page = re.sub("<[^>]+>", " ", (tmp_path / "page" / "index.html").read_text())
+        assert f"Toy {np.__version__}" in " ".join(page.split())
+
+    def test_it_trains_with_all_events(self, tmp_path):
+        options = {"test_csv": PICTURES / "free.csv", "epochs": 9, "patience": 3, "keep": 2, "lr": 0.5}
+        told = trained(tmp_path, PICTURES, "toy", **options)
+        assert [step.iteration for step in told.steps] == list(range(1, len(told.steps) + 1))
+        losses = [entry["validation/main/loss"] for entry in told.entries]
+        best = converters.read(tmp_path / "results" / "best.pt")
+        assert best.progress.epoch == 1 + losses.index(min(losses))
+        assert len(list((tmp_path / "results").glob("epoch-*.pt"))) == 2
+
+    def test_what_it_cannot_is_refused_with_who_can(self, tmp_path):
+        with pytest.raises(DeepPoseError, match="--amp: only with --backend torch"):
+            trained(tmp_path, PICTURES, "toy", amp="bf16")
+
+    def test_doctor_examines_it(self, capsys):
+        assert main(["doctor", "--backend", "toy", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        (row,) = (row for row in found["rows"] if row["what"] == "Toy")
+        assert (found["runs"], row["found"], row["verdict"]) == (True, np.__version__, "ok")
+        assert main(["doctor", "--backend", "toy", "--device", "cuda"]) == 1
+        assert "a toy has no GPU" in " ".join(capsys.readouterr().out.split())
+
+    def test_help_lists_it(self, capsys, monkeypatch):
+        for name in ("eval", "train", "doctor"):
+            monkeypatch.setattr(cli.commands[name], "params", [])  # made once a process
+        assert main(["eval", "--help"]) == main(["train", "--help"]) == main(["doctor", "--help"]) == 0
+        assert capsys.readouterr().out.count("|toy") == 3
 
 
 class TestCommand:

@@ -10,9 +10,10 @@ import importlib
 from types import ModuleType
 from typing import cast
 
-from converters.errors import DeepPoseError
 from converters.networks import engines_of
-from deeppose_port.backends.protocol import Backend, Description, Predictor
+from deeppose_port.backends.devices import BackendError
+from deeppose_port.backends.installed import INSTALL_CHAINER
+from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober
 
 __all__ = [
     "BACKENDS",
@@ -20,9 +21,11 @@ __all__ = [
     "BackendError",
     "Description",
     "Predictor",
+    "Prober",
     "able",
     "described",
     "get",
+    "prober",
     "refuse_foreign",
 ]
 
@@ -35,7 +38,6 @@ BACKENDS = {
             "PyTorch",
             package="deeppose_port.backends.torch",
             distribution="torch",
-            install="pip install torch",
             roots=("torch",),
             abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
             by_family=True,
@@ -45,7 +47,7 @@ BACKENDS = {
             "Chainer",
             package="deeppose_port.backends.chainer",
             distribution="chainer",
-            install="pip install 'deeppose-port[chainer]' (see the README)",
+            install=INSTALL_CHAINER,
             roots=("chainer", "cupy"),
             abilities=frozenset({"train", "gradient-sum"}),
             files="chainer-npz",
@@ -61,10 +63,6 @@ BACKENDS = {
         ),
     )
 }
-
-
-class BackendError(DeepPoseError):
-    """A backend or device that cannot be used here. The message says why, and what to do."""
 
 
 def described(name: str) -> Description:
@@ -97,7 +95,16 @@ def get(name: str) -> Backend:
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] not in backend.roots:
             raise
-        raise BackendError(f"the backend {name} cannot be loaded: {error}; {backend.install}") from error
+        raise BackendError(f"the backend {name} cannot be loaded: {error}; {backend.installation}") from error
+
+
+def prober(name: str) -> Prober:
+    """Loads what asks a backend's engine about this machine.
+
+    Raises:
+        BackendError: There is no backend of that name.
+    """
+    return cast(Prober, importlib.import_module(f"{described(name).package}.probe"))
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -8,9 +8,13 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from deeppose_port.backends import BackendError
+from converters.errors import DeepPoseError
 
 _SMI_SECONDS = 20  # a driver that hangs must not hang us; the first call after a boot may take several seconds
+
+
+class BackendError(DeepPoseError):
+    """A backend or device that cannot be used here. The message says why, and what to do."""
 
 
 @dataclass(frozen=True)

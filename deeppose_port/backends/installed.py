@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import metadata
 from typing import NamedTuple
 
@@ -129,3 +130,33 @@ def install_cuda_torch(driver: Driver | None) -> str:
     """
     index = "cu130" if driver is not None and driver.cuda is not None and driver.cuda[0] >= 13 else "cu126"
     return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
+
+
+def cuda_problem(
+    engine: str, cuda: str | None, count: int, said: str | None, gpus: Sequence[int], driver: Driver | None, mend: str
+) -> Problem | None:
+    """Returns why an engine that brings its own CUDA cannot compute on GPUs; None if it can.
+
+    Args:
+        engine: What people call it.
+        cuda: The CUDA that it is built with; None for a build without.
+        count: The number of GPUs that it can use.
+        said: What it says of why there is none.
+        gpus: The indices of those that are asked for.
+        driver: This machine's.
+        mend: The command that puts the build for the driver in its place.
+    """
+    if not gpus or max(gpus) < count:
+        return None
+    if count:
+        return Problem(f"{engine} sees no cuda:{max(gpus)}", "--device cuda:0")
+    if cuda is None:
+        return Problem(f"this {engine} is built without CUDA", mend)
+    return Problem(said or f"{engine} sees no GPU", mend if is_too_new(cuda, driver) else INSTALL_DRIVER)
+
+
+def is_too_new(cuda: str | None, driver: Driver | None) -> bool:
+    """Tells whether a CUDA is of a later major version than the driver's, which then cannot run it."""
+    if cuda is None or driver is None or driver.cuda is None:
+        return False
+    return int(cuda.split(".")[0]) > driver.cuda[0]

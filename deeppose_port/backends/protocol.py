@@ -1,4 +1,4 @@
-"""What a backend is: a description in the list of `deeppose_port.backends`, and a package that keeps these promises."""
+"""What a backend is: a line in the list of `deeppose_port.backends`, and a package that keeps these promises."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
+from deeppose_port.backends.installed import Problem, wanted
 
 if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need
     from deeppose_port.data.arrays import Float32Array
@@ -28,7 +29,7 @@ class Description:
         title: What people call its engine.
         package: The package that keeps the promises of `Backend`.
         distribution: What its engine is called in package indexes; its version is told with results.
-        install: The command that installs the engine.
+        install: The command that installs the engine, where pip does not by the distribution alone.
         roots: The modules whose absence means that the engine is not installed.
         abilities: What it can do.
         files: What its trainings write.
@@ -39,11 +40,39 @@ class Description:
     title: str
     package: str
     distribution: str
-    install: str
     roots: tuple[str, ...]
+    install: str = ""
     abilities: frozenset[Ability] = frozenset()
     files: CheckpointFiles = "pt"
     by_family: bool = False
+
+    @property
+    def installation(self) -> str:
+        """The command that installs the engine."""
+        return self.install or f"pip install '{self.distribution}{wanted(self.distribution)}'"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an engine finds on this machine; all of it may be unknown.
+
+    Attributes:
+        problem: Why it cannot compute on the device that was asked for; None if it can.
+        devices: The names of the GPUs that it can use.
+        library: What brings its CUDA, where that is not the engine itself.
+        cuda: The CUDA that it was built with.
+        cudnn: Its cuDNN.
+        replacement: The command that puts the build for this machine's driver in its place.
+        mends: What had to be mended in it: `name`, `reason` and `where`.
+    """
+
+    problem: Problem | None = None
+    devices: tuple[str, ...] = ()
+    library: str = ""
+    cuda: str | None = None
+    cudnn: str | None = None
+    replacement: str = ""
+    mends: tuple[Mapping[str, str], ...] = ()
 
 
 class Predictor(Protocol):
@@ -79,3 +108,10 @@ class Backend(Protocol):
 
     def train(self, run: Run) -> None:
         """Trains a run to its end; only of a backend that can `train`."""
+
+
+class Prober(Protocol):
+    """What a backend's module `probe` offers, which imports nothing of the engine before it is asked."""
+
+    def examine(self, device: str) -> Probe:
+        """Asks the engine what it finds here, and whether it can compute on a device; raises what its import raises."""

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from deeppose_port.backends import BACKENDS, BackendError, Description, get
+from deeppose_port.backends import BACKENDS, Description, described, prober
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
 from deeppose_port.backends.installed import (
-    INSTALL_CHAINER,
     INSTALL_DRIVER,
     PROJECT,
     Problem,
     cupy_distributions,
     cupy_problem,
-    install_cuda_torch,
+    is_too_new,
     misfit,
-    replace_cupy,
     version,
     wanted,
     wanted_python,
 )
+from deeppose_port.backends.protocol import Probe
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -71,9 +70,9 @@ class Examination:
     """What was found.
 
     Attributes:
-        backend: The backend that was asked for; None is either.
+        backend: The backend that was asked for; None is any.
         device: The device that was asked for; None is the CPU.
-        runs: Whether they run here; without a backend, whether one of them does.
+        runs: Whether they run here; without a backend, whether any of them does.
         rows: Everything that was looked at.
         mends: What the compatibility layer mended in Chainer: `name`, `reason` and `where`.
     """
@@ -107,24 +106,20 @@ def examine(backend: str | None = None, device: str | None = None) -> Examinatio
     Raises:
         BackendError: There is no such backend or device.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise BackendError(f"there is no backend {backend!r}; there are {' and '.join(BACKENDS)}")
+    if backend is not None:
+        described(backend)
     gpus = gpu_indices(device or "cpu")
     driver = nvidia_driver()
-    engines = {"torch": _torch(gpus, driver), "chainer": _chainer(device or "cpu")}
-    others = [backend for backend in BACKENDS.values() if backend.name not in engines]
-    engines |= {other.name: _other(other, gpus) for other in others}
+    engines = {name: _engine(description, device or "cpu") for name, description in BACKENDS.items()}
     base = (_python(), _numpy(), _opencv())
 
-    asked = (backend,) if backend is not None else BACKENDS
+    asked = (backend,) if backend is not None else tuple(BACKENDS)
     running = [name for name in asked if engines[name].runs]
     # An engine that nobody asked for by name is missed only where no other runs either.
     needed = asked if backend is not None or not running else ()
     rows = (
         *base,
-        _torch_row(engines["torch"], "torch" in needed),
-        _chainer_row(engines["chainer"], "chainer" in needed),
-        *(_other_row(other, engines[other.name], other.name in needed) for other in others),
+        *(_engine_row(BACKENDS[name], engine, name in needed) for name, engine in engines.items()),
         _h5py(),
         _cupy_row(engines["chainer"], "chainer" in needed, driver),
         _driver_row(driver, bool(gpus)),
@@ -136,84 +131,30 @@ def examine(backend: str | None = None, device: str | None = None) -> Examinatio
         device,
         runs=bool(running) and all(row.verdict != "problem" for row in base),
         rows=rows,
-        mends=tuple(asdict(mend) for mend in engines["chainer"].facts.get("compat", ())),
+        mends=tuple(mend for engine in engines.values() for mend in engine.probe.mends),
     )
 
 
 @dataclass(frozen=True)
 class _Engine:
-    """What an engine's probe says, why it cannot be loaded, and why it cannot use the GPUs that were asked for."""
+    """What an engine says of this machine, and why it cannot be loaded."""
 
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    probe: Probe = field(default_factory=Probe)
     absent: Problem | None = None
-    gpu: Problem | None = None
 
     @property
     def runs(self) -> bool:
-        return self.absent is None and self.gpu is None
+        return self.absent is None and self.probe.problem is None
 
 
-def _torch(gpus: Sequence[int], driver: Driver | None) -> _Engine:
-    install = f"pip install 'torch{wanted('torch')}'"
-    if version("torch") is None:
-        return _Engine(absent=Problem("PyTorch is not installed", install))
-    try:
-        facts = importlib.import_module("deeppose_port.backends.torch.probe").probe()
-    except Exception as error:  # a broken installation may raise anything
-        return _Engine(absent=Problem(_line(error), f"{install} --force-reinstall"))
-    return _Engine(facts, gpu=_torch_gpu(facts, gpus, driver))
-
-
-def _torch_gpu(facts: Mapping[str, Any], gpus: Sequence[int], driver: Driver | None) -> Problem | None:
-    there = facts["devices"]
-    if not gpus or max(gpus) < len(there):
-        return None
-    if there:
-        return Problem(f"PyTorch sees no cuda:{max(gpus)}", "--device cuda:0")
-    if facts["cuda"] is None:
-        return Problem("this PyTorch is built without CUDA", install_cuda_torch(driver))
-    remedy = install_cuda_torch(driver) if _too_new(facts["cuda"], driver) else INSTALL_DRIVER
-    return Problem(facts["problem"] or "PyTorch sees no GPU", remedy)
-
-
-def _chainer(device: str) -> _Engine:
-    if version("chainer") is None:
-        return _Engine(absent=Problem("Chainer is not installed", INSTALL_CHAINER))
-    try:
-        probe = importlib.import_module("deeppose_port.backends.chainer.probe")
-        facts, gpu = probe.probe(), probe.gpu_problem(device)
-    except Exception as error:  # a broken installation may raise anything
-        return _Engine(absent=Problem(_line(error), f"pip uninstall -y chainer && {INSTALL_CHAINER}"))
-    return _Engine(facts, gpu=gpu)
-
-
-def _other(backend: Description, gpus: Sequence[int]) -> _Engine:
-    """Looks whether a backend that has no probe of its own can be loaded."""
+def _engine(backend: Description, device: str) -> _Engine:
     if version(backend.distribution) is None:
-        return _Engine(absent=Problem(f"{backend.title} is not installed", backend.install))
+        return _Engine(absent=Problem(f"{backend.title} is not installed", backend.installation))
     try:
-        get(backend.name)
+        return _Engine(prober(backend.name).examine(device))
     except Exception as error:  # a broken installation may raise anything
-        return _Engine(absent=Problem(_line(error), f"{backend.install} --force-reinstall"))
-    with_gpu = f"{backend.distribution}-gpu"
-    if gpus and version(with_gpu) is None:
-        return _Engine(gpu=Problem(f"this {backend.title} is built without CUDA", f"pip install {with_gpu}"))
-    return _Engine()
-
-
-def _other_row(backend: Description, engine: _Engine, needed: bool) -> Row:
-    found = version(backend.distribution)
-    problem = engine.absent or engine.gpu
-    if problem is not None:
-        return _row(backend.title, found, "problem" if needed else "warning", problem)
-    return _row(backend.title, found, "warning", _untested(backend.distribution))
-
-
-def _too_new(cuda: str | None, driver: Driver | None) -> bool:
-    """Tells whether a CUDA is of a later major version than the driver's, which then cannot run it."""
-    if cuda is None or driver is None or driver.cuda is None:
-        return False
-    return int(cuda.split(".")[0]) > driver.cuda[0]
+        anew = f"pip uninstall -y {backend.distribution} && {backend.installation}"
+        return _Engine(absent=Problem(_line(error), anew))
 
 
 def _line(error: BaseException) -> str:
@@ -265,20 +206,17 @@ def _h5py() -> Row:
     return _row("h5py", found, "warning", missing if found is None else _untested("h5py"))
 
 
-def _torch_row(engine: _Engine, needed: bool) -> Row:
-    found = version("torch")
-    problem = engine.absent or engine.gpu
-    if problem is None:
-        return _row("PyTorch", found, "warning", _untested("torch"), ", ".join(engine.facts["devices"]))
-    return _row("PyTorch", found, "problem" if needed else "warning", problem)
-
-
-def _chainer_row(engine: _Engine, needed: bool) -> Row:
-    found = version("chainer")
-    if engine.absent is not None:
-        return _row("Chainer", found, "problem" if needed else "warning", engine.absent)
-    mended = ", ".join(mend.name for mend in engine.facts["compat"])
-    return _row("Chainer", found, "warning", _untested("chainer"), f"mended: {mended}" if mended else "")
+def _engine_row(backend: Description, engine: _Engine, needed: bool) -> Row:
+    found = version(backend.distribution)
+    problem = engine.absent
+    if not engine.probe.library:  # of which another row tells
+        problem = problem or engine.probe.problem
+    if problem is not None:
+        return _row(backend.title, found, "problem" if needed else "warning", problem)
+    notes = () if engine.probe.library else engine.probe.devices
+    mended = ", ".join(mend["name"] for mend in engine.probe.mends)
+    note = ", ".join([*notes, *([f"mended: {mended}"] if mended else [])])
+    return _row(backend.title, found, "warning", _untested(backend.distribution), note)
 
 
 def _cupy_row(chainer: _Engine, needed: bool, driver: Driver | None) -> Row:
@@ -286,11 +224,11 @@ def _cupy_row(chainer: _Engine, needed: bool, driver: Driver | None) -> Row:
     found = ", ".join(f"{number} ({name})" for name, number in installed.items())
     if len(installed) > 1:
         return _row("CuPy", found, "problem", cupy_problem(driver))
-    if needed and chainer.gpu is not None:
-        return _row("CuPy", found, "problem", chainer.gpu)
+    if needed and chainer.probe.problem is not None:
+        return _row("CuPy", found, "problem", chainer.probe.problem)
     # Without a GPU and a Chainer to use it, a CuPy that is not there is not missed.
     missed = bool(installed) or (driver is not None and chainer.absent is None)
-    return _row("CuPy", found, "warning", chainer.gpu or cupy_problem(driver) if missed else None)
+    return _row("CuPy", found, "warning", chainer.probe.problem or cupy_problem(driver) if missed else None)
 
 
 def _driver_row(driver: Driver | None, needed: bool) -> Row:
@@ -299,23 +237,28 @@ def _driver_row(driver: Driver | None, needed: bool) -> Row:
 
 
 def _cuda_row(engines: Mapping[str, _Engine], driver: Driver | None) -> Row:
-    torch, cupy = engines["torch"].facts.get("cuda"), engines["chainer"].facts.get("runtime")
+    found = {_library(name, engine): engine.probe.cuda for name, engine in engines.items()}
     problem = None
-    if _too_new(torch, driver):
-        problem = Problem(f"the driver is too old for PyTorch's CUDA {torch}", install_cuda_torch(driver))
-    elif _too_new(cupy, driver):
-        problem = Problem(f"the driver is too old for CuPy's CUDA {cupy}", replace_cupy(driver))
-    return _row("CUDA runtime", _by_engine(torch, cupy), "warning", problem)
+    for name, engine in engines.items():
+        if problem is None and is_too_new(engine.probe.cuda, driver):
+            reason = f"the driver is too old for {_library(name, engine)}'s CUDA {engine.probe.cuda}"
+            problem = Problem(reason, engine.probe.replacement)
+    return _row("CUDA runtime", _by_library(found), "warning", problem)
 
 
 def _cudnn_row(engines: Mapping[str, _Engine], asked: bool) -> Row:
-    torch, chainer = engines["torch"].facts.get("cudnn"), engines["chainer"].facts.get("cudnn")
+    found = {_library(name, engine): engine.probe.cudnn for name, engine in engines.items()}
     slow = None
-    if asked and engines["chainer"].runs and chainer is None:
+    if asked and engines["chainer"].runs and engines["chainer"].probe.cudnn is None:
         reason = "without it Chainer's convolutions are slower and take more memory; CuPy 13 has it, on a CUDA toolkit"
         slow = Problem(reason, f"pip uninstall -y {' '.join(cupy_distributions())} && {_CUPY_WITH_CUDNN}")
-    return _row("cuDNN", _by_engine(torch, chainer), "warning", slow)
+    return _row("cuDNN", _by_library(found), "warning", slow)
 
 
-def _by_engine(torch: str | None, cupy: str | None) -> str:
-    return ", ".join(f"{found} ({name})" for name, found in (("PyTorch", torch), ("CuPy", cupy)) if found)
+def _library(name: str, engine: _Engine) -> str:
+    """Returns what brings an engine's CUDA."""
+    return engine.probe.library or BACKENDS[name].title
+
+
+def _by_library(found: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{number} ({name})" for name, number in found.items() if number)

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from deeppose_port.backends import BackendError, devices, installed
 from deeppose_port.backends.devices import Driver
 from deeppose_port.backends.installed import Problem
+from deeppose_port.backends.protocol import Probe
 from deeppose_port.inspecting import doctor
 
 A100 = "NVIDIA A100"
@@ -58,27 +59,30 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         for module in (doctor, installed):
             monkeypatch.setattr(module, "cupy_distributions", lambda: found)
         monkeypatch.setattr(doctor, "nvidia_driver", lambda: driver)
-        facts = {"version": "7.8.1", "compat": (), "cupy": None, "cudnn": None, "runtime": None, "devices": ()}
-        feign("torch", probe=answer({"cuda": None, "cudnn": None, "devices": (), "problem": None}, torch))
-        feign(
-            "chainer",
-            probe=answer(facts, chainer),
-            gpu_problem=lambda device: None if device == "cpu" else cupy,
-        )
+        feign("torch", lambda device: answer(torch, lambda facts: pytorch(facts, device, driver)))
+        problem = lambda device: None if device == "cpu" else cupy  # noqa: E731
+        facts = {"library": "CuPy", "replacement": installed.replace_cupy(driver)}
+        feign("chainer", lambda device: answer(chainer, lambda more: Probe(problem(device), **{**facts, **more})))
 
-    def feign(engine: str, **functions: Any) -> None:
+        feign("onnx", lambda device: Probe(None if device == "cpu" else Problem("no CUDA provider", "get one")))
+
+    def pytorch(facts: dict[str, Any], device: str, driver: Driver | None) -> Probe:
+        facts = dict(facts)
+        said, mend = facts.pop("problem", None), installed.install_cuda_torch(driver)
+        count, gpus = len(facts.get("devices", ())), devices.gpu_indices(device)
+        problem = installed.cuda_problem("PyTorch", facts.get("cuda"), count, said, gpus, driver, mend)
+        return Probe(problem, replacement=mend, **facts)
+
+    def feign(engine: str, examine: Callable[[str], Probe]) -> None:
         name = f"deeppose_port.backends.{engine}.probe"
         module = ModuleType(name)
-        vars(module).update(functions)
+        vars(module)["examine"] = examine
         monkeypatch.setitem(sys.modules, name, module)
 
-    def answer(facts: dict[str, Any], change: Any) -> Callable[[], dict[str, Any]]:
-        def probe() -> dict[str, Any]:
-            if isinstance(change, Exception):
-                raise change
-            return {**facts, **(change or {})}
-
-        return probe
+    def answer(facts: Any, make: Callable[[dict[str, Any]], Probe]) -> Probe:
+        if isinstance(facts, Exception):
+            raise facts
+        return make(facts or {})
 
     return set_up
 
@@ -124,12 +128,13 @@ class TestThisMachine:
 
     def test_torch_tells_why_it_has_no_gpu(self) -> None:
         torch = pytest.importorskip("torch")
-        from deeppose_port.backends.torch.probe import probe
+        from deeppose_port.backends.torch.probe import examine
 
-        found = probe()
-        assert found["version"] == torch.__version__
-        assert bool(found["devices"]) is torch.cuda.is_available()
-        assert (found["problem"] is None) is bool(found["devices"])
+        found = examine("cuda")
+        assert bool(found.devices) is torch.cuda.is_available()
+        assert (found.problem is None) is bool(found.devices)
+        assert found.cuda == torch.version.cuda
+        assert examine("cpu").problem is None
 
 
 class TestRuns:
@@ -231,7 +236,7 @@ class TestCombinations:
         assert found.remedy == "pip install 'deeppose-port[cuda12]'"
 
     def test_chainer_on_a_gpu_without_cudnn(self, machine: Machine) -> None:
-        cupy = {"cupy": "14.2.0", "runtime": "12.9", "devices": (A100,)}
+        cupy = {"cuda": "12.9", "devices": (A100,)}
         machine({**BOTH, "cupy-cuda12x": "14.2.0"}, driver=CUDA_12, chainer=cupy)
         examination = doctor.examine("chainer", "cuda")
         assert examination.runs
@@ -243,7 +248,7 @@ class TestCombinations:
             assert row(doctor.examine(backend, device), "cuDNN").verdict == "ok"
 
     def test_a_cupy_too_new_for_the_driver(self, machine: Machine) -> None:
-        machine({**BOTH, "cupy-cuda13x": "14.2.0"}, driver=CUDA_12, chainer={"runtime": "13.0"})
+        machine({**BOTH, "cupy-cuda13x": "14.2.0"}, driver=CUDA_12, chainer={"cuda": "13.0"})
         found = row(doctor.examine(), "CUDA runtime")
         assert (found.verdict, found.found) == ("warning", "13.0 (CuPy)")
         assert found.remedy == "pip uninstall -y cupy-cuda13x && pip install 'deeppose-port[cuda12]'"

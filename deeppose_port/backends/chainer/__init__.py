@@ -1,6 +1,6 @@
 """DeepPose in Chainer 7.8.1. Importing this makes Chainer run on today's packages; see `compat`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deeppose_port.backends.chainer.networks import DeepPose, build, load
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DeepPose", "build", "load", "predictor", "train"]
 
-_PLACES = {
-    "DeepPose": "networks",
-    "build": "networks",
-    "load": "networks",
-    "predictor": "prediction",
-    "train": "training",
-}
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Lazily, so that `compat` can be had, and its mends made, without importing Chainer first.
-    import importlib
+    if name in ("DeepPose", "build", "load"):
+        from deeppose_port.backends.chainer import networks
 
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"deeppose_port.backends.chainer.{_PLACES[name]}"), name)
+        return getattr(networks, name)
+    if name == "predictor":
+        from deeppose_port.backends.chainer.prediction import predictor
+
+        return predictor
+    if name == "train":
+        from deeppose_port.backends.chainer.training import train
+
+        return train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, TypedDict
+from dataclasses import asdict, replace
+from typing import Any
 
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import Driver, cuda_version, gpu_indices, nvidia_driver
-from deeppose_port.backends.installed import INSTALL_DRIVER, Problem, cupy_problem, supply_cupy_libraries
+from deeppose_port.backends.installed import INSTALL_DRIVER, Problem, cupy_problem, replace_cupy, supply_cupy_libraries
+from deeppose_port.backends.protocol import Probe
 
 
-class Probe(TypedDict):
-    """Chainer's and CuPy's own account.
+def examine(device: str) -> Probe:
+    """Imports Chainer and asks it and CuPy for what they can use; see `Prober`.
 
-    `compat` is what was mended; `cupy` is None where Chainer cannot use it, `cudnn` where Chainer does without;
-    `runtime` is the CUDA that CuPy was built with; `devices` the names of the GPUs that CuPy can use.
-    """
-
-    version: str
-    compat: tuple[compat.Applied, ...]
-    cupy: str | None
-    cudnn: str | None
-    runtime: str | None
-    devices: tuple[str, ...]
-
-
-def probe() -> Probe:
-    """Imports Chainer and asks it and CuPy for their versions and the GPUs that they can use.
-
-    Raises:
-        ImportError: Chainer cannot be imported.
+    CuPy is left out of it where Chainer cannot use it, and cuDNN where Chainer does without.
     """
     mended = compat.install()
-    chainer: Any = importlib.import_module("chainer")
+    importlib.import_module("chainer")
     cuda: Any = importlib.import_module("chainer.backends.cuda")
-    found = Probe(version=chainer.__version__, compat=mended, cupy=None, cudnn=None, runtime=None, devices=())
+    found = Probe(
+        problem=gpu_problem(device),
+        library="CuPy",
+        replacement=replace_cupy(nvidia_driver()),
+        mends=tuple(asdict(mend) for mend in mended),
+    )
     if cuda.available:
         runtime = cuda.cupy.cuda.runtime
-        found["cupy"] = cuda.cupy.__version__
-        found["runtime"] = "{}.{}".format(*cuda_version(runtime.runtimeGetVersion()))
-        found["devices"] = _devices(runtime)
+        number = "{}.{}".format(*cuda_version(runtime.runtimeGetVersion()))
+        found = replace(found, cuda=number, devices=_devices(runtime))
     if cuda.cudnn_enabled:
-        number = cuda.libcudnn.getVersion()
-        found["cudnn"] = f"{number // 1000}.{number % 1000 // 100}.{number % 100}"  # up to 8: CuPy takes no newer one
+        number = cuda.libcudnn.getVersion()  # up to 8: CuPy takes no newer one
+        found = replace(found, cudnn=f"{number // 1000}.{number % 1000 // 100}.{number % 100}")
     return found
 
 

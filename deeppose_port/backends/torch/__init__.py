@@ -1,6 +1,6 @@
 """DeepPose in PyTorch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deeppose_port.backends.torch.networks import DeepPose, build, load
 from deeppose_port.backends.torch.prediction import predictor
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["DeepPose", "build", "load", "predictor", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "train":  # later: it is not needed to evaluate
         from deeppose_port.backends.torch.training import train
 

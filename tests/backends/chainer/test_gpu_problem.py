@@ -138,13 +138,13 @@ def test_a_gpu_that_cannot_compute(machine: Any, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.gpu
 def test_a_gpu_that_computes() -> None:
-    found = probe.probe()
-    if not found["devices"]:
-        pytest.skip(f"Chainer has no GPU here: {probe.gpu_problem('cuda')}")
-    assert probe.gpu_problem("cuda") is None
+    found = probe.examine("cuda")
+    if not found.devices:
+        pytest.skip(f"Chainer has no GPU here: {found.problem}")
+    assert found.problem is None
 
 
-def test_the_probe_tells_versions_and_mends() -> None:
-    found = probe.probe()
-    assert found["version"] == importlib.metadata.version("chainer")
-    assert "numpy.float" in [mend.name for mend in found["compat"]]
+def test_the_probe_tells_mends_and_whose_cuda_it_is() -> None:
+    found = probe.examine("cpu")
+    assert (found.problem, found.library) == (None, "CuPy")
+    assert "numpy.float" in [mend["name"] for mend in found.mends]
