@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from converters.errors import CheckpointError, DeepPoseError
@@ -26,6 +27,8 @@ from converters.networks import TABLES, TORCH_WRITER, Architecture, Linear, OwnT
 
 #: In more parts than these nothing is looked for that is there twice.
 _MOST_PARTS = 8
+#: No network has more arrays (ResNet152 has 930): then wrappers are not looked for.
+_MOST_ARRAYS = 10_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Search:
         """
         kinds: tuple[Callable[[Stripping, dict[str, Header]], Iterator[Fit]], ...] = (self._of_tables, self._built)
         for fits_of in kinds:
-            for ways in strippings(headers):
+            for ways in _ways(headers):
                 fits: dict[str, Fit] = {}
                 for way in ways:
                     bare = {name: headers[key] for key, name in way.bare.items()}
@@ -105,7 +108,7 @@ class Search:
             CheckpointError: As for `fit`; or others have the shapes of such arrays and are not equal to them.
         """
         parts = {_part(key) for key in headers}
-        for part in sorted(parts) if 1 < len(parts) <= _MOST_PARTS else ():
+        for part in sorted(parts) if 1 < len(parts) <= _MOST_PARTS and len(headers) <= _MOST_ARRAYS else ():
             again = [key for key in headers if _part(key) == part]
             others = {key: header for key, header in headers.items() if _part(key) != part}
             alike: dict[tuple[Header, str], list[str]] = {}
@@ -119,7 +122,7 @@ class Search:
 
     def nearest(self, headers: Mapping[str, Header]) -> tuple[Stripping, Match]:
         """Returns the architecture that arrays, which are none, have the most names of."""
-        ways = [way for ways in strippings(headers) for way in ways]
+        ways = [way for ways in _ways(headers) for way in ways]
         found = [(w, match({name: headers[key] for key, name in w.bare.items()}, self.names)[0]) for w in ways]
         return max(found, key=lambda pair: len(pair[1].canonical))
 
@@ -164,6 +167,11 @@ class Search:
             problem = f"{fold(unequal)} look like second names of its network's arrays, and are not equal to them"
         advice = "which is meant? save it by itself; nothing is loaded in part"
         raise CheckpointError(self.path, problem, advice)
+
+
+def _ways(headers: Mapping[str, Header]) -> Iterator[list[Stripping]]:
+    """Yields the ways to strip keys of their wrappers, as `strippings` does."""
+    return islice(strippings(headers), 1 if len(headers) > _MOST_ARRAYS else None)
 
 
 def _compared(headers: Mapping[str, Header], built: Built, family: Family) -> Match:
