@@ -12,9 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from converters._version import __version__
-
 if TYPE_CHECKING:
+    from converters import __version__
     from deeppose_port import backends, data, metrics
     from deeppose_port.data import skeletons
     from deeppose_port.loading import load
@@ -24,6 +23,7 @@ __all__ = ["Pose", "__version__", "backends", "data", "load", "metrics", "skelet
 
 #: Where each public name is, as `module` or `module:name`: loaded when it is first asked for.
 _PLACES = {
+    "__version__": "converters._version:__version__",
     "Pose": "deeppose_port.pose:Pose",
     "load": "deeppose_port.loading:load",
     "backends": "deeppose_port.backends",

@@ -1,7 +1,94 @@
-"""`python -m deeppose_port`."""
+"""The program, `deeppose-port` or `python -m deeppose_port`: signals and streams around the command line.
 
+Nothing else is imported before signals are looked after: what follows takes a while to load.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
-from deeppose_port.cli import main
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+_CLOSED = 141  # 128 + SIGPIPE, which Windows does not have
+#: Seconds after which a signal is tried again that came amid an import.
+_AGAIN = 0.05
+#: The signal that did, if any.
+_held_back: list[int] = []
 
-sys.exit(main())
+
+def main() -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit status, see `cli.main`; 130 for Ctrl-C, 143 for SIGTERM, at whatever moment they come, and 141 when
+        nobody reads the output any more, as after `| head -1`.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # for terminals that know fewer characters than we write
+    try:
+        from deeppose_port.cli import main as run
+
+        if _held_back:
+            _raise(_held_back.pop())
+        return _flushed(run())
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    finally:
+        for number in _SIGNALS:  # what is left is tidying, which nobody should see break off
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _flushed(status: int) -> int:
+    """Writes what is left to write, so that the interpreter has nothing to complain of at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or _CLOSED
+    return status
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends the work at a signal; amid an import a moment later, since engines that are interrupted there abort."""
+    _held_back.clear()
+    if not _is_importing(frame):
+        _raise(number)
+    import threading
+
+    _held_back.append(number)
+    timer = threading.Timer(_AGAIN, _again)
+    timer.daemon = True
+    timer.start()
+
+
+def _again() -> None:
+    for number in _held_back:
+        signal.raise_signal(number)
+
+
+def _raise(number: int) -> NoReturn:
+    raise SystemExit(_TERMINATED) if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

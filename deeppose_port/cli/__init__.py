@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -27,7 +25,8 @@ from deeppose_port.cli import (
     train,
     watch,
 )
-from deeppose_port.cli.options import BAD_INPUT, BUG, INTERRUPTED
+from deeppose_port.cli.command import Group
+from deeppose_port.cli.options import BAD_INPUT, BUG, CLOSED, INTERRUPTED, TERMINATED
 
 #: What to do about a bug.
 REPORT = (
@@ -44,17 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 for a comparison that failed, or a bug, whose traceback is shown; 2 for bad input; 130
-        for Ctrl-C.
+        for Ctrl-C; 141 when nobody reads the output any more.
     """
+    display.begin()
     try:
         status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        error.show()
+        display.usage_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing was left behind", err=True)
+        display.say("interrupted: nothing was left behind", err=True)
         return INTERRUPTED
+    except display.OutputClosedError:
+        return CLOSED
+    except SystemExit as ended:
+        if ended.code == TERMINATED:
+            display.say("terminated: nothing was left behind", err=True)
+        raise
     except (DeepPoseError, OSError) as error:
         display.error(str(error))
         return BAD_INPUT
@@ -62,18 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         display.error(f"there is not enough memory: {reason_of(error)}")
         return BAD_INPUT
     except Exception:
-        traceback.print_exc()
-        display.error(f"this is a bug in deeppose-port {__version__}, not in what it was given; {REPORT}")
+        display.trace()
+        display.say(
+            f"error: this is a bug in deeppose-port {__version__}, not in what it was given; {REPORT}", err=True
+        )
         return BUG
+    finally:
+        display.end()
 
 
 # Legacy options were spelled with underscores.
 @click.group(
+    cls=Group,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda token: token.replace("_", "-"),
         "max_content_width": 100,
-    }
+    },
 )
 @click.version_option(__version__)
 def cli() -> None:
@@ -103,6 +114,3 @@ for command in (
     bench.bench,
 ):
     cli.add_command(command)
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ import click
 
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
-from deeppose_port.cli.command import command
+from deeppose_port.cli.command import Group, command
 from deeppose_port.cli.options import SKELETON, JsonOptions
 from deeppose_port.options import described
 
@@ -77,10 +77,10 @@ def _show(rows: Iterable[DataSpeed], best: DataSpeed) -> None:
     for row in rows:
         table.add_row(str(row.threads), f"{row.pictures_per_second:.0f}", style="bold" if row == best else "")
     display.show(table)
-    click.echo(f"take --threads {best.threads}")
+    display.say(f"take --threads {best.threads}")
 
 
-@click.group()
+@click.group(cls=Group)
 def bench() -> None:
     """Measures on this machine.
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deeppose_port.cli import display
 from deeppose_port.options import Option, build, options_of
 
 if TYPE_CHECKING:
@@ -46,11 +47,25 @@ class Command(click.Command):
         super().__init__(name, callback=lambda **given: run(build(load(), given)), help=inspect.getdoc(run))
         self.options_type: Callable[[], type[Any]] = load
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Reads a command line; `--help` may find nobody to read it."""
+        with display.read_by_somebody():
+            return super().make_context(*arguments, **extra)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Returns the arguments and options, `--help` among them."""
         if not self.params:
             self.params = [_parameter(option) for option in options_of(self.options_type()).values()]
         return super().get_params(ctx)
+
+
+class Group(click.Group):
+    """Commands under one name."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Reads a command line; `--help` may find nobody to read it."""
+        with display.read_by_somebody():
+            return super().make_context(*arguments, **extra)
 
 
 def command(
@@ -126,11 +141,11 @@ def _parameter(option: Option) -> click.Parameter:
 
 def _sentence(option: Option) -> str:
     """Returns an option's help: what it does, who can, and what is so where nothing is said."""
-    from deeppose_port import backends
-
     told = option.description
     parts = [told.help]
     if told.needs:
+        from deeppose_port import backends
+
         able = backends.able(told.needs)
         if len(able) < len(backends.able("train")):
             parts.append(f"({' and '.join(backend.title for backend in able)})")

@@ -153,7 +153,7 @@ def _show(comparison: Comparison) -> None:
     for name, side in (("old", comparison.old), ("new", comparison.new)):
         source, pose = side.pose.checkpoint.source, side.pose
         what = f"{pose.checkpoint.architecture.name}; {side.file}"
-        facts.add_row(name, f"{display.shown(source.path)} ({display.shown(what)})")
+        facts.add_row(name, f"{source.path} ({what})")
         facts.add_row("", f"run by {side.engine}: {pose.backend} on {pose.device}")
         facts.add_row("", f"file {source.sha256}")
         facts.add_row("", f"inputs {side.input_sha256}")
@@ -163,14 +163,14 @@ def _show(comparison: Comparison) -> None:
     _show_metrics(comparison)
     checks = display.table("check", "", "found", text=3)
     for check in comparison.checks:
-        checks.add_row(check.name, "pass" if check.passed else "FAIL", display.shown(check.finding))
+        checks.add_row(check.name, "pass" if check.passed else "FAIL", check.finding)
     agreeing = sum(row.agrees for row in comparison.metrics)
     checks.add_row("metrics", "", f"{agreeing} of {len(comparison.metrics)} agree in every digit that is shown")
     display.show(checks)
     verdict = "the same" if comparison.same else "NOT the same"
-    click.echo(f"{verdict}, with a tolerance of {comparison.granted}")
+    display.say(f"{verdict}, with a tolerance of {comparison.granted}")
     for remark in comparison.remarks:
-        click.echo(f"but {display.shown(remark)}")
+        display.say(f"but {remark}")
 
 
 def _show_weights(comparison: Comparison) -> None:
@@ -181,7 +181,7 @@ def _show_weights(comparison: Comparison) -> None:
     table = display.table("tensor", "status", "numbers", "differing", "largest difference", text=2)
     for row in rows[:_SHOWN_TENSORS]:
         maximum = "-" if row.maximum is None else f"{row.maximum:.3g}"
-        table.add_row(display.shown(row.name), row.status, f"{row.elements:,}", f"{row.differing:,}", maximum)
+        table.add_row(row.name, row.status, f"{row.elements:,}", f"{row.differing:,}", maximum)
     if len(rows) > _SHOWN_TENSORS:
         table.add_row(f"… and {len(rows) - _SHOWN_TENSORS} more", "", "", "", "")
     display.show(table)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
@@ -143,7 +141,7 @@ def _convert_many(options: ConvertOptions, kind: str, work: Callable[..., Report
     if as_json:
         display.as_json({"files": results, "converted": len(files) - failed, "failed": failed})
     else:
-        click.echo(f"{len(files) - failed} of {len(files)} checkpoints converted")
+        display.say(f"{len(files) - failed} of {len(files)} checkpoints converted")
     return BAD_INPUT if failed else 0
 
 
@@ -153,7 +151,7 @@ def _show(report: Report) -> None:
 
     source = report.source
     table = display.facts()
-    table.add_row("source", display.shown(source.path))
+    table.add_row("source", source.path)
     table.add_row("sha256", source.sha256)
     table.add_row("format", f"{source.format} ({source.layout})")
     table.add_row("writer", f"{source.writer} ({source.writer_told_by})")
@@ -167,7 +165,7 @@ def _show(report: Report) -> None:
     verified = "read again, every byte equal" if report.verified else "not written (dry run)"
     if report.verified and report.output_format in EXPORTS:
         verified = "run again, the outputs are PyTorch's to 1e-5"
-    table.add_row("output", f"{display.shown(report.output)} ({report.output_format}; {verified})")
+    table.add_row("output", f"{report.output} ({report.output_format}; {verified})")
     if report.output_sha256:
         table.add_row("sha256", report.output_sha256)
     display.show(table)
@@ -176,7 +174,7 @@ def _show(report: Report) -> None:
 def _show_line(report: Report) -> None:
     """Shows what a conversion did, in one line."""
     repairs = f", {checkpoints.repairs_made(report.repairs)}" if report.repairs else ""
-    click.echo(
+    display.say(
         f"{report.source.path} -> {report.output}: {report.architecture}, {report.joints} joints, "
         f"{report.source.writer}{repairs}" + ("" if report.verified else " (dry run)")
     )

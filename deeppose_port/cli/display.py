@@ -1,109 +1,283 @@
-"""What every command shows: tables on standard output, progress and notices on standard error."""
+"""What every command shows: answers on standard output, progress, notes and errors on standard error.
+
+All of it goes through `say`, which makes it printable: names and messages come from files that anybody wrote.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from converters.errors import printable
 from deeppose_port.text import counted as counted  # the commands have them from here
 from deeppose_port.text import shown as shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.table import Table
+    from rich.console import Console
 
     from converters import Repair
 
 #: Called with a step's name, the amount done and the amount to do (0: not known).
 Step = Callable[[str, int, int], None]
 
+#: Where neither a terminal nor COLUMNS says how wide a table may be.
+_WIDTH = 200
+
+
+class OutputClosedError(Exception):
+    """Nobody reads standard output any more, as after `| head -1`."""
+
+
+@dataclass
+class Settings:
+    """What is shown beside an answer.
+
+    Attributes:
+        quiet: Whether there is neither progress nor a note.
+        verbose: Whether seconds are told, and where an error was raised.
+        log: Where all that is shown is written too.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    log: TextIO | None = None
+
+
+#: Those of the command that runs.
+settings = Settings()
+
+
+def begin() -> None:
+    """Forgets the settings of a command before."""
+    end()
+    settings.quiet = settings.verbose = False
+
+
+def log_to(path: Path, arguments: Iterable[str]) -> None:
+    """Writes what is shown from now on into a file too, after what is there already, with the time of each line."""
+    settings.log = path.open("a", encoding="utf-8", errors="backslashreplace")
+    _log(shlex.join(["deeppose-port", *arguments]))
+
+
+def end() -> None:
+    """Closes the log."""
+    if settings.log is not None:
+        settings.log.close()
+        settings.log = None
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Shows one line in printable characters, whatever it holds.
+
+    Args:
+        text: The line.
+        err: Whether it goes to standard error.
+
+    Raises:
+        OutputClosedError: Nobody reads standard output any more.
+    """
+    _write(printable(text), err=err)
+
 
 def error(message: str) -> None:
     """Shows what went wrong, in one line."""
-    click.echo(f"error: {shown(' '.join(message.split()))}", err=True)
+    say(f"error: {message.strip()}", err=True)
+    if settings.verbose and sys.exc_info()[0] is not None:
+        trace()
 
 
-@contextmanager
-def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
-    """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
-    from rich.console import Console
+def trace() -> None:
+    """Shows where the present error was raised."""
+    for line in traceback.format_exc().splitlines():
+        say(line, err=True)
 
-    console = Console(stderr=True, markup=False)
-    if quiet or not console.is_terminal:
-        yield lambda name, done, total: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    amount = MofNCompleteColumn() if unit else DownloadColumn()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None)
+def usage_error(refused: click.ClickException) -> None:
+    """Shows what is wrong with a command line."""
+    context = getattr(refused, "ctx", None)
+    if context is not None:
+        for line in (*context.get_usage().splitlines(), f"Try '{context.command_path} --help' for help."):
+            say(line, err=True)
+        say(err=True)
+    say(f"Error: {' '.join(refused.format_message().split())}", err=True)
 
-        def step(name: str, done: int, total: int) -> None:
-            progress.update(task, description=f"{title} {name}".strip(), completed=done, total=total or None)
 
-        yield step
+def note(sentence: str) -> None:
+    """Shows what is good to know."""
+    if settings.quiet:
+        _log(f"note: {printable(sentence)}")
+    else:
+        say(f"note: {sentence}", err=True)
 
 
 def notices(sentences: Iterable[str], repairs: Iterable[Repair] = (), called: str = "") -> None:
     """Shows choices that were made and numbers that were not finite; `called` says of which of several files."""
     of = f"{called}: " if called else ""
     for sentence in sentences:
-        click.echo(f"note: {of}{shown(sentence)}", err=True)
+        note(f"{of}{sentence}")
     for repair in repairs:
         what = " and ".join(f"{n} {kind}" for n, kind in ((repair.nan, "NaN"), (repair.inf, "Inf")) if n)
         became = "kept" if repair.became is None else f"became {repair.became:g}"
-        click.echo(f"note: {of}{shown(repair.tensor)}: {what} {became}", err=True)
+        note(f"{of}{repair.tensor}: {what} {became}")
 
 
-def as_json(values: dict[str, Any]) -> None:
-    """Shows one JSON object."""
-    click.echo(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+def as_json(values: dict[str, Any], *, lines: bool = True) -> None:
+    """Shows one JSON object, on one line or on several; what is not printable is escaped as JSON has it."""
+    text = json.dumps(values, indent=2 if lines else None, allow_nan=False, ensure_ascii=False)
+    _write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text), err=False)
+
+
+@contextmanager
+def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
+    """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
+    began = time.monotonic()
+    with _progress(title, unit, quiet=quiet or settings.quiet) as step:
+        yield step
+    if settings.verbose:
+        say(f"{title}: {time.monotonic() - began:.1f} s", err=True)
+
+
+@contextmanager
+def _progress(title: str, unit: str, *, quiet: bool) -> Iterator[Step]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda name, done, total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    amount = MofNCompleteColumn() if unit else DownloadColumn()
+    with bar(BarColumn(), amount, TimeRemainingColumn()) as progress:
+        task = progress.add_task("", total=None)
+
+        def step(name: str, done: int, total: int) -> None:
+            progress.update(task, description=printable(f"{title} {name}".strip()), completed=done, total=total or None)
+
+        yield step
+
+
+def bar(*columns: Any, disable: bool = False) -> Any:
+    """Makes rich's progress bar on standard error; lines that are shown meanwhile go where they belong."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True, markup=False, highlight=False)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        *columns,
+        console=console,
+        transient=True,
+        disable=disable or settings.quiet or not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # or they would not get into a file
+    )
+
+
+@dataclass
+class Table:
+    """Rows of cells; a cell is a line, or several.
+
+    Attributes:
+        columns: The headings; none for a table of facts.
+        text: Which columns hold text: the others hold numbers, which stand to the right.
+    """
+
+    columns: tuple[str, ...]
+    text: Collection[int]
+    rows: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+
+    def add_row(self, *cells: str | Collection[str], style: str = "") -> None:
+        """Adds a row in one of rich's styles."""
+        lines = [[cell] if isinstance(cell, str) else cell for cell in cells]
+        self.rows.append((tuple("\n".join(map(printable, cell)) for cell in lines), style))
+
+    def lines(self, console: Console) -> list[str]:
+        """Returns what a console shows of it."""
+        from rich import box
+        from rich.table import Table as Drawn
+
+        if self.columns:
+            table = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
+            for i, column in enumerate(self.columns):
+                table.add_column(printable(column), justify="left" if i in self.text else "right", overflow="fold")
+        else:
+            table = Drawn(box=None, show_header=False, pad_edge=False)
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+        for cells, style in self.rows:
+            table.add_row(*cells, style=style)
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().splitlines()
 
 
 def facts() -> Table:
     """Makes a table of facts: their names in bold, and what they are."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
+    return Table((), (0, 1))
 
 
-def table(*columns: str, text: int = 1) -> Table:
-    """Makes a table whose first `text` columns hold text, the others numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < text else "right", overflow="fold")
-    return table
+def table(*columns: str, text: int | Collection[int] = 1) -> Table:
+    """Makes a table whose first `text` columns, or those of these numbers, hold text, the others numbers."""
+    return Table(columns, range(text) if isinstance(text, int) else text)
 
 
 def show(table: Table) -> None:
-    """Shows a table."""
+    """Shows a table, as wide as the terminal or COLUMNS allow; a file or a pipe has no width to fold to."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)  # names may hold brackets
-    if not console.is_terminal:  # a file or a pipe has no width to fold to
-        console = Console(width=200, highlight=False, markup=False)
-    console.print(table)
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal or os.environ.get("COLUMNS") else _WIDTH
+    console = Console(
+        file=io.StringIO(), force_terminal=terminal, width=width, highlight=False, markup=False, emoji=False
+    )
+    for line in table.lines(console):
+        _write(re.sub(r"\s+((?:\x1b\[0m)?)$", r"\1", line), err=False)
 
 
 def wrote_report(page: Path | None) -> None:
     """Says where a report is, if there is one."""
     if page is not None:
-        click.echo(f"report: {shown(str(page))}")
+        say(f"report: {page}")
 
 
 def percent(fraction: float) -> str:
     """Returns a fraction in per cent, for a table."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+@contextmanager
+def read_by_somebody() -> Iterator[None]:
+    """Tells a closed output from other pipes that break."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise OutputClosedError from None
+
+
+def _write(line: str, *, err: bool) -> None:
+    """Writes a line, and into the log."""
+    _log(line)
+    with suppress(OutputClosedError) if err else nullcontext(), read_by_somebody():
+        click.echo(line, err=err)
+
+
+def _log(lines: str) -> None:
+    if settings.log is None:
+        return
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    for line in re.sub(r"\x1b\[[\d;]*m", "", lines).splitlines() or [""]:
+        settings.log.write(f"{now} {line}\n")
+    settings.log.flush()

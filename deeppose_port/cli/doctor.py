@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import click
-
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import NOT_SO, JsonOptions, backends
@@ -54,10 +52,10 @@ def _show(examination: Examination) -> None:
     table = display.table("", "found", "verdict", "what to do", text=4)
     styles = {"ok": "", "warning": "yellow", "problem": "bold red"}
     for row in examination.rows:
-        advice = "\n".join(part for part in (row.note, row.remedy) if part)
+        advice = [part for part in (row.note, row.remedy) if part]
         table.add_row(row.what, row.found, row.verdict, advice, style=styles[row.verdict])
     display.show(table)
     for mend in examination.mends:
-        click.echo(f"mended in Chainer: {mend['name']} ({mend['reason']})")
+        display.say(f"mended in Chainer: {mend['name']} ({mend['reason']})")
     asked = " ".join(word for word in (examination.backend, "on", examination.device or "cpu") if word)
-    click.echo(f"{asked}: {'runs' if examination.runs else 'does not run'}")
+    display.say(f"{asked}: {'runs' if examination.runs else 'does not run'}")

@@ -112,7 +112,7 @@ def _show(evaluation: Evaluation, pose: Pose, intervals: Bootstrap | None) -> No
     """Shows an evaluation's metrics."""
     skeleton = evaluation.skeleton.name
     facts = display.facts()
-    path = display.shown(pose.checkpoint.source.path)
+    path = pose.checkpoint.source.path
     facts.add_row("checkpoint", f"{path} ({pose.checkpoint.architecture.name}, {pose.backend})")
     facts.add_row("persons", str(evaluation.persons))
     if "pck" not in evaluation.measures:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from deeppose_port.cli import display
 from deeppose_port.cli.options import EngineOptions, InputOptions, ReadingOptions, skeletons
 from deeppose_port.options import described
@@ -52,11 +50,6 @@ class FindingOptions:
 def show_files(result: Predictions | PersonPredictions) -> None:
     """Shows what was written of all together."""
     if result.file is not None:
-        say(f"joints in {result.file}")
+        display.say(f"joints in {result.file}")
     if result.tile is not None:
-        say(f"contact sheet in {result.tile}")
-
-
-def say(sentence: str) -> None:
-    """Shows a line."""
-    click.echo(display.shown(sentence))
+        display.say(f"contact sheet in {result.tile}")

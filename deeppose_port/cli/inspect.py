@@ -62,7 +62,7 @@ def inspect(options: InspectOptions) -> int:
 def _show(inspection: Inspection) -> None:
     """Shows what a file holds."""
     facts = display.facts()
-    facts.add_row("file", display.shown(inspection.path))
+    facts.add_row("file", inspection.path)
     facts.add_row("format", inspection.format)
     checkpoint = inspection.checkpoint
     generation = inspection.generation
@@ -90,7 +90,7 @@ def _show(inspection: Inspection) -> None:
         shape = " x ".join(map(str, group[0].shape)) or "scalar"
         nan, inf = sum(t.nan for t in group), sum(t.inf for t in group)
         table.add_row(
-            display.shown(label),
+            label,
             shape if len(shapes) == 1 else f"{len(shapes)} shapes",
             ", ".join(sorted(dtypes)),
             *(f"{low:.4g}", f"{high:.4g}", str(nan), str(inf)),

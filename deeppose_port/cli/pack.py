@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
@@ -105,7 +103,7 @@ def pack(options: PackCommandOptions) -> int:
                     progress=lambda done, total: step("", done, total),
                 )
             except KeyboardInterrupt:
-                click.echo("interrupted; the same command goes on where this one has stopped", err=True)
+                display.say("interrupted; the same command goes on where this one has stopped", err=True)
                 return INTERRUPTED
         made, resumed = packed.pack, packed.resumed
     _show(made, resumed, options.only_verify, options.shown.as_json)

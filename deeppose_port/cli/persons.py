@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.finding import FindingOptions, say, show_files
+from deeppose_port.cli.finding import FindingOptions, show_files
 from deeppose_port.cli.options import CountingOptions, JsonOptions, load
 from deeppose_port.cli.options import persons as annotated_persons
 from deeppose_port.options import described
@@ -70,7 +70,9 @@ def _show(result: PersonPredictions) -> None:
     table = display.table("line", "picture", "error px", "mean so far", "legacy error", "mean so far", text=2)
     for p in result.persons:
         numbers = (p.error_px, p.mean_error_px, p.legacy_error, p.mean_legacy_error)
-        table.add_row(str(p.line), display.shown(str(p.image)), *(f"{number:.2f}" for number in numbers))
+        table.add_row(str(p.line), str(p.image), *(f"{number:.2f}" for number in numbers))
     display.show(table)
-    say(f"{display.counted(len(result.persons), 'person')}: a _pred.png and a _label.png each in {result.file.parent}")
+    display.say(
+        f"{display.counted(len(result.persons), 'person')}: a _pred.png and a _label.png each in {result.file.parent}"
+    )
     show_files(result)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import JsonOptions
@@ -68,7 +66,7 @@ def plot(options: PlotOptions) -> int:
         display.as_json({"runs": [run.as_dict() for run in runs], "output": None if target is None else str(target)})
     else:
         _show(runs)
-        click.echo(f"curves in {target}")
+        display.say(f"curves in {target}")
     return 0
 
 
@@ -87,5 +85,5 @@ def _show(runs: Sequence[Run]) -> None:
             best, epoch = chosen(finite) if finite else (math.nan, math.nan)
             epochs = f"{series.epochs[0]:.4g} to {series.epochs[-1]:.4g}"
             numbers = (f"{series.values[-1]:.5g}", f"{best:.5g}", f"{epoch:.4g}")
-            table.add_row(display.shown(run.label), display.shown(name), str(len(series.values)), epochs, *numbers)
+            table.add_row(run.label, name, str(len(series.values)), epochs, *numbers)
     display.show(table)

@@ -10,7 +10,7 @@ import click
 
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
-from deeppose_port.cli.finding import FindingOptions, say, show_files
+from deeppose_port.cli.finding import FindingOptions, show_files
 from deeppose_port.cli.options import BAD_INPUT, CountingOptions, JsonOptions, load
 from deeppose_port.options import described
 
@@ -116,7 +116,9 @@ def _files(options: PredictOptions) -> Predictions:
 def _show(result: Predictions) -> None:
     """Shows where predictions were written."""
     for picture in result.pictures:
-        say(f"{picture.image} -> {picture.drawing}")
+        display.say(f"{picture.image} -> {picture.drawing}")
     for video in result.videos:
-        say(f"{video.video} -> {video.drawing}, {display.counted(video.frames, 'frame')}; joints in {video.file}")
+        display.say(
+            f"{video.video} -> {video.drawing}, {display.counted(video.frames, 'frame')}; joints in {video.file}"
+        )
     show_files(result)

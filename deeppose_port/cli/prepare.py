@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import JsonOptions
@@ -115,13 +113,12 @@ def prepare(options: PrepareOptions) -> int:
 
 def _show(result: Preparation) -> None:
     """Shows what was read, left out and written."""
-    table = display.table("", "count", "", text=1)
+    table = display.table("", "count", "", text=(0, 2))
     for row in result.rows:
         table.add_row(row.what, f"{row.count:,}", row.why)
     for name, persons in result.persons.items():
         table.add_row(f"persons to {name}", f"{persons:,}", style="bold")
-    table.columns[2].justify = "left"
     display.show(table)
     display.notices(result.notes)
     for file in result.files:
-        click.echo(f"wrote {file}")
+        display.say(f"wrote {file}")

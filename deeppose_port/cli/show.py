@@ -117,9 +117,9 @@ def show(options: ShowOptions) -> int:
         return 0
     _show_tensors(rows)
     _show_layers(seen)
-    click.echo(seen.sentence)
+    display.say(seen.sentence)
     for path in written:
-        click.echo(f"written: {display.shown(path)}")
+        display.say(f"written: {path}")
     return 0
 
 
@@ -154,15 +154,15 @@ def _show_tensors(rows: Sequence[TensorRow]) -> None:
         shape = " x ".join(map(str, row.shape)) or "scalar"
         counts = (f"{row.zeros / row.size:.1%}" if row.size else "-", str(row.nan), str(row.inf))
         style = "bold red" if row.channels else ""
-        table.add_row(display.shown(row.name), shape, *numbers, *counts, style=style)
+        table.add_row(row.name, shape, *numbers, *counts, style=style)
     display.show(table)
     for row in rows:
         if row.channels:
             share = (row.nan + row.inf) / row.size
             listed = ", ".join(f"{i} ({count})" for i, count in row.channels[:12])
             more = ", …" if len(row.channels) > 12 else ""
-            click.echo(
-                f"{display.shown(row.name)}: {share:.2%} not finite, in {len(row.channels)} of "
+            display.say(
+                f"{row.name}: {share:.2%} not finite, in {len(row.channels)} of "
                 f"{row.shape[0] if row.shape else 1} channels: {listed}{more}"
             )
 
@@ -175,5 +175,5 @@ def _show_layers(seen: Activity) -> None:
             continue
         dead = "" if row.dead is None else str(row.dead)
         active = "" if row.active is None else display.percent(row.active)
-        table.add_row(display.shown(row.name), str(row.shape[0]), dead, active, display.percent(row.variation))
+        table.add_row(row.name, str(row.shape[0]), dead, active, display.percent(row.variation))
     display.show(table)

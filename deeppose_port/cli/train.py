@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED
 
@@ -40,9 +38,9 @@ def train(options: TrainOptions) -> int:
     with _shown(options.training.epochs) as callbacks:
         ended = run(options.training, options.backend, callbacks)
     if ended.folder.writes:
-        click.echo(f"results in {ended.folder.path}")
+        display.say(f"results in {ended.folder.path}")
     if ended.stop.is_set():
-        click.echo(f"interrupted; go on with --resume {ended.folder.path}", err=True)
+        display.say(f"interrupted; go on with --resume {ended.folder.path}", err=True)
         return INTERRUPTED
     return 0
 
@@ -50,14 +48,11 @@ def train(options: TrainOptions) -> int:
 @contextmanager
 def _shown(epochs: int) -> Iterator[Callbacks]:
     """Shows a training: a progress bar on a terminal, and a line for every entry of the log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TimeRemainingColumn
 
     from deeppose_port.training.run import Callbacks, Step
 
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with display.bar(BarColumn(), TimeRemainingColumn()) as progress:
         task = progress.add_task("training", total=epochs)
 
         def step(step: Step) -> None:
@@ -73,14 +68,13 @@ def _shown(epochs: int) -> Iterator[Callbacks]:
                 "validation/main/loss": "validation loss",
                 "validation/main/pdj@0.2": "PDJ@0.2",
             }
-            told = {name: entry[key] for key, name in named.items() if key in entry}
-            losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
+            losses = "  ".join(f"{name} {entry[key]:.5g}" for key, name in named.items() if key in entry)
             rate = f"{entry.get('pictures_per_second', 0):.0f} pictures/s  waiting {entry.get('waiting', 0):.0%}"
-            progress.console.print(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}")
+            display.say(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}", err=True)
 
         yield Callbacks(
-            notice=lambda sentence: progress.console.print(f"note: {sentence}"),
+            notice=display.note,
             step=step,
             log=log,
-            saved=lambda files: progress.console.print(f"saved {', '.join(map(str, files))}"),
+            saved=lambda files: display.say(f"saved {', '.join(map(str, files))}", err=True),
         )

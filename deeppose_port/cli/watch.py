@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import click
 
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
@@ -35,10 +32,10 @@ def follow(options: WatchOptions) -> int:
         pose, _, evaluation = evaluate_one(file, options.how, quiet=True)
         record(options.results, file, {**evaluation.as_dict(), "backend": pose.backend})
         if options.shown.as_json:
-            click.echo(json.dumps({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}))
+            display.as_json({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}, lines=False)
         else:
             summary = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.summary().items())
-            click.echo(f"{display.shown(file)}: {summary}")
+            display.say(f"{file}: {summary}")
     return 0
 
 

@@ -1,0 +1,116 @@
+"""The program as shells run it: signals at any moment, readers that go away, names and texts that anybody wrote."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.checkpoint_files import alexnet, save_npz
+
+PROGRAM = (sys.executable, "-m", "deeppose_port")
+CSV = ("--csv", "a", "--images", "b", "--skeleton", "lsp")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+
+
+def handles(pid, number):
+    """Tells whether a process has a handler of its own for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(caught >> (number - 1) & 1)
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "in").mkdir()
+    return save_npz(tmp_path / "in" / "a.model", alexnet())
+
+
+@needs_proc
+@pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+def test_a_signal_during_imports_ends_it_with_its_status(delay, number, status, word, model):
+    before = sorted(model.parent.iterdir())
+    process = subprocess.Popen(
+        [*PROGRAM, "eval", str(model), *CSV],
+        stdout=-1,
+        stderr=-1,
+        text=True,
+    )
+    while process.poll() is None and not handles(process.pid, signal.SIGTERM):
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert output == ""
+    if process.returncode == 2:  # it was through already
+        assert delay >= 0.2
+    else:
+        assert process.returncode == status
+        assert word in errors or errors == "" or "there is no such file" in errors
+    assert sorted(model.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("inspect", "{}"), ("inspect", "{}", "--json"), ("convert", "{}", "--dry-run"), ("--help",)]
+)
+def test_a_reader_that_goes_away_is_no_error(arguments, model):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [*PROGRAM, *(a.format(model) for a in arguments)], stdout=writing, stderr=-1, text=True, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert ended.returncode == 141
+    assert all(line.startswith("note: ") for line in ended.stderr.splitlines())
+
+
+@pytest.fixture
+def named_badly(model):
+    """A checkpoint whose name is not UTF-8, moves the cursor and writes a line of its own."""
+    path = os.path.join(os.fsencode(model.parent), b"b\xff\x1b[2J\nfake: all is well.model")
+    os.rename(model, path)
+    return path
+
+
+class TestNames:
+    def run(self, *arguments):
+        return subprocess.run([*map(os.fsencode, PROGRAM), *arguments], capture_output=True, timeout=60)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("inspect",), ("convert", "--dry-run"), ("convert", "--to", "safetensors")],
+    )
+    def test_they_reach_a_terminal_in_printable_characters(self, arguments, named_badly):
+        ended = self.run(*arguments, named_badly)
+        assert b"Traceback" not in ended.stderr
+        for shown in (ended.stdout.decode(), ended.stderr.decode()):
+            assert all(c.isprintable() or c == "\n" for c in shown)
+            assert not any(line.startswith("fake") for line in shown.splitlines())
+        assert b"\\udcff\\x1b[2J\\nfake" in ended.stdout + ended.stderr
+
+    def test_so_do_those_of_a_folder(self, named_badly):
+        ended = self.run("convert", os.path.dirname(named_badly), "--to", "safetensors")
+        assert ended.returncode == 0
+        assert all(c.isprintable() or c == "\n" for c in ended.stdout.decode())
+
+    def test_json_has_them_as_they_are(self, named_badly):
+        ended = self.run("inspect", "--json", named_badly)
+        assert all(c.isprintable() or c == "\n" for c in ended.stdout.decode())
+        assert os.fsencode(json.loads(ended.stdout)["path"]) == named_badly
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])
+def test_a_terminal_that_knows_few_characters_gets_those(encoding, model):
+    ended = subprocess.run(
+        [*PROGRAM, "train", "--help"], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.decode(encoding)
