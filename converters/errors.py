@@ -3,6 +3,9 @@
     ValueError
     └── DeepPoseError              options, files and folders that nothing more is said of
         ├── CheckpointError        a checkpoint file
+        ├── SourceError            a Python file that defines a network        converters.networks.source
+        │   └── FeaturesError      a layer that does not fit before it         converters.networks.source
+        ├── ExhaustedError         a source that makes too much                converters.networks.source
         ├── AnnotationError        a CSV                                       deeppose_port.data.annotations
         ├── ReferencesError        the side file of a CSV                      deeppose_port.data.references
         ├── PictureError           a picture                                   deeppose_port.data.pictures
