@@ -111,6 +111,7 @@ def convert(
     format: str | None = None,
     layout: str | None = None,
     architecture: str | None = None,
+    model_file: str | os.PathLike[str] | None = None,
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
@@ -127,6 +128,7 @@ def convert(
         format: As for `write`; with neither target nor format, `pt`.
         layout: As for `write`.
         architecture: As for `read`.
+        model_file: As for `read`.
         writer: As for `read`.
         nonfinite: As for `read`.
         state: As for `read`.
@@ -149,7 +151,13 @@ def convert(
     def step(name: str) -> Advance | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
 
-    reading: dict[str, Any] = {"architecture": architecture, "writer": writer, "state": state, "max_bytes": max_bytes}
+    reading: dict[str, Any] = {
+        "architecture": architecture,
+        "model_file": model_file,
+        "writer": writer,
+        "state": state,
+        "max_bytes": max_bytes,
+    }
     if kind == "safetensors" and not dry_run and nonfinite in POLICIES and streaming.AVAILABLE:
         opened = streaming.open_stored(source, progress=step("reading"), **reading)
     else:

@@ -91,6 +91,7 @@ def inspect(
     path: str | os.PathLike[str],
     *,
     architecture: str | None = None,
+    model_file: str | os.PathLike[str] | None = None,
     writer: str | None = None,
     state: bool = True,
     max_bytes: int = formats.MAX_BYTES,
@@ -100,6 +101,7 @@ def inspect(
     Args:
         path: The file.
         architecture: As for `read`.
+        model_file: As for `read`.
         writer: As for `read`.
         state: As for `read`.
         max_bytes: As for `read`.
@@ -111,7 +113,13 @@ def inspect(
     kind = formats.sniff(path)
     try:
         checkpoint = read(
-            path, architecture=architecture, writer=writer, nonfinite="keep", state=state, max_bytes=max_bytes
+            path,
+            architecture=architecture,
+            model_file=model_file,
+            writer=writer,
+            nonfinite="keep",
+            state=state,
+            max_bytes=max_bytes,
         )
     except CheckpointError as error:
         contents = formats.module(kind).read(path)

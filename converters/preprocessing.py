@@ -44,11 +44,12 @@ def preprocessing_of(
         return preprocessing, notices
     sizes = architecture.input_sizes()
     assert sizes is not None
+    side = sizes[1] if architecture.own is None else architecture.own.input_size[0]
     notices.append(
         f"its first fully connected layer is made for inputs of {sizes[0]} to {sizes[1]} pixels a side, "
-        f"not {preprocessing.im_size}: im_size is taken as {sizes[1]}; --im-size says otherwise"
+        f"not {preprocessing.im_size}: im_size is taken as {side}; --im-size says otherwise"
     )
-    return replace(preprocessing, im_size=sizes[1]), notices
+    return replace(preprocessing, im_size=side), notices
 
 
 def _from_log(preprocessing: Preprocessing, options: Mapping[str, Any]) -> Preprocessing:

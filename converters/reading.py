@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from packaging.version import Version
 
 from converters import evidence, formats, layouts
 from converters.checkpoint import Array, Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source, is_parameter
@@ -26,6 +27,7 @@ from converters.networks import (
     TORCH_WRITER,
     Architecture,
     BatchNormalization,
+    ModelSource,
     batch_normalization_rules,
     chainer_version,
     check_writer,
@@ -34,6 +36,7 @@ from converters.networks import (
 from converters.preprocessing import preprocessing_of
 from converters.recognition import Network, recognise
 from converters.repair import POLICIES, repair
+from converters.sourced import candidates, recognise_by_source
 
 #: Called with the bytes done and the bytes to do.
 ProgressCallback = Callable[[int, int], None]
@@ -47,6 +50,7 @@ def read(
     path: str | os.PathLike[str],
     *,
     architecture: str | None = None,
+    model_file: str | os.PathLike[str] | None = None,
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
@@ -60,7 +64,10 @@ def read(
 
     Args:
         path: The file.
-        architecture: A name from `architectures.TABLES`, where the file itself leaves a choice.
+        architecture: A name from `networks.TABLES`, where the file itself leaves a choice.
+        model_file: The Python file that defined its network, as FILE or FILE:CLASS; the network is read from it, and it
+            is never run. None: the model file that a `log.txt` beside the checkpoint names, else every `.py` beside it
+            that defines a network; `architecture` leaves those out.
         writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's test-time arithmetic.
             None: from the file's own metadata, a `log.txt` beside it, or keys that only some versions write, else
             Chainer 1.13 with a notice.
@@ -79,7 +86,9 @@ def read(
     """
     if nonfinite not in POLICIES:
         raise DeepPoseError(f"nonfinite is {nonfinite!r}; it is one of {', '.join(POLICIES)}")
-    opened = open_checkpoint(Path(path), architecture, writer, state, max_bytes, lambda jobs: _load(jobs, progress))
+    opened = open_checkpoint(
+        Path(path), architecture, model_file, writer, state, max_bytes, lambda jobs: _load(jobs, progress)
+    )
     return opened.repaired(nonfinite)
 
 
@@ -111,15 +120,23 @@ class Opened:
 
 
 def open_checkpoint(
-    path: Path, architecture: str | None, writer: str | None, state: bool, max_bytes: int, load: Load
+    path: Path,
+    architecture: str | None,
+    model_file: str | os.PathLike[str] | None,
+    writer: str | None,
+    state: bool,
+    max_bytes: int,
+    load: Load,
 ) -> Opened:
     """Reads a checkpoint with `load` for its arrays; the other arguments and what is raised are as for `read`."""
     if architecture is not None and architecture not in TABLES:
         raise DeepPoseError(f"there is no architecture {architecture!r}; there are {', '.join(TABLES)}")
+    if architecture is not None and model_file is not None:
+        raise DeepPoseError(f"the network is either {architecture} or the one of {model_file}, not both")
     if writer is not None:
         chainer_version(writer)
     try:
-        reader = _Reader(path, architecture, writer, state, max_bytes, load)
+        reader = _Reader(path, architecture, model_file, writer, state, max_bytes, load)
         return Opened(reader.read(), reader.identities)
     except OSError as error:
         raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
@@ -170,15 +187,34 @@ class _File:
             problem = f"what it says of itself cannot be understood: {reason_of(error)}"
             raise CheckpointError(self.path, problem, "was it edited? convert the original again") from error
 
+    @property
+    def own_source(self) -> ModelSource | None:
+        """The source of its network, if we wrote it and there was one."""
+        own = self.metadata.get("architecture")
+        source = own.get("source") if isinstance(own, dict) else None
+        try:
+            return None if source is None else ModelSource.from_dict(source)
+        except DeepPoseError as error:
+            problem = f"what it says of itself cannot be understood: {reason_of(error)}"
+            raise CheckpointError(self.path, problem, "was it edited? convert the original again") from error
+
 
 class _Reader:
     """Reads one file, with what lies beside it."""
 
     def __init__(
-        self, path: Path, architecture: str | None, writer: str | None, state: bool, max_bytes: int, load: Load
+        self,
+        path: Path,
+        architecture: str | None,
+        model_file: str | os.PathLike[str] | None,
+        writer: str | None,
+        state: bool,
+        max_bytes: int,
+        load: Load,
     ) -> None:
         self.path = formats.resolve(path)
         self.architecture = architecture
+        self.model_file = model_file
         self.writer = writer
         self.state = state
         self.max_bytes = max_bytes
@@ -188,9 +224,9 @@ class _Reader:
 
     def read(self) -> Checkpoint:
         file, beside = self._open_both()
-        network = self._recognise(file)
         log = read_beside(self.path) if file.is_chainer else None
-        known = evidence.range_of((beside or file).sections, network.family.writers)
+        network = self._recognise(file, beside, log)
+        known = evidence.range_of((beside or file).sections, network.writers or network.family.writers)
         writer, told_by = self._tell_writer(network.match.architecture, file, known, log)
         architecture = replace(network.match.architecture, writer=writer)
         preprocessing = self._preprocessing(architecture, network, file, log)
@@ -200,6 +236,7 @@ class _Reader:
         if self.state and beside is not None:
             jobs.append((beside, list(beside.contents.headers)))
         arrays, sha256 = self.load(jobs)
+        self._check_aliases(file, network)
         optimizer, trainer, how_far = self._training(file, beside, network, architecture, arrays)
         return Checkpoint(
             architecture=architecture,
@@ -259,12 +296,15 @@ class _Reader:
         model = {key: key for key in keys if key not in contents.slots}
         return _File(path, contents, layouts.Sections("model", model, contents.slots))
 
-    def _recognise(self, file: _File) -> Network:
+    def _recognise(self, file: _File, beside: _File | None, log: LegacyLog | None) -> Network:
         model = file.sections.model
         if not model:
             problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
-        network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
+        network = self._by_source(file, beside, log)
+        if network is None:
+            network = recognise(self.path, file.contents, model, self.architecture, file.own_architecture)
+            network = network.with_source(file.own_source if network.own else None)
         name = network.match.architecture.name
         if self.writer is not None and network.match.architecture.writer == TORCH_WRITER:
             problem = f"{name} exists in PyTorch alone, so {self.writer} did not write it"
@@ -274,6 +314,30 @@ class _Reader:
             raise CheckpointError(self.path, problem, "leave --writer out")
         self.notices += network.notices
         return network
+
+    def _by_source(self, file: _File, beside: _File | None, log: LegacyLog | None) -> Network | None:
+        """Returns the network that the file's source says it is; None if there is no source."""
+        if self.architecture is not None or (self.model_file is None and file.own_architecture is not None):
+            return None
+
+        def version(writers: Writers) -> Version:
+            if self.writer is not None:
+                return chainer_version(self.writer)
+            known = evidence.range_of((beside or file).sections, writers)
+            return chainer_version(evidence.tell_writer(known, log.version if log else None, "log.txt")[0])
+
+        files = candidates(self.path, self.model_file, log or read_beside(self.path))
+        return recognise_by_source(self.path, file.contents, file.sections.model, files, log, version)
+
+    def _check_aliases(self, file: _File, network: Network) -> None:
+        """Refuses second names of arrays that are not the arrays'."""
+        for alias, key in network.aliases.items():
+            one, other = (formats.load_one(self.path, file.contents, name) for name in (alias, key))
+            if not np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
+                problem = f"{alias} and {key} are two names of one tensor in its source, and differ in the file"
+                raise CheckpointError(self.path, problem, "was it trained with another version of the source?")
+        if network.aliases:
+            self.notices.append(f"{fold(network.aliases)} are second names of {fold(network.aliases.values())}")
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
 
@@ -291,7 +355,8 @@ class _Reader:
         if file.contents.writer is not None:
             return file.contents.writer, "its format"
         if architecture.writer == TORCH_WRITER:
-            return TORCH_WRITER, "its network, which exists in PyTorch alone"
+            told_by = "its network, which exists in PyTorch alone" if architecture.source is None else "its source"
+            return TORCH_WRITER, told_by
         try:
             writer, told_by, certain = evidence.tell_writer(known, log.version if log else None, "log.txt")
         except ValueError as error:
@@ -316,7 +381,8 @@ class _Reader:
             keys = fold(key for key, _ in colours.values())
             self.notices.append(f"the mean and deviation of its inputs' colours are those in {keys}")
         others = others_alike(architecture.name, file.contents.format)
-        if others and not network.own and self.architecture is None and log is None:
+        chosen = network.own or self.architecture is not None or architecture.source is not None
+        if others and not chosen and log is None:
             self.notices.append(
                 f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
                 f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converters.errors import CheckpointError
-from converters.families import FAMILIES, Family, Found, family_of
+from converters.families import FAMILIES, Family, Found, Writers, family_of
 from converters.fitting import Search
 from converters.folding import fold
 from converters.formats import Contents
@@ -22,7 +22,7 @@ from converters.keys import (
     strippings,
 )
 from converters.matching import Match, match
-from converters.networks import Architecture
+from converters.networks import Architecture, ModelSource
 
 #: What may stand beside a network and is no layer of it: losses, averages of its weights, measurements.
 _NO_LAYERS = re.compile(
@@ -42,6 +42,8 @@ class Network:
         family: Whose file it is.
         own: Whether we wrote it, and it is what it says of itself.
         notices: What a user should know of how it was recognised.
+        writers: What its source tells of the version that wrote it; None where the family tells.
+        aliases: Keys that are second names of other keys' arrays.
     """
 
     match: Match
@@ -51,6 +53,15 @@ class Network:
     family: Family
     own: bool
     notices: tuple[str, ...] = ()
+    writers: Writers | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def with_source(self, source: ModelSource | None) -> Network:
+        """Returns it with the source that its network was once read from."""
+        if source is None:
+            return self
+        architecture = replace(self.match.architecture, source=source)
+        return replace(self, match=replace(self.match, architecture=architecture))
 
 
 def recognise(
@@ -72,15 +83,16 @@ def recognise(
     Raises:
         CheckpointError: They are none, several, or one that is known and no DeepPose.
     """
-    if empty := sorted(set(contents.uninitialised) & set(model)):
-        problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
-        raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
+    refuse_uninitialised(path, contents, model)
     beside = tuple(set_aside(model, contents.format))
     headers = {key: contents.headers[key] for key in model if key not in beside}
     search, again = Search(path, contents, asked, own), list[str]()
     fit = search.fit(headers)
     if fit is None:
         fit, again = search.fit_of_some(headers)
+    if fit is None and isinstance(own, Architecture):
+        problem = f"its arrays are not those of the table of {own.name} that it carries"
+        raise CheckpointError(path, problem, "was it edited? convert the original again")
     if fit is None:
         problem = _misfit(*search.nearest(headers), asked, contents.format)
         raise CheckpointError(path, problem, _advice(headers, asked))
@@ -101,6 +113,13 @@ def recognise(
         )
     family = fit.family if fit.family is not None and not is_own else family_of(traits)
     return Network(fit.match, wrappers, fit.canonical, beside, family, is_own, tuple(notices))
+
+
+def refuse_uninitialised(path: Path, contents: Contents, model: Collection[str]) -> None:
+    """Refuses a network some of whose tensors had no value yet."""
+    if empty := sorted(set(contents.uninitialised) & set(model)):
+        problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
+        raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
 
 
 def _said_of(way: Stripping) -> list[str]:

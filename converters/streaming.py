@@ -40,6 +40,7 @@ class ReadBackError(Exception):
 def open_stored(
     path: Path,
     architecture: str | None,
+    model_file: str | os.PathLike[str] | None,
     writer: str | None,
     state: bool,
     max_bytes: int,
@@ -60,7 +61,7 @@ def open_stored(
             progress(*[sum(array.nbytes for array in tensors)] * 2)
         return arrays, hash_file(jobs[0][0].path)
 
-    return open_checkpoint(path, architecture, writer, state, max_bytes, load)
+    return open_checkpoint(path, architecture, model_file, writer, state, max_bytes, load)
 
 
 def is_stored(opened: Opened) -> bool:

@@ -20,6 +20,7 @@ def load(
     device: str = "cpu",
     *,
     architecture: str | None = None,
+    model_file: str | os.PathLike[str] | None = None,
     writer: str | None = None,
     nonfinite: str = "zero",
     preprocessing: Preprocessing | None = None,
@@ -31,7 +32,8 @@ def load(
         source: A file of any format that `converters.read` takes, the folder of a cascade, a Checkpoint or a Cascade.
         backend: `torch` or `chainer`.
         device: `cpu`, `cuda` or `cuda:N`.
-        architecture: As for `converters.read`; like the next two, for a file only.
+        architecture: As for `converters.read`; like the next three, for a file only.
+        model_file: As for `converters.read`.
         writer: As for `converters.read`.
         nonfinite: As for `converters.read`.
         preprocessing: In place of what the checkpoint says it was trained on.
@@ -40,19 +42,22 @@ def load(
     Raises:
         CheckpointError: The file is refused.
         BackendError: The backend or device cannot be used here.
-        DeepPoseError: `architecture` or `writer` is given with a Checkpoint.
+        DeepPoseError: `architecture`, `model_file` or `writer` is given with a Checkpoint.
     """
     if isinstance(source, Checkpoint | Cascade):
-        if architecture is not None or writer is not None:
-            raise DeepPoseError("architecture and writer say how a file is read; this checkpoint was read already")
+        if any(said is not None for said in (architecture, model_file, writer)):
+            said = "architecture, model_file and writer"
+            raise DeepPoseError(f"{said} say how a file is read; this checkpoint was read already")
     elif relu_nan != "nan" and nonfinite != "keep":
         raise DeepPoseError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
     elif holds_cascade(Path(source)):
-        if architecture is not None or preprocessing is not None:
+        if any(said is not None for said in (architecture, model_file, preprocessing)):
             raise DeepPoseError(f"{source}: a cascade's architecture and preprocessing are those of its program")
         source = read_folder(Path(source), nonfinite=nonfinite, writer=writer)
     else:
-        source = converters.read(source, architecture=architecture, writer=writer, nonfinite=nonfinite, state=False)
+        source = converters.read(
+            source, architecture=architecture, model_file=model_file, writer=writer, nonfinite=nonfinite, state=False
+        )
     if isinstance(source, Cascade):
         return CascadePose(source, backend, device, relu_nan)
     return Pose(source, backend, device, preprocessing, relu_nan)

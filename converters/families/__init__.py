@@ -8,6 +8,7 @@ docs/families.md is made from the families by `make families`.
 # In the order in which a file is asked whose it is, and in which architectures are named: a line a module.
 # isort: off
 from converters.families import own as own
+from converters.families import source as source
 from converters.families import mitmul as mitmul
 from converters.families import rewrite2019 as rewrite2019
 from converters.families import takiyu as takiyu

@@ -27,6 +27,7 @@ class InspectOptions:
     architecture: str | None = field(
         default=None, metadata=described("As for convert.", metavar="NAME", choices=architectures)
     )
+    model_file: str | None = field(default=None, metadata=described("As for convert.", metavar="FILE[:CLASS]"))
     state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
     size: SizeOptions
     shown: JsonOptions
@@ -45,6 +46,7 @@ def inspect(options: InspectOptions) -> int:
     inspection = converters.inspect(
         options.file,
         architecture=options.architecture,
+        model_file=options.model_file,
         writer=options.writer,
         state=options.state,
         max_bytes=options.size.max_bytes,

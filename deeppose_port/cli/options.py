@@ -95,6 +95,14 @@ class ReadingOptions:
             choices=architectures,
         ),
     )
+    model_file: str | None = field(
+        default=None,
+        metadata=described(
+            "The Python file that defined the network, which is read and never run; by default the one that log.txt "
+            "names, or those beside the checkpoint.",
+            metavar="FILE[:CLASS]",
+        ),
+    )
     writer: str | None = field(
         default=None,
         metadata=described(
@@ -111,6 +119,7 @@ class ReadingOptions:
         """Returns them as `converters.read` takes them."""
         return {
             "architecture": self.architecture,
+            "model_file": self.model_file,
             "writer": self.writer,
             "nonfinite": self.nonfinite,
             "max_bytes": self.size.max_bytes,

@@ -95,7 +95,7 @@ def show(options: ShowOptions) -> int:
     pose = load(options.checkpoint, options.reading, options.inputs, options.engine)
     kept = pose.checkpoint
     if any(repair.became is not None for repair in kept.repairs):
-        how = {**options.reading.as_arguments(), "architecture": kept.architecture.name, "nonfinite": "keep"}
+        how = {**options.reading.as_arguments(), "nonfinite": "keep"}
         kept = converters.read(options.checkpoint, state=False, **how)
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
         dataset = None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from packaging.version import Version
 
@@ -25,6 +26,9 @@ _MOST_FILES = 30
 _NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|Module)\b")
 #: Seconds of all files beside a checkpoint, and of one.
 _SECONDS = 1.8
+
+#: The first Chainer that has every construct of a file, and the first that no longer has one of them.
+Era: TypeAlias = tuple[Version | None, Version | None]
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class Found:
     Attributes:
         network: The network.
         source: The file it was read from.
-        era: The first Chainer that has every construct of the file, and the first that no longer has one of them.
+        era: Which Chainer it was written for.
     """
 
     network: Network
     source: ModelSource
-    era: tuple[Version | None, Version | None]
+    era: Era
 
 
 def candidates_in(folder: Path, named: str | None = None) -> list[Candidate]:
@@ -79,7 +83,7 @@ def candidates_in(folder: Path, named: str | None = None) -> list[Candidate]:
 def choose(
     candidates: Sequence[Candidate],
     tensors: Mapping[str, Shape],
-    version: Callable[[tuple[Version | None, Version | None]], Version],
+    version: Callable[[Era], Version],
     size: tuple[int, int],
 ) -> Found | None:
     """Finds the class that gives a checkpoint's names and shapes.
@@ -151,7 +155,7 @@ def _followed(
     tensors: Mapping[str, Shape],
     size: tuple[int, int],
     text: str,
-    era: tuple[Version | None, Version | None],
+    era: Era,
 ) -> Found:
     try:
         network = follow(made, tensors, size)

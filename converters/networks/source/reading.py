@@ -398,8 +398,6 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
     table = table_of(result)
     notices = list(evaluator.notices)
     fixed = evaluator.fixed is not None
-    if (height, width) != size:
-        notices.append(f"its fully connected layers are made for inputs of {height} pixels a side, not {size[0]}")
     trained = _trained_table(made, height, width, table, notices)
     unused = sorted(name for name in made.shapes if name in file and name.rpartition(".")[0] not in reached)
     unused = [name for name in unused if not any(name.startswith(f"{one}.") for one in reached)]

@@ -36,14 +36,14 @@ def read_text(path: Path) -> str:
     """
     try:
         if not path.is_file():  # a pipe would be waited for
-            raise DeepPoseError("there is no such file", where=path)
+            raise DeepPoseError(f"{path}: there is no such file")
         with path.open("rb") as stream:
             raw = stream.read(MOST_BYTES + 1)
     except OSError as error:
-        raise DeepPoseError(f"it cannot be read: {reason_of(error)}", where=path) from error
+        raise DeepPoseError(f"{path}: it cannot be read: {reason_of(error)}") from error
     if len(raw) > MOST_BYTES:
         size = path.stat().st_size
-        raise DeepPoseError(f"it has {size} bytes, and a network's source has at most {MOST_BYTES}", where=path)
+        raise DeepPoseError(f"{path}: it has {size} bytes, and a network's source has at most {MOST_BYTES}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:

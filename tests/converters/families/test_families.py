@@ -411,6 +411,7 @@ _READING = "tests/converters/test_reading.py"
 _PICKLES = "tests/converters/formats/test_chainer_pickle.py"
 #: What shows that files of a family are read as they should be, as `path::test`.
 SHOWN_BY = {
+    "source": ("tests/converters/test_sourced.py::TestGolden::test_it_answers_as_the_real_framework",),
     "own": (f"{_READING}::TestMetadata::test_what_a_file_says_of_itself_wins",),
     "head": (
         f"{_READING}::TestGoldenModels::test_every_weight_arrives_bit_for_bit_under_its_canonical_name",

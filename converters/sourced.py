@@ -1,0 +1,201 @@
+"""A checkpoint whose network is in the Python file that its owner trained it with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from packaging.version import Version
+
+from converters.errors import CheckpointError, DeepPoseError
+from converters.families import CANONICAL, FAMILIES, Found, Writers, family_of
+from converters.folding import fold
+from converters.formats import Contents
+from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
+from converters.legacy_log import LegacyLog
+from converters.matching import Match, match
+from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable
+from converters.networks import source as sources
+from converters.networks.source import Candidate
+from converters.recognition import Network, refuse_uninitialised
+
+#: Returns the version of Chainer that wrote the file, given what its source tells.
+TellVersion = Callable[[Writers], Version]
+
+
+def candidates(path: Path, model_file: str | os.PathLike[str] | None, log: LegacyLog | None) -> list[Candidate]:
+    """Returns the files that may define a checkpoint's network.
+
+    Args:
+        path: The checkpoint.
+        model_file: What a user says: FILE or FILE:CLASS; None for the files beside the checkpoint.
+        log: The `log.txt` beside it.
+    """
+    if model_file is None:
+        named = log.options.get("model") if log is not None else None
+        return sources.candidates_in(path.parent, named if isinstance(named, str) else None)
+    file, class_name = split_model_file(model_file)
+    return [Candidate(file, class_name, asked=True)]
+
+
+def split_model_file(model_file: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """Returns the file and the class that FILE or FILE:CLASS names."""
+    text = os.fspath(model_file)
+    file, colon, class_name = text.rpartition(":")
+    if colon and class_name.isidentifier() and not Path(text).is_file():
+        return Path(file), class_name
+    return Path(text), None
+
+
+def recognise_by_source(
+    path: Path,
+    contents: Contents,
+    model: Collection[str],
+    files: list[Candidate],
+    log: LegacyLog | None,
+    version: TellVersion,
+) -> Network | None:
+    """Finds the network that a checkpoint's source says it is.
+
+    Args:
+        path: The checkpoint.
+        contents: Its contents.
+        model: Those of its keys that belong to a network.
+        files: What `candidates` gives.
+        log: The `log.txt` beside it.
+        version: Tells Chainer's version.
+
+    Returns:
+        The network; None where no file has a class that resembles it.
+
+    Raises:
+        CheckpointError: A class resembles it and does not fit, several fit, or its network cannot be read.
+    """
+    if files:
+        refuse_uninitialised(path, contents, model)
+    beside = tuple(set_aside(model, contents.format))
+    headers = {key: contents.headers[key] for key in model if key not in beside and key in contents.headers}
+    side = log.options.get("im_size") if log is not None else None
+    size = side if isinstance(side, int) and 0 < side <= 1024 else 220
+    problem: DeepPoseError | None = None
+    for ways in strippings(headers) if files else ():
+        for way in ways:
+            tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
+            if len(tensors) < len(way.bare):
+                continue
+            try:
+                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size))
+            except DeepPoseError as error:
+                problem = problem or error
+                continue
+            if found is not None:
+                return _network(path, contents, headers, way, beside, found, log)
+    if problem is not None:
+        raise CheckpointError(path, problem.problem, problem.advice)
+    return None
+
+
+def _writers(era: sources.Era) -> Writers:
+    since, until = era
+    return Writers(since or Version("1.0.0"), until, "a construct in its source")
+
+
+def _network(
+    path: Path,
+    contents: Contents,
+    headers: Mapping[str, Header],
+    way: Stripping,
+    beside: tuple[str, ...],
+    found: sources.Found,
+    log: LegacyLog | None,
+) -> Network:
+    network = found.network
+    if network.outputs % 2:
+        problem = f"{found.source.file}:{network.class_name} gives {network.outputs} numbers, not two for each joint"
+        raise CheckpointError(path, problem, "is it a pose network? name another class with --model-file FILE:CLASS")
+    keys = {canonical_name(name): key for key, name in way.bare.items()}
+    own = OwnTable(network.layers, network.input_size, network.fixed)
+    architecture = Architecture(
+        network.class_name,
+        network.outputs // 2,
+        writer=TORCH_WRITER if network.framework == "torch" else Architecture.writer,
+        own=own,
+        source=found.source,
+    )
+    _check_shapes(path, found, architecture, headers, keys)
+    known, differing = _known(architecture, {name: headers[key] for key, name in way.bare.items()})
+    title = f"{found.source.file}:{network.class_name}"
+    notices = [f"its network is read from {title}, which is not run", *network.notices]
+    family = FAMILIES["source"]
+    if known is not None:
+        wrappers = (*contents.wrappers, *way.wrappers)
+        family = family_of(Found(contents.format, wrappers, known.name, CANONICAL, False, path.name))
+        architecture = dataclasses.replace(known, source=found.source, writer=architecture.writer)
+    else:
+        if differing is not None:
+            name, phrases = differing
+            notices.append(f"by its names and shapes it would be {name}, but its source says otherwise: {phrases}")
+        if log is None or not log.options:
+            notices.append(
+                "nothing says how the inputs of its own network were made: as those of mitmul/deeppose; "
+                "--im-size, --gcn, --coord-normalize say otherwise"
+            )
+    unused = {keys[name] for name in network.unused}
+    aliases = {keys[alias]: keys[name] for alias, name in network.aliases.items()}
+    if unused:
+        notices.append(f"its answer does not depend on {fold(unused)}")
+    canonical = {key: name for name, key in keys.items() if key not in unused and key not in aliases}
+    return Network(
+        Match(architecture, CANONICAL, {way.bare[key]: name for key, name in canonical.items()}),
+        way.wrappers,
+        canonical,
+        (*beside, *sorted(unused)),
+        family,
+        own=False,
+        notices=tuple(notices),
+        writers=_writers(found.era),
+        aliases=aliases,
+    )
+
+
+def _check_shapes(
+    path: Path,
+    found: sources.Found,
+    architecture: Architecture,
+    headers: Mapping[str, Header],
+    keys: Mapping[str, str],
+) -> None:
+    """Refuses tensors of a kind that no layer has, and a table that needs others than the file has."""
+    for name, shape in architecture.shapes.items():
+        header = headers.get(keys.get(name, ""))
+        counter = name.endswith(".num_batches_tracked")
+        if header is None:
+            if counter:
+                continue
+            problem = f"{found.source.file}:{architecture.name} computes with {name}, which the file does not have"
+            raise CheckpointError(path, problem, "was it trained with another version of the source?")
+        kinds = "iu" if counter else "f"
+        if header.dtype.kind not in kinds or header.dtype.itemsize > 8:
+            raise CheckpointError(path, f"its {name} is of dtype {header.dtype.name}, which no network's is")
+        if header.shape != shape and not (counter and header.shape == (1,)):
+            problem = f"{found.source.file}:{architecture.name} computes with {name} of {shape}, not {header.shape}"
+            raise CheckpointError(path, problem, "was it trained with another version of the source?")
+
+
+def _known(
+    architecture: Architecture, headers: Mapping[str, Header]
+) -> tuple[Architecture | None, tuple[str, str] | None]:
+    """Returns the family's network that computes the same; or the nearest that fits the names, with what differs."""
+    assert architecture.own is not None
+    nearest: tuple[str, str] | None = None
+    for found in match(headers, list(TABLES)):
+        if not found.fits:
+            continue
+        size = architecture.own.input_size
+        phrases = sources.differences(found.architecture.layers, architecture.layers, size)
+        if not phrases:
+            return found.architecture, None
+        nearest = nearest or (found.architecture.name, ", ".join(phrases[:8]))
+    return None, nearest
