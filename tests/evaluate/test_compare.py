@@ -246,12 +246,13 @@ def test_distances_of_joints_are_counted_in_pixels_of_the_picture(compared, free
     assert comparison.joints.maximum == pytest.approx(distances.max(), rel=1e-3)
 
 
-def test_persons_looked_at_are_those_who_differ_most(compared, monkeypatch):
+@pytest.mark.parametrize("moved", [{3: 0.1, 11: 0.1}, {3: 0.1, 5: 0.05, 11: np.nan}, {3: np.nan, 5: 0.1, 11: np.inf}])
+def test_persons_looked_at_are_those_who_differ_most(compared, monkeypatch, moved):
     new = deeppose_port.load(random_checkpoint())
     asked = iter(range(13))
 
     def answer(inputs, ask=new._predictor):
-        return ask(inputs) + np.float32([[0.1 if next(asked) in (3, 11) else 0] for _ in inputs])
+        return ask(inputs) + np.float32([[moved.get(next(asked), 0)] for _ in inputs])
 
     answer.layers, answer.activations = new._predictor.layers, new._predictor.activations
     monkeypatch.setattr(new, "_predictor", answer)

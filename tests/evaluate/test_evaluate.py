@@ -8,7 +8,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import Preprocessing
-from deeppose_port import backends, metrics
+from deeppose_port import backends
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PoseDataset, skeletons
 from deeppose_port.evaluate.evaluate import evaluate
@@ -254,31 +254,6 @@ class TestAsDict:
         assert list(values["pcp"]) == [*lsp.pcp_limbs, "mean"]
         assert values["pcp"]["mean"] == pytest.approx(result["pcp"].values.mean())
         assert list(values["pckh"]) == [*lsp.joints, "total"]
-
-    def test_further_metrics_are_those_of_the_metrics_module(self, persons, answering):
-        dataset = persons()
-        pose, _ = answering([target + 0.05 for target in targets(dataset)])
-        sizes = np.full(9, 20.0)
-        result = evaluate(pose, dataset, head_sizes=sizes)
-        values = result.as_dict()
-        poses, visible = (result.predicted, result.true), result.visible
-        torso = metrics.torso_lengths(result.true, skeletons.LSP.torso, visible)
-        box = metrics.box_sizes(result.true, visible)
-        for name, joints, total in (
-            ("error_px", np.nanmean(metrics.pixel_errors(*poses, visible), axis=0), result["mean_error_px"].overall),
-            ("pck", metrics.pck(*poses, torso, visible), metrics.pck_total(*poses, torso, visible)),
-            ("auc", metrics.auc(*poses, torso, visible), metrics.auc_total(*poses, torso, visible)),
-            ("nme", metrics.nme(*poses, torso, visible), metrics.nme_total(*poses, torso, visible)),
-            ("nme_box", metrics.nme(*poses, box, visible), metrics.nme_total(*poses, box, visible)),
-            ("pckh_auc", metrics.auc(*poses, sizes, visible, 0.5), metrics.auc_total(*poses, sizes, visible, 0.5)),
-        ):
-            assert list(values[name]) == [*skeletons.LSP.joints, "total"]
-            np.testing.assert_allclose(list(values[name].values()), [*joints, total], rtol=1e-12)
-        assert list(values["pck_box"]) == ["0.1", "0.2"]
-        assert values["pck_box"]["0.1"]["total"] == metrics.pck_total(*poses, box, visible, 0.1)
-        limbs = list(skeletons.LSP.pcp_limbs.values())
-        relaxed = metrics.pcp(*poses, limbs, visible, rule="relaxed")
-        assert list(values["pcp_relaxed"].values()) == [*relaxed, pytest.approx(relaxed.mean())]
 
     @pytest.mark.parametrize("coord_normalize", [True, False])
     def test_legacy_error_is_in_whole_pixels_of_the_crop(self, persons, answering, coord_normalize):

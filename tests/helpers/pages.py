@@ -34,6 +34,82 @@ def evaluated(dataset, checkpoint=None):
     return pose, evaluate(pose, dataset)
 
 
+class Element:
+    """A tag with its attributes, and what is in it: elements and texts."""
+
+    def __init__(self, tag, attributes):
+        self.tag, self.attributes, self.inside = tag, attributes, []
+
+    @property
+    def text(self):
+        """All text in it, with single blanks, without scripts and styles."""
+        return " ".join(" ".join(self._texts()).split())
+
+    @property
+    def classes(self):
+        return self.attributes.get("class", "").split()
+
+    def _texts(self):
+        for one in self.inside:
+            if isinstance(one, str):
+                yield one
+            elif one.tag not in ("script", "style"):
+                yield from one._texts()
+
+    def all(self, tag, *classes, **attributes):
+        """The elements of a tag in it, with classes and attributes, in the order of the page."""
+        found = []
+        for one in self.inside:
+            if isinstance(one, Element):
+                here = {name: one.attributes.get(name.replace("_", "-")) for name in attributes} == attributes
+                if one.tag == tag and set(classes) <= set(one.classes) and here:
+                    found.append(one)
+                found += one.all(tag, *classes, **attributes)
+        return found
+
+    def one(self, tag, *classes, **attributes):
+        """The only one of them."""
+        (found,) = self.all(tag, *classes, **attributes)
+        return found
+
+    def rows(self):
+        """The texts of a table's cells, row by row, its head and foot among them."""
+        return [[c.text for c in row.inside if isinstance(c, Element)] for row in self.all("tr")]
+
+
+class Tree(HTMLParser):
+    """Takes a page apart into elements."""
+
+    VOID = ("meta", "link", "input", "img", "br", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.root = Element("", {})
+        self.open = [self.root]
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        element = Element(tag, dict(attrs))
+        self.open[-1].inside.append(element)
+        if tag not in self.VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.open[-1].inside.append(Element(tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.open.pop().tag != tag:
+            pass
+
+    def handle_data(self, data):
+        self.open[-1].inside.append(data)
+
+
+def tree_of(page):
+    """The elements of a page: a path, or its text."""
+    return Tree(page if isinstance(page, str) else page.read_text(encoding="utf-8")).root
+
+
 class Page(HTMLParser):
     """A page's elements as (tag, attributes), and its text without scripts and styles."""
 

@@ -1,0 +1,134 @@
+"""What `compare` shows: every number read back from its tables, and compared with what its JSON says."""
+
+import json
+
+import numpy as np
+import pytest
+
+import converters
+from deeppose_port.cli import main
+from deeppose_port.evaluate.comparison import TOLERANCE
+from tests.helpers.tables import number_in, shows, tables_of
+
+#: What of the JSON stands in the table of metrics: those of the whole, and all that do not agree.
+WHOLES = ("mean", "total")
+
+
+@pytest.fixture
+def run(pictures, tmp_path, monkeypatch, capsys):
+    """Compares the astronaut's network with itself after a change; shows the tables and the JSON."""
+    monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 2)
+    model = pictures.parent / "astronaut" / "epoch-300.model"
+
+    def run(change, *options):
+        old = converters.read(model, state=False)
+        weights = {name: array.copy() for name, array in old.weights.items()}
+        change(weights)
+        converters.write(old.replace(weights=weights), tmp_path / "new.pt")
+        data = ("--csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic", "--backends", "torch")
+        line = [str(word) for word in ("compare", model, tmp_path / "new.pt", *data, *options)]
+        status = main(line)
+        shown = capsys.readouterr().out
+        assert main([*line, "--json"]) == status
+        values = json.loads(capsys.readouterr().out)
+        assert status == (0 if values["same"] else 1)
+        return shown, values
+
+    return run
+
+
+def shift(weights):
+    weights["fc8.bias"][1:] += np.linspace(-0.01, 0.03, 13, dtype=np.float32)
+
+
+def nothing(weights):
+    pass
+
+
+def by_first(table):
+    return {row[0]: row[1:] for row in table[1:]}
+
+
+def test_tensors_are_shown_with_what_differs(run):
+    shown, values = run(shift)
+    table = tables_of(shown)[0]
+    assert table[0] == ["tensor", "status", "numbers", "differing", "largest difference"]
+    ((name, status, numbers, differing, largest),) = table[1:]
+    (row,) = values["weights"]["tensors"]
+    assert (name, status, int(numbers), int(differing)) == ("fc8.bias", "differing", 14, row["differing"])
+    assert row["differing"] == 12, "two stayed"
+    assert shows(largest, row["maximum"])
+    assert number_in(largest)[0] == pytest.approx(0.03)
+
+
+def test_layers_are_shown_with_differences_and_tolerances(run):
+    shown, values = run(shift)
+    table = tables_of(shown)[1]
+    assert table[0][:5] == ["layer", "output", "largest difference", "relative", "tolerance"]
+    rows, layers = by_first(table), [*values["layers"], values["outputs"]]
+    assert list(rows) == [layer["name"] for layer in layers]
+    for layer in layers:
+        shape, maximum, relative, tolerance, *mark = rows[layer["name"]]
+        assert shape == " x ".join(map(str, layer["old_shape"]))
+        assert shows(maximum, layer["maximum"])
+        assert shows(relative, layer["relative"])
+        assert shows(tolerance, layer["tolerance"])
+        assert mark == ([] if not layer["parted"] else ["<- parts here"] if layer["name"] == "fc8" else ["parted"])
+    assert [layer["name"] for layer in layers if layer["parted"]] == ["fc8", "outputs"]
+    assert values["first_parting"] == "fc8"
+
+
+def test_metrics_are_shown_with_both_sides_and_the_difference(run):
+    shown, values = run(shift)
+    table = tables_of(shown)[2]
+    assert table[0] == ["metric", "old", "new", "difference"]
+    rows = by_first(table)
+    moved = {name for name, (old, new, _) in rows.items() if old != new}
+    assert len(moved) > 20
+    for name, (old, new, change) in rows.items():
+        number, unit = values["metrics"][name], [*old.split(), ""][1]
+        scale = 100 if unit == "%" else 1
+        assert shows(old, number["old"], scale), name
+        assert shows(new, number["new"], scale), name
+        assert change == "0" if not number["difference"] else shows(change, number["difference"], scale), name
+        assert unit == {"loss": "", "pdj_left_out": ""}.get(name, "px" if "_px" in name or "legacy" in name else "%")
+    wholes = {name for name in values["metrics"] if "/" not in name or name.rpartition("/")[2] in WHOLES}
+    assert rows.keys() >= wholes
+    assert moved | wholes == rows.keys(), "others agree in every digit and are left out"
+    agreeing = f"{len(values['metrics']) - len(moved)} of {len(values['metrics'])} agree in every digit that is shown"
+    assert agreeing in shown
+
+
+@pytest.mark.parametrize(("change", "verdict"), [(shift, "NOT the same"), (nothing, "the same")])
+def test_checks_are_shown_as_passed_or_not(run, change, verdict):
+    shown, values = run(change)
+    table = tables_of(shown)[-1]
+    assert table[0] == ["check", "found"]
+    rows = by_first(table)
+    assert list(rows) == [*(check["name"] for check in values["checks"]), "metrics"]
+    for check in values["checks"]:
+        assert rows[check["name"]] == ["pass" if check["passed"] else "FAIL", check["finding"]]
+    failed = [check["name"] for check in values["checks"] if not check["passed"]]
+    assert failed == (["weights", "layers", "outputs", "joints"] if change is shift else [])
+    assert f"\n{verdict}, with a tolerance of {TOLERANCE:g} of the largest value" in shown
+
+
+def test_sides_are_shown_with_their_files_and_inputs(run):
+    shown, values = run(nothing)
+    for side in ("old", "new"):
+        assert f"{side}  {values[side]['checkpoint']} (alexnet; " in shown
+        assert f"file {values[side]['sha256']}" in shown
+        assert f"inputs {values[side]['input_sha256']}" in shown
+        assert f"run by PyTorch {values[side]['engine_version']}: torch on cpu" in shown
+    assert shown.index("old  ") < shown.index("new  ")
+    assert values["old"]["sha256"] != values["new"]["sha256"]
+
+
+def test_no_tolerance_grants_no_rounding(run):
+    pytest.importorskip("deeppose_port.backends.chainer.networks")
+    shown, values = run(nothing, "--backends", "chainer,torch", "--tolerance", "0")
+    assert not values["same"]
+    layers = [*values["layers"], values["outputs"]]
+    assert {layer["tolerance"] for layer in layers} == {0}
+    assert [layer["name"] for layer in layers if layer["maximum"] and not layer["parted"]] == []
+    assert "NOT the same, with a tolerance of 0 of the largest value" in shown
