@@ -43,7 +43,7 @@ class Found:
     Attributes:
         format: Its format, as `Source.format`.
         wrappers: The prefixes that its keys bore, outermost first.
-        architecture: Name of its architecture.
+        architecture: Name of its architecture; empty where it is not known yet.
         names: What its layers' names are a spelling of: `CANONICAL`, or a key of some family's `naming`.
         own: Whether it says of itself that we wrote it.
         file: Its name, without folders.

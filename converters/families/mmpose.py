@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from converters.checkpoint import Preprocessing
-from converters.families.family import Family, register
+from converters.families.family import Built, Family, register
 from converters.families.joints import COCO
+from converters.families.shapes import head_in, resnet_in
 from converters.families.torchvision import RESNETS
+from converters.networks import GlobalAveragePooling, Shape
 
 #: DeepFashion's landmarks of upper, lower and full clothes.
 _CLOTHES = (
@@ -30,6 +32,7 @@ _SIZE = re.compile(
 )
 #: Where its two great versions keep the last layer.
 _NAMES = {"mmpose": "head", "mmpose-0": "keypoint_head"}
+_PARTS = ("weight", "bias")
 HEADS = tuple(_NAMES.values())
 _PREPROCESSING = Preprocessing(
     im_size=256,
@@ -61,6 +64,18 @@ def _said(values: Mapping[str, object]) -> dict[str, int | None]:
     return {"im_size": height, "im_width": None if width == height else width} if width and height else {}
 
 
+def _build(shapes: Mapping[str, Shape]) -> Built | None:
+    """Builds a network on a ResNet or ResNeXt that is in no table."""
+    body = resnet_in(shapes)
+    if body is None or not all(key.startswith("backbone.") for key in body.canonical):
+        return None
+    head = head_in(body.rest, "fc")
+    if head is None or not head.linear or set(body.rest) - {f"{name}.fc.{part}" for name in HEADS for part in _PARTS}:
+        return None
+    layers = (*body.layers, GlobalAveragePooling(), *head.layers)
+    return Built(f"{body.name}-torchvision", {**body.canonical, **head.canonical}, layers)
+
+
 register(
     Family(
         name="resnet-mmpose",
@@ -75,10 +90,11 @@ register(
             names: dict.fromkeys(RESNETS, ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc.")))
             for names, head in _NAMES.items()
         },
-        recognise=lambda found: found.names in _NAMES,
+        recognise=lambda found: found.names in _NAMES or not found.architecture,
         preprocessing=_PREPROCESSING,
         by_joints={len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO, *_CLOTHES)},
         said=_said,
+        build=_build,
         engines=("torch",),
     )
 )

@@ -30,7 +30,7 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
     """Returns an architecture to start from.
 
     Args:
-        name: A key of `architectures.TABLES`.
+        name: A key of `networks.TABLES`.
         joints: Number of joints.
         im_size: Side of the input.
         width: A factor on every layer's channels (`0.25`), or the channels of each layer but the last, in the order of

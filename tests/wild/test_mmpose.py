@@ -8,7 +8,7 @@ from tests.helpers.checkpoint_files import refused
 
 torch = pytest.importorskip("torch")
 import deeppose_port  # noqa: E402
-from tests.helpers.ports import MMPose, answer, assert_same, back, drawn, letterbox, to_tensor  # noqa: E402
+from tests.helpers.ports import MMPose, ResNet, answer, assert_same, back, drawn, letterbox, to_tensor  # noqa: E402
 
 COLOURS = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -49,6 +49,16 @@ def test_networks_for_clothes_are_higher_than_wide(joints, head, tmp_path, pictu
     assert len(pose.preprocessing.joints) == joints
     assert {"left hem", "right hem"} <= set(pose.preprocessing.joints)
     assert_same(pose.predict(picture), expected_points(network, picture, joints, 192, 256))
+
+
+def test_a_backbone_that_is_in_no_table(tmp_path, picture):
+    network = MMPose(50, 2 * 17, "head")
+    network.backbone = ResNet(50, 1, groups=2)
+    del network.backbone.fc
+    pose = deeppose_port.load(saved(tmp_path / "resnext50.pth", drawn(network)))
+    assert pose.checkpoint.source.generation == "resnet-mmpose"
+    assert pose.preprocessing.shape == (256, 192)
+    assert_same(pose.predict(picture), expected_points(network, picture, 17, 192, 256))
 
 
 @pytest.mark.parametrize(("name", "text"), [("config", OLD), ("cfg", NEW)])
