@@ -61,6 +61,7 @@ from converters.networks import (
     same_margin,
 )
 from converters.networks.flow import Value, after, joined
+from converters.networks.fold import factors, fold
 from deeppose_port.backends import BackendError
 
 #: What a graph is given and gives.
@@ -89,8 +90,8 @@ class Tensor:
 def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> onnx.ModelProto:
     """Writes a checkpoint's network: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
 
-    The same checkpoint gives the same bytes on every machine; the
-    model's metadata_props say what it is and how its input is made, as safetensors' metadata do.
+    BatchNormalization is folded. The same checkpoint gives the same bytes on every machine; the model's metadata_props
+    say what it is and how its input is made, as safetensors' metadata do.
 
     Args:
         checkpoint: Any checkpoint whose layers ONNX has.
@@ -99,9 +100,11 @@ def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> on
     Raises:
         BackendError: A layer has no ONNX.
     """
-    graph = Graph(checkpoint.architecture, checkpoint.weights, fold=True)
+    architecture = checkpoint.architecture
+    layers, weights = fold(architecture.layers, checkpoint.weights, architecture.batch_normalization)
+    graph = Graph(architecture, weights)
     start = Tensor(INPUT, (3, *(shape or checkpoint.preprocessing.shape)))
-    last = graph.flat(graph.run(checkpoint.architecture.layers, start, {}))
+    last = graph.flat(graph.run(layers, start, {}))
     graph.node("Identity", [last.name], OUTPUT)
     model = graph.model([start], [Tensor(OUTPUT, last.shape)])
     for name, value in encode_metadata(checkpoint).items():
@@ -123,7 +126,7 @@ def part_of(
     Returns:
         The model, which gives the last value under `OUTPUT`, and what the layers gave names.
     """
-    graph = Graph(architecture, weights, fold=False)
+    graph = Graph(architecture, weights)
     given = {name: Tensor(name, shape) for name, shape in inputs.items()}
     start = given.pop(INPUT)
     named = dict(given)
@@ -139,10 +142,9 @@ def part_of(
 class Graph:
     """A graph in the making."""
 
-    def __init__(self, architecture: Architecture, weights: Weights, fold: bool) -> None:
+    def __init__(self, architecture: Architecture, weights: Weights) -> None:
         self.architecture = architecture
         self.weights = weights
-        self.fold = fold
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._numbers = itertools.count()
@@ -197,16 +199,8 @@ class Graph:
 
     def run(self, layers: Sequence[Layer], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         """Adds layers; returns the value that leaves them."""
-        position = 0
-        while position < len(layers):
-            layer, following = layers[position], layers[position + 1 : position + 2]
-            normalization = following[0] if following and isinstance(following[0], BatchNormalization) else None
-            if self.fold and normalization is not None and self._foldable(layer, normalization):
-                x = self._weighted(layer, x, normalization)
-                position += 2
-                continue
+        for layer in layers:
             x = self._layer(layer, x, named)
-            position += 1
         return x
 
     def _layer(self, layer: Layer, x: Tensor, named: dict[str, Tensor]) -> Tensor:
@@ -220,7 +214,7 @@ class Graph:
             case Take():
                 return self._joined([named[name] for name in layer.values], layer.join)
             case Convolution() | DepthwiseConvolution() | TransposedConvolution() | Linear():
-                return self._weighted(layer, x, None)
+                return self._weighted(layer, x)
             case Dropout():
                 return x
         return Tensor(self._operator(layer, x), after(layer, x.shape))
@@ -239,50 +233,19 @@ class Graph:
 
     # --- layers with matrices ----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _foldable(layer: Layer, normalization: BatchNormalization) -> bool:
-        with_matrix = isinstance(layer, Convolution | DepthwiseConvolution | TransposedConvolution | Linear)
-        return with_matrix and not normalization.batch
-
-    def _factors(self, layer: BatchNormalization) -> tuple[Array, Array]:
-        """Returns the factor and the offset, in float64, that a normalisation is at test time."""
-        eps = self.architecture.batch_normalization.of(layer).test_eps
-        mean, variance = (
-            np.asarray(self.weights[f"{layer.name}.{part}"], np.float64) for part in ("running_mean", "running_var")
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = 1 / np.sqrt(variance + eps)
-            if layer.gamma:
-                factor = factor * np.asarray(self.weights[f"{layer.name}.weight"], np.float64)
-            offset = -mean * factor
-        if layer.beta:
-            offset = offset + np.asarray(self.weights[f"{layer.name}.bias"], np.float64)
-        return factor, offset
-
-    def _weighted(self, layer: Layer, x: Tensor, normalization: BatchNormalization | None) -> Tensor:
-        """Adds a convolution or a fully connected layer, with a normalisation after it folded in."""
-        assert isinstance(layer, Convolution | DepthwiseConvolution | TransposedConvolution | Linear)
+    def _weighted(
+        self, layer: Convolution | DepthwiseConvolution | TransposedConvolution | Linear, x: Tensor
+    ) -> Tensor:
+        """Adds a convolution or a fully connected layer."""
         weight = self.floats(f"{layer.name}.weight")
-        bias = self.floats(f"{layer.name}.bias") if layer.bias else None
-        axis = 0
         if isinstance(layer, DepthwiseConvolution):
             weight = weight.transpose(1, 0, 2, 3).reshape(-1, 1, *weight.shape[2:])
-        elif isinstance(layer, TransposedConvolution):
-            axis = 1
-        name = layer.name
-        if normalization is not None:
-            factor, offset = self._factors(normalization)
-            groups = layer.groups if isinstance(layer, TransposedConvolution) else 1
-            weight = _scaled(weight, factor, axis, groups)
-            with np.errstate(invalid="ignore"):
-                bias = (offset if bias is None else bias.astype(np.float64) * factor + offset).astype(np.float32)
-            name = f"{layer.name}+{normalization.name}"
         shape = after(layer, x.shape)
         if isinstance(layer, Linear):
             x = self.flat(x)
-        inputs = [x.name, self.constant(weight, f"{name}.weight")]
-        if bias is not None:
-            inputs.append(self.constant(bias, f"{name}.bias"))
+        inputs = [x.name, self.constant(weight, f"{layer.name}.weight")]
+        if layer.bias:
+            inputs.append(self.constant(self.floats(f"{layer.name}.bias"), f"{layer.name}.bias"))
         match layer:
             case Linear():
                 return Tensor(self.node("Gemm", inputs, transB=1), shape)
@@ -367,9 +330,8 @@ class Graph:
                 pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
                 return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
             case SamePadding():
-                rows, columns = (same_margin(side, layer.kernel, layer.stride) for side in x.sides)
-                pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
-                return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
+                (top, bottom), (left, right) = (same_margin(side, layer.kernel, layer.stride) for side in x.sides)
+                return self._operator(Padding(top, bottom, left, right), x)
             case Upsample():
                 factors = self.constant(np.array([1, 1, *pair(layer.factor)], np.float32))
                 rule = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -394,8 +356,10 @@ class Graph:
             raise BackendError(
                 f"{layer.name} normalises by its batch at test time, which is not done in ONNX: --backend torch does it"
             )
-        axes = (-1, *(1,) * (len(x.shape) - 1))
-        factor, offset = (self.constant(part.astype(np.float32).reshape(axes)) for part in self._factors(layer))
+        axes, rules = (-1, *(1,) * (len(x.shape) - 1)), self.architecture.batch_normalization
+        factor, offset = (
+            self.constant(part.astype(np.float32).reshape(axes)) for part in factors(layer, self.weights, rules)
+        )
         return self.node("Add", [self.node("Mul", [x.name, factor]), offset])
 
     def _locally_normalized(self, layer: LocalResponseNormalization, x: Tensor) -> str:
@@ -488,18 +452,6 @@ class Graph:
 
 def _described(value: Tensor) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["batch", *value.shape])
-
-
-def _scaled(weight: Array, factor: Array, axis: int, groups: int) -> Array:
-    """Returns a weight times a factor of its output channels, rounded once; `axis` is theirs, within each group."""
-    exact = weight.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        if axis == 0:
-            exact *= factor.reshape(-1, *(1,) * (exact.ndim - 1))
-        else:  # of a transposed convolution (C, channels / groups, h, w)
-            rows = exact.reshape(groups, -1, *exact.shape[1:])
-            exact = (rows * factor.reshape(groups, 1, -1, 1, 1)).reshape(exact.shape)
-        return exact.astype(np.float32)
 
 
 def _parts(side: int, count: int) -> Iterator[tuple[int, int]]:

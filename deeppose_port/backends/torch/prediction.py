@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from converters import Checkpoint
-from converters.networks import Layer
+from converters.networks import Layer, OwnTable
+from converters.networks.fold import fold
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.activations import Directions, activations
-from deeppose_port.backends.torch.networks import load
+from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
 
@@ -20,25 +25,29 @@ class TorchPredictor:
     """A checkpoint's network on one device, in full float32 precision.
 
     Attributes:
-        network: The module, in evaluation mode.
         device: Where it is.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> None:
         self.device = usable_device(device)
-        # Channels last is the faster memory format for these convolutions on CPUs and GPUs alike.
-        self.network = load(checkpoint).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.relu_nan = relu_nan
+        self._checkpoint, self._relu_nan = checkpoint, relu_nan
+        # The emulation of an old engine's NaN needs every layer by itself.
+        fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
+        self._fast = self.network if fast is checkpoint else self._placed(fast)
+
+    @cached_property
+    def network(self) -> DeepPose:
+        """The network with every layer of its table, in evaluation mode: what is looked at."""
+        return self._placed(self._checkpoint)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
-        layers: tuple[Layer, ...] = self.network._layers
-        return layers
+        return self._checkpoint.architecture.layers
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        outputs: Float32Array = self._exactly(self.network, self._batch(inputs)).cpu().numpy()
+        outputs: Float32Array = self._exactly(self._fast, self._batch(inputs)).cpu().numpy()
         return outputs
 
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
@@ -55,15 +64,66 @@ class TorchPredictor:
         for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
             yield name, np.array(output.cpu().numpy(), order="C")  # a copy: ReLU works in place
 
+    def _placed(self, checkpoint: Checkpoint) -> DeepPose:
+        # Channels last is the faster memory format for these convolutions on CPUs and GPUs alike.
+        network = load(checkpoint).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.relu_nan = self._relu_nan
+        placed: DeepPose = network
+        return placed
+
     def _batch(self, inputs: Float32Array) -> Tensor:
         batch = torch.from_numpy(np.require(inputs, np.float32, ["C", "W"]))  # PyTorch warns of read-only ones
         return batch.to(self.device, memory_format=torch.channels_last)
 
     @staticmethod
     def _exactly(network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        # TensorFloat-32, cuDNN's default, keeps 10 bits: the outputs would not be those of the old network.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), full_precision():
             return network(batch)
+
+
+def folded(checkpoint: Checkpoint) -> Checkpoint:
+    """Returns a checkpoint whose BatchNormalization is folded into its convolutions: for prediction alone."""
+    architecture = checkpoint.architecture
+    layers, weights = fold(architecture.layers, checkpoint.weights, architecture.batch_normalization)
+    if layers == architecture.layers:
+        return checkpoint
+    table = OwnTable(layers, checkpoint.preprocessing.shape)
+    return checkpoint.replace(architecture=replace(architecture, own=table), weights=weights)
+
+
+#: Where PyTorch chooses how exact products are: the switches of each kind of device, with what they inherit from.
+_PRECISION = (
+    ("cudnn", "conv", "cudnn"),
+    ("cudnn", "rnn", "cudnn"),  # which the old flag takes together with that of convolutions
+    ("cuda", "matmul", "cudnn"),
+    ("mkldnn", "conv", "mkldnn"),
+    ("mkldnn", "matmul", "mkldnn"),
+)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Computes products in float32, whatever the caller has chosen, and gives the choice back as it was.
+
+    TensorFloat-32, cuDNN's default, keeps 10 bits, and bfloat16 7: the outputs would not be those of the old network.
+    """
+    switches: list[tuple[Any, Any]] = [
+        (getattr(getattr(torch.backends, backend), operator, None), getattr(torch.backends, parent))
+        for backend, operator, parent in _PRECISION
+    ]
+    if not all(hasattr(switch, "fp32_precision") for switch, _ in switches):  # PyTorch before 2.9
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            yield
+        return
+    before = [switch.fp32_precision for switch, _ in switches]
+    try:
+        for switch, _ in switches:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for (switch, parent), value in zip(switches, before, strict=True):
+            # What it was may be what it inherits: then it goes on to follow that.
+            switch.fp32_precision = "none" if value == parent.fp32_precision else value
 
 
 def predictor(checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> TorchPredictor:

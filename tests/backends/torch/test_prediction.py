@@ -4,13 +4,76 @@ import torch
 
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import load, predictor
-from deeppose_port.backends.torch.prediction import usable_device
+from deeppose_port.backends.torch.prediction import full_precision, usable_device
 from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint():
     return random_checkpoint()
+
+
+SWITCHES = (
+    torch.backends,
+    *(torch.backends.cudnn, torch.backends.mkldnn),
+    *(torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul),
+    *(torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul),
+)
+
+
+@pytest.fixture
+def precision():
+    """What is set in this test stays in it."""
+    before = [switch.fp32_precision for switch in SWITCHES]
+    yield
+    for switch, value in zip(SWITCHES, before, strict=True):
+        switch.fp32_precision = value
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("chosen", ["tf32", "bf16", "ieee"])
+    def test_what_the_caller_has_set_changes_no_answer_and_comes_back(self, checkpoint, chosen, precision):
+        predict = predictor(checkpoint)
+        expected = predict(narrow_inputs())
+        torch.backends.fp32_precision = chosen
+        before = self.choices()
+        assert np.array_equal(predict(narrow_inputs()), expected)
+        assert self.choices() == before
+        torch.backends.fp32_precision = "ieee"  # what was not set by itself follows
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+
+    def test_within_it_products_are_exact(self):
+        with full_precision():
+            assert set(self.choices()) == {"ieee"}
+
+    @staticmethod
+    def choices():
+        return [switch.fp32_precision for switch in SWITCHES[3:]]
+
+
+class TestFolding:
+    @pytest.mark.parametrize("name", ["resnet50", "vgg_bn"])
+    @pytest.mark.parametrize("writer", ["chainer-1.13.0", "chainer-7.8.1"])
+    def test_it_answers_as_the_network_without(self, name, writer):
+        checkpoint = random_checkpoint(name, writer=writer)
+        predict = predictor(checkpoint)
+        with torch.inference_mode():
+            expected = load(checkpoint)(torch.from_numpy(narrow_inputs())).numpy()
+        outputs = predict(narrow_inputs())
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+        kinds = {type(module).__name__ for module in predict._fast.modules()}
+        assert "BatchNorm" not in kinds
+
+    def test_what_is_looked_at_is_every_layer(self):
+        checkpoint = random_checkpoint("resnet50")
+        assert "bn1" in dict(predictor(checkpoint).activations(narrow_inputs()))
+
+    def test_a_variance_of_zero_is_not_hidden(self):
+        checkpoint = random_checkpoint("resnet50")  # of a Chainer that added no eps
+        checkpoint.weights["bn1.running_var"][0] = 0
+        with torch.inference_mode():
+            expected = load(checkpoint)(torch.from_numpy(narrow_inputs())).numpy()
+        assert np.array_equal(np.isnan(predictor(checkpoint)(narrow_inputs())), np.isnan(expected))
 
 
 class TestPredictor:
