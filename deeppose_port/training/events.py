@@ -17,6 +17,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import Predictions, evaluation_of
 from deeppose_port.training.folder import Entry
+from deeppose_port.training.guard import refuse_nonfinite
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Run, Step
 
@@ -110,6 +111,7 @@ class Events:
         """Does what is due after an update.
 
         Raises:
+            TrainingError: The weights or the optimizer's state are no longer finite.
             DatasetError: A picture of the test set cannot be read.
             OSError: A file cannot be written; what was there is whole.
         """
@@ -169,6 +171,7 @@ class Events:
         folder, keep = self.run.folder, self.run.options.keep
         if folder.writes:
             checkpoint = self.trainer.checkpoint()
+            refuse_nonfinite(checkpoint)
             files = folder.save(checkpoint, epoch_ended=update.completed(1), due=due, best=improved, keep=keep)
             self.run.callbacks.saved(files)
 

@@ -342,6 +342,9 @@ class TrainingOptions:
             choices=NONFINITE_GRADIENTS,
         ),
     )
+    nonfinite_limit: int = field(
+        default=20, metadata=described("With skip: end after so many such steps in a row.", metavar="STEPS")
+    )
     grad_clip: float | None = field(
         default=None, metadata=described("The largest norm of the gradient.", metavar="NORM")
     )
@@ -369,7 +372,7 @@ class TrainingOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "snapshot", "show_log_iter"):
+        for name in ("epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit"):
             if getattr(self, name) < 1:
                 raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
         for name in ("valid_freq", "seed", "start_epoch", "best_after"):

@@ -11,7 +11,9 @@ import converters
 from deeppose_port import backends
 from deeppose_port.training.events import Best
 from deeppose_port.training.folder import read_log
+from deeppose_port.training.guard import Guard
 from deeppose_port.training.names import epochs_in
+from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import (
@@ -246,6 +248,46 @@ class TestEvalOnly:
         with pytest.raises(ValueError, match="--test-csv"):
             run(tmp_path, pictures, backend, eval_only=True)
         assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+class TestNonFinite:
+    @pytest.fixture
+    def steep(self, tmp_path):
+        """Weights whose loss and gradients are finite, while the square of fc8.weight's gradient is not."""
+        checkpoint = random_checkpoint()
+        checkpoint.weights["fc7.bias"][:] = 1e14
+        checkpoint.weights["fc8.weight"][:] = 0
+        checkpoint.weights["fc8.bias"][:] = 1e8
+        converters.write(checkpoint, tmp_path / "steep.pt")
+        return tmp_path / "steep.pt"
+
+    @pytest.mark.parametrize("opt", ["Adam", "AdaGrad", "RMSprop"])
+    def test_a_gradient_whose_square_overflows_never_reaches_the_weights(self, opt, steep, tmp_path, pictures, backend):
+        with pytest.raises(TrainingError, match=r"^iteration 1: the square of the gradient of .*fc8.* is not finite"):
+            run(tmp_path, pictures, backend, init=steep, opt=opt)
+        given = {"init": steep, "opt": opt, "nonfinite_gradients": "skip", "epochs": 1}
+        run(tmp_path, pictures, backend, output=tmp_path / "skipped", **given)
+        after = weights_of(last_in(tmp_path / "skipped"))
+        assert all(np.array_equal(after[name], array) for name, array in weights_of(steep).items())
+
+    def test_momentum_sgd_squares_nothing(self, steep, tmp_path, pictures, backend):
+        run(tmp_path, pictures, backend, init=steep, opt="MomentumSGD", lr=1e-30, epochs=1)
+
+    def test_too_many_steps_in_a_row_end_a_run_that_leaves_them_out(self, steep, tmp_path, pictures, backend):
+        given = {"init": steep, "nonfinite_gradients": "skip", "nonfinite_limit": 3}
+        with pytest.raises(TrainingError, match="as in the 2 steps before it"):
+            run(tmp_path, pictures, backend, **given)
+
+    def test_nothing_that_is_not_finite_is_saved_over_a_good_file(self, tmp_path, pictures, backend, monkeypatch):
+        """Whatever let it through."""
+        monkeypatch.setattr(Guard, "culprit", lambda *told: None)
+        run(tmp_path, pictures, backend, epochs=1)
+        before = {file.name: file.read_bytes() for file in (tmp_path / "results").iterdir() if file.suffix}
+        with pytest.raises(TrainingError, match="is no longer finite, so no checkpoint of it is written"):
+            run(tmp_path, pictures, backend, resume=tmp_path / "results", adam_alpha=1e30, epochs=9)
+        after = {name: (tmp_path / "results" / name).read_bytes() for name in before if name != "log.txt"}
+        assert after.items() <= before.items()
 
 
 class TestLog:

@@ -68,7 +68,7 @@ def train(run: Run) -> None:
     _freeze(network, options.freeze)
     if start.checkpoint.optimizer is not None:
         _load_optimizer(optimizer, start.checkpoint)
-    guard = Guard(skips=options.nonfinite_gradients == "skip")
+    guard = Guard.of(options, start.hyperparameters.algorithm)
 
     with contextlib.ExitStack() as closing:
         closing.enter_context(chainer.using_config("train", True))  # of this thread, whatever a run leaves behind
@@ -89,6 +89,7 @@ def train(run: Run) -> None:
             seed=options.seed,
             rate=lambda epoch: start.hyperparameters.learning_rate(epoch, options.epochs),
             guard=guard,
+            notice=run.callbacks.notice,
             gradient_sum=options.engine.legacy_gradient_sum,
             grad_clip=options.grad_clip,
             iteration=start.iteration,

@@ -41,6 +41,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         seed: Of dropout.
         rate: The learning rate where so many epochs are done.
         guard: What becomes of a step that is not finite.
+        notice: Told of the first such step that is left out.
         gradient_sum: See above.
         grad_clip: The largest norm of the gradient; None for no limit.
         iteration: Updates that a resumed run has behind it.
@@ -59,6 +60,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         seed: int,
         rate: Callable[[float], float],
         guard: Guard,
+        notice: Callable[[str], None] = lambda sentence: None,
         gradient_sum: bool = False,
         grad_clip: float | None = None,
         iteration: int = 0,
@@ -67,6 +69,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         self.seed = seed
         self.rate_at = rate
         self.guard = guard
+        self.notice = notice
         self.gradient_sum = gradient_sum
         self.grad_clip = grad_clip
         self.iteration = iteration
@@ -98,8 +101,9 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         others = [model for model in self._models.values() if model is not main]
         for model in others:
             main.addgrads(model)
-        culprit = self._nonfinite(main)
+        culprit = self.guard.culprit(self.loss, _largest(main))
         if culprit is None:
+            self.guard.passed()
             self._clip(main)
             optimizer.update()
             for model in others:
@@ -108,7 +112,9 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         else:
             for layer, name, before in statistics:
                 getattr(layer, name)[...] = before
-            self.guard.refuse(culprit, self.iteration + 1)
+            first = self.guard.refuse(culprit, self.iteration + 1)
+            if first is not None:
+                self.notice(first)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
 
@@ -120,18 +126,6 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
             if device.xp is not np:
                 with chainer.using_device(device):
                     device.xp.random.seed(int(seed))
-
-    def _nonfinite(self, model: Any) -> str | None:
-        """Returns what is not finite: the loss, or the first such gradient."""
-        if not np.isfinite(self.loss):
-            return "the loss"
-        with np.errstate(invalid="ignore"):  # Inf - Inf
-            for name, parameter in sorted(_trained(model)):
-                gradient = parameter.grad
-                # A sum is finite only if every number in it is (float64, so that it cannot overflow by itself).
-                if gradient is not None and not np.isfinite(float(gradient.sum(dtype="f8"))):
-                    return f"the gradient of {name.lstrip('/')}"
-        return None
 
     def _clip(self, model: Any) -> None:
         """Scales the gradient down to the largest norm, as `torch.nn.utils.clip_grad_norm_` does."""
@@ -150,6 +144,13 @@ def _trained(model: Any) -> Iterator[tuple[str, Any]]:
     for name, parameter in model.namedparams():
         if parameter.update_rule.enabled:
             yield name, parameter
+
+
+def _largest(model: Any) -> Iterator[tuple[str, float]]:
+    """Yields the largest number, by its size, of each trained parameter's gradient, NaN if one is, by their names."""
+    for name, parameter in sorted(_trained(model)):
+        if parameter.grad is not None:
+            yield name.lstrip("/"), float(abs(parameter.grad).max())
 
 
 def _statistics_of(model: Any) -> list[tuple[Any, str, Any]]:

@@ -65,7 +65,7 @@ class _Trainer:
         self.epoch, self.iteration = run.start.epoch, run.start.iteration
         state = run.start.checkpoint.optimizer
         self.updates = 0 if state is None else state.step
-        self.guard = Guard(skips=options.nonfinite_gradients == "skip")
+        self.guard = Guard.of(options, self.hyper.algorithm)
         self.network = load(run.start.checkpoint, options.dropout).to(group.device)
         last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
         self.layout = torch.channels_last if last else torch.contiguous_format
@@ -159,14 +159,11 @@ class _Trainer:
     def _guarded_step(self, loss: float, lr: float) -> bool:
         """Updates the weights, unless the loss or a gradient is not finite; tells whether it did."""
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
-        culprit = None if math.isfinite(loss) else "the loss"
+        gradients = [p.grad for p in trained.values() if p.grad is not None]
+        largest = torch.stack(torch._foreach_norm(gradients, math.inf)).tolist()
+        culprit = self.guard.culprit(loss, zip(trained, largest, strict=True))
         if culprit is None:
-            gradients = [p.grad for p in trained.values() if p.grad is not None]
-            norms = torch.stack(torch._foreach_norm(gradients, math.inf))
-            if not bool(torch.isfinite(norms).all()):
-                names = [name for name, norm in zip(trained, norms.tolist(), strict=True) if not math.isfinite(norm)]
-                culprit = f"the gradient of {names[0]}"
-        if culprit is None:
+            self.guard.passed()
             if self.run.options.grad_clip is not None:
                 nn.utils.clip_grad_norm_(list(trained.values()), self.run.options.grad_clip)
             for group in self.optimizer.param_groups:
@@ -174,7 +171,9 @@ class _Trainer:
             self.optimizer.step()
             self.updates += 1
             return True
-        self.guard.refuse(culprit, self.iteration + 1)
+        first = self.guard.refuse(culprit, self.iteration + 1)
+        if first is not None:
+            self.run.callbacks.notice(first)
         return False
 
     def predictions(self) -> Predictions:
