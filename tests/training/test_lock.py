@@ -72,10 +72,11 @@ class TestLock:
 
     @pytest.mark.parametrize(
         ("host", "process", "free"),
-        [("elsewhere", 1, False), (None, os.getpid(), False), (None, 2**22 + 1, True), (None, "x", False)],
+        [("elsewhere", 1, False), (None, "own", False), (None, 2**22 + 1, True), (None, "x", False)],
     )
     def test_without_locks_of_the_system_the_file_tells(self, host, process, free, tmp_path, monkeypatch):
         monkeypatch.setattr(lock, "_lock", lambda descriptor: None)
+        process = os.getpid() if process == "own" else process
         (tmp_path / LOCK).write_text(json.dumps({"host": host or socket.gethostname(), "process": process}))
         if free:
             Lock(tmp_path, lambda sentence: None).release()
