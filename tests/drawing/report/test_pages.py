@@ -17,10 +17,7 @@ from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, skeletons
 from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation
 from deeppose_port.drawing.report.gallery import path_of
-from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import compare
-from deeppose_port.metrics.evaluation import evaluation_of_poses
-from deeppose_port.metrics.registry import METRICS, Poses
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.pages import HOSTILE, Page, evaluated, persons
 
@@ -180,30 +177,7 @@ class TestWriting:
         assert page.read_bytes() == before
 
 
-class TestCurves:
-    @pytest.fixture
-    def subject(self, dataset):
-        pose, evaluation = evaluated(dataset)
-        true = evaluation.true
-        predicted = true + np.random.RandomState(0).normal(0, 12, true.shape)
-        skeleton, visible = evaluation.skeleton, evaluation.visible
-        torso = metrics.torso_lengths(true, skeleton.torso, visible)
-        heads = np.random.RandomState(1).uniform(20, 50, len(true))
-        evaluation = evaluation_of_poses(Poses(skeleton, predicted, true, visible, torso, heads))
-        return Subject("a", "prediction", pose, evaluation, dataset)
-
-    @pytest.mark.parametrize(
-        ("key", "other", "threshold"),
-        [("pdj@0.2", "pdj@0.1", 0.1), ("pckh", "pckh", 0.5), ("pck_box@0.2", "pck_box@0.1", 0.1)],
-    )
-    def test_curves_pass_through_the_metrics(self, subject, key, other, threshold):
-        metric, at = METRICS[key], int(np.abs(THRESHOLDS - threshold).argmin())
-        expected = subject.evaluation[other]
-        assert subject.overall(metric).values[at] == pytest.approx(expected.overall)
-        np.testing.assert_allclose(subject.curve(metric).tally.columns()[at], expected.values)
-        wrists = subject.joint_curves(metric)["wrist"].values[at]
-        assert wrists == pytest.approx(expected.values[[6, 11]].mean())
-
+class TestCharts:
     def test_chart_has_its_numbers_in_place(self):
         series = charts.Series("a", "prediction", np.array([0.0, 0.5, 1.0]))
         chart = charts.curves("PDJ", "torso", np.array([0, 0.25, 0.5]), [series], marked=0.25)
