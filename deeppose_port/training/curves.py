@@ -187,16 +187,16 @@ def _split(source: Path, entries: list[Entry]) -> list[_Part]:
 
 
 def _evaluations(entries: list[Entry]) -> list[Entry]:
-    """Turns the evaluations of `eval --watch` into entries of a log."""
-    found: list[Entry] = []
+    """Turns the evaluations of `eval --watch` into entries of a log; the last of an epoch counts."""
+    found: dict[int, Entry] = {}
     for entry in entries:
         name = CheckpointName.parse(str(entry.get("checkpoint")))
         if name is None or name.epoch is None:
             continue
         metrics = [metric for metric in METRICS.values() if metric.is_headline]
         numbers = _numbers({f"evaluation/{metric.name}": metric.whole_in(entry) for metric in metrics})
-        found.append({"epoch": name.epoch, **numbers})
-    return sorted(found, key=lambda entry: entry["epoch"])
+        found[name.epoch] = {"epoch": name.epoch, **numbers}
+    return [found[epoch] for epoch in sorted(found)]
 
 
 def _is_same(one: Entry, other: Entry) -> bool:
@@ -242,7 +242,7 @@ def _join(parts: Sequence[_Part], *, asked: bool) -> list[_Joined]:
         if "resume_model" in part.options or (resumed is None and begins_anew):
             named = CheckpointName.parse(Path(resumed or "").name)
             epoch = None if named is None else named.epoch
-            _count_on(before, part, before.entries[-1]["epoch"] if epoch is None else epoch)
+            _count_on(before, part, max(entry["epoch"] for entry in before.entries) if epoch is None else epoch)
         else:
             _go_on(before, part)
         if part.source not in before.sources:

@@ -201,6 +201,32 @@ class TestJoining:
         (run,) = read_results([first, second], join=True)
         assert run.series["main/loss"].iterations == (10, 20, 30)
 
+    def evaluations(self, folder, *entries):
+        """Writes what `eval --watch` found: (epoch, loss) each."""
+        told = [{"checkpoint": f"epoch-{epoch}.pt", "loss": loss} for epoch, loss in entries]
+        (folder / "evaluations").write_text("".join(json.dumps(entry) + "\n" for entry in told))
+        return folder
+
+    def test_evaluations_of_a_resumed_run_stay_at_their_epochs(self, folder):
+        first = text((1, 0.9), (2, 0.8), (3, 0.7)).replace("resume_model", "resume")
+        second = text((3, 0.6), (4, 0.5), resumed="results/lsp").replace("resume_model", "resume")
+        watched = ((1, 0.95), (2, 0.85), (3, 0.65), (4, 0.55))
+        (run,) = read_results([self.evaluations(folder(log_txt=first + second), *watched)])
+        assert curve(run) == [(1, 0.9), (2, 0.8), (3, 0.6), (4, 0.5)]
+        assert curve(run, "evaluation/loss") == list(watched)
+
+    def test_checkpoint_that_was_evaluated_again_counts_once(self, folder):
+        resumed = folder(log=lines((1, 10, 0.9), (2, 20, 0.8), (2, 20, 0.7)))
+        (run,) = read_results([self.evaluations(resumed, (2, 0.85), (1, 0.95), (2, 0.75))])
+        assert curve(run, "evaluation/loss") == [(1, 0.95), (2, 0.75)]
+
+    def test_evaluations_behind_the_training_do_not_set_it_back(self, folder):
+        first = self.evaluations(folder("first", log_txt=text((1, 0.9), (2, 0.8), (3, 0.7))), (1, 0.95))
+        second = self.evaluations(folder("second", log_txt=text((1, 0.6))), (1, 0.65))
+        (run,) = read_results([first, second], join=True)
+        assert curve(run) == [(1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6)]
+        assert curve(run, "evaluation/loss") == [(1, 0.95), (4, 0.65)]
+
 
 class TestDrawing:
     @pytest.fixture

@@ -18,7 +18,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.evaluate.differences import compare_weights
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
-from tests.helpers.pages import Page
+from tests.helpers.pages import tree_of
 
 ASTRONAUT = "astronaut/epoch-300.model"
 
@@ -395,7 +395,11 @@ class TestCommand:
         assert (old["writer"], old["writer_told_by"]) == ("chainer-1.13.0", "log.txt beside the file")
         assert json.loads(shown.out)["remarks"] == []
         assert json.loads(shown.out)["outputs"]["maximum"] > 0, "two engines round otherwise"
-        _, shown = run(tmp_path / "new.pt", model)
+        _, shown = run(tmp_path / "new.pt", model, "--report", tmp_path / "page")
+        verdict = tree_of(tmp_path / "page" / "index.html").one("div", "verdict")
+        assert verdict.classes == ["verdict", "yes"]
+        assert verdict.one("h2").text == "The same network"
+        assert f"run in PyTorch {version('torch')}; new is chainer-npz by chainer-1.13.0" in verdict.text
         first, second = (line for line in shown.out.splitlines() if "run by" in line)
         assert f"PyTorch {version('torch')}: torch on cpu" in first
         assert f"Chainer {version('chainer')}: chainer on cpu" in second
@@ -418,11 +422,10 @@ class TestCommand:
         assert shown.out.count("torch on cpu") == 2
         remark = f"old is a file of Chainer and was run in PyTorch {version('torch')}"
         assert f"but {remark}" in shown.out
-        page = Page(tmp_path / "page" / "index.html")
-        (verdict,) = [a["class"] for a in page.all("div") if a.get("class", "").startswith("verdict")]
-        assert verdict == "verdict but"
-        assert "The same network, as PyTorch runs it" in page.text
-        assert f"But {remark}" in page.text
+        verdict = tree_of(tmp_path / "page" / "index.html").one("div", "verdict")
+        assert verdict.classes == ["verdict", "but"]
+        assert verdict.one("h2").text == "The same network, as PyTorch runs it"
+        assert f"But {remark}" in verdict.text
 
     def test_engine_that_is_asked_for_is_not_replaced(self, run, model, tmp_path):
         converters.convert(model, tmp_path / "new.pt", state=False)

@@ -19,7 +19,7 @@ from deeppose_port.evaluate.comparison import compare
 from deeppose_port.evaluate.evaluate import evaluate
 from deeppose_port.metrics.registry import METRICS
 from tests.conftest import PICTURES
-from tests.helpers.charts import Axis, axes_of, line_of, steps_of
+from tests.helpers.charts import Axis, axes_of, line_of, points_of, steps_of
 from tests.helpers.metrics import AnsweringBackend, mpii_persons, nearly_right
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.pages import tree_of
@@ -414,3 +414,22 @@ def test_gallery_of_two_has_each_side_s_error_and_pose(compared):
         assert shows(first.one("b").text, means[0][person])
         assert shows(second.one("b").text, means[1][person])
         assert entry["moved"] == pytest.approx(moved[person], abs=6e-4)
+
+
+def test_poses_are_drawn_in_the_colour_of_their_side(compared):
+    page, comparison = compared
+    dataset, sides = comparison.old.dataset, (comparison.old.evaluation, comparison.new.evaluation)
+    for item in page.one("ol", id="gallery").all("li")[:4]:
+        person = int(item.one("span", "line").text.removeprefix("line ")) - 1
+        crop, drawing = dataset.view(person).crop, item.one("div", "picture").one("svg")
+        size = np.array(drawing.attributes["viewbox"].split()[2:], float)
+        scale = size / (crop.width, crop.height)
+        poses = {"a": sides[0].predicted, "b": sides[1].predicted, "t": sides[0].true}
+        for style, points in poses.items():
+            expected = (points[person] - (crop.x0, crop.y0)) * scale
+            (path,) = [path for path in drawing.all("path", style) if "case" not in path.classes]
+            found = points_of(path)
+            distances = np.linalg.norm(found[:, np.newaxis] - expected, axis=2).min(axis=1)
+            assert len(found) >= 5
+            assert distances.max() < 0.1, (person, style)
+        assert np.linalg.norm((poses["a"] - poses["b"])[person] * scale, axis=1).max() > 1, "colours would not tell"
