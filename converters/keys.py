@@ -23,8 +23,8 @@ _INNER = frozenset({"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_mod
 #: More than that many parts before every key are no wrappers.
 _MOST_WRAPPERS = 8
 
-#: What stands beside a network's arrays and is none of its own: an averager's counters, MMPose's colours.
-_BESIDE = re.compile(r"(?:.*\.)?(?:n_averaged|steps|data_preprocessor\.(?:mean|std))")
+#: What stands beside a network's arrays and is none of its own, whatever the program: an averager's counters.
+_BESIDE = re.compile(r"(?:.*\.)?(?:n_averaged|steps)")
 
 #: Last part of a Chainer name -> last part of a canonical name.
 _PARTS = {

@@ -34,6 +34,7 @@ from converters.families.family import (
     automatic,
     family_of,
     naming,
+    on_request,
     others_alike,
     register,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "automatic",
     "family_of",
     "naming",
+    "on_request",
     "others_alike",
     "register",
 ]

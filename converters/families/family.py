@@ -172,10 +172,14 @@ def family_of(found: Found) -> Family:
     return next(family for family in FAMILIES.values() if family.holds(found))
 
 
+def on_request() -> list[str]:
+    """Returns the architectures that have the names and shapes of others."""
+    return [name for family in FAMILIES.values() if family.alike is not None for name in family.tables]
+
+
 def automatic() -> list[str]:
     """Returns the architectures that a file can be told to be, by its keys and shapes alone."""
-    asked = {name for family in FAMILIES.values() if family.alike is not None for name in family.tables}
-    return [name for name in TABLES if name not in asked]
+    return [name for name in TABLES if name not in on_request()]
 
 
 def others_alike(architecture: str, format: str) -> list[str]:

@@ -90,6 +90,7 @@ register(
             names: dict.fromkeys(RESNETS, ((r"^(?!fc\.)", "backbone."), (r"^fc\.", f"{head}.fc.")))
             for names, head in _NAMES.items()
         },
+        beside=dict.fromkeys(("pt", "safetensors"), r"(?:.*\.)?data_preprocessor\.(?:mean|std)"),
         recognise=lambda found: found.names in _NAMES or not found.architecture,
         preprocessing=_PREPROCESSING,
         by_joints={len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO, *_CLOTHES)},

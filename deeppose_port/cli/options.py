@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converters.errors import DeepPoseError
+from converters.families import on_request
 from converters.files import byte_count
 from deeppose_port.cli import display
 from deeppose_port.options import described
@@ -89,8 +90,7 @@ class ReadingOptions:
     architecture: str | None = field(
         default=None,
         metadata=described(
-            "Which network it is, where the file leaves a choice: alexnet-takiyu, alexnet-ynaka81, "
-            "alexnet-2015-tanh, or any other.",
+            f"Which network it is, where the file leaves a choice: {', '.join(on_request())}, or any other.",
             metavar="NAME",
             choices=architectures,
         ),
