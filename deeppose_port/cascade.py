@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters import Preprocessing
-from converters.cascade import Cascade, Stage
+from converters.cascade import Cascade
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.close_up import Rectangle, input_of, rectangle_of_face, scaled, squares
@@ -104,14 +104,12 @@ class CascadePose:
         checked_picture(image)
         if legacy_order:
             self._refuse_order()
-        first = self._first(image, box, face) if start is None else self._started(start)
-        poses = [first]
-        seen = scaled(image, self.first.preprocessing) if self.cascade.face is not None else image
+        poses = [self._first(image, box, face) if start is None else self._started(start)]
         for number in range(1, len(self.stages)):
             if legacy_order and number > 1:
-                poses.append(self._mixed(number, seen, poses))
+                poses.append(self._mixed(number, image, poses))
             else:
-                poses.append(poses[-1] + self._displacements(number, seen, poses[-1]))
+                poses.append(self.refined(number, [image], poses[-1][None])[0])
         return np.stack(poses)
 
     # --- the first stage ---------------------------------------------------------------------------------------------
@@ -154,44 +152,62 @@ class CascadePose:
 
     # --- later stages ------------------------------------------------------------------------------------------------
 
-    def _displacements(
-        self, number: int, seen: Picture | Float32Array, pose: Float64Array, joints: Sequence[int] | None = None
-    ) -> Float64Array:
-        """Returns by how much a stage moves joints of a pose, (joints asked for, 2) in pixels of the picture."""
-        stage = self.cascade.stages[number]
-        asked = range(self.joints) if joints is None else joints
-        assert stage.close_up is not None
-        around = squares(pose, stage.close_up)
-        outputs = self._outputs(number, stage, seen, [around[joint] for joint in asked], asked)
-        rows, columns = self.stages[number][0].preprocessing.shape
-        moved = []
-        for joint, answer in zip(asked, outputs, strict=True):
-            turn = around[joint].matrix(columns, rows)[:, :2]
-            moved.append(np.linalg.inv(turn) @ (answer * np.array([columns, rows], np.float32)).astype(np.float64))
-        return np.array(moved).reshape(-1, 2)
+    def refined(self, number: int, pictures: Sequence[Picture], poses: npt.ArrayLike) -> Float64Array:
+        """Returns what a later stage makes of the poses of the stage before, for several persons at once.
 
-    def _outputs(
+        Args:
+            number: The stage, from 1 on for the second.
+            pictures: One (H, W, 3) uint8 picture, BGR, for each person.
+            poses: (persons, joints, 2), pixels of the pictures.
+
+        Returns:
+            (persons, joints, 2) float64, pixels of the pictures.
+
+        Raises:
+            CloseUpError: A torso has no length.
+        """
+        before = np.asarray(poses, np.float64)
+        wanted = [(person, joint) for person in range(len(before)) for joint in range(self.joints)]
+        seen = [self._seen(picture) for picture in pictures]
+        return before + self._displacements(number, seen, before, wanted).reshape(before.shape)
+
+    def _seen(self, picture: Picture) -> Picture | Float32Array:
+        """Returns a picture as close-ups are cut out of it."""
+        return picture if self.cascade.face is None else scaled(picture, self.first.preprocessing)
+
+    def _displacements(
         self,
         number: int,
-        stage: Stage,
-        seen: Picture | Float32Array,
-        around: Sequence[Rectangle],
-        joints: Sequence[int],
-    ) -> Float32Array:
-        """Returns what a stage's networks answer to close-ups of joints, (joints asked for, 2)."""
+        seen: Sequence[Picture | Float32Array],
+        poses: Float64Array,
+        wanted: Sequence[tuple[int, int]],
+    ) -> Float64Array:
+        """Returns by how much a stage moves some persons' joints, (wanted, 2) in pixels of the pictures."""
+        close_up = self.cascade.stages[number].close_up
+        assert close_up is not None
+        around = [squares(pose, close_up) for pose in poses]
+        rows, columns = self.stages[number][0].preprocessing.shape
+        size = np.array([columns, rows], np.float32)
+        moved = np.empty((len(wanted), 2))
+        for start in range(0, len(wanted), _BATCH):
+            part = wanted[start : start + _BATCH]
+            answers = self._answers(number, [(seen[person], around[person][joint], joint) for person, joint in part])
+            for k, ((person, joint), answer) in enumerate(zip(part, answers, strict=True), start):
+                turn = around[person][joint].matrix(columns, rows)[:, :2]
+                moved[k] = np.linalg.inv(turn) @ (answer * size).astype(np.float64)
+        return moved
+
+    def _answers(self, number: int, looked_at: Sequence[tuple[Picture | Float32Array, Rectangle, int]]) -> Float32Array:
+        """Returns what a stage's networks answer to close-ups of joints, (close-ups, 2)."""
         networks = self.stages[number]
+        inputs = np.stack([input_of(seen, square, networks[0].preprocessing) for seen, square, _ in looked_at])
+        joints = np.array([joint for _, _, joint in looked_at])
         answers = np.empty((len(joints), 2), np.float32)
-        if not stage.shared:
-            for k, joint in enumerate(joints):
-                network = networks[joint]
-                answers[k] = network(input_of(seen, around[k], network.preprocessing)[None])[0]
+        if len(networks) == 1:
+            answers[:] = networks[0](inputs).reshape(len(joints), -1, 2)[np.arange(len(joints)), joints]
             return answers
-        network = networks[0]
-        for start in range(0, len(joints), _BATCH):
-            part = slice(start, start + _BATCH)
-            inputs = np.stack([input_of(seen, rectangle, network.preprocessing) for rectangle in around[part]])
-            for k, (joint, output) in enumerate(zip(joints[part], network(inputs), strict=True), start):
-                answers[k] = output.reshape(-1, 2)[joint]
+        for joint in np.unique(joints):
+            answers[joints == joint] = networks[joint](inputs[joints == joint])
         return answers
 
     def _refuse_order(self) -> None:
@@ -200,16 +216,15 @@ class CascadePose:
                 f"legacy_order is that of takiyu's program, known for its cascades of {_LEGACY_STAGES} stages"
             )
 
-    def _mixed(self, number: int, seen: Picture | Float32Array, poses: Sequence[Float64Array]) -> Float64Array:
+    def _mixed(self, number: int, image: Picture, poses: Sequence[Float64Array]) -> Float64Array:
         """Returns the third stage as the program of takiyu computes it, joint by joint.
 
         It looks from a pose that has the second stage for the joints up to this one and the first for those after it,
         and adds what it answers, for every joint but the first, to the first stage's place.
         """
         first, before = poses[number - 2], poses[number - 1]
-        result: Float64Array = first.copy()
-        for joint in range(self.joints):
-            mixed = np.where((np.arange(self.joints) <= joint)[:, None], before, first)
-            base = before if joint == 0 else first
-            result[joint] = base[joint] + self._displacements(number, seen, mixed, [joint])[0]
-        return result
+        upto = np.arange(self.joints) <= np.arange(self.joints)[:, None]
+        mixed = np.where(upto[:, :, None], before, first)  # a pose for each joint
+        bases = np.concatenate([before[:1], first[1:]])
+        wanted = [(joint, joint) for joint in range(self.joints)]
+        return np.asarray(bases + self._displacements(number, [self._seen(image)] * self.joints, mixed, wanted))

@@ -1,0 +1,74 @@
+"""What each stage of a cascade is worth, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from deeppose_port.cascade import CascadePose
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.close_up import CloseUpError
+from deeppose_port.evaluate.evaluate import refuse_other_joints
+from deeppose_port.metrics.evaluation import Evaluation, Predictions, evaluation_of, predictions_of
+
+#: Persons whose close-ups are cut at a time.
+_PERSONS = 16
+
+
+def evaluate_stages(
+    pose: CascadePose, dataset: PoseDataset, *, progress: Callable[[int, int], None] | None = None
+) -> list[Evaluation]:
+    """Runs a cascade over a dataset.
+
+    The first stage sees the persons as the dataset makes them. Memory does not grow with the stages or their close-ups.
+
+    Args:
+        pose: The cascade.
+        dataset: The persons, made into inputs by the first stage's preprocessing.
+        progress: Called with the persons and stages done and all of them.
+
+    Returns:
+        An evaluation of every stage, in their order; `outputs`, and the loss of them, are in the first stage's frame.
+
+    Raises:
+        DeepPoseError: The cascade has another number of joints than the dataset.
+        DatasetError: A person cannot be made into an example, or has a torso without length in a stage.
+    """
+    refuse_other_joints(pose.first, dataset)
+    done, total = 0, len(dataset) * len(pose.stages)
+
+    def step(persons: int) -> None:
+        if progress is not None:
+            progress(done + persons, total)
+
+    predictions = predictions_of(pose.first, dataset, progress=lambda persons, _: step(persons))
+    evaluations = [evaluation_of(predictions, dataset)]
+    for number in range(1, len(pose.stages)):
+        done += len(dataset)
+        predictions = _refined(pose, number, dataset, predictions, step)
+        evaluations.append(evaluation_of(predictions, dataset))
+    return evaluations
+
+
+def _refined(
+    pose: CascadePose, number: int, dataset: PoseDataset, before: Predictions, step: Callable[[int], None]
+) -> Predictions:
+    """Returns a later stage's answers, from those of the stage before."""
+    predicted = np.empty_like(before.predicted)
+    for start in range(0, len(dataset), _PERSONS):
+        persons = range(start, min(start + _PERSONS, len(dataset)))
+        pictures = [dataset.picture(person) for person in persons]
+        try:
+            predicted[persons] = pose.refined(number, pictures, before.predicted[persons])
+        except CloseUpError:
+            for person, picture in zip(persons, pictures, strict=True):  # to name the one
+                try:
+                    pose.refined(number, [picture], before.predicted[person][None])
+                except CloseUpError as error:
+                    raise dataset.error(person, error) from error
+            raise
+        step(persons.stop)
+    outputs = [dataset.view(person).labels(points) for person, points in enumerate(predicted)]
+    return replace(before, predicted=predicted, outputs=np.reshape(outputs, before.outputs.shape).astype(np.float32))
