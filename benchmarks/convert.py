@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.timing import Row, Usage, take_turns, usage_of
 from converters import Architecture
-from converters.formats.inflate import library
+from converters.formats._zip import library
 from converters.keys import chainer_names
 
 ROUNDS = 5

@@ -215,6 +215,10 @@ class Optimizer:
     epoch: int = 0
     step_per_parameter: bool = False
 
+    def without_slots(self) -> Optimizer:
+        """Returns what is known of it apart from its arrays."""
+        return replace(self, slots={})
+
 
 @dataclass(frozen=True)
 class Source(_Plain):

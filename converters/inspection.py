@@ -15,6 +15,7 @@ from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
 from converters.families import FAMILIES, Family
 from converters.reading import read
+from converters.stored import read_all
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def inspect(
         CheckpointError: It is of no format that can be read, or damaged.
     """
     path = formats.resolve(Path(path))
-    kind = formats.sniff(path)
+    kind = formats.format_of(path).name
     try:
         checkpoint = read(
             path,
@@ -122,9 +123,9 @@ def inspect(
             max_bytes=max_bytes,
         )
     except CheckpointError as error:
-        contents = formats.module(kind).read(path)
+        contents = formats.opened(path)
         formats.refuse_large(path, contents, max_bytes)
-        arrays = formats.load(path, contents, contents.headers, lambda _: None)
+        arrays = read_all({key: contents.stored(path, key) for key in contents.headers})
         return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()))
     return Inspection(str(path), kind, checkpoint, None, _summaries(checkpoint.tensors()))
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import IO
 
 _Handler = Callable[[int, FrameType | None], object]
 #: SIGTERM's exit status, as shells count.
@@ -71,3 +72,51 @@ class Interrupts:
             raise SystemExit(_TERMINATED)
         before(number, frame)
         self._holding = False
+
+
+class Stream:
+    """A stream to write to while signals are held back; they end it all the same.
+
+    Attributes:
+        problem: The error that writing raised, for callers whose libraries make another of it.
+    """
+
+    def __init__(self, stream: IO[bytes], interrupts: Interrupts) -> None:
+        self.problem: OSError | None = None
+        self._stream = stream
+        self._interrupts = interrupts
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Writes.
+
+        Raises:
+            InterruptedError: A signal is waiting.
+            OSError: It cannot be written.
+        """
+        try:
+            if self._interrupts.waiting:
+                raise InterruptedError
+            return self._stream.write(data)
+        except OSError as error:
+            self.problem = error
+            raise
+
+    def flush(self) -> None:
+        """Writes what is left."""
+        self._stream.flush()
+
+
+def held_while(write: Callable[[Interrupts], None]) -> None:
+    """Calls what writes with `Stream`, and once more where a signal ended it whose handler lets the work go on.
+
+    Args:
+        write: Gets what holds the signals; InterruptedError is taken as `Stream` raises it.
+    """
+    ended = True
+    while ended:
+        ended = False
+        with Interrupts() as interrupts:
+            try:
+                write(interrupts)
+            except InterruptedError:
+                ended = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,19 +19,28 @@ from converters.errors import CheckpointError, DeepPoseError
 from converters.folding import fold
 from converters.keys import chainer_names, links
 from converters.networks import Shape
+from converters.stored import Stored
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")
 
-_NO_STATE = "read the weights alone with --no-state"
+NO_STATE = "read the weights alone with --no-state"
 _MODEL, _OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
-#: Slots of one parameter -> Chainer's optimizer. `v` alone is a velocity, beside `m` it is the second moment.
+#: Slots of one parameter -> Chainer's optimizer. `v` alone is a velocity, NesterovAG's too, beside `m` it is the second
+#: moment; AMSGrad's are AdaBound's with AMSBound too.
 ALGORITHMS = {
     frozenset({"m", "v"}): "adam",
     frozenset({"v"}): "momentumsgd",
     frozenset({"h"}): "adagrad",
     frozenset({"ms"}): "rmsprop",
+    frozenset({"m", "v", "vhat"}): "amsgrad",
+    frozenset({"msg", "msdx"}): "adadelta",
+    frozenset({"n", "g", "delta"}): "rmspropgraves",
+    frozenset({"mem", "g", "g2"}): "smorms3",
+    frozenset[str](): "sgd",
 }
+#: Arrays of an optimizer by slot and canonical name, of which shapes and dtypes are looked at.
+Slots: TypeAlias = Mapping[str, Mapping[str, Stored]]
 
 
 @dataclass
@@ -48,6 +58,21 @@ class Sections:
     model: dict[str, str] = field(default_factory=dict)
     optimizer: dict[str, str] = field(default_factory=dict)
     trainer: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Training:
+    """What a file holds of a training beside the weights, still in the file.
+
+    Attributes:
+        optimizer: The optimizer, without its slots.
+        slots: Those: `{slot: {canonical name: array}}`.
+        trainer: The rest of the trainer, by Chainer's key.
+    """
+
+    optimizer: Optimizer | None = None
+    slots: dict[str, dict[str, Stored]] = field(default_factory=dict)
+    trainer: dict[str, Stored | Array] = field(default_factory=dict)
 
 
 def split(keys: Iterable[str]) -> Sections:
@@ -76,7 +101,7 @@ def is_state(keys: Iterable[str]) -> bool:
     return "t" in keys and all(key.rpartition("/")[2] in slots for key in keys - {"t", "epoch"})
 
 
-def count_of(arrays: Mapping[str, Array], key: str, path: str) -> int:
+def count_of(arrays: Mapping[str, Stored | Array], key: str, path: str) -> int:
     """Returns one of Chainer's counters.
 
     Raises:
@@ -85,46 +110,45 @@ def count_of(arrays: Mapping[str, Array], key: str, path: str) -> int:
     array = arrays.get(key)
     if array is None or array.shape or array.dtype.kind not in "iu":
         what = "is missing" if array is None else f"is a {array.dtype} of shape {array.shape}, not a whole number"
-        raise CheckpointError(path, f"the counter {key!r} {what}", _NO_STATE)
-    return int(array)
+        raise CheckpointError(path, f"the counter {key!r} {what}", NO_STATE)
+    return int(array.read() if isinstance(array, Stored) else array)
 
 
-def check_optimizer(optimizer: Optimizer, shapes: Mapping[str, Shape], path: str) -> Optimizer:
-    """Returns an optimizer that is whole: each slot has an array for each parameter, of the parameter's shape.
+def check_optimizer(optimizer: Optimizer, slots: Slots, shapes: Mapping[str, Shape], path: str) -> None:
+    """Makes sure that an optimizer is whole: each slot has an array of each parameter's shape.
 
     Args:
-        optimizer: The optimizer.
+        optimizer: The optimizer, whose own slots are not looked at.
+        slots: Its slots. A parameter that none of them has was frozen.
         shapes: The network's shapes by canonical name.
         path: The file, for messages.
 
     Raises:
-        CheckpointError: It is not, or is one that the legacy program did not have.
+        CheckpointError: It is not, or is none that Chainer has.
     """
-    slots = optimizer.slots
     if optimizer.algorithm != ALGORITHMS.get(frozenset(slots)):
-        known = "Adam (m, v), MomentumSGD (v), AdaGrad (h), RMSprop (ms)"
-        raise CheckpointError(
-            path, f"no known optimizer has the state {', '.join(sorted(map(str, slots)))}: {known}", _NO_STATE
-        )
+        known = ", ".join(f"{name} ({', '.join(sorted(slots))})" for slots, name in ALGORITHMS.items() if slots)
+        problem = f"no known optimizer has the state {', '.join(sorted(map(str, slots)))}: {known}"
+        raise CheckpointError(path, problem, NO_STATE)
     if not (type(optimizer.step) is int and type(optimizer.epoch) is int):
         problem = f"the optimizer's counters are {optimizer.step!r} and {optimizer.epoch!r}, not whole numbers"
-        raise CheckpointError(path, problem, _NO_STATE)
+        raise CheckpointError(path, problem, NO_STATE)
     parameters = {name: shape for name, shape in shapes.items() if is_parameter(name)}
+    updated = {name for tensors in slots.values() for name in tensors} or parameters.keys()
     for slot, tensors in slots.items():
-        differing = sorted(map(str, parameters.keys() ^ tensors.keys()))
+        differing = sorted(map(str, updated ^ tensors.keys() | tensors.keys() - parameters.keys()))
         if differing:
             what = "lacks" if differing[0] in parameters else "has a strange"
-            raise CheckpointError(path, f"the optimizer's {slot!r} {what} {fold(differing)}", _NO_STATE)
+            raise CheckpointError(path, f"the optimizer's {slot!r} {what} {fold(differing)}", NO_STATE)
         for name, array in tensors.items():
             if array.shape != parameters[name] or array.dtype.kind != "f" or array.dtype.itemsize > 8:
                 problem = f"the optimizer's {slot!r} of {name} is a {array.dtype} of shape {array.shape}"
-                raise CheckpointError(path, f"{problem} instead of float32 {parameters[name]}", _NO_STATE)
-    return optimizer
+                raise CheckpointError(path, f"{problem} instead of float32 {parameters[name]}", NO_STATE)
 
 
 def parse_optimizer(
-    arrays: Mapping[str, Array], names: Mapping[str, str], shapes: Mapping[str, Shape], path: str
-) -> Optimizer | None:
+    arrays: Mapping[str, Stored], names: Mapping[str, str], shapes: Mapping[str, Shape], path: str
+) -> tuple[Optimizer | None, dict[str, dict[str, Stored]]]:
     """Makes an Optimizer of a state's arrays.
 
     Args:
@@ -134,37 +158,45 @@ def parse_optimizer(
         path: The file, for messages.
 
     Returns:
-        The optimizer; None if it was saved before its first update, when Chainer >= 2 writes only counters.
+        The optimizer without its slots, and those. None if it was saved before its first update, when Chainer >= 2
+        writes only counters.
 
     Raises:
-        CheckpointError: The state belongs to another network, or to an optimizer that the legacy program did not have.
+        CheckpointError: The state belongs to another network, or to an optimizer that Chainer does not have.
     """
-    step, each = count_of(arrays, "t", path), False
-    slots: dict[str, dict[str, Array]] = {}
+    step = count_of(arrays, "t", path)
+    epoch = count_of(arrays, "epoch", path) if "epoch" in arrays else 0
+    slots: dict[str, dict[str, Stored]] = {}
+    steps: dict[str, int] = {}
     strangers = []
     for key, array in arrays.items():
         parameter, _, slot = key.rpartition("/")
         if key in ("t", "epoch"):
             continue
-        if slot == "t" and parameter in names:
-            each = True
-            if count_of(arrays, key, path) != step:
-                problem = f"{parameter} had {count_of(arrays, key, path)} updates where the optimizer counts {step}"
-                raise CheckpointError(path, problem, _NO_STATE)
-            continue
         if parameter not in names:
             strangers.append(key)
-            continue
-        slots.setdefault(slot, {})[names[parameter]] = array
+        elif slot == "t":
+            steps[parameter] = count_of(arrays, key, path)
+        else:
+            slots.setdefault(slot, {})[names[parameter]] = array
     if strangers:
-        raise CheckpointError(
-            path, f"the optimizer's {fold(strangers)} belong to no parameter of the network", _NO_STATE
-        )
-    if not slots:
-        return None
-    algorithm = ALGORITHMS.get(frozenset(slots), "")
-    epoch = count_of(arrays, "epoch", path) if "epoch" in arrays else 0
-    return check_optimizer(Optimizer(algorithm, step, slots, epoch, step_per_parameter=each), shapes, path)
+        problem = f"the optimizer's {fold(strangers)} belong to no parameter of the network"
+        raise CheckpointError(path, problem, NO_STATE)
+    if not slots and not step:
+        return None, {}
+    updated = {name for tensors in slots.values() for name in tensors}
+    for parameter, own in steps.items():
+        if own != step and (own or names[parameter] in updated):
+            raise CheckpointError(path, f"{parameter} had {own} updates where the optimizer counts {step}", NO_STATE)
+    optimizer = Optimizer(ALGORITHMS.get(frozenset(slots), ""), step, {}, epoch, step_per_parameter=bool(steps))
+    check_optimizer(optimizer, slots, shapes, path)
+    return optimizer, slots
+
+
+def frozen(optimizer: Optimizer, parameters: Iterable[str]) -> list[str]:
+    """Returns the parameters that an optimizer did not update: it has slots, and none of theirs."""
+    updated = {name for tensors in optimizer.slots.values() for name in tensors}
+    return [name for name in filter(is_parameter, parameters) if optimizer.slots and name not in updated]
 
 
 def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Array]:
@@ -214,11 +246,13 @@ def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[s
     optimizer, path = checkpoint.optimizer, checkpoint.source.path
     if optimizer is None:
         raise CheckpointError(path, "it holds no optimizer state to write", "the `.state` beside a `.model` has it")
-    step = np.array(optimizer.step, np.int64)
+    step, never = np.array(optimizer.step, np.int64), np.array(0, np.int64)
     arrays: dict[str, Array] = {"t": step, "epoch": np.array(optimizer.epoch, np.int64)}
+    not_updated = set(frozen(optimizer, checkpoint.weights))
     for name in filter(is_parameter, checkpoint.weights):
         if optimizer.step_per_parameter:
-            arrays[f"{keys[name]}/t"] = step
+            arrays[f"{keys[name]}/t"] = never if name in not_updated else step
         for slot, tensors in optimizer.slots.items():
-            arrays[f"{keys[name]}/{slot}"] = tensors[name]
+            if name in tensors:
+                arrays[f"{keys[name]}/{slot}"] = tensors[name]
     return arrays

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from converters.checkpoint import Array, Repair
+from converters.errors import CheckpointError
 
 #: `zero` makes every non-finite number 0, `error` refuses the file, `keep` leaves them.
 Policy = Literal["zero", "error", "keep"]
@@ -45,3 +47,19 @@ def repair(tensors: Iterable[tuple[str, Array]], policy: str) -> tuple[Repair, .
         if nan or inf:
             found.append(Repair(name, nan, inf, became=0.0 if policy == "zero" else None))
     return tuple(found)
+
+
+def refuse_nonfinite(path: Path, repairs: Sequence[Repair]) -> None:
+    """Refuses a file whose tensors hold NaN or Inf.
+
+    Raises:
+        CheckpointError: There are any.
+    """
+    if repairs:
+        counts = ", ".join(f"{r.tensor} {_count(r)}" for r in repairs[:5]) + (", …" if len(repairs) > 5 else "")
+        problem = f"{len(repairs)} of its tensors hold NaN or Inf: {counts}"
+        raise CheckpointError(path, problem, "--nonfinite zero makes them 0, --nonfinite keep leaves them")
+
+
+def _count(found: Repair) -> str:
+    return " and ".join(f"{n} {what}" for n, what in ((found.nan, "NaN"), (found.inf, "Inf")) if n)

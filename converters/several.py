@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from converters.conversion import Report, convert
 from converters.errors import CheckpointError, DeepPoseError
+from converters.formats import writable
 from converters.interrupts import Interrupts
 from converters.processors import usable_processors
 
@@ -52,7 +53,7 @@ def convert_several(
     before = set(multiprocessing.active_children())
     # Not forked: PyTorch's threads and locks would not survive it.
     context = multiprocessing.get_context("spawn")
-    with Interrupts() as interrupts, ProcessPoolExecutor(processes, context, _ignore_interrupts) as pool:
+    with Interrupts() as interrupts, ProcessPoolExecutor(processes, context, _begin, (_registered(),)) as pool:
         futures: list[Future[Report | DeepPoseError] | None] = []
         try:
             with interrupts.let_through():
@@ -66,6 +67,12 @@ def convert_several(
                     os.kill(child.pid, signal.SIGINT)
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _registered() -> list[Any]:
+    """Returns what the formats from outside are written with: a process that gets it imports what registers them."""
+    writers = [format.write for format in writable()]
+    return [write for write in writers if not getattr(write, "__module__", "").startswith("converters.")]
 
 
 def _doubles(files: Sequence[tuple[Path, Path]]) -> dict[int, DeepPoseError]:
@@ -113,6 +120,11 @@ def _killed(source: Path) -> CheckpointError:
 
 #: Whether this process was interrupted: it then begins nothing more, though more may have been given to it.
 _interrupted = False
+
+
+def _begin(registered: list[Any]) -> None:
+    """Prepares a process; to get the formats from outside is all that they need."""
+    _ignore_interrupts()
 
 
 def _ignore_interrupts() -> None:

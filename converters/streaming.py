@@ -9,90 +9,75 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters import formats
 from converters.checkpoint import Array, Checkpoint, Repair
-from converters.errors import CheckpointError, reason_of
-from converters.files import hash_file
-from converters.formats import safetensors
-from converters.reading import Opened, open_checkpoint, refuse_nonfinite
-from converters.repair import repair
-from converters.stored import Stored, leave_stored
+from converters.errors import CheckpointError
+from converters.files import CHUNK, hash_file
+from converters.formats import Format, safetensors
+from converters.plan import Plan, ProgressCallback
+from converters.processors import in_threads
+from converters.repair import refuse_nonfinite, repair
+from converters.stored import Stored
+from converters.verification import differing_headers, refuse_differing, unreadable
 
 #: Whether several threads can write into one file here; on Windows they cannot.
 AVAILABLE = hasattr(os, "pwrite")
-#: As long as a real one, for a file whose hash is not known yet.
-_NO_HASH = "0" * 64
+Tensors = Mapping[str, Stored | Array]
 
 
-class ReadBackError(Exception):
+class _ReadBackError(Exception):
     """What was written does not read back the same; the message is the tensor's name."""
 
 
-def open_stored(
-    path: Path,
-    architecture: str | None,
-    model_file: str | os.PathLike[str] | None,
-    writer: str | None,
-    state: bool,
-    max_bytes: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> Opened:
-    """Opens a checkpoint but leaves its large arrays in their file.
-
-    NaN is still in it, and where there are large arrays it has no hash yet. Arguments and what is raised are as for
-    `reading.read`.
-    """
-
-    def load(jobs: list[Any]) -> tuple[list[dict[str, Any]], str]:
-        arrays = [leave_stored(file.path, file.contents, keys) for file, keys in jobs]
-        tensors = [array for found in arrays for array in found.values()]
-        if any(isinstance(array, Stored) for array in tensors):
-            return arrays, _NO_HASH
-        if progress is not None:
-            progress(*[sum(array.nbytes for array in tensors)] * 2)
-        return arrays, hash_file(jobs[0][0].path)
-
-    return open_checkpoint(path, architecture, model_file, writer, state, max_bytes, load)
-
-
-def is_stored(opened: Opened) -> bool:
-    """Tells whether a checkpoint's large arrays are still in their file."""
-    return opened.checkpoint.source.sha256 == _NO_HASH
-
-
-def write_safetensors(
-    opened: Opened, path: Path, nonfinite: str, progress: Callable[[int, int], None] | None
+def write(
+    plan: Plan, path: Path, target: Path, format: Format, nonfinite: str, progress: ProgressCallback | None
 ) -> tuple[Checkpoint, str]:
-    """Writes what `open_stored` gave, and compares every byte of the tensors with what reading the file gives.
+    """Writes a safetensors file, and compares every byte of its tensors with what reading it gives.
 
     The optimizer's state, which safetensors does not hold, is read and looked through all the same.
 
     Args:
-        opened: The checkpoint.
+        plan: What is read.
         path: An empty file.
-        nonfinite: As for `reading.read`.
+        target: Where it will be, for messages.
+        format: The format of safetensors.
+        nonfinite: As for `converters.read`.
         progress: Called with the bytes done and the bytes to do; from several threads.
 
     Returns:
-        The checkpoint with its source's hash and what was repaired, and the written file's hash.
+        The checkpoint without its arrays, with its source's hash and what was repaired; and the written file's hash.
 
     Raises:
-        CheckpointError: The source is damaged, or changed meanwhile, or holds NaN and `nonfinite` is `error`; or the
-            written file, which its path then names, cannot be read.
+        CheckpointError: The source is damaged, or changed meanwhile, or holds NaN and `nonfinite` is `error`; or what
+            was written cannot be read, or not the same.
         OSError: The file cannot be written.
-        ReadBackError: What was written does not read back the same.
     """
-    tensors = dict(opened.checkpoint.tensors())
-    total, done = sum(array.nbytes for array in tensors.values()), 0
+    tensors = plan.stream()
+    try:
+        checkpoint, sha256 = _write(plan, tensors, path, nonfinite, progress)
+        written = {name: tensor for name, tensor in tensors.items() if name in plan.weights}
+        broken = differing_headers(checkpoint, written, format, safetensors.read(path))
+    except _ReadBackError as error:
+        broken = [str(error)]
+    except CheckpointError as error:
+        if error.where != path:
+            raise
+        raise unreadable(target, error) from error
+    refuse_differing(target, broken)
+    return checkpoint, sha256
+
+
+def _write(
+    plan: Plan, tensors: Tensors, path: Path, nonfinite: str, progress: ProgressCallback | None
+) -> tuple[Checkpoint, str]:
+    total, done = sum(tensor.nbytes for tensor in tensors.values()), 0
 
     def copy(name: str) -> Repair:
         nonlocal done
@@ -109,21 +94,21 @@ def write_safetensors(
         return Repair(name, nan, inf, became=0.0 if nonfinite == "zero" else None)
 
     with path.open("r+b", buffering=0) as stream, ThreadPoolExecutor(2) as pool:
-        file = _Growing(stream, path, opened.checkpoint)
-        source = pool.submit(_hash_source, Path(opened.checkpoint.source.path))
+        file = _Growing(stream, path, plan, tensors)
+        source = pool.submit(plan.hash)
         output = pool.submit(file.hash_as_it_grows, source)
         try:
-            counts = formats.in_threads(copy, {name: array.nbytes for name, array in tensors.items()})
+            counts = in_threads(copy, {name: tensor.nbytes for name, tensor in tensors.items()})
         except BaseException:
             file.stop()
             raise
-        checkpoint, digest = _with_hash(opened.checkpoint, source.result()), output.result()
-        opened.refuse_changed()
+        sha256, digest = source.result(), output.result()
+        plan.refuse_changed()
         repairs = tuple(counts[name] for name in tensors if counts[name].nan or counts[name].inf)
         if nonfinite == "error":
-            refuse_nonfinite(checkpoint.source.path, repairs)
+            refuse_nonfinite(plan.path, repairs)
+        checkpoint = plan.described(sha256, repairs)
         if repairs:
-            checkpoint = checkpoint.replace(repairs=checkpoint.repairs + repairs)
             file.describe(checkpoint)
             digest = hash_file(path)
     return checkpoint, digest
@@ -132,25 +117,26 @@ def write_safetensors(
 class _Growing:
     """A safetensors file of the right size, to be filled by several threads in any order."""
 
-    def __init__(self, stream: FileIO, path: Path, checkpoint: Checkpoint) -> None:
+    def __init__(self, stream: FileIO, path: Path, plan: Plan, tensors: Tensors) -> None:
         self.stream = stream
-        self.checkpoint = checkpoint
+        self.plan = plan
+        self.tensors = {name: tensor for name, tensor in tensors.items() if name in plan.weights}
         # With room for what can be said of any repair: the header comes first in the file, and is known last.
-        every = tuple(Repair(name, array.size, array.size) for name, array in checkpoint.tensors())
-        self.start = len(safetensors.header(checkpoint.replace(repairs=checkpoint.repairs + every)))
-        self.places = safetensors.places(checkpoint)
+        every = tuple(Repair(name, tensor.size, tensor.size) for name, tensor in tensors.items())
+        self.start = len(safetensors.header(plan.described("0" * 64, every), self.tensors))
+        self.places = safetensors.places(self.tensors)
         self.reached = {name: start for name, (start, _) in self.places.items()}
         self.news = threading.Condition()
         self.stopped = False
-        self.describe(checkpoint)
-        self.stream.truncate(self.start + sum(array.nbytes for array in checkpoint.weights.values()))
+        self.describe(plan.described(""))
+        self.stream.truncate(self.start + sum(tensor.nbytes for tensor in self.tensors.values()))
         self.contents = safetensors.read(path)  # as anybody would read it
         for name in self.places.keys() - self.contents.headers.keys():
-            raise ReadBackError(name)
+            raise _ReadBackError(name)
 
     def describe(self, checkpoint: Checkpoint) -> None:
         """Writes the header."""
-        self._write(memoryview(safetensors.header(checkpoint, self.start)), 0)
+        self._write(memoryview(safetensors.header(checkpoint, self.tensors, self.start)), 0)
 
     def appender(self, name: str) -> Callable[[Array], None]:
         """Returns what writes a tensor's next block and compares it with what the file's reader then gives."""
@@ -162,7 +148,7 @@ class _Growing:
             data = block.view(np.uint8)
             self._write(data.data, self.start + self.reached[name])
             if not np.array_equal(np.frombuffer(next(again, b""), np.uint8), data):
-                raise ReadBackError(name)
+                raise _ReadBackError(name)
             with self.news:
                 self.reached[name] += data.size
                 self.news.notify()
@@ -171,7 +157,7 @@ class _Growing:
 
     def hash_as_it_grows(self, source: Future[str]) -> str:
         """Returns the hash of the whole file, or of a part if it is stopped; to be run beside what fills it."""
-        self.describe(_with_hash(self.checkpoint, source.result()))
+        self.describe(self.plan.described(source.result()))
         digest = hashlib.sha256()
         position = self._hash(digest, 0, self.start)
         for name, (_, end) in self.places.items():
@@ -194,7 +180,7 @@ class _Growing:
 
     def _hash(self, digest: Any, position: int, end: int) -> int:
         while position < end:
-            data = os.pread(self.stream.fileno(), min(formats.CHUNK, end - position), position)
+            data = os.pread(self.stream.fileno(), min(CHUNK, end - position), position)
             if not data:
                 raise OSError("it was cut short while it was written")
             digest.update(data)
@@ -207,22 +193,11 @@ class _Growing:
             data, position = data[written:], position + written
 
 
-def _blocks(array: Any) -> Iterator[Array]:
-    """Yields an array's numbers piece by piece, wherever they are."""
-    if isinstance(array, Stored):
-        yield from array.blocks()
+def _blocks(tensor: Stored | Array) -> Iterator[Array]:
+    """Yields a tensor's numbers piece by piece, wherever they are."""
+    if isinstance(tensor, Stored):
+        yield from tensor.blocks()
         return
-    flat = array.reshape(-1)
-    step = formats.CHUNK // flat.itemsize
+    flat = tensor.reshape(-1)
+    step = CHUNK // flat.itemsize
     yield from (flat[start : start + step] for start in range(0, flat.size, step))
-
-
-def _hash_source(path: Path) -> str:
-    try:
-        return hash_file(path)
-    except OSError as error:
-        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
-
-
-def _with_hash(checkpoint: Checkpoint, sha256: str) -> Checkpoint:
-    return checkpoint.replace(source=replace(checkpoint.source, sha256=sha256))

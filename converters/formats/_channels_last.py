@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from converters.checkpoint import Array, bytes_of
-from converters.formats import CHUNK
+from converters.files import CHUNK
 from converters.networks import Shape
 
 #: By their number; a kernel is (height, width, in, out) there, and a matrix (in, out).

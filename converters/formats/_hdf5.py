@@ -12,7 +12,8 @@ import numpy as np
 
 from converters.checkpoint import bytes_of
 from converters.errors import CheckpointError, reason_of
-from converters.formats import CHUNK, DAMAGES, MOST_INFLATION
+from converters.files import CHUNK
+from converters.formats.format import DAMAGES, MOST_INFLATION
 from converters.keys import Header
 
 #: HDF5's numbers of the filters that are built into h5py; the last is LZF.

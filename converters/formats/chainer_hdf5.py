@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError
-from converters.formats import Contents
 from converters.formats._hdf5 import address_of, header_of, item_of, open_file, pieces_of, told_of
+from converters.formats.format import Contents, Format, register
 from converters.keys import Header
+from converters.layouts import split
 
 
 def read(path: Path) -> Contents:
@@ -40,9 +40,16 @@ def read(path: Path) -> Contents:
         with told_of(path, repr(key)), open_file(path) as file:
             yield from pieces_of(file[key])
 
-    return Contents("chainer-hdf5", headers, chunks)
+    return Contents("chainer-hdf5", headers, chunks, sections=split(headers))
 
 
-def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
-    """Refuses: the format is read only, Chainer reads npz everywhere."""
-    raise CheckpointError(path, "HDF5 is not written", "choose chainer-npz: every Chainer since 1.6 reads it")
+register(
+    Format(
+        name="chainer-hdf5",
+        title="Chainer HDF5",
+        suffixes=(".h5", ".hdf5"),
+        tells=lambda beginning: beginning.start.startswith(b"\x89HDF\r\n\x1a\n"),
+        read=read,
+        chainer=True,
+    )
+)

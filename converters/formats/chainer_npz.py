@@ -15,17 +15,30 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from numpy.lib import format as npy
 
 from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError, reason_of
-from converters.formats import CHUNK, DAMAGES, MOST_INFLATION, Contents, decode_metadata, encode_metadata, inflate
+from converters.files import CHUNK
+from converters.formats import _zip
+from converters.formats.format import (
+    DAMAGES,
+    MOST_INFLATION,
+    Beginning,
+    Contents,
+    Format,
+    decode_metadata,
+    encode_metadata,
+    register,
+)
+from converters.interrupts import Interrupts, Stream, held_while
 from converters.keys import Header
-from converters.layouts import arrays_of
+from converters.layouts import arrays_of, split
 
 #: What damaged deflated bytes raise: each library has an error of its own.
-_DAMAGED_BYTES = (inflate.DamagedError, zlib.error, inflate.library().error)
+_DAMAGED_BYTES = (_zip.DamagedError, zlib.error, _zip.library().error)
 #: And what NumPy raises for headers that are none.
 _DAMAGES = (*DAMAGES, *_DAMAGED_BYTES, SyntaxError, tokenize.TokenError)
 _HEAD = 1 << 10
@@ -66,12 +79,23 @@ def read(path: Path) -> Contents:
     def chunks(key: str) -> Iterator[memoryview]:
         return _chunks(path, key, members[key], starts[key])
 
-    return Contents("chainer-npz", headers, chunks, metadata, uninitialised=tuple(uninitialised))
+    return Contents(
+        "chainer-npz",
+        headers,
+        chunks,
+        metadata,
+        uninitialised=tuple(uninitialised),
+        sections=split([*headers, *uninitialised]),
+    )
+
+
+def _tells(beginning: Beginning) -> bool:
+    return bool(beginning.members) and all(name.endswith(".npy") for name in beginning.members)
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], bytes]:
     try:
-        return inflate.directory(path)
+        return _zip.directory(path)
     except _DAMAGES as error:
         raise CheckpointError(path, f"the npz cannot be opened: {reason_of(error)}", _WHOLE) from error
 
@@ -84,7 +108,7 @@ def _refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
             raise CheckpointError(path, problem, "only stored and deflated arrays are read")
-        if member.flag_bits & inflate.STRANGE_FLAGS:
+        if member.flag_bits & _zip.STRANGE_FLAGS:
             raise CheckpointError(path, f"{name!r} is encrypted, which no Chainer file is", "decrypt it first")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
@@ -100,7 +124,7 @@ def _read_header(path: Path, key: str, member: zipfile.ZipInfo) -> tuple[Header,
     """Returns an npy header and its length in bytes; only version 1.0, whose headers are 64 KiB at most."""
     try:
         head = b""
-        for piece in inflate.read_member(path, member, _HEAD):
+        for piece in _zip.read_member(path, member, _HEAD):
             head += piece
             if len(head) >= _MAGIC + int.from_bytes(head[_MAGIC - 2 : _MAGIC], "little"):
                 break
@@ -122,7 +146,7 @@ def _read_header(path: Path, key: str, member: zipfile.ZipInfo) -> tuple[Header,
 def _chunks(path: Path, key: str, member: zipfile.ZipInfo, start: int) -> Iterator[memoryview]:
     """Inflates one array, which starts after a header of `start` bytes."""
     try:
-        for piece in inflate.read_member(path, member, CHUNK):  # at its end the checksum is compared
+        for piece in _zip.read_member(path, member, CHUNK):  # at its end the checksum is compared
             if start < len(piece):
                 yield memoryview(piece)[start:]
             start = max(0, start - len(piece))
@@ -142,14 +166,19 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
         path: An empty file.
         layout: One of `layouts.LAYOUTS`; None writes the model with the wrapper and the names that were read.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for key, array in arrays_of(checkpoint, layout).items():
-            # A fixed date (that of zip's epoch), so that the same checkpoint gives the same bytes.
-            member = zipfile.ZipInfo(f"{key}.npy")
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w", force_zip64=array.nbytes >= 1 << 31) as stream:
-                npy.write_array(stream, array, allow_pickle=False)
-        archive.comment = _comment(checkpoint)
+    arrays = arrays_of(checkpoint, layout)
+
+    def save(interrupts: Interrupts) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, array in arrays.items():
+                # A fixed date (that of zip's epoch), so that the same checkpoint gives the same bytes.
+                member = zipfile.ZipInfo(f"{key}.npy")
+                member.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(member, "w", force_zip64=array.nbytes >= 1 << 31) as stream:
+                    npy.write_array(cast(BinaryIO, Stream(stream, interrupts)), array, allow_pickle=False)
+            archive.comment = _comment(checkpoint)
+
+    held_while(save)  # an interrupt in between would be lost in the error that closing the archive raises
 
 
 def _comment(checkpoint: Checkpoint) -> bytes:
@@ -160,3 +189,23 @@ def _comment(checkpoint: Checkpoint) -> bytes:
         metadata["repairs"] = []  # of a file with many repaired tensors: the report of the conversion has them
         comment = json.dumps(metadata).encode()
     return comment
+
+
+register(
+    Format(
+        name="chainer-npz",
+        title="Chainer npz",
+        suffixes=(".npz", ".model", ".state"),
+        tells=_tells,
+        read=read,
+        write=write,
+        holds=frozenset({"metadata"}),
+        layouts={
+            "head": frozenset({"metadata"}),
+            "state": frozenset({"metadata", "optimizer"}),
+            "snapshot": frozenset({"metadata", "optimizer"}),
+        },
+        arrays=arrays_of,
+        chainer=True,
+    )
+)

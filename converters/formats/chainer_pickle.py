@@ -1,6 +1,6 @@
 """Python 2 pickles of 2015 (`.chainermodel`): a whole FunctionSet of Chainer 1.0 to 1.4, read without unpickling it.
 
-A machine of our own reads it, see `unpickling`. It can make numbers, strings, tuples, lists, dicts, NumPy arrays of
+A machine of our own reads it, see `_pickle`. It can make numbers, strings, tuples, lists, dicts, NumPy arrays of
 numbers and stand-ins that do nothing for the named classes of layers, and it calls nothing. The gradients that lie
 beside the weights are passed over.
 """
@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError
-from converters.formats import CHUNK, Contents
-from converters.formats.unpickling import Machine, Text, UnpicklingError
+from converters.files import CHUNK
+from converters.formats._pickle import Machine, Text, UnpicklingError
+from converters.formats.format import Contents, Format, register
 from converters.keys import Header
+from converters.layouts import split
 
 _MOST_DIMENSIONS = 32
 
@@ -109,12 +110,7 @@ def read(path: Path) -> Contents:
             for position in range(0, place.length, CHUNK):
                 yield stream.read(min(CHUNK, place.length - position))
 
-    return Contents("chainer-pickle", headers, chunks)
-
-
-def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
-    """Refuses: the format is read only."""
-    raise CheckpointError(path, "pickles are not written", "choose chainer-npz: every Chainer since 1.6 reads it")
+    return Contents("chainer-pickle", headers, chunks, sections=split(headers))
 
 
 def _network(network: Any) -> tuple[dict[str, Header], dict[str, Text], dict[str, bytes]]:
@@ -209,3 +205,15 @@ class _Network(Machine):
         if nbytes != data.length:
             raise UnpicklingError(f"it has an array of shape {shape} with {data.length} bytes instead of {nbytes}")
         array.shape, array.fortran, array.data = shape, bool(fortran), data
+
+
+register(
+    Format(
+        name="chainer-pickle",
+        title="Chainer pickle of 2015",
+        suffixes=(".chainermodel",),
+        tells=lambda beginning: beginning.start.startswith(b"\x80\x02c"),  # of a class: a whole network
+        read=read,
+        chainer=True,
+    )
+)

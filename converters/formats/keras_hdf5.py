@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import CheckpointError
-from converters.formats import Contents
 from converters.formats._channels_last import channels_first, pieces_channels_first
 from converters.formats._hdf5 import header_of, item_of, open_file, told_of
+from converters.formats.format import Contents
 from converters.keys import Header
 
 #: Where `model.save` puts what `model.save_weights` writes.

@@ -1,12 +1,13 @@
 """PyTorch files: a state dict, bare or in somebody's training dictionary, and our own. The only module here with torch.
 
-PyTorch is needed to write them. They are read without it and without a pickle being run: see `torch_file`.
+PyTorch is needed to write them. They are read without it and without a pickle being run: `_torch_file` reads those of
+0.2 and later, `_torch_tar` those before, and both give the same lazy tensors.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,10 +15,13 @@ import numpy as np
 
 from converters.checkpoint import Array, Checkpoint, Optimizer
 from converters.errors import CheckpointError, reason_of
-from converters.formats import DAMAGES, Contents, encode_metadata, torch_file, torch_tar
-from converters.formats.torch_file import HeldTensor, Tensor
-from converters.interrupts import Interrupts
+from converters.formats import _torch_file, _torch_tar
+from converters.formats._tensor import Tensor, refuse_overlaps
+from converters.formats.format import DAMAGES, Beginning, Contents, Format, encode_metadata, register
+from converters.interrupts import Interrupts, Stream, held_while
 from converters.keys import Header
+from converters.layouts import Training
+from converters.stored import Stored
 
 #: Where training scripts keep the network.
 STATE_DICT_KEYS = (
@@ -33,6 +37,8 @@ STATE_DICT_KEYS = (
 #: Where they keep running averages of its weights.
 AVERAGE_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "shadow")
 _MOST_NESTED = 8
+#: The start of what `torch.save` wrote before 1.6: a pickle of a magic number.
+_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read(path: Path) -> Contents:
@@ -57,7 +63,7 @@ def read(path: Path) -> Contents:
             raise CheckpointError(path, f"{key!r} {error}", "save it as a dense float32 tensor") from error
         headers[key] = Header(tensor.dtype, tensor.shape)
     try:
-        torch_file.refuse_overlaps(tensors.values())
+        refuse_overlaps(tensors.values())
     except ValueError as error:
         raise CheckpointError(path, f"its tensors {error}", "save each by itself, with `.clone()`") from error
     if any(tensor.widened for tensor in tensors.values()):
@@ -75,42 +81,43 @@ def read(path: Path) -> Contents:
             if wrappers and wrappers[0] not in averages
         ]
 
-    def chunks(key: str) -> Iterator[memoryview]:
-        try:
-            yield from tensors[key].chunks()
-        except (EOFError, OSError, ValueError) as error:
-            raise CheckpointError(
-                path, f"{key!r} cannot be read: {reason_of(error)}", "look for a whole copy"
-            ) from error
-
     values = {str(k): v for k, v in payload.items() if k != "state_dict"} if isinstance(payload, Mapping) else {}
     metadata = {k: values.pop(k) for k in list(values) if own and k not in ("optimizer", "trainer")} or None
-    return Contents("pt", headers, chunks, metadata, values, wrappers, notices=tuple(notices))
+    return Contents(
+        "pt",
+        headers,
+        lambda key: tensors[key].chunks(),
+        metadata,
+        values,
+        wrappers,
+        training=(lambda: _training_of(values)) if own else None,
+        notices=tuple(notices),
+    )
+
+
+def _tells(beginning: Beginning) -> bool:
+    if beginning.is_zip:
+        return any(name == "data.pkl" or name.endswith("/data.pkl") for name in beginning.members)
+    if beginning.start.startswith(_BEFORE_1_6):
+        return True
+    return b"ustar" in beginning.start[257:263] and _torch_tar.is_torch_tar(beginning.path)
 
 
 def _load(path: Path) -> Any:
+    is_tar = not zipfile.is_zipfile(path) and _torch_tar.is_torch_tar(path)
     try:
-        if not zipfile.is_zipfile(path) and torch_tar.is_torch_tar(path):
-            return _with_tensors(torch_tar.load(path))
-        return torch_file.load(path)
+        return _torch_tar.load(path) if is_tar else _torch_file.load(path)
     except CheckpointError:
         raise
-    except torch_file.NeedsCodeError as error:
+    except _torch_file.NeedsCodeError as error:
         problem = f"it holds more than tensors and plain values: {reason_of(error)}"
         advice = "nothing in it was run; where it was made, save `model.state_dict()` alone"
         raise CheckpointError(path, problem, advice) from error
     except DAMAGES as error:
         problem = f"the PyTorch file cannot be read: {reason_of(error)}"
-        raise CheckpointError(path, problem, "look for a whole copy") from error
-
-
-def _with_tensors(value: Any) -> Any:
-    """Returns a tar file's value with tensors for its arrays."""
-    if isinstance(value, np.ndarray):
-        return HeldTensor(value)
-    if isinstance(value, Mapping):
-        return {key: _with_tensors(item) for key, item in value.items()}
-    return [_with_tensors(item) for item in value] if isinstance(value, list | tuple) else value
+        if is_tar:
+            problem = f"this is a tar file of PyTorch before 0.2, and {reason_of(error)}"
+        raise CheckpointError(path, problem, "nothing in it was run; look for a whole copy") from error
 
 
 def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -142,31 +149,31 @@ def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple
     raise CheckpointError(path, f"its state dict is nested too deep: {'/'.join(wrappers)}", "save it as a bare one")
 
 
-def training_of(values: Mapping[str, Any]) -> tuple[Optimizer | None, dict[str, Array]]:
+def _training_of(values: Mapping[str, Any]) -> Training:
     """Returns the optimizer and the rest of the trainer that one of our own files holds.
-
-    Args:
-        values: `Contents.values` of such a file.
 
     Raises:
         ValueError: They are not as `write` writes them.
     """
     try:
-        groups = [tensors for _, tensors in _items(values.get("optimizer", {}), "slots")]
-        read = [value for group in (*groups, values.get("trainer", {})) for value in group.values()]
-        torch_file.refuse_overlaps(value for value in read if not isinstance(value, str | bytes))
-        trainer = {k: np.array(v) if isinstance(v, str | bytes) else v.array() for k, v in _items(values, "trainer")}
-        optimizer = None
+        optimizer, slots = None, {}
         if "optimizer" in values:
-            slots = {slot: {k: v.array() for k, v in ts.items()} for slot, ts in _items(values["optimizer"], "slots")}
-            optimizer = Optimizer(**{**values["optimizer"], "slots": slots})
-    except (LookupError, TypeError, AttributeError, RuntimeError, EOFError) as error:
+            slots = values["optimizer"]["slots"]
+            optimizer = Optimizer(**{**values["optimizer"], "slots": {}})
+        trainer = values.get("trainer", {})
+        tensors = [tensor for named in (*slots.values(), trainer) for tensor in named.values()]
+        refuse_overlaps(tensor for tensor in tensors if not isinstance(tensor, str | bytes))
+        return Training(
+            optimizer,
+            {slot: {name: tensor.stored(name) for name, tensor in named.items()} for slot, named in slots.items()},
+            {key: _stored_or_text(key, value) for key, value in trainer.items()},
+        )
+    except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    return optimizer, trainer
 
 
-def _items(values: Mapping[str, Any], key: str) -> Any:
-    return values.get(key, {}).items()
+def _stored_or_text(key: str, value: Tensor | str | bytes) -> Stored | Array:
+    return np.array(value) if isinstance(value, str | bytes) else value.stored(key)
 
 
 def _plain(checkpoint: Checkpoint, key: str, array: Array) -> Any:
@@ -208,35 +215,28 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
         }
     if checkpoint.trainer:
         payload["trainer"] = {key: _plain(checkpoint, key, array) for key, array in checkpoint.trainer.items()}
-    with Interrupts() as interrupts, path.open("wb") as stream:
-        writing = _Stream(stream, interrupts)
-        try:
-            torch.save(payload, cast(BinaryIO, writing))
-        except RuntimeError:
-            if writing.problem is not None:
-                raise writing.problem from None
-            if not interrupts.waiting:
+
+    def save(interrupts: Interrupts) -> None:
+        with path.open("wb") as stream:
+            writing = Stream(stream, interrupts)
+            try:
+                torch.save(payload, cast(BinaryIO, writing))
+            except RuntimeError:  # what PyTorch's C++ makes of any error of the stream
+                if writing.problem is not None:
+                    raise writing.problem from None
                 raise
 
+    held_while(save)
 
-class _Stream:
-    """What `torch.save` writes to: its C++ makes errors of its own of what a stream raises, so that it is kept here."""
 
-    def __init__(self, stream: BinaryIO, interrupts: Interrupts) -> None:
-        self.stream = stream
-        self.interrupts = interrupts
-        self.problem: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Writes, unless somebody wants to end it."""
-        if self.interrupts.waiting:
-            raise InterruptedError
-        try:
-            return self.stream.write(data)
-        except OSError as error:
-            self.problem = error
-            raise
-
-    def flush(self) -> None:
-        """Writes what is left."""
-        self.stream.flush()
+register(
+    Format(
+        name="pt",
+        title="PyTorch",
+        suffixes=(".pt", ".pth", ".ckpt"),
+        tells=_tells,
+        read=read,
+        write=write,
+        holds=frozenset({"metadata", "optimizer"}),
+    )
+)

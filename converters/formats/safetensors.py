@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint, bytes_of
+from converters.checkpoint import Array, Checkpoint, bytes_of
 from converters.errors import CheckpointError, reason_of
-from converters.formats import CHUNK, Contents, decode_metadata, encode_metadata
+from converters.files import CHUNK
+from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register
 from converters.keys import Header
+from converters.stored import Stored
 
 _DTYPES = {
     "F64": "float64",
@@ -61,6 +63,14 @@ def read(path: Path) -> Contents:
     return Contents("safetensors", headers, chunks, _from_strings(metadata))
 
 
+def _tells(beginning: Beginning) -> bool:
+    if len(beginning.start) <= _LENGTH.size or beginning.start[_LENGTH.size : _LENGTH.size + 1] != b"{":
+        return False
+    if _LENGTH.unpack(beginning.start[: _LENGTH.size])[0] > beginning.size - _LENGTH.size:
+        raise CheckpointError(beginning.path, "this safetensors file is cut short", "look for a whole copy")
+    return True
+
+
 def _open(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
@@ -101,23 +111,28 @@ def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes the weights; every value of the metadata is a string, JSON where it is not one already."""
     with path.open("wb") as stream:
-        stream.write(header(checkpoint))
-        for name in places(checkpoint):
+        stream.write(header(checkpoint, checkpoint.weights))
+        for name in places(checkpoint.weights):
             stream.write(bytes_of(checkpoint.weights[name]))
 
 
-def places(checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
+def places(tensors: Mapping[str, Array | Stored]) -> dict[str, tuple[int, int]]:
     """Returns where after the header each tensor starts and ends, in the file's order."""
     result, position = {}, 0
     # The larger kinds first, so that each number is aligned; in the network's order otherwise.
-    for name, array in sorted(checkpoint.weights.items(), key=lambda item: -item[1].dtype.itemsize):
+    for name, array in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
         result[name] = position, position + array.nbytes
         position += array.nbytes
     return result
 
 
-def header(checkpoint: Checkpoint, room: int = 0) -> bytes:
+def header(checkpoint: Checkpoint, tensors: Mapping[str, Array | Stored], room: int = 0) -> bytes:
     """Returns what a file starts with, filled up with spaces to `room` bytes.
+
+    Args:
+        checkpoint: What the file is of; its arrays are not looked at.
+        tensors: What the file holds.
+        room: The least number of bytes.
 
     Raises:
         CheckpointError: The format has no kind for one of the arrays.
@@ -126,8 +141,8 @@ def header(checkpoint: Checkpoint, room: int = 0) -> bytes:
     for name, value in encode_metadata(checkpoint).items():
         metadata[name] = value if isinstance(value, str) else json.dumps(value)
     values: dict[str, Any] = {"__metadata__": metadata}
-    for name, place in places(checkpoint).items():
-        array = checkpoint.weights[name]
+    for name, place in places(tensors).items():
+        array = tensors[name]
         if array.dtype.name not in _KINDS:
             problem = f"{name!r} is of dtype {array.dtype}, which safetensors does not have"
             raise CheckpointError(checkpoint.source.path, problem, "choose another format")
@@ -135,3 +150,17 @@ def header(checkpoint: Checkpoint, room: int = 0) -> bytes:
     text = json.dumps(values).encode()
     text = text.ljust(max(room - _LENGTH.size, -(-len(text) // 8) * 8))
     return _LENGTH.pack(len(text)) + text
+
+
+register(
+    Format(
+        name="safetensors",
+        title="safetensors",
+        suffixes=(".safetensors",),
+        tells=_tells,
+        read=read,
+        write=write,
+        holds=frozenset({"metadata"}),
+        pieces=True,
+    )
+)

@@ -18,11 +18,12 @@ import numpy as np
 
 from converters.errors import CheckpointError, reason_of
 from converters.folding import fold
-from converters.formats import Contents
 from converters.formats._channels_last import channels_first, pieces_channels_first
 from converters.formats._leveldb import entries, is_table, masked_crc32c
 from converters.formats._protobuf import fields, signed
+from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
+from converters.layouts import Sections
 from converters.networks import TENSORFLOW_WRITER, Shape
 
 #: An index of 20,000 variables takes less.
@@ -90,10 +91,9 @@ def index_of(path: Path) -> Path | None:
     return index if index.is_file() and index.name != ".index" else None
 
 
-def is_index(path: Path) -> bool:
-    """Tells whether a file is a table of LevelDB, by its end."""
-    with path.open("rb") as stream:
-        stream.seek(max(path.stat().st_size - 48, 0))
+def _tells(beginning: Beginning) -> bool:
+    with beginning.path.open("rb") as stream:
+        stream.seek(max(beginning.size - 48, 0))
         return is_table(stream.read(48))
 
 
@@ -134,7 +134,8 @@ def read(path: Path) -> Contents:
             f"TensorFlow's Adagrad begins its sums of squares at {_ADAGRAD_START} and adds no eps to their roots: its "
             f"slots hold the {_ADAGRAD_START}, and what goes on with them adds an eps of its own"
         )
-    return Contents("tf1", headers, chunks, slots=slots, writer=TENSORFLOW_WRITER, notices=tuple(notices))
+    sections = Sections("model", {key: key for key in headers if key not in slots}, slots)
+    return Contents("tf1", headers, chunks, sections=sections, writer=TENSORFLOW_WRITER, notices=tuple(notices))
 
 
 def _slots(variables: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -232,3 +233,15 @@ def _data_files(path: Path, shards: int, variables: dict[str, _Variable]) -> dic
             problem = f"{key!r} should end at byte {end:,}, but the file has {size:,}: it is cut short"
             raise CheckpointError(files[variable.shard], problem, "look for a whole copy")
     return files
+
+
+register(
+    Format(
+        name="tf1",
+        title="TensorFlow 1",
+        suffixes=(".index",),
+        finds=index_of,
+        tells=_tells,
+        read=read,
+    )
+)

@@ -1,15 +1,20 @@
 """The engines, each behind the same small face.
 
 A backend is a package that keeps the promises of `protocol.Backend`, and a line in `BACKENDS`. It is loaded when it is
-asked for, so that one works where the engine of another is not installed.
+asked for, so that one works where the engine of another is not installed. What it writes for other programs becomes
+formats of `converters` here.
 """
 
 from __future__ import annotations
 
 import importlib
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from converters import Checkpoint, formats
+from converters.formats import Format
 from converters.networks import engines_of
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.installed import INSTALL_CHAINER
@@ -40,6 +45,7 @@ BACKENDS = {
             distribution="torch",
             roots=("torch",),
             abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
+            exports={"onnx": ".onnx", "torch-export": ".pt2"},
             by_family=True,
         ),
         Description(
@@ -123,3 +129,20 @@ def refuse_foreign(name: str, architecture: str) -> None:
     if described(name).by_family and BACKENDS[name] not in engines:
         titles = " and ".join(engine.title for engine in engines)
         raise BackendError(f"{architecture} exists in {titles} alone: --backend {engines[0].name} runs it")
+
+
+def _export(backend: str, format: str, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+    get(backend).export(checkpoint, path, format)
+
+
+for _backend in BACKENDS.values():
+    for _name, _suffix in _backend.exports.items():
+        formats.register(
+            Format(
+                name=_name,
+                title=_name,
+                suffixes=(_suffix,),
+                write=partial(_export, _backend.name, _name),
+                proof=f"run again, the outputs are {_backend.title}'s to 1e-5",
+            )
+        )

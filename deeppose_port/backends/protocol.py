@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from converters import Architecture, Checkpoint
@@ -33,6 +34,7 @@ class Description:
         roots: The modules whose absence means that the engine is not installed.
         abilities: What it can do.
         files: What its trainings write.
+        exports: What its networks are written as for other programs to run: a format's name, and its files' suffix.
         by_family: Whether networks are made for it one by one, so that `engines_of` tells which there are.
     """
 
@@ -44,6 +46,7 @@ class Description:
     install: str = ""
     abilities: frozenset[Ability] = frozenset()
     files: CheckpointFiles = "pt"
+    exports: Mapping[str, str] = field(default_factory=dict)
     by_family: bool = False
 
     @property
@@ -108,6 +111,13 @@ class Backend(Protocol):
 
     def train(self, run: Run) -> None:
         """Trains a run to its end; only of a backend that can `train`."""
+
+    def export(self, checkpoint: Checkpoint, path: Path, format: str) -> None:
+        """Writes a network to an empty file as one of the description's `exports`, and proves that it answers alike.
+
+        Raises:
+            CheckpointError: It does not, or what is needed is not installed.
+        """
 
 
 class Prober(Protocol):

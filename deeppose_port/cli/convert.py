@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def _formats() -> Collection[str]:
-    from converters.formats import FORMATS
-    from deeppose_port import export
+    from converters.formats import writable
+    from deeppose_port import backends as backends  # they register the formats of theirs
 
-    return (*FORMATS, *export.FORMATS)
+    return [format.name for format in writable()]
 
 
 def _layouts() -> Collection[str]:
@@ -75,13 +75,14 @@ def convert(options: ConvertOptions) -> int:
       deeppose-port convert epoch-100.model -o pose.onnx
       deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
     """
+    import converters
+    from deeppose_port import backends as backends  # they register the formats of theirs
+
     sources, output = options.sources, options.output
-    single = len(sources) == 1 and not sources[0].is_dir()
-    work, kind, how = _work(options, output if single else None)
-    if not single:
-        return _convert_many(options, kind or "pt", work, how)
+    if len(sources) > 1 or sources[0].is_dir():
+        return _convert_many(options)
     with display.steps(sources[0].name, quiet=options.shown.as_json) as step:
-        report = work(sources[0], output, format=kind, progress=step, **how)
+        report = converters.convert(sources[0], output, progress=step, **_told(options))
     display.notices(report.notices, report.repairs)
     if options.shown.as_json:
         display.as_json(report.as_dict())
@@ -90,43 +91,30 @@ def convert(options: ConvertOptions) -> int:
     return 0
 
 
-def _work(options: ConvertOptions, target: Path | None) -> tuple[Callable[..., Report], str | None, dict[str, Any]]:
-    """Returns what makes the format that is asked for, that format's name where it is known already, and the options.
-
-    Raises:
-        DeepPoseError: There is no such format, or it has no layouts.
-    """
-    import converters
-    from deeppose_port import export
-
-    if options.format is not None and options.format not in _formats():
-        raise DeepPoseError(f"there is no format {options.format!r} to write; there are {', '.join(_formats())}")
-    how = {**options.reading.as_arguments(), "force": options.force, "dry_run": options.dry_run}
-    kind = export.format_of(options.format, target)
-    if kind is None:
-        return converters.convert, options.format, {**how, "layout": options.layout, "state": options.state}
-    if options.layout is not None:
-        raise DeepPoseError(f"only chainer-npz has a layout, not {kind} (leave --layout out)")
-    return export.export, kind, how
+def _told(options: ConvertOptions) -> dict[str, Any]:
+    """Returns what `converters.convert` is told beside the files."""
+    said = {name: getattr(options, name) for name in ("format", "layout", "state", "force", "dry_run")}
+    return {**options.reading.as_arguments(), **said}
 
 
-def _convert_many(options: ConvertOptions, kind: str, work: Callable[..., Report], how: dict[str, Any]) -> int:
+def _convert_many(options: ConvertOptions) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
-    from deeppose_port.export import default_target
 
     sources, output, as_json = options.sources, options.output, options.shown.as_json
+    kind = options.format or "pt"
     files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
     if not files:
         raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
     if output is not None and not options.dry_run:
         output.mkdir(parents=True, exist_ok=True)
-    targets = [default_target(file, kind) for file in files]
+    targets = [converters.default_target(file, kind) for file in files]
     if output is not None:
         targets = [output / target.name for target in targets]
     results: list[dict[str, Any]] = []
     failed = 0
-    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), work=work, format=kind, **how)
+    told = {**_told(options), "format": kind}
+    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), **told)
     with closing(outcomes), display.steps("converting", quiet=as_json, unit="files") as step:
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, DeepPoseError):
@@ -147,7 +135,7 @@ def _convert_many(options: ConvertOptions, kind: str, work: Callable[..., Report
 
 def _show(report: Report) -> None:
     """Shows what a conversion did."""
-    from deeppose_port.export import FORMATS as EXPORTS
+    from converters.formats import FORMATS
 
     source = report.source
     table = display.facts()
@@ -162,9 +150,7 @@ def _show(report: Report) -> None:
     table.add_row("joints", str(report.joints))
     table.add_row("optimizer", checkpoints.optimizer(report.optimizer, report.progress))
     table.add_row("repairs", checkpoints.repairs_made(report.repairs))
-    verified = "read again, every byte equal" if report.verified else "not written (dry run)"
-    if report.verified and report.output_format in EXPORTS:
-        verified = "run again, the outputs are PyTorch's to 1e-5"
+    verified = FORMATS[report.output_format].proof if report.verified else "not written (dry run)"
     table.add_row("output", f"{report.output} ({report.output_format}; {verified})")
     if report.output_sha256:
         table.add_row("sha256", report.output_sha256)

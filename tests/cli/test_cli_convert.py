@@ -19,6 +19,7 @@ from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     in_torch_names,
+    let_write,
     listing,
     load_npz,
     npy,
@@ -76,7 +77,7 @@ class TestConvert:
     def test_name_and_format_can_be_given(self, options, name, format, run, model, monkeypatch):
         monkeypatch.chdir(model.parent)
         assert run("convert", model, *options)[0] == 0
-        assert formats.sniff(model.with_name(name)) == format
+        assert formats.format_of(model.with_name(name)).name == format
         assert_same_arrays(converters.read(model.with_name(name)).weights, in_torch_names(alexnet()))
 
     def test_the_report_says_all_that_matters(self, run, golden, tmp_path):
@@ -97,7 +98,7 @@ class TestConvert:
         assert any(line[0] == "architecture" and line[1].startswith("alexnet, ") for line in lines)
         assert errors == [
             f"note: {PLAIN_ALEXNET}",
-            "note: safetensors holds weights only: the optimizer's state was left out; .pt and chainer-npz take it",
+            "note: safetensors holds weights only: the optimizer's state was left out; pt and chainer-npz take it",
         ]
 
     def test_the_assumed_eps_is_said(self, run, tmp_path):
@@ -331,7 +332,7 @@ class TestBadInput:
             (["--layout", "head"], "only chainer-npz has a layout, not pt (leave --layout out)"),
             (
                 ["-o", "new.tflite"],
-                "the suffix '.tflite' names no format (name it with --to pt | safetensors | chainer-npz)",
+                "the suffix '.tflite' names no format (name it with --to pt | safetensors | chainer-npz | onnx | ",
             ),
         ],
     )
@@ -348,7 +349,7 @@ class TestBadInput:
         def full(*arguments, **options):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(formats.module("chainer-npz"), "write", full)
+        let_write(monkeypatch, "chainer-npz", full)
         before = listing(model.parent)
         status, output, errors = run("convert", model, "-o", model.with_name("new.npz"))
         assert (status, output) == (2, "")
@@ -358,13 +359,13 @@ class TestBadInput:
         assert listing(model.parent) == before
 
     def test_what_does_not_read_back(self, run, model, monkeypatch):
-        written = formats.module("chainer-npz").write
+        written = formats.FORMATS["chainer-npz"].write
 
         def write(checkpoint, path, **options):
             weights = {**checkpoint.weights, "fc8.bias": checkpoint.weights["fc8.bias"] + 1}
             written(checkpoint.replace(weights=weights), path, **options)
 
-        monkeypatch.setattr(formats.module("chainer-npz"), "write", write)
+        let_write(monkeypatch, "chainer-npz", write)
         status, _, errors = run("convert", model, "-o", model.with_name("new.npz"))
         assert status == 2
         assert "what was written does not read back the same: predictor/fc8/b" in errors[0]
@@ -378,9 +379,9 @@ class TestInterrupt:
             raise KeyboardInterrupt
 
         if place == "write":
-            monkeypatch.setattr(formats.module("chainer-npz"), "write", interrupt)
+            let_write(monkeypatch, "chainer-npz", interrupt)
         else:
-            monkeypatch.setattr(conversion, "_verify", interrupt)
+            monkeypatch.setattr(conversion, "verify", interrupt)
         before = listing(model.parent)
         status, output, errors = run("convert", model, "-o", model.with_name("new.npz"))
         assert (status, output) == (130, "")
@@ -393,7 +394,7 @@ class TestInterrupt:
         def interrupt(*arguments, **options):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(formats.module("safetensors"), "write", interrupt)
+        let_write(monkeypatch, "safetensors", interrupt)
         before = listing(model.parent)
         assert run("convert", model, other, "--to", "safetensors")[0] == 130
         assert listing(model.parent) == before
@@ -423,7 +424,7 @@ class TestInterrupt:
         output, errors = process.communicate(timeout=30)
         assert process.returncode == status
         assert output == ""
-        assert (errors.splitlines()[-1] == "interrupted: nothing was left behind") == (number == signal.SIGINT)
+        assert ("interrupted: nothing was left behind" in errors.splitlines()) == (number == signal.SIGINT)
         assert "Traceback" not in errors
         assert listing(tmp_path) == before
 

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError, conversion, formats, reading
+from converters import CheckpointError, conversion, formats, interrupts, plan
 from converters.conversion import default_target
 from tests.helpers.checkpoint_files import (
     PLAIN_ALEXNET,
@@ -21,6 +22,7 @@ from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     in_torch_names,
+    let_write,
     listing,
     load_npz,
     save_npz,
@@ -94,18 +96,18 @@ class TestTargets:
         save_npz(model.with_suffix(".state"), adam_state(wrapped(alexnet())))
         target = model.with_name(name)
         converters.convert(model, target)
-        assert formats.sniff(target) == formats.SUFFIXES[target.suffix]
+        assert target.suffix in formats.format_of(target).suffixes
 
     def test_an_unknown_suffix_asks_for_the_format(self, model, refused):
         refused(
             model,
-            model.with_name("new.onnx"),
-            r"the suffix '\.onnx' names no format \(name it with --to pt \| safetensors \| chainer-npz\)",
+            model.with_name("new.tflite"),
+            r"the suffix '\.tflite' names no format \(name it with --to pt \| safetensors \| chainer-npz",
         )
-        converters.convert(model, model.with_name("new.onnx"), format="safetensors")
+        converters.convert(model, model.with_name("new.tflite"), format="safetensors")
 
     def test_an_unknown_format_is_refused(self, model):
-        for format in ("onnx", "chainer-hdf5"):
+        for format in ("tflite", "chainer-hdf5"):
             with pytest.raises(ValueError, match=f"there is no format '{format}' to write; there are pt, safetensors"):
                 converters.convert(model, format=format)
 
@@ -156,8 +158,11 @@ class TestReport:
     @pytest.mark.parametrize(
         ("suffix", "phrase"),
         [
-            (".safetensors", "safetensors holds weights only: the optimizer's state was left out; .pt and chainer-npz"),
-            (".npz", "a Chainer model holds weights only: --layout state writes the optimizer's state"),
+            (
+                ".safetensors",
+                "safetensors holds weights only: the optimizer's state was left out; pt and chainer-npz take it",
+            ),
+            (".npz", "chainer-npz holds weights only: the optimizer's state was left out; --layout state takes it"),
             (".state", None),
         ],
     )
@@ -362,31 +367,48 @@ class TestFailures:
 
     def test_an_interrupt_while_bytes_are_written_leaves_nothing(self, model, format, tmp_path, monkeypatch):
         before = listing(tmp_path)
-        module = formats.module(format)
-        written = module.write
+        written = formats.FORMATS[format].write
 
         def write(checkpoint, path, **options):
             written(checkpoint, path, **options)
             assert path.exists()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(module, "write", write)
+        let_write(monkeypatch, format, write)
         with pytest.raises(KeyboardInterrupt):
             converters.convert(model, format=format)
         with pytest.raises(KeyboardInterrupt):
             converters.write(converters.read(model), tmp_path / f"b{FORMATS[format]}")
         assert listing(tmp_path) == before
 
+    def test_a_signal_that_ends_nothing_lets_the_file_become_whole(self, model, format, tmp_path, monkeypatch):
+        """As of a training, which notes that it shall end after this epoch."""
+        heard, written = [], interrupts.Stream.write
+        before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+
+        def write(self, data):
+            if not heard:
+                signal.raise_signal(signal.SIGTERM)
+            return written(self, data)
+
+        monkeypatch.setattr(interrupts.Stream, "write", write)
+        try:
+            converters.write(converters.read(model), tmp_path / f"new{FORMATS[format]}")
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert heard == [signal.SIGTERM] * (format != "safetensors")
+        assert_same_arrays(converters.read(tmp_path / f"new{FORMATS[format]}").weights, converters.read(model).weights)
+
     def test_the_target_appears_only_when_it_is_whole(self, model, format, monkeypatch):
         target = model.with_suffix(FORMATS[format])
         seen = []
-        verified = conversion._verify
+        verified = conversion.verify
 
         def verify(*arguments):
             seen.append((target.exists(), [item.name for item in target.parent.iterdir() if item.name[0] == "."]))
             verified(*arguments)
 
-        monkeypatch.setattr(conversion, "_verify", verify)
+        monkeypatch.setattr(conversion, "verify", verify)
         converters.convert(model, format=format)
         ((there, temporary),) = seen
         assert not there
@@ -396,7 +418,7 @@ class TestFailures:
     def test_a_failure_leaves_the_old_target_alone(self, model, format, monkeypatch):
         target = model.with_suffix(FORMATS[format])
         target.write_text("mine")
-        monkeypatch.setattr(conversion, "_verify", _fail)
+        monkeypatch.setattr(conversion, "verify", _fail)
         with pytest.raises(CheckpointError, match="failed"):
             converters.convert(model, format=format, force=True)
         assert target.read_text() == "mine"
@@ -405,7 +427,7 @@ class TestFailures:
         def fail(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-        monkeypatch.setattr(reading, "hash_file", fail)
+        monkeypatch.setattr(plan, "hash_file", fail)
         with pytest.raises(CheckpointError, match=r"epoch-1\.model: it cannot be read: Input/output error"):
             converters.read(model)
 
@@ -422,10 +444,11 @@ class TestVerification:
         """Lets the writer of a format write another checkpoint than the one it is given."""
 
         def patch(format, change):
-            module = formats.module(format)
-            written = module.write
-            monkeypatch.setattr(
-                module, "write", lambda checkpoint, path, **options: written(change(checkpoint), path, **options)
+            written = formats.FORMATS[format].write
+            let_write(
+                monkeypatch,
+                format,
+                lambda checkpoint, path, **options: written(change(checkpoint), path, **options),
             )
 
         return patch
@@ -477,7 +500,7 @@ class TestVerification:
             return checkpoint.replace(optimizer=type(optimizer)("adam", optimizer.step, slots))
 
         corrupt("pt", change)
-        culprit = {"slot": "optimizer.m.fc8.bias", "step": "optimizer.step", "trainer": "updater/iteration"}[what]
+        culprit = {"slot": "optimizer.m.fc8.bias", "step": "optimizer", "trainer": "updater/iteration"}[what]
         with pytest.raises(CheckpointError, match=rf"new\.pt: what was written does not read back the same: {culprit}"):
             converters.convert(source, tmp_path / "new.pt")
         assert list(tmp_path.iterdir()) == []
@@ -494,8 +517,7 @@ class TestVerification:
 
     @pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
     def test_a_byte_that_the_disk_flipped_is_found(self, position, model, format, monkeypatch, refused):
-        module = formats.module(format)
-        written = module.write
+        written = formats.FORMATS[format].write
 
         def write(checkpoint, path, **options):
             written(checkpoint, path, **options)
@@ -503,7 +525,7 @@ class TestVerification:
             content[int(len(content) * position)] ^= 0x10
             path.write_bytes(content)
 
-        monkeypatch.setattr(module, "write", write)
+        let_write(monkeypatch, format, write)
         try:
             refused(model, model.with_name(f"new{FORMATS[format]}"), "what was written (does not|cannot be) read")
         except pytest.fail.Exception:
@@ -513,14 +535,13 @@ class TestVerification:
             )
 
     def test_a_file_that_was_torn_off_is_found(self, model, format, monkeypatch, refused):
-        module = formats.module(format)
-        written = module.write
+        written = formats.FORMATS[format].write
 
         def write(checkpoint, path, **options):
             written(checkpoint, path, **options)
             path.write_bytes(path.read_bytes()[:-40])
 
-        monkeypatch.setattr(module, "write", write)
+        let_write(monkeypatch, format, write)
         refused(model, model.with_name(f"new{FORMATS[format]}"), "what was written cannot be read again: .*sound")
 
 

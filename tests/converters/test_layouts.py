@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     golden_file,
+    in_torch_names,
     load_npz,
     refused,
     save_npz,
@@ -70,6 +73,17 @@ class TestSplit:
         assert converters.read(tmp_path / "c.model").optimizer.algorithm == "adam"
 
 
+def assert_read_without_state(model, phrase):
+    """Reads a model whose state is of no use: the weights arrive, and it is said why nothing else does."""
+    checkpoint = converters.read(model)
+    assert_same_arrays(checkpoint.weights, in_torch_names(alexnet()))
+    assert checkpoint.optimizer is None
+    assert checkpoint.source.state_path is None
+    (notice,) = [notice for notice in checkpoint.notices if "the weights are read without it" in notice]
+    assert re.fullmatch(rf"{model.with_suffix('.state')}: .*{phrase}.*; the weights are read without it", notice)
+    assert not any("without it" in notice for notice in converters.read(model, state=False).notices)
+
+
 class TestOptimizer:
     @pytest.mark.parametrize(
         ("slots", "algorithm"), [("mv", "adam"), ("v", "momentumsgd"), ("h", "adagrad"), (["ms"], "rmsprop")]
@@ -86,8 +100,11 @@ class TestOptimizer:
     @pytest.mark.parametrize(
         ("change", "phrase"),
         [
-            ({"conv1/W/h": np.zeros((2, 3, 11, 11), "f")}, "no known optimizer has the state h, m, v: Adam"),
-            ({"conv1/W/v": None}, r"the optimizer's 'v' lacks conv1\.weight .*--no-state"),
+            (
+                {"conv1/W/h": np.zeros((2, 3, 11, 11), "f")},
+                r"no known optimizer has the state h, m, v: adam \(m, v\)",
+            ),
+            ({"conv1/W/v": None}, r"the optimizer's 'v' lacks conv1\.weight"),
             ({"conv9/W/m": np.zeros(1, "f")}, "the optimizer's conv9/W/m belong to no parameter of the network"),
             (
                 {"conv1/W/m": np.zeros((2, 3, 11, 10), "f")},
@@ -105,12 +122,11 @@ class TestOptimizer:
             ({"conv1/W/t": np.zeros(2, "i8")}, r"the counter 'conv1/W/t' is a int64 of shape \(2,\)"),
         ],
     )
-    def test_a_state_that_is_not_whole_is_refused(self, change, phrase, tmp_path):
+    def test_a_state_that_is_not_whole_does_not_keep_the_weights_back(self, change, phrase, tmp_path):
         model = save_npz(tmp_path / "a.model", alexnet())
         state = {key: array for key, array in {**adam_state(alexnet()), **change}.items() if array is not None}
         save_npz(tmp_path / "a.state", state)
-        refused(model, phrase, culprit=tmp_path / "a.state")
-        assert converters.read(model, state=False).optimizer is None
+        assert_read_without_state(model, phrase)
 
     def test_slots_may_be_of_another_float(self, tmp_path):
         save_npz(tmp_path / "a.model", alexnet(dtype=np.float64))
@@ -122,7 +138,7 @@ class TestOptimizer:
     def test_slots_of_long_doubles_are_refused(self, tmp_path):
         save_npz(tmp_path / "a.model", alexnet())
         save_npz(tmp_path / "a.state", {**adam_state(alexnet()), "fc8/b/m": np.zeros(14, np.longdouble)})
-        refused(tmp_path / "a.model", r"'m' of fc8\.bias is a float\d+ of shape", culprit=tmp_path / "a.state")
+        assert_read_without_state(tmp_path / "a.model", r"'m' of fc8\.bias is a float\d+ of shape")
 
     def test_a_state_may_lack_the_epoch(self, tmp_path):
         save_npz(tmp_path / "a.model", alexnet())
@@ -139,7 +155,6 @@ class TestOptimizer:
     @pytest.mark.parametrize(
         ("change", "phrase"),
         [
-            ({OPTIMIZER + "t": None}, "the counter 't' is missing"),
             ({"updater/iteration": np.array([1, 2])}, "the counter 'updater/iteration' is a int64 of shape"),
             ({"updater/iterator:main/epoch": np.array("x")}, "the counter 'updater/iterator:main/epoch' is a <U1"),
         ],

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deeppose_port.export import export
+import converters
+import deeppose_port.backends  # noqa: F401 - it registers ONNX
 
 pytest.importorskip("torch", reason="the examples use the PyTorch backend")
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def test_old_checkpoint_finds_the_astronauts_shoulders() -> None:
 def test_onnx_needs_nothing_of_this_project_and_answers_the_same(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="pip install 'deeppose-port[onnx]'")
     checkpoint, picture, box = "examples/astronaut/epoch-300.model", "examples/pictures/astronaut.png", "0 2 428 510"
-    export(ROOT / checkpoint, tmp_path / "pose.onnx")
+    converters.convert(ROOT / checkpoint, tmp_path / "pose.onnx")
     text = run("examples/onnx_predict.py", str(tmp_path / "pose.onnx"), picture, *box.split())
     expected = run("examples/predict_picture.py", checkpoint, picture, *box.split())
     assert [line[-16:] for line in text.splitlines()] == [line[-16:] for line in expected.splitlines()]

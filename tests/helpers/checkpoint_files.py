@@ -6,13 +6,14 @@ import re
 import struct
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError
+from converters import CheckpointError, formats
 
 #: Every npz of a model in golden/checkpoints that is read, as VERSION/FOLDER/FILE; some of them come with the project.
 GOLDEN_NPZ = (
@@ -250,3 +251,8 @@ def listing(folder):
         str(path.relative_to(folder)): sha256(path) if path.is_file() and not path.is_symlink() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def let_write(monkeypatch, format, write):
+    """Lets something else write the files of a format."""
+    monkeypatch.setitem(formats.FORMATS, format, replace(formats.FORMATS[format], write=write))

@@ -26,26 +26,50 @@ def bait(tmp_path):
     assert not trace.exists()
 
 
+#: Seconds of work and bytes that reading a small file may add to those of Python with its libraries.
+SECONDS, MEMORY = 5, 300_000_000
+
+
+def read_alone(path, limit, libraries="numpy, safetensors"):
+    """Reads a file in a process of its own with a limit; returns what refused it, and how much memory it took."""
+    program = f"""
+        import resource, time
+        import {libraries}
+        import converters
+        memory = lambda what: int(open("/proc/self/status").read().split(what)[1].split()[0]) * 1024
+        size, before = memory("VmSize:"), memory("VmHWM:")
+        if {limit == "memory"}:
+            resource.setrlimit(resource.RLIMIT_AS, (size + 2 * {MEMORY},) * 2)
+        else:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + {SECONDS},) * 2)
+        try:
+            converters.read({str(path)!r})
+        except converters.CheckpointError as error:
+            print(error)
+        print(memory("VmHWM:") - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert run.returncode == 0, run.stderr or f"ended by {run.returncode} (-24 is the limit on its time)"
+    *said, memory = run.stdout.splitlines()
+    (message,) = said
+    return message, int(memory)
+
+
 @pytest.fixture
 def read_in_little_memory():
-    """Reads a file in a process that may take 600 MB more than Python with its libraries; returns what it printed."""
+    """Reads a file where there is little memory; returns what it printed."""
+    return lambda path: read_alone(path, "memory")[0]
 
-    def read(path, libraries="numpy, safetensors"):
-        program = f"""
-            import resource
-            import {libraries}
-            import converters
-            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000,) * 2)
-            try:
-                converters.read({str(path)!r})
-            except converters.CheckpointError as error:
-                print(error)
-        """
-        command = [sys.executable, "-c", textwrap.dedent(program)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert run.returncode == 0, run.stderr
-        assert len(run.stdout.splitlines()) == 1
-        return run.stdout
+
+@pytest.fixture
+def read_within_limits():
+    """Reads a file within limits on memory and on time, neither of which hides the other; returns what it printed."""
+
+    def read(path, **options):
+        message, memory = read_alone(path, "time", **options)
+        assert memory < MEMORY
+        assert read_alone(path, "memory", **options)[0] == message
+        return message
 
     return read

@@ -32,7 +32,6 @@ from tests.helpers import tensorflow1
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "checkpoints"
-FORMATS = ("chainer-npz", "chainer-hdf5", "chainer-pickle", "pt", "safetensors", "tf1")
 SECONDS = 5
 #: The most that reading one file may add to a process's memory. The files are 0.1 MB, and deflate to 1032 times less.
 MEMORY = 256 << 20
@@ -42,9 +41,17 @@ _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 
 # --- the files --------------------------------------------------------------------------------------------------------
 
 
+def kinds() -> list[str]:
+    """Returns the names of the formats that are read."""
+    from converters.formats import readable
+
+    return [format.name for format in readable()]
+
+
 def seeds(kind: str, folder: Path) -> list[bytes]:
     """Returns real files of a format: those that the legacy program wrote, and what is written of them."""
     import converters
+    from converters.formats import FORMATS
 
     model = GOLDEN / "1.13.0" / "alexnet-momentumsgd" / "epoch-1.model"
     if kind == "chainer-npz":
@@ -61,9 +68,10 @@ def seeds(kind: str, folder: Path) -> list[bytes]:
             data = source.with_suffix(".data-00000-of-00001")
             (folder / name).with_suffix(data.suffix).write_bytes(data.read_bytes())
         return [source.read_bytes()]
-    if kind == "safetensors":
-        converters.convert(model, folder / "own.safetensors", state=False, force=True)
-        return [(folder / "own.safetensors").read_bytes()]
+    if kind != "pt":
+        assert FORMATS[kind].write is not None, f"{kind} is only read: name files of it here"
+        converters.convert(model, folder / "own", format=kind, state=False, force=True)
+        return [(folder / "own").read_bytes()]
     import torch
 
     converters.convert(model, folder / "own.pt", force=True)
@@ -308,13 +316,13 @@ def _watch(kind: str, command: Sequence[str], start: int, stop: int, failures: l
 def main() -> int:
     """Reads mutations of each format and prints what was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(kinds()))
     parser.add_argument("--mutations", "-n", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     failed = False
-    for kind in options.formats or FORMATS:
+    for kind in options.formats or kinds():
         begun = time.monotonic()
         failures = run(kind, options.mutations, options.seed)
         print(f"{kind}: {options.mutations} mutations, {len(failures)} failures, {time.monotonic() - begun:.0f} s")

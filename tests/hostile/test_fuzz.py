@@ -10,7 +10,7 @@ from tests.hostile import fuzz
 NEEDS = {"chainer-hdf5": "h5py", "pt": "torch"}
 
 
-@pytest.mark.parametrize("kind", fuzz.FORMATS)
+@pytest.mark.parametrize("kind", fuzz.kinds())
 def test_no_mutation_ends_in_anything_but_a_checkpoint_or_one_line(kind):
     if kind in NEEDS:
         pytest.importorskip(NEEDS[kind])

@@ -23,13 +23,13 @@ NAMES = ["epoch-1.model", "weights.npz", "weights.pt", "weights.safetensors", "n
         (b"short", "this is text, not a checkpoint"),
         (
             b"\n\x16\x12\x0bCaffeNet\x1a\x04data\xff" + bytes(500),
-            "this is no Chainer npz, Chainer HDF5, PyTorch, safetensors or",
+            "this is no PyTorch, safetensors, Chainer npz, Chainer HDF5, Chainer pickle of 2015 or",
         ),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "this is no Chainer npz"),
-        (b"\x1f\x8b\x08" + bytes(100), "this is no Chainer npz"),
-        (b"\x93NUMPY\x01\x00" + bytes(100), "this is no Chainer npz"),
-        (bytes(1000), "this is no Chainer npz"),
-        (b"\x00", "this is no Chainer npz"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "this is no PyTorch, safetensors"),
+        (b"\x1f\x8b\x08" + bytes(100), "this is no PyTorch, safetensors"),
+        (b"\x93NUMPY\x01\x00" + bytes(100), "this is no PyTorch, safetensors"),
+        (bytes(1000), "this is no PyTorch, safetensors"),
+        (b"\x00", "this is no PyTorch, safetensors"),
     ],
 )
 def test_strangers_are_refused_by_their_content(content, phrase, name, tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError
 from tests.helpers.checkpoint_files import adam_state, alexnet, refused
 
 h5py = pytest.importorskip("h5py")
@@ -120,8 +119,9 @@ def test_what_no_chainer_wrote(make, phrase, save):
 def test_a_state_of_another_kind(save):
     save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"]))
     save(lambda file: file.create_dataset("t", data="three"), "a.state", adam_state(alexnet()), leave_out="t")
-    with pytest.raises(CheckpointError, match=r"a\.state: 't' is no array of numbers"):
-        converters.read(save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"])))
+    checkpoint = converters.read(save(lambda file: file.create_dataset("fc8/b", data=alexnet()["fc8/b"])))
+    assert checkpoint.optimizer is None
+    assert any("a.state: 't' is no array of numbers" in notice for notice in checkpoint.notices)
 
 
 @pytest.mark.parametrize("length", [8, 9, 60, 100, 600, 2000, 8000])

@@ -46,7 +46,7 @@ def test_a_dictionary_in_itself(save):
 def test_a_file_that_was_cut_short(part, legacy, save):
     path = save(tensors(), _use_new_zipfile_serialization=not legacy)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    refused(path, r"cut short|the PyTorch file cannot be read: .* \(look for a whole copy\)|more than tensors")
+    refused(path, r"cut short|the PyTorch file cannot be read: .*look for a whole copy\)|more than tensors")
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,14 @@ def test_a_missing_storage(save, tmp_path):
 
 def test_a_tensor_larger_than_its_storage(save):
     state = tensors()
-    state["fc8.bias"] = torch.ones(1).expand(14)
-    refused(save(state), r"'fc8\.bias' of shape \(14,\) has only 4 bytes")
+    state["fc8.bias"] = torch.ones(1).expand(1 << 20)
+    refused(save(state), r"'fc8\.bias' of shape \(1048576,\) has only 4 bytes")
+
+
+def test_many_tensors_that_repeat_one_number_are_refused(save):
+    """Each alone could be a bias that nothing but the tensor's stride makes long."""
+    state = {f"layer{i}.bias": torch.ones(1).expand(1 << 18) for i in range(100)}
+    refused(save(state), "its tensors have 104,857,200 bytes that are the same numbers again")
 
 
 @pytest.mark.parametrize(

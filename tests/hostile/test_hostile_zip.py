@@ -9,7 +9,7 @@ import pytest
 
 import converters
 from converters import CheckpointError
-from converters.formats import inflate
+from converters.formats import _zip
 from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
@@ -136,7 +136,7 @@ class TestZip:
         end = b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 20, 20, len(directory), len(file), 0)
         path = tmp_path / "a.npz"
         path.write_bytes(file + directory + end)
-        sizes = {m.filename: len(b"".join(inflate.read_member(path, m, 1 << 20))) for m in inflate.directory(path)[0]}
+        sizes = {m.filename: len(b"".join(_zip.read_member(path, m, 1 << 20))) for m in _zip.directory(path)[0]}
         assert (sizes["a0.npy"], sizes["a1.npy"]) == (1128, 1292)
         refused(path, r"'a\d+\.npy' cannot have \d+ bytes in a file of \d+ \(the file is damaged")
 

@@ -6,9 +6,10 @@ from deeppose_port.backends.torch.networks import DeepPose, build, load
 from deeppose_port.backends.torch.prediction import predictor
 
 if TYPE_CHECKING:
+    from deeppose_port.backends.torch.exporting import export
     from deeppose_port.backends.torch.training import train
 
-__all__ = ["DeepPose", "build", "load", "predictor", "train"]
+__all__ = ["DeepPose", "build", "export", "load", "predictor", "train"]
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> object:
         from deeppose_port.backends.torch.training import train
 
         return train
+    if name == "export":
+        from deeppose_port.backends.torch.exporting import export
+
+        return export
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -274,8 +274,8 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(request, tmp_path):
 
 
 def test_pickles_are_not_written(tmp_path):
-    with pytest.raises(converters.CheckpointError, match="pickles are not written"):
-        chainer_pickle.write(None, tmp_path / "a")
+    with pytest.raises(ValueError, match="there is no format 'chainer-pickle' to write; there are pt, safetensors"):
+        converters.convert(tmp_path / "a", format="chainer-pickle")
 
 
 def test_pickles_of_other_protocols_are_not_opened(tmp_path):

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import CheckpointError, formats
+from converters import CheckpointError
 from converters.formats import keras_hdf5
+from converters.stored import read_all
 from tests.helpers.keras import fill
 
 h5py = pytest.importorskip("h5py")
@@ -19,7 +20,7 @@ CONVOLUTION = {"kernel": KERNEL, "bias": BIAS}
 
 def load(path: Path) -> dict[str, np.ndarray]:
     contents = keras_hdf5.read(path)
-    return formats.load(path, contents, contents.headers, lambda _: None)
+    return read_all({key: contents.stored(path, key) for key in contents.headers})
 
 
 @pytest.fixture

@@ -79,11 +79,3 @@ def test_a_written_file_has_the_users_mode(suffix, tmp_path):
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / f"b{suffix}").stat().st_mode) == 0o640
-
-
-def test_writing_is_to_a_file_that_does_not_exist_yet(tmp_path):
-    from converters.formats import safetensors
-
-    checkpoint = converters.read(save_npz(tmp_path / "a.model", wrapped(alexnet())))
-    with pytest.raises(FileExistsError):
-        safetensors.write(checkpoint, tmp_path / "a.model")

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import CheckpointError, formats
+from converters import CheckpointError
+from converters.files import CHUNK
 from converters.formats import _leveldb, _protobuf, tf1
+from converters.stored import read_all
 from tests.helpers import tensorflow1 as tf
 
 ONE = np.arange(12, dtype="f").reshape(3, 4)
@@ -18,7 +20,7 @@ SIZE = ONE.nbytes
 
 def load(index: Path) -> dict[str, np.ndarray]:
     contents = tf1.read(index)
-    return formats.load(index, contents, contents.headers, lambda _: None)
+    return read_all({key: contents.stored(index, key) for key in contents.headers})
 
 
 def write(folder: Path, index: bytes, data: bytes | None = ONE.tobytes()) -> Path:
@@ -176,7 +178,7 @@ class TestVariables:
         index = tf.save(tmp_path, {"k": kernel})
         pieces = [bytes(piece) for piece in tf1.read(index).chunks("k")]
         assert len(pieces) > 1
-        assert max(map(len, pieces)) <= formats.CHUNK
+        assert max(map(len, pieces)) <= CHUNK
         np.testing.assert_array_equal(load(index)["k"], kernel.transpose(3, 2, 0, 1))
 
     @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ class TestVariables:
         contents = tf1.read(index)
         (tmp_path / "checkpoint-1000.data-00000-of-00001").write_bytes(b"\0" * 8)
         with pytest.raises(CheckpointError, match="does not have its checksum"):
-            formats.load_one(index, contents, "a")
+            contents.stored(index, "a").read()
 
     def test_an_endless_index_is_not_read(self, tmp_path):
         index = write(tmp_path, b"")

@@ -142,10 +142,16 @@ def test_an_ordered_dict_of_python_2_is_read(tmp_path):
         ("storages", struct.pack("<q", 4), struct.pack("<q", 1 << 60), "says that it has 1152921504606846976 numbers"),
         ("storages", struct.pack("<q", 4), struct.pack("<q", -4), "says that it has -4 numbers"),
         ("storages", struct.pack("<q", 4), struct.pack("<q", 3), r"\w"),
-        ("tensors", struct.pack("<i4xq", 1, 3), struct.pack("<i4xq", 1, 30), "larger than its storage"),
-        ("tensors", struct.pack("<i4xq", 1, 3), struct.pack("<i4xq", 1, -3), "larger than its storage"),
+        ("tensors", struct.pack("<i4xq", 1, 3), struct.pack("<i4xq", 1, 30), r"'a' of shape \(30,\) has only 16 bytes"),
+        (
+            "tensors",
+            struct.pack("<i4xq", 1, 3),
+            struct.pack("<i4xq", 1, 4),
+            r"\(4,\) ends after the 16 bytes",
+        ),
+        ("tensors", struct.pack("<i4xq", 1, 3), struct.pack("<i4xq", 1, -3), "a tensor that cannot be"),
         ("tensors", struct.pack("<i4xq", 1, 3), struct.pack("<i4xq", 99, 3), "a tensor has 99 dimensions"),
-        ("tensors", struct.pack("<qqq", 3, 1, 1), struct.pack("<qqq", 3, 2, 1), "does not lie in one piece"),
+        ("tensors", struct.pack("<qqq", 3, 1, 1), struct.pack("<qqq", 3, 2, 1), r"\(3,\) ends after the 16 bytes"),
         ("tensors", b"K\x01.", b"J\xff\xff\xff\x7f.", "does not say how many tensors"),
     ],
 )
@@ -158,8 +164,7 @@ def test_what_is_damaged_or_asks_for_more_is_refused(member, old, new, phrase, t
         return content[:at] + new + content[at + len(old) :]
 
     path = torch_tar(tmp_path / "a.pt", {"a": np.ones(3, np.float32)}, changed)
-    message = refused(path, rf"this is a tar file of PyTorch before 0\.2, and .*{phrase}")
-    assert message.endswith("(nothing in it was run)")
+    refused(path, phrase)
 
 
 def test_one_storage_for_many_tensors_is_refused(tmp_path):
@@ -175,7 +180,7 @@ def test_one_storage_for_many_tensors_is_refused(tmp_path):
         return content
 
     path = torch_tar(tmp_path / "a.pt", {"a": np.ones(3000, np.float32)}, shared)
-    refused(path, "several of its tensors are the same numbers")
+    refused(path, "its tensors have 2400000 bytes, but are the same 12004 of the file")
 
 
 def test_members_that_are_no_plain_files_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters.formats import inflate
+from converters.formats import _zip
 from tests.helpers.checkpoint_files import alexnet, assert_same_arrays, in_torch_names, save_npz, save_zip
 
 CONTENT = {
@@ -20,24 +20,24 @@ CONTENT = {
 }
 
 
-@pytest.fixture(params=inflate._LIBRARIES)
+@pytest.fixture(params=_zip._LIBRARIES)
 def library(request, monkeypatch):
     """Makes one library the fastest that there is."""
     pytest.importorskip(request.param.split(".")[0])
-    for name in inflate._LIBRARIES[: inflate._LIBRARIES.index(request.param)]:
+    for name in _zip._LIBRARIES[: _zip._LIBRARIES.index(request.param)]:
         monkeypatch.setitem(sys.modules, name, None)
-    inflate.library.cache_clear()
-    yield inflate.library()
-    inflate.library.cache_clear()
+    _zip.library.cache_clear()
+    yield _zip.library()
+    _zip.library.cache_clear()
 
 
 def read(path, most=1 << 20, **changes):
     """Reads the members of a zip, of whose directory something is changed."""
     result = {}
-    for member in inflate.directory(path)[0]:
+    for member in _zip.directory(path)[0]:
         for name, change in changes.items():
             setattr(member, name, change(getattr(member, name)))
-        pieces = list(inflate.read_member(path, member, most))
+        pieces = list(_zip.read_member(path, member, most))
         assert all(0 < len(piece) <= most for piece in pieces)
         result[member.filename] = b"".join(pieces)
     return result
@@ -82,7 +82,7 @@ def test_a_directory_that_lies_is_found_out(changes, phrase, compression, librar
     if "compress_size" in changes and "ends" in phrase and compression == zipfile.ZIP_DEFLATED:
         assert read(path, **changes)["a"] == CONTENT["weights"]  # what comes after its end is not looked at
         return
-    with pytest.raises(inflate.DamagedError, match=phrase):
+    with pytest.raises(_zip.DamagedError, match=phrase):
         read(path, **changes)
 
 
@@ -91,5 +91,5 @@ def test_damaged_bytes_are_found_out(library, tmp_path):
     content = bytearray(path.read_bytes())
     content[1000:1100] = bytes(100)
     path.write_bytes(content)
-    with pytest.raises((inflate.DamagedError, library.error, zlib.error)):
+    with pytest.raises((_zip.DamagedError, library.error, zlib.error)):
         read(path)

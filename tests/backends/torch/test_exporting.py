@@ -14,7 +14,7 @@ import converters
 import deeppose_port
 from converters import Architecture, CheckpointError, Preprocessing
 from converters.networks import TABLES, Convolution, Linear, outputs_layer, walk
-from deeppose_port import export as exports
+from deeppose_port.backends import BACKENDS
 from deeppose_port.cli import main
 from tests.helpers.checkpoint_files import listing, sha256
 from tests.helpers.networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
@@ -23,12 +23,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript", reason="pip install 'deeppose-port[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
 
+SUFFIXES = BACKENDS["torch"].exports
 #: With LRN and pooling that covers all, one with BatchNormalization and PReLU too.
 QUICK = (
     "1.13.0/alexnet-adam/epoch-1.model",
     "1.1.0/AlexNet_flic_BN_PReLU-pickle/FunctionSet_epoch_1.chainermodel",
 )
-ASTRONAUT = Path(__file__).resolve().parents[1] / "examples" / "astronaut" / "epoch-300.model"
+ASTRONAUT = Path(__file__).resolve().parents[3] / "examples" / "astronaut" / "epoch-300.model"
 
 
 def onnx_outputs(path, inputs):
@@ -56,8 +57,8 @@ def format(request):
 )
 def test_it_answers_as_the_chainer_that_wrote_the_checkpoint(name, format, request, tmp_path):
     file = narrow_file(name, request)
-    target = tmp_path / f"a{exports.FORMATS[format]}"
-    report = exports.export(file.path, target, format=format, writer=file.writer)
+    target = tmp_path / f"a{SUFFIXES[format]}"
+    report = converters.convert(file.path, target, format=format, writer=file.writer)
     assert error(RUNS[format](target, file.inputs), file.outputs) <= file.bound
     assert (report.verified, report.output_format, report.output_sha256) == (True, format, sha256(target))
 
@@ -66,15 +67,15 @@ def test_it_answers_as_the_chainer_that_wrote_the_checkpoint(name, format, reque
 def written(tmp_path_factory):
     """The astronaut's network in both formats."""
     folder = tmp_path_factory.mktemp("exports")
-    for name, suffix in exports.FORMATS.items():
-        exports.export(ASTRONAUT, folder / f"pose{suffix}", format=name)
+    for name, suffix in SUFFIXES.items():
+        converters.convert(ASTRONAUT, folder / f"pose{suffix}", format=name)
     return folder
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_the_batch_may_have_any_size(batch, format, written):
     inputs = np.concatenate([narrow_inputs()] * 3)[:batch]
-    assert RUNS[format](written / f"pose{exports.FORMATS[format]}", inputs).shape == (batch, 14)
+    assert RUNS[format](written / f"pose{SUFFIXES[format]}", inputs).shape == (batch, 14)
 
 
 def test_the_metadata_say_what_it_is_and_how_its_input_is_made(written):
@@ -113,7 +114,7 @@ def test_onnx_is_of_an_opset_that_runs_widely(written):
 def test_the_input_has_the_size_that_the_network_was_trained_on(tmp_path):
     checkpoint = random_checkpoint("alexnet", preprocessing=Preprocessing(im_size=200))
     converters.write(checkpoint, tmp_path / "a.safetensors")
-    exports.export(tmp_path / "a.safetensors", format="torch-export")
+    converters.convert(tmp_path / "a.safetensors", format="torch-export")
     assert torch_outputs(tmp_path / "a.pt2", np.zeros((1, 3, 200, 200), np.float32)).shape == (1, 14)
 
 
@@ -121,8 +122,8 @@ def test_nan_that_was_kept_is_nan_there_too(format, tmp_path):
     checkpoint = random_checkpoint()
     checkpoint.weights["fc8.bias"][:2] = np.nan, np.inf
     converters.write(checkpoint, tmp_path / "a.safetensors")
-    report = exports.export(tmp_path / "a.safetensors", format=format, nonfinite="keep")
-    outputs = RUNS[format](tmp_path / f"a{exports.FORMATS[format]}", narrow_inputs())
+    report = converters.convert(tmp_path / "a.safetensors", format=format, nonfinite="keep")
+    outputs = RUNS[format](tmp_path / f"a{SUFFIXES[format]}", narrow_inputs())
     assert np.isfinite(outputs).all(0).tolist() == [False, False, *[True] * 12]
     assert [repair.tensor for repair in report.repairs] == ["fc8.bias"]
 
@@ -136,11 +137,11 @@ class TestRefusals:
     def refused(self, model, phrase, format, **options):
         before = listing(model.parent)
         with pytest.raises(CheckpointError, match=phrase):
-            exports.export(model, format=format, **options)
+            converters.convert(model, format=format, **options)
         assert listing(model.parent) == before
 
     def test_a_network_that_answers_otherwise_is_not_kept(self, format, model, monkeypatch):
-        from deeppose_port.backends.torch import export as engine
+        from deeppose_port.backends.torch import exporting as engine
 
         load = engine.load
 
@@ -154,20 +155,20 @@ class TestRefusals:
         self.refused(model, "answers otherwise than PyTorch, by up to 2", format)
 
     def test_a_target_that_exists_is_replaced_only_with_force(self, format, model):
-        target = model.with_suffix(exports.FORMATS[format])
+        target = model.with_suffix(SUFFIXES[format])
         target.write_text("mine")
         self.refused(model, r"it exists already \(--force replaces it", format)
-        assert not exports.export(model, format=format, dry_run=True, force=True).verified
+        assert not converters.convert(model, format=format, dry_run=True, force=True).verified
         assert target.read_text() == "mine"
 
     def test_the_input_is_never_replaced(self, format, model):
-        os.link(model, model.with_suffix(exports.FORMATS[format]))
+        os.link(model, model.with_suffix(SUFFIXES[format]))
         self.refused(model, "this is the input itself", format, force=True)
 
     def test_a_place_that_cannot_be_written_is_said(self, model):
         target = model.parent / "none" / "a"
         with pytest.raises(CheckpointError, match="it cannot be written: No such file or directory"):
-            exports.export(model, target, format="torch-export")
+            converters.convert(model, target, format="torch-export")
 
     @pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime"])
     def test_what_is_not_installed_is_named(self, module, model, monkeypatch):
@@ -175,8 +176,8 @@ class TestRefusals:
         self.refused(model, rf"without {module} \(pip install 'deeppose-port\[onnx\]'\)", "onnx")
 
     def test_an_unknown_format(self, model):
-        with pytest.raises(ValueError, match=r"no format 'tflite' to export to; there are onnx, torch-export"):
-            exports.export(model, format="tflite")
+        with pytest.raises(ValueError, match=r"no format 'tflite' to write; there are pt, .*, onnx, torch-export"):
+            converters.convert(model, format="tflite")
 
 
 class TestCommand:
@@ -232,8 +233,8 @@ def narrow(name):
 def test_every_network_can_be_exported(name, format, tmp_path):
     checkpoint = narrow(name)
     converters.write(checkpoint, tmp_path / "a.safetensors")
-    exports.export(tmp_path / "a.safetensors", format=format)
+    converters.convert(tmp_path / "a.safetensors", format=format)
     side = checkpoint.preprocessing.im_size
     inputs = np.random.RandomState(4).randn(4, 3, side, side).astype(np.float32)
-    outputs = RUNS[format](tmp_path / f"a{exports.FORMATS[format]}", inputs)
+    outputs = RUNS[format](tmp_path / f"a{SUFFIXES[format]}", inputs)
     assert error(outputs, deeppose_port.load(checkpoint)(inputs)) < 1e-5

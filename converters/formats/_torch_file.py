@@ -9,33 +9,21 @@ and numbers. Tensors are not read here: they are told by their place in the file
 from __future__ import annotations
 
 import io
-import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import numpy as np
-
-from converters.checkpoint import Array
-from converters.formats import CHUNK, inflate
-from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
-from converters.networks import Shape
+from converters.formats import _zip
+from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
+from converters.formats._tensor import STORAGES, Storage, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
 _VERSION = 1001
 _MOST_INSTRUCTIONS = 500_000
 _LARGEST_PICKLE = 64 << 20
 _LONGEST_TEXT = 1 << 20
-_BFLOAT16 = "bfloat16"  # NumPy has none: the upper half of a float32
-_STORAGES = {
-    **{"Half": "float16", "BFloat16": _BFLOAT16, "Float": "float32", "Double": "float64"},
-    **{"Byte": "uint8", "Char": "int8", "Short": "int16", "Int": "int32", "Long": "int64", "Bool": "bool"},
-    **{"ComplexFloat": "complex64", "ComplexDouble": "complex128"},
-}
-_DTYPES = {*_STORAGES.values(), "uint16", "uint32", "uint64"}
 _DICTS = ("collections.OrderedDict", "collections.Counter", "collections.defaultdict")
 #: What is called for a tensor of strided numbers, and for what holds one.
 _TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3")
@@ -72,156 +60,6 @@ class _Name:
     name: str
 
 
-@dataclass(eq=False)
-class _Storage:
-    """Numbers that lie one after the other in the file.
-
-    Attributes:
-        dtype: Of its numbers; `bytes` for a storage without a type.
-        length: How many numbers it says it has.
-        start: Where in the file they are.
-        nbytes: How many bytes there are.
-    """
-
-    dtype: str
-    length: int
-    start: int = 0
-    nbytes: int = 0
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of a number."""
-        return 2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize if self.dtype in _DTYPES else 1
-
-    def refuse_short(self, size: int) -> None:
-        """Refuses a storage that is not wholly in the file."""
-        if self.start + self.nbytes > size or (self.length * self.itemsize > self.nbytes):
-            raise ValueError(f"it says that a storage has {self.length} numbers, which are not there")
-
-
-@dataclass(eq=False)
-class Tensor:
-    """A tensor, by its place in the file.
-
-    Attributes:
-        dtype: NumPy's dtype of its numbers when they are read; for bfloat16, which NumPy has not, float32.
-        shape: Its shape.
-        problem: Why it cannot be read, if it cannot.
-    """
-
-    problem: str | None = None
-    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("f4"))
-    shape: Shape = ()
-    _path: Path = field(default_factory=Path)
-    _stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f4"))
-    _storage: _Storage = field(default_factory=lambda: _Storage("", 0))
-    _offset: int = 0
-    _strides: Shape = ()
-
-    @property
-    def widened(self) -> bool:
-        """Whether it is stored as bfloat16."""
-        return self.dtype.itemsize != self._stored.itemsize
-
-    @property
-    def stored_bytes(self) -> int:
-        """How many bytes of the file its numbers are."""
-        return math.prod(self.shape) * self._stored.itemsize
-
-    def check(self) -> None:
-        """Makes sure that it can be read.
-
-        Raises:
-            ValueError: It cannot; the message goes on from its name.
-        """
-        if self.problem is not None:
-            raise ValueError(self.problem)
-        there = self._storage.nbytes
-        if self.stored_bytes > there:
-            raise ValueError(f"of shape {self.shape} has only {there} bytes")
-        if 0 not in self.shape and (self._offset + self._span()) * self._stored.itemsize > there:
-            raise ValueError(f"of shape {self.shape} ends after the {there} bytes that it lies in")
-
-    def chunks(self) -> Iterator[memoryview]:
-        """Yields its bytes in C order, piece by piece.
-
-        Raises:
-            ValueError: It cannot be read.
-        """
-        self.check()
-        if 0 in self.shape:
-            return
-        contiguous = tuple(math.prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
-        if all(n == 1 or s == c for n, s, c in zip(self.shape, self._strides, contiguous, strict=True)):
-            for piece in self._pieces(math.prod(self.shape)):
-                yield self._bytes(np.frombuffer(piece, self._stored))
-            return
-        numbers = np.frombuffer(b"".join(self._pieces(self._span())), self._stored)
-        strides = [stride * self._stored.itemsize for stride in self._strides]
-        view = np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
-        yield self._bytes(np.ascontiguousarray(view).reshape(-1))
-
-    def array(self) -> Array:
-        """Returns it as an array of its own, in native byte order.
-
-        Raises:
-            ValueError: It cannot be read.
-        """
-        flat = np.frombuffer(bytearray().join(self.chunks()), self.dtype)
-        return flat.reshape(self.shape).astype(self.dtype.newbyteorder("="), copy=False)
-
-    def _span(self) -> int:
-        """Numbers from its first to its last."""
-        return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self._strides, strict=True))
-
-    def _pieces(self, count: int) -> Iterator[bytes]:
-        """Reads numbers from its first on."""
-        length = count * self._stored.itemsize
-        with self._path.open("rb", buffering=0) as stream:
-            stream.seek(self._storage.start + self._offset * self._stored.itemsize)
-            for position in range(0, length, CHUNK):
-                piece = stream.read(min(CHUNK, length - position))
-                if len(piece) < min(CHUNK, length - position):
-                    raise EOFError("the file ends in it")
-                yield piece
-
-    def _bytes(self, numbers: Array) -> memoryview:
-        if self.widened:
-            numbers = (numbers.astype("u4") << 16).view("f4")
-        return numbers.view(np.uint8).data
-
-
-class HeldTensor(Tensor):
-    """A tensor whose numbers are in memory already."""
-
-    def __init__(self, array: Array) -> None:
-        storage = _Storage("", array.size, nbytes=array.nbytes)
-        super().__init__(None, array.dtype, array.shape, _stored=array.dtype, _storage=storage)
-        self._array = array
-
-    def check(self) -> None:
-        """Does nothing: it can be read."""
-
-    def chunks(self) -> Iterator[memoryview]:
-        """Yields its bytes in C order."""
-        yield np.ascontiguousarray(self._array).reshape(-1).view(np.uint8).data
-
-
-def refuse_overlaps(tensors: Iterable[Tensor]) -> None:
-    """Refuses many tensors that are the same few numbers; two may share theirs, as tied weights do.
-
-    Raises:
-        ValueError: There are such, or one that cannot be read; the message goes on from their name.
-    """
-    total, storages = 0, {}
-    for tensor in tensors:
-        tensor.check()
-        total += tensor.stored_bytes
-        storages[id(tensor._storage)] = tensor._storage.nbytes
-    if total > 2 * sum(storages.values()):
-        raise ValueError(f"have {total} bytes, but are the same {sum(storages.values())} of the file")
-
-
 def load(path: Path) -> Any:
     """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
 
@@ -236,7 +74,7 @@ def load(path: Path) -> Any:
 
 
 def _load_zip(path: Path) -> Any:
-    every, _ = inflate.directory(path)
+    every, _ = _zip.directory(path)
     members = {member.filename: member for member in every}
     if len(members) < len(every):
         raise ValueError("it has a member twice")
@@ -258,7 +96,7 @@ def _load_zip(path: Path) -> Any:
             member = members.get(f"{root}data/{key}")
             if member is None:
                 raise ValueError(f"it lacks the numbers {key!r}")
-            storage.start, storage.nbytes = inflate.place_of(stream, member), member.file_size
+            storage.start, storage.nbytes = _zip.place_of(stream, member), member.file_size
             storage.refuse_short(size)
     return payload
 
@@ -267,7 +105,7 @@ def _member(path: Path, member: zipfile.ZipInfo, most: int) -> bytes:
     if member.file_size > most:
         raise ValueError(f"its {member.filename!r} has {member.file_size} bytes")
     with path.open("rb", buffering=0) as stream:
-        stream.seek(inflate.place_of(stream, member))
+        stream.seek(_zip.place_of(stream, member))
         return stream.read(member.file_size)
 
 
@@ -301,7 +139,7 @@ class _Saved(Machine):
 
     def __init__(self, stream: BinaryIO, size: int, path: Path, order: Literal["<", ">"] = "<") -> None:
         super().__init__(stream, size, _MOST_INSTRUCTIONS)
-        self.storages: dict[str, _Storage] = {}
+        self.storages: dict[str, Storage] = {}
         self._path = path
         self._order: Literal["<", ">"] = order
 
@@ -347,7 +185,7 @@ class _Saved(Machine):
         if not isinstance(value, dict | Tensor | _Name):
             super().fill(value, state)
 
-    def refer(self, number: Any) -> _Storage:
+    def refer(self, number: Any) -> Storage:
         """Returns a storage: a reference is ('storage', type, key, device, length), before 1.6 with a view."""
         if type(number) is not tuple or len(number) not in (5, 6) or self.string(number[0]) != b"storage":
             raise UnpicklingError("it refers to something that is no storage")
@@ -357,7 +195,7 @@ class _Saved(Machine):
         if any(part is not None for part in view):
             raise UnpicklingError("its storages have views, which are not read")
         name = kind.name.rpartition(".")[2].removesuffix("Storage")
-        storage = _Storage(_STORAGES.get(name, "uint8" if name == "Untyped" else f"a {kind.name}"), length)
+        storage = Storage(STORAGES.get(name, "uint8" if name == "Untyped" else f"a {kind.name}"), length)
         return self.storages.setdefault(key, storage)
 
     def key(self, value: Any) -> Any:
@@ -389,18 +227,11 @@ class _Saved(Machine):
         return self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
 
     def _tensor(self, arguments: tuple[Any, ...]) -> Tensor:
-        storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, (), ())
-        numbers = (offset, *shape, *strides) if type(shape) is tuple and type(strides) is tuple else (-1,)
-        if not isinstance(storage, _Storage) or any(type(n) is not int or not 0 <= n < 1 << 63 for n in numbers):
+        storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, None, None)
+        if not isinstance(storage, Storage) or type(shape) is not tuple or type(strides) is not tuple:
             raise UnpicklingError("it has a tensor that cannot be")
-        if len(shape) != len(strides) or len(shape) > 32:
-            raise UnpicklingError("it has a tensor that cannot be")
-        named = next((a.name for a in arguments[4:] if isinstance(a, _Name)), None)  # of v3: the dtype
-        name = storage.dtype if named is None else named.removeprefix("torch.")
         if any(isinstance(argument, dict) and argument.get("neg") for argument in arguments[6:]):
             return Tensor("is a negative view, which is not read")
-        if name not in _DTYPES:
-            return Tensor(f"is a torch.strided tensor of torch.{name}, which is not read")
-        stored = np.dtype("u2" if name == _BFLOAT16 else name).newbyteorder(self._order)
-        dtype = np.dtype("f4") if name == _BFLOAT16 else stored
-        return Tensor(None, dtype, shape, self._path, stored, storage, offset, strides)
+        named = next((a.name for a in arguments[4:] if isinstance(a, _Name)), None)  # of v3: the dtype
+        dtype = storage.dtype if named is None else named.removeprefix("torch.")
+        return Tensor.at(self._path, storage, offset, shape, strides, dtype, self._order)

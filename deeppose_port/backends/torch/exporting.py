@@ -33,6 +33,11 @@ _ROUNDINGS = 4
 _BATCHES = (1, 3)
 
 
+def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
+    """Writes a checkpoint's network as `onnx` or `torch-export`; see `to_onnx` and `to_torch_export`."""
+    {"onnx": to_onnx, "torch-export": to_torch_export}[format](checkpoint, path)
+
+
 def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a checkpoint's network as ONNX: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
 

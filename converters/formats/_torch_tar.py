@@ -8,7 +8,6 @@ which a tensor is a reference to its key. PyTorch itself reads them with Python'
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 import tarfile
@@ -17,20 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
-
-from converters.checkpoint import Array
-from converters.errors import CheckpointError, reason_of
-from converters.formats.unpickling import Machine, Text, UnpicklingError, rebuilt
+from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
+from converters.formats._tensor import STORAGES, Storage, Tensor
 
 MEMBERS = ("storages", "tensors", "pickle")
 _MOST_MEMBERS = 16
 _MOST_TENSORS = 100_000
 _LONGEST_TEXT = 1 << 16
-_TYPES = {
-    **{"Half": "<f2", "Float": "<f4", "Double": "<f8"},
-    **{"Byte": "|u1", "Char": "|i1", "Short": "<i2", "Int": "<i4", "Long": "<i8"},
-}
+_MOST_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -59,8 +52,8 @@ class _Saved(Machine):
         """Returns a type of storages or tensors, or OrderedDict."""
         if module in ("torch", "torch.cuda"):
             for kind in ("Storage", "Tensor"):
-                if name.endswith(kind) and name.removesuffix(kind) in _TYPES:
-                    return _Type(_TYPES[name.removesuffix(kind)])
+                if name.endswith(kind) and name.removesuffix(kind) in STORAGES:
+                    return _Type(STORAGES[name.removesuffix(kind)])
         if (module, name) == ("collections", "OrderedDict"):
             return _Ordered()
         return super().name(module, name)
@@ -82,7 +75,7 @@ class _Saved(Machine):
         """Returns the key of a dict: text, or a number as in an optimizer's state."""
         return value if type(value) is int else self.string(value).decode("utf-8", "backslashreplace")
 
-    def plain(self, value: Any, tensor: Callable[[int], Array]) -> Any:
+    def plain(self, value: Any, tensor: Callable[[int], Tensor]) -> Any:
         """Returns what was made with its texts and tensors in their places."""
 
         def leaf(value: Any) -> Any:
@@ -118,23 +111,22 @@ def _members(path: Path) -> dict[str, tarfile.TarInfo]:
 
 
 def load(path: Path) -> Any:
-    """Returns what was saved: dicts, lists, numbers and texts, with arrays for tensors.
+    """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
 
     Raises:
-        CheckpointError: It is damaged, or holds anything else; nothing in it is run.
+        ValueError: It is damaged, or holds anything else; nothing in it is run.
+        OSError: It cannot be read.
     """
     try:
         members = _members(path)
         with tarfile.open(path, "r:") as archive:
             files = {name: _file(archive, members[name]) for name in MEMBERS}
-            storages = _storages(files["storages"], members["storages"].size)
-            tensors = _tensors(files["tensors"], members["tensors"].size, storages)
+            storages = _storages(files["storages"], members["storages"])
+            tensors = _tensors(files["tensors"], members["tensors"].size, storages, path)
             machine = _Saved(files["pickle"], members["pickle"].size)
-            arrays = _Arrays(files["storages"], members["storages"].size, tensors)
-            return machine.plain(machine.run(), arrays.get)
-    except (UnpicklingError, tarfile.TarError, OSError, LookupError, ValueError, struct.error, MemoryError) as error:
-        problem = f"this is a tar file of PyTorch before 0.2, and {reason_of(error)}"
-        raise CheckpointError(path, problem, "nothing in it was run") from error
+            return machine.plain(machine.run(), tensors.__getitem__)
+    except (tarfile.TarError, LookupError, struct.error) as error:
+        raise UnpicklingError(f"it is damaged: {error}") from error
 
 
 def _file(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
@@ -144,78 +136,36 @@ def _file(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
     return cast(BinaryIO, stream)
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """Numbers that lie one after the other in the file."""
-
-    dtype: np.dtype[Any]
-    start: int
-    length: int
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    shape: tuple[int, ...]
-    offset: int
-
-
-def _storages(stream: BinaryIO, size: int) -> dict[int, _Storage]:
-    storages = {}
+def _storages(stream: BinaryIO, member: tarfile.TarInfo) -> dict[int, Storage]:
+    size, storages = member.size, {}
     for _ in range(_count(stream, size)):
         key, _, kind = _triple(stream, size)
         (length,) = struct.unpack("<q", _Saved(stream, size).take(8))
-        dtype, start = np.dtype(kind.dtype), stream.tell()
-        if not 0 <= length * dtype.itemsize <= size - start:
-            raise UnpicklingError(f"a storage says that it has {length} numbers where {size - start} bytes are left")
-        stream.seek(length * dtype.itemsize, os.SEEK_CUR)
-        storages[_key(key)] = _Storage(dtype, start, length)
+        storage = Storage(kind.dtype, length, member.offset_data + stream.tell())
+        storage.nbytes, left = length * storage.itemsize, size - stream.tell()
+        if not 0 <= storage.nbytes <= left:
+            raise UnpicklingError(f"a storage says that it has {length} numbers where {left} bytes are left")
+        stream.seek(storage.nbytes, os.SEEK_CUR)
+        storages[_key(key)] = storage
     if _Saved(stream, size).run() != []:
         raise UnpicklingError("its storages have views, which are not read")
     return storages
 
 
-def _tensors(stream: BinaryIO, size: int, storages: dict[int, _Storage]) -> dict[int, _Tensor]:
+def _tensors(stream: BinaryIO, size: int, storages: dict[int, Storage], path: Path) -> dict[int, Tensor]:
     tensors = {}
     for _ in range(_count(stream, size)):
         key, storage, _ = _triple(stream, size)
         take = _Saved(stream, size).take
-        (dimensions,) = struct.unpack("<i4x", take(8))
-        if not 0 <= dimensions <= 32:
-            raise UnpicklingError(f"a tensor has {dimensions} dimensions")
-        shape = struct.unpack(f"<{dimensions}q", take(8 * dimensions))
-        strides = struct.unpack(f"<{dimensions}q", take(8 * dimensions))
+        (axes,) = struct.unpack("<i4x", take(8))
+        if not 0 <= axes <= _MOST_AXES:
+            raise UnpicklingError(f"a tensor has {axes} dimensions")
+        shape = struct.unpack(f"<{axes}q", take(8 * axes))
+        strides = struct.unpack(f"<{axes}q", take(8 * axes))
         (offset,) = struct.unpack("<q", take(8))
-        tensor = _Tensor(storages[_key(storage)], shape, offset)
-        contiguous = tuple(math.prod(shape[i + 1 :]) for i in range(dimensions))
-        if any(n > 1 and s != c for n, s, c in zip(shape, strides, contiguous, strict=True)):
-            raise UnpicklingError(f"a tensor of shape {shape} does not lie in one piece (strides {strides})")
-        if min(shape, default=0) < 0 or not 0 <= offset <= tensor.storage.length - math.prod(shape):
-            raise UnpicklingError(f"a tensor of shape {shape} is larger than its storage")
-        tensors[_key(key)] = tensor
+        numbers = storages[_key(storage)]
+        tensors[_key(key)] = Tensor.at(path, numbers, offset, shape, strides, numbers.dtype)
     return tensors
-
-
-class _Arrays:
-    """Reads tensors, each once, and together no more than there is."""
-
-    def __init__(self, stream: BinaryIO, size: int, tensors: dict[int, _Tensor]) -> None:
-        self._stream = stream
-        self._left = size
-        self._tensors = tensors
-        self._read: dict[int, Array] = {}
-
-    def get(self, key: int) -> Array:
-        """Returns a tensor by its key."""
-        if key not in self._read:
-            tensor = self._tensors[key]
-            dtype, length = tensor.storage.dtype, math.prod(tensor.shape) * tensor.storage.dtype.itemsize
-            self._left -= length
-            if self._left < 0:
-                raise UnpicklingError("several of its tensors are the same numbers")
-            self._stream.seek(tensor.storage.start + tensor.offset * dtype.itemsize)
-            self._read[key] = np.frombuffer(bytearray(self._stream.read(length)), dtype).reshape(tensor.shape)
-        return self._read[key]
 
 
 def _count(stream: BinaryIO, size: int) -> int:

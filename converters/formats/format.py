@@ -1,0 +1,215 @@
+"""What a format is, and what a file of any format holds."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from converters._version import __version__
+from converters.checkpoint import Array, Checkpoint
+from converters.errors import CheckpointError
+from converters.formats import _zip
+from converters.keys import Header
+from converters.stored import Buffer, Stored
+
+if TYPE_CHECKING:
+    from converters.layouts import Sections, Training
+
+#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
+MOST_INFLATION = 1032
+#: What the arrays of one file may take in memory unless the user allows more. The largest that the legacy program could
+#: write, a snapshot of VGG-BN with Adam's two moments, takes 1.6 GB.
+MAX_BYTES = 4 << 30
+#: What Python, NumPy and PyTorch raise for damaged or hostile files.
+DAMAGES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+
+#: A file's start is this long, where it tells its format.
+_START = 1024
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What tells a file's format.
+
+    Attributes:
+        path: The file, which is one and not empty.
+        start: Its first bytes.
+        size: How many bytes it has.
+    """
+
+    path: Path
+    start: bytes
+    size: int
+
+    @classmethod
+    def of(cls, path: Path, size: int) -> Beginning:
+        """Reads the first bytes of a file of so many."""
+        with path.open("rb") as stream:
+            return cls(path, stream.read(_START), size)
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """The names of a zip's members; none where it is no zip, or an empty one.
+
+        Raises:
+            CheckpointError: It begins as a zip does, and is cut short or damaged.
+        """
+        if not self.is_zip:
+            return ()
+        try:
+            return tuple(member.filename for member in _zip.directory(self.path)[0])
+        except DAMAGES as error:
+            problem = "this zip file is cut short or damaged"
+            advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"
+            raise CheckpointError(self.path, problem, advice) from error
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether it begins as a zip does."""
+        return self.start.startswith(_ZIP)
+
+
+@dataclass
+class Contents:
+    """What a file holds, before anything is known of what it means.
+
+    Attributes:
+        format: Its format.
+        headers: Kind and shape of each array by key.
+        chunks: Yields the bytes of one array as stored, piece by piece; may be called from several threads.
+        metadata: What `converters` wrote into it, if it did.
+        values: What else it holds beside arrays (`.pt` files: numbers and strings by key).
+        wrappers: Keys under which the state dict was found (`.pt` files: `state_dict`, ...).
+        uninitialised: Keys of Chainer parameters that had no value yet when the file was written.
+        sections: Its keys by what they belong to, where not all are the network's. An optimizer's are named as Chainer
+            does: the parameter's key with its slot, the counter of updates `t`.
+        writer: The program that wrote it, where the format alone tells.
+        training: Returns what a file of ours holds of the training beside its weights; it raises ValueError where that
+            is damaged.
+        notices: What the user should know of how it was read.
+    """
+
+    format: str
+    headers: dict[str, Header]
+    chunks: Callable[[str], Iterator[Buffer]]
+    metadata: dict[str, Any] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    uninitialised: tuple[str, ...] = ()
+    sections: Sections | None = None
+    writer: str | None = None
+    training: Callable[[], Training] | None = None
+    notices: tuple[str, ...] = ()
+
+    def stored(self, path: Path, key: str) -> Stored:
+        """Returns one of its arrays."""
+        return Stored(path, key, self.headers[key], partial(self.chunks, key))
+
+
+class Write(Protocol):
+    """What writes a checkpoint to a path at which there is an empty file."""
+
+    def __call__(self, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+        """Writes."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: how one is told, read and written, and what it holds beside the weights.
+
+    Attributes:
+        name: What users call it.
+        title: What messages call one of its files, before `file`.
+        suffixes: What its files are called; a new one gets the first.
+        tells: Tells whether a file is one of these. None for what is never read.
+        finds: Returns the file that is read where another, or a folder, or a name alone stands for it; None otherwise.
+        read: Finds out what such a file holds, before any array is read.
+        write: Writes one. None for what is never written.
+        holds: What it takes beside the weights: `metadata` and `optimizer`; with layouts, what it takes without one.
+        layouts: The same for each of its layouts, where it has any.
+        arrays: The arrays that are written for a checkpoint, by key, where they are not the weights.
+        chainer: Whether Chainer wrote its files: a `log.txt` and a `.state` may lie beside them.
+        pieces: Whether a large file is written piece by piece, see `streaming`.
+        proof: What shows that a written file is sound, as a phrase. One that is not read is proven by what writes it.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    tells: Callable[[Beginning], bool] | None = None
+    finds: Callable[[Path], Path | None] = lambda path: None
+    read: Callable[[Path], Contents] | None = None
+    write: Write | None = None
+    holds: frozenset[str] = frozenset()
+    layouts: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    arrays: Callable[[Checkpoint, str | None], dict[str, Array]] = lambda checkpoint, layout: checkpoint.weights
+    chainer: bool = False
+    pieces: bool = False
+    proof: str = "read again, every byte equal"
+
+    def held(self, layout: str | None = None) -> frozenset[str]:
+        """Returns what it takes beside the weights, in a layout."""
+        return self.holds if layout is None else self.layouts[layout]
+
+
+#: Every format by name, in the order in which a file is asked whether it is one of them.
+FORMATS: dict[str, Format] = {}
+
+
+def register(format: Format) -> None:
+    """Adds a format.
+
+    Raises:
+        ValueError: Another has its name already, or writes files of one of its suffixes.
+    """
+    for other in FORMATS.values():
+        shared = {*format.suffixes} & {*other.suffixes} if format.write and other.write else set()
+        if other.name == format.name or shared:
+            raise ValueError(f"{other.name} has that name or {', '.join(shared)} already")
+    FORMATS[format.name] = format
+
+
+def refuse_large(path: Path, contents: Contents, max_bytes: int) -> None:
+    """Refuses a file whose arrays take more than `max_bytes`, before memory is taken for them.
+
+    Raises:
+        CheckpointError: They do.
+    """
+    total = sum(header.nbytes for header in contents.headers.values())
+    if total > max_bytes:
+        problem = f"its arrays take {total:,} bytes, and {max_bytes:,} are allowed"
+        raise CheckpointError(path, problem, f"if that is right, --max-bytes {total} allows it")
+
+
+def decode_metadata(text: str | bytes | None) -> dict[str, Any] | None:
+    """Returns what `encode_metadata` wrote, or None for anything else."""
+    try:
+        values = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and "deeppose_port" in values else None
+
+
+def encode_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Returns what every file that we write says of itself."""
+    return {"deeppose_port": __version__, **checkpoint.metadata()}

@@ -1,0 +1,431 @@
+"""What a file is, told before any of its arrays is read: which network, whose, for which input, how far trained."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from converters import evidence, formats, layouts
+from converters.checkpoint import Checkpoint, Preprocessing, Progress, Repair, Source, is_parameter
+from converters.errors import CheckpointError, DeepPoseError, reason_of
+from converters.families import Writers, others_alike
+from converters.files import Identity, identity_of
+from converters.folding import fold
+from converters.formats import Contents, Format
+from converters.keys import chainer_names, links
+from converters.layouts import NO_STATE, Sections, Training
+from converters.legacy_log import LegacyLog, read_beside
+from converters.networks import (
+    TABLES,
+    TORCH_WRITER,
+    Architecture,
+    BatchNormalization,
+    ModelSource,
+    batch_normalization_rules,
+    chainer_version,
+    check_writer,
+    walk,
+)
+from converters.plan import Plan
+from converters.preprocessing import preprocessing_of
+from converters.recognition import Network, recognise
+from converters.sourced import candidates, recognise_by_source
+from converters.stored import Stored
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says of a file; see `converters.read`.
+
+    Raises:
+        DeepPoseError: There is no such architecture, or a source is named beside it, or the writer is none.
+    """
+
+    architecture: str | None = None
+    model_file: str | os.PathLike[str] | None = None
+    writer: str | None = None
+    state: bool = True
+    max_bytes: int = formats.MAX_BYTES
+
+    def __post_init__(self) -> None:
+        if self.architecture is not None and self.architecture not in TABLES:
+            raise DeepPoseError(f"there is no architecture {self.architecture!r}; there are {', '.join(TABLES)}")
+        if self.architecture is not None and self.model_file is not None:
+            problem = f"the network is either {self.architecture} or the one of {self.model_file}, not both"
+            raise DeepPoseError(problem)
+        if self.writer is not None:
+            chainer_version(self.writer)
+
+
+def identify(path: Path, options: Options) -> Plan:
+    """Finds out what a file is, with what lies beside it. Of its arrays only counters and colours are read.
+
+    Raises:
+        CheckpointError: The file is refused; the message says what is wrong, where, and what to do.
+    """
+    try:
+        return _Identification(path, options).plan()
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file's contents, its keys sorted by what they belong to."""
+
+    path: Path
+    format: Format
+    contents: Contents
+    sections: Sections
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `converters` wrote into it; empty for anybody else's file."""
+        return self.contents.metadata or {}
+
+    @property
+    def own_architecture(self) -> Architecture | str | None:
+        """The architecture that it says it is, if we wrote it: a table of its own, or a name."""
+        own = self.metadata.get("architecture")
+        if not isinstance(own, dict):
+            return None
+        try:
+            return Architecture.from_dict(own) if own.get("own") is not None else str(own.get("name"))
+        except DeepPoseError as error:
+            raise _not_understood(self.path, error) from error
+
+    @property
+    def own_source(self) -> ModelSource | None:
+        """The source of its network, if we wrote it and there was one."""
+        own = self.metadata.get("architecture")
+        source = own.get("source") if isinstance(own, dict) else None
+        try:
+            return None if source is None else ModelSource.from_dict(source)
+        except DeepPoseError as error:
+            raise _not_understood(self.path, error) from error
+
+    def stored(self, keys: Mapping[str, str]) -> dict[str, Stored]:
+        """Returns its arrays by other names: `{key: name}`."""
+        there = {key: name for key, name in keys.items() if key in self.contents.headers}
+        return {name: self.contents.stored(self.path, key) for key, name in there.items()}
+
+
+class _Identification:
+    """Finds out what one file is, with what lies beside it."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = formats.resolve(path)
+        self.options = options
+        self.notices: list[str] = []
+        self.identities: dict[Path, Identity | None] = {}
+
+    def plan(self) -> Plan:
+        """Returns what was found out."""
+        file, beside = self._open_both()
+        log = read_beside(self.path) if file.format.chainer else None
+        network = self._recognise(file, beside, log)
+        known = evidence.range_of((beside or file).sections, network.writers or network.family.writers)
+        writer, told_by = self._tell_writer(network.match.architecture, file, known, log)
+        architecture = replace(network.match.architecture, writer=writer)
+        preprocessing = self._preprocessing(architecture, network, file, log)
+        weights = self._weights(file, network, architecture)
+        aliases = self._aliases(file, network)
+        training, progress = self._training(file, beside, network, architecture)
+        state = beside.path if beside is not None and self.options.state and training.optimizer is not None else None
+        outline = Checkpoint(
+            architecture=architecture,
+            weights={},
+            preprocessing=preprocessing,
+            source=Source(
+                path=str(self.path),
+                sha256="",
+                format=file.contents.format,
+                layout=file.sections.layout,
+                wrappers=(*file.contents.wrappers, *network.wrappers),
+                names=network.match.names,
+                generation=network.family.name,
+                writer=writer,
+                writer_told_by=told_by,
+                state_path=None if state is None else str(state),
+                origin=_origin(file.metadata),
+            ),
+            optimizer=training.optimizer,
+            progress=progress,
+            repairs=tuple(Repair.from_dict(r) for r in file.metadata.get("repairs") or ()),
+            notices=tuple(self.notices),
+        )
+        return Plan(self.path, state, outline, weights, aliases, training, self.identities)
+
+    # --- what the files are ------------------------------------------------------------------------------------------
+
+    def _open_both(self) -> tuple[_File, _File | None]:
+        """Opens the model's file, and the optimizer's state beside it where there is one."""
+        file = self._open(self.path)
+        if file.sections.layout == "state":
+            self.path = _model_beside(file.path)
+            return self._open(self.path), file
+        state = self.path.with_suffix(".state")
+        if file.sections.layout != "model" or not file.format.chainer or state == self.path or not state.is_file():
+            return file, None
+        try:
+            beside = self._open(state)
+            if beside.sections.layout != "state":
+                raise CheckpointError(state, "this is no optimizer's state", NO_STATE)
+        except CheckpointError as error:
+            del self.identities[state]
+            self._without_state(error)
+            return file, None
+        return file, beside
+
+    def _without_state(self, error: CheckpointError) -> None:
+        """Says that the optimizer's state is not read, where anybody wanted it."""
+        if self.options.state:
+            self.notices.append(f"{error.where}: {error.problem}; the weights are read without it")
+
+    def _open(self, path: Path) -> _File:
+        self.identities[path] = identity_of(path)
+        format = formats.format_of(path)
+        assert format.read is not None
+        contents = format.read(path)
+        formats.refuse_large(path, contents, self.options.max_bytes)
+        self.notices += contents.notices
+        _check_metadata(path, contents.metadata or {})
+        keys = [*contents.headers, *contents.uninitialised]
+        sections = contents.sections or Sections("model", model={key: key for key in keys})
+        return _File(path, format, contents, sections)
+
+    def _recognise(self, file: _File, beside: _File | None, log: LegacyLog | None) -> Network:
+        model, writer = file.sections.model, self.options.writer
+        if not model:
+            problem = f"it holds {'an optimizer state but no network' if file.sections.optimizer else 'no arrays'}"
+            raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
+        network = self._by_source(file, beside, log)
+        if network is None:
+            network = recognise(self.path, file.contents, model, self.options.architecture, file.own_architecture)
+            network = network.with_source(file.own_source if network.own else None)
+        if writer is not None and network.match.architecture.writer == TORCH_WRITER:
+            problem = f"{network.match.architecture.name} exists in PyTorch alone, so {writer} did not write it"
+            raise CheckpointError(self.path, problem, "leave --writer out")
+        if writer is not None and file.contents.writer is not None:
+            problem = f"{file.contents.writer} wrote it, not {writer}"
+            raise CheckpointError(self.path, problem, "leave --writer out")
+        self.notices += network.notices
+        return network
+
+    def _by_source(self, file: _File, beside: _File | None, log: LegacyLog | None) -> Network | None:
+        """Returns the network that the file's source says it is; None if there is no source."""
+        model_file = self.options.model_file
+        if self.options.architecture is not None or (model_file is None and file.own_architecture is not None):
+            return None
+
+        def version(writers: Writers) -> Version:
+            if self.options.writer is not None:
+                return chainer_version(self.options.writer)
+            known = evidence.range_of((beside or file).sections, writers)
+            return chainer_version(evidence.tell_writer(known, log.version if log else None, "log.txt")[0])
+
+        files = candidates(self.path, model_file, log or read_beside(self.path))
+        return recognise_by_source(self.path, file.contents, file.sections.model, files, log, version)
+
+    # --- who wrote it, and for what input ----------------------------------------------------------------------------
+
+    def _tell_writer(
+        self, architecture: Architecture, file: _File, known: Writers, log: LegacyLog | None
+    ) -> tuple[str, str]:
+        if self.options.writer is not None:
+            return self.options.writer, "the option --writer"
+        if isinstance(file.metadata.get("writer"), str):
+            return str(file.metadata["writer"]), "the file's own metadata"
+        if file.contents.writer is not None:
+            return file.contents.writer, "its format"
+        if architecture.writer == TORCH_WRITER:
+            told_by = "its network, which exists in PyTorch alone" if architecture.source is None else "its source"
+            return TORCH_WRITER, told_by
+        try:
+            writer, told_by, certain = evidence.tell_writer(known, log.version if log else None, "log.txt")
+        except DeepPoseError as error:
+            raise CheckpointError(self.path, str(error), "say which it was with --writer chainer-X.Y.Z") from error
+        normalizes = any(isinstance(layer, BatchNormalization) for layer in walk(architecture.layers))
+        if normalizes and not certain:
+            self.notices.append(
+                f"nothing says which Chainer wrote it: taken as {writer} "
+                f"(BatchNormalization at test time with eps {batch_normalization_rules(writer).test_eps:g}); "
+                "--writer chainer-X.Y.Z says otherwise"
+            )
+        return writer, told_by
+
+    def _preprocessing(
+        self, architecture: Architecture, network: Network, file: _File, log: LegacyLog | None
+    ) -> Preprocessing:
+        told = file.metadata.get("preprocessing") if network.own else None
+        colours = self._colours(network.beside, file)
+        if kept := sorted(set(network.beside) - {key for key, _ in colours.values()}):
+            self.notices.append(f"no part of the network and not read: {fold(kept)}")
+        if colours:
+            keys = fold(key for key, _ in colours.values())
+            self.notices.append(f"the mean and deviation of its inputs' colours are those in {keys}")
+        others = others_alike(architecture.name, file.contents.format)
+        chosen = network.own or self.options.architecture is not None or architecture.source is not None
+        if others and not chosen and log is None:
+            self.notices.append(
+                f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
+                f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"
+            )
+        preprocessing, notices = preprocessing_of(
+            network.family,
+            architecture,
+            told if isinstance(told, dict) else None,
+            log.options if log else None,
+            {name: channels for name, (_, channels) in colours.items()},
+            file.contents.values,
+        )
+        self.notices += notices
+        if preprocessing.joints and len(preprocessing.joints) != architecture.joints:
+            problem = f"it names {len(preprocessing.joints)} joints, and its network answers {architecture.joints}"
+            raise CheckpointError(self.path, problem, "was it edited? convert the original again")
+        return preprocessing
+
+    def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:
+        """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, each with its key."""
+        told = {}
+        for key in beside:
+            name, header = key.rpartition(".")[2], file.contents.headers[key]
+            if name in ("mean", "std") and header.dtype.kind == "f" and header.nbytes < 1000:
+                told[name] = (key, tuple(file.contents.stored(self.path, key).read().reshape(-1).tolist()))
+        sound = all(len(channels) == 3 and all(np.isfinite(channels)) for _, channels in told.values())
+        return told if sound and all(told.get("std", ("", (1.0,)))[1]) else {}
+
+    # --- where its arrays are, and how far it was --------------------------------------------------------------------
+
+    def _weights(self, file: _File, network: Network, architecture: Architecture) -> dict[str, Stored | None]:
+        """Returns where the network's tensors are, in its order; PyTorch had no counters at first."""
+        stored = file.stored(network.canonical)
+        if missing := [name for name in architecture.shapes if name not in stored]:
+            self.notices.append(
+                f"its {len(missing)} BatchNormalization layers have no num_batches_tracked, which became 0"
+            )
+        return {name: stored.get(name) for name in architecture.shapes}
+
+    def _aliases(self, file: _File, network: Network) -> list[tuple[Stored, Stored]]:
+        """Returns second names of arrays, each with the first."""
+        if network.aliases:
+            self.notices.append(f"{fold(network.aliases)} are second names of {fold(network.aliases.values())}")
+        pairs = network.aliases.items()
+        return [(file.contents.stored(self.path, one), file.contents.stored(self.path, two)) for one, two in pairs]
+
+    def _training(
+        self, file: _File, beside: _File | None, network: Network, architecture: Architecture
+    ) -> tuple[Training, Progress | None]:
+        """Returns the optimizer, the rest of the trainer and the progress, each as far as the files hold it."""
+        if not self.options.state:
+            return Training(), None
+        told = file.metadata.get("progress")
+        progress = Progress.from_dict(told) if isinstance(told, dict) else None
+        source = beside or file
+        if source.sections.optimizer:
+            return self._chainer_training(file, source, network, architecture, progress)
+        if file.contents.metadata is None:
+            epoch = file.contents.values.get("epoch")
+            return Training(), Progress(epoch=epoch) if type(epoch) is int else None
+        return self._own_training(file.contents, architecture), progress
+
+    def _own_training(self, contents: Contents, architecture: Architecture) -> Training:
+        if contents.training is None:
+            return Training()
+        try:
+            training = contents.training()
+        except ValueError as error:
+            problem = f"its optimizer or trainer cannot be read: {reason_of(error)}"
+            raise CheckpointError(self.path, problem, NO_STATE) from error
+        if training.optimizer is not None:
+            layouts.check_optimizer(training.optimizer, training.slots, architecture.shapes, str(self.path))
+        return training
+
+    def _chainer_training(
+        self, file: _File, source: _File, network: Network, architecture: Architecture, progress: Progress | None
+    ) -> tuple[Training, Progress | None]:
+        """The same where the optimizer is as Chainer saves one."""
+        state = source.stored(source.sections.optimizer)
+        trainer = file.stored(file.sections.trainer)
+        if objects := file.sections.trainer.keys() & file.contents.uninitialised:
+            self.notices.append(f"its trainer's {fold(sorted(objects))} are Python objects, which are never read")
+        optimizer, slots = None, dict[str, dict[str, Stored]]()
+        try:
+            if objects := source.sections.optimizer.keys() & source.contents.uninitialised:
+                problem = f"{fold(sorted(objects))} are Python objects, which are never read"
+                raise CheckpointError(source.path, problem, NO_STATE)
+            names = network.canonical
+            if file.format.chainer:
+                keys, prefix = chainer_names(architecture, network.match.names), links(network.wrappers)
+                names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
+            state = {key: one for key, one in state.items() if key.rpartition("/")[0] not in network.beside}
+            optimizer, slots = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
+            if optimizer is None:
+                self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
+        except CheckpointError as error:
+            self._without_state(error)
+        training = Training(optimizer, slots, dict(trainer))
+        if trainer:
+            counters = ("updater/iterator:main/epoch", "updater/iteration")
+            counts = [layouts.count_of(trainer, key, str(self.path)) if key in trainer else None for key in counters]
+            return training, Progress(*counts)
+        return training, progress or Progress(_epoch_of_name(self.path), _step(state))
+
+
+def _step(state: Mapping[str, Stored]) -> int | None:
+    """Returns how many updates an optimizer counts, if it does."""
+    try:
+        return layouts.count_of(state, "t", "")
+    except CheckpointError:
+        return None
+
+
+def _not_understood(path: Path, error: Exception) -> CheckpointError:
+    problem = f"what it says of itself cannot be understood: {reason_of(error)}"
+    return CheckpointError(path, problem, "was it edited? convert the original again")
+
+
+def _model_beside(state: Path) -> Path:
+    """Returns the model that an optimizer's state belongs to."""
+    model = state.with_suffix(".model")
+    if model == state or not model.is_file():
+        problem = "this is an optimizer's state, without the network's weights"
+        raise CheckpointError(state, problem, f"put {model.name} beside it, which has them")
+    return model
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Refuses what a file says of itself if it is not as we write it."""
+    try:
+        if isinstance(metadata.get("writer"), str):
+            check_writer(metadata["writer"])
+        for name, kind in (("preprocessing", Preprocessing), ("progress", Progress), ("source", Source)):
+            if metadata.get(name) is not None:
+                kind.from_dict(metadata[name])
+        if _origin(metadata) is not None:
+            Source.from_dict(_origin(metadata) or {})
+        for found in metadata.get("repairs") or ():
+            Repair.from_dict(found)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _not_understood(path, error) from error
+
+
+def _epoch_of_name(path: Path) -> int | None:
+    """Returns the epoch that a file's name says, as in `epoch-100.model`; the state's own count is always 0."""
+    found = re.search(r"epoch[-_](\d+)", path.name)
+    return int(found[1]) if found else None
+
+
+def _origin(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the Source that a file of ours was first converted from."""
+    source = metadata.get("source")
+    if not isinstance(source, dict):
+        return None
+    return source.get("origin") or source
