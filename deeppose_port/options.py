@@ -34,6 +34,8 @@ class Description:
         default: What None stands for, in words.
         parse: Makes a value of what was written, where the type alone does not tell how. Raises ValueError.
         needs: What a backend has to be able to do for it, as `amp`; empty for nothing.
+        section: The title in `--help` that it and those after it stand under; empty for that of the one before.
+        rare: Whether `--help` leaves it to `--help-all`.
     """
 
     help: str
@@ -43,6 +45,8 @@ class Description:
     default: str = ""
     parse: Callable[[str], object] | None = None
     needs: str = ""
+    section: str = ""
+    rare: bool = False
 
     def listed(self) -> tuple[str, ...]:
         """Returns the choices."""
@@ -87,9 +91,11 @@ def described(
     default: str = "",
     parse: Callable[[str], object] | None = None,
     needs: str = "",
+    section: str = "",
+    rare: bool = False,
 ) -> Mapping[str, Description]:
     """Returns the metadata of an option's field; the arguments are `Description`'s."""
-    return MappingProxyType({_KEY: Description(help, metavar, choices, names, default, parse, needs)})
+    return MappingProxyType({_KEY: Description(help, metavar, choices, names, default, parse, needs, section, rare)})
 
 
 def options_of(kind: type) -> dict[str, Option]:

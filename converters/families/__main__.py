@@ -6,26 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from converters.checkpoint import Preprocessing
 from converters.families import FAMILIES
 from converters.families.unsupported import UNSUPPORTED
-
-_PARTS = {
-    "joints": "the box of the joints, its sides times {0.base_zoom:g}",
-    "joints-whole": "the box of the joints, its sides times {0.base_zoom:g}, every pixel that it touches",
-    "picture": "the whole picture",
-    "window": "{0.im_size} x {0.im_size} pixels around the joints, not resized",
-    "letterbox": "a letterbox, the box of the joints times {0.base_zoom:g}",
-    "letterbox-corners": "a letterbox by its corners (size - 1), the box of the joints times {0.base_zoom:g}",
-}
-_INTERPOLATIONS = {"linear": "linear", "nearest": "nearest pixel", "antialiased": "as Pillow's bilinear"}
-_GCN = {"divide": ", (x - mean) / (std + 1e-5)", "subtract": ", x - mean - (std + 1e-5)", "none": ""}
-_FRAMES = {
-    "centred": "-0.5 .. 0.5",
-    "middle": "-0.5 .. 0.5 exactly",
-    "unit": "0 .. 1",
-    "symmetric": "-1 .. 1",
-}
+from converters.preprocessing import in_words
 
 
 def tables() -> dict[str, str]:
@@ -39,11 +22,11 @@ def tables() -> dict[str, str]:
         "inputs": _table(
             ("family", "part of the picture", "input", "pixels", "labels"),
             (
-                (f"`{family.name}`" + (f", {joints} joints" if joints else ""), *described(preprocessing))
+                (f"`{family.name}`" + (f", {joints} joints" if joints else ""), *in_words(preprocessing))
                 for family in families
                 if family.tables
                 for joints, preprocessing in ((0, family.preprocessing), *family.by_joints.items())
-                if not joints or described(preprocessing) != described(family.preprocessing)
+                if not joints or in_words(preprocessing) != in_words(family.preprocessing)
             ),
         ),
         "unsupported": _table(
@@ -51,25 +34,6 @@ def tables() -> dict[str, str]:
             ((m.title, m.recognised, m.problem, m.advice) for m in UNSUPPORTED),
         ),
     }
-
-
-def described(preprocessing: Preprocessing) -> tuple[str, str, str, str]:
-    """Returns what of a picture a network sees, the input's size, its pixels and its labels, each as a phrase."""
-    height, width = preprocessing.shape
-    size = f"{height}" if height == width else f"{height} high, {width} wide"
-    pixels = preprocessing.colour + _GCN[preprocessing.gcn]
-    if preprocessing.scale != 1:
-        pixels += f" / {preprocessing.scale:g}"
-    if any(preprocessing.mean):
-        pixels += f", - ({', '.join(f'{m:g}' for m in preprocessing.mean)})"
-    if set(preprocessing.std) != {1.0}:
-        pixels += f", / ({', '.join(f'{s:g}' for s in preprocessing.std)})"
-    labels = _FRAMES[preprocessing.frame] if preprocessing.coord_normalize else "pixels of the input"
-    labels += {"xy": "", "yx": ", y first"}[preprocessing.axes]
-    labels += {"interleaved": "", "planar": ", all x, then all y"}[preprocessing.order]
-    labels += ", answers clipped to it" if preprocessing.clip else ""
-    part = _PARTS[preprocessing.part].format(preprocessing)
-    return part, f"{size}, {_INTERPOLATIONS[preprocessing.interpolation]}", pixels, labels
 
 
 def brought_up_to_date(page: str) -> str:

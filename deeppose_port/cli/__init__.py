@@ -15,7 +15,9 @@ from deeppose_port.cli import (
     display,
     doctor,
     evaluate,
+    help,
     inspect,
+    legacy,
     pack,
     persons,
     plot,
@@ -25,7 +27,7 @@ from deeppose_port.cli import (
     train,
     watch,
 )
-from deeppose_port.cli.command import Group
+from deeppose_port.cli.command import Group, common_options
 from deeppose_port.cli.options import BAD_INPUT, BUG, CLOSED, INTERRUPTED, TERMINATED
 
 #: What to do about a bug.
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        display.usage_error(error)
+        asked = error.option_name if isinstance(error, click.NoSuchOption) else ""
+        display.usage_error(error, legacy.advice(asked))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         display.say("interrupted: nothing was left behind", err=True)
@@ -86,14 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "max_content_width": 100,
     },
 )
-@click.version_option(__version__)
+@click.version_option(__version__, "-V", "--version")
 def cli() -> None:
     """Brings DeepPose checkpoints trained in Chainer back to life, in PyTorch and in a modern Chainer.
 
     \b
     Example:
       deeppose-port convert epoch-100.model
-      deeppose-port eval epoch-100.pt --csv test_joints.csv --images images --skeleton lsp
+      deeppose-port eval epoch-100.pt --csv test_joints.csv --images images
     """
 
 
@@ -112,5 +115,7 @@ for command in (
     pack.pack,
     doctor.doctor,
     bench.bench,
+    help.help,
 ):
     cli.add_command(command)
+cli.params += common_options()

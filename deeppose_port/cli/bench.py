@@ -31,7 +31,9 @@ class BenchDataOptions:
         default=32, metadata=described("Persons in a batch.", names=("--batch-size", "--batchsize"))
     )
     seconds: float = field(default=3.0, metadata=described("How long each number is tried."))
-    min_dim: float = field(default=0.0, metadata=described("As for eval."))
+    min_dim: float = field(
+        default=0.0, metadata=described("Leave out persons whose box of joints is smaller, in pixels.")
+    )
     shown: JsonOptions
 
 
@@ -41,7 +43,7 @@ def bench_data(options: BenchDataOptions) -> int:
 
     \b
     Example:
-      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp --threads 1,2,4
+      deeppose-port bench data --csv train.csv --images images --skeleton lsp
     """
     from deeppose_port.data import PoseDataset
     from deeppose_port.inspecting.bench import bench_data as run
@@ -86,7 +88,7 @@ def bench() -> None:
 
     \b
     Example:
-      deeppose-port bench data --csv train_joints.csv --images images --skeleton lsp
+      deeppose-port bench data --csv train.csv --images images --skeleton lsp
     """
 
 

@@ -13,9 +13,11 @@ def greet(options: GreetOptions) -> int:
 from __future__ import annotations
 
 import inspect
+import shlex
+import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,12 +42,18 @@ _TYPES: dict[object, click.ParamType[Any]] = {
 }
 
 
+#: Where a context says that all options are to be shown.
+_ALL = "deeppose_port.help_all"
+
+
 class Command(click.Command):
     """A command whose parameters are made when they are needed, of a dataclass that is loaded then."""
 
     def __init__(self, name: str, run: Callable[[Options], int], load: Callable[[], type[Options]]) -> None:
         super().__init__(name, callback=lambda **given: run(build(load(), given)), help=inspect.getdoc(run))
         self.options_type: Callable[[], type[Any]] = load
+        self._titles: dict[str, str] = {}
+        self._rare: set[str] = set()
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Reads a command line; `--help` may find nobody to read it."""
@@ -55,17 +63,80 @@ class Command(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Returns the arguments and options, `--help` among them."""
         if not self.params:
-            self.params = [_parameter(option) for option in options_of(self.options_type()).values()]
+            options = options_of(self.options_type())
+            self._titles = _titles(options.values())
+            self._rare = {name for name, option in options.items() if option.description.rare}
+            self.params = [*map(_parameter, options.values()), *common_options()]
+            if self._rare:
+                self.params.append(_help_all())
         return super().get_params(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options by their sections, the rare ones when they are asked for."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            name = parameter.name or ""
+            record = _record(parameter, ctx)
+            if name not in self._rare or ctx.meta.get(_ALL):
+                sections.setdefault(self._titles.get(name, "Other"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        if self._rare and not ctx.meta.get(_ALL):
+            formatter.write_paragraph()
+            formatter.write_text(f"{len(self._rare)} more options: {ctx.command_path} --help-all")
 
 
 class Group(click.Group):
-    """Commands under one name."""
+    """Commands under one name, listed as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the commands' names."""
+        return list(self.commands)
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Reads a command line; `--help` may find nobody to read it."""
         with display.read_by_somebody():
             return super().make_context(*arguments, **extra)
+
+
+def common_options() -> list[click.Option]:
+    """Returns the options of every command."""
+
+    def set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        display.settings.quiet |= value
+
+    def set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        display.settings.verbose |= value
+
+    def set_log(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            display.log_to(value, command_line())
+
+    said = {"expose_value": False, "is_eager": True}
+    return [
+        click.Option(["-q", "--quiet"], is_flag=True, callback=set_quiet, help="No progress, no notes.", **said),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            callback=set_verbose,
+            help="Seconds of each step, and where an error was raised.",
+            **said,
+        ),
+        click.Option(
+            ["--log-file"],
+            type=_TYPES[Path],
+            metavar="FILE",
+            callback=set_log,
+            help="Append what is shown to FILE too, with the time.",
+            **said,
+        ),
+    ]
+
+
+def command_line() -> str:
+    """Returns the command that is running, as one would type it."""
+    return shlex.join(["deeppose-port", *(click.get_current_context().find_root().obj or sys.argv[1:])])
 
 
 def command(
@@ -90,11 +161,20 @@ class _Value(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the value."""
         if self._told.parse is None:
-            return self._plain.convert(value, param, ctx)
+            return self._completed(self._plain.convert(value, param, ctx))
         try:
             return self._told.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def _completed(self, value: Any) -> Any:
+        """Returns the choice that a value is in other letters, or that alone begins with it before a `-`."""
+        choices = self._told.listed() if isinstance(value, str) else ()
+        if value in choices:
+            return value
+        meant = [choice for choice in choices if choice.lower() == value.lower()]
+        meant = meant or [choice for choice in choices if choice.startswith(f"{value.lower()}-")]
+        return meant[0] if len(meant) == 1 else value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         """Returns the choices that begin so."""
@@ -109,15 +189,17 @@ def _parameter(option: Option) -> click.Parameter:
     """Returns what click takes an option for."""
     told, (kind, many) = option.description, _kind_of(option.type)
     required = option.default is MISSING
-    if not option.names[0].startswith("-"):
+    if _is_argument(option):
         shown = (told.metavar or "|".join(told.listed()) or option.names[0]) + ("..." if many else "")
-        return click.Argument(
+        argument = _Argument(
             [option.name],
             type=_Value(option, _TYPES[kind]),
             nargs=-1 if many else 1,
             required=required,
             metavar=shown if required else f"[{shown}]",
         )
+        argument.sentence = _sentence(option)
+        return argument
     if kind is bool:
         # Names that are given are all there are; otherwise it can be turned off too.
         names = told.names or (f"{option.spelled}/--no-{option.spelled[2:]}",)
@@ -137,6 +219,56 @@ def _parameter(option: Option) -> click.Parameter:
         help=_sentence(option),
         **default,
     )
+
+
+def _help_all() -> click.Option:
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            ctx.meta[_ALL] = True
+            for line in ctx.get_help().splitlines():
+                display.say(line)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show this message with all options.",
+    )
+
+
+def _titles(options: Iterable[Option]) -> dict[str, str]:
+    """Returns the section that each option stands under."""
+    titles: dict[str, str] = {}
+    last: dict[tuple[str, ...], str] = {(): "Options"}
+    for option in options:
+        where = next(option.groups[:n] for n in range(len(option.groups), -1, -1) if option.groups[:n] in last)
+        title = "Arguments" if _is_argument(option) else option.description.section or last[where]
+        if not _is_argument(option):
+            last[option.groups] = title
+        titles[option.name] = title
+    return titles
+
+
+def _is_argument(option: Option) -> bool:
+    return not option.names[0].startswith("-")
+
+
+def _record(parameter: click.Parameter, ctx: click.Context) -> tuple[str, str]:
+    """Returns what is shown of an argument or option, and its help."""
+    if isinstance(parameter, _Argument):
+        return parameter.make_metavar(ctx), parameter.sentence
+    record = parameter.get_help_record(ctx)
+    assert record is not None, "an option is hidden"
+    return record
+
+
+class _Argument(click.Argument):
+    """An argument that says what it is."""
+
+    sentence = ""
 
 
 def _sentence(option: Option) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deeppose_port.cli import display
-from deeppose_port.cli.command import command
+from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.options import (
     NOT_SO,
     AnnotationOptions,
@@ -18,7 +18,6 @@ from deeppose_port.cli.options import (
     JsonOptions,
     ReadingOptions,
     ReportOptions,
-    command_line,
     load,
     persons,
 )
@@ -71,9 +70,9 @@ def compare(options: CompareOptions) -> int:
 
     \b
     Example:
-      deeppose-port compare epoch-100.model epoch-100.pt --backends chainer,torch \\
-          --csv test_joints.csv --images images --skeleton lsp --report certificate
-      deeppose-port compare epoch-100.model --csv test_joints.csv --images images --skeleton lsp
+      deeppose-port compare epoch-100.model --csv test.csv --images images
+      deeppose-port compare epoch-100.model epoch-100.pt --csv test.csv \\
+          --images images --report certificate
     """
     from deeppose_port.drawing.report import refuse_existing, write_comparison
     from deeppose_port.evaluate.comparison import TOLERANCE

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import shlex
 import shutil
 import sys
 import time
@@ -69,10 +68,11 @@ def begin() -> None:
     settings.quiet = settings.verbose = False
 
 
-def log_to(path: Path, arguments: Iterable[str]) -> None:
+def log_to(path: Path, command: str) -> None:
     """Writes what is shown from now on into a file too, after what is there already, with the time of each line."""
+    end()
     settings.log = path.open("a", encoding="utf-8", errors="backslashreplace")
-    _log(shlex.join(["deeppose-port", *arguments]))
+    _log(printable(command))
 
 
 def end() -> None:
@@ -108,14 +108,15 @@ def trace() -> None:
         say(line, err=True)
 
 
-def usage_error(refused: click.ClickException) -> None:
-    """Shows what is wrong with a command line."""
+def usage_error(refused: click.ClickException, advice: str = "") -> None:
+    """Shows what is wrong with a command line, and what to do."""
     context = getattr(refused, "ctx", None)
     if context is not None:
         for line in (*context.get_usage().splitlines(), f"Try '{context.command_path} --help' for help."):
             say(line, err=True)
         say(err=True)
-    say(f"Error: {' '.join(refused.format_message().split())}", err=True)
+    problem = refused.format_message()
+    say(f"Error: {f'{problem} ({advice})' if advice else problem}", err=True)
 
 
 def note(sentence: str) -> None:

@@ -10,9 +10,9 @@ import click
 
 from converters.errors import DeepPoseError
 from deeppose_port.cli import display, watch
-from deeppose_port.cli.command import command
+from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
-from deeppose_port.cli.options import JsonOptions, ReportOptions, command_line
+from deeppose_port.cli.options import JsonOptions, ReportOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def evaluate(options: EvalOptions) -> int:
 
     \b
     Example:
-      deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp
-      deeppose-port eval epoch-100.model --csv test_joints.csv --images images --skeleton lsp --report page
+      deeppose-port eval epoch-100.model --csv test.csv --images images
+      deeppose-port eval epoch-1.pt --csv test.csv --images images --report out
     """
     as_json, page = options.shown.as_json, options.page
     if options.watch is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import EngineOptions, InputOptions, ReadingOptions, skeletons
+from deeppose_port.cli.options import SKELETON_OR_TOLD, EngineOptions, InputOptions, ReadingOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ class FindingOptions:
     )
     skeleton: str | None = field(
         default=None,
-        metadata=described(
-            "What the joints are, or a .toml or .json file that says; by default told by the checkpoint.",
-            choices=skeletons,
-        ),
+        metadata=SKELETON_OR_TOLD,
     )
     format: str = field(default="json", metadata=described("Of the joints' file.", choices=("json", "csv")))
     tile: str | None = field(

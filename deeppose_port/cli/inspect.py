@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import BAD_INPUT, JsonOptions, SizeOptions, architectures
+from deeppose_port.cli.options import BAD_INPUT, JsonOptions, SourceOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -23,13 +23,8 @@ class InspectOptions:
     """What `inspect` is told."""
 
     file: Path = field(metadata=described("A checkpoint.", names=("FILE",)))
-    writer: str | None = field(default=None, metadata=described("As for convert.", metavar="chainer-X.Y.Z"))
-    architecture: str | None = field(
-        default=None, metadata=described("As for convert.", metavar="NAME", choices=architectures)
-    )
-    model_file: str | None = field(default=None, metadata=described("As for convert.", metavar="FILE[:CLASS]"))
+    reading: SourceOptions
     state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
-    size: SizeOptions
     shown: JsonOptions
 
 
@@ -43,14 +38,7 @@ def inspect(options: InspectOptions) -> int:
     """
     import converters
 
-    inspection = converters.inspect(
-        options.file,
-        architecture=options.architecture,
-        model_file=options.model_file,
-        writer=options.writer,
-        state=options.state,
-        max_bytes=options.size.max_bytes,
-    )
+    inspection = converters.inspect(options.file, state=options.state, **options.reading.as_arguments())
     if options.shown.as_json:
         display.as_json(inspection.as_dict())
     else:
@@ -63,6 +51,8 @@ def inspect(options: InspectOptions) -> int:
 
 def _show(inspection: Inspection) -> None:
     """Shows what a file holds."""
+    from converters.preprocessing import in_words
+
     facts = display.facts()
     facts.add_row("file", inspection.path)
     facts.add_row("format", inspection.format)
@@ -78,11 +68,16 @@ def _show(inspection: Inspection) -> None:
         facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")
         facts.add_row("wrappers", " ".join(source.wrappers) or "none")
         facts.add_row("architecture", f"{checkpoint.architecture.name}, {checkpoint.parameters:,} parameters")
-        facts.add_row("joints", str(checkpoint.joints))
+        names = ", ".join(checkpoint.preprocessing.joints)
+        facts.add_row("joints", f"{checkpoint.joints}: {names}" if names else str(checkpoint.joints))
         algorithm = checkpoint.optimizer.algorithm if checkpoint.optimizer else None
         progress = checkpoint.progress.as_dict() if checkpoint.progress else None
         facts.add_row("optimizer", checkpoints.optimizer(algorithm, progress))
-        facts.add_row("input", ", ".join(f"{k} {v}" for k, v in checkpoint.preprocessing.as_dict().items()))
+        part, size, pixels, answers = in_words(checkpoint.preprocessing)
+        facts.add_row("looks at", part)
+        facts.add_row("input", f"{size}; {pixels}")
+        fractions = "fractions of it, " if checkpoint.preprocessing.coord_normalize else ""
+        facts.add_row("answers", f"{fractions}{answers}")
     display.show(facts)
     table = display.table("tensors", "shape", "dtype", "smallest", "largest", "NaN", "Inf", text=3)
     for label, group in _groups(inspection.tensors):

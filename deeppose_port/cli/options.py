@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from converters.errors import DeepPoseError
 from converters.families import on_request
@@ -38,6 +34,10 @@ def skeletons() -> Iterable[str]:
 
 #: What says which joints there are.
 SKELETON = described("What the joints are, or a .toml or .json file that says.", choices=skeletons)
+#: The same where a checkpoint may.
+SKELETON_OR_TOLD = described(
+    "What the joints are, or a .toml or .json file that says; by default told by the checkpoint.", choices=skeletons
+)
 
 
 def backends() -> Iterable[str]:
@@ -58,7 +58,9 @@ def architectures() -> Iterable[str]:
 class JsonOptions:
     """How an answer is shown."""
 
-    as_json: bool = field(default=False, metadata=described("One JSON object on standard output.", names=("--json",)))
+    as_json: bool = field(
+        default=False, metadata=described("One JSON object on standard output.", names=("--json",), section="Answer")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ class ReportOptions:
     """A page of an answer."""
 
     report: Path | None = field(
-        default=None, metadata=described("Write a page with charts and pictures: DIR/index.html.", metavar="DIR")
+        default=None,
+        metadata=described("Write a page with charts and pictures: DIR/index.html.", metavar="DIR", section="Answer"),
     )
     force: bool = field(default=False, metadata=described("Replace a report that exists.", names=("--force",)))
 
@@ -78,14 +81,18 @@ class SizeOptions:
     max_bytes: int = field(
         default=4 << 30,  # converters.formats.MAX_BYTES
         metadata=described(
-            "The most that a file's arrays may take in memory.", metavar="SIZE", parse=byte_count, default="4G"
+            "The most that a file's arrays may take in memory.",
+            metavar="SIZE",
+            parse=byte_count,
+            default="4G",
+            rare=True,
         ),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """How a checkpoint is read."""
+class SourceOptions:
+    """What a checkpoint is, where it leaves a choice."""
 
     architecture: str | None = field(
         default=None,
@@ -93,6 +100,7 @@ class ReadingOptions:
             f"Which network it is, where the file leaves a choice: {', '.join(on_request())}, or any other.",
             metavar="NAME",
             choices=architectures,
+            section="Reading the checkpoint",
         ),
     )
     model_file: str | None = field(
@@ -109,21 +117,35 @@ class ReadingOptions:
             "The version that wrote the file, where nothing in it or beside it tells.", metavar="chainer-X.Y.Z"
         ),
     )
-    nonfinite: str = field(
-        default="zero",
-        metadata=described("What becomes of NaN and Inf: 0, a refusal, or nothing.", choices=("zero", "error", "keep")),
-    )
     size: SizeOptions
 
     def as_arguments(self) -> dict[str, Any]:
-        """Returns them as `converters.read` takes them."""
+        """Returns them as `converters.inspect` takes them."""
         return {
             "architecture": self.architecture,
             "model_file": self.model_file,
             "writer": self.writer,
-            "nonfinite": self.nonfinite,
             "max_bytes": self.size.max_bytes,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a checkpoint is read."""
+
+    source: SourceOptions
+    nonfinite: str = field(
+        default="zero",
+        metadata=described(
+            "What becomes of NaN and Inf: 0, a refusal, or nothing.",
+            choices=("zero", "error", "keep"),
+            section="Reading the checkpoint",
+        ),
+    )
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Returns them as `converters.read` takes them."""
+        return {**self.source.as_arguments(), "nonfinite": self.nonfinite}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,28 +154,34 @@ class InputOptions:
 
     im_size: str | None = field(
         default=None,
-        metadata=described("Side of the network's input; width and height of a letterbox.", metavar="PIXELS|WxH"),
+        metadata=described(
+            "Side of the network's input; width and height of a letterbox.",
+            metavar="PIXELS|WxH",
+            section="Inputs, in place of what the checkpoint says",
+            rare=True,
+        ),
     )
     base_zoom: float | None = field(
-        default=None, metadata=described("Factor on the box of a person's joints.", metavar="FACTOR")
+        default=None, metadata=described("Factor on the box of a person's joints.", metavar="FACTOR", rare=True)
     )
     coord_normalize: bool | None = field(
-        default=None, metadata=described("Whether the network answers fractions of the crop or its pixels.")
+        default=None, metadata=described("Whether the network answers fractions of the crop or its pixels.", rare=True)
     )
-    gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation of the input."))
+    gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation of the input.", rare=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """What runs a network."""
 
-    backend: str = field(default="torch", metadata=described("What runs it.", choices=backends))
+    backend: str = field(default="torch", metadata=described("What runs it.", choices=backends, section="Engine"))
     device: str = field(default="cpu", metadata=described("Where the network runs.", metavar="cpu|cuda:N"))
     relu_nan: str = field(
         default="nan",
         metadata=described(
             "What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
             choices=("nan", "zero"),
+            rare=True,
         ),
     )
 
@@ -164,14 +192,16 @@ class CountingOptions:
 
     min_dim: float = field(
         default=0.0,
-        metadata=described("Leave out those persons of the CSV whose box of joints is smaller than this many pixels."),
+        metadata=described(
+            "Leave out those persons of the CSV whose box of joints is smaller than this many pixels.", rare=True
+        ),
     )
     ignore_label: float = field(
-        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.")
+        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
     )
     max_pixels: int = field(
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
-        metadata=described("The most pixels of a picture that is decoded.", metavar="N"),
+        metadata=described("The most pixels of a picture that is decoded.", metavar="N", rare=True),
     )
 
 
@@ -183,16 +213,12 @@ class AnnotationOptions:
         metadata=described(
             "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
             names=("--csv", "--test-csv-fn"),
+            section="Annotated persons",
         )
     )
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=SKELETON)
+    skeleton: str | None = field(default=None, metadata=SKELETON_OR_TOLD)
     counting: CountingOptions
-
-
-def command_line() -> str:
-    """Returns the command that is running, as one would type it."""
-    return shlex.join(["deeppose-port", *(click.get_current_context().find_root().obj or sys.argv[1:])])
 
 
 def load(

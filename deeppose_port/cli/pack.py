@@ -37,8 +37,12 @@ class PackCommandOptions:
     )
     zoom_range: float = field(default=0.2, metadata=described("A fraction."))
     translate_range: int = field(default=5, metadata=described("Pixels."))
-    min_dim: float = field(default=0.0, metadata=described("As for eval."))
-    ignore_label: float = field(default=-1.0, metadata=described("As for eval."))
+    min_dim: float = field(
+        default=0.0, metadata=described("Leave out persons whose box of joints is smaller, in pixels.")
+    )
+    ignore_label: float = field(
+        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
+    )
     max_pixels: int = field(
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
         metadata=described("The most pixels of a picture that is decoded.", metavar="N"),
@@ -57,9 +61,10 @@ def pack(options: PackCommandOptions) -> int:
 
     \b
     Example:
-      deeppose-port pack train_joints.csv train.pack --images images --skeleton lsp
-      deeppose-port pack train_joints.csv train.pack --images images --skeleton lsp --verify
-      deeppose-port train --pack train.pack --train-csv train_joints.csv --images images --skeleton lsp …
+      deeppose-port pack train.csv train.pack --images images --skeleton lsp
+      deeppose-port pack train.csv train.pack --images images --skeleton lsp \\
+          --verify
+      deeppose-port train --pack train.pack --train-csv train.csv …
     """
     from deeppose_port.data import skeletons as known
     from deeppose_port.data.dataset import PoseDataset

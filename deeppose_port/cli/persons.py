@@ -60,7 +60,8 @@ def persons(options: PersonsOptions) -> int:
 
     \b
     Example:
-      deeppose-port persons epoch-100.model --csv test_joints.csv --images images -o out --tile 3x3 --seed 9
+      deeppose-port persons epoch-100.model --csv test.csv --images images \\
+          -o out --tile 3x3 --seed 9
     """
     return find(options)
 

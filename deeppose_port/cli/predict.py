@@ -63,8 +63,8 @@ def predict(options: PredictOptions) -> int:
 
     \b
     Example:
-      deeppose-port predict epoch-100.model astronaut.png --box 36,0,422,512 -o out
-      deeppose-port predict epoch-100.model holiday/ clip.mp4 -o out --format csv --tile 5x5
+      deeppose-port predict epoch-100.model photo.png --box 36,0,422,512 -o out
+      deeppose-port predict epoch-100.model holiday/ clip.mp4 -o out --tile 5x5
     """
     if options.csv is not None and options.images is not None:
         return persons.find(

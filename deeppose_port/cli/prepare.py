@@ -85,8 +85,8 @@ def prepare(options: PrepareOptions) -> int:
     \b
     Example:
       deeppose-port prepare mpii ~/mpii data/mpii
-      deeppose-port train --backend torch --train-csv data/mpii/train_joints.csv \\
-          --test-csv data/mpii/test_joints.csv --images ~/mpii/images --skeleton mpii
+      deeppose-port train --backend torch --skeleton mpii \\
+          --train-csv data/mpii/train_joints.csv --images ~/mpii/images
     """
     from deeppose_port.data import prepare as library
 

@@ -25,13 +25,15 @@ def _options() -> type[TrainOptions]:
 def train(options: TrainOptions) -> int:
     """Trains a network, anew or where an old run stopped.
 
-    The result folder holds epoch-N.model, epoch-N.state, snapshot_iter_N, log and log.txt, as the legacy program's did.
+    The result folder holds log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch; epoch-N.model,
+    epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did.
 
     \b
     Example:
-      deeppose-port train --backend chainer --train-csv train_joints.csv --test-csv test_joints.csv \\
-        --images images --skeleton lsp --fliplr --rotate --zoom --translate -o results/lsp
-      deeppose-port train --backend chainer --resume snapshot_iter_120000 --epochs 200 …
+      deeppose-port train --backend torch --train-csv train.csv \\
+          --test-csv test.csv --images images --skeleton lsp \\
+          --fliplr --rotate --zoom --translate -o results/lsp
+      deeppose-port train --backend torch --resume results/lsp --epochs 200 …
     """
     from deeppose_port.backends.training import train as run
 

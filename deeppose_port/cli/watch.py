@@ -48,6 +48,6 @@ def watch(options: WatchOptions) -> int:
 
     \b
     Example:
-      deeppose-port watch results/lsp --csv test_joints.csv --images images --skeleton lsp
+      deeppose-port watch results/lsp --csv test_joints.csv --images images
     """
     return follow(options)
