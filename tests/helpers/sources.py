@@ -1,9 +1,12 @@
 """Sources of networks, read without a checkpoint or with made-up shapes; for the tests of networks.source."""
 
+import dataclasses
+import re
 import textwrap
 
 from packaging.version import Version
 
+from converters.networks import LocalResponseNormalization, Residual
 from converters.networks.flow import steps_of, tensors_of
 from converters.networks.source import Candidate, choose
 
@@ -34,3 +37,18 @@ def shapes_of(layers, size=(220, 220)):
 def reads_as(tmp_path, text, layers, **options):
     """Reads a source for a checkpoint with the shapes of a table; returns the table that was read."""
     return read(tmp_path, text, shapes_of(layers, options.get("size", (220, 220))), **options).network.layers
+
+
+def renamed(layers, substitutions):
+    """A table whose layers with weights have other names, by regular expressions in state dict names."""
+    result = []
+    for layer in layers:
+        if isinstance(layer, Residual):
+            layer = Residual(*(renamed(branch, substitutions) for branch in layer.branches))
+        elif hasattr(layer, "name") and not isinstance(layer, LocalResponseNormalization):
+            name = layer.name + ".weight"
+            for pattern, replacement in substitutions:
+                name = re.sub(pattern, replacement, name)
+            layer = dataclasses.replace(layer, name=name.removesuffix(".weight"))
+        result.append(layer)
+    return tuple(result)

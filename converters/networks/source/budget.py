@@ -28,7 +28,7 @@ class Budget:
     def __init__(self, seconds: float = SECONDS) -> None:
         self.depth = 0
         self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = time.thread_time() + seconds
         self._steps = 0
         self._next = 0
 
@@ -41,7 +41,7 @@ class Budget:
         self._steps += steps
         if self._steps >= self._next:
             self._next = self._steps + 500
-            if self._steps > _MOST_STEPS or time.monotonic() > self._end:
+            if self._steps > _MOST_STEPS or time.thread_time() > self._end:
                 raise ExhaustedError(f"its loops and calls do not end within {self._seconds:g} seconds")
 
     def enter(self) -> None:

@@ -34,6 +34,7 @@ from converters.networks.source.values import (
     ParameterShape,
     Switch,
     Tensor,
+    Trains,
     Unknown,
 )
 
@@ -837,7 +838,7 @@ def _same(c: Context, x: object = None, *arguments: object, **keywords: object) 
 
 #: Whether the network trains; the evaluator puts in which side it follows.
 for _name in ("chainer.config.train", "chainer.global_config.train", "chainer.configuration.config.train"):
-    KNOWN[_name] = Mode(False)
+    KNOWN[_name] = Trains()
 
 
 @function(

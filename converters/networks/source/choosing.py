@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from converters.networks.architecture import ModelSource
 from converters.networks.layers import Shape
 from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
 from converters.networks.source.budget import Budget
+from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import era_of
 from converters.networks.source.errors import ExhaustedError
 from converters.networks.source.reading import Made, Network, Source, follow, make
@@ -125,7 +127,7 @@ def choose(
                 continue
             differing = made.differences(tensors)
             if not differing:
-                found.append(_followed(candidate, made, tensors, size, text, era))
+                found.append(_followed(candidate, source, made, tensors, size, text, era))
             elif nearest is None or len(differing) < len(nearest[0]):
                 nearest = (differing, candidate, made)
     if found:
@@ -151,6 +153,7 @@ def _class_names(source: Source, candidate: Candidate) -> list[str]:
 
 def _followed(
     candidate: Candidate,
+    source: Source,
     made: Made,
     tensors: Mapping[str, Shape],
     size: tuple[int, int],
@@ -158,7 +161,13 @@ def _followed(
     era: Era,
 ) -> Found:
     try:
-        network = follow(made, tensors, size)
+        try:
+            network = follow(made, tensors, size)
+        except FeaturesError:
+            if "torchvision" not in text:
+                raise
+            old = dataclasses.replace(source, old_torchvision=True)
+            network = follow(make(old, made.class_name, tensors), tensors, size)
     except ExhaustedError as error:
         raise _exhausted(candidate, error) from error
     except RecursionError as error:

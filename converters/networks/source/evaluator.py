@@ -7,7 +7,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from types import EllipsisType
+from types import EllipsisType, FunctionType, MethodType
 
 from packaging.version import Version
 
@@ -15,14 +15,17 @@ from converters.networks.source import plain
 from converters.networks.source.budget import MOST_CHARACTERS, Budget, bounded
 from converters.networks.source.context import Context
 from converters.networks.source.errors import Place, SourceError
-from converters.networks.source.program import imported
+from converters.networks.source.program import imported, program_of
 from converters.networks.source.registry import ByVersion, known_in, look_up
 from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
+from converters.networks.source.torchvision import tree_of
 from converters.networks.source.values import (
     Batch,
     Bound,
+    Bundled,
     Class,
     Function,
+    Given,
     Instance,
     Later,
     Mode,
@@ -36,6 +39,7 @@ from converters.networks.source.values import (
     Super,
     Switch,
     Tensor,
+    Trains,
     Unknown,
     traced,
 )
@@ -70,12 +74,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class Evaluator(Context):
-    """Follows the classes and functions of a file."""
+    """Follows the classes and functions of a file.
+
+    Attributes:
+        program: The file.
+        old_torchvision: Whether torchvision's models are those before its version 0.2.2.
+    """
 
     def __init__(self, program: Program, budget: Budget, version: Version) -> None:
         super().__init__(budget, version)
         self.program = program
         self._evaluating: set[tuple[int, str]] = set()
+        self._bundled: dict[str, Program] = {}
+        self.old_torchvision = False
 
     # --- names --------------------------------------------------------------------------------------------------------
 
@@ -96,10 +107,10 @@ class Evaluator(Context):
             program.names[name] = made
             return made
         if value is not None or name in program.names:
-            return value
+            return self._meant(value)
         for module in program.stars:
             if (found := look_up(f"{module}.{name}")) is not None:
-                return found
+                return self._meant(found)
         if (found := look_up(f"builtins.{name}")) is not None or name in _EVALUATED:
             return found or NativeFunction(name, _EVALUATED[name])
         return self.unknown(f"the name {name}")
@@ -120,7 +131,7 @@ class Evaluator(Context):
         inner: Scope | None = scope
         while inner is not None:
             if name in inner.names:
-                return inner.names[name]
+                return self._meant(inner.names[name])
             inner = inner.outer
         return self.global_name(scope.program, name)
 
@@ -296,14 +307,13 @@ class Evaluator(Context):
 
     def _compared(self, op: ast.cmpop, left: object, right: object) -> object:
         left, right = self.plain(left), self.plain(right)
+        equality = isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq)
+        if isinstance(left, Given) and right is None and equality:
+            return isinstance(op, ast.IsNot | ast.NotEq)
         for value in (left, right):
             if isinstance(value, Unknown):
                 return value
-        if (
-            isinstance(left, Mode)
-            and isinstance(right, bool)
-            and isinstance(op, ast.Eq | ast.Is | ast.NotEq | ast.IsNot)
-        ):
+        if isinstance(left, Mode) and isinstance(right, bool) and equality:
             return Mode((left.value == right) == isinstance(op, ast.Eq | ast.Is))
         if isinstance(left, Batch) or isinstance(right, Batch):
             return self.unknown("a condition on the batch's size")
@@ -352,13 +362,9 @@ class Evaluator(Context):
                 return Unknown(f"{value.what}.{name}", value.place, value.known)
             case Namespace():
                 found = look_up(f"{value.name}.{name}")
-                if isinstance(found, ByVersion):
-                    return found.first if self.is_chainer_1 else found.later
-                if isinstance(found, Mode):
-                    return Mode(self.training)
-                if found is not None:
-                    return found
-                return self.unknown(f"{value.name}.{name}", known_in(value.name))
+                if found is None:
+                    return self.unknown(f"{value.name}.{name}", known_in(value.name))
+                return self._meant(found)
             case Instance():
                 found = self._instance_attribute(value, name)
                 return self.unknown(f"the attribute {name} of {value.name}") if found is None else found[0]
@@ -388,6 +394,21 @@ class Evaluator(Context):
                 if call := plain.method(self, value, name):
                     return NativeMethod(name, call)
         return self.unknown(f"the attribute {name} of {self.spell(value)}")
+
+    def _meant(self, found: object) -> object:
+        """Returns what a known name stands for in this reading."""
+        match found:
+            case ByVersion():
+                return found.first if self.is_chainer_1 else found.later
+            case Trains():
+                return Mode(self.training)
+            case Bundled():
+                if found.file not in self._bundled:
+                    program = program_of(tree_of(found.file), f"torchvision's {found.file}")
+                    program.names["BEFORE_0_2_2"] = self.old_torchvision
+                    self._bundled[found.file] = program
+                return self.global_name(self._bundled[found.file], found.name)
+        return found
 
     def _instance_attribute(self, value: Instance, name: str) -> tuple[object] | None:
         """Returns an attribute of an object, in a tuple; None if it has none."""
@@ -606,7 +627,7 @@ class Evaluator(Context):
         self, name: str, call: Callable[..., object], arguments: tuple[object, ...], keywords: dict[str, object]
     ) -> object:
         try:
-            inspect.signature(call).bind(*arguments, **keywords)
+            _bind(call, *arguments, **keywords)
         except TypeError as error:
             unknown = [value for value in (*arguments, *keywords.values()) if isinstance(value, Unknown)]
             if unknown:
@@ -989,10 +1010,23 @@ def _dotted(node: ast.expr) -> str:
     return ".".join([node.id if isinstance(node, ast.Name) else "…", *reversed(parts)])
 
 
+@functools.cache
+def _signature(function: FunctionType) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _bind(called: Callable[..., object], *arguments: object, **keywords: object) -> None:
+    """Raises TypeError where a function does not take such arguments."""
+    if isinstance(called, MethodType) and isinstance(called.__func__, FunctionType):
+        _signature(called.__func__).bind(called.__self__, *arguments, **keywords)
+    elif isinstance(called, FunctionType):
+        _signature(called).bind(*arguments, **keywords)
+
+
 def _start(kind: type[Native], instance: Instance, c: Context, *arguments: object, **keywords: object) -> None:
     """Does a framework's `__init__` on an object."""
     try:
-        inspect.signature(kind.__init__).bind(None, c, *arguments, **keywords)
+        _bind(kind.__init__, None, c, *arguments, **keywords)
     except TypeError as error:
         c.fail(f"{kind.spelled} with these arguments is not known: {error}")
     native = kind.__new__(kind)
@@ -1003,7 +1037,7 @@ def _start(kind: type[Native], instance: Instance, c: Context, *arguments: objec
 
 def _swapped(method: Callable[..., object], c: Context, *arguments: object, **keywords: object) -> object:
     try:
-        inspect.signature(method).bind(c, *arguments, **keywords)
+        _bind(method, c, *arguments, **keywords)
     except TypeError as error:
         c.fail(f"{getattr(method, '__name__', 'it').removeprefix('do_')} with these arguments is not known: {error}")
     return method(c, *arguments, **keywords)

@@ -14,21 +14,24 @@ from converters.networks.flow import steps_of
 from converters.networks.layers import Block, Dropout, Layer, Linear, Shape, walk
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
-from converters.networks.source.errors import ExhaustedError, SourceError
+from converters.networks.source.errors import ExhaustedError, Place, SourceError
 from converters.networks.source.evaluator import Evaluator
 from converters.networks.source.graph import Node, input_of
 from converters.networks.source.program import program_of
 from converters.networks.source.table import table_of
+from converters.networks.source.torchvision import models_like
 from converters.networks.source.values import (
     Argument,
     Class,
     Function,
+    Given,
     Instance,
     Mode,
     ParameterShape,
     Scope,
     Tensor,
     Traced,
+    TracedFloat,
     Unknown,
     solve,
 )
@@ -40,6 +43,8 @@ _MOST_TRIALS = 400
 #: Sides of inputs that are tried where the one that is said does not fit a network's fully connected layers.
 _SIDES = (220, 224, 227, 256, 128, 192, 112, 96, 64, *range(32, 513))
 _ABSENT = object()
+#: What a network's channels are multiplied by, where it has an argument for that.
+_FACTORS = (0.125, 0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.4, 1.5, 2.0)
 
 
 @dataclass
@@ -51,16 +56,20 @@ class Source:
         tree: What Python's parser makes of it.
         version: The version of Chainer that its networks ran with.
         budget: What following it may cost.
+        old_torchvision: Whether torchvision's models are those before its version 0.2.2, which pooled by 7 x 7 windows.
     """
 
     file: str
     tree: ast.Module
     version: Version
     budget: Budget = field(default_factory=Budget)
+    old_torchvision: bool = False
 
     def evaluator(self) -> Evaluator:
         """Returns an evaluator that has followed nothing yet."""
-        return Evaluator(program_of(self.tree, self.file), self.budget, self.version)
+        evaluator = Evaluator(program_of(self.tree, self.file), self.budget, self.version)
+        evaluator.old_torchvision = self.old_torchvision
+        return evaluator
 
     def classes(self) -> list[str]:
         """Returns the names of the classes that a framework's network is made from."""
@@ -146,6 +155,8 @@ class Network:
 def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
     """Makes a class with the arguments that give a file's names and shapes; the nearest, where none do.
 
+    Without a file it is made with its defaults.
+
     Raises:
         SourceError: Something on the way is not known.
         DeepPoseError: It cannot be made at all.
@@ -158,7 +169,7 @@ def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
         raise DeepPoseError(f"{source.file}: there is no class {class_name}")
     best: Made | None = None
     problem: DeepPoseError | None = None
-    for template in _templates(source, evaluator, kind):
+    for template in _templates(source, evaluator, kind, file):
         try:
             made = _solved(source, class_name, file, template)
         except ExhaustedError:
@@ -168,7 +179,7 @@ def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
             continue
         if best is None or len(made.differences(file)) < len(best.differences(file)):
             best = made
-        if not best.differences(file):
+        if not file or not best.differences(file):
             return best
     if best is None:
         assert problem is not None
@@ -176,7 +187,9 @@ def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
     return best
 
 
-def _templates(source: Source, evaluator: Evaluator, kind: Class) -> Iterator[dict[str, object]]:
+def _templates(
+    source: Source, evaluator: Evaluator, kind: Class, file: Mapping[str, Shape]
+) -> Iterator[dict[str, object]]:
     """Yields arguments to begin with: the defaults, then what the file itself gives where it makes such an object."""
     found = kind.find("__init__")
     function = found[1] if found else None
@@ -200,11 +213,25 @@ def _templates(source: Source, evaluator: Evaluator, kind: Class) -> Iterator[di
                 if not isinstance(value, Unknown):
                     values[name] = value
         yield values
-    # An argument without a default may be a list, of which only its length is told by nothing but the shapes.
     absent = [name for name, value in defaults.items() if value is _ABSENT]
+    if len(absent) <= 2:
+        yield from ({**defaults, name: word} for name in absent for word in _words(source, file))
+    # An argument without a default may be a list, of which only its length is told by nothing but the shapes.
     for length in range(1, 9) if len(absent) <= 2 else ():
         for name in absent:
             yield {**defaults, name: [_PROBE] * length}
+
+
+def _words(source: Source, file: Mapping[str, Shape]) -> list[str]:
+    """Returns what an argument that is a word may be: a model of torchvision, or a word that the file compares."""
+    compared = [
+        part.value
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Compare | ast.Dict)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+    return [*models_like(len(file))[:4], *dict.fromkeys(compared[:20])]
 
 
 def _calls(tree: ast.Module, name: str) -> list[ast.Call]:
@@ -217,6 +244,8 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
     """Makes a class with arguments that are solved from a file's shapes, beginning with some."""
     guesses: dict[tuple[str | int, ...], object] = {}
     made = _made(source, class_name, template, guesses)
+    if not file:
+        return made
     for _ in range(_ROUNDS):
         found = _equations(made, file, guesses)
         if not found:
@@ -224,11 +253,11 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
         trial = {**guesses, **found}
         guesses, made = trial, _made(source, class_name, template, trial)
     trials = 0
-    if 2 * len(made.shapes.keys() & file.keys()) < len(made.shapes):
+    if 2 * len(made.shapes.keys() & file.keys()) < min(len(made.shapes), len(file)):
         return made  # another class's network
     while made.differences(file) and trials < _MOST_TRIALS:
         better = None
-        for trial in _neighbours(made, template, guesses):
+        for trial in _neighbours(source, made, file, template, guesses):
             trials += 1
             try:
                 other = _made(source, class_name, template, trial)
@@ -297,6 +326,8 @@ def _guessed(value: object, path: tuple[str | int, ...], guesses: Mapping[tuple[
         value = _PROBE
     if isinstance(value, int) and not isinstance(value, bool):
         return Traced(int(value), Argument(path))
+    if isinstance(value, float):
+        return TracedFloat(value, Argument(path))
     if isinstance(value, list | tuple):
         items = [_guessed(item, (*path, i), guesses) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
@@ -326,15 +357,29 @@ def _equations(
         if side == wanted:
             continue
         answer = solve(side, wanted, lambda argument: argument.path in settled or argument.path in found)
-        if answer is not None and answer[1] > 0 and guesses.get(answer[0].path) != answer[1]:
-            found[answer[0].path] = answer[1]
+        if answer is None or not answer[1] > 0:
+            continue
+        path, number = answer[0].path, answer[1]
+        if isinstance(_value_at(made.arguments, path), int):
+            if not number.is_integer():
+                continue
+            number = int(number)
+        if guesses.get(path) != number:
+            found[path] = number
     return found
 
 
 def _neighbours(
-    made: Made, template: dict[str, object], guesses: Mapping[tuple[str | int, ...], object]
+    source: Source,
+    made: Made,
+    file: Mapping[str, Shape],
+    template: dict[str, object],
+    guesses: Mapping[tuple[str | int, ...], object],
 ) -> Iterator[dict[tuple[str | int, ...], object]]:
-    """Yields other arguments: numbers that decide how often something is done, and switches."""
+    """Yields other arguments: words, numbers that decide how often something is done, and switches."""
+    for name, value in template.items():
+        if isinstance(value, str) and (name,) not in guesses:
+            yield from ({**guesses, (name,): word} for word in _words(source, file) if word != value)
     counted = sorted(made.evaluator.counted, key=lambda argument: [str(part) for part in argument.path])
     for argument in counted:
         now = _value_at(made.arguments, argument.path)
@@ -347,6 +392,8 @@ def _neighbours(
         elif value is _ABSENT and isinstance(made.arguments[name], int):
             yield {**guesses, (name,): True}
             yield {**guesses, (name,): False}
+        elif isinstance(value, float):
+            yield from ({**guesses, (name,): factor} for factor in _FACTORS)
         elif value is None:
             yield {**guesses, (name,): _PROBE}
 
@@ -457,8 +504,12 @@ def _forward_arguments(made: Made, x: Tensor) -> tuple[tuple[object, ...], dict[
         elif name in ("test", "is_test"):
             keywords[name] = Mode(not made.evaluator.training)
         elif i < without_default:
-            keywords[name] = Unknown(f"{name}, an argument of the network that is not its input,", made.evaluator.place)
+            keywords[name] = Given(f"{name}, an argument of the network that is not its input,", _place(made, found[1]))
     return (x,), keywords
+
+
+def _place(made: Made, function: Function) -> Place:
+    return Place(function.scope.program.file, function.node.lineno)
 
 
 def _answer(made: Made, result: object) -> Node:

@@ -16,7 +16,7 @@ from converters.networks.layers import (
     Slice,
     Transpose,
 )
-from converters.networks.source.context import Context
+from converters.networks.source.context import Context, FeaturesError
 from converters.networks.source.graph import flattened
 from converters.networks.source.registry import KNOWN, look_up
 from converters.networks.source.values import Batch, NativeFunction, NativeMethod, Side, Tensor, Traced, Unknown
@@ -68,6 +68,8 @@ def reshape(c: Context, value: object, shape: object) -> object:
     elif not _is_left(first) or any(not isinstance(side, int) for side in rest) or any(_is_left(side) for side in rest):
         c.fail("a shape whose first side is not the batch's is not known")
     elif math.prod(int(side) for side in rest if isinstance(side, int)) != count:
+        if len(rest) == 1 and not tensor.node.static:
+            raise FeaturesError(c.place, tensor.node, c.whole(rest[0], "a side"), "a shape")
         c.fail(f"a shape of {_spelled(rest)} for each example, where there are {inside}")
     if len(rest) == 1 and (_is_left(rest[0]) or rest[0] == count):
         return Tensor(flattened(tensor.node, c.place))

@@ -7,7 +7,6 @@ an `Unknown`: it may go anywhere, but the network's answer must not depend on it
 from __future__ import annotations
 
 import ast
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -32,10 +31,20 @@ class Unknown:
 
 
 @dataclass(frozen=True)
+class Given(Unknown):
+    """Something that is not known, but is there: an argument that a call has to give."""
+
+
+@dataclass(frozen=True)
 class Mode:
     """Whether the network trains, or not; which of both is followed is the evaluator's choice."""
 
     value: bool
+
+
+@dataclass(frozen=True)
+class Trains:
+    """The framework's own word for whether the network trains."""
 
 
 class Batch:
@@ -137,45 +146,46 @@ def traced(value: object, name: str, left: object, right: object) -> object:
     return value
 
 
-#: Operators whose result says what one part was, given the other.
-INVERSES: dict[str, tuple[Callable[[int, int], int], Callable[[int, int], int]]] = {
-    "Add": (operator.sub, operator.sub),
-    "Sub": (operator.add, lambda result, left: left - result),
-    "Mult": (operator.floordiv, operator.floordiv),
-}
-
-
-def solve(value: object, result: int, known: Callable[[Argument], bool]) -> tuple[Argument, int] | None:
+def solve(value: object, result: int, known: Callable[[Argument], bool]) -> tuple[Argument, float] | None:
     """Solves `value == result` for the one argument in it that is not known.
 
     Returns:
-        The argument and what it has to be; None if there is no such one.
+        The argument and what it has to be; None if there is no such one, or nothing but trying tells.
     """
-    open_arguments = {origin for origin in origins(value) if isinstance(origin, Argument) and not known(origin)}
-    if len(open_arguments) != 1:
+    unsolved = {origin for origin in origins(value) if isinstance(origin, Argument) and not known(origin)}
+    if len(unsolved) != 1:
         return None
-    (argument,) = open_arguments
-    part: object = value
+    (argument,) = unsolved
+    part, wanted = value, float(result)
     while True:
         part = part.origin if isinstance(part, Traced | TracedFloat) else part
         if part == argument:
-            return argument, result
-        if not isinstance(part, Binary) or part.operator not in INVERSES:
+            return argument, wanted
+        if not isinstance(part, Binary):
             return None
         inside = [argument in set(origins(side)) for side in (part.left, part.right)]
-        if all(inside):
-            if part.left != part.right or part.operator != "Add" or result % 2:
+        if all(inside):  # the argument twice: its sum with itself alone
+            if part.left != part.right or part.operator != "Add":
                 return None
-            part, result = part.left, result // 2
+            part, wanted = part.left, wanted / 2
             continue
-        side, other = (part.left, part.right) if inside[0] else (part.right, part.left)
-        if not isinstance(other, int):
+        other = part.right if inside[0] else part.left
+        if not isinstance(other, int | float) or (part.operator in ("Mult", "Div") and not other):
             return None
-        left_inverse, right_inverse = INVERSES[part.operator]
-        if part.operator == "Mult" and (other == 0 or result % other):
-            return None
-        result = (left_inverse if inside[0] else right_inverse)(result, int(other))
-        part = side
+        match part.operator:
+            case "int":
+                pass
+            case "Add":
+                wanted -= other
+            case "Sub":
+                wanted = wanted + other if inside[0] else other - wanted
+            case "Mult":
+                wanted /= other
+            case "Div" if inside[0]:
+                wanted *= other
+            case _:
+                return None
+        part = part.left if inside[0] else part.right
 
 
 # --- functions and classes --------------------------------------------------------------------------------------------
@@ -374,6 +384,14 @@ class NativeMethod:
 class Namespace:
     """A module or package that is known, in part, by its dotted name."""
 
+    name: str
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A name in a source that comes with this project."""
+
+    file: str
     name: str
 
 
