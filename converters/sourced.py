@@ -80,13 +80,14 @@ def recognise_by_source(
     side = log.options.get("im_size") if log is not None else None
     size = side if isinstance(side, int) and 0 < side <= 1024 else 220
     problem: DeepPoseError | None = None
+    budget = sources.Budget()
     for ways in strippings(headers) if files else ():
         for way in ways:
             tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
             if len(tensors) < len(way.bare):
                 continue
             try:
-                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size))
+                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size), budget)
             except DeepPoseError as error:
                 problem = problem or error
                 continue

@@ -13,8 +13,19 @@
 Anything that the answer of the network depends on and that is not known is refused, with its line.
 """
 
+from converters.networks.source.budget import Budget
 from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose
 from converters.networks.source.differences import differences
 from converters.networks.source.errors import ExhaustedError, SourceError
 
-__all__ = ["Candidate", "Era", "ExhaustedError", "Found", "SourceError", "candidates_in", "choose", "differences"]
+__all__ = [
+    "Budget",
+    "Candidate",
+    "Era",
+    "ExhaustedError",
+    "Found",
+    "SourceError",
+    "candidates_in",
+    "choose",
+    "differences",
+]

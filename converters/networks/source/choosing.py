@@ -24,10 +24,10 @@ from converters.networks.source.text import MOST_BYTES, parse, read_text
 
 #: Of the files beside a checkpoint.
 _MOST_FILES = 30
+#: Of one file.
+_MOST_CLASSES = 100
 #: What a file with a network has in it.
 _NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|Module)\b")
-#: Seconds of all files beside a checkpoint, and of one.
-_SECONDS = 1.8
 
 #: The first Chainer that has every construct of a file, and the first that no longer has one of them.
 Era: TypeAlias = tuple[Version | None, Version | None]
@@ -87,6 +87,7 @@ def choose(
     tensors: Mapping[str, Shape],
     version: Callable[[Era], Version],
     size: tuple[int, int],
+    budget: Budget | None = None,
 ) -> Found | None:
     """Finds the class that gives a checkpoint's names and shapes.
 
@@ -95,6 +96,7 @@ def choose(
         tensors: Shapes of the checkpoint's tensors by canonical name.
         version: Returns the version of Chainer that wrote the checkpoint, for a source of an era.
         size: Height and width of the input that it was trained with, as far as that is known.
+        budget: What all files may cost; None for what one call may.
 
     Returns:
         The network; None where no file has a class that resembles the checkpoint.
@@ -105,7 +107,7 @@ def choose(
     found: list[Found] = []
     nearest: tuple[list[str], Candidate, Made] | None = None
     problems: list[DeepPoseError] = []
-    budget = Budget(_SECONDS)
+    budget = budget or Budget()
     for candidate in candidates:
         try:
             text = read_text(candidate.path)
@@ -146,9 +148,13 @@ def _class_names(source: Source, candidate: Candidate) -> list[str]:
     if candidate.class_name is not None:
         return [candidate.class_name]
     try:
-        return source.classes()
+        names = source.classes()
     except ExhaustedError as error:
         raise _exhausted(candidate, error) from error
+    if len(names) > _MOST_CLASSES:
+        advice = f"name the one that is meant with --model-file {candidate.path.name}:CLASS"
+        raise DeepPoseError(f"{candidate.path.name} defines {len(names)} networks", advice=advice)
+    return names
 
 
 def _followed(

@@ -86,6 +86,7 @@ class Evaluator(Context):
         self.program = program
         self._evaluating: set[tuple[int, str]] = set()
         self._bundled: dict[str, Program] = {}
+        self._yielding: dict[int, bool] = {}
         self.old_torchvision = False
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -193,13 +194,13 @@ class Evaluator(Context):
             case ast.Tuple(elements):
                 return tuple(self._elements(elements, scope))
             case ast.Set(elements):
-                return set(self._elements(elements, scope))
+                return {plain.key_of(self, item) for item in self._elements(elements, scope)}
             case ast.Dict(keys, values):
                 made: dict[object, object] = {}
                 for key, value in zip(keys, values, strict=True):
                     item = self.evaluate(value, scope)
                     if key is not None:
-                        made[self._key(self.evaluate(key, scope))] = item
+                        made[plain.key_of(self, self.evaluate(key, scope))] = item
                     elif isinstance(item, dict):
                         made.update(item)
                     else:
@@ -212,10 +213,12 @@ class Evaluator(Context):
             case ast.ListComp(element, generators) | ast.GeneratorExp(element, generators):
                 return [self.evaluate(element, inner) for inner in self._generated(generators, scope)]
             case ast.SetComp(element, generators):
-                return {self._key(self.evaluate(element, inner)) for inner in self._generated(generators, scope)}
+                return {
+                    plain.key_of(self, self.evaluate(element, inner)) for inner in self._generated(generators, scope)
+                }
             case ast.DictComp(key, value, generators):
                 return {
-                    self._key(self.evaluate(key, inner)): self.evaluate(value, inner)
+                    plain.key_of(self, self.evaluate(key, inner)): self.evaluate(value, inner)
                     for inner in self._generated(generators, scope)
                 }
             case ast.JoinedStr(values):
@@ -226,11 +229,6 @@ class Evaluator(Context):
                 self.assign(target, self.evaluate(value, scope), scope)
                 return self.evaluate(target, scope)
         self.fail(f"{type(node).__name__} is not known")
-
-    def _key(self, key: object) -> object:
-        if isinstance(key, list | dict | set | Unknown):
-            self.fail(f"the key {self.spell(key)} is not known")
-        return key
 
     def _elements(self, nodes: list[ast.expr], scope: Scope) -> list[object]:
         result: list[object] = []
@@ -325,10 +323,7 @@ class Evaluator(Context):
             if isinstance(op, ast.Is | ast.Eq):
                 return same
             return not same if isinstance(op, ast.IsNot | ast.NotEq) else self.unknown("this comparison")
-        try:
-            return plain.COMPARISONS[type(op)](left, right)
-        except TypeError as error:
-            self.fail(f"{self.spell(left)} and {self.spell(right)} under {type(op).__name__}: {error}")
+        return plain.compare(self, type(op), left, right)
 
     def operate(self, kind: type[ast.operator], left: object, right: object, in_place: bool = False) -> object:
         """Returns what an operator makes of two values."""
@@ -532,7 +527,7 @@ class Evaluator(Context):
                     self.fail(f"{self.spell(value)} has no item {index}")
                 return value[index]
             case dict():
-                if self._key(key) not in value:
+                if plain.key_of(self, key) not in value:
                     self.fail(f"the dictionary has no {self.spell(key)}")
                 return value[key]
         self.fail(f"{self.spell(value)}[…] is not known")
@@ -548,7 +543,7 @@ class Evaluator(Context):
                     self.fail(f"the list has no item {index}")
                 value[index] = item
             case dict():
-                value[self._key(key)] = item
+                value[plain.key_of(self, key)] = item
                 bounded(value)
             case Unknown():
                 pass
@@ -647,6 +642,8 @@ class Evaluator(Context):
 
     def instantiate(self, kind: Class, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
         """Makes an object of a class of the source."""
+        if not self.place.line:
+            self.place = Place(kind.program.file, kind.node.lineno)
         if kind.node.keywords:
             self.fail(f"the metaclass of {kind.name} is not known")
         if kind.node.decorator_list:
@@ -720,7 +717,7 @@ class Evaluator(Context):
                 elif (spelled := _dotted(called)) not in _QUIET_DECORATORS:
                     place = Place(scope.program.file, decorator.lineno)
                     return Unknown(f"{node.name}, whose decorator {spelled} may make anything of it,", place)
-            if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(node)):
+            if self._yields(node):
                 return Unknown(f"{node.name}, which yields,", Place(scope.program.file, node.lineno))
         arguments = node.args
         outer = scope if scope.names or scope.outer is not None else Scope(scope.program, {})
@@ -732,6 +729,12 @@ class Evaluator(Context):
             owner,
             kind,
         )
+
+    def _yields(self, node: ast.FunctionDef) -> bool:
+        if id(node) not in self._yielding:
+            parts = ast.walk(node)
+            self._yielding[id(node)] = any(isinstance(p, ast.Yield | ast.YieldFrom | ast.Await) for p in parts)
+        return self._yielding[id(node)]
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> object:
         bases = tuple(self.evaluate(base, scope) for base in node.bases)
@@ -963,6 +966,7 @@ class Evaluator(Context):
 
     def is_instance(self, value: object, kind: object) -> object:
         """Returns what `isinstance` gives."""
+        self.budget.spend()
         if isinstance(kind, tuple):
             answers = [self.is_instance(value, one) for one in kind]
             if True in answers:

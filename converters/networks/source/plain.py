@@ -32,23 +32,64 @@ OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
 }
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[object, object], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
     ast.Lt: operator.lt,  # type: ignore[dict-item]
     ast.LtE: operator.le,  # type: ignore[dict-item]
     ast.Gt: operator.gt,  # type: ignore[dict-item]
     ast.GtE: operator.ge,  # type: ignore[dict-item]
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-    ast.In: lambda one, other: operator.contains(other, one),  # type: ignore[arg-type]
-    ast.NotIn: lambda one, other: not operator.contains(other, one),  # type: ignore[arg-type]
 }
+
+
+def compare(c: Context, kind: type[ast.cmpop], left: object, right: object) -> bool:
+    """Returns what a comparison of two values of Python gives."""
+    if kind in (ast.Is, ast.IsNot):
+        return (left is right or (_is_scalar(left) and type(left) is type(right) and left == right)) == (kind is ast.Is)
+    if kind in (ast.Eq, ast.NotEq):
+        return equal(c, left, right) == (kind is ast.Eq)
+    if kind in (ast.In, ast.NotIn):
+        if isinstance(left, str) and isinstance(right, str):
+            return (left in right) == (kind is ast.In)
+        return any(equal(c, left, item) for item in iterate(c, right)) == (kind is ast.In)
+    if not all(isinstance(value, int | float) for value in (left, right)) and not all(
+        isinstance(value, str) for value in (left, right)
+    ):
+        c.fail(f"{c.spell(left)} and {c.spell(right)} under {kind.__name__} are not known")
+    return COMPARISONS[kind](left, right)
+
+
+def equal(c: Context, left: object, right: object) -> bool:
+    """Tells whether two values are equal; the time that containers within containers take is counted."""
+    c.budget.spend()
+    if left is right:
+        return True
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        alike = isinstance(left, list) == isinstance(right, list) and len(left) == len(right)
+        return alike and all(equal(c, one, other) for one, other in zip(left, right, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(equal(c, item, right[key]) for key, item in left.items())
+    if isinstance(left, set) and isinstance(right, set):
+        return left == right
+    return _is_scalar(left) and _is_scalar(right) and left == right
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def key_of(c: Context, key: object) -> object:
+    """Returns a value as a key: a number or string, or a tuple of them."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if isinstance(key, Unknown):
+        c.refuse(key)
+    if any(isinstance(part, list | dict | set | tuple | Unknown) for part in parts):
+        c.fail(f"the key {c.spell(key)} is not known")
+    return key
+
 
 #: Methods that change nothing but their own object.
 METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
         {"format", "join", "lower", "upper", "title", "capitalize", "replace", "split", "rsplit", "startswith"}
-        | {"endswith", "strip", "lstrip", "rstrip", "isdigit", "isalpha", "count", "find", "index", "zfill"}
+        | {"endswith", "strip", "lstrip", "rstrip", "isdigit", "isalpha", "count", "find", "index"}
     ),
     list: frozenset(["append", "extend", "insert", "pop", "index", "remove", "reverse", "copy", "count"]),
     tuple: frozenset(["index", "count"]),
@@ -75,11 +116,12 @@ def binary(c: Context, kind: type[ast.operator], left: object, right: object) ->
     elif kind in (ast.Pow, ast.LShift) and (abs(float(right)) > 64 or abs(float(left)) > 1e6):  # type: ignore[arg-type]
         raise ExhaustedError("a number without end")
     try:
-        result = bounded(OPERATORS[kind](left, right))
+        result = OPERATORS[kind](left, right)
     except (ArithmeticError, TypeError, ValueError, KeyError) as error:
         c.fail(f"{c.spell(left)} and {c.spell(right)} under {kind.__name__}: {error}")
     if isinstance(result, complex):
         c.fail("a complex number is not known")
+    bounded(result)
     return traced(result, kind.__name__, left, right) if numbers else result
 
 
@@ -89,9 +131,10 @@ def formatted(c: Context, template: str, values: object) -> str:
     if not all(isinstance(item, int | float | str) for item in items) or re.search(r"%[^%a-z]*\d{4}|\*", template):
         c.fail(f"the format {template[:60]!r} of {c.spell(values)} is not known")
     try:
-        return str(bounded(template % tuple(c.plain(item) for item in items)))
+        text = template % tuple(c.plain(item) for item in items)
     except (TypeError, ValueError) as error:
         c.fail(f"the format {template[:60]!r}: {error}")
+    return str(bounded(text))
 
 
 def method(c: Context, value: object, name: str) -> Callable[..., object] | None:
@@ -103,6 +146,10 @@ def method(c: Context, value: object, name: str) -> Callable[..., object] | None
     def call(c: Context, *arguments: object, **keywords: object) -> object:
         if name == "format":
             return _format(c, str(value), arguments, keywords)
+        if isinstance(value, list | tuple) and name in ("index", "remove", "count"):
+            return _found(c, value, name, arguments)
+        if isinstance(value, dict | set) and arguments and name != "update":
+            key_of(c, arguments[0])
         if name in ("append", "insert", "add", "setdefault"):
             c.budget.spend()
         elif arguments:
@@ -123,6 +170,21 @@ def method(c: Context, value: object, name: str) -> Callable[..., object] | None
     return call
 
 
+def _found(c: Context, values: list[object] | tuple[object, ...], name: str, arguments: tuple[object, ...]) -> object:
+    """Returns what a method gives that looks for an item."""
+    if len(arguments) != 1:
+        c.fail(f"{name} with these arguments is not known")
+    places = [place for place, item in enumerate(values) if equal(c, item, arguments[0])]
+    if name == "count":
+        return len(places)
+    if not places:
+        c.fail(f"there is no {c.spell(arguments[0])} in it")
+    if name == "remove" and isinstance(values, list):
+        del values[places[0]]
+        return None
+    return places[0]
+
+
 def _format(c: Context, template: str, arguments: tuple[object, ...], keywords: dict[str, object]) -> str:
     values = [*arguments, *keywords.values()]
     sound = all(isinstance(value, int | float | str) for value in values)
@@ -132,9 +194,10 @@ def _format(c: Context, template: str, arguments: tuple[object, ...], keywords: 
         raise ExhaustedError("a string without end")
     try:
         plain = {name: c.plain(value) for name, value in keywords.items()}
-        return str(bounded(template.format(*(c.plain(value) for value in arguments), **plain)))
+        text = template.format(*(c.plain(value) for value in arguments), **plain)
     except (LookupError, ValueError) as error:
         c.fail(f"the format {template[:60]!r}: {error}")
+    return str(bounded(text))
 
 
 def iterate(c: Context, value: object) -> list[object]:
@@ -147,9 +210,9 @@ def iterate(c: Context, value: object) -> list[object]:
             if items is not None:
                 return items
         case list() | tuple() | dict() | set() | str() | range():
-            c.budget.spend(len(value))
             if len(value) > MOST_ITEMS:
                 raise ExhaustedError(f"a loop over {len(value)} items")
+            c.budget.spend(len(value))
             return list(value)
     c.fail(f"a loop over {c.spell(value)} is not known")
 
@@ -204,7 +267,7 @@ def _tuple(c: Context, values: object = ()) -> object:
 
 @function("builtins.set", "builtins.frozenset")
 def _set(c: Context, values: object = ()) -> object:
-    return set(_hashable(c, iterate(c, values)))
+    return {key_of(c, value) for value in iterate(c, values)}
 
 
 @function("builtins.dict", "collections.OrderedDict")
@@ -214,16 +277,10 @@ def _dict(c: Context, values: object = (), **keywords: object) -> object:
     pairs = [iterate(c, pair) for pair in iterate(c, values)]
     if any(len(pair) != 2 for pair in pairs):
         c.fail("a dictionary of these is not known")
-    keys = _hashable(c, [pair[0] for pair in pairs])
+    keys = [key_of(c, pair[0]) for pair in pairs]
     made: dict[object, object] = dict(zip(keys, [pair[1] for pair in pairs], strict=True))
     made.update(keywords)
     return made
-
-
-def _hashable(c: Context, keys: list[object]) -> list[object]:
-    if any(isinstance(key, list | dict | set) for key in keys):
-        c.fail("a key that can change is not known")
-    return keys
 
 
 @function("builtins.sorted")

@@ -40,6 +40,8 @@ from converters.networks.source.values import (
 _PROBE = 14
 _ROUNDS = 8
 _MOST_TRIALS = 400
+#: Lists within lists of an argument that are solved.
+_DEEPEST_ARGUMENT = 4
 #: Sides of inputs that are tried where the one that is said does not fit a network's fully connected layers.
 _SIDES = (220, 224, 227, 256, 128, 192, 112, 96, 64, *range(32, 513))
 _ABSENT = object()
@@ -292,7 +294,7 @@ def _made(
     optional: set[str] = set()
     aliases: dict[str, str] = {}
     first: dict[int, str] = {}
-    for name, one in _all_paths(instance, ""):
+    for name, one in _all_paths(source.budget, instance):
         known = first.setdefault(id(one), name)
         assert one.native is not None
         for part, shape in one.native.parameters.items():
@@ -307,15 +309,18 @@ def _made(
     return Made(class_name, evaluator, instance, shapes, optional, aliases, arguments)
 
 
-def _all_paths(instance: Instance, name: str, inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Instance]]:
+def _all_paths(
+    budget: Budget, instance: Instance, name: str = "", inside: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Instance]]:
     """Yields an object and all that is registered within, under every name."""
+    budget.spend()
     if id(instance) in inside:
         raise DeepPoseError(f"{instance.name} contains itself")
     if len(inside) > 50:
         raise ExhaustedError("its parts stand too deep in one another")
     yield name, instance
     for child, inner in instance.children.items():
-        yield from _all_paths(inner, f"{name}.{child}".lstrip("."), (*inside, id(instance)))
+        yield from _all_paths(budget, inner, f"{name}.{child}".lstrip("."), (*inside, id(instance)))
 
 
 def _guessed(value: object, path: tuple[str | int, ...], guesses: Mapping[tuple[str | int, ...], object]) -> object:
@@ -328,10 +333,10 @@ def _guessed(value: object, path: tuple[str | int, ...], guesses: Mapping[tuple[
         return Traced(int(value), Argument(path))
     if isinstance(value, float):
         return TracedFloat(value, Argument(path))
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and len(path) < _DEEPEST_ARGUMENT:
         items = [_guessed(item, (*path, i), guesses) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and len(path) < _DEEPEST_ARGUMENT:
         return {key: _guessed(item, (*path, str(key)), guesses) for key, item in value.items()}
     return value
 
@@ -435,14 +440,16 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
             result, reached = _forward(made, height, width, training=False)
             break
         except FeaturesError as error:
-            others = [other for other in _other_sizes(error) if other not in tried and other not in sizes]
+            others = [
+                other for other in _other_sizes(error, evaluator.budget) if other not in tried and other not in sizes
+            ]
             sizes += others[: 1 if sizes else 3]
             if not sizes:
                 raise
         except SourceError:
             if not sizes:
                 raise
-    table = table_of(result)
+    table = table_of(result, evaluator.budget)
     notices = list(evaluator.notices)
     fixed = evaluator.fixed is not None
     trained = _trained_table(made, height, width, table, notices)
@@ -461,9 +468,9 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
     )
 
 
-def _other_sizes(error: FeaturesError) -> list[tuple[int, int]]:
+def _other_sizes(error: FeaturesError, budget: Budget) -> list[tuple[int, int]]:
     """Returns sizes of inputs with which a fully connected layer is given as many features as it was made for."""
-    layers = (*table_of(error.node), Linear("", 1))
+    layers = (*table_of(error.node, budget), Linear("", 1))
     sizes = []
     for side in _SIDES:
         try:
@@ -484,7 +491,7 @@ def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node,
     arguments, keywords = _forward_arguments(made, x)
     result = evaluator.call(made.instance, arguments, keywords)
     node = _answer(made, result)
-    layers = [layer for layer in walk(table_of(node)) if hasattr(layer, "name")]
+    layers = [layer for layer in walk(table_of(node, evaluator.budget)) if hasattr(layer, "name")]
     return node, {str(layer.name) for layer in layers}
 
 
@@ -542,7 +549,7 @@ def _trained_table(
     """Returns the table with the dropout of the training side, where that is all that it differs by."""
     kept = (made.evaluator.fixed, made.evaluator.notices, made.evaluator.reached)
     try:
-        trained = table_of(_forward(made, height, width, training=True)[0])
+        trained = table_of(_forward(made, height, width, training=True)[0], made.evaluator.budget)
         if _without_dropout(trained) == _without_dropout(table):
             return trained
         problem = "computes something else"

@@ -24,15 +24,20 @@ from converters.networks.layers import (
     Take,
     Tanh,
 )
+from converters.networks.source.budget import Budget
 from converters.networks.source.graph import Node
 
 #: What does the same to each number, wherever it stands.
 _EACH_NUMBER = (ReLU, LeakyReLU, ClippedReLU, ELU, SELU, Sigmoid, Tanh, Softplus, Affine)
 
 
-def table_of(result: Node) -> tuple[Layer, ...]:
-    """Returns the layers that make a value of the network's input."""
-    return _simplified(_Table(result).layers())
+def table_of(result: Node, budget: Budget) -> tuple[Layer, ...]:
+    """Returns the layers that make a value of the network's input.
+
+    Raises:
+        ExhaustedError: That takes too long.
+    """
+    return _simplified(_Table(result, budget).layers())
 
 
 class _Table:
@@ -42,7 +47,8 @@ class _Table:
     value that is joined lie its branches.
     """
 
-    def __init__(self, result: Node) -> None:
+    def __init__(self, result: Node, budget: Budget) -> None:
+        self.budget = budget
         self.result = result
         self.order = list(_in_order(result))
         self.position = {id(node): i for i, node in enumerate(self.order)}
@@ -102,6 +108,7 @@ class _Table:
         waiting = [node]
         while waiting:
             one = waiting.pop()
+            self.budget.spend()
             if one is not gate and id(one) not in found:
                 found[id(one)] = one
                 waiting += one.inputs

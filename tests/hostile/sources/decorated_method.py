@@ -1,0 +1,19 @@
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+import os
+
+
+def run(method):
+    os.system('touch model-file-was-run')
+    return lambda self, x: self.fc8(x)
+
+
+class AlexNet(chainer.Chain):
+    def __init__(self, n_joints):
+        super(AlexNet, self).__init__(conv1=L.Convolution2D(3, 8, 11, stride=4), fc8=L.Linear(22472, n_joints * 2))
+
+    @run
+    def __call__(self, x):
+        return self.fc8(F.relu(self.conv1(x)))

@@ -1,0 +1,14 @@
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+class AlexNet(chainer.Chain):
+    def __init__(self, n_joints):
+        super(AlexNet, self).__init__(conv1=L.Convolution2D(3, 8, 11, stride=4), fc8=L.Linear(22472, n_joints * 2))
+        self.a = '%099999999999d' % 1
+        self.b = '{:>99999999999}'.format(1)
+        self.c = f'{1:>99999999999}'
+        self.d = '{0.__class__}'.format(1)
+
+    def __call__(self, x):
+        return self.fc8(F.relu(self.conv1(x)))

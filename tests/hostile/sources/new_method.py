@@ -1,0 +1,17 @@
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+import os
+
+
+class AlexNet(chainer.Chain):
+    def __new__(cls, *arguments):
+        os.system('touch model-file-was-run')
+        return chainer.Chain()
+
+    def __init__(self, n_joints):
+        super(AlexNet, self).__init__(conv1=L.Convolution2D(3, 8, 11, stride=4), fc8=L.Linear(22472, n_joints * 2))
+
+    def __call__(self, x):
+        return self.fc8(F.relu(self.conv1(x)))

@@ -1,0 +1,15 @@
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+
+class AlexNet(chainer.Chain):
+    def __init__(self, n_joints):
+        super(AlexNet, self).__init__(conv1=L.Convolution2D(3, 8, 11, stride=4), fc8=L.Linear(22472, n_joints * 2))
+        part = chainer.Chain()
+        for i in range(40):
+            part = chainer.Chain(a=part, b=part)
+        self.add_link('part', part)
+
+    def __call__(self, x):
+        return self.fc8(F.relu(self.conv1(x)))
