@@ -7,7 +7,7 @@ import time
 from converters.networks.source.errors import ExhaustedError
 
 #: Seconds that a file may take, all its classes together.
-SECONDS = 1.8
+SECONDS = 1.5
 #: The deepest that expressions and calls may stand in one another.
 DEEPEST = 160
 #: Items of a list, characters of a string, bits of a number, layers of a network.

@@ -69,6 +69,7 @@ class Source:
 
     def evaluator(self) -> Evaluator:
         """Returns an evaluator that has followed nothing yet."""
+        self.budget.spend(len(self.tree.body))
         evaluator = Evaluator(program_of(self.tree, self.file), self.budget, self.version)
         evaluator.old_torchvision = self.old_torchvision
         return evaluator
@@ -440,10 +441,8 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
             result, reached = _forward(made, height, width, training=False)
             break
         except FeaturesError as error:
-            others = [
-                other for other in _other_sizes(error, evaluator.budget) if other not in tried and other not in sizes
-            ]
-            sizes += others[: 1 if sizes else 3]
+            others = _other_sizes(error, evaluator.budget)
+            sizes += [other for other in others if other not in tried and other not in sizes][: 1 if sizes else 3]
             if not sizes:
                 raise
         except SourceError:
