@@ -63,6 +63,17 @@ class TestWrappers:
         message = refused(save_npz(tmp_path / "a.model", arrays), "its arrays fit no architecture")
         assert f"unexpected {prefix}conv" in message
 
+    def test_other_ways_follow_the_known_one(self):
+        (known,), others, inner = strippings(["module.a.b.module.c.weight", "module.a.b.d.weight"])
+        assert known.wrappers == ("module.",)
+        assert [way.wrappers for way in others] == [("module.", "a."), ("module.", "a.", "b."), ()]
+        assert {way.inner for way in inner} == {("module",)}
+        assert set(inner[0].bare.values()) == {"a.b.c.weight", "a.b.d.weight"}
+
+    def test_only_so_many_parts_are_wrappers(self):
+        keys = [f"{'a.' * 20}{name}" for name in ("weight", "bias")]
+        assert max(len(way.wrappers) for ways in strippings(keys) for way in ways) == 8
+
     def test_no_keys_have_no_wrapper(self):
         assert list(strippings([])) == [[Stripping({})]]
 
