@@ -36,13 +36,17 @@ def test_residual_blocks_come_after_their_parts():
     assert names[first + 7 : first + 12] == ["res2.a.bn3", "res2.a.conv4", "res2.a.bn4", "res2.a", "res2.a.relu"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "chainer"])
+@pytest.mark.parametrize("backend", ["torch", "chainer", "onnx"])
 @pytest.mark.parametrize("name", sorted(NARROW))
 def test_last_layer_s_output_is_the_network_s(name, backend, inputs):
     pose = load(random_checkpoint(name), backend)
     steps = list(pose.activations(inputs))
     assert [layer for layer, _ in steps] == layer_names(TABLES[name])
-    assert np.array_equal(steps[-1][1], pose(inputs))
+    last, outputs = steps[-1][1], pose(inputs)
+    if backend == "chainer" or name == "alexnet":
+        assert np.abs(last - outputs).max() <= (1e-6 * np.abs(outputs).max() if backend == "onnx" else 0)
+    else:  # whose BatchNormalization is folded to answer, not to be looked at
+        assert np.abs(last - outputs).max() <= 2e-6 * np.abs(outputs).max()
     assert all(output.dtype == np.float32 for _, output in steps)
     outputs = dict(steps)
     if name == "alexnet":
