@@ -144,7 +144,7 @@ class _Identification:
             weights={},
             preprocessing=preprocessing,
             source=Source(
-                path=str(self.path),
+                path=_text_of(self.path),
                 sha256="",
                 format=file.contents.format,
                 layout=file.sections.layout,
@@ -153,7 +153,7 @@ class _Identification:
                 generation=network.family.name,
                 writer=writer,
                 writer_told_by=told_by,
-                state_path=None if state is None else str(state),
+                state_path=None if state is None else _text_of(state),
                 origin=_origin(file.metadata),
             ),
             optimizer=training.optimizer,
@@ -377,6 +377,11 @@ class _Identification:
             counts = [layouts.count_of(trainer, key, str(self.path)) if key in trainer else None for key in counters]
             return training, Progress(*counts)
         return training, progress or Progress(_epoch_of_name(self.path), _step(state))
+
+
+def _text_of(path: Path) -> str:
+    """Returns a path as text that any file can hold: what of it is not UTF-8 is escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _step(state: Mapping[str, Stored]) -> int | None:

@@ -1,17 +1,20 @@
 """What a newcomer adds, added here from outside in the stated number of places, and used."""
 
+import importlib
 import json
 import re
+import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 import converters
 import deeppose_port
-from converters import DeepPoseError, Preprocessing
+from converters import DeepPoseError, Preprocessing, formats
 from converters.families import Family
+from converters.formats import FORMATS
 from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Linear, MaxPooling, ReLU
 from deeppose_port import backends
 from deeppose_port.cli import cli, main
@@ -24,9 +27,11 @@ from deeppose_port.metrics.registry import METRICS, Metric, register
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.options import described
 from tests.conftest import PICTURES
+from tests.helpers.checkpoint_files import assert_same_arrays, let_write
 from tests.helpers.families import registered
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import run as trained
+from tests.hostile import fuzz
 
 
 class TestFamily:
@@ -101,6 +106,65 @@ class TestFamily:
         inspection = converters.inspect(tmp_path / "a.safetensors")
         assert inspection.generation.name == "own"
         assert inspection.checkpoint.architecture == converters.read(tmp_path / "student.pth").architecture
+
+
+class TestFormat:
+    """A file format: one module, and the line that imports it."""
+
+    @pytest.fixture(autouse=True)
+    def added(self):
+        yield importlib.import_module("tests.helpers.toy_format")
+        del FORMATS["toy"], sys.modules["tests.helpers.toy_format"]
+
+    @pytest.fixture
+    def model(self, golden, tmp_path):
+        for suffix in ("model", "state"):
+            shutil.copy(golden / "checkpoints" / "1.13.0" / "alexnet-adam" / f"epoch-1.{suffix}", tmp_path)
+        return tmp_path / "epoch-1.model"
+
+    def test_it_is_written_verified_and_read_again(self, model, capsys):
+        assert main(["convert", str(model), "-o", str(model.with_suffix(".toy"))]) == 0
+        said = capsys.readouterr()
+        assert "(toy; read again, every byte equal)" in said.out
+        assert "toy holds weights only: the optimizer's state was left out; pt and chainer-npz take it" in said.err
+        checkpoint, expected = converters.read(model.with_suffix(".toy")), converters.read(model, state=False)
+        assert checkpoint.source.format == "toy"
+        assert checkpoint.source.generation == "own"
+        assert checkpoint.preprocessing == expected.preprocessing
+        assert_same_arrays(checkpoint.weights, expected.weights)
+        assert converters.inspect(model.with_suffix(".toy")).format == "toy"
+        assert "toy" in fuzz.kinds()
+        assert fuzz.seeds("toy", model.parent)[0].startswith(b"TOY 1")
+
+    def test_its_name_is_known_wherever_formats_are_named(self, model):
+        assert converters.default_target(model, "toy") == model.with_suffix(".toy")
+        converters.convert(model, format="toy")
+        assert converters.checkpoints_in(model.parent, "toy") == [model]
+        assert set(converters.checkpoints_in(model.parent, "pt")) == {model, model.with_suffix(".toy")}
+        assert converters.default_target(model.with_suffix(".toy"), "safetensors") == model.with_suffix(".safetensors")
+        with pytest.raises(ValueError, match=r"no format 'tot' to write; there are .*, toy"):
+            converters.convert(model, format="tot")
+
+    def test_what_does_not_read_back_is_not_kept(self, model, added, monkeypatch):
+        def forgetful(checkpoint, path, *, layout=None):
+            weights = {**checkpoint.weights, "fc8.bias": checkpoint.weights["fc8.bias"] + 1}
+            added.write(checkpoint.replace(weights=weights), path)
+
+        let_write(monkeypatch, "toy", forgetful)
+        with pytest.raises(converters.CheckpointError, match=r"does not read back the same: fc8\.bias"):
+            converters.convert(model, format="toy")
+        assert not model.with_suffix(".toy").exists()
+
+    def test_several_are_written_in_several_processes(self, model):
+        other = shutil.copy(model, model.with_name("epoch-2.model"))
+        files = [(path, path.with_suffix(".toy")) for path in (model, other)]
+        reports = list(converters.convert_several(files, processes=2, format="toy"))
+        assert [(report.output_format, report.verified) for report in reports] == [("toy", True)] * 2
+
+    def test_two_of_one_name_or_suffix_are_refused(self, added):
+        for name, suffix in (("toy", ".other"), ("other", ".toy")):
+            with pytest.raises(ValueError, match="already"):
+                formats.register(replace(FORMATS["toy"], name=name, suffixes=(suffix,)))
 
 
 def worst_joints(poses):

@@ -241,6 +241,15 @@ class TestRefusals:
         (model.parent / "folder.npz").mkdir()
         refused(model, model.parent / "folder.npz", r"this is a folder \(name a file in it\)", force=True)
 
+    @pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+    def test_names_that_are_not_utf_8(self, model, format):
+        source = model.rename(model.with_name(os.fsdecode(b"epoch-1 \xff.model")))
+        report = converters.convert(source, format=format)
+        assert report.verified
+        converted = converters.read(source.with_suffix(FORMATS[format]))
+        assert converted.source.origin["path"] == f"{model.parent}/epoch-1 \\xff.model"
+        assert_same_arrays(converted.weights, in_torch_names(alexnet()))
+
     def test_a_missing_folder_is_said(self, model, format, refused):
         refused(model, model.parent / "none" / f"a{FORMATS[format]}", "it cannot be written: No such file or directory")
 
