@@ -145,7 +145,7 @@ def _show_joints(evaluation: Evaluation) -> None:
     """Shows the metrics by joint."""
     from deeppose_port.metrics.shown import bare
 
-    columns = evaluation.joint_columns()
+    columns = evaluation.by("joints")
     table = display.table("joint", "annotated", *(measure.metric.heading for measure in columns))
     annotated = evaluation.visible.sum(axis=0)
     for j, joint in enumerate(evaluation.skeleton.joints):
@@ -159,8 +159,8 @@ def _show_limbs(evaluation: Evaluation) -> None:
     """Shows the metrics by limb."""
     from deeppose_port.metrics.shown import bare
 
-    columns = evaluation.limb_columns()
-    table = display.table("limb", *(measure.metric.title for measure in columns))
+    columns = evaluation.by("limbs")
+    table = display.table("limb", *(measure.metric.heading for measure in columns))
     for i, limb in enumerate(evaluation.skeleton.pcp_limbs):
         table.add_row(limb, *(bare(float(m.values[i]), m.metric.unit) for m in columns))
     table.add_row("mean", *(bare(measure.overall, measure.metric.unit) for measure in columns), style="bold")

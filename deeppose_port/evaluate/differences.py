@@ -148,12 +148,14 @@ class MetricRow:
         old: Its value; None where it is not defined.
         new: Likewise.
         unit: `%`, `px` or empty.
+        title: The metric and the joint or limb, for people.
     """
 
     name: str
     old: float | None
     new: float | None
     unit: str
+    title: str
 
     @property
     def difference(self) -> float | None:
@@ -255,8 +257,14 @@ def compare_metrics(old: Evaluation, new: Evaluation) -> tuple[MetricRow, ...]:
     """Sets every number of two evaluations beside each other that one of them has."""
     ours, theirs = old.places(), new.places()
     rows = [
-        MetricRow(name, ours.get(name, (None, ""))[0], theirs.get(name, (None, ""))[0], unit)
-        for name, (_, unit) in {**ours, **theirs}.items()
+        MetricRow(
+            name,
+            ours[name].value if name in ours else None,
+            theirs[name].value if name in theirs else None,
+            number.unit,
+            number.title,
+        )
+        for name, number in {**ours, **theirs}.items()
     ]
     return tuple(row for row in rows if row.old is not None or row.new is not None)
 

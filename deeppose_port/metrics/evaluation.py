@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,14 @@ from deeppose_port.metrics.tallies import Tally, interval, resample
 
 #: JSON-ready numbers by name; None for what nobody has, or what is not finite.
 Numbers: TypeAlias = "float | list[float | None] | dict[str, Numbers] | None"
+
+
+class Number(NamedTuple):
+    """A number of an evaluation: its value, None for none, its unit, and what people call it."""
+
+    value: float | None
+    unit: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class Measure:
             samples = np.concatenate([resampled.columns(), samples], axis=1)
         ends = [(float(low), float(high)) for low, high in interval(samples, level).T]
         yield from zip(self._places(), ends, strict=True)
+
+    def title_of(self, place: tuple[str, ...]) -> str:
+        """Returns what a number of it is called, by its place in JSON: the metric, and the joint, limb or whole."""
+        column = place[-1] if place[-1] in self.names else self.metric.over
+        return ", ".join(filter(None, (self.metric.title, column)))
 
     def _places(self) -> list[tuple[str, ...]]:
         path = self.metric.path
@@ -151,14 +164,10 @@ class Evaluation(Poses):
         metrics = without_substitutes(measure.metric for measure in self.measures.values())
         return [self.measures[metric.key] for metric in metrics if metric.is_headline]
 
-    def joint_columns(self) -> list[Measure]:
-        """Returns the metrics that stand in tables by joint."""
+    def by(self, columns: Literal["joints", "limbs"]) -> list[Measure]:
+        """Returns the metrics that stand in the table by joint or by limb."""
         metrics = without_substitutes(measure.metric for measure in self.measures.values())
-        return [self.measures[metric.key] for metric in metrics if metric.heading]
-
-    def limb_columns(self) -> list[Measure]:
-        """Returns the metrics that stand in tables by limb."""
-        return [measure for measure in self.shown() if measure.metric.columns == "limbs"]
+        return [self.measures[metric.key] for metric in metrics if metric.heading and metric.columns == columns]
 
     def summary(self, *more: Metric) -> dict[str, float]:
         """Returns the few numbers that a training follows, and others, by their names."""
@@ -166,16 +175,17 @@ class Evaluation(Poses):
         wanted += [metric for metric in more if metric.key in self.measures]
         return {metric.name: self.measures[metric.key].overall for metric in wanted}
 
-    def places(self) -> dict[str, tuple[float | None, str]]:
-        """Returns every number of `as_dict` by its place in it, as `pdj/0.2/left wrist`, with its unit."""
+    def places(self) -> dict[str, Number]:
+        """Returns every number of `as_dict` by its place in it, as `pdj/0.2/left wrist`."""
         found = {
-            "/".join(place): (_finite(number), measure.metric.unit)
+            "/".join(place): Number(_finite(number), measure.metric.unit, measure.title_of(place))
             for measure in self.measures.values()
             for place, number in measure.numbers()
         }
         for measure in self._alone():
-            found[measure.metric.alone] = _finite(measure.overall), measure.metric.unit
-        return {**found, "pdj_left_out": (self.without_torso, "")}
+            title = f"{measure.metric.title}, {measure.metric.over}"
+            found[measure.metric.alone] = Number(_finite(measure.overall), measure.metric.unit, title)
+        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso")}
 
     def as_dict(self) -> dict[str, Numbers]:
         """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""

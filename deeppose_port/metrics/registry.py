@@ -143,7 +143,7 @@ class Metric:
         references: Papers that define it.
         is_shown: Whether it stands in the tables of the whole.
         is_headline: Whether it is one of the few numbers on top of reports, in a training's log and in plots.
-        heading: Of its column in the table by joint; empty for none.
+        heading: Of its column in the table by joint or by limb; empty for none.
         is_substitute: Whether it is a headline and a column only where the data give neither torsos nor heads.
         curve: Its curve over the threshold; None for none.
     """
@@ -357,6 +357,7 @@ for _metric in (
         summary="mean",
         references=(DEEPPOSE, FERRARI),
         is_headline=True,
+        heading="PCP strict",
     ),
     Metric(
         "pcp_relaxed",
@@ -366,6 +367,7 @@ for _metric in (
         columns="limbs",
         summary="mean",
         references=(EICHNER,),
+        heading="PCP relaxed",
     ),
     Metric(
         "pckh",

@@ -27,13 +27,18 @@ def bare(value: float, unit: str) -> str:
 
 
 def difference(old: float, new: float, unit: str) -> str:
-    """Returns how much a metric changed, with its sign; of per cent, in points."""
+    """Returns how much a metric changed, with its sign; of per cent, in points.
+
+    It has the decimals of the numbers; a change too small for them, or larger than a million, has two digits.
+    """
     if math.isnan(new - old):
         return NOTHING
     if new == old:
         return "0"
     change = 100 * (new - old) if unit == "%" else new - old
-    return f"{change:+{'.1f' if 10 <= abs(change) < 1e6 else '.2g'}}".replace("-", "\N{MINUS SIGN}")
+    decimals = {"%": 1, "px": 2}.get(unit)
+    is_seen = decimals is not None and 0.5 * 10**-decimals <= abs(change) < 1e6
+    return f"{change:+{f'.{decimals}f' if is_seen else '.2g'}}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(ends: tuple[float, float], unit: str) -> str:

@@ -159,7 +159,7 @@ def test_table_by_joint_has_each_metric_in_its_column(run, expected, poses):
 
 def test_table_by_limb_has_both_rules(run, expected):
     headings, *rows = tables_of(run())[2]
-    assert headings == ["limb", "PCP@0.5, strict", "PCP@0.5, relaxed"]
+    assert headings == ["limb", "PCP strict", "PCP relaxed"]
     assert [row[0] for row in rows] == [*MPII.pcp_limbs, "mean"]
     for column, key in ((1, "pcp"), (2, "pcp_relaxed")):
         values, whole = expected[key]

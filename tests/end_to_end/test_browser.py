@@ -157,7 +157,7 @@ def test_comparison_sorts_by_what_moved_and_by_either_side(open_page, comparison
 def test_pictures_are_drawn_with_what_is_ticked(open_page, comparison):
     page = open_page(comparison)
     first = page.locator("#gallery .picture").first
-    shown = {style: first.locator(f"path.{style}:not(.case)") for style in "abt"}
+    shown = {style: first.locator(f"path.{style}:not(.case):not(.r)") for style in "abt"}
     assert all(path.is_visible() for path in shown.values())
     for style in "abt":
         page.uncheck(f"#show-{style}")
@@ -175,6 +175,8 @@ def test_a_person_is_enlarged_by_mouse_and_keyboard(open_page, report):
     line = int(dialog.locator("h3").inner_text().rpartition(" ")[2])
     error = person_errors(evaluation, 2)[line - 1]
     assert dialog.locator("tbody tr").nth(2).locator("td").inner_text() == f"{error:.1f}"
+    assert dialog.locator("tfoot td").inner_text() == f"{person_errors(evaluation)[line - 1]:.1f}"
+    assert dialog.locator(".sides").inner_text().split("\n") == ["prediction: left, right", "truth: left, right"]
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
     picture.focus()
@@ -184,15 +186,51 @@ def test_a_person_is_enlarged_by_mouse_and_keyboard(open_page, report):
     assert not dialog.is_visible()
 
 
+def test_enlarged_persons_are_gone_through_in_the_order_that_is_shown(open_page, report):
+    page = open_page(report[0])
+    page.select_option("#sort", "line")
+    page.select_option("#order", "1")
+    page.get_by_role("button", name=re.compile("^Enlarge")).first.click()
+    dialog = page.get_by_role("dialog")
+    line = lambda: int(dialog.locator("h3").inner_text().rpartition(" ")[2])  # noqa: E731
+    assert (line(), dialog.get_by_text("Previous").is_disabled()) == (1, True)
+    dialog.get_by_text("Next").click()
+    assert line() == 2
+    page.keyboard.press("Enter")  # the same button again
+    assert line() == 3
+    page.keyboard.press("ArrowLeft")
+    assert line() == 2
+    assert "2 of 9" in dialog.inner_text()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    assert (line(), dialog.get_by_text("Next").is_disabled()) == (9, True)
+
+
+def test_sides_of_a_person_have_colours_of_their_own(open_page, report, comparison):
+    for path, styles in ((report[0], "a"), (comparison, "ab")):
+        page = open_page(path)
+        colours = page.evaluate(
+            """(styles) => styles.flatMap((style) => ['', '.r'].map((side) => getComputedStyle(
+                document.querySelector(`.picture path.${style}:not(.case)${side || ':not(.r)'}`)).stroke))""",
+            list(styles),
+        )
+        assert len(set(colours)) == len(colours)
+        dashes = page.evaluate(
+            """() => ['.r', ':not(.r)'].map((side) => getComputedStyle(
+                document.querySelector(`.picture path.t:not(.case)${side}`)).strokeDasharray)"""
+        )
+        assert dashes[0] != dashes[1], "the truth's, which is white"
+
+
 def test_works_without_scripts(open_page, comparison):
     page = open_page(comparison, java_script_enabled=False)
     assert not page.locator("#controls").is_visible()
     assert page.locator("#gallery li").count() == 9
     assert page.locator("#certificate h2").is_visible()
     picture = page.locator("#gallery .picture").first
-    assert picture.locator("path.t:not(.case)").is_visible()
+    assert picture.locator("path.t:not(.case):not(.r)").is_visible()
     page.uncheck("#show-t")
-    assert not picture.locator("path.t:not(.case)").is_visible()
+    assert not picture.locator("path.t:not(.case):not(.r)").is_visible()
     page.locator("summary").first.click()
     assert page.locator("#certificate details").first.get_attribute("open") is not None
 
@@ -222,6 +260,32 @@ def test_fits_the_screen_and_can_be_read(open_page, comparison, width, scheme):
     *texts, a, b = [contrast(ground, ink) for ink in inks]
     assert min(texts) >= 4.5, "WCAG 2.2, 1.4.3"
     assert min(a, b) >= 3, "WCAG 2.2, 1.4.11"
+
+
+def test_metrics_fit_a_phone_and_what_does_not_throws_a_shadow(open_page, comparison):
+    page = open_page(comparison, viewport={"width": 390, "height": 844})
+    fits = "(e) => e.scrollWidth <= e.clientWidth"
+    assert page.locator(".scroll:has(.metrics)").evaluate(fits)
+    assert page.locator(".metrics td.text").first.is_visible()
+    joints = page.locator("#joints .scroll")
+    assert not joints.evaluate(fits)
+    assert "gradient" in joints.evaluate("(e) => getComputedStyle(e).backgroundImage")
+    joints.evaluate("(e) => { e.scrollLeft = 200; }")
+    name = page.locator("#joints tbody th").first
+    assert name.bounding_box()["x"] >= joints.bounding_box()["x"], "names stay in sight"
+
+
+def test_what_is_folded_is_printed(open_page, comparison):
+    page = open_page(comparison)
+    page.emulate_media(media="print")
+    folded = page.locator("#certificate details").first
+    assert folded.get_attribute("open") is None
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert folded.locator("tbody tr").last.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert folded.get_attribute("open") is None
+    assert page.locator("#joints tfoot").evaluate("(e) => getComputedStyle(e).display") == "table-row-group"
+    assert "Printed are" not in page.locator("#persons").inner_text(), "there are 9"
 
 
 def test_can_be_printed(open_page, comparison):

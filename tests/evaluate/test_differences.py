@@ -89,13 +89,17 @@ class TestJoints:
         assert joints.as_dict()["max_px"] == (0 if alike else None)
 
 
+def row(name, old, new, unit):
+    return MetricRow(name, old, new, unit, "Its title")
+
+
 class TestMetrics:
     def test_they_agree_in_the_digits_that_are_shown(self):
-        assert MetricRow("loss", 2.5282882e-05, 2.5282744e-05, "").agrees, "float32 rounding of a loss that is small"
-        assert not MetricRow("loss", 2.5282e-05, 2.5284e-05, "").agrees
-        assert MetricRow("pcp/mean", 0.615, None, "%").cells == ("61.5 %", EN_DASH, EN_DASH)
+        assert row("loss", 2.5282882e-05, 2.5282744e-05, "").agrees, "float32 rounding of a loss that is small"
+        assert not row("loss", 2.5282e-05, 2.5284e-05, "").agrees
+        assert row("pcp/mean", 0.615, None, "%").cells == ("61.5 %", EN_DASH, EN_DASH)
 
     def test_difference_is_new_less_old(self):
-        assert MetricRow("error_px/head", 5.5, 2.0, "px").cells == ("5.50 px", "2.00 px", f"{MINUS}3.5")
-        assert MetricRow("error_px/head", 5.5, 2.0, "px").difference == -3.5
-        assert MetricRow("error_px/head", None, 2.0, "px").difference is None
+        assert row("error_px/head", 5.5, 2.0, "px").cells == ("5.50 px", "2.00 px", f"{MINUS}3.50")
+        assert row("error_px/head", 5.5, 2.0, "px").difference == -3.5
+        assert row("error_px/head", None, 2.0, "px").difference is None

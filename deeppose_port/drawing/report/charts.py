@@ -152,13 +152,14 @@ def layers(title: str, names: Sequence[str], relative: Sequence[float | None], t
     Args:
         title: What is drawn.
         names: Of the layers.
-        relative: Their differences; None, or what is not finite, is drawn at the top.
+        relative: Their differences; None, or what is not finite, is drawn at the top, and a 0 at the bottom, hollow.
         tolerance: What they may be.
     """
     width, height = 900, 240
     low, high = -9.0, 0.0
-    frame = _Frame(44, 10, width - 8, height - 34, (-0.5, len(names) - 0.5), (low, high))
-    parts = _grid(frame, [-9, -6, -3, 0], lambda y: "1" if y == 0 else f"1e{y:g}")
+    frame = _Frame(52, 10, width - 8, height - 34, (-0.5, len(names) - 0.5), (low, high))
+    names_of_levels = {-9.0: "\N{LESS-THAN OR EQUAL TO} 1e-9", 0.0: "\N{GREATER-THAN OR EQUAL TO} 1"}
+    parts = _grid(frame, [-9, -6, -3, 0], lambda y: names_of_levels.get(y, f"1e{y:g}"))
     allowed = [frame.place(i, max(low, math.log10(max(t, 1e-9)))) for i, t in enumerate(tolerance)]
     half = (frame.right - frame.left) / len(names) / 2
     line = "".join(f"M{x - half:.1f} {y:.1f}h{2 * half:.1f}" for x, y in allowed)
@@ -169,14 +170,16 @@ def layers(title: str, names: Sequence[str], relative: Sequence[float | None], t
         known = value is not None and math.isfinite(value)
         logarithm = high if not known else min(high, max(low, math.log10(max(value or 0.0, 1e-9))))
         x, y = frame.place(i, logarithm)
-        hint = f"{name}: {value:.2g}" if known else f"{name}: not comparable"
+        hint = f"{name}: {value:.2g}" if value else f"{name}: exactly 0"
+        if not known:
+            hint = f"{name}: not comparable"
         mark = (
             f'<path d="M{x - size:.1f} {y - size:.1f}l{2 * size:.1f} {2 * size:.1f}m0 {-2 * size:.1f}'
             f'l{-2 * size:.1f} {2 * size:.1f}"/>'
             if parted
             else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}"/>'
         )
-        parts.append(_hinted(mark, hint, "beyond" if parted else "within"))
+        parts.append(_hinted(mark, hint, "beyond" if parted else "within" if value else "within zero"))
     parts.append(_text(frame.left, height - 12, names[0], "start", "muted"))
     parts.append(_text(frame.right, height - 12, names[-1], "end", "muted"))
     parts.append(_text((frame.left + frame.right) / 2, height - 12, "layers, in the order of evaluation", "middle"))

@@ -120,7 +120,7 @@ def headlines(subject: Subject, rows: Sequence[MetricRow]) -> list[MetricRow]:
 def joint_table(subjects: Sequence[Subject]) -> Table:
     """Returns the metrics by joint."""
     evaluation = subjects[0].evaluation
-    metrics = [measure.metric for measure in evaluation.joint_columns()]
+    metrics = [measure.metric for measure in evaluation.by("joints")]
     annotated = evaluation.visible.sum(axis=0)
     rows = [
         Row(joint, _cells(subjects, metrics, j), int(annotated[j]))
@@ -133,9 +133,9 @@ def joint_table(subjects: Sequence[Subject]) -> Table:
 def limb_table(subjects: Sequence[Subject]) -> Table:
     """Returns the metrics by limb."""
     evaluation = subjects[0].evaluation
-    metrics = [measure.metric for measure in evaluation.limb_columns()]
+    metrics = [measure.metric for measure in evaluation.by("limbs")]
     rows = [Row(limb, _cells(subjects, metrics, i)) for i, limb in enumerate(evaluation.skeleton.pcp_limbs)]
-    return Table([metric.title for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
+    return Table([metric.heading for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
 
 
 def _has(subject: Subject, metric: Metric) -> bool:

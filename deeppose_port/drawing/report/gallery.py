@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from converters.processors import usable_processors
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
-from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.skeletons import Skeleton, side
 
 SIDE = 160
 """Longest side of a thumbnail, in pixels of the page."""
@@ -23,6 +24,13 @@ QUALITY = 72
 """Of its JPEG: about 5 kB, so that 2,000 persons are a page of some 15 MB."""
 
 _FAR = 10 * SIDE  # Pixels of the thumbnail. Farther points are drawn there: the directions of limbs stay.
+
+
+class PosePaths(NamedTuple):
+    """A pose as SVG paths: the left side and what is on neither, and the right side."""
+
+    left: str
+    right: str
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,13 @@ class Thumbnail:
         uri: A JPEG, as a `data:` URI.
         width: In pixels of the page.
         height: Likewise.
-        poses: SVG paths of the poses that were asked for, in its pixels.
+        poses: The poses that were asked for, in its pixels.
     """
 
     uri: str
     width: int
     height: int
-    poses: tuple[str, ...]
+    poses: tuple[PosePaths, ...]
 
 
 def thumbnails(
@@ -88,12 +96,14 @@ def thumbnail(
     small = cv2.resize(pixels, (density * width, density * height), interpolation=smaller)
     encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     factors = np.array([width / crop.width, height / crop.height])
-    paths = tuple(path_of((points - (crop.x0, crop.y0)) * factors, drawn, dataset.skeleton) for points, drawn in poses)
+    paths = tuple(paths_of((points - (crop.x0, crop.y0)) * factors, drawn, dataset.skeleton) for points, drawn in poses)
     return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}", width, height, paths)
 
 
-def path_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) -> str:
-    """Returns a pose as an SVG path: a line for each limb, a dot for each joint without one.
+def paths_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) -> PosePaths:
+    """Returns a pose as SVG paths: a line for each limb, a dot for each joint without one.
+
+    A limb is on the side of the joint where it ends, as in the drawings of `predict`.
 
     Args:
         points: (J, 2), in the path's own pixels; those that are not finite are left out.
@@ -102,13 +112,18 @@ def path_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) ->
     """
     there = drawn & np.isfinite(points).all(axis=1)
     places = [f"{_short(x)} {_short(y)}" for x, y in np.nan_to_num(points).clip(-_FAR, _FAR).tolist()]
-    path, alone, at = [], set(np.flatnonzero(there).tolist()), -1
+    paths: dict[bool, list[str]] = {False: [], True: []}
+    at: dict[bool, int] = {}
+    alone = set(np.flatnonzero(there).tolist())
     for start, end in skeleton.limbs:
         if there[start] and there[end]:
-            path.append(("" if start == at else f"M{places[start]}") + f"L{places[end]}")
+            right = side(skeleton.joints[end]) == "right"
+            paths[right].append(("" if start == at.get(right) else f"M{places[start]}") + f"L{places[end]}")
             alone -= {start, end}
-            at = end
-    return "".join([*path, *(f"M{places[joint]}h0" for joint in sorted(alone))])
+            at[right] = end
+    for joint in sorted(alone):
+        paths[side(skeleton.joints[joint]) == "right"].append(f"M{places[joint]}h0")
+    return PosePaths("".join(paths[False]), "".join(paths[True]))
 
 
 def _short(value: float) -> str:

@@ -83,7 +83,20 @@
     return made;
   }
 
-  function enlarge(item) {
+  function shownIn(cell, error) {
+    return error === null ? "–" : cell && error < 0 || !Number.isFinite(error) ? "no answer" : error.toFixed(1);
+  }
+
+  let enlarged = null;
+  function step(by) {
+    const there = placed.findIndex((item) => item.element === enlarged) + by;
+    if (there >= 0 && there < placed.length) enlarge(placed[there].element, by);
+  }
+
+  // `by` is how one came here: -1 and 1 from the person before and after.
+  function enlarge(item, by = 0) {
+    enlarged = item;
+    const place = placed.findIndex((one) => one.element === item);
     large.replaceChildren();
     const content = element("div", null, large);
     content.className = "content";
@@ -91,6 +104,7 @@
     for (const name of ["role", "tabindex", "aria-label"]) picture.removeAttribute(name);
     content.append(picture);
     const side = element("div", null, content);
+    side.className = "side-by";
     const person = index.persons[Number(item.dataset.i)];
     element("h3", `${person.file}, line ${person.line}`, side);
     const table = element("table", null, side);
@@ -103,14 +117,25 @@
     index.joints.forEach((joint, j) => {
       const row = element("tr", null, body);
       element("th", joint, row).scope = "row";
-      for (const errors of person.errors) {
-        const error = errors[j];
-        element("td", error === null ? "–" : error < 0 ? "no answer" : error.toFixed(1), row);
-      }
+      for (const errors of person.errors) element("td", shownIn(true, errors[j]), row);
     });
-    const close = element("button", "Close", side);
+    const foot = element("tr", null, element("tfoot", null, table));
+    element("th", "mean", foot).scope = "row";
+    index.subjects.forEach((_, k) => element("td", shownIn(false, pixels(person, k, "")), foot));
+    const key = control("sides").cloneNode(true);
+    key.removeAttribute("id");
+    side.append(key);
+    const buttons = element("p", null, side);
+    buttons.className = "buttons";
+    const turns = { "-1": element("button", "Previous", buttons), 1: element("button", "Next", buttons) };
+    turns[-1].disabled = place === 0;
+    turns[1].disabled = place === placed.length - 1;
+    for (const way of [-1, 1]) turns[way].addEventListener("click", () => step(way));
+    const close = element("button", "Close", buttons);
     close.addEventListener("click", () => large.close());
-    large.showModal();
+    element("span", `${place + 1} of ${placed.length}`, buttons);
+    if (!large.open) large.showModal();
+    (by && !turns[by].disabled ? turns[by] : close).focus();
   }
 
   for (const { element: item, person } of items) {
@@ -129,8 +154,25 @@
       enlarge(event.target.closest("li"));
     }
   });
+  large.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by) step(by);
+  });
   large.addEventListener("click", (event) => {
     if (event.target === large) large.close();
+  });
+  // What is folded is printed too.
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("details:not([open])")) {
+      folded.dataset.folded = "";
+      folded.open = true;
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const folded of document.querySelectorAll("details[data-folded]")) {
+      delete folded.dataset.folded;
+      folded.open = false;
+    }
   });
   form.addEventListener("input", update);
   form.hidden = false;

@@ -22,7 +22,7 @@ from deeppose_port import __version__
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
-from deeppose_port.drawing.report.gallery import Thumbnail, rounded, thumbnails
+from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, rounded, thumbnails
 from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison
 from deeppose_port.evaluate.differences import LayerRow, shape_text
@@ -248,6 +248,7 @@ class _Certificate:
         layers: Their rows.
         agreeing: How many metrics agree in every digit shown.
         moved: Name, old, new and difference of those that are not equal.
+        zeros: How many layers do not differ at all.
     """
 
     value: Comparison
@@ -256,6 +257,7 @@ class _Certificate:
     layers: list[_Layer]
     agreeing: int
     moved: list[tuple[str, str, str, str]]
+    zeros: int
 
 
 def _certificate(comparison: Comparison) -> _Certificate:
@@ -272,7 +274,8 @@ def _certificate(comparison: Comparison) -> _Certificate:
         chart,
         [_layer(row) for row in rows],
         sum(row.agrees for row in comparison.metrics),
-        [(row.name, *row.cells) for row in comparison.metrics if row.difference],
+        [(row.title, *row.cells) for row in comparison.metrics if row.difference],
+        sum(row.maximum == 0 for row in rows),
     )
 
 
@@ -295,14 +298,14 @@ class _Person:
         file: Their picture.
         line: Of the CSV.
         thumbnail: What is shown.
-        poses: A style and an SVG path each.
+        poses: A style and SVG paths each.
         errors: A subject's style and label, and its mean error in pixels and in per cent of the person's box.
     """
 
     file: str
     line: int
     thumbnail: Thumbnail
-    poses: list[tuple[str, str]]
+    poses: list[tuple[str, PosePaths]]
     errors: list[tuple[str, str, str, str]]
 
 

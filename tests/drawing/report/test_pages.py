@@ -16,7 +16,7 @@ from deeppose_port import metrics
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, skeletons
 from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation
-from deeppose_port.drawing.report.gallery import path_of
+from deeppose_port.drawing.report.gallery import paths_of
 from deeppose_port.evaluate.comparison import compare
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.pages import HOSTILE, Page, evaluated, persons
@@ -136,8 +136,14 @@ class TestGallery:
     def test_limbs_are_paths_in_the_thumbnail(self):
         points = np.array([[1, 2], [3, 4.04], [5.25, 6], [np.nan, 0], [70, 80], [9, 9], [1e9, -1e9]])
         drawn = np.array([True, True, True, True, True, False, True])
-        # FLIC's limbs: 3-2 2-1 1-0 3-4 4-5 5-6; joint 3 is not finite, 5 is not drawn.
-        assert path_of(points, drawn, skeletons.FLIC) == "M5.2 6L3 4L1 2M70 80h0M1600 -1600h0"
+        # FLIC's limbs: 3-2 2-1 1-0 3-4 4-5 5-6; joint 3 is not finite, 5 is not drawn; 4 to 6 are on the right.
+        left, right = paths_of(points, drawn, skeletons.FLIC)
+        assert (left, right) == ("M5.2 6L3 4L1 2", "M70 80h0M1600 -1600h0")
+
+    def test_limbs_are_on_the_side_where_they_end(self):
+        points = np.arange(14.0).reshape(7, 2)
+        left, right = paths_of(points, np.ones(7, bool), skeletons.FLIC)
+        assert (left, right) == ("M6 7L4 5L2 3L0 1", "M6 7L8 9L10 11L12 13")
 
 
 class TestWriting:
