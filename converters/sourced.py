@@ -16,7 +16,7 @@ from converters.formats import Contents
 from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
 from converters.legacy_log import LegacyLog
 from converters.matching import Match, match
-from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable
+from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, chainer_version
 from converters.networks import source as sources
 from converters.networks.source import Candidate
 from converters.recognition import Network, refuse_uninitialised
@@ -34,8 +34,13 @@ def candidates(path: Path, model_file: str | os.PathLike[str] | None, log: Legac
         log: The `log.txt` beside it.
     """
     if model_file is None:
-        named = log.options.get("model") if log is not None else None
-        return sources.candidates_in(path.parent, named if isinstance(named, str) else None)
+        options = log.options if log is not None else {}
+        named = options.get("model_file") or options.get("model")
+        if not isinstance(named, str):
+            return sources.candidates_in(path.parent)
+        file, class_name = split_model_file(named)
+        found = sources.candidates_in(path.parent, str(file))
+        return [dataclasses.replace(one, class_name=class_name) if one.path.name == file.name else one for one in found]
     file, class_name = split_model_file(model_file)
     return [Candidate(file, class_name, asked=True)]
 
@@ -47,6 +52,40 @@ def split_model_file(model_file: str | os.PathLike[str]) -> tuple[Path, str | No
     if colon and class_name.isidentifier() and not Path(text).is_file():
         return Path(file), class_name
     return Path(text), None
+
+
+def architecture_of_source(
+    model_file: str | os.PathLike[str], joints: int, size: tuple[int, int], writer: str
+) -> Architecture:
+    """Returns the network of a model file, for a training that starts anew.
+
+    Args:
+        model_file: FILE or FILE:CLASS.
+        joints: Number of joints.
+        size: Height and width of an input.
+        writer: The Chainer whose BatchNormalization a network in Chainer has.
+
+    Raises:
+        DeepPoseError: It defines no network for so many joints, or several.
+    """
+    file, class_name = split_model_file(model_file)
+
+    def version(era: sources.Era) -> Version:
+        return Version("1.24.0") if era[1] is not None else chainer_version(writer)
+
+    found = sources.choose_anew(Candidate(file, class_name, asked=True), 2 * joints, version, size)
+    network = found.network
+    if network.input_size != size:
+        height, width = network.input_size
+        advice = f"--im-size {height} fits"
+        raise DeepPoseError(f"{file}:{network.class_name} takes inputs of {height} x {width} pixels", advice=advice)
+    return Architecture(
+        network.class_name,
+        joints,
+        writer=TORCH_WRITER if network.framework == "torch" else writer,
+        own=OwnTable(network.layers, network.input_size, network.fixed),
+        source=found.source,
+    )
 
 
 def recognise_by_source(

@@ -87,6 +87,7 @@ class ResultFolder:
             folder._lock = Lock(path, notice)
             try:
                 folder._prepare(start)
+                folder._copy_source(start)
             except BaseException:
                 folder.close()
                 raise
@@ -120,6 +121,14 @@ class ResultFolder:
         if later:
             advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
             raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
+
+    def _copy_source(self, start: Start) -> None:
+        """Puts the model file that the network was read from into the folder, as the legacy program did."""
+        source = start.checkpoint.architecture.source
+        if source is None or (self.path / source.file).exists():
+            return
+        with atomic(self.path / source.file, force=False) as temporary:
+            temporary.write_text(source.text, encoding="utf-8")
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -272,6 +272,15 @@ class TrainingOptions:
             default="alexnet",
         ),
     )
+    model_file: str | None = field(
+        default=None,
+        metadata=described(
+            "The Python file that defines the network, which is read and never run: what starts anew, or what the file "
+            "is that a run starts from.",
+            metavar="FILE[:CLASS]",
+            names=("--model-file", "--model"),
+        ),
+    )
     width: str | None = field(
         default=None,
         metadata=described("Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…"),
@@ -391,5 +400,7 @@ class TrainingOptions:
             raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
             raise DeepPoseError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
+        if self.model_file is not None and (self.architecture is not None or self.width is not None):
+            raise DeepPoseError("a network is that of its model_file, or an architecture with its width: choose one")
         if sum(path is not None for path in (self.init, self.finetune, self.resume)) > 1:
             raise DeepPoseError("init and finetune start anew from weights, resume goes on with a run: choose one")

@@ -12,8 +12,8 @@ import numpy as np
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
 from converters.legacy_log import read_beside
-from converters.networks import outputs_layer
-from deeppose_port.training.initial import initial_architecture, initial_checkpoint
+from converters.sourced import architecture_of_source
+from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import checkpoints_in
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
 
@@ -78,17 +78,19 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         DeepPoseError: The options contradict each other or the file.
     """
     if options.resume is not None:
-        start = _resume(options, *_read_latest(options.resume, options.architecture))
+        start = _resume(options, *_read_latest(options.resume, options))
     elif options.finetune is not None:
         start = _finetune(options, options.finetune, joints)
     elif options.init is not None:
-        checkpoint = converters.read(options.init, architecture=options.architecture, state=False)
+        checkpoint = _read(options.init, options, state=False)
         start = Start(checkpoint, _anew(options.hyperparameters), notices=_notices(checkpoint))
     else:
         preprocessing = _preprocessing(Preprocessing(), options)
-        architecture = initial_architecture(
-            options.architecture or "alexnet", joints, preprocessing.im_size, options.width
-        )
+        if options.model_file is not None:
+            architecture = architecture_of_source(options.model_file, joints, preprocessing.shape, WRITER)
+        else:
+            name = options.architecture or "alexnet"
+            architecture = initial_architecture(name, joints, preprocessing.im_size, options.width)
         return Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
     checkpoint = start.checkpoint
     if checkpoint.joints != joints:
@@ -104,12 +106,12 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
 
 def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
     """Starts from a checkpoint's weights; the last layer's are drawn anew where the number of joints differs."""
-    checkpoint = converters.read(path, architecture=options.architecture, state=False)
+    checkpoint = _read(path, options, state=False)
     notices = _notices(checkpoint)
     if checkpoint.joints != joints:
-        architecture = replace(checkpoint.architecture, joints=joints)
+        architecture = checkpoint.architecture.with_joints(joints)
         drawn = initial_checkpoint(architecture, checkpoint.preprocessing, options.seed)
-        last = outputs_layer(architecture.name) + "."
+        last = architecture.outputs_layer + "."
         weights = {n: drawn.weights[n] if n.startswith(last) else w for n, w in checkpoint.weights.items()}
         notices = (
             *notices,
@@ -171,20 +173,25 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
     return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices))
 
 
-def _read_latest(path: Path, architecture: str | None) -> tuple[Path, Checkpoint]:
+def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoint:
+    """Reads a checkpoint as the options say."""
+    return converters.read(path, architecture=options.architecture, model_file=options.model_file, state=state)
+
+
+def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint]:
     """Reads a file, or of a result folder the checkpoint with the most behind it."""
     if not path.is_dir():
-        return path, converters.read(path, architecture=architecture)
+        return path, _read(path, options)
     found = [(name, file) for name, file in checkpoints_in(path) if name.has_weights]
     snapshot, epoch = (
         max(((name.number, file) for name, file in found if name.kind == kind), default=None)
         for kind in ("snapshot", "epoch")
     )
     if snapshot is not None:
-        checkpoint = converters.read(snapshot[1], architecture=architecture)
+        checkpoint = _read(snapshot[1], options)
         # A snapshot of the same epoch is at its end or after it.
         if epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
             return snapshot[1], checkpoint
     if epoch is None:
         raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
-    return epoch[1], converters.read(epoch[1], architecture=architecture)
+    return epoch[1], _read(epoch[1], options)

@@ -14,7 +14,7 @@ Anything that the answer of the network depends on and that is not known is refu
 """
 
 from converters.networks.source.budget import Budget
-from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose
+from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose, choose_anew
 from converters.networks.source.differences import differences
 from converters.networks.source.errors import ExhaustedError, SourceError
 
@@ -27,5 +27,6 @@ __all__ = [
     "SourceError",
     "candidates_in",
     "choose",
+    "choose_anew",
     "differences",
 ]

@@ -19,7 +19,7 @@ from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import era_of
 from converters.networks.source.errors import ExhaustedError
-from converters.networks.source.reading import Made, Network, Source, follow, make
+from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
 
 #: Of the files beside a checkpoint.
@@ -142,6 +142,40 @@ def choose(
     if asked:
         raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
     return None
+
+
+def choose_anew(candidate: Candidate, outputs: int, version: Callable[[Era], Version], size: tuple[int, int]) -> Found:
+    """Finds the class of a file that gives a number of outputs, to start anew.
+
+    Args:
+        candidate: The file, and perhaps the class.
+        outputs: How many numbers a network has to give: two for each joint.
+        version: As for `choose`.
+        size: Height and width of an input.
+
+    Raises:
+        DeepPoseError: There is none, or several that compute something else; or it cannot be read.
+    """
+    text = read_text(candidate.path)
+    tree = parse(text, candidate.path.name)
+    era = era_of(tree)
+    source = Source(candidate.path.name, tree, version(era), Budget())
+    found: list[Found] = []
+    problem: DeepPoseError | None = None
+    for class_name in _class_names(source, candidate):
+        try:
+            network = anew(source, class_name, outputs, size)
+        except ExhaustedError as error:
+            raise _exhausted(candidate, error) from error
+        except RecursionError as error:
+            raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+        except DeepPoseError as error:
+            problem = error
+            continue
+        found.append(Found(network, ModelSource(candidate.path.name, class_name, text), era))
+    if not found:
+        raise problem or DeepPoseError(f"{candidate.path.name}: it defines no network")
+    return _only(found)
 
 
 def _class_names(source: Source, candidate: Candidate) -> list[str]:

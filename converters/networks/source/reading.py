@@ -190,6 +190,33 @@ def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
     return best
 
 
+def anew(source: Source, class_name: str, outputs: int, size: tuple[int, int]) -> Network:
+    """Makes and follows a class so that it gives a number of outputs.
+
+    Raises:
+        SourceError: Something on the way is not known.
+        DeepPoseError: It does not give so many with any argument.
+    """
+    made = make(source, class_name, {})
+    network = follow(made, {}, size)
+    template = {name: made.arguments[name] for name in made.arguments}
+    paths = [(name,) for name, value in template.items() if isinstance(value, Traced)]
+    for path in paths if network.outputs != outputs else ():
+        for number in (outputs // 2, outputs):
+            try:
+                network = follow(_made(source, class_name, template, {path: number}), {}, size)
+            except ExhaustedError:
+                raise
+            except DeepPoseError:
+                continue
+            if network.outputs == outputs:
+                return network
+    if network.outputs != outputs:
+        problem = f"{source.file}:{class_name} gives {network.outputs} numbers, not {outputs}: two for each joint"
+        raise DeepPoseError(problem)
+    return network
+
+
 def _templates(
     source: Source, evaluator: Evaluator, kind: Class, file: Mapping[str, Shape]
 ) -> Iterator[dict[str, object]]:
