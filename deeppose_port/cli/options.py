@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NOT_SO = 1  # exit status: what was asked is answered with no
 BUG = 1  # as of every Python program; its traceback tells it from a no
 BAD_INPUT = 2
+SOME_REFUSED = 3  # of several inputs
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 CLOSED = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM

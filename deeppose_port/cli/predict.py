@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,17 @@ import click
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FindingOptions, show_files
-from deeppose_port.cli.options import BAD_INPUT, CountingOptions, JsonOptions, load
+from deeppose_port.cli.options import SOME_REFUSED, CountingOptions, JsonOptions, load
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
-    from deeppose_port.predict import Predictions
+    from deeppose_port.predict import People, Predictions
+
+
+def _smoothers() -> Iterable[str]:
+    from deeppose_port.predict.tracks import SMOOTHERS
+
+    return SMOOTHERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +34,41 @@ class PredictOptions:
     sources: tuple[Path, ...] = field(
         default=(), metadata=described("Pictures, folders of pictures, or videos.", names=("SOURCE",))
     )
-    box: str | None = field(
+    box: tuple[str, ...] = field(
+        default=(),
+        metadata=described("A person's box in pixels, for every SOURCE; may be said several times.", metavar="x,y,w,h"),
+    )
+    boxes: Path | None = field(
         default=None,
         metadata=described(
-            "The person's box in pixels, for every SOURCE; by default the whole picture.", metavar="x,y,w,h"
+            "The persons' boxes: COCO's detections or annotations (.json), YOLO's texts (.txt, or their folder), or "
+            "a .csv of file,x,y,width,height.",
+            metavar="FILE",
         ),
     )
+    people: str | None = field(
+        default=None,
+        metadata=described(
+            "What finds the persons: OpenCV's hog, or a function of your own that takes a picture (BGR) and returns "
+            "boxes.",
+            metavar="hog|MODULE:FUNCTION",
+        ),
+    )
+    min_score: float = field(
+        default=0.5, metadata=described("With --boxes or --people: leave out boxes of a smaller score.")
+    )
+    smooth: str | None = field(
+        default=None, metadata=described("Smooth the joints of each person in a video.", choices=_smoothers)
+    )
+    error_px: float | None = field(
+        default=None,
+        metadata=described(
+            "With --smooth kalman: the network's mean error in pixels, as eval tells it.",
+            metavar="PIXELS",
+            default="what 5 % of the person's box are",
+        ),
+    )
+    every: int = field(default=1, metadata=described("Of a video, look at each N-th frame.", metavar="N"))
     csv: Path | None = field(
         default=None, metadata=described("As `persons` with --csv.", names=("--csv", "--test-csv-fn"))
     )
@@ -49,22 +86,30 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if bool(self.sources) == (self.csv is not None) or (self.images is None) != (self.csv is None):
             raise click.UsageError("name pictures, folders or videos, or --csv with --images")
-        if self.csv is not None and self.box is not None:
-            raise click.UsageError("--box does not go with --csv, whose persons have their own boxes")
+        told = [name for name in ("box", "boxes", "people") if getattr(self, name)]
+        if self.csv is not None and told:
+            raise click.UsageError(f"--{told[0]} does not go with --csv, whose persons have their own boxes")
+        if len(told) > 1:
+            raise click.UsageError(f"--{told[0]} and --{told[1]} both say where persons are: choose one")
+        if self.error_px is not None and self.smooth is None:
+            raise click.UsageError("--error-px goes with --smooth kalman")
 
 
 @command(lambda: PredictOptions)
 def predict(options: PredictOptions) -> int:
-    """Finds the joints of one person in each picture or video frame, and draws them.
+    """Finds the joints of persons in pictures and video frames, and draws them.
 
-    SOURCE is a picture, a folder of pictures or a video. One of several that cannot be read is named and does not keep
-    the others; the exit status is then 2. With --csv and --images the persons of a CSV are predicted, as `persons`
-    does.
+    SOURCE is a picture, a folder of pictures or a video. Where persons are is told by --box, --boxes or --people; by
+    default the whole picture is one person. In a video each person keeps a number. One of several sources or persons
+    that cannot be read is named and does not keep the others; the exit status is then 3. With --csv and --images the
+    persons of a CSV are predicted, as `persons` does.
 
     \b
     Example:
       deeppose-port predict epoch-100.model photo.png --box 36,0,422,512 -o out
       deeppose-port predict epoch-100.model holiday/ clip.mp4 -o out --tile 5x5
+      deeppose-port predict epoch-100.model photos/ --boxes boxes.json -o out
+      deeppose-port predict epoch-100.model clip.mp4 --people hog -o out
     """
     if options.csv is not None and options.images is not None:
         return persons.find(
@@ -77,36 +122,56 @@ def predict(options: PredictOptions) -> int:
                 shown=options.shown,
             )
         )
+    if not (options.box or options.boxes or options.people):
+        display.notices(
+            ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
+        )
     result = _files(options)
     for failure in result.failures:
         display.error(failure.reason)
     for video in result.videos:
-        if video.frames < video.announced:
+        # Files announce a frame or two too many.
+        if video.frames < video.announced - max(2, video.announced // 50):
             display.notices([f"{video.video}: {video.frames} of {video.announced} frames could be decoded"])
     if options.shown.as_json:
         display.as_json(result.as_dict())
     else:
         _show(result)
-    return BAD_INPUT if result.failures else 0
+    return SOME_REFUSED if result.failures else 0
+
+
+def _people(options: PredictOptions) -> People | None:
+    """Returns who tells where persons are; None where nobody does."""
+    from deeppose_port.predict import Given, detector, parse_box, read_boxes
+
+    if options.boxes is not None:
+        return read_boxes(options.boxes, options.min_score)
+    if options.people is not None:
+        return detector(options.people, options.min_score)
+    return Given([parse_box(box) for box in options.box]) if options.box else None
 
 
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
-    from deeppose_port.predict import parse_box, predict_files
+    from deeppose_port.predict import predict_files, smoother
 
     told = options.finding
     sheet = told.sheet()
+    people = _people(options)
+    smooth = None if options.smooth is None else smoother(options.smooth, options.error_px)
     pose = load(options.checkpoint, told.reading, told.inputs, told.engine)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
         return predict_files(
             pose,
             options.sources,
             told.output,
-            box=None if options.box is None else parse_box(options.box),
+            people=people,
             skeleton=told.skeleton,
             format=told.format,
             sheet=sheet,
             force=told.force,
+            smooth=smooth,
+            every=options.every,
             allow_truncated=options.allow_truncated,
             max_pixels=options.counting.max_pixels,
             progress=lambda done, total: step("", done, total),
@@ -115,8 +180,13 @@ def _files(options: PredictOptions) -> Predictions:
 
 def _show(result: Predictions) -> None:
     """Shows where predictions were written."""
-    for picture in result.pictures:
-        display.say(f"{picture.image} -> {picture.drawing}")
+    persons_in = Counter(picture.image for picture in result.pictures)
+    drawings = {picture.image: picture.drawing for picture in result.pictures}
+    for image, drawing in drawings.items():
+        several = f", {display.counted(persons_in[image], 'person')}" if result.numbered else ""
+        display.say(f"{image} -> {drawing}{several}")
+    for image in result.nobody:
+        display.say(f"{image}: nobody is found in it")
     for video in result.videos:
         display.say(
             f"{video.video} -> {video.drawing}, {display.counted(video.frames, 'frame')}; joints in {video.file}"

@@ -14,6 +14,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.skeletons import Skeleton, side
 
+Box = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
 
@@ -64,14 +65,57 @@ def draw_pose(
         DeepPoseError: An argument has another shape.
     """
     checked_picture(image)
+    drawing = np.array(image, order="C")
+    _draw(drawing, points, skeleton, visible, truth, max(1, round(min(image.shape[:2]) / 100)))
+    return drawing
+
+
+def draw_persons(
+    image: Picture, persons: Sequence[tuple[int, Box | None, npt.ArrayLike]], skeleton: Skeleton | None
+) -> Picture:
+    """Draws several persons on a copy of a picture, each with a number and a box.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        persons: Each one's number; box (x, y, width, height), or None for none; and (J, 2) joints, as for `draw_pose`.
+        skeleton: As for `draw_pose`.
+
+    Returns:
+        The drawing, (H, W, 3) uint8, BGR.
+
+    Raises:
+        DeepPoseError: An argument has another shape.
+    """
+    checked_picture(image)
+    drawing = np.array(image, order="C")
+    for number, box, points in persons:
+        side = min(image.shape[:2]) if box is None else min(*image.shape[:2], max(box[2:]))
+        width = max(1, round(side / 100))
+        _draw(drawing, points, skeleton, None, None, width)
+        corners = np.zeros((2, 2)) if box is None else np.array([box[:2], np.add(box[:2], box[2:])])
+        first, last = (tuple(corner) for corner in corners.clip(-_FAR, _FAR).round().astype(int).tolist())
+        if box is not None:
+            for colour, stroke in ((OUTLINE, max(1, width // 3) + 2), (CENTRE, max(1, width // 3))):
+                cv2.rectangle(drawing, first, last, colour, stroke, cv2.LINE_AA)
+        # Inside the box's corner, where the picture has it.
+        _number(drawing, (max(0, first[0]), max(0, first[1]) + 14 + 4 * width), number, width)
+    return drawing
+
+
+def _draw(
+    drawing: Picture,
+    points: npt.ArrayLike,
+    skeleton: Skeleton | None,
+    visible: npt.ArrayLike | None,
+    truth: npt.ArrayLike | None,
+    width: int,
+) -> None:
+    """Draws a pose into a picture, with lines so many pixels wide."""
     names = None if skeleton is None else skeleton.joints
     limbs = () if skeleton is None else skeleton.limbs
     pose = _pixels(points, visible, names)
     true = {} if truth is None else _pixels(truth, visible, names)
     colours = {joint: CENTRE if names is None else _colour(names[joint]) for joint in pose}
-    width = max(1, round(min(image.shape[:2]) / 100))
-
-    drawing = np.array(image, order="C")
     for start, end in limbs:
         if start in pose and end in pose:
             _line(drawing, pose[start], pose[end], colours[end], width)
@@ -85,7 +129,6 @@ def draw_pose(
     if skeleton is None:
         for joint, pixel in pose.items():
             _number(drawing, pixel, joint, width)
-    return drawing
 
 
 def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequence[str] | None) -> dict[int, Pixel]:

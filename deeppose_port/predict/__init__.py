@@ -1,7 +1,9 @@
 """Joints of pictures, videos and annotated persons, as files of numbers and as drawings."""
 
+from deeppose_port.predict.boxes import read_boxes
 from deeppose_port.predict.files import predict_files
-from deeppose_port.predict.inputs import PICTURE_SUFFIXES, Box, files_in, parse_box
+from deeppose_port.predict.inputs import PICTURE_SUFFIXES, files_in, parse_box
+from deeppose_port.predict.people import Box, Detected, Found, Given, Listed, People, detector
 from deeppose_port.predict.persons import predict_persons
 from deeppose_port.predict.results import (
     FORMATS,
@@ -12,19 +14,28 @@ from deeppose_port.predict.results import (
     Predictions,
     VideoPrediction,
 )
+from deeppose_port.predict.tracks import smoother
 
 __all__ = [
     "FORMATS",
     "PICTURE_SUFFIXES",
     "Box",
+    "Detected",
     "Failure",
+    "Found",
+    "Given",
+    "Listed",
+    "People",
     "PersonPrediction",
     "PersonPredictions",
     "Prediction",
     "Predictions",
     "VideoPrediction",
+    "detector",
     "files_in",
     "parse_box",
     "predict_files",
     "predict_persons",
+    "read_boxes",
+    "smoother",
 ]

@@ -10,10 +10,11 @@ from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.drawing.draw import draw_pose, write_png
+from deeppose_port.drawing.draw import write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Box, answers, files_in, joints_of
+from deeppose_port.predict.inputs import answers, drawn, files_in, joints_of, told_apart
+from deeppose_port.predict.people import Box, Found, Given, People
 from deeppose_port.predict.results import (
     Failure,
     Prediction,
@@ -22,7 +23,8 @@ from deeppose_port.predict.results import (
     checked_format,
     text_of,
 )
-from deeppose_port.predict.videos import VideoFiles, announced_frames, is_video, predict_video
+from deeppose_port.predict.tracks import Smoother
+from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, is_video, predict_video
 
 Progress = Callable[[int, int], None]
 
@@ -33,10 +35,13 @@ def predict_files(
     output: str | os.PathLike[str],
     *,
     box: Box | None = None,
+    people: People | None = None,
     skeleton: str | os.PathLike[str] | Skeleton | None = None,
     format: str = "json",
     sheet: ContactSheet | None = None,
     force: bool = False,
+    smooth: Callable[[], Smoother] | None = None,
+    every: int = 1,
     allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
@@ -44,18 +49,21 @@ def predict_files(
     """Predicts pictures, folders of pictures, and videos.
 
     For each picture it writes `NAME_pose.png`, for all together `predictions.json` or `.csv`; for each video
-    `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line a frame. Of several pictures and videos, one that
-    cannot be read does not keep the others.
+    `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line for each person of a frame. Of several pictures,
+    videos and persons, one that cannot be read does not keep the others.
 
     Args:
         pose: The checkpoint.
         sources: The files and folders; those whose suffixes are a video's are videos.
         output: The folder to write to; it is made if need be.
         box: The crop, in pixels of every picture; None for the whole picture.
+        people: Who is in the pictures, in place of `box`.
         skeleton: As for `skeletons.get`; None tells it by the joints' names or number, and draws dots where that fails.
         format: `json` or `csv`.
         sheet: A contact sheet to fill and write as `tile.png`.
         force: Whether files that exist may be replaced.
+        smooth: Makes what smooths the joints of a person in a video, see `tracks.smoother`; None for nothing.
+        every: Of a video, each so-many-th frame is predicted and drawn.
         allow_truncated: As for `read_picture`, as the next is.
         max_pixels: The most pixels that a picture may have.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
@@ -64,6 +72,11 @@ def predict_files(
         DeepPoseError: Nothing can be read, a file exists, a folder has no pictures, or the skeleton has another number
             of joints.
     """
+    if people is not None and box is not None:
+        raise DeepPoseError("box and people both say where persons are: choose one")
+    if every < 1:
+        raise DeepPoseError(f"every {every} frames: it has to be 1 or more")
+    people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
     folder = checked_folder(output)
     files = list(dict.fromkeys(file for source in sources for file in files_in(Path(source))))
@@ -81,29 +94,37 @@ def predict_files(
     found: list[Prediction] = []
     videos: list[VideoPrediction] = []
     failures: list[Failure] = []
+    nobody: list[Path] = []
     readable = _readable(pictures, failures, allow_truncated, max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
     with staged(folder, force=force) as stage:
-        for file, image, answer in answers(pose, readable, box):
-            if isinstance(answer, DeepPoseError):
-                failures.append(Failure(file, f"{file}: {answer}"))
-            else:
-                crop, points = answer
-                write_png(stage / drawings[file].name, draw_pose(image, points, named))
-                if sheet is not None:
-                    sheet.add(image, crop, points, named)
-                found.append(Prediction(file, points, drawings[file]))
+        for file, image, answered in answers(pose, _with_persons(readable, people, failures)):
+            persons, refused = told_apart(answered, people.numbered)
+            failures += [Failure(file, f"{file}: {problem}") for problem in refused]
+            if persons:
+                write_png(stage / drawings[file].name, drawn(image, persons, named, people.numbered))
+                for person, view, points in persons:
+                    if sheet is not None:
+                        sheet.add(image, view.crop, points, named)
+                    box, score = person.found.box, person.found.score
+                    found.append(Prediction(file, points, drawings[file], person.number, box, score))
+            elif not refused:
+                nobody.append(file)
             done.one_more()
         for file, lines in tables.items():
-            writing = VideoFiles(stage, drawings[file], lines, names)
+            writing = VideoFiles(stage, drawings[file], lines, names, numbered=people.numbered)
+            following = Following(people, smooth, every)
             try:
-                videos.append(predict_video(pose, file, writing, box, named, sheet, done.one_more))
+                video, refused = predict_video(pose, file, writing, following, named, sheet, done.one_more)
+                videos.append(video)
+                failures += [Failure(file, problem) for problem in refused]
             except DeepPoseError as error:
                 writing.remove()
                 failures.append(Failure(file, str(error)))
         if not found and not videos:
-            others = "" if len(failures) == 1 else f" (and so it is with {len(failures) - 1} more)"
-            raise DeepPoseError(f"{failures[0].reason}{others}")
+            if not failures:
+                raise DeepPoseError(f"{files[0]}: nobody is found in it{_and_so(len(files))}")
+            raise DeepPoseError(f"{failures[0].reason}{_and_so(len(failures))}")
         result = Predictions(
             pose.checkpoint.source.path,
             names,
@@ -112,12 +133,32 @@ def predict_files(
             tuple(failures),
             table if found else None,
             tile,
+            tuple(nobody),
+            people.numbered,
         )
         if table is not None and found:
             (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
         if sheet is not None:
             write_png(stage / TILE, sheet.picture())
     return result
+
+
+def _and_so(count: int) -> str:
+    """Mentions all but the first."""
+    return f" (and so it is with {count - 1} more)" if count > 1 else ""
+
+
+def _with_persons(
+    pictures: Iterable[tuple[Path, Picture]], people: People, failures: list[Failure]
+) -> Iterator[tuple[Path, Picture, Sequence[Found]]]:
+    """Yields pictures with their persons; adds those of which nothing tells these to the failures."""
+    for file, image in pictures:
+        try:
+            found = people.of(file, image)
+        except DeepPoseError as error:
+            failures.append(Failure(file, f"{file}: {error}"))
+            continue
+        yield file, image, found
 
 
 def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:

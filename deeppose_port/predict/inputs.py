@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,13 +14,15 @@ import numpy as np
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
-from deeppose_port.data.crop import Crop, Points
+from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import View
+from deeppose_port.drawing.draw import draw_persons, draw_pose
 from deeppose_port.pose import Pose
+from deeppose_port.predict.people import Box, Found
 
-Box = tuple[float, float, float, float]
 Item = TypeVar("Item")
 
 #: In a folder, files with these suffixes are taken for pictures.
@@ -81,20 +85,77 @@ def batches_of(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a network answers of a person.
+
+    Attributes:
+        found: The person.
+        number: Its place among the persons of the picture, from 1.
+        seen: What the network sees; or why it sees nothing.
+        points: (J, 2) float64, pixels of the picture.
+    """
+
+    found: Found
+    number: int
+    seen: View | DeepPoseError
+    points: Points | None = None
+
+
 def answers(
-    pose: Pose, pictures: Iterable[tuple[Item, Picture]], box: Box | None
-) -> Iterator[tuple[Item, Picture, tuple[Crop, Points] | DeepPoseError]]:
-    """Yields every picture with its crop and joints, or with what is wrong with its box."""
-    for batch in batches_of(pictures):
-        views: list[View | DeepPoseError] = []
-        inputs = []
-        for _, image in batch:
+    pose: Pose, pictures: Iterable[tuple[Item, Picture, Sequence[Found]]]
+) -> Iterator[tuple[Item, Picture, list[Answer]]]:
+    """Yields every picture with what is answered of its persons, whose order it keeps.
+
+    As many persons go through the network together as it takes, of several pictures if these have few; no more
+    pictures are kept than that.
+    """
+    waiting: deque[tuple[Item, Picture, list[Answer]]] = deque()
+    batch: list[tuple[list[Answer], int, View, Float32Array]] = []
+
+    def run() -> None:
+        outputs = pose(np.stack([inputs for *_, inputs in batch])) if batch else ()
+        for (answered, place, view, _), output in zip(batch, outputs, strict=True):
+            answered[place] = replace(answered[place], points=view.points(output))
+        batch.clear()
+
+    for item, image, found in pictures:
+        answered: list[Answer] = []
+        waiting.append((item, image, answered))
+        for number, person in enumerate(found, 1):
             try:
-                view = View.of_box(box, image.shape[1], image.shape[0], pose.preprocessing)
-                inputs.append(view.input(image))
-                views.append(view)
+                view = View.of_box(person.box, image.shape[1], image.shape[0], pose.preprocessing)
+                batch.append((answered, number - 1, view, view.input(image)))
+                answered.append(Answer(person, number, view))
             except DeepPoseError as error:
-                views.append(error)
-        outputs = iter(pose(np.stack(inputs)) if inputs else ())
-        for (item, image), seen in zip(batch, views, strict=True):
-            yield item, image, (seen.crop, seen.points(next(outputs))) if isinstance(seen, View) else seen
+                answered.append(Answer(person, number, error))
+            if len(batch) == _BATCH:
+                run()
+        if len(waiting) == _BATCH:  # with few persons among them
+            run()
+        while waiting and not any(answers is waiting[0][2] for answers, *_ in batch):
+            yield waiting.popleft()
+    run()
+    yield from waiting
+
+
+def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, View, Points]], list[str]]:
+    """Parts the persons of a picture into those who have joints, and what is wrong with the others' boxes."""
+    persons: list[tuple[Answer, View, Points]] = []
+    refused: list[str] = []
+    for answer in answered:
+        if isinstance(answer.seen, View) and answer.points is not None:
+            persons.append((answer, answer.seen, answer.points))
+        else:
+            refused.append(f"person {answer.number}: {answer.seen}" if numbered else str(answer.seen))
+    return persons, refused
+
+
+def drawn(
+    image: Picture, persons: Sequence[tuple[Answer, View, Points]], skeleton: Skeleton | None, numbered: bool
+) -> Picture:
+    """Draws the persons of a picture, with their numbers and boxes where there may be several."""
+    if not numbered:
+        return draw_pose(image, persons[0][2], skeleton)
+    several = [(answer.number, answer.found.box, points) for answer, _, points in persons]
+    return draw_persons(image, several, skeleton)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +15,46 @@ import numpy as np
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Points
+from deeppose_port.predict.people import Box
 
 FORMATS = ("json", "csv")
+
+#: What a table of several persons has beside their joints.
+BOX_COLUMNS = ("person", "box x", "box y", "box width", "box height")
 
 _ERRORS = ("error_px", "legacy_error", "mean_error_px", "mean_legacy_error")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's joints.
+    """The joints of one person in a picture.
 
     Attributes:
         image: The picture.
         points: (J, 2) float64, x right and y down, in its pixels.
-        drawing: The picture with the limbs drawn.
+        drawing: The picture with the limbs of all its persons drawn.
+        person: The person's number in the picture, from 1.
+        box: Where the person is; None for the whole picture.
+        score: How sure that is, as whoever found the person says; None where nobody does.
     """
 
     image: Path
     points: Points
     drawing: Path
+    person: int = 1
+    box: Box | None = None
+    score: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the joints as JSON-ready values."""
+        return {
+            "image": str(self.image),
+            "drawing": str(self.drawing),
+            "person": self.person,
+            "box": None if self.box is None else [_finite(side) for side in self.box],
+            "score": self.score,
+            "points": as_lists(self.points),
+        }
 
 
 @dataclass(frozen=True)
@@ -44,8 +66,9 @@ class VideoPrediction:
         frames: How many were read.
         announced: How many the file says it has; 0 where it does not say.
         fps: Frames a second.
-        file: The joints, JSON or CSV, a line a frame.
+        file: The joints, JSON or CSV, a line for each person of a frame.
         drawing: The video with the limbs drawn.
+        persons: How many persons were followed.
     """
 
     video: Path
@@ -54,6 +77,7 @@ class VideoPrediction:
     fps: float
     file: Path
     drawing: Path
+    persons: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,11 +100,13 @@ class Predictions:
     Attributes:
         checkpoint: What answered.
         names: Names of the joints.
-        pictures: One entry a picture.
+        pictures: One entry for each person of a picture.
         videos: One entry a video.
         failures: What has no joints.
         file: The JSON or CSV with the joints of all pictures; None without pictures.
         tile: The contact sheet; None without.
+        nobody: The pictures in which there is nobody.
+        numbered: Whether there may be several persons in a picture.
     """
 
     checkpoint: str
@@ -90,15 +116,15 @@ class Predictions:
     failures: tuple[Failure, ...]
     file: Path | None
     tile: Path | None
+    nobody: tuple[Path, ...] = ()
+    numbered: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the joints of the pictures, and where those of the videos are, as JSON-ready values."""
         return {
             "checkpoint": self.checkpoint,
             "joints": list(self.names),
-            "pictures": [
-                {"image": str(p.image), "drawing": str(p.drawing), "points": as_lists(p.points)} for p in self.pictures
-            ],
+            "pictures": [picture.as_dict() for picture in self.pictures],
             "videos": [
                 {
                     "video": str(v.video),
@@ -106,17 +132,22 @@ class Predictions:
                     "file": str(v.file),
                     "frames": v.frames,
                     "fps": v.fps,
+                    "persons": v.persons,
                 }
                 for v in self.videos
             ],
+            "nobody": [str(picture) for picture in self.nobody],
             "failures": [{"source": str(f.source), "error": f.reason} for f in self.failures],
             "tile": None if self.tile is None else str(self.tile),
         }
 
     def as_csv(self) -> str:
-        """Returns the joints of the pictures as a table, a line each."""
-        rows = ([str(picture.image), *cells(picture.points)] for picture in self.pictures)
-        return _csv(["image", *columns(self.names)], rows)
+        """Returns the joints of the pictures as a table, a line for each person."""
+        more = BOX_COLUMNS if self.numbered else ()
+        rows = (
+            [cell_of(p.image), *cells(p.points), *(box_cells(p.person, p.box) if more else ())] for p in self.pictures
+        )
+        return _csv(["image", *columns(self.names), *more], rows)
 
 
 @dataclass(frozen=True)
@@ -186,7 +217,7 @@ class PersonPredictions:
     def as_csv(self) -> str:
         """Returns the joints and errors as a table, a line a person."""
         rows = (
-            [str(p.image), str(p.line), *(f"{getattr(p, name):.6g}" for name in _ERRORS), *cells(p.points)]
+            [cell_of(p.image), str(p.line), *(f"{getattr(p, name):.6g}" for name in _ERRORS), *cells(p.points)]
             for p in self.persons
         )
         return _csv(["image", "line", *_ERRORS, *columns(self.names)], rows)
@@ -216,6 +247,17 @@ def columns(names: Sequence[str]) -> list[str]:
 def cells(points: Points) -> list[str]:
     """Returns a pose as a CSV has it."""
     return [f"{value:.3f}" for value in points.reshape(-1)]
+
+
+def box_cells(person: int, box: Box | None) -> list[str]:
+    """Returns a person's number and box as a CSV has them, see `BOX_COLUMNS`."""
+    return [str(person), *("" if box is None else f"{side:g}" for side in box or (0.0,) * 4)]
+
+
+def cell_of(path: Path) -> str:
+    """Returns a file's name as a CSV has it: one that begins with `=`, `+`, `-` or `@` would be taken for a formula."""
+    text = str(path)
+    return os.path.join(os.curdir, text) if text[:1] in "=+-@" else text
 
 
 def as_lists(points: Points) -> list[list[float | None]]:

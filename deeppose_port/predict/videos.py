@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.drawing.draw import draw_pose
+from deeppose_port.data.view import View
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import SUFFIXES, Frame, Video, VideoWriter
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Box, answers
-from deeppose_port.predict.results import VideoPrediction, as_lists, cells, columns
+from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
+from deeppose_port.predict.people import Box, Found, People
+from deeppose_port.predict.results import BOX_COLUMNS, VideoPrediction, as_lists, box_cells, cells, columns
+from deeppose_port.predict.tracks import Smoother, Tracker
 
 
 def is_video(file: Path) -> bool:
@@ -35,27 +38,34 @@ def announced_frames(file: Path) -> int:
 
 
 class VideoFiles:
-    """The two files that are written of a video: a line for each frame, and the frames drawn."""
+    """The two files that are written of a video: a line for each person of a frame, and the frames drawn."""
 
-    def __init__(self, stage: Path, drawing: Path, table: Path, names: Sequence[str]) -> None:
+    def __init__(self, stage: Path, drawing: Path, table: Path, names: Sequence[str], *, numbered: bool) -> None:
         self.drawing, self.table = drawing, table
+        self._numbered = numbered
         self._paths = stage / drawing.name, stage / table.name
         self._lines = self._paths[1].open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._lines, lineterminator="\n") if table.suffix == ".csv" else None
         self._writer: VideoWriter | None = None
         if self._csv is not None:
-            self._csv.writerow(["frame", "time", *columns(names)])
+            self._csv.writerow(["frame", "time", *columns(names), *(BOX_COLUMNS if numbered else ())])
 
-    def write(self, frame: Frame, points: Points, drawn: Picture, fps: float) -> None:
-        """Appends a frame, its joints and its drawing."""
+    def write_person(self, frame: Frame, person: int, box: Box | None, points: Points) -> None:
+        """Appends a person of a frame."""
         if self._csv is not None:
-            self._csv.writerow([frame.index, f"{frame.time:.3f}", *cells(points)])
-        else:
-            entry = {"frame": frame.index, "time": round(frame.time, 3), "points": as_lists(points)}
-            self._lines.write(json.dumps(entry) + "\n")
+            more = box_cells(person, box) if self._numbered else ()
+            self._csv.writerow([frame.index, f"{frame.time:.3f}", *cells(points), *more])
+            return
+        entry: dict[str, object] = {"frame": frame.index, "time": round(frame.time, 3), "points": as_lists(points)}
+        if self._numbered:
+            entry |= {"person": person, "box": None if box is None else list(box)}
+        self._lines.write(json.dumps(entry) + "\n")
+
+    def write_drawing(self, drawing: Picture, fps: float) -> None:
+        """Appends a frame's drawing."""
         if self._writer is None:
-            self._writer = VideoWriter(self._paths[0], fps, drawn.shape[1], drawn.shape[0])
-        self._writer.write(drawn)
+            self._writer = VideoWriter(self._paths[0], fps, drawing.shape[1], drawing.shape[0])
+        self._writer.write(drawing)
 
     def close(self) -> None:
         """Ends both files."""
@@ -70,40 +80,105 @@ class VideoFiles:
             path.unlink(missing_ok=True)
 
 
+class Following:
+    """The persons of one video: who is in its frames, the same from one to the next, and their joints smoothed.
+
+    Args:
+        people: Who is in a frame.
+        smooth: Makes a person's smoother; None for none.
+        every: Each so-many-th frame is looked at.
+    """
+
+    def __init__(self, people: People, smooth: Callable[[], Smoother] | None = None, every: int = 1) -> None:
+        self.people = people
+        self.every = every
+        self._smooth = smooth
+        self._tracker = Tracker()
+        self._smoothers: dict[int, Smoother] = {}
+
+    @property
+    def persons(self) -> int:
+        """How many persons there were."""
+        return self._tracker.persons
+
+    def frames(self, video: Video) -> Iterator[tuple[Frame, Picture, Sequence[Found]]]:
+        """Yields the frames to look at with their persons.
+
+        Raises:
+            DeepPoseError: Nothing tells who is in a frame.
+        """
+        for frame in video:
+            if frame.index % self.every == 0:
+                try:
+                    yield frame, frame.image, self.people.of(video.path, frame.image)
+                except DeepPoseError as error:
+                    raise DeepPoseError(f"{video.path}, frame {frame.index}: {error}") from error
+
+    def followed(
+        self, frame: Frame, persons: Sequence[tuple[Answer, View, Points]]
+    ) -> list[tuple[Answer, View, Points]]:
+        """Returns a frame's persons under the numbers that they have throughout, with smoothed joints."""
+        numbers = self._tracker.number([answer.found for answer, _, _ in persons], frame.time)
+        if self._smooth is not None:
+            self._smoothers = {n: s for n, s in self._smoothers.items() if n in self._tracker.in_sight}
+        made = []
+        for number, (answer, view, points) in zip(numbers, persons, strict=True):
+            if self._smooth is not None:
+                smoother = self._smoothers.setdefault(number, self._smooth())
+                box = answer.found.box
+                size = max(frame.image.shape[:2]) if box is None else max(box[2:])
+                points = smoother(points, frame.time, size)
+            made.append((replace(answer, number=number, points=points), view, points))
+        return made
+
+
 def predict_video(
     pose: Pose,
     file: Path,
     writing: VideoFiles,
-    box: Box | None,
+    following: Following,
     skeleton: Skeleton | None,
     sheet: ContactSheet | None,
     done: Callable[[], None],
-) -> VideoPrediction:
-    """Predicts a video's frames; writes and draws them all.
+) -> tuple[VideoPrediction, list[str]]:
+    """Predicts a video's frames; writes and draws them.
 
     Args:
         pose: The checkpoint.
         file: The video.
         writing: Where the frames go.
-        box: The crop of every frame; None for the whole.
+        following: Its persons.
         skeleton: What the joints are; None draws dots.
         sheet: A contact sheet to fill.
         done: Called after each frame.
 
+    Returns:
+        What was predicted, and what is wrong with the boxes of the first frame that has a wrong one.
+
     Raises:
-        DeepPoseError: It cannot be decoded, or nothing is left of the box.
+        DeepPoseError: It cannot be decoded, nothing tells who is in it, or nothing is left of its only box.
     """
     frames = 0
+    wrong: list[str] = []
+    numbered = following.people.numbered
     with Video(file) as video, closing(writing):
-        for frame, image, answer in answers(pose, ((frame, frame.image) for frame in video), box):
-            if isinstance(answer, DeepPoseError):
-                raise DeepPoseError(f"{file}, frame {frame.index}: {answer}") from answer
-            crop, points = answer
-            writing.write(frame, points, draw_pose(image, points, skeleton), video.fps)
-            if sheet is not None:
-                sheet.add(image, crop, points, skeleton)
+        for frame, image, answered in answers(pose, following.frames(video)):
+            persons, refused = told_apart(answered, numbered)
+            if refused and not numbered:
+                raise DeepPoseError(f"{file}, frame {frame.index}: {refused[0]}")
+            wrong = wrong or [f"{file}, frame {frame.index}: {problem}" for problem in refused]
+            persons = following.followed(frame, persons)
+            for answer, view, points in persons:
+                writing.write_person(frame, answer.number, answer.found.box, points)
+                if sheet is not None:
+                    sheet.add(image, view.crop, points, skeleton)
+            writing.write_drawing(drawn(image, persons, skeleton, numbered), video.fps / following.every)
             frames += 1
             done()
     if not frames:
         raise DeepPoseError(f"{file}: no frame of it can be decoded; is it a whole video?")
-    return VideoPrediction(file, frames, video.frames, video.fps, writing.table, writing.drawing)
+    announced = -(-video.frames // following.every)
+    found = VideoPrediction(
+        file, frames, announced, video.fps, writing.table, writing.drawing, max(1, following.persons)
+    )
+    return found, wrong

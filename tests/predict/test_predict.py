@@ -381,10 +381,10 @@ class TestCommand:
         assert f"{folder / 'wide.png'} -> {tmp_path / 'out' / 'wide_pose.png'}" in out
         assert f"contact sheet in {tmp_path / 'out' / 'tile.png'}" in out
 
-    def test_unreadable_pictures_are_named_and_the_status_is_2(self, run, folder, tmp_path):
+    def test_unreadable_pictures_of_several_are_named_and_the_status_is_3(self, run, folder, tmp_path):
         (folder / "broken.png").write_bytes(b"")
         status, out, err = run(folder, "-o", tmp_path / "out", "--json")
-        assert status == 2
+        assert status == 3
         assert f"error: {folder / 'broken.png'}: cannot be decoded" in err
         assert len(json.loads(out)["pictures"]) == 2
 
