@@ -223,8 +223,8 @@ def back(points, matrix):
     return (points - matrix[:, 2]) / matrix.diagonal()
 
 
-def assert_same(found, expected):
-    """The same points to a millionth of the largest coordinate."""
+def assert_same(found, expected, bound=BOUND):
+    """The same points to a millionth, or another part, of the largest coordinate."""
     assert found.shape == expected.shape
     assert np.abs(expected).max() > 0
-    assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= bound * np.abs(expected).max()

@@ -19,6 +19,8 @@ from deeppose_port.cli import main  # noqa: E402
 from tests.helpers.ports import IMAGENET, ResNet, Vgg, answer, assert_same, drawn, to_tensor  # noqa: E402
 
 JOINTS = 14
+#: BatchNormalization is folded into the convolutions, which rounds otherwise.
+ROUNDING = 5e-6
 
 
 def linear(inputs, outputs=2 * JOINTS):
@@ -74,7 +76,7 @@ def read_as(path, network, side=64):
     torch.save(network.state_dict(), path)
     inputs = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     pose = deeppose_port.load(path)
-    assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs))
+    assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs), ROUNDING)
     converters.convert(path, path.with_suffix(".safetensors"))
     converted = deeppose_port.load(path.with_suffix(".safetensors"))
     assert np.array_equal(converted(inputs.numpy()), pose(inputs.numpy()))
