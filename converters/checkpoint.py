@@ -27,6 +27,7 @@ Axes = Literal["xy", "yx"]
 Part = Literal["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"]
 Frame = Literal["centred", "middle", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
+Decoding = Literal["argmax", "soft-argmax"]
 #: The largest side of a network's input, in pixels: more is a mistake, and a batch of it would not fit.
 LARGEST_INPUT = 4096
 _MOST_NAMES, _LONGEST_NAME = 1000, 100
@@ -105,6 +106,8 @@ class Preprocessing(_Plain):
         joints: Names of the joints in the order of the labels, where they are none of FLIC's 7, LSP's 14 and MPII's 16,
             which their number tells.
         clip: Whether answers outside of the crop are taken as its edge where they become points of the picture.
+        decoding: What of a heat map is its joint: `argmax`, the largest number moved a quarter of a pixel toward its
+            larger neighbour, or `soft-argmax`, the mean of the pixels weighted by the softmax of their numbers.
     """
 
     im_size: int = 220
@@ -123,6 +126,7 @@ class Preprocessing(_Plain):
     order: Order = "interleaved"
     joints: tuple[str, ...] = ()
     clip: bool = False
+    decoding: Decoding = "argmax"
 
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:
@@ -137,6 +141,7 @@ class Preprocessing(_Plain):
             ("part", Part),
             ("frame", Frame),
             ("order", Order),
+            ("decoding", Decoding),
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise DeepPoseError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
@@ -227,7 +232,8 @@ class Source(_Plain):
     Attributes:
         path: The file that was read.
         sha256: Its hash, in hexadecimal.
-        format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt`, `safetensors` or `tf1`.
+        format: `chainer-npz`, `chainer-hdf5`, `chainer-pickle`, `pt`, `safetensors`, `tf1` or
+            `keras-hdf5`.
         layout: What of a training the file is: `model` or `snapshot`.
         wrappers: Prefixes that every key bore and that were stripped, outermost first.
         names: Which layer names its keys have: `head`, the canonical ones, or a key of some family's `naming`.

@@ -23,7 +23,7 @@ from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import Header, Stripping, strippings
 from converters.matching import Match, compare, match, odd
-from converters.networks import TABLES, TORCH_WRITER, Architecture, Linear, OwnTable
+from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, stacks_of
 
 #: In more parts than these nothing is looked for that is there twice.
 _MOST_PARTS = 8
@@ -121,9 +121,13 @@ class Search:
         return None, []
 
     def nearest(self, headers: Mapping[str, Header]) -> tuple[Stripping, Match]:
-        """Returns the architecture that arrays, which are none, have the most names of."""
-        ways = [way for ways in _ways(headers) for way in ways]
-        found = [(w, match({name: headers[key] for key, name in w.bare.items()}, self.names)[0]) for w in ways]
+        """Returns the architecture that arrays, which are none, have the most names of; one of the tables', if any."""
+        ways = [
+            (way, {name: headers[key] for key, name in way.bare.items()}) for ways in _ways(headers) for way in ways
+        ]
+        found = [(way, match(bare, self.names)[0]) for way, bare in ways]
+        if not any(matched.canonical for _, matched in found):
+            found += [(way, matched) for way, bare in ways for _, _, matched in self._compared_with_built(way, bare)]
         return max(found, key=lambda pair: len(pair[1].canonical))
 
     def _of_tables(self, way: Stripping, bare: dict[str, Header]) -> Iterator[Fit]:
@@ -133,20 +137,27 @@ class Search:
 
     def _built(self, way: Stripping, bare: dict[str, Header]) -> Iterator[Fit]:
         """Yields the network of the first family that builds one, if that is what the arrays are."""
+        for family, built, matched in self._compared_with_built(way, bare):
+            if matched.fits and len({built.canonical.get(key, key) for key in bare}) == len(bare):
+                yield Fit(way, matched, built.canonical, family, built.notice)
+                return
+
+    def _compared_with_built(self, way: Stripping, bare: dict[str, Header]) -> Iterator[tuple[Family, Built, Match]]:
+        """Yields the networks that families build, each compared with the arrays."""
         found = Found(self.contents.format, (*self.contents.wrappers, *way.wrappers), "")
         shapes = {key: header.shape for key, header in bare.items()}
         for family in FAMILIES.values():
-            built = family.build(shapes) if family.build is not None and family.may_build(found) else None
+            try:
+                built = family.build(shapes) if family.build is not None and family.may_build(found) else None
+            except DeepPoseError as error:
+                raise CheckpointError(self.path, error.problem, "is it whole?") from error
             if built is None or built.name not in (self.names or [built.name]):
                 continue
             renamed = {built.canonical.get(key, key): header for key, header in bare.items()}
             try:
-                matched = _compared(renamed, built, family)
+                yield family, built, _compared(renamed, built, family)
             except DeepPoseError:
                 continue  # its layers do not fit each other
-            if matched.fits and len(renamed) == len(bare):
-                yield Fit(way, matched, built.canonical, family, built.notice)
-                return
 
     def _refuse_unequal(self, part: str, headers: Mapping[str, Header], twins: Mapping[str, Sequence[str]]) -> None:
         """Refuses arrays under second names that are none of those that they may be."""
@@ -182,12 +193,13 @@ def _compared(headers: Mapping[str, Header], built: Built, family: Family) -> Ma
     """
     if built.layers is None:
         return match(headers, [built.name])[0]
-    outputs = [layer.channels for layer in built.layers if isinstance(layer, Linear)][-1]
+    last = last_weighted(built.layers)
+    is_map = stacks_of(built.layers) > 0
     table = OwnTable(built.layers, (built.input_size, built.input_size))
-    architecture = Architecture(built.name, max(outputs // 2, 1), own=table)
+    architecture = Architecture(built.name, last.channels if is_map else max(last.channels // 2, 1), own=table)
     if "chainer" not in family.engines:
         architecture = replace(architecture, writer=TORCH_WRITER)
-    return compare(headers, architecture, problem=odd(outputs))
+    return compare(headers, architecture, problem=None if is_map else odd(last.channels))
 
 
 def _part(key: str) -> str:

@@ -24,6 +24,7 @@ from converters.layouts import NO_STATE, Sections, Training
 from converters.legacy_log import LegacyLog, read_beside
 from converters.networks import (
     TABLES,
+    TENSORFLOW_WRITER,
     TORCH_WRITER,
     Architecture,
     BatchNormalization,
@@ -305,9 +306,10 @@ class _Identification:
     # --- where its arrays are, and how far it was --------------------------------------------------------------------
 
     def _weights(self, file: _File, network: Network, architecture: Architecture) -> dict[str, Stored | None]:
-        """Returns where the network's tensors are, in its order; PyTorch had no counters at first."""
+        """Returns where the network's tensors are, in its order; old PyTorch had no counters."""
         stored = file.stored(network.canonical)
-        if missing := [name for name in architecture.shapes if name not in stored]:
+        missing = [name for name in architecture.shapes if name not in stored]
+        if missing and architecture.writer != TENSORFLOW_WRITER:  # which counts no batches
             self.notices.append(
                 f"its {len(missing)} BatchNormalization layers have no num_batches_tracked, which became 0"
             )

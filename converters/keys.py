@@ -26,7 +26,7 @@ _MOST_WRAPPERS = 8
 #: What stands beside a network's arrays and is none of its own, whatever the program: an averager's counters.
 _BESIDE = re.compile(r"(?:.*\.)?(?:n_averaged|steps)")
 
-#: Last part of a Chainer name -> last part of a canonical name.
+#: Last part of a name of Chainer's or Keras's -> last part of a canonical name.
 _PARTS = {
     "W": "weight",
     "b": "bias",
@@ -35,6 +35,9 @@ _PARTS = {
     "avg_mean": "running_mean",
     "avg_var": "running_var",
     "N": "num_batches_tracked",
+    "kernel": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
 }
 _CHAINER_PARTS = {"weight": "W", "bias": "b"}
 _CHAINER_BN_PARTS = {

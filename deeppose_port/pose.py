@@ -12,6 +12,7 @@ from converters.errors import DeepPoseError
 from converters.networks import Layer
 from deeppose_port import backends
 from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.view import Box, View
 
@@ -58,6 +59,11 @@ class Pose:
         return self.checkpoint.joints
 
     @property
+    def stacks(self) -> int:
+        """How many stacks of heat maps it answers; 0 where it answers coordinates."""
+        return self.checkpoint.architecture.stacks
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
         return self._predictor.layers
@@ -69,7 +75,8 @@ class Pose:
             inputs: (N, 3, H, W) float32, as `PoseDataset` makes them.
 
         Returns:
-            (N, 2 * joints) float32, in the frame of the dataset's targets.
+            (N, 2 * joints) float32, in the frame of the dataset's targets; of a network with heat maps, what `decoding`
+            of the preprocessing makes of its last stack's.
 
         Raises:
             DeepPoseError: The inputs have another shape, or a size that the network's last layers cannot take.
@@ -77,7 +84,32 @@ class Pose:
         inputs = self._checked(inputs)
         if not len(inputs):
             return np.empty((0, 2 * self.joints), np.float32)
-        return self._predictor(inputs)
+        return self.joints_of(self._predictor(inputs))
+
+    def joints_of(self, outputs: Float32Array) -> Float32Array:
+        """Returns what the network's last layer gives, as `activations` has it, as a call answers it."""
+        return joints_of(outputs[:, -1], self.preprocessing.decoding) if self.stacks else outputs
+
+    def heatmaps(self, inputs: npt.ArrayLike) -> Float32Array:
+        """Runs a network with heat maps.
+
+        Args:
+            inputs: As for a call.
+
+        Returns:
+            (stacks, N, joints, h, w) float32, one map for each joint; the last stack's are the answer.
+
+        Raises:
+            DeepPoseError: As for a call, or the network answers coordinates.
+        """
+        inputs = self._checked(inputs)
+        if not self.stacks:
+            path, name = self.checkpoint.source.path, self.checkpoint.architecture.name
+            raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=path or None)
+        # An example more where there is none: no engine need run an empty batch.
+        outputs = self._predictor(inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), np.float32))
+        maps: Float32Array = outputs[: len(inputs)].swapaxes(0, 1)
+        return maps
 
     def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields what each layer of the network makes of some inputs, in the order in which they are computed.

@@ -14,6 +14,7 @@ from converters.families import rewrite2019 as rewrite2019
 from converters.families import takiyu as takiyu
 from converters.families import ynaka81 as ynaka81
 from converters.families import asanakoy as asanakoy
+from converters.families import hourglass as hourglass
 from converters.families import voqtuyen as voqtuyen
 from converters.families import hosseinpai as hosseinpai
 from converters.families import jindongjiang as jindongjiang

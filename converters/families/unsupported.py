@@ -44,6 +44,9 @@ def _has(pattern: str) -> Callable[[Shapes, Values], bool]:
     return lambda shapes, values: any(re.search(pattern, key) for key in shapes)
 
 
+#: The kernel of a layer as Keras names it, and the layers of the one network of Keras's that is read.
+_KERAS, _HOURGLASS = re.compile(r"[^/]+/kernel"), re.compile(r"(?:conv2d|batch_normalization)(?:_\d+)?/")
+
 _LAST_LAYERS = (
     *("fc8/W", "fc/W", "out_fc/W", "pred/W", "fc8.weight", "fc.weight"),
     *("classifier.6.weight", "head.fc.weight", "keypoint_head.fc.weight"),
@@ -97,6 +100,14 @@ UNSUPPORTED = (
         lambda shapes, values: "Conv1.weight" in shapes and ("Conv6.weight" in shapes or "FC4.weight" in shapes),
         "this is the variant of HosseinPAI's network with Conv6 and FC4, whose layers between them nothing tells",
         "the one with Conv1 to Conv5 and FC1 to FC3 is read",
+    ),
+    UnsupportedModel(
+        "Keras",
+        "other networks of Keras's than the stacked hourglass",
+        "HDF5 of Keras 2 with layers that are neither `conv2d` nor `batch_normalization`",
+        lambda shapes, values: any(_KERAS.fullmatch(key) for key in shapes) and not all(map(_HOURGLASS.match, shapes)),
+        "this is a network of Keras's with other layers than a stacked hourglass, the only one of Keras's that is read",
+        "where it was made, save it as PyTorch's or safetensors, with the names of a network that is read",
     ),
     UnsupportedModel(
         "MMPose with RLE",

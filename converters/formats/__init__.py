@@ -14,6 +14,7 @@ from pathlib import Path
 from converters.formats import pt as pt
 from converters.formats import safetensors as safetensors
 from converters.formats import chainer_npz as chainer_npz
+from converters.formats import keras_hdf5 as keras_hdf5
 from converters.formats import chainer_hdf5 as chainer_hdf5
 from converters.formats import chainer_pickle as chainer_pickle
 from converters.formats import tf1 as tf1

@@ -16,6 +16,8 @@ from converters.files import CHUNK
 from converters.formats.format import DAMAGES, MOST_INFLATION
 from converters.keys import Header
 
+#: How such a file begins.
+MAGIC = b"\x89HDF\r\n\x1a\n"
 #: HDF5's numbers of the filters that are built into h5py; the last is LZF.
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _MOST_FILTERS = 3

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from converters.errors import CheckpointError
-from converters.formats._hdf5 import address_of, header_of, item_of, open_file, pieces_of, told_of
+from converters.formats._hdf5 import MAGIC, address_of, header_of, item_of, open_file, pieces_of, told_of
 from converters.formats.format import Contents, Format, register
 from converters.keys import Header
 from converters.layouts import split
@@ -48,7 +48,7 @@ register(
         name="chainer-hdf5",
         title="Chainer HDF5",
         suffixes=(".h5", ".hdf5"),
-        tells=lambda beginning: beginning.start.startswith(b"\x89HDF\r\n\x1a\n"),
+        tells=lambda beginning: beginning.start.startswith(MAGIC),
         read=read,
         chainer=True,
     )

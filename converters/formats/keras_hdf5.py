@@ -16,9 +16,10 @@ from typing import Any
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
-from converters.formats._hdf5 import header_of, item_of, open_file, told_of
-from converters.formats.format import Contents
+from converters.formats._hdf5 import MAGIC, header_of, item_of, open_file, told_of
+from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
+from converters.networks import TENSORFLOW_WRITER
 
 #: Where `model.save` puts what `model.save_weights` writes.
 _WHOLE_MODEL = "model_weights"
@@ -29,13 +30,10 @@ _NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
 _LATER = ("layers", "_layer_checkpoint_dependencies")
 
 
-def is_keras(path: Path) -> bool:
-    """Tells whether an HDF5 file is Keras's.
-
-    Raises:
-        CheckpointError: h5py is not installed, or the file is damaged.
-    """
-    with told_of(path, "the HDF5 file"), open_file(path) as file:
+def _tells(beginning: Beginning) -> bool:
+    if not beginning.start.startswith(MAGIC):
+        return False
+    with told_of(beginning.path, "the HDF5 file"), open_file(beginning.path) as file:
         return _LAYERS in file.attrs or _WHOLE_MODEL in file or any(name in file for name in _LATER)
 
 
@@ -71,7 +69,7 @@ def read(path: Path) -> Contents:
             yield from pieces_channels_first(file[places[key]][()])
 
     notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
-    return Contents("keras-hdf5", headers, chunks, notices=notices)
+    return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices)
 
 
 def _inside(path: Path, group: Any, name: str) -> Any:
@@ -108,3 +106,14 @@ def _numbered_anew(layers: list[str]) -> dict[str, str]:
         for i, (_, name) in enumerate(sorted(numbered))
     }
     return {name: anew[name] for name in layers}
+
+
+register(
+    Format(
+        name="keras-hdf5",
+        title="Keras HDF5",
+        suffixes=(".h5",),
+        tells=_tells,
+        read=read,
+    )
+)

@@ -41,6 +41,7 @@ from converters.networks.layers import (
     Flatten,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    Heatmaps,
     Join,
     Layer,
     LeakyReLU,
@@ -75,7 +76,9 @@ from converters.networks.tables import (
     add_table,
     engines_of,
     feature_size,
+    last_weighted,
     outputs_layer,
+    stacks_of,
 )
 
 __all__ = [
@@ -100,6 +103,7 @@ __all__ = [
     "Flatten",
     "GlobalAveragePooling",
     "GlobalMaxPooling",
+    "Heatmaps",
     "Join",
     "Layer",
     "LeakyReLU",
@@ -134,10 +138,12 @@ __all__ = [
     "check_writer",
     "engines_of",
     "feature_size",
+    "last_weighted",
     "outputs_layer",
     "pair",
     "pooled_side",
     "same_margin",
+    "stacks_of",
     "steps_of",
     "walk",
 ]

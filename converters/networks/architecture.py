@@ -21,15 +21,19 @@ from converters.networks.description import describe, layers_of
 from converters.networks.flow import Step, steps_of, tensors_of
 from converters.networks.layers import (
     AdaptiveAveragePooling,
-    Convolution,
     GlobalAveragePooling,
     Layer,
-    Linear,
     Shape,
-    walk,
     with_channels,
 )
-from converters.networks.tables import EVERY_ENGINE, TABLES, engines_of, feature_size, outputs_layer
+from converters.networks.tables import (
+    EVERY_ENGINE,
+    TABLES,
+    engines_of,
+    feature_size,
+    last_weighted,
+    stacks_of,
+)
 
 _MOST_NUMBERS = 1 << 29
 _LARGEST_INPUT = 1024
@@ -133,7 +137,7 @@ class Architecture:
 
     Attributes:
         name: A key of `TABLES`; of a network in no family, the name of its class.
-        joints: Number of joints; the last layer has twice as many channels.
+        joints: Number of joints; the last layer has twice as many channels, or one heat map for each.
         widths: Channels of each convolution and fully connected layer but the last, where they differ from the table.
         feature_size: Side of the map that the first fully connected layer flattens.
         writer: Whose BatchNormalization it has, as `chainer-1.13.0`; `torch` for PyTorch's own.
@@ -165,14 +169,24 @@ class Architecture:
         """The table with this network's channels."""
         if self.own is not None:
             return self.own.layers
-        return with_channels(TABLES[self.name], {**self.widths, self.outputs_layer: 2 * self.joints})
+        table = TABLES[self.name]
+        outputs = self.joints if stacks_of(table) else 2 * self.joints
+        return with_channels(table, {**self.widths, self.outputs_layer: outputs})
 
     @property
     def outputs_layer(self) -> str:
-        """The name of its last layer with weights, which has two channels for each joint."""
-        if self.own is None:
-            return outputs_layer(self.name)
-        return [layer.name for layer in walk(self.own.layers) if isinstance(layer, Convolution | Linear)][-1]
+        """The name of its last layer with weights: two channels for each joint, or a heat map."""
+        return last_weighted(TABLES[self.name] if self.own is None else self.own.layers).name
+
+    @property
+    def stacks(self) -> int:
+        """How many stacks of heat maps it answers; 0 where it answers coordinates."""
+        return stacks_of(TABLES[self.name] if self.own is None else self.own.layers)
+
+    @property
+    def answers(self) -> str:
+        """What its outputs are called where they have a name: `joints` or `heatmaps`."""
+        return "heatmaps" if self.stacks else "joints"
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -188,7 +202,8 @@ class Architecture:
     @property
     def engines(self) -> tuple[str, ...]:
         """The engines that it exists in."""
-        return EVERY_ENGINE if self.own is not None else engines_of(self.name)
+        engines = EVERY_ENGINE if self.own is not None else engines_of(self.name)
+        return tuple(engine for engine in engines if engine != "chainer") if self.stacks else engines
 
     @property
     def batch_normalization(self) -> BatchNormalizationRules:

@@ -18,6 +18,7 @@ from converters.networks.layers import (
     Flatten,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    Heatmaps,
     Join,
     Layer,
     Linear,
@@ -153,6 +154,10 @@ def after(layer: Layer, value: Value) -> Value:
             if not 0 <= layer.start < layer.stop <= (value[0] or 0):
                 raise DeepPoseError(f"{value} has no part from {layer.start} to {layer.stop}")
             return (layer.stop - layer.start, *value[1:])
+        case Heatmaps():
+            if len(value) != 3 or (value[0] or 0) % layer.stacks:
+                raise DeepPoseError(f"{value} are no heat maps of {layer.stacks} stacks")
+            return (layer.stacks, (value[0] or 0) // layer.stacks, *value[1:])
         case _ if isinstance(layer, _ON_MAPS):
             return _maps_after(layer, value)
     return value

@@ -332,6 +332,16 @@ class Slice:
     stop: int
 
 
+@dataclass(frozen=True)
+class Heatmaps:
+    """The end of a network that answers heat maps: (stacks * joints, H, W) becomes (stacks, joints, H, W).
+
+    The maps of the last stack are the answer; those before it are for training.
+    """
+
+    stacks: int = 1
+
+
 # --- branches ---------------------------------------------------------------------------------------------------------
 
 
@@ -409,6 +419,7 @@ Layer: TypeAlias = (
     | Reshape
     | Transpose
     | Slice
+    | Heatmaps
     | Residual
     | Parallel
     | Name

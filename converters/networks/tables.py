@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from converters.errors import DeepPoseError
 from converters.networks.flow import side_after
-from converters.networks.layers import Layer, Linear
+from converters.networks.layers import Convolution, Heatmaps, Layer, Linear, walk
 
 #: The engines that a table's arithmetic exists in, where a family does not say otherwise.
 EVERY_ENGINE = ("torch", "chainer")
@@ -37,7 +37,18 @@ def engines_of(name: str) -> tuple[str, ...]:
 
 def outputs_layer(name: str) -> str:
     """Returns the name of an architecture's last layer with weights."""
-    return [layer.name for layer in TABLES[name] if isinstance(layer, Linear)][-1]
+    return last_weighted(TABLES[name]).name
+
+
+def last_weighted(layers: tuple[Layer, ...]) -> Convolution | Linear:
+    """Returns a table's last layer with weights: it gives two numbers for each joint, or a heat map."""
+    return [layer for layer in walk(layers) if isinstance(layer, Convolution | Linear)][-1]
+
+
+def stacks_of(layers: tuple[Layer, ...]) -> int:
+    """Returns how many stacks of heat maps a table answers; 0 where it answers coordinates."""
+    last = layers[-1] if layers else None
+    return last.stacks if isinstance(last, Heatmaps) else 0
 
 
 def feature_size(name: str, im_size: int) -> int:

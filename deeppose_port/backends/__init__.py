@@ -15,7 +15,7 @@ from typing import cast
 
 from converters import Checkpoint, formats
 from converters.formats import Format
-from converters.networks import engines_of
+from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.installed import INSTALL_CHAINER
 from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober
@@ -119,16 +119,16 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def refuse_foreign(name: str, architecture: str) -> None:
+def refuse_foreign(name: str, architecture: Architecture) -> None:
     """Refuses a network that an engine cannot run.
 
     Raises:
         BackendError: It exists in other engines alone.
     """
-    engines = [BACKENDS[engine] for engine in engines_of(architecture)]
+    engines = [BACKENDS[engine] for engine in architecture.engines]
     if described(name).by_family and BACKENDS[name] not in engines:
         titles = " and ".join(engine.title for engine in engines)
-        raise BackendError(f"{architecture} exists in {titles} alone: --backend {engines[0].name} runs it")
+        raise BackendError(f"{architecture.name} exists in {titles} alone: --backend {engines[0].name} runs it")
 
 
 def _export(backend: str, format: str, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

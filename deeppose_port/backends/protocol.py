@@ -86,7 +86,10 @@ class Predictor(Protocol):
         """What the network evaluates, in its order."""
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
-        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+        """Returns the outputs of (N, 3, H, W) float32 inputs.
+
+        They are (N, 2 * joints) float32; of a network with heat maps (N, stacks, joints, h, w).
+        """
 
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer, float32, with its name by `activations.layer_names`.

@@ -54,7 +54,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     start = replace(start, checkpoint=start.checkpoint.replace(preprocessing=named))
     for notice in start.notices:
         callbacks.notice(notice)
-    backends.refuse_foreign(backend, start.checkpoint.architecture.name)
+    backends.refuse_foreign(backend, start.checkpoint.architecture)
     if start.epoch >= options.epochs and not options.eval_only:
         raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"

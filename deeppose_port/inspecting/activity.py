@@ -213,7 +213,7 @@ def activity(pose: Pose, inputs: Iterable[Float32Array], described: str) -> Acti
         outputs = np.empty(0, np.float32)
         for name, outputs in pose.activations(batch):
             layers.setdefault(name, _Moments()).add(outputs)
-        answers.add(input_points(outputs, pose.preprocessing))
+        answers.add(input_points(pose.joints_of(outputs), pose.preprocessing))
     if answers.count < 2:
         raise DeepPoseError(f"whether answers differ can be told of two {described} or more, not of {answers.count}")
     return Activity(

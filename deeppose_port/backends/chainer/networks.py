@@ -158,7 +158,7 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
     def __init__(
         self, architecture: Architecture, dropout: float | None = None, initial_weights: float | None = None
     ) -> None:
-        refuse_foreign("chainer", architecture.name)
+        refuse_foreign("chainer", architecture)
         super().__init__()
         self.architecture = architecture
         self.dropout = dropout

@@ -34,6 +34,7 @@ from converters.networks import (
     Flatten,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    Heatmaps,
     Join,
     Layer,
     LeakyReLU,
@@ -90,6 +91,8 @@ class Tensor:
 def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> onnx.ModelProto:
     """Writes a checkpoint's network: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
 
+    A network with heat maps gives `heatmaps` (batch, stacks, joints, h, w) instead.
+
     BatchNormalization is folded. The same checkpoint gives the same bytes on every machine; the model's metadata_props
     say what it is and how its input is made, as safetensors' metadata do.
 
@@ -104,9 +107,11 @@ def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> on
     layers, weights = fold(architecture.layers, checkpoint.weights, architecture.batch_normalization)
     graph = Graph(architecture, weights)
     start = Tensor(INPUT, (3, *(shape or checkpoint.preprocessing.shape)))
-    last = graph.flat(graph.run(layers, start, {}))
-    graph.node("Identity", [last.name], OUTPUT)
-    model = graph.model([start], [Tensor(OUTPUT, last.shape)])
+    last = graph.run(layers, start, {})
+    if not architecture.stacks:
+        last = graph.flat(last)
+    graph.node("Identity", [last.name], architecture.answers)
+    model = graph.model([start], [Tensor(architecture.answers, last.shape)])
     for name, value in encode_metadata(checkpoint).items():
         model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     return model
@@ -326,6 +331,9 @@ class Graph:
             case Slice():
                 ends = [self.constant(np.array([end], np.int64)) for end in (layer.start, layer.stop, 1)]
                 return add("Slice", [x.name, *ends])
+            case Heatmaps():
+                shape = [0, layer.stacks, -1, *x.sides]
+                return add("Reshape", [x.name, self.constant(np.array(shape, np.int64))])
             case Padding():
                 pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
                 return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])

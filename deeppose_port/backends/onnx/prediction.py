@@ -33,9 +33,10 @@ class OnnxPredictor:
         return self._checkpoint.architecture.layers
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
-        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+        """Returns the outputs of (N, 3, H, W) float32 inputs; see `Predictor`."""
         height, width = inputs.shape[2:]
-        return self._session((height, width))({INPUT: np.ascontiguousarray(inputs, np.float32)})[OUTPUT]
+        outputs = self._session((height, width))({INPUT: np.ascontiguousarray(inputs, np.float32)})
+        return outputs[self._checkpoint.architecture.answers]
 
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer, computed by a graph of its own with nothing folded; see `Predictor`."""

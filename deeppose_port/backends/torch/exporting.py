@@ -20,8 +20,8 @@ from converters.formats import encode_metadata
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
-#: Of the archives and of ONNX's graph.
-INPUT, OUTPUT = "inputs", "joints"
+#: What the networks that are written are given.
+INPUT = "inputs"
 #: Of ONNX: the first that PyTorch's exporter writes without converting what it wrote; it is of 2022.
 OPSET = 18
 #: What the outputs may differ by from PyTorch's, where they are at most 1.
@@ -40,6 +40,8 @@ def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
 
 def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a checkpoint's network as ONNX: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
+
+    A network with heat maps gives `heatmaps` (batch, stacks, joints, h, w) instead.
 
     The model's metadata_props say what the checkpoint is and how its input is made, as safetensors' metadata do.
 
@@ -61,7 +63,7 @@ def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
             dynamo=True,
             external_data=False,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[checkpoint.architecture.answers],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             opset_version=OPSET,
             verbose=False,
@@ -73,7 +75,7 @@ def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     del model, program
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    _compare(checkpoint, network, lambda inputs: session.run([OUTPUT], {INPUT: inputs})[0], "onnxruntime")
+    _compare(checkpoint, network, lambda inputs: session.run(None, {INPUT: inputs})[0], "onnxruntime")
 
 
 def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:

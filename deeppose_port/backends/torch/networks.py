@@ -27,6 +27,7 @@ from converters.networks import (
     Flatten,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    Heatmaps,
     Join,
     Layer,
     LeakyReLU,
@@ -72,7 +73,7 @@ _MADE_ANEW = (Convolution, Linear, BatchNormalization, Residual)
 
 
 class DeepPose(nn.Module):
-    """A network from a table of layers: (N, 3, H, W) float32 -> (N, 2 * joints) float32.
+    """A network from a table of layers: (N, 3, H, W) float32 -> (N, 2 * joints) float32, or heat maps.
 
     Its state dict has the checkpoint's canonical names.
 
@@ -94,8 +95,9 @@ class DeepPose(nn.Module):
                 self._add(step.layer.name, module)  # type: ignore[union-attr]  # modules are made of layers with names
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns the joints of (N, 3, H, W) inputs as (N, 2 * joints)."""
-        return self._run(self._layers, inputs, {}).flatten(1)
+        """Returns the joints of (N, 3, H, W) inputs as (N, 2 * joints), or (N, stacks, joints, h, w) heat maps."""
+        outputs = self._run(self._layers, inputs, {})
+        return outputs if self.architecture.stacks else outputs.flatten(1)
 
     def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         before: Layer | None = None
@@ -172,6 +174,8 @@ class DeepPose(nn.Module):
                 return x.permute(0, *(axis + 1 for axis in layer.axes))
             case Slice():
                 return x[:, layer.start : layer.stop]
+            case Heatmaps():
+                return x.reshape(-1, layer.stacks, x.shape[1] // layer.stacks, *x.shape[2:])
         return self.get_submodule(layer.name)(x)  # type: ignore[union-attr, no-any-return]  # a layer with weights
 
     def _module(self, step: Step) -> nn.Module | None:

@@ -46,7 +46,7 @@ class TorchPredictor:
         return self._checkpoint.architecture.layers
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
-        """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
+        """Returns the outputs of (N, 3, H, W) float32 inputs; see `Predictor`."""
         outputs: Float32Array = self._exactly(self._fast, self._batch(inputs)).cpu().numpy()
         return outputs
 

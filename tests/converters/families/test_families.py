@@ -433,6 +433,10 @@ SHOWN_BY = {
         "tests/wild/test_asanakoy.py::TestAnswers",
         "tests/wild/test_asanakoy.py::TestPictures",
     ),
+    "hourglass": (
+        "tests/wild/test_hourglass.py::TestReading",
+        "tests/wild/test_hourglass.py::TestAnswers",
+    ),
     "alexnet-torchvision": (f"{_PORTS}::test_torchvision_alexnet_answers_from_the_picture_on",),
     "alexnet-hosseinpai": (f"{_PORTS}::test_hosseinpai_answers_from_the_picture_on",),
     "vgg16_bn-torchvision": (f"{_PORTS}::test_vgg16_bn_answers_from_the_picture_on",),

@@ -10,12 +10,14 @@ from safetensors.numpy import save_file
 
 from converters.families.unsupported import UNSUPPORTED
 from tests.helpers.checkpoint_files import alexnet, refused, save_npz, wrapped
+from tests.helpers.keras import fill
 
 ONE = np.ones(1, np.float32)
 FILES = {
     "ResNet152": ("npz", {"conv1/W": ONE, "res4/b35/conv1/W": ONE, "fc/W": np.ones((1000, 4), np.float32)}),
     "classifier": ("npz", {**alexnet(), "fc8/W": np.ones((1000, 6), np.float32), "fc8/b": np.ones(1000, np.float32)}),
     "HosseinPAI with Conv6": ("safetensors", {"Conv1.weight": ONE, "Conv6.weight": ONE, "FC4.weight": ONE}),
+    "Keras": ("keras", {"conv2d": {"kernel": np.ones((3, 3, 3, 4), "f")}, "dense": {"kernel": np.ones((4, 2), "f")}}),
     "MMPose with RLE": ("safetensors", {"backbone.conv1.weight": ONE, "head.loss_module.flow_model.loc": ONE}),
     "MMPose with RLE, stripped": (
         "safetensors",
@@ -30,7 +32,12 @@ def test_each_is_refused_by_name(name, tmp_path):
     (model,) = (m for m in UNSUPPORTED if m.name == name)
     kind, arrays = FILES[name]
     path = tmp_path / "a.model"
-    save_npz(path, arrays) if kind == "npz" else save_file(arrays, path)
+    if kind == "keras":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            fill(file, arrays)
+    else:
+        save_npz(path, arrays) if kind == "npz" else save_file(arrays, path)
     message = refused(path, r"\w")
     assert message.endswith(f"{model.problem} ({model.advice})")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import CheckpointError
+from converters import CheckpointError, formats
 from converters.formats import keras_hdf5
 from converters.stored import read_all
 from tests.helpers.keras import fill
@@ -46,7 +46,7 @@ class TestGolden:
     )
     def test_layers_are_numbered_from_0_and_axes_are_pytorchs(self, name, convolutions, last, first, golden):
         path = golden / "keras-hourglass" / f"{name}.h5"
-        assert keras_hdf5.is_keras(path)
+        assert formats.format_of(path).name == "keras-hdf5"
         arrays = load(path)
         assert {key for key in arrays if key.endswith("/kernel")} == {
             f"conv2d{'' if i == 0 else f'_{i}'}/kernel" for i in range(convolutions)
@@ -79,7 +79,7 @@ def test_a_whole_model_is_found_under_model_weights_and_its_optimizer_named(tmp_
         file.attrs["model_config"] = json.dumps({"class_name": "Functional"})
         fill(file.create_group("model_weights"), {"dense": {"kernel": np.ones((2, 3), "f")}})
         file.create_group("optimizer_weights")
-    assert keras_hdf5.is_keras(path)
+    assert formats.format_of(path).name == "keras-hdf5"
     contents = keras_hdf5.read(path)
     assert {key: header.shape for key, header in contents.headers.items()} == {"dense/kernel": (3, 2)}
     assert contents.notices == ("its optimizer's state is Keras's and was not read",)
@@ -89,7 +89,7 @@ def test_a_whole_model_is_found_under_model_weights_and_its_optimizer_named(tmp_
 def test_a_later_keras_is_named(group, tmp_path):
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         file[f"{group}/0"] = KERNEL
-    assert keras_hdf5.is_keras(tmp_path / "a.weights.h5")
+    assert formats.format_of(tmp_path / "a.weights.h5").name == "keras-hdf5"
     with pytest.raises(CheckpointError, match="HDF5 of a later Keras"):
         keras_hdf5.read(tmp_path / "a.weights.h5")
 
@@ -97,7 +97,7 @@ def test_a_later_keras_is_named(group, tmp_path):
 def test_chainers_is_another(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["predictor/conv1/W"] = KERNEL
-    assert not keras_hdf5.is_keras(tmp_path / "a.h5")
+    assert formats.format_of(tmp_path / "a.h5").name == "chainer-hdf5"
 
 
 class TestHostile:

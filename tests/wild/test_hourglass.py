@@ -1,0 +1,207 @@
+"""The stacked hourglass of a Keras course: from the files that Keras wrote to joints."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import converters
+import deeppose_port
+from converters import Architecture, CheckpointError
+from converters.families.hourglass import measured, stacked_hourglass
+from converters.networks import BatchNormalization, Convolution, OwnTable, walk
+from deeppose_port.backends import BackendError
+from tests.helpers.keras import fill
+
+h5py = pytest.importorskip("h5py")
+
+BACKENDS = [
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(engine) is None, reason=f"{engine} is not installed"))
+    for name, engine in (("torch", "torch"), ("onnx", "onnxruntime"))
+]
+#: Files of the golden data -> how many stacks they have, and whether they are not in every clone.
+FILES = {
+    "hourglass-1stack-narrow-later": 1,
+    "hourglass-2stack-narrow": 2,
+    "hourglass-4stack-narrow": 4,
+    "hourglass-4stack-whole-model": 4,
+}
+#: Bottlenecks with a projection make it first.
+PROJECTIONS = ("conv2d_1", "conv2d_8")
+
+
+@pytest.fixture(params=FILES)
+def file(request, golden):
+    folder = golden / "keras-hourglass"
+    if not (folder / f"{request.param}.h5").is_file():
+        folder = request.getfixturevalue("shared_golden") / "keras-hourglass"
+    return folder / f"{request.param}.h5"
+
+
+@pytest.fixture
+def two(golden):
+    return golden / "keras-hourglass" / "hourglass-2stack-narrow.h5"
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.random.RandomState(11).uniform(-1, 1, (2, 128, 128, 3)).astype("f").transpose(0, 3, 1, 2)
+
+
+def expected_of(file):
+    """What Keras computed of each stack: (stacks, N, J, h, w)."""
+    name = file.stem.replace("whole-model", "narrow")
+    with np.load(file.with_name(f"{name}.expected.npz")) as arrays:
+        return np.stack([arrays[f"stack{i}"].transpose(0, 3, 1, 2) for i in range(len(arrays.files))])
+
+
+def layers_of(file):
+    """The layers of a file with their arrays, in the order of its names."""
+    with h5py.File(file) as content:
+        return {
+            layer: {
+                name.rpartition("/")[2][:-2]: content[layer][name][()] for name in content[layer].attrs["weight_names"]
+            }
+            for layer in content.attrs["layer_names"]
+        }
+
+
+def save(path, layers):
+    with h5py.File(path, "w") as content:
+        fill(content, layers)
+    return path
+
+
+class TestReading:
+    def test_everything_is_read_off_the_file(self, file):
+        checkpoint = converters.read(file)
+        assert checkpoint.architecture.name == "hourglass"
+        assert checkpoint.architecture.stacks == FILES[file.stem]
+        assert checkpoint.joints == 16
+        assert checkpoint.source.format == "keras-hdf5"
+        assert checkpoint.source.writer == "tensorflow"
+        assert checkpoint.notices == ()
+
+    def test_every_number_arrives(self, two):
+        checkpoint = converters.read(two)
+        layers = layers_of(two)
+        parts = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+        parts |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+        named = {f"{layer}.{parts[part]}": array for layer, arrays in layers.items() for part, array in arrays.items()}
+        counters = {name for name in checkpoint.weights if name.endswith("num_batches_tracked")}
+        assert checkpoint.weights.keys() - counters == named.keys()
+        for name, array in named.items():
+            if array.ndim == 4:
+                array = array.transpose(3, 2, 0, 1)
+            np.testing.assert_array_equal(checkpoint.weights[name], array)
+
+    @pytest.mark.parametrize(("stacks", "residuals"), [(1, 1), (2, 1), (8, 1), (1, 2), (3, 3)])
+    def test_stacks_and_residuals_are_counted(self, stacks, residuals):
+        table = stacked_hourglass(stacks, residuals, joints=7, widths=(4, 6, 8))
+        layers = list(walk(table))
+        convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+        normalizations = [layer for layer in layers if isinstance(layer, BatchNormalization)]
+        if residuals == 1:
+            assert (len(convolutions), len(normalizations)) == (10 + 58 * stacks, 10 + 55 * stacks)
+        architecture = Architecture("hourglass", 7, own=OwnTable(table, (256, 256)))
+        assert architecture.stacks == stacks
+        assert measured(architecture.shapes).layers == table
+        assert [layer.channels for layer in layers if getattr(layer, "name", "") in PROJECTIONS] == [6, 8]
+
+    def test_maps_can_be_halved_four_times(self, two):
+        """What the first convolution (SAME) and the first pooling leave, a quarter, has to be a multiple of 16."""
+        architecture = converters.read(two).architecture
+        assert [side for side in range(1, 300) if architecture.accepts(side)] == [
+            side for side in range(60, 300) if (side + 1) // 2 // 2 % 16 == 0
+        ]
+
+    def test_what_it_is_goes_along(self, two, tmp_path):
+        torch = pytest.importorskip("torch")
+        checkpoint = converters.read(two)
+        for name in ("a.pt", "a.safetensors"):
+            assert converters.convert(two, tmp_path / name).verified
+            again = converters.read(tmp_path / name)
+            assert again.architecture == checkpoint.architecture
+            assert again.preprocessing == checkpoint.preprocessing
+        payload = torch.load(tmp_path / "a.pt", weights_only=True)
+        network = deeppose_port.backends.torch.build(payload["architecture"])
+        network.load_state_dict(payload["state_dict"], strict=True)
+
+    def test_chainer_is_refused_by_name(self, two, tmp_path):
+        with pytest.raises(CheckpointError, match="hourglass exists in PyTorch alone"):
+            converters.convert(two, tmp_path / "a.npz")
+        with pytest.raises(BackendError, match="hourglass exists in PyTorch alone"):
+            deeppose_port.load(two, backend="chainer")
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_every_stack_is_keras(self, backend, file, inputs):
+        maps = deeppose_port.load(file, backend=backend).heatmaps(inputs)
+        expected = expected_of(file)
+        assert maps.shape == expected.shape == (FILES[file.stem], 2, 16, 32, 32)
+        assert maps.dtype == np.float32
+        for stack, truth in zip(maps, expected, strict=True):
+            assert np.abs(stack - truth).max() <= 1e-5 * np.abs(truth).max()
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_joints_are_where_the_last_stack_is_largest(self, backend, two, inputs):
+        pose = deeppose_port.load(two, backend=backend)
+        last = expected_of(two)[-1]
+        row, column = np.divmod(last.reshape(2, 16, -1).argmax(axis=2), 32)
+        outputs = pose(inputs)
+        assert outputs.shape == (2, 32)
+        found = outputs.reshape(2, 16, 2) * 32
+        assert np.abs(found - np.stack([column + 0.5, row + 0.5], axis=2)).max() <= 0.25
+        assert (pose(inputs[:0]).shape, pose.heatmaps(inputs[:0]).shape) == ((0, 32), (2, 0, 16, 32, 32))
+
+    def test_soft_argmax_on_request(self, two, inputs):
+        checkpoint = converters.read(two)
+        soft = converters.Preprocessing.from_dict({**checkpoint.preprocessing.as_dict(), "decoding": "soft-argmax"})
+        outputs = deeppose_port.load(checkpoint, preprocessing=soft)(inputs)
+        last = expected_of(two)[-1].astype(np.float64)
+        weights = np.exp(last - last.max(axis=(2, 3), keepdims=True))
+        weights /= weights.sum(axis=(2, 3), keepdims=True)
+        middles = (np.arange(32) + 0.5) / 32
+        expected = np.stack([weights.sum(axis=2) @ middles, weights.sum(axis=3) @ middles], axis=2)
+        np.testing.assert_allclose(outputs.reshape(2, 16, 2), expected, rtol=0, atol=1e-5)
+
+    def test_a_converted_one_answers_the_same(self, two, inputs, tmp_path):
+        expected = deeppose_port.load(two).heatmaps(inputs)
+        for name in ("a.pt", "a.safetensors"):
+            converters.convert(two, tmp_path / name)
+            np.testing.assert_array_equal(deeppose_port.load(tmp_path / name).heatmaps(inputs), expected)
+
+    def test_a_network_of_coordinates_has_no_heat_maps(self, golden):
+        pose = deeppose_port.load(golden / "tf1-asanakoy" / "checkpoint")
+        with pytest.raises(ValueError, match="answers coordinates, it has no heat maps"):
+            pose.heatmaps(np.zeros((1, 3, 227, 227)))
+
+
+class TestDamage:
+    def test_layers_that_are_missing_are_counted(self, two, tmp_path):
+        layers = layers_of(two)
+        del layers["conv2d_20"]
+        with pytest.raises(CheckpointError, match="125 conv2d and 120 batch_normalization are the layers of no"):
+            converters.read(save(tmp_path / "a.h5", layers))
+
+    def test_a_layer_of_another_shape_is_named(self, two, tmp_path):
+        layers = layers_of(two)
+        layers["conv2d_20"]["kernel"] = layers["conv2d_20"]["kernel"][..., :-1]
+        with pytest.raises(CheckpointError, match=r"nearest is hourglass: conv2d_20/kernel of shape"):
+            converters.read(save(tmp_path / "a.h5", layers))
+
+    def test_a_layer_without_its_bias_is_named(self, two, tmp_path):
+        layers = layers_of(two)
+        del layers["conv2d_20"]["bias"]
+        with pytest.raises(CheckpointError, match=r"missing conv2d_20"):
+            converters.read(save(tmp_path / "a.h5", layers))
+
+    def test_a_file_that_is_cut_short(self, two, tmp_path):
+        (tmp_path / "a.h5").write_bytes(two.read_bytes()[:-5000])
+        with pytest.raises(CheckpointError, match=r"a\.h5: .*(damaged|whole)"):
+            converters.read(tmp_path / "a.h5")
+
+    def test_layers_of_no_network(self, tmp_path):
+        with pytest.raises(CheckpointError, match="1 conv2d and 0 batch_normalization are the layers of no"):
+            converters.read(save(tmp_path / "a.h5", {"conv2d": {"kernel": np.ones((3, 3, 3, 4), "f")}}))
