@@ -13,12 +13,24 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from converters.errors import DeepPoseError
 
 T = TypeVar("T")
 
 _KEY = "option"
+#: A type of options, what of a file it is made of, and what makes it.
+_KINDS: tuple[tuple[type, type | tuple[type, ...], Callable[[Any], object]], ...] = (
+    (bool, bool, bool),
+    (int, int, int),
+    (float, (int, float), float),
+    (str, str, str),
+    (Path, str, Path),
+)
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class Description:
         names: Its spellings on the command line, where they are not `--` and the field's name; all of them.
         default: What None stands for, in words.
         parse: Makes a value of what was written, where the type alone does not tell how. Raises ValueError.
+        elsewhere: Whether it may be told elsewhere than on the command line, which then need not say it even if there
+            is no default.
         needs: What a backend has to be able to do for it, as `amp`; empty for nothing.
         section: The title in `--help` that it and those after it stand under; empty for that of the one before.
         rare: Whether `--help` leaves it to `--help-all`.
@@ -47,6 +61,7 @@ class Description:
     needs: str = ""
     section: str = ""
     rare: bool = False
+    elsewhere: bool = False
 
     def listed(self) -> tuple[str, ...]:
         """Returns the choices."""
@@ -81,6 +96,32 @@ class Option:
         """Its long name on the command line, as messages have it."""
         return next(name for name in self.names if name.startswith("--"))
 
+    @property
+    def key(self) -> str:
+        """What a file of options calls it."""
+        return self.spelled[2:].replace("-", "_")
+
+    def value_of(self, plain: object) -> object:
+        """Makes the option's value of one that a file holds: text, a number, true or false, or a list of them.
+
+        Raises:
+            ValueError: It is of another kind, or none of those that can be.
+        """
+        if self.description.parse is not None and isinstance(plain, str):
+            return self.description.parse(plain)
+        kinds = [kind for kind in typing.get_args(self.type) or (self.type,) if kind is not Ellipsis]
+        if typing.get_origin(self.type) is tuple:
+            if not isinstance(plain, list) or not all(isinstance(each, str) for each in plain):
+                raise ValueError("it has to be a list of texts")
+            return tuple(plain)
+        for kind, takes, make in _KINDS:
+            if kind in kinds and isinstance(plain, takes) and (kind is bool or not isinstance(plain, bool)):
+                return make(plain)
+        if plain in kinds:  # of a Literal
+            return plain
+        words = [words for kind, words in _WORDS.items() if kind in kinds]
+        raise ValueError(f"{plain!r} is not {' or '.join(words) or ', '.join(map(repr, kinds))}")
+
 
 def described(
     help: str,
@@ -93,9 +134,11 @@ def described(
     needs: str = "",
     section: str = "",
     rare: bool = False,
+    elsewhere: bool = False,
 ) -> Mapping[str, Description]:
     """Returns the metadata of an option's field; the arguments are `Description`'s."""
-    return MappingProxyType({_KEY: Description(help, metavar, choices, names, default, parse, needs, section, rare)})
+    told = Description(help, metavar, choices, names, default, parse, needs, section, rare, elsewhere)
+    return MappingProxyType({_KEY: told})
 
 
 def options_of(kind: type) -> dict[str, Option]:
@@ -124,12 +167,17 @@ def build(kind: type[T], values: Mapping[str, object]) -> T:
     """Makes an instance of options by name, its groups' among them; those that are not named have their defaults.
 
     Raises:
-        TypeError: There is no such option, or one that has to be given is not.
-        ValueError: As the dataclass's own checks do.
+        TypeError: There is no such option.
+        DeepPoseError: One that has to be given is not; or as the dataclass's own checks do.
     """
-    unknown = values.keys() - options_of(kind).keys()
+    options = options_of(kind)
+    unknown = values.keys() - options.keys()
     if unknown:
         raise TypeError(f"{kind.__name__} has no option {', '.join(sorted(unknown))}")
+    missing = [option for name, option in options.items() if option.default is MISSING and name not in values]
+    if missing:
+        told = ", ".join(option.spelled for option in missing)
+        raise DeepPoseError(f"{told} {'is' if len(missing) == 1 else 'are'} missing: {missing[0].description.help}")
     return _built(kind, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+from converters.checkpoint import is_parameter
 from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
@@ -18,11 +20,12 @@ from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.cache import PictureCache
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import missing_for
+from deeppose_port.metrics.evaluation import evaluation_of, missing_for
 from deeppose_port.options import changed
 from deeppose_port.training.folder import ResultFolder
+from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
 from deeppose_port.training.options import TrainingOptions
-from deeppose_port.training.run import Callbacks, Run
+from deeppose_port.training.run import Callbacks, Header, Run
 from deeppose_port.training.start import starting_point
 
 
@@ -74,12 +77,40 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
     test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
     _refuse_unmeasured(options, test_set)
+    told = options
+    if options.batch_size > len(train_set):
+        callbacks.notice(f"there are {len(train_set)} persons, fewer than a batch of {options.batch_size}: all are one")
+        options = replace(options, batch_size=len(train_set))
     writes = first and not options.eval_only
     with ResultFolder.open(options, start, description.files, writes, callbacks.notice) as folder:
         run = Run(options, start, folder, train_set, test_set, callbacks)
+        if folder.writes:
+            folder.write_config(backend, told)
+        if first:
+            callbacks.begin(_header(run, description))
         with _stopped_by_interrupt(run.stop):
             engine.train(run)
     return run
+
+
+def _header(run: Run, backend: Description) -> Header:
+    checkpoint, mean = run.start.checkpoint, {}
+    if run.test is not None:
+        predictions = predictions_of_pose(mean_pose(run.train), run.test)
+        summary = evaluation_of(predictions, run.test).summary(registry.find(run.options.best))
+        mean = {name: value for name, value in summary.items() if math.isfinite(value)}
+    return Header(
+        persons=len(run.train),
+        validation_persons=None if run.test is None else len(run.test),
+        architecture=checkpoint.architecture.name,
+        parameters=sum(array.size for name, array in checkpoint.weights.items() if is_parameter(name)),
+        im_size=checkpoint.preprocessing.im_size,
+        device=run.options.device,
+        backend=backend.title,
+        epoch=run.start.epoch,
+        epochs=run.options.epochs,
+        mean_pose=mean,
+    )
 
 
 def _refuse_unable(options: TrainingOptions, backend: Description) -> None:

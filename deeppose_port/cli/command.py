@@ -17,12 +17,13 @@ import shlex
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from deeppose_port.cli import display
 from deeppose_port.options import Option, build, options_of
@@ -33,6 +34,9 @@ else:
     _ParamType = click.ParamType
 
 Options = TypeVar("Options")
+
+#: Makes options, by name, of those that a command line says.
+Complete = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 _TYPES: dict[object, click.ParamType[Any]] = {
     int: click.INT,
@@ -49,11 +53,27 @@ _ALL = "deeppose_port.help_all"
 class Command(click.Command):
     """A command whose parameters are made when they are needed, of a dataclass that is loaded then."""
 
-    def __init__(self, name: str, run: Callable[[Options], int], load: Callable[[], type[Options]]) -> None:
-        super().__init__(name, callback=lambda **given: run(build(load(), given)), help=inspect.getdoc(run))
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Options], int],
+        load: Callable[[], type[Options]],
+        complete: Complete | None = None,
+    ) -> None:
+        super().__init__(
+            name, callback=lambda **given: run(build(load(), self._completed(given))), help=inspect.getdoc(run)
+        )
         self.options_type: Callable[[], type[Any]] = load
         self._titles: dict[str, str] = {}
         self._rare: set[str] = set()
+        self._complete = complete
+
+    def _completed(self, given: Mapping[str, object]) -> Mapping[str, object]:
+        if self._complete is None:
+            return given
+        source = click.get_current_context().get_parameter_source
+        said = {name: value for name, value in given.items() if source(name) is not ParameterSource.DEFAULT}
+        return self._complete(said)
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Reads a command line; `--help` may find nobody to read it."""
@@ -140,15 +160,17 @@ def command_line() -> str:
 
 
 def command(
-    load: Callable[[], type[Options]], name: str | None = None
+    load: Callable[[], type[Options]], name: str | None = None, complete: Complete | None = None
 ) -> Callable[[Callable[[Options], int]], Command]:
     """Makes a command of a function of its options that returns the exit status; its docstring is the help.
 
     Args:
         load: Returns the dataclass of the options.
         name: What the command is called; by default as the function.
+        complete: Makes of what was said, by name, all that the options are made of; None leaves to the defaults what
+            was not said.
     """
-    return lambda run: Command(name or run.__name__, run, load)
+    return lambda run: Command(name or run.__name__, run, load, complete)
 
 
 class _Value(_ParamType):
@@ -188,7 +210,7 @@ class _Value(_ParamType):
 def _parameter(option: Option) -> click.Parameter:
     """Returns what click takes an option for."""
     told, (kind, many) = option.description, _kind_of(option.type)
-    required = option.default is MISSING
+    required = option.default is MISSING and not told.elsewhere
     if _is_argument(option):
         shown = (told.metavar or "|".join(told.listed()) or option.names[0]) + ("..." if many else "")
         argument = _Argument(
@@ -206,7 +228,7 @@ def _parameter(option: Option) -> click.Parameter:
         return click.Option(
             [option.name, *names], is_flag=True, default=option.default, help=_sentence(option), show_default=False
         )
-    default: dict[str, Any] = {} if required or option.default in (None, ()) else {"default": option.default}
+    default: dict[str, Any] = {} if option.default in (MISSING, None, ()) else {"default": option.default}
     if told.parse is not None and default:
         default = {"default": told.default or str(option.default)}  # as it is written
     return click.Option(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED
 
 if TYPE_CHECKING:
     from deeppose_port.cli.training import TrainOptions
-    from deeppose_port.training.run import Callbacks
+    from deeppose_port.training.folder import Entry
+    from deeppose_port.training.run import Callbacks, Header, Summary
 
 
 def _options() -> type[TrainOptions]:
@@ -21,25 +26,38 @@ def _options() -> type[TrainOptions]:
     return TrainOptions
 
 
-@command(_options)
+def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
+    """Adds what a file says, or the run that goes on."""
+    from deeppose_port.training.config import completed
+
+    values, notices = completed(said, _options())
+    if "backend" not in values:
+        raise DeepPoseError("--backend is missing: it says what trains", advice="torch or chainer")
+    for notice in notices:
+        display.note(notice)
+    return values
+
+
+@command(_options, complete=_complete)
 def train(options: TrainOptions) -> int:
     """Trains a network, anew or where an old run stopped.
 
-    The result folder holds log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch; epoch-N.model,
-    epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did.
+    The result folder holds config.toml, log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch;
+    epoch-N.model, epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did. With --resume and such a
+    folder alone a run goes on as it was; what is said beside it comes first.
 
     \b
     Example:
       deeppose-port train --backend torch --train-csv train.csv \\
           --test-csv test.csv --images images --skeleton lsp \\
           --fliplr --rotate --zoom --translate -o results/lsp
-      deeppose-port train --backend torch --resume results/lsp --epochs 200 …
+      deeppose-port train --resume results/lsp --epochs 200
     """
     from deeppose_port.backends.training import train as run
 
-    with _shown(options.training.epochs) as callbacks:
+    with _told() if options.as_json else _shown(options.training.epochs) as callbacks:
         ended = run(options.training, options.backend, callbacks)
-    if ended.folder.writes:
+    if ended.folder.writes and not options.as_json:
         display.say(f"results in {ended.folder.path}")
     if ended.stop.is_set():
         display.say(f"interrupted; go on with --resume {ended.folder.path}", err=True)
@@ -48,8 +66,25 @@ def train(options: TrainOptions) -> int:
 
 
 @contextmanager
+def _told() -> Iterator[Callbacks]:
+    """Tells a training in JSON, a line for whatever happens but single steps."""
+    from deeppose_port.training.run import Callbacks
+
+    def tell(event: str, **told: object) -> None:
+        display.as_json({"event": event, **told}, lines=False)
+
+    yield Callbacks(
+        notice=lambda sentence: tell("notice", text=sentence),
+        begin=lambda header: tell("begin", **asdict(header)),
+        log=lambda entry: tell("log", **entry),
+        saved=lambda files: tell("saved", files=list(map(str, files))),
+        end=lambda summary: tell("end", **{**asdict(summary), "folder": str(summary.folder)}),
+    )
+
+
+@contextmanager
 def _shown(epochs: int) -> Iterator[Callbacks]:
-    """Shows a training: a progress bar on a terminal, and a line for every entry of the log."""
+    """Shows a training: a progress bar on a terminal, a line for every entry of the log, and how it began and ended."""
     from rich.progress import BarColumn, TimeRemainingColumn
 
     from deeppose_port.training.run import Callbacks, Step
@@ -64,19 +99,59 @@ def _shown(epochs: int) -> Iterator[Callbacks]:
             )
             progress.update(task, description=text, completed=step.epoch)
 
-        def log(entry: dict[str, Any]) -> None:
-            named = {
-                "main/loss": "loss",
-                "validation/main/loss": "validation loss",
-                "validation/main/pdj@0.2": "PDJ@0.2",
-            }
-            losses = "  ".join(f"{name} {entry[key]:.5g}" for key, name in named.items() if key in entry)
-            rate = f"{entry.get('pictures_per_second', 0):.0f} pictures/s  waiting {entry.get('waiting', 0):.0%}"
-            display.say(f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}", err=True)
+        def begin(header: Header) -> None:
+            for line in _beginning(header):
+                display.say(line, err=True)
 
         yield Callbacks(
             notice=display.note,
+            begin=begin,
             step=step,
-            log=log,
+            log=lambda entry: display.say(_line(entry), err=True),
             saved=lambda files: display.say(f"saved {', '.join(map(str, files))}", err=True),
+            end=lambda summary: display.say(_ending(summary), err=True),
         )
+
+
+def _beginning(header: Header) -> list[str]:
+    """Returns what a run is, in lines."""
+    counted = display.counted
+    persons = counted(header.persons, "person")
+    if header.validation_persons is not None:
+        persons += f", validated on {header.validation_persons:,}"
+    lines = [
+        f"{header.architecture} of {counted(header.parameters, 'parameter')}, inputs of {header.im_size} pixels, in "
+        f"{header.backend} on {header.device}",
+        f"{persons}, epochs {header.epoch} to {header.epochs}",
+    ]
+    if header.mean_pose:
+        numbers = "  ".join(f"{_title(name)} {value:.5g}" for name, value in header.mean_pose.items())
+        lines.append(f"what answering the mean pose to every picture gives: {numbers}")
+    return lines
+
+
+def _line(entry: Entry) -> str:
+    """Returns an entry of the log in a line."""
+    named = {"main/loss": "loss", "validation/main/loss": "validation loss", "validation/main/pdj@0.2": "PDJ@0.2"}
+    told = {name: entry[key] for key, name in named.items() if key in entry}
+    losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
+    rate = f"{entry.get('pictures_per_second') or 0:.0f} pictures/s  waiting {entry.get('waiting') or 0:.0%}"
+    return f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}"
+
+
+def _ending(summary: Summary) -> str:
+    """Returns how a run ended, in a line."""
+    took = timedelta(seconds=round(summary.seconds))
+    ended = f"{display.counted(summary.epoch, 'epoch')}, {display.counted(summary.iteration, 'update')} in {took}"
+    if summary.best is None:
+        return ended
+    best = f"{_title(summary.metric)} {summary.best:.5g} at epoch {summary.best_epoch}"
+    return f"{ended}; the best of the validations: {best}"
+
+
+def _title(name: str) -> str:
+    """Returns what people call a metric of a log."""
+    from deeppose_port.metrics.registry import of_curve
+
+    metric = of_curve(name)
+    return name if metric is None else metric.title

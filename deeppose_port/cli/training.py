@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deeppose_port import backends
 from deeppose_port.options import described
@@ -18,5 +19,13 @@ def _able() -> Iterable[str]:
 class TrainOptions:
     """What `train` is told."""
 
-    backend: str = field(metadata=described("What trains.", choices=_able))
+    backend: str = field(metadata=described("What trains.", choices=_able, elsewhere=True))
+    config: Path | None = field(
+        default=None,
+        metadata=described("Take what is not said here from a file: any run's config.toml.", metavar="FILE"),
+    )
+    as_json: bool = field(
+        default=False,
+        metadata=described("One JSON object a line on standard output, of all that happens.", names=("--json",)),
+    )
     training: TrainingOptions

@@ -17,7 +17,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
-from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, find_picture, read_picture
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, find_picture, picture_size, read_picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.references import References, path_beside, read_beside
 from deeppose_port.data.skeletons import Skeleton
@@ -168,7 +168,10 @@ class PoseDataset:
         """
         person = self.person(index)
         if person.file not in self._sizes:
-            self.picture(index)
+            try:
+                self._sizes[person.file] = picture_size(self.path(index))
+            except PictureError:
+                self.picture(index)  # which says what is wrong with it, if anything is
         width, height = self._sizes[person.file]
         joints, magnified = person.joints, ""
         if zoom != 1:

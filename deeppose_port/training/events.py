@@ -19,7 +19,7 @@ from deeppose_port.metrics.evaluation import Predictions, evaluation_of
 from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite
 from deeppose_port.training.options import TrainingOptions
-from deeppose_port.training.run import Run, Step
+from deeppose_port.training.run import Run, Step, Summary
 
 
 class Trainer(Protocol):
@@ -134,6 +134,20 @@ class Events:
         if self.saved:
             self._save(update, due, improved)
         self.ended = last or stopped
+        if self.ended:
+            run.callbacks.end(self._summary(update))
+
+    def _summary(self, update: Update) -> Summary:
+        best = self._best
+        return Summary(
+            folder=self.run.folder.path,
+            epoch=update.epochs[1],
+            iteration=update.iteration,
+            seconds=_elapsed(self.entries),
+            metric=best.name,
+            best=best.value,
+            best_epoch=best.epoch,
+        )
 
     def _validated(self) -> dict[str, float]:
         assert self.run.test is not None
@@ -200,6 +214,7 @@ class Best:
 
     Attributes:
         value: The best value so far; None before the first.
+        epoch: The epoch of it.
         unimproved: Validations since then.
     """
 
@@ -208,6 +223,7 @@ class Best:
         self.name, self.after = f"validation/main/{metric.name}", options.best_after
         self.sign = 1 if metric.better == "lower" else -1
         self.value: float | None = None
+        self.epoch: int | None = None
         self.unimproved = 0
 
     def judge(self, entry: Entry) -> bool:
@@ -216,7 +232,10 @@ class Best:
             return False
         value = entry[self.name]
         improved = value is not None and self._is_better(value)
-        self.value, self.unimproved = (value, 0) if improved else (self.value, self.unimproved + 1)
+        if improved:
+            self.value, self.epoch, self.unimproved = value, int(entry["epoch"] or 0), 0
+        else:
+            self.unimproved += 1
         return improved
 
     def _is_better(self, value: float) -> bool:

@@ -1,5 +1,6 @@
 """The result folder, laid out as the legacy program's.
 
+    config.toml          what the run was told; `--config` and `--resume` take it from there
     log.txt              the options and losses in the legacy format; `--resume` takes hyper-parameters from it
     log                  the losses as JSON (Chainer), or JSON a line (PyTorch)
     epoch-N.model        the weights                              Chainer
@@ -29,8 +30,9 @@ from converters import Checkpoint, Progress
 from converters.errors import DeepPoseError
 from converters.files import atomic, same_file, sweep
 from deeppose_port.options import values_of
+from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
-from deeppose_port.training.names import BEST, LAST, LOG, LOG_TXT, CheckpointName, checkpoints_in
+from deeppose_port.training.names import BEST, CONFIG, LAST, LOG, LOG_TXT, CheckpointName, checkpoints_in
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
 
@@ -207,6 +209,11 @@ class ResultFolder:
             for name, file in found:
                 if name.kind == kind and name.number not in kept:
                     file.unlink()
+
+    def write_config(self, backend: str, options: TrainingOptions) -> None:
+        """Writes what the run was told into its config.toml."""
+        with atomic(self.path / CONFIG, force=True) as temporary:
+            write_config(temporary, backend, options)
 
     # --- logs --------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ LOG_TXT = "log.txt"
 EVALUATIONS = "evaluations"
 #: The curves of the losses.
 PLOT = "loss.png"
+#: What the run was told.
+CONFIG = "config.toml"
 #: Who is training into the folder.
 LOCK = ".lock"
 #: Before the suffix, the checkpoint that was written last, and the best one.

@@ -249,16 +249,23 @@ class EngineOptions:
 class TrainingOptions:
     """A training."""
 
-    train_csv: Path = field(metadata=described("The persons to learn from.", names=("--train-csv", "--train-csv-fn")))
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=described("What the joints are, or a file that says.", choices=lambda: SKELETONS))
+    train_csv: Path = field(
+        metadata=described("The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True)
+    )
+    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True))
+    skeleton: str = field(
+        metadata=described("What the joints are, or a file that says.", choices=lambda: SKELETONS, elsewhere=True)
+    )
     test_csv: Path | None = field(
         default=None,
         metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn")),
     )
     output: Path | None = field(
         default=None,
-        metadata=described("Result folder; by default results/ARCHITECTURE_DATE.", names=("-o", "--output")),
+        metadata=described(
+            "Result folder; by default results/ARCHITECTURE_DATE, or of a run that goes on its own.",
+            names=("-o", "--output"),
+        ),
     )
     device: str = field(
         default="cpu",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,59 @@ class Step:
     waiting: float
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a run is, before its first update.
+
+    Attributes:
+        persons: In the training set.
+        validation_persons: In the test set; None without one.
+        architecture: The network.
+        parameters: Numbers that are trained, those that are frozen among them.
+        im_size: Side of its input.
+        device: Where it is trained.
+        backend: What trains it.
+        epoch: Epochs behind it.
+        epochs: Epochs that it has in the end.
+        mean_pose: What answering the mean pose of the training set to every picture of the test set gives: the numbers
+            of `Evaluation.summary`; empty without a test set.
+    """
+
+    persons: int
+    validation_persons: int | None
+    architecture: str
+    parameters: int
+    im_size: int
+    device: str
+    backend: str
+    epoch: int
+    epochs: int
+    mean_pose: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        folder: Where its files are.
+        epoch: Epochs behind it.
+        iteration: Updates behind it.
+        seconds: That it took, with those of the runs that it went on with.
+        metric: What the best checkpoint is chosen by, as a log's entries name it.
+        best: Its best value; None where nothing was validated.
+        best_epoch: The epoch of that.
+    """
+
+    folder: Path
+    epoch: int
+    iteration: int
+    seconds: float
+    metric: str
+    best: float | None
+    best_epoch: int | None
+
+
 @dataclass
 class Callbacks:
     """What is called while a run goes on.
@@ -47,12 +100,16 @@ class Callbacks:
         step: Called after every update.
         log: Called with every entry of the log.
         saved: Called with the files of every checkpoint.
+        begin: Called with what the run is, before its first update.
+        end: Called with how it ended, unless an error ended it.
     """
 
     notice: Callable[[str], None] = lambda sentence: None
     step: Callable[[Step], None] = lambda step: None
     log: Callable[[dict[str, Any]], None] = lambda entry: None
     saved: Callable[[list[Path]], None] = lambda files: None
+    begin: Callable[[Header], None] = lambda header: None
+    end: Callable[[Summary], None] = lambda summary: None
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 
 import converters
 from deeppose_port import backends
-from deeppose_port.training.events import Best
+from deeppose_port.training.events import Best, Update
 from deeppose_port.training.folder import read_log
 from deeppose_port.training.guard import Guard
 from deeppose_port.training.names import epochs_in
@@ -130,6 +130,13 @@ class TestPatience:
 
 
 class TestValidation:
+    @pytest.mark.parametrize(
+        ("epochs", "interval", "expected"),
+        [((1, 2), 2, True), ((2, 2), 2, False), ((2, 3), 2, False), ((1, 5), 2, True), ((0, 9), 0, False)],
+    )
+    def test_an_interval_is_complete_when_a_multiple_of_it_is_reached(self, epochs, interval, expected):
+        assert Update(epochs, 0.0, 1, 0.0, 0.0, 1, 0.0).completed(interval) is expected
+
     def test_the_last_epoch_is_validated_whatever_the_interval(self, tmp_path, pictures, backend):
         csv = write_csv(tmp_path / "train.csv", pictures)
         run(tmp_path, pictures, backend, test_csv=csv, valid_freq=2, epochs=3)
@@ -286,7 +293,11 @@ class TestNonFinite:
         before = {file.name: file.read_bytes() for file in (tmp_path / "results").iterdir() if file.suffix}
         with pytest.raises(TrainingError, match="is no longer finite, so no checkpoint of it is written"):
             run(tmp_path, pictures, backend, resume=tmp_path / "results", adam_alpha=1e30, epochs=9)
-        after = {name: (tmp_path / "results" / name).read_bytes() for name in before if name != "log.txt"}
+        after = {
+            name: (tmp_path / "results" / name).read_bytes()
+            for name in before
+            if name not in ("log.txt", "config.toml")
+        }
         assert after.items() <= before.items()
 
 

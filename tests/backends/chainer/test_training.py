@@ -135,7 +135,7 @@ class TestFiles:
         models = {f"epoch-{epoch}.{kind}" for epoch in epochs for kind in ("model", "state")}
         snapshots = {f"snapshot_iter_{iteration}" for iteration in iterations}
         plots = {"loss.png"} if importlib.util.find_spec("matplotlib") else set()
-        assert {file.name for file in whole.iterdir()} == models | snapshots | plots | {"log", "log.txt"}
+        assert {file.name for file in whole.iterdir()} == models | snapshots | plots | {"config.toml", "log", "log.txt"}
 
     def test_every_checkpoint_holds_its_weights_optimizer_and_progress(self, whole):
         for epoch, iteration in zip((1, 2, 3, 4, 5), (2, 3, 5, 6, 8), strict=True):
@@ -184,17 +184,6 @@ class TestFiles:
         assert [step.epoch for step in watch.steps] == [0.5, 1]
         assert all(step.pictures_per_second > 0 and 0 <= step.waiting <= 1 for step in watch.steps)
         assert {"pictures_per_second", "waiting", "elapsed_time"} <= watch.entries[-1].keys()
-
-    def test_batches_longer_than_an_epoch_pass_no_checkpoint_or_validation_by(self, small, tmp_path):
-        watch = small(batch_size=9, epochs=6, snapshot=2, valid_freq=2, test_csv=tmp_path / "train.csv")
-        # Epochs 1.5, 3, 4.5 and 6 are behind it after each step.
-        assert [[f.name for f in files if f.name.startswith("epoch")][-1] for files in watch.files] == [
-            "epoch-3.model",
-            "epoch-4.model",
-            "epoch-6.model",
-        ]
-        validated = [entry["iteration"] for entry in watch.entries if "validation/main/loss" in entry]
-        assert validated == [2, 3, 4]
 
 
 class Plain(chainer.Chain):

@@ -514,16 +514,8 @@ class TestCheckpoints:
         assert self.same(results / "last.pt", results / "epoch-4.pt")
         assert {f.name for f in results.iterdir()} == {
             *(f"epoch-{n}.pt" for n in (1, 2, 3, 4)),
-            *("best.pt", "last.pt", "log", "log.txt"),
+            *("best.pt", "last.pt", "config.toml", "log", "log.txt"),
         }
-
-    def test_batches_longer_than_an_epoch_pass_no_checkpoint_or_validation_by(self, tmp_path, pictures):
-        csv = write_csv(tmp_path / "train.csv", pictures)
-        watch = run(tmp_path, pictures, batch_size=9, epochs=6, snapshot=2, valid_freq=2, test_csv=csv, lr=1e-30)
-        # Epochs 1.5, 3, 4.5 and 6 are behind it after each step.
-        assert [files[0].name for files in watch.files] == ["epoch-3.pt", "epoch-4.pt", "epoch-6.pt"]
-        validated = [entry["iteration"] for entry in watch.entries if "validation/main/loss" in entry]
-        assert validated == [2, 3, 4]
 
     def test_another_run_in_the_folder_is_not_overwritten(self, tmp_path, pictures):
         run(tmp_path, pictures, epochs=1)
