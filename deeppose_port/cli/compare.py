@@ -12,7 +12,8 @@ from deeppose_port.cli import display
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.options import (
     NOT_SO,
-    AnnotationOptions,
+    SKELETON_OR_TOLD,
+    CountingOptions,
     EngineOptions,
     InputOptions,
     JsonOptions,
@@ -38,7 +39,20 @@ class CompareOptions:
 
     old: Path = field(metadata=described("A checkpoint.", names=("OLD",)))
     new: Path | None = field(default=None, metadata=described("Another.", names=("NEW",)))
-    persons: AnnotationOptions
+    csv: Path | None = field(
+        default=None,
+        metadata=described(
+            "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated; without, both are asked "
+            "about pictures that are made up, and there are no metrics.",
+            names=("--csv", "--test-csv-fn"),
+            section="Annotated persons",
+        ),
+    )
+    images: Path | None = field(
+        default=None, metadata=described("The pictures' folder.", names=("--images", "--img-dir"))
+    )
+    skeleton: str | None = field(default=None, metadata=SKELETON_OR_TOLD)
+    counting: CountingOptions
     backends: str | None = field(
         default=None,
         metadata=described(
@@ -60,6 +74,12 @@ class CompareOptions:
     page: ReportOptions
     shown: JsonOptions
 
+    def __post_init__(self) -> None:
+        if (self.csv is None) != (self.images is None):
+            raise click.UsageError("persons need both --csv and --images; without both, pictures are made up")
+        if self.csv is None and self.page.report is not None:
+            raise click.UsageError("--report shows persons: name them, --csv and --images")
+
 
 @command(lambda: CompareOptions)
 def compare(options: CompareOptions) -> int:
@@ -70,6 +90,7 @@ def compare(options: CompareOptions) -> int:
 
     \b
     Example:
+      deeppose-port compare epoch-100.model epoch-100.pt
       deeppose-port compare epoch-100.model --csv test.csv --images images
       deeppose-port compare epoch-100.model epoch-100.pt --csv test.csv \\
           --images images --report certificate
@@ -88,12 +109,14 @@ def compare(options: CompareOptions) -> int:
     if options.new is None and (engines[0], places[0]) == (engines[1], places[1]):
         raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
     poses = _load(options, engines, places)
-    told = options.persons
-    datasets = [persons(pose, told.csv, told.images, told.skeleton, told.counting) for pose in poses]
+    datasets = None
+    if options.csv is not None and options.images is not None:
+        told = (options.csv, options.images, options.skeleton, options.counting)
+        datasets = persons(poses[0], *told), persons(poses[1], *told)
     with display.steps("comparing", quiet=as_json, unit="persons") as step:
         comparison = run(
             *poses,
-            (datasets[0], datasets[1]),
+            datasets,
             tolerance=TOLERANCE if options.tolerance is None else options.tolerance,
             batch_size=options.batch_size,
             progress=step,
@@ -156,15 +179,19 @@ def _show(comparison: Comparison) -> None:
         facts.add_row("", f"run by {side.engine}: {pose.backend} on {pose.device}")
         facts.add_row("", f"file {source.sha256}")
         facts.add_row("", f"inputs {side.input_sha256}")
+    if comparison.is_made_up:
+        facts.add_row("asked", f"{len(comparison.old.input_hashes)} pictures that are made up: no persons were named")
     display.show(facts)
     _show_weights(comparison)
     _show_layers(comparison)
-    _show_metrics(comparison)
+    if comparison.metrics:
+        _show_metrics(comparison)
     checks = display.table("check", "", "found", text=3)
     for check in comparison.checks:
         checks.add_row(check.name, "pass" if check.passed else "FAIL", check.finding)
     agreeing = sum(row.agrees for row in comparison.metrics)
-    checks.add_row("metrics", "", f"{agreeing} of {len(comparison.metrics)} agree in every digit that is shown")
+    if comparison.metrics:
+        checks.add_row("metrics", "", f"{agreeing} of {len(comparison.metrics)} agree in every digit that is shown")
     display.show(checks)
     verdict = "the same" if comparison.same else "NOT the same"
     display.say(f"{verdict}, with a tolerance of {comparison.granted}")

@@ -19,7 +19,7 @@ import numpy as np
 from converters.errors import DeepPoseError
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.evaluate.differences import (
     Joints,
     LayerRow,
@@ -36,6 +36,7 @@ from deeppose_port.evaluate.differences import (
 from deeppose_port.evaluate.engines import Engine, engine_of, own_engine
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.evaluate.evaluate import refuse_other_joints
+from deeppose_port.evaluate.made_up import MadeUpPictures
 from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
 from deeppose_port.pose import Pose
 
@@ -58,7 +59,7 @@ STRAY = 10
 """Sides of its crop that a network's answers lie away from the crop's middle, where it is said to have diverged."""
 
 LOOKED_AT = 8
-"""Persons whose activations are compared: those with the largest differences in the outputs."""
+"""Persons (or pictures) whose activations are compared: those with the largest differences in the outputs."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,19 @@ class Side:
 
     Attributes:
         pose: What answered.
-        dataset: What it was asked, with its preprocessing.
-        evaluation: What it answered; NaN where its network broke down.
+        dataset: What it was asked, with its preprocessing: persons, or pictures that are made up.
+        outputs: (N, 2 * joints) float32, what it answered; NaN where its network broke down.
+        predicted: (N, joints, 2), that in pixels of the pictures.
+        evaluation: How good that is; None of made-up pictures.
         input_hashes: sha256 of each person's input, float32 in (C, H, W) order.
         failure: Why its network broke down; None if it did not.
     """
 
     pose: Pose
-    dataset: PoseDataset
-    evaluation: Evaluation
+    dataset: PoseDataset | MadeUpPictures
+    outputs: Float32Array
+    predicted: Float64Array
+    evaluation: Evaluation | None
     input_hashes: tuple[str, ...]
     failure: str | None
 
@@ -108,7 +113,7 @@ class Side:
         middles = np.array([((crop.x0 + crop.x1) / 2, (crop.y0 + crop.y1) / 2) for crop in crops]).reshape(-1, 1, 2)
         sides = np.array([max(crop.width, crop.height) for crop in crops]).reshape(-1, 1)
         with np.errstate(invalid="ignore", over="ignore"):
-            distances = np.abs(self.evaluation.predicted - middles).max(axis=2) / sides
+            distances = np.abs(self.predicted - middles).max(axis=2) / sides
         return float(np.median(np.nan_to_num(distances, nan=np.inf, posinf=np.inf))) if crops else 0.0
 
     @property
@@ -234,6 +239,11 @@ class Comparison:
         return "The same network"
 
     @property
+    def is_made_up(self) -> bool:
+        """Whether the inputs were made up, for want of persons."""
+        return self.old.evaluation is None
+
+    @property
     def granted(self) -> str:
         """The tolerance in words."""
         words = f"{self.tolerance:g} of the largest value"
@@ -263,7 +273,8 @@ class Comparison:
             "checks": [dict(vars(check)) for check in self.checks],
             "old": self.old.as_dict(),
             "new": self.new.as_dict(),
-            "persons": len(self.old.input_hashes),
+            "persons": 0 if self.is_made_up else len(self.old.input_hashes),
+            "made_up_pictures": len(self.old.input_hashes) if self.is_made_up else 0,
             "weights": self.weights.as_dict(),
             "inputs": {"equal": self.equal_inputs, "persons": len(self.old.input_hashes)},
             "layers": [row.as_dict() for row in self.layers[:-1]],
@@ -306,7 +317,7 @@ class Comparison:
 def compare(
     old: Pose,
     new: Pose,
-    datasets: tuple[PoseDataset, PoseDataset],
+    datasets: tuple[PoseDataset, PoseDataset] | None = None,
     *,
     tolerance: float = TOLERANCE,
     batch_size: int = 32,
@@ -317,43 +328,67 @@ def compare(
     Args:
         old: The one checkpoint, in its backend.
         new: The other, or the same in another backend.
-        datasets: The same persons for each of them, made into inputs by its own preprocessing.
+        datasets: The same persons for each of them, made into inputs by its own preprocessing; None for pictures that
+            are made up, without metrics.
         tolerance: The difference that a layer's outputs may have, as a part of the old side's largest value.
         batch_size: Persons in one pass.
         progress: Called with what is done, the persons done and all of them.
 
     Raises:
-        DeepPoseError: A checkpoint has another number of joints than the dataset, or the tolerance is negative.
+        DeepPoseError: A checkpoint has another number of joints than the dataset or the other checkpoint, or the
+            tolerance is negative.
         DatasetError: A person cannot be made into an example.
     """
     if not tolerance >= 0:
         raise DeepPoseError(f"the tolerance is {tolerance}; it has to be 0 or more")
-    for pose, dataset in zip((old, new), datasets, strict=True):
-        refuse_other_joints(pose, dataset)
+    if datasets is None:
+        _refuse_others(old, new)
+        sides = _on_pictures(old, batch_size), _on_pictures(new, batch_size)
+    else:
+        for pose, dataset in zip((old, new), datasets, strict=True):
+            refuse_other_joints(pose, dataset)
 
-    def side(name: str, pose: Pose, dataset: PoseDataset) -> Side:
-        step = None if progress is None else lambda done, total: progress(name, done, total)
-        network = _Recorder(pose)
-        predictions = predictions_of(network, dataset, batch_size=batch_size, progress=step)
-        evaluation = evaluation_of(predictions, dataset)
-        return Side(pose, dataset, evaluation, tuple(network.hashes), network.failure)
+        def side(name: str, pose: Pose, dataset: PoseDataset) -> Side:
+            step = None if progress is None else lambda done, total: progress(name, done, total)
+            network = _Recorder(pose)
+            told = predictions_of(network, dataset, batch_size=batch_size, progress=step)
+            evaluation = evaluation_of(told, dataset)
+            hashes = tuple(network.hashes)
+            return Side(pose, dataset, told.outputs, told.predicted, evaluation, hashes, network.failure)
 
-    sides = side("old", old, datasets[0]), side("new", new, datasets[1])
-    outputs = sides[0].evaluation.outputs, sides[1].evaluation.outputs
+        sides = side("old", old, datasets[0]), side("new", new, datasets[1])
+    outputs = sides[0].outputs, sides[1].outputs
     looked_at = _most_different(*outputs)
     layers = _compare_layers(sides, looked_at, tolerance, progress)
     granted = layers[-1].tolerance if layers else tolerance
-    points = sides[0].evaluation.predicted, sides[1].evaluation.predicted
     return Comparison(
         *sides,
         weights=compare_weights(old.checkpoint, new.checkpoint),
         layers=(*layers, layer_row("outputs", *outputs, granted)),
         looked_at=looked_at,
-        joints=compare_joints(*points),
+        joints=compare_joints(sides[0].predicted, sides[1].predicted),
         metrics=compare_metrics(sides[0].evaluation, sides[1].evaluation),
         tolerance=tolerance,
         environment=environment(old, new),
     )
+
+
+def _refuse_others(old: Pose, new: Pose) -> None:
+    if old.joints != new.joints:
+        raise DeepPoseError(
+            f"{old.checkpoint.source.path} has {old.joints} joints, {new.checkpoint.source.path} has {new.joints}; "
+            "no two such networks are the same"
+        )
+
+
+def _on_pictures(pose: Pose, batch_size: int) -> Side:
+    """Asks one side about the pictures that are made up."""
+    pictures, network = MadeUpPictures(pose.preprocessing), _Recorder(pose)
+    inputs = [pictures[i][0] for i in range(len(pictures))]
+    answers = [network(np.stack(inputs[i : i + batch_size])) for i in range(0, len(inputs), batch_size)]
+    outputs = np.concatenate(answers)
+    points = [pictures.view(i).points(row) for i, row in enumerate(outputs)]
+    return Side(pose, pictures, outputs, np.array(points), None, tuple(network.hashes), network.failure)
 
 
 class _Recorder:

@@ -253,8 +253,10 @@ def compare_joints(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -
     return Joints(distances.size, beyond, maximum, relative_difference(maximum, scale))
 
 
-def compare_metrics(old: Evaluation, new: Evaluation) -> tuple[MetricRow, ...]:
-    """Sets every number of two evaluations beside each other that one of them has."""
+def compare_metrics(old: Evaluation | None, new: Evaluation | None) -> tuple[MetricRow, ...]:
+    """Sets every number of two evaluations beside each other that one of them has; none without evaluations."""
+    if old is None or new is None:
+        return ()
     ours, theirs = old.places(), new.places()
     rows = [
         MetricRow(

@@ -15,8 +15,10 @@ from deeppose_port import backends
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
+from deeppose_port.drawing.report import write_comparison
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.evaluate.differences import compare_weights
+from deeppose_port.evaluate.made_up import COUNT
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
 from tests.helpers.pages import tree_of
 
@@ -267,6 +269,71 @@ def test_inputs_are_hashed_as_their_bytes(compared, free):
     hashes = [hashlib.sha256(inputs.tobytes()).hexdigest() for inputs, _, _ in free]
     assert list(comparison.old.input_hashes) == hashes
     assert comparison.new.input_sha256 == hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+class TestWithoutPersons:
+    def compare(self, old, new, **options):
+        return compare(deeppose_port.load(old), deeppose_port.load(new), **options)
+
+    def test_one_network_is_itself(self):
+        comparison = self.compare(*[random_checkpoint()] * 2)
+        assert comparison.same
+        assert comparison.is_made_up
+        assert comparison.equal_inputs == len(set(comparison.old.input_hashes)) == COUNT
+        assert comparison.old.evaluation is None
+        values = comparison.as_dict()
+        assert (values["persons"], values["made_up_pictures"], values["metrics"]) == (0, COUNT, {})
+
+    @pytest.mark.parametrize("name", ["conv1", "conv3", "fc6", "fc8"])
+    def test_weight_that_differs_is_found(self, name):
+        old = random_checkpoint()
+        comparison = self.compare(old, changed(old, f"{name}.weight", (1,) * old.weights[f"{name}.weight"].ndim, 1e-2))
+        assert not comparison.same
+        assert comparison.first_parting == name
+
+    def test_each_side_has_its_own_preprocessing(self):
+        old = random_checkpoint()
+        raw = deeppose_port.load(old, preprocessing=Preprocessing(gcn="none"))
+        comparison = compare(deeppose_port.load(old), raw)
+        assert comparison.equal_inputs == 0
+        assert comparison.first_parting == "conv1"
+
+    def test_inputs_are_pictures_seen_whole(self):
+        side = self.compare(*[random_checkpoint()] * 2).old
+        view, picture = side.dataset.view(3), side.dataset.picture(3)
+        assert (picture.dtype, picture.shape, view.crop.width, view.crop.height) == (np.uint8, (300, 400, 3), 400, 300)
+        assert picture.std(axis=(0, 1)).min() > 20, "they are not flat"
+        np.testing.assert_array_equal(side.predicted[3], view.points(side.outputs[3]))
+        assert side.input_hashes[3] == hashlib.sha256(view.input(picture).tobytes()).hexdigest()
+
+    def test_networks_of_other_joints_are_refused(self):
+        with pytest.raises(ValueError, match="has 7 joints, in memory has 14; no two such networks are the same"):
+            self.compare(random_checkpoint(), random_checkpoint(joints=14))
+
+    def test_report_needs_persons(self, tmp_path):
+        with pytest.raises(ValueError, match="a report shows persons: name them, --csv and --images"):
+            write_comparison(self.compare(*[random_checkpoint()] * 2), tmp_path / "page", command="x")
+
+    def test_command_shows_weights_and_layers_alone(self, pictures, tmp_path, capsys):
+        model = pictures.parent / ASTRONAUT
+        converters.convert(model, tmp_path / "new.pt", state=False)
+        assert main(["compare", str(model), str(tmp_path / "new.pt"), "--backends", "torch"]) == 0
+        shown = capsys.readouterr().out
+        assert f"{COUNT} pictures that are made up: no persons were named" in shown
+        assert not [line for line in shown.splitlines() if line.split()[:1] == ["metrics"]]
+        assert "the same, with a tolerance" in shown
+
+    @pytest.mark.parametrize(
+        ("options", "phrase"),
+        [
+            (["--csv", "a.csv"], "persons need both --csv and --images"),
+            (["--images", "here"], "persons need both --csv and --images"),
+            (["--report", "page"], "--report shows persons"),
+        ],
+    )
+    def test_half_of_the_persons_is_refused(self, options, phrase, capsys):
+        assert main(["compare", "a.pt", "b.pt", *options]) == 2
+        assert phrase in capsys.readouterr().err
 
 
 class TestDivergence:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from converters.errors import DeepPoseError
 from converters.files import atomic, checked_folder, refuse_targets
 from deeppose_port import __version__
 from deeppose_port.data import PoseDataset
@@ -86,10 +87,11 @@ def write_comparison(
     progress: Progress | None = None,
 ) -> Path:
     """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s."""
-    subjects = [
-        Subject(style, label, side.pose, side.evaluation, side.dataset)
-        for style, label, side in (("a", "old", comparison.old), ("b", "new", comparison.new))
-    ]
+    subjects = []
+    for style, label, side in (("a", "old", comparison.old), ("b", "new", comparison.new)):
+        if side.evaluation is None or not isinstance(side.dataset, PoseDataset):
+            raise DeepPoseError("a report shows persons: name them, --csv and --images")
+        subjects.append(Subject(style, label, side.pose, side.evaluation, side.dataset))
     values = {"comparison": _certificate(comparison), "environment": comparison.environment}
     return _write(subjects, values, folder, command, None, force, progress)
 
