@@ -22,9 +22,9 @@ from converters.networks import Architecture
 Array = npt.NDArray[Any]
 Gcn = Literal["divide", "subtract", "none"]
 Colour = Literal["BGR", "RGB"]
-Interpolation = Literal["linear", "nearest", "antialiased"]
+Interpolation = Literal["linear", "nearest", "antialiased", "unrounded"]
 Axes = Literal["xy", "yx"]
-Part = Literal["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"]
+Part = Literal["joints", "joints-whole", "joints-margin", "picture", "window", "letterbox", "letterbox-corners"]
 Frame = Literal["centred", "middle", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
 Decoding = Literal["argmax", "soft-argmax"]
@@ -88,11 +88,12 @@ class Preprocessing(_Plain):
         gcn: Global contrast normalisation per channel: `divide` is `(x - mean) / (std + 1e-5)`, `subtract` is
             mid-2016's `x - mean - (std + 1e-5)`, `none` leaves 0 .. 255 to `scale`, `mean` and `std`.
         colour: Order of the input's channels.
-        interpolation: How the crop is resized: as OpenCV's INTER_LINEAR or INTER_NEAREST, or `antialiased` as Pillow's
-            BILINEAR.
+        interpolation: How the crop is resized: as OpenCV's INTER_LINEAR or INTER_NEAREST, `antialiased` as Pillow's
+            BILINEAR, or `unrounded` as INTER_LINEAR on float32, without gcn only.
         axes: Order of a joint's two coordinates in labels and outputs.
         part: What of the picture the crop is: the box of the `joints`, each side times `base_zoom`, clipped, fractions
-            of pixels dropped; `joints-whole`, the same with every pixel that it touches; the whole `picture`; a
+            of pixels dropped; `joints-whole`, the same with every pixel that it touches; `joints-margin`, the box with
+            a `margin` on each side; the whole `picture`; a
             `window` of the input's size around the middle of the joints, which is not resized; or a `letterbox`, the
             box as a part of the input that keeps its shape, with black around the picture. In a `letterbox` the box's
             edges become the input's, in `letterbox-corners` its outermost pixels' centres.
@@ -106,6 +107,9 @@ class Preprocessing(_Plain):
         joints: Names of the joints in the order of the labels, where they are none of FLIC's 7, LSP's 14 and MPII's 16,
             which their number tells.
         clip: Whether answers outside of the crop are taken as its edge where they become points of the picture.
+        margin: Of the part `joints-margin`: the share of the person's height, MPII's `scale` times 200 pixels, that the
+            box of the joints gets on each side; where no scale is known, of the longer side of that box.
+        truncate: Whether joints lose the fractions of their pixels before a crop and labels are made of them.
         decoding: What of a heat map is its joint: `argmax`, the largest number moved a quarter of a pixel toward its
             larger neighbour, or `soft-argmax`, the mean of the pixels weighted by the softmax of their numbers.
     """
@@ -127,6 +131,8 @@ class Preprocessing(_Plain):
     joints: tuple[str, ...] = ()
     clip: bool = False
     decoding: Decoding = "argmax"
+    margin: float = 0.0
+    truncate: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:
@@ -145,6 +151,10 @@ class Preprocessing(_Plain):
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise DeepPoseError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")
+        if not 0 <= self.margin <= 10:
+            raise DeepPoseError(f"margin is {self.margin}; it is a share of a person's height")
+        if self.interpolation == "unrounded" and self.gcn != "none":
+            raise DeepPoseError("crops are left unrounded without gcn only")
         if self.im_width is not None and not self.part.startswith("letterbox"):
             raise DeepPoseError(f"im_width is {self.im_width} with the part {self.part!r}; only a letterbox has one")
         if self.im_width is not None and not 1 <= self.im_width <= LARGEST_INPUT:

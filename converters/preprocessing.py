@@ -13,12 +13,18 @@ from converters.networks import Architecture
 _PARTS = {
     "joints": "the box of the joints, its sides times {0.base_zoom:g}",
     "joints-whole": "the box of the joints, its sides times {0.base_zoom:g}, every pixel that it touches",
+    "joints-margin": "the box of the joints and {0.margin:g} of the person's height on each side",
     "picture": "the whole picture",
     "window": "{0.im_size} x {0.im_size} pixels around the joints, not resized",
     "letterbox": "a letterbox, the box of the joints times {0.base_zoom:g}",
     "letterbox-corners": "a letterbox by its corners (size - 1), the box of the joints times {0.base_zoom:g}",
 }
-_INTERPOLATIONS = {"linear": "linear", "nearest": "nearest pixel", "antialiased": "as Pillow's bilinear"}
+_INTERPOLATIONS = {
+    "linear": "linear",
+    "nearest": "nearest pixel",
+    "antialiased": "as Pillow's bilinear",
+    "unrounded": "linear, not rounded",
+}
 _GCN = {"divide": ", (x - mean) / (std + 1e-5)", "subtract": ", x - mean - (std + 1e-5)", "none": ""}
 _FRAMES = {
     "centred": "-0.5 .. 0.5",

@@ -39,7 +39,18 @@ _MOST_STACKS = 8
 #: Numbers of the two convolutions that project: what follows is as wide as they are.
 _PROJECTIONS = (1, 8)
 _ARRAY = re.compile(r"(?:conv2d|batch_normalization)(?:_\d+)?[./]\w+")
-_PREPROCESSING = Preprocessing(im_size=256, gcn="none", colour="RGB", scale=127.5, mean=(1.0, 1.0, 1.0), frame="unit")
+_PREPROCESSING = Preprocessing(
+    im_size=256,
+    gcn="none",
+    colour="RGB",
+    interpolation="unrounded",
+    part="joints-margin",
+    scale=127.5,
+    mean=(1.0, 1.0, 1.0),
+    frame="unit",
+    margin=0.2,
+    truncate=True,
+)
 
 
 class _Builder:

@@ -65,6 +65,7 @@ class PoseDataset:
         head_sizes: (N,) float64, PCKh's lengths from the CSV's side file; None without them. See `references`.
         head_sizes_from: What PCKh's lengths are computed from, in words; None where nothing gives them.
         torso_lengths: (N,) float64, PDJ's lengths from there; None without them.
+        scales: (N,) float64, the persons' heights over 200 pixels from there; None without them.
         skipped: The persons that `min_dim` left out.
         max_pixels: The most pixels of a picture that is decoded.
 
@@ -120,6 +121,7 @@ class PoseDataset:
             array.flags.writeable = False
         references = self._references(persons)
         self.head_sizes, self.torso_lengths = references.head_sizes, references.torso_lengths
+        self.scales = references.scales
         self.head_sizes_from = references.head_sizes_from or self.skeleton.head_rule
         self._cache = PictureCache(cache) if isinstance(cache, int) else cache
         self.max_pixels = max_pixels
@@ -180,7 +182,8 @@ class PoseDataset:
             width, height = round(zoom * width), round(zoom * height)
             magnified = f", magnified {zoom:g} times"
         try:
-            return View.of_person(joints, person.visible, width, height, self.preprocessing)
+            scale = None if self.scales is None or np.isnan(self.scales[index]) else zoom * float(self.scales[index])
+            return View.of_person(joints, person.visible, width, height, self.preprocessing, scale)
         except DeepPoseError as error:
             raise DatasetError(
                 f"{self._where(person)}{magnified}: {error.problem}; correct or delete the line (min_dim=1, "

@@ -29,7 +29,7 @@ def normalize(
     """Makes the network's input of a picture that was cut out already, to the bit as the legacy program does.
 
     Args:
-        picture: (H, W, 3) uint8, BGR.
+        picture: (H, W, 3) uint8, BGR; float32 where it was left unrounded.
         preprocessing: Its `colour` and `gcn` are applied, or `scale`, `mean` and `std`.
         out: (3, H, W) float32, C-contiguous: where to write it; None makes a new array.
 
@@ -43,7 +43,11 @@ def normalize(
     inputs = np.empty((3, height, width), np.float32) if out is None else _destination(out, (3, height, width))
     planes = cv2.split(picture)
     for i, plane in enumerate(planes if preprocessing.colour == "BGR" else planes[::-1]):
-        table = _scaled(preprocessing, i) if preprocessing.gcn == "none" else _contrast(plane, preprocessing.gcn)
+        if plane.dtype == np.float32:
+            inputs[i] = _scaled(np.asarray(plane, np.float32), preprocessing, i)
+            continue
+        by_level = preprocessing.gcn == "none"
+        table = _scaled(_LEVELS, preprocessing, i) if by_level else _contrast(plane, preprocessing.gcn)
         cv2.LUT(plane, table, dst=inputs[i])
     return inputs
 
@@ -55,9 +59,9 @@ def _destination(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.ND
     return out
 
 
-def _scaled(preprocessing: Preprocessing, channel: int) -> npt.NDArray[np.float32]:
-    """Returns what each of the 256 levels of a channel becomes without gcn, computed as torchvision's transforms do."""
-    levels: npt.NDArray[np.float32] = _LEVELS.astype(np.float32) / np.float32(preprocessing.scale)
+def _scaled(levels: npt.NDArray[np.floating], preprocessing: Preprocessing, channel: int) -> npt.NDArray[np.float32]:
+    """Returns what levels of a channel become without gcn, computed as torchvision's transforms do."""
+    levels = levels.astype(np.float32) / np.float32(preprocessing.scale)
     levels -= np.float32(preprocessing.mean[channel])
     levels /= np.float32(preprocessing.std[channel])
     return levels

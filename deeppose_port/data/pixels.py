@@ -13,7 +13,12 @@ from deeppose_port.data.crop import Crop, Letterbox, Points
 from deeppose_port.data.pictures import Picture, checked_picture
 
 #: `antialiased` is Pillow's, which only resizes; where a picture is turned too, or has been reduced, OpenCV does it.
-_INTERPOLATION = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST, "antialiased": cv2.INTER_LINEAR}
+_INTERPOLATION = {
+    "linear": cv2.INTER_LINEAR,
+    "nearest": cv2.INTER_NEAREST,
+    "antialiased": cv2.INTER_LINEAR,
+    "unrounded": cv2.INTER_LINEAR,
+}
 
 #: The most columns or rows of a picture that OpenCV warps.
 LARGEST_WARP = 32766
@@ -25,7 +30,7 @@ def cut(image: Picture, crop: Crop, interpolation: str = "linear") -> Picture:
     Args:
         image: (H, W, 3) uint8.
         crop: What to cut out; it lies within the picture.
-        interpolation: `linear`, `nearest` or `antialiased`.
+        interpolation: `linear`, `nearest`, `antialiased` or `unrounded`.
 
     Returns:
         (im_size, im_size, 3) uint8; (im_size, im_width, 3) of a letterbox.
@@ -37,6 +42,8 @@ def cut(image: Picture, crop: Crop, interpolation: str = "linear") -> Picture:
     pixels = image[crop.y0 : crop.y1, crop.x0 : crop.x1]
     if interpolation == "antialiased":
         return _antialiased(pixels, crop.im_size)
+    if interpolation == "unrounded":
+        return np.asarray(cv2.resize(pixels.astype(np.float32), None, fx=fx, fy=fy), np.float32)
     return np.asarray(cv2.resize(pixels, None, fx=fx, fy=fy, interpolation=_INTERPOLATION[interpolation]), np.uint8)
 
 

@@ -11,6 +11,7 @@
     head_sizes      PCKh's length: 0.6 times the diagonal of the head box, in pixels, or null
     head_sizes_from what the sizes were computed from, in words
     torso_lengths   PDJ's length: from the left shoulder to the right hip, in pixels, or null
+    scales          MPII's scale: the person's height over 200 pixels, or null
     is_visible      [1 | 0 | null, ...] for each joint: seen, occluded, not told
 
 A list that the data set's authors do not give is null as a whole. Visibility says what is seen in the picture, not what
@@ -62,6 +63,7 @@ class References:
         head_sizes: (N,) PCKh's lengths in pixels; NaN likewise.
         head_sizes_from: What they were computed from, in words.
         torso_lengths: (N,) PDJ's lengths in pixels; NaN likewise.
+        scales: (N,) heights of the persons over 200 pixels; NaN likewise.
         is_visible: (N, J) 1 for a joint that is seen, 0 for one that is occluded, NaN where that is not told.
     """
 
@@ -72,6 +74,7 @@ class References:
     head_sizes_from: str | None = None
     torso_lengths: Float64Array | None = None
     is_visible: Float64Array | None = None
+    scales: Float64Array | None = None
 
     def of(self, rows: list[int]) -> References:
         """Returns what is known of some of the lines, in that order."""
@@ -136,7 +139,7 @@ def read_beside(csv: str | os.PathLike[str]) -> References | None:
 _ADVICE = "run `deeppose-port prepare` again, or delete it"
 
 # How many numbers an entry has: 1 for a number by itself, 0 for as many as there are joints.
-_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "is_visible": 0}
+_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "is_visible": 0}
 
 
 def _rows(array: Float64Array | None) -> list[Any] | None:

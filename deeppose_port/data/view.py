@@ -48,6 +48,7 @@ class View:
         width: int,
         height: int,
         preprocessing: Preprocessing,
+        scale: float | None = None,
     ) -> View:
         """Returns what a network was trained to see of a person: what `part` of the preprocessing says.
 
@@ -57,6 +58,7 @@ class View:
             width: Columns of the picture.
             height: Rows of the picture.
             preprocessing: What the network was trained on.
+            scale: The person's height over 200 pixels, as MPII gives it, where it is known.
 
         Raises:
             DeepPoseError: No joint counts, or nothing of the picture is in the crop.
@@ -64,7 +66,7 @@ class View:
         im_size, zoom = preprocessing.im_size, preprocessing.base_zoom
         if preprocessing.part == "picture":
             return cls(Crop(0, 0, width, height, im_size), preprocessing)
-        x, y, w, h = extent_of_joints(joints, visible)
+        x, y, w, h = extent_of_joints(np.trunc(joints) if preprocessing.truncate else joints, visible)
         match preprocessing.part:
             case "joints":
                 w, h = zoom * w / 2, zoom * h / 2
@@ -73,6 +75,10 @@ class View:
                 x0, x1 = _touched(x - zoom * w / 2, zoom * w)
                 y0, y1 = _touched(y - zoom * h / 2, zoom * h)
                 crop = _clipped(x0, y0, x1, y1, width, height, im_size)
+            case "joints-margin":
+                grown = int((max(w, h) if scale is None else 200 * scale) * preprocessing.margin)
+                w, h = w / 2 + grown, h / 2 + grown
+                crop = _clipped(x - w, y - h, x + w, y + h, width, height, im_size)
             case "window":
                 x0, x1 = _window(x, width, im_size)
                 y0, y1 = _window(y, height, im_size)
@@ -141,6 +147,8 @@ class View:
             (2 * J,) float32: x0, y0, x1, y1, … or what `axes` and `order` of the preprocessing say; about -0.5 .. 0.5
             of the crop with `coord_normalize` (or what `frame` says), else pixels of the input.
         """
+        if self.preprocessing.truncate:
+            points = np.trunc(points)
         mapped = self.crop.to_crop(points)
         if self.preprocessing.coord_normalize:
             size, origin = _frame(self.preprocessing)

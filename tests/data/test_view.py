@@ -122,6 +122,44 @@ class TestEveryPixelTouched:
         assert View.of_box((10, 20, 30, 40), 640, 480, told).crop == Crop(10, 20, 40, 60, 227)
 
 
+class TestMargin:
+    """The crop of the Keras course: a share of the person's height on each side, in whole pixels."""
+
+    JOINTS = np.array([[100.9, 100.9], [140.2, 180.7]])
+
+    @pytest.mark.parametrize(
+        ("scale", "expected"),
+        [(2.0, (20, 20, 220, 260)), (1.01, (60, 60, 180, 220)), (20.0, (0, 0, 640, 480)), (None, (84, 84, 156, 196))],
+    )
+    def test_it_is_by_mpiis_scale_or_the_longer_side(self, scale, expected):
+        told = Preprocessing(im_size=256, part="joints-margin", margin=0.2, truncate=True)
+        crop = View.of_person(self.JOINTS, ALL, 640, 480, told, scale).crop
+        assert (crop.x0, crop.y0, crop.x1, crop.y1) == expected
+
+    def test_joints_lose_their_fractions(self):
+        told = Preprocessing(im_size=256, part="joints-margin", frame="unit", margin=0.2, truncate=True)
+        view = View.of_person(self.JOINTS, ALL, 640, 480, told, 2.0)
+        np.testing.assert_allclose(view.labels(self.JOINTS), [80 / 200, 80 / 240, 120 / 200, 160 / 240], rtol=1e-6)
+
+    @pytest.mark.parametrize("margin", [-0.1, 11, float("nan")])
+    def test_a_margin_that_is_none(self, margin):
+        with pytest.raises(ValueError, match="margin is"):
+            Preprocessing(margin=margin)
+
+
+class TestUnrounded:
+    def test_a_crop_keeps_what_lies_between_two_levels(self):
+        picture = np.zeros((2, 2, 3), np.uint8)
+        picture[:, 1] = 3
+        told = Preprocessing(im_size=4, gcn="none", colour="RGB", interpolation="unrounded", scale=127.5, mean=(1,) * 3)
+        seen = View.of_box(None, 2, 2, told).input(picture)
+        np.testing.assert_allclose((seen[0, 0] + 1) * 127.5, [0, 0.75, 2.25, 3], rtol=0, atol=1e-4)
+
+    def test_it_goes_without_gcn_only(self):
+        with pytest.raises(ValueError, match="without gcn only"):
+            Preprocessing(interpolation="unrounded")
+
+
 class TestCropOfBox:
     def test_box_is_the_crop_itself(self):
         assert crop_of_box((10, 20, 30, 40), 640, 480, 128) == Crop(10, 20, 40, 60, 128)

@@ -1,5 +1,6 @@
 """The stacked hourglass of a Keras course: from the files that Keras wrote to joints."""
 
+import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,6 +12,8 @@ from converters import Architecture, CheckpointError
 from converters.families.hourglass import measured, stacked_hourglass
 from converters.networks import BatchNormalization, Convolution, OwnTable, walk
 from deeppose_port.backends import BackendError
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.references import References, encode, path_beside
 from tests.helpers.keras import fill
 
 h5py = pytest.importorskip("h5py")
@@ -176,6 +179,41 @@ class TestAnswers:
         pose = deeppose_port.load(golden / "tf1-asanakoy" / "checkpoint")
         with pytest.raises(ValueError, match="answers coordinates, it has no heat maps"):
             pose.heatmaps(np.zeros((1, 3, 227, 227)))
+
+
+class TestInputs:
+    """Five persons of MPII, as the course's program made them; its decoder differs from OpenCV's by up to 4 levels."""
+
+    @pytest.fixture
+    def made(self, shared_golden):
+        with np.load(shared_golden / "keras-hourglass" / "inputs.npz") as arrays:
+            return dict(arrays)
+
+    @pytest.fixture
+    def dataset(self, made, two, shared_golden, tmp_path):
+        persons = json.loads((shared_golden / "metrics" / "test_mpii.json").read_text())[: len(made["box"])]
+        lines = [
+            ",".join([person["image"], *(str(v) for joint in person["joints"] for v in joint)]) for person in persons
+        ]
+        csv = tmp_path / "a.csv"
+        csv.write_text("\n".join(lines) + "\n")
+        known = References("mpii", len(persons), scales=np.array([person["scale"] for person in persons]))
+        path_beside(csv).write_bytes(encode(known, csv.read_bytes()))
+        told = converters.read(two).preprocessing
+        return PoseDataset(csv, images=shared_golden / "images" / "mpii", skeleton="mpii", preprocessing=told)
+
+    def test_boxes_and_fractions_are_its_own(self, dataset, made):
+        for i, (box, fraction) in enumerate(zip(made["box"], made["fraction"], strict=True)):
+            crop = dataset.view(i).crop
+            assert (crop.x0, crop.y0, crop.x1, crop.y1) == tuple(box)
+            np.testing.assert_allclose(dataset[i][1].reshape(-1, 2), fraction, rtol=0, atol=1e-6)
+
+    def test_pixels_are_its_own_but_for_the_decoder(self, dataset, made):
+        distances = []
+        for i, expected in enumerate(made["inputs_first_two"]):
+            distances.append(np.abs(dataset[i][0].transpose(1, 2, 0) - expected))
+        assert np.max(distances) <= 0.032
+        assert np.mean(distances) <= 0.0075
 
 
 class TestDamage:

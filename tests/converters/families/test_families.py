@@ -218,7 +218,9 @@ class TestEveryNetwork:
 class TestInputs:
     """What a preprocessing says, from the picture to the network and back."""
 
-    @pytest.mark.parametrize("part", ["joints", "joints-whole", "picture", "window", "letterbox", "letterbox-corners"])
+    @pytest.mark.parametrize(
+        "part", ["joints", "joints-whole", "joints-margin", "picture", "window", "letterbox", "letterbox-corners"]
+    )
     @pytest.mark.parametrize("frame", ["centred", "middle", "unit", "symmetric"])
     @pytest.mark.parametrize(("order", "axes"), [("interleaved", "xy"), ("planar", "xy"), ("planar", "yx")])
     def test_points_come_back_from_their_labels(self, part, frame, order, axes):
