@@ -52,7 +52,7 @@ class CloseUp:
         if any(value < 0 for row in self.deviation for value in row):
             raise DeepPoseError("the deviation of a stage's displacements is negative")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
         return {
             "sigma": self.sigma,
@@ -97,7 +97,7 @@ class FaceCrop:
     shoulders: Pair
     swapped: tuple[Pair, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
         return {
             "shift": list(self.shift),

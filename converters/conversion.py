@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from converters import formats, streaming
 from converters.checkpoint import Checkpoint, Repair, Source, is_parameter
@@ -56,13 +55,13 @@ class Report:
     tensors: int
     parameters: int
     optimizer: str | None
-    progress: dict[str, Any] | None
-    preprocessing: dict[str, Any]
+    progress: dict[str, object] | None
+    preprocessing: dict[str, object]
     repairs: tuple[Repair, ...]
     notices: tuple[str, ...]
     verified: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the report as JSON-ready values."""
         return {
             **asdict(self),

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 _LONGEST = 1200
 
@@ -45,7 +44,7 @@ class DeepPoseError(ValueError):
         place = "" if where is None else f"{os.fspath(where)}: "
         super().__init__(_cut(printable(f"{place}{problem}" + (f" ({advice})" if advice else ""))))
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # An error goes from process to process whole, whatever its constructor takes.
         return _again, (type(self), self.problem, self.where, self.advice)
 

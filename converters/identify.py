@@ -430,7 +430,7 @@ def _epoch_of_name(path: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _origin(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+def _origin(metadata: Mapping[str, object]) -> dict[str, object] | None:
     """Returns the Source that a file of ours was first converted from."""
     source = metadata.get("source")
     if not isinstance(source, dict):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -64,10 +63,10 @@ class Inspection:
         """Whose file it is, a row of docs/families.md; None if it is no network that is known."""
         return None if self.checkpoint is None else FAMILIES[self.checkpoint.source.generation]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the inspection as JSON-ready values."""
         checkpoint = self.checkpoint
-        known: dict[str, Any] = {}
+        known: dict[str, object] = {}
         if checkpoint is not None and self.generation is not None:
             optimizer = checkpoint.optimizer
             known = {

@@ -7,7 +7,6 @@ import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
 _NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")
@@ -27,7 +26,7 @@ class LegacyLog:
 
     path: Path
     version: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
 
 def read_beside(path: Path) -> LegacyLog | None:
@@ -37,7 +36,7 @@ def read_beside(path: Path) -> LegacyLog | None:
     if lines is None:
         return None
     version: str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for line in lines:
         # A resumed run appends to the file of the one before: the last one counts.
         if found := _VERSION.search(line):
@@ -58,7 +57,7 @@ class LoggedRun:
     """
 
     version: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
     entries: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -110,7 +109,7 @@ def _parse_losses(line: str) -> dict[str, float] | None:
     return {"epoch": int(epoch[1]), **losses} if losses else None
 
 
-def _parse_namespace(arguments: str) -> dict[str, Any] | None:
+def _parse_namespace(arguments: str) -> dict[str, object] | None:
     """Parses the inside of argparse's `Namespace(…)`; literals only, nothing is evaluated."""
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body

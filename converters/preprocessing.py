@@ -37,8 +37,8 @@ _FRAMES = {
 def preprocessing_of(
     family: Family,
     architecture: Architecture,
-    told: Mapping[str, Any] | None,
-    logged: Mapping[str, Any] | None,
+    told: Mapping[str, object] | None,
+    logged: Mapping[str, object] | None,
     colours: Mapping[str, tuple[float, ...]],
     values: Mapping[str, object],
 ) -> tuple[Preprocessing, list[str]]:
@@ -75,7 +75,7 @@ def preprocessing_of(
     return replace(preprocessing, im_size=side), notices
 
 
-def _from_log(preprocessing: Preprocessing, options: Mapping[str, Any]) -> Preprocessing:
+def _from_log(preprocessing: Preprocessing, options: Mapping[str, object]) -> Preprocessing:
     """Takes what a log.txt says of the training's preprocessing."""
     changes: dict[str, Any] = {}
     for name, kind in (("im_size", int), ("base_zoom", float), ("coord_normalize", bool)):

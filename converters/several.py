@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import NoReturn
 
 from converters.conversion import Report, convert
 from converters.errors import CheckpointError, DeepPoseError
 from converters.formats import writable
+from converters.formats.format import Write
 from converters.interrupts import Interrupts
 from converters.processors import usable_processors
 
@@ -25,7 +27,7 @@ def convert_several(
     *,
     processes: int | None = None,
     work: Callable[..., Report] = convert,
-    **options: Any,
+    **options: object,
 ) -> Generator[Report | DeepPoseError, None, None]:
     """Converts several files; one that is refused does not keep the others.
 
@@ -69,9 +71,9 @@ def convert_several(
             raise
 
 
-def _registered() -> list[Any]:
+def _registered() -> list[Write]:
     """Returns what the formats from outside are written with: a process that gets it imports what registers them."""
-    writers = [format.write for format in writable()]
+    writers = [format.write for format in writable() if format.write is not None]
     return [write for write in writers if not getattr(write, "__module__", "").startswith("converters.")]
 
 
@@ -94,7 +96,7 @@ def _worthwhile(sources: Sequence[Path]) -> int:
 
 
 def _convert(
-    work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]
+    work: Callable[..., Report], source: Path, target: Path, options: dict[str, object]
 ) -> Report | DeepPoseError:
     try:
         return work(source, target, **options)
@@ -122,7 +124,7 @@ def _killed(source: Path) -> CheckpointError:
 _interrupted = False
 
 
-def _begin(registered: list[Any]) -> None:
+def _begin(registered: list[Write]) -> None:
     """Prepares a process; to get the formats from outside is all that they need."""
     _ignore_interrupts()
 
@@ -133,7 +135,7 @@ def _ignore_interrupts() -> None:
 
 
 def _convert_here(
-    work: Callable[..., Report], source: Path, target: Path, options: dict[str, Any]
+    work: Callable[..., Report], source: Path, target: Path, options: dict[str, object]
 ) -> Report | DeepPoseError:
     global _interrupted
     if _interrupted:
@@ -148,7 +150,7 @@ def _convert_here(
         _ignore_interrupts()
 
 
-def _interrupt(number: int, frame: Any) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """Interrupts a conversion, once: what it then cleans up is not interrupted."""
     global _interrupted
     _interrupted = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Stored:
         Raises:
             CheckpointError: The file holds more or fewer bytes than it says, or cannot be read.
         """
-        order: Any = "F" if self.header.fortran else "C"
+        order: Literal["F", "C"] = "F" if self.header.fortran else "C"
         try:
             array = np.empty(self.shape, self.header.dtype, order=order)
         except (MemoryError, ValueError) as error:

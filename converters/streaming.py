@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -178,7 +177,7 @@ class _Growing:
             self.news.wait_for(lambda: self.stopped or self.start + self.reached[name] > position)
             return self.start + self.reached[name]
 
-    def _hash(self, digest: Any, position: int, end: int) -> int:
+    def _hash(self, digest: hashlib._Hash, position: int, end: int) -> int:
         while position < end:
             data = os.pread(self.stream.fileno(), min(CHUNK, end - position), position)
             if not data:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from converters.errors import CheckpointError, reason_of
 from converters.files import CHUNK
 from converters.formats.format import DAMAGES, MOST_INFLATION
 from converters.keys import Header
+
+if TYPE_CHECKING:
+    import h5py
 
 #: How such a file begins.
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -35,7 +38,7 @@ def told_of(path: Path, what: str) -> Iterator[None]:
         raise CheckpointError(path, problem, "the file is damaged; look for another copy") from error
 
 
-def open_file(path: Path) -> Any:
+def open_file(path: Path) -> h5py.File:
     try:
         import h5py
     except ImportError as error:
@@ -44,14 +47,14 @@ def open_file(path: Path) -> Any:
     return h5py.File(path, "r")
 
 
-def address_of(group: Any) -> int:
+def address_of(group: h5py.Group) -> int:
     """Returns where in the file a group lies: a group may be linked into itself."""
     import h5py
 
     return int(h5py.h5o.get_info(group.id).addr)
 
 
-def item_of(path: Path, group: Any, name: str, key: str) -> Any:
+def item_of(path: Path, group: h5py.Group, name: str, key: str) -> h5py.Group | h5py.Dataset:
     """Returns a group or dataset that lies in this very file; a link could name any file of this machine."""
     import h5py
 
@@ -63,7 +66,7 @@ def item_of(path: Path, group: Any, name: str, key: str) -> Any:
     return item
 
 
-def header_of(path: Path, item: Any, key: str) -> Header:
+def header_of(path: Path, item: h5py.Dataset, key: str) -> Header:
     """Returns what a dataset says of itself, if its bytes are there."""
     dtype, shape, stored = np.dtype(item.dtype), item.shape, int(item.id.get_storage_size())
     if shape is None or dtype.hasobject:
@@ -80,7 +83,7 @@ def header_of(path: Path, item: Any, key: str) -> Header:
     return header
 
 
-def _refuse_filters(path: Path, item: Any, key: str) -> None:
+def _refuse_filters(path: Path, item: h5py.Dataset, key: str) -> None:
     """Refuses what h5py does not pack by itself: a filter may be a program, which HDF5 would look for."""
     properties = item.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
@@ -90,7 +93,7 @@ def _refuse_filters(path: Path, item: Any, key: str) -> None:
         raise CheckpointError(path, problem, "nothing was read; repack it with gzip")
 
 
-def pieces_of(item: Any) -> Iterator[memoryview]:
+def pieces_of(item: h5py.Dataset) -> Iterator[memoryview]:
     """Yields the bytes of a dataset, about `CHUNK` of them at a time."""
     if not item.shape:
         yield bytes_of(np.array(item[()]))
@@ -100,7 +103,7 @@ def pieces_of(item: Any) -> Iterator[memoryview]:
         yield bytes_of(np.ascontiguousarray(item[start : start + rows]))
 
 
-def _rows_at_a_time(item: Any) -> int:
+def _rows_at_a_time(item: h5py.Dataset) -> int:
     """Returns how many rows take about `CHUNK` bytes, in whole chunks of the file: each would be unpacked again."""
     row = math.prod(item.shape[1:]) * item.dtype.itemsize
     step = item.chunks[0] if item.chunks else 1

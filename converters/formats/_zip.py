@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import BinaryIO
 
 #: Drop-in replacements of `zlib`, the fastest first: of one thread, isal inflates weights twice as fast as zlib.
 _LIBRARIES = ("isal.isal_zlib", "zlib_ng.zlib_ng", "zlib")
@@ -48,7 +49,7 @@ def directory(path: Path) -> tuple[list[zipfile.ZipInfo], bytes]:
 
 
 @cache
-def library() -> Any:
+def library() -> ModuleType:
     """Returns the fastest module with zlib's `decompressobj` and `crc32` that is installed."""
     for name in _LIBRARIES:
         try:

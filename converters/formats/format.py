@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from converters._version import __version__
 from converters.checkpoint import Array, Checkpoint
@@ -112,8 +112,8 @@ class Contents:
     format: str
     headers: dict[str, Header]
     chunks: Callable[[str], Iterator[Buffer]]
-    metadata: dict[str, Any] | None = None
-    values: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, object] | None = None
+    values: dict[str, object] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     uninitialised: tuple[str, ...] = ()
     sections: Sections | None = None
@@ -201,7 +201,7 @@ def refuse_large(path: Path, contents: Contents, max_bytes: int) -> None:
         raise CheckpointError(path, problem, f"if that is right, --max-bytes {total} allows it")
 
 
-def decode_metadata(text: str | bytes | None) -> dict[str, Any] | None:
+def decode_metadata(text: str | bytes | None) -> dict[str, object] | None:
     """Returns what `encode_metadata` wrote, or None for anything else."""
     try:
         values = json.loads(text) if text else None
@@ -210,6 +210,6 @@ def decode_metadata(text: str | bytes | None) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and "deeppose_port" in values else None
 
 
-def encode_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+def encode_metadata(checkpoint: Checkpoint) -> dict[str, object]:
     """Returns what every file that we write says of itself."""
     return {"deeppose_port": __version__, **checkpoint.metadata()}

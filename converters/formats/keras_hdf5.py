@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
@@ -20,6 +20,9 @@ from converters.formats._hdf5 import MAGIC, header_of, item_of, open_file, told_
 from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
+
+if TYPE_CHECKING:
+    import h5py
 
 #: Where `model.save` puts what `model.save_weights` writes.
 _WHOLE_MODEL = "model_weights"
@@ -72,7 +75,7 @@ def read(path: Path) -> Contents:
     return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices)
 
 
-def _inside(path: Path, group: Any, name: str) -> Any:
+def _inside(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """Returns what has a name in a group, or in groups in it."""
     for part in name.split("/"):
         if group.get(part, getlink=True) is None:
@@ -81,7 +84,7 @@ def _inside(path: Path, group: Any, name: str) -> Any:
     return group
 
 
-def _names(path: Path, group: Any, attribute: str) -> list[str]:
+def _names(path: Path, group: h5py.Group, attribute: str) -> list[str]:
     """Returns the names in an attribute of a group."""
     import h5py
 

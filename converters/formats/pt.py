@@ -120,7 +120,7 @@ def _load(path: Path) -> Any:
         raise CheckpointError(path, problem, "nothing in it was run; look for a whole copy") from error
 
 
-def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, object], tuple[str, ...]]:
     """Returns the state dict in what `torch.save` was given, and the keys that led to it."""
 
     def holds_tensors(value: Any) -> bool:
@@ -198,7 +198,7 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
         problem = f"it cannot be written as .pt without PyTorch: {reason_of(error)}"
         raise CheckpointError(checkpoint.source.path, problem, "safetensors needs none") from error
 
-    payload: dict[str, Any] = {
+    payload: dict[str, object] = {
         "state_dict": {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()},
         **encode_metadata(checkpoint),
     }

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from converters.files import CHUNK
 from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register
 from converters.keys import Header
 from converters.stored import Stored
+
+if TYPE_CHECKING:
+    from safetensors import safe_open
 
 _DTYPES = {
     "F64": "float64",
@@ -71,7 +74,7 @@ def _tells(beginning: Beginning) -> bool:
     return True
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> safe_open:
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb") as stream:
@@ -96,7 +99,7 @@ def _offsets(path: Path) -> dict[str, tuple[int, int]]:
     return {key: (first + start, first + end) for key, (start, end) in places.items()}
 
 
-def _from_strings(metadata: dict[str, str]) -> dict[str, Any] | None:
+def _from_strings(metadata: dict[str, str]) -> dict[str, object] | None:
     if "deeppose_port" not in metadata:
         return None
     values = {}
@@ -140,7 +143,7 @@ def header(checkpoint: Checkpoint, tensors: Mapping[str, Array | Stored], room: 
     metadata = {"format": "pt"}  # what other readers of safetensors look for
     for name, value in encode_metadata(checkpoint).items():
         metadata[name] = value if isinstance(value, str) else json.dumps(value)
-    values: dict[str, Any] = {"__metadata__": metadata}
+    values: dict[str, object] = {"__metadata__": metadata}
     for name, place in places(tensors).items():
         array = tensors[name]
         if array.dtype.name not in _KINDS:

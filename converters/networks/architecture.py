@@ -58,7 +58,7 @@ class ModelSource:
         """The text's hash, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields and the hash as JSON-ready values."""
         return {"file": self.file, "class": self.class_name, "sha256": self.sha256, "text": self.text}
 
@@ -104,7 +104,7 @@ class OwnTable:
         """Shape of each tensor, by name, in the order of the layers."""
         return dict(tensor for step in self.steps for tensor in tensors_of(step))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
         return {"layers": describe(self.layers), "input_size": list(self.input_size), "fixed": self.fixed}
 
@@ -255,9 +255,9 @@ class Architecture:
         sizes = [side for side in range(1, 128 * (self.feature_size + 1)) if self.accepts(side)]
         return sizes[0], sizes[-1]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values; `from_dict` takes them back."""
-        told: dict[str, Any] = {
+        told: dict[str, object] = {
             "name": self.name,
             "joints": self.joints,
             "widths": dict(self.widths),
@@ -292,7 +292,7 @@ class Architecture:
             raise DeepPoseError(f"this does not describe an architecture: {values!r}") from error
 
     @classmethod
-    def of(cls, description: Architecture | Mapping[str, Any] | str) -> Architecture:
+    def of(cls, description: Architecture | Mapping[str, object] | str) -> Architecture:
         """Returns an Architecture from what a file says of it.
 
         Args:

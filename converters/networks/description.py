@@ -96,7 +96,7 @@ class _Reader:
         return value
 
 
-def _needed(field: Field[typing.Any]) -> bool:
+def _needed(field: Field[object]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ from converters.networks.layers import (
     TransposedConvolution,
 )
 
-_Array = npt.NDArray[Any]
+_Array = npt.NDArray[np.number]
 _Weighted = Convolution | DepthwiseConvolution | TransposedConvolution | Linear
 
 

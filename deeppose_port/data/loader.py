@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,17 @@ from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
 
 Order = npt.NDArray[np.int64]
+
+
+class LoaderState(TypedDict, total=False):
+    """Where a stream is, as plain values: the fields of `TrainingLoader.state`."""
+
+    epoch: int
+    current_position: int
+    order: Order | None
+    is_new_epoch: bool
+    previous_epoch_detail: float | None
+
 
 #: Makes the example of an epoch and an index of the dataset. It may write the inputs into the array, if it gets one.
 _Make = Callable[[int, int, npt.NDArray[np.float32] | None], Example]
@@ -195,7 +206,7 @@ class TrainingLoader:
         assert arrays is not None
         return arrays
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LoaderState:
         """Returns the counters and the order of this epoch, all that `restore` needs; batches made ahead stay.
 
         Returns:
@@ -204,7 +215,7 @@ class TrainingLoader:
         """
         return _state_of(self._place)
 
-    def schedule(self) -> Iterator[tuple[list[tuple[int, int]], dict[str, Any]]]:
+    def schedule(self) -> Iterator[tuple[list[tuple[int, int]], LoaderState]]:
         """Yields what the batches to come hold, without making them.
 
         Yields:
@@ -215,7 +226,7 @@ class TrainingLoader:
             wanted, place = self._walk(place)
             yield wanted, _state_of(place)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: LoaderState) -> None:
         """Goes to a place in the stream and forgets the batches made ahead.
 
         Args:
@@ -337,8 +348,14 @@ class TrainingLoader:
         return _Place(epoch, current_position, order, is_new_epoch, previous_epoch_detail)
 
 
-def _state_of(place: _Place) -> dict[str, Any]:
-    return {field.name: getattr(place, field.name) for field in fields(_Place)}
+def _state_of(place: _Place) -> LoaderState:
+    return LoaderState(
+        epoch=place.epoch,
+        current_position=place.current_position,
+        order=place.order,
+        is_new_epoch=place.is_new_epoch,
+        previous_epoch_detail=place.previous_epoch_detail,
+    )
 
 
 class _Pending:
@@ -412,7 +429,7 @@ def _without_array(example: Callable[[int, int], Example]) -> _Make:
     return lambda epoch, index, out: example(epoch, index)
 
 
-def _read_only(order: npt.NDArray[Any]) -> Order:
-    order = order.astype(np.int64)
-    order.flags.writeable = False
-    return order
+def _read_only(order: npt.NDArray[np.generic]) -> Order:
+    mine = order.astype(np.int64)
+    mine.flags.writeable = False
+    return mine

@@ -23,11 +23,14 @@ import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+if TYPE_CHECKING:
+    import chainer
 
 _logger = logging.getLogger(__name__)
 
@@ -211,7 +214,7 @@ def _keep_step_shift_float() -> None:
     original = StepShift._update_value
 
     @functools.wraps(original)
-    def _update_value(self: Any, optimizer: Any, value: Any) -> None:
+    def _update_value(self: chainer.training.extensions.StepShift, optimizer: object, value: object) -> None:
         original(self, optimizer, value.item() if isinstance(value, np.generic) else value)
 
     StepShift._update_value = _update_value
@@ -222,13 +225,13 @@ def _sum_in_double() -> None:
     original = Summary.add
 
     @functools.wraps(original)
-    def add(self: Any, value: Any, weight: Any = 1) -> None:
+    def add(self: chainer.reporter.Summary, value: object, weight: object = 1) -> None:
         original(self, _double(value), _double(weight))
 
     Summary.add = add
 
 
-def _double(value: Any) -> Any:
+def _double(value: object) -> object:
     """Returns a NumPy float of less than 64 bits as float64, anything else as it is."""
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype in (np.float16, np.float32):
         return value.astype(np.float64)
@@ -245,7 +248,7 @@ def _read_hdf5_text() -> None:
     original = HDF5Deserializer.__call__
 
     @functools.wraps(original)
-    def __call__(self: Any, key: str, value: Any) -> Any:  # noqa: N807
+    def __call__(self: chainer.serializers.HDF5Deserializer, key: str, value: object) -> object:  # noqa: N807
         if isinstance(value, str) and self.group is not None and key in self.group:
             dataset = self.group[key]
             if h5py.check_string_dtype(dataset.dtype) is not None:

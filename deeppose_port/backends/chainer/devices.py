@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import gpu_indices
@@ -13,7 +11,7 @@ compat.install()
 import chainer  # noqa: E402 - not before compat
 
 
-def usable_devices(name: str, several: bool = False) -> list[Any]:
+def usable_devices(name: str, several: bool = False) -> list[chainer.backend.Device]:
     """Returns the Chainer devices of `cpu`, `cuda`, `cuda:N` or `cuda:0,cuda:1`.
 
     Args:
@@ -38,6 +36,6 @@ def usable_devices(name: str, several: bool = False) -> list[Any]:
     return [chainer.get_device(f"@cupy:{index}") for index in indices]
 
 
-def usable_device(name: str) -> Any:
+def usable_device(name: str) -> chainer.backend.Device:
     """Returns the one device of a name; see `usable_devices`."""
     return usable_devices(name)[0]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
 from deeppose_port.backends.chainer import compat
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import Example
-from deeppose_port.data.loader import TrainingLoader
+from deeppose_port.data.loader import LoaderState, TrainingLoader
 
 compat.install()
 
 import chainer  # noqa: E402 - not before compat
+from chainer.types import NdArray  # noqa: E402 - NumPy's or CuPy's
 
 
 class PoseBatch(Sequence[Example]):
@@ -45,9 +46,10 @@ class PoseBatch(Sequence[Example]):
         return PoseBatch(part) if isinstance(index, slice) else part
 
 
-def _concat_poses(batch: Sequence[Example], device: Any = None) -> Any:
+def _concat_poses(batch: Sequence[Example], device: chainer.backend.Device | None = None) -> tuple[NdArray, ...]:
     if not isinstance(batch, PoseBatch):
-        return chainer.dataset.concat_examples(batch, device)
+        arrays: tuple[NdArray, ...] = chainer.dataset.concat_examples(batch, device)
+        return arrays
     # Contiguous, because a part of a batch is one row of every n.
     return tuple(chainer.dataset.to_device(device, np.ascontiguousarray(array)) for array in batch.arrays)
 
@@ -124,7 +126,7 @@ class PoseIterator(chainer.iterators.MultithreadIterator):  # type: ignore[misc]
         """Returns an iterator of its own threads and batches at the same place."""
         return PoseIterator(copy.copy(self.loader))
 
-    def serialize(self, serializer: Any) -> None:
+    def serialize(self, serializer: chainer.AbstractSerializer) -> None:
         """Saves the place in the stream, or goes to a saved one.
 
         Raises:
@@ -136,7 +138,7 @@ class PoseIterator(chainer.iterators.MultithreadIterator):  # type: ignore[misc]
         else:
             self._write(serializer)
 
-    def _write(self, serializer: Any) -> None:
+    def _write(self, serializer: chainer.AbstractSerializer) -> None:
         state = self.loader.state()
         for key in ("current_position", "epoch", "is_new_epoch"):
             serializer(key, state[key])
@@ -145,18 +147,23 @@ class PoseIterator(chainer.iterators.MultithreadIterator):  # type: ignore[misc]
             serializer("order", state["order"])
         serializer("previous_epoch_detail", _with_none_as_negative(state["previous_epoch_detail"]))
 
-    def _read(self, serializer: Any) -> dict[str, Any]:
+    def _read(self, serializer: chainer.AbstractSerializer) -> LoaderState:
         now = self.loader.state()
-        state = {key: serializer(key, now[key]) for key in ("current_position", "epoch", "is_new_epoch")}
+        position, epoch, new = (serializer(key, now[key]) for key in ("current_position", "epoch", "is_new_epoch"))
         # MultithreadIterator's key, and SerialIterator's before Chainer 1.24, is _order.
         orders = (_optional(serializer, key) for key in ("order", "_order"))
-        state["order"] = next((order for order in orders if order is not None), None)
+        order = next((order for order in orders if order is not None), None)
         try:
             previous = serializer("previous_epoch_detail", _with_none_as_negative(now["previous_epoch_detail"]))
         except KeyError:
-            previous = self._guess_previous_detail(state["epoch"], state["current_position"])
-        state["previous_epoch_detail"] = None if previous is None or previous < 0 else previous
-        return state
+            previous = self._guess_previous_detail(epoch, position)
+        return LoaderState(
+            epoch=epoch,
+            current_position=position,
+            order=order,
+            is_new_epoch=new,
+            previous_epoch_detail=None if previous is None or previous < 0 else previous,
+        )
 
     def _guess_previous_detail(self, epoch: int, position: int) -> float | None:
         """Returns what Chainer's SerialIterator takes for it where a snapshot, of Chainer 1.13, has none."""
@@ -165,7 +172,7 @@ class PoseIterator(chainer.iterators.MultithreadIterator):  # type: ignore[misc]
         return max(epoch + (position - self.batch_size) / len(self.dataset), 0.0)
 
 
-def _optional(serializer: Any, key: str) -> Any:
+def _optional(serializer: chainer.AbstractSerializer, key: str) -> NdArray | None:
     """Reads an array, or returns None where there is none."""
     try:
         return serializer(key, None)

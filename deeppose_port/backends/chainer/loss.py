@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deeppose_port.backends.chainer import compat
 
 compat.install()
 
 import chainer  # noqa: E402 - not before compat
 from chainer import backend  # noqa: E402
+from chainer.types import NdArray  # noqa: E402 - NumPy's or CuPy's
 
 from deeppose_port.backends.chainer.networks import DeepPose  # noqa: E402
 
@@ -27,7 +26,7 @@ class MaskedMeanSquaredError(chainer.FunctionNode):  # type: ignore[misc]
         super().__init__()
         self.count = count
 
-    def forward(self, inputs: tuple[Any, ...]) -> tuple[Any]:
+    def forward(self, inputs: tuple[NdArray, ...]) -> tuple[NdArray]:
         """Takes x and t, (N, 2J) float32, and the mask, (N, 2J) int32."""
         x, t, mask = inputs
         xp = backend.get_array_module(x)
@@ -37,7 +36,9 @@ class MaskedMeanSquaredError(chainer.FunctionNode):  # type: ignore[misc]
         total = (self.difference * self.difference).sum(dtype=x.dtype)
         return (xp.asarray(total * x.dtype.type(self.scale), dtype=x.dtype),)
 
-    def backward(self, indexes: tuple[int, ...], gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+    def backward(
+        self, indexes: tuple[int, ...], gradients: tuple[chainer.Variable, ...]
+    ) -> tuple[chainer.Variable | None, ...]:
         """Differentiates with respect to x."""
         (gradient,) = gradients
         xp = backend.get_array_module(self.difference)
@@ -53,7 +54,7 @@ class PoseEstimationError(chainer.Chain):  # type: ignore[misc]
         with self.init_scope():
             self.predictor = predictor
 
-    def forward(self, x: Any, t: Any, mask: Any, count: int | None = None) -> Any:
+    def forward(self, x: NdArray, t: NdArray, mask: NdArray, count: int | None = None) -> chainer.Variable:
         """Returns the loss of a batch; see `MaskedMeanSquaredError`."""
         (loss,) = MaskedMeanSquaredError(count).apply((self.predictor(x), t, mask))
         return loss

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Checkpoint
+from converters.checkpoint import Array, Checkpoint
 from converters.keys import chainer_names
 from converters.networks import (
     ELU,
@@ -63,6 +62,7 @@ compat.install()
 import chainer  # noqa: E402 - not before compat
 import chainer.functions as F  # noqa: E402, N812 - Chainer's own name for it
 import chainer.links as L  # noqa: E402, N812
+from chainer import Variable  # noqa: E402
 
 
 class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
@@ -85,7 +85,7 @@ class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
         self.rules = rules
         self.batch = layer.batch
 
-    def forward(self, x: Any, **kwargs: Any) -> Any:
+    def forward(self, x: Variable, **kwargs: bool) -> Variable:
         """Normalises (N, C, H, W) maps or (N, F) features."""
         if not chainer.config.train:
             eps = self.rules.eps if self.batch else self.rules.test_eps
@@ -102,7 +102,7 @@ class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
             self.avg_var += (1 - self.decay) * self.rules.eps * samples / max(samples - 1, 1)
         return result
 
-    def _factor_and_offset(self) -> tuple[Any, Any]:
+    def _factor_and_offset(self) -> tuple[Variable, Variable]:
         """Returns gamma and beta; ones and zeros for what this layer does not have."""
         size, kind = self.avg_mean.size, self.avg_mean.dtype
         gamma = self.xp.ones(size, kind) if self.gamma is None else self.gamma
@@ -121,7 +121,7 @@ class ScaleBias(chainer.Chain):  # type: ignore[misc]
                 with self.bias.init_scope():
                     self.bias.b = chainer.Parameter(0.0, layer.shape)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Variable) -> Variable:
         """Returns x * factor + offset."""
         x = F.scale(x, self.W)
         return F.bias(x, self.bias.b) if hasattr(self, "bias") else x
@@ -135,7 +135,7 @@ class SlopedPReLU(chainer.Chain):  # type: ignore[misc]
         with self.init_scope():
             self.W = chainer.Parameter(0.25, shape)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Variable) -> Variable:
         """Returns max(x, 0) + slope * min(x, 0)."""
         return F.prelu(x, F.reshape(self.W, ()) if self.W.size == 1 else self.W)
 
@@ -169,12 +169,12 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
             if link is not None:
                 self._add(step.layer.name, link)  # type: ignore[union-attr]  # links are made of layers with names
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Variable) -> Variable:
         """Returns the joints of (N, 3, H, W) inputs as a Variable of (N, 2 * joints)."""
         outputs = self._run(self.architecture.layers, x, {})
         return F.reshape(outputs, (len(outputs), -1)) if outputs.ndim > 2 else outputs
 
-    def _run(self, layers: tuple[Layer, ...], x: Any, named: dict[str, Any]) -> Any:
+    def _run(self, layers: tuple[Layer, ...], x: Variable, named: dict[str, Variable]) -> Variable:
         for layer in layers:
             match layer:
                 case Residual() | Parallel():
@@ -187,7 +187,7 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                     x = self._layer(layer, x)
         return x
 
-    def _layer(self, layer: Layer, x: Any) -> Any:
+    def _layer(self, layer: Layer, x: Variable) -> Variable:
         """Returns the output of a layer outside of blocks."""
         match layer:
             case ReLU():
@@ -242,7 +242,7 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                 return x[:, layer.start : layer.stop]
         return self.link(layer.name)(x)  # type: ignore[union-attr]  # a layer with weights
 
-    def _normalized(self, layer: LocalResponseNormalization, x: Any) -> Any:
+    def _normalized(self, layer: LocalResponseNormalization, x: Variable) -> Variable:
         if layer.n % 2:
             return F.local_response_normalization(x, layer.n, layer.k, layer.alpha, layer.beta)
         # Chainer's window is odd; this one leans to the channels before.
@@ -251,14 +251,14 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         total = sum(squares[:, i : i + x.shape[1]] for i in range(layer.n))
         return x * (layer.k + layer.alpha * total) ** -layer.beta
 
-    def _dropped(self, layer: Dropout, x: Any) -> Any:
+    def _dropped(self, layer: Dropout, x: Variable) -> Variable:
         ratio = layer.ratio if self.dropout is None else self.dropout
         if not layer.channels:
             return F.dropout(x, ratio)
         kept = F.dropout(self.xp.ones((*x.shape[:2], 1, 1), x.dtype), ratio)
         return x * F.broadcast_to(kept, x.shape)
 
-    def _link(self, step: Step) -> Any:
+    def _link(self, step: Step) -> chainer.Link | None:
         """Returns the link of a layer; None where it has no weights."""
         layer, channels = step.layer, step.before[0] or 0
         initial = self.initial_weights
@@ -304,17 +304,17 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                 return ScaleBias(layer)
         return None
 
-    def link(self, name: str) -> Any:
+    def link(self, name: str) -> chainer.Link:
         """Returns the link of a layer by its dotted name."""
-        found: Any = self
+        found: chainer.Link = self
         for part in name.split("."):
             found = found[part]
         return found
 
-    def _add(self, name: str, link: Any) -> None:
+    def _add(self, name: str, link: chainer.Link) -> None:
         """Adds a link under a dotted name such as `res2.b_1.conv1`."""
         *path, last = name.split(".")
-        parent: Any = self
+        parent: chainer.Chain = self
         for part in path:
             if part not in parent._children:
                 _add_link(parent, part, chainer.Chain())
@@ -322,13 +322,13 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         _add_link(parent, last, link)
 
 
-def _add_link(parent: Any, name: str, link: Any) -> None:
+def _add_link(parent: chainer.Chain, name: str, link: chainer.Link) -> None:
     if hasattr(parent, name):
         raise BackendError(f"Chainer cannot have a layer named {name!r}: its networks use that word themselves")
     parent.add_link(name, link)
 
 
-def joined(values: list[Any], join: Join) -> Any:
+def joined(values: list[Variable], join: Join) -> Variable:
     """Returns several values added, stacked along their channels or features, or multiplied."""
     if join == "concat":
         return F.concat(values, axis=1)
@@ -342,7 +342,7 @@ def joined(values: list[Any], join: Join) -> Any:
     return result
 
 
-def max_pool(x: Any, layer: MaxPooling) -> Any:
+def max_pool(x: Variable, layer: MaxPooling) -> Variable:
     """Returns the largest of each window."""
     kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
     if layer.cover_all or not layer.ceil_mode:
@@ -352,7 +352,7 @@ def max_pool(x: Any, layer: MaxPooling) -> Any:
     return pooled[:, :, :height, :width]
 
 
-def average_pool(x: Any, layer: AveragePooling) -> Any:
+def average_pool(x: Variable, layer: AveragePooling) -> Variable:
     """Returns the mean of each window."""
     kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
     if layer.count_pad and not layer.ceil_mode:
@@ -371,7 +371,7 @@ def average_pool(x: Any, layer: AveragePooling) -> Any:
     return means[:, :, : sides[0], : sides[1]] * F.broadcast_to(xp.asarray(factors), (*x.shape[:2], *sides))
 
 
-def _adaptive(pool: Callable[..., Any], x: Any, sides: tuple[int, int]) -> Any:
+def _adaptive(pool: Callable[..., Variable], x: Variable, sides: tuple[int, int]) -> Variable:
     """Returns what `pool` makes of a map's parts; a part begins and ends at the nearest whole pixels outside."""
     rows = [
         [
@@ -387,7 +387,7 @@ def _parts(side: int, count: int) -> list[tuple[int, int]]:
     return [(i * side // count, -(-(i + 1) * side // count)) for i in range(count)]
 
 
-def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float | None = None) -> DeepPose:
+def build(architecture: Architecture | Mapping[str, object] | str, dropout: float | None = None) -> DeepPose:
     """Builds a network, with its writer's BatchNormalization and Chainer's initial weights.
 
     Args:
@@ -407,13 +407,13 @@ def load(checkpoint: Checkpoint, dropout: float | None = None) -> DeepPose:
     return network
 
 
-def load_weights(network: DeepPose, weights: Mapping[str, Any]) -> None:
+def load_weights(network: DeepPose, weights: Mapping[str, Array]) -> None:
     """Copies a checkpoint's weights, by canonical name, into a network."""
     arrays = {key: weights[name] for name, key in chainer_names(network.architecture).items()}
     chainer.serializers.NpzDeserializer(arrays).load(network)
 
 
-def read_weights(network: DeepPose) -> dict[str, Any]:
+def read_weights(network: DeepPose) -> dict[str, Array]:
     """Returns copies of a network's weights by canonical name, as NumPy arrays."""
     saved = chainer.serializers.DictionarySerializer()
     saved.save(network)

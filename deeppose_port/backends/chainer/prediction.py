@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -48,22 +47,24 @@ class ChainerPredictor:
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer; see `Predictor`."""
 
-        def run(layers: tuple[Layer, ...], x: Any, named: dict[str, Any]) -> Any:
+        def run(layers: tuple[Layer, ...], x: chainer.Variable, named: dict[str, chainer.Variable]) -> chainer.Variable:
             return self._tested(lambda batch: self.network._run(layers, batch, named), x)
 
         directions = Directions()
 
-        def nudge(x: Any) -> Any:
+        def nudge(x: chainer.Variable) -> chainer.Variable:
             with chainer.using_device(self.device):
                 return chainer.as_variable(self.device.xp.nextafter(x.array, self.device.send(directions(x.shape))))
 
         for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
             yield name, np.array(chainer.backends.cuda.to_cpu(output.array), order="C")
 
-    def _batch(self, inputs: Float32Array) -> Any:
+    def _batch(self, inputs: Float32Array) -> chainer.Variable:
         return chainer.as_variable(self.device.send(np.ascontiguousarray(inputs, dtype=np.float32)))
 
-    def _tested(self, network: Callable[[Any], Any], batch: Any) -> Any:
+    def _tested(
+        self, network: Callable[[chainer.Variable], chainer.Variable], batch: chainer.Variable
+    ) -> chainer.Variable:
         # Configuration is a thread's own: it has to be set where the network runs.
         with chainer.using_config("train", False), chainer.no_backprop_mode(), chainer.using_device(self.device):
             return network(batch)
@@ -73,7 +74,7 @@ def predictor(checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan"
     """Loads a checkpoint's network onto a device, for evaluation.
 
     Args:
-        checkpoint: Any checkpoint.
+        checkpoint: Of any architecture that Chainer can run.
         device: `cpu`, `cuda` or `cuda:N`.
         relu_nan: `nan` or `zero`; see `Pose`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import asdict, replace
-from typing import Any
+from types import ModuleType
 
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import Driver, cuda_version, gpu_indices, nvidia_driver
@@ -19,7 +19,7 @@ def examine(device: str) -> Probe:
     """
     mended = compat.install()
     importlib.import_module("chainer")
-    cuda: Any = importlib.import_module("chainer.backends.cuda")
+    cuda = importlib.import_module("chainer.backends.cuda")
     found = Probe(
         problem=gpu_problem(device),
         library="CuPy",
@@ -36,7 +36,7 @@ def examine(device: str) -> Probe:
     return found
 
 
-def _devices(runtime: Any) -> tuple[str, ...]:
+def _devices(runtime: ModuleType) -> tuple[str, ...]:
     try:
         count = runtime.getDeviceCount()
         return tuple(runtime.getDeviceProperties(index)["name"].decode() for index in range(count))
@@ -100,7 +100,7 @@ def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _compute(cupy: Any, index: int) -> None:
+def _compute(cupy: ModuleType, index: int) -> None:
     """Compiles and runs a kernel, and calls cuBLAS."""
     with cupy.cuda.Device(index):
         ones = cupy.ones((2, 2), dtype="float32")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -53,9 +52,9 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
 
     def __init__(
         self,
-        iterator: Any,
-        optimizer: Any,
-        devices: Mapping[str, Any],
+        iterator: chainer.dataset.Iterator,
+        optimizer: chainer.Optimizer,
+        devices: Mapping[str, chainer.backend.Device],
         *,
         seed: int,
         rate: Callable[[float], float],
@@ -127,7 +126,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
                 with chainer.using_device(device):
                     device.xp.random.seed(int(seed))
 
-    def _clip(self, model: Any) -> None:
+    def _clip(self, model: chainer.Link) -> None:
         """Scales the gradient down to the largest norm, as `torch.nn.utils.clip_grad_norm_` does."""
         if self.grad_clip is None:
             return
@@ -139,21 +138,21 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
                 gradient *= np.float32(factor)
 
 
-def _trained(model: Any) -> Iterator[tuple[str, Any]]:
+def _trained(model: chainer.Link) -> Iterator[tuple[str, chainer.Parameter]]:
     """Yields the parameters that are not frozen, by their names."""
     for name, parameter in model.namedparams():
         if parameter.update_rule.enabled:
             yield name, parameter
 
 
-def _largest(model: Any) -> Iterator[tuple[str, float]]:
+def _largest(model: chainer.Link) -> Iterator[tuple[str, float]]:
     """Yields the largest number, by its size, of each trained parameter's gradient, NaN if one is, by their names."""
     for name, parameter in sorted(_trained(model)):
         if parameter.grad is not None:
             yield name.lstrip("/"), float(abs(parameter.grad).max())
 
 
-def _statistics_of(model: Any) -> list[tuple[Any, str, Any]]:
+def _statistics_of(model: chainer.Link) -> list[tuple[chainer.links.BatchNormalization, str, chainer.types.NdArray]]:
     """Returns copies of BatchNormalization's running statistics, which the forward pass moves: layer, name, copy."""
     layers = [link for link in model.links() if isinstance(link, chainer.links.BatchNormalization)]
     return [(layer, name, getattr(layer, name).copy()) for layer in layers for name in ("avg_mean", "avg_var")]

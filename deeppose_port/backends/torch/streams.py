@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import torch
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
-from deeppose_port.data.loader import TrainingLoader
+from deeppose_port.data.loader import LoaderState, TrainingLoader
 
 _Tensors = tuple[torch.Tensor, ...]
 
@@ -51,7 +50,7 @@ class WorkerStream:
         self.waited = 0.0
         self.given = 0
         self._state = loader.state()
-        self._after: deque[dict[str, Any]] = deque()
+        self._after: deque[LoaderState] = deque()
         self._schedule = loader.schedule()
         self._loader: DataLoader[_Tensors | DatasetError] = DataLoader(
             _Batches(loader),
@@ -79,7 +78,7 @@ class WorkerStream:
         self.given += len(inputs)
         return inputs, targets, mask
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LoaderState:
         """Returns the place in the stream, as `TrainingLoader.state` does."""
         return self._state
 
@@ -97,7 +96,7 @@ class WorkerStream:
                 return
 
 
-def _as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: object) -> object:
     return batch  # it is one already
 
 
