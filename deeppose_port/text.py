@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
 from converters.errors import printable as shown
 
-__all__ = ["counted", "shown"]
+__all__ = ["cell_of", "counted", "csv_text", "shown"]
 
 
 def counted(number: int, noun: str) -> str:
     """Returns a number with its noun in the singular or plural."""
     return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
+def cell_of(path: str | Path) -> str:
+    """Returns a file's name as a CSV has it: one that begins with `=`, `+`, `-` or `@` would be taken for a formula."""
+    text = str(path)
+    return os.path.join(os.curdir, text) if text[:1] in "=+-@" else text
+
+
+def csv_text(header: list[str], rows: Iterable[list[str]]) -> str:
+    """Returns a table as CSV."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    return text.getvalue()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from converters.errors import DeepPoseError
+from converters.files import refuse_targets
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
@@ -32,6 +33,9 @@ class EvalOptions:
         metadata=described("Give 95 % confidence intervals, from drawing the persons anew N times.", metavar="N"),
     )
     bootstrap_seed: int = field(default=0, metadata=described("Of that drawing."))
+    persons: Path | None = field(
+        default=None, metadata=described("Write a table, a line each person, with the person's numbers.", metavar="CSV")
+    )
     watch: Path | None = field(default=None, metadata=described("As `watch RESULTS`.", metavar="RESULTS"))
     idle: float | None = field(default=None, metadata=described("With --watch, as for `watch`.", metavar="SECONDS"))
     page: ReportOptions
@@ -40,8 +44,8 @@ class EvalOptions:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.watch is None):
             raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
-        if self.watch is not None and (self.bootstrap is not None or self.page.report is not None):
-            raise click.UsageError("--bootstrap and --report go with a CHECKPOINT, not with --watch")
+        if self.watch is not None and (self.bootstrap is not None or self.page.report or self.persons):
+            raise click.UsageError("--bootstrap, --persons and --report go with a CHECKPOINT, not with --watch")
         if self.watch is None and self.idle is not None:
             raise click.UsageError("--idle goes with --watch, the folder of a training")
         if self.bootstrap is not None and self.bootstrap < 1:
@@ -69,6 +73,9 @@ def evaluate(options: EvalOptions) -> int:
         from deeppose_port.drawing.report import refuse_existing
 
         refuse_existing(page.report, page.force)
+    if options.persons is not None:
+        read = (options.checkpoint, options.how.annotated.csv)
+        refuse_targets([options.persons], page.force, read=read, instead="--persons names another")
     pose, dataset, evaluation = evaluate_one(options.checkpoint, options.how, quiet=as_json)
     intervals = evaluation.bootstrap(options.bootstrap, options.bootstrap_seed) if options.bootstrap else None
     if as_json:
@@ -76,6 +83,12 @@ def evaluate(options: EvalOptions) -> int:
         display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
     else:
         _show(evaluation, pose, intervals)
+    if options.persons is not None:
+        from deeppose_port.evaluate.persons import write_persons
+
+        table = write_persons(evaluation, dataset, options.persons, force=page.force)
+        if not as_json:
+            display.say(f"persons: {table}")
     if page.report is not None:
         written = _report(pose, evaluation, dataset, page.report, intervals, force=page.force, quiet=as_json)
         display.wrote_report(None if as_json else written)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import numpy as np
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Points
 from deeppose_port.predict.people import Box
+from deeppose_port.text import cell_of, csv_text
 
 FORMATS = ("json", "csv")
 
@@ -147,7 +145,7 @@ class Predictions:
         rows = (
             [cell_of(p.image), *cells(p.points), *(box_cells(p.person, p.box) if more else ())] for p in self.pictures
         )
-        return _csv(["image", *columns(self.names), *more], rows)
+        return csv_text(["image", *columns(self.names), *more], rows)
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class PersonPredictions:
             [cell_of(p.image), str(p.line), *(f"{getattr(p, name):.6g}" for name in _ERRORS), *cells(p.points)]
             for p in self.persons
         )
-        return _csv(["image", "line", *_ERRORS, *columns(self.names)], rows)
+        return csv_text(["image", "line", *_ERRORS, *columns(self.names)], rows)
 
 
 def checked_format(format: str) -> str:
@@ -254,12 +252,6 @@ def box_cells(person: int, box: Box | None) -> list[str]:
     return [str(person), *("" if box is None else f"{side:g}" for side in box or (0.0,) * 4)]
 
 
-def cell_of(path: Path) -> str:
-    """Returns a file's name as a CSV has it: one that begins with `=`, `+`, `-` or `@` would be taken for a formula."""
-    text = str(path)
-    return os.path.join(os.curdir, text) if text[:1] in "=+-@" else text
-
-
 def as_lists(points: Points) -> list[list[float | None]]:
     """Returns a pose as JSON has it; what is not finite is None."""
     return [[_finite(x), _finite(y)] for x, y in points.tolist()]
@@ -267,11 +259,3 @@ def as_lists(points: Points) -> list[list[float | None]]:
 
 def _finite(value: float, digits: int = 3) -> float | None:
     return round(value, digits) if np.isfinite(value) else None
-
-
-def _csv(header: list[str], rows: Iterable[list[str]]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
-    return text.getvalue()
