@@ -9,8 +9,9 @@ Needs NumPy only; PyTorch is loaded to write `.pt` files alone, h5py for HDF5, g
 
 from converters._version import __version__
 from converters.checkpoint import Checkpoint, Optimizer, Preprocessing, Progress, Repair, Source
-from converters.conversion import Report, checkpoints_in, convert, default_target, write
+from converters.conversion import Report, convert, default_target, write
 from converters.errors import CheckpointError, DeepPoseError
+from converters.folders import checkpoints_in
 from converters.inspection import Inspection, inspect
 from converters.networks import Architecture
 from converters.reading import read

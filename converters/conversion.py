@@ -232,27 +232,6 @@ def default_target(source: Path, format: str) -> Path:
     return source.with_suffix(suffix) if source.suffix in known else source.with_name(source.name + suffix)
 
 
-def checkpoints_in(source: str | os.PathLike[str], format: str = "pt") -> list[Path]:
-    """Returns what a conversion of a folder takes: its checkpoints, by content, that are not of `format` already.
-
-    An optimizer's `.state` goes with the `.model` beside it and is not listed. A source that is no folder is returned
-    as it is.
-    """
-    source = Path(source)
-    if not source.is_dir():
-        return [source]
-    files = []
-    for file in sorted(source.iterdir()):
-        try:
-            kind = formats.format_of(file)
-        except CheckpointError:
-            continue  # a log, a picture, a folder
-        is_state = file.suffix == ".state" and file.with_suffix(".model").is_file()
-        if kind.name != format and not is_state:
-            files.append(file)
-    return files
-
-
 def _kind(target: Path, format: str | None, layout: str | None) -> tuple[Format, str | None]:
     """Returns the format and layout that a target asks for."""
     kind = formats.written_as(format, target)

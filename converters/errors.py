@@ -13,6 +13,7 @@
         ├── CloseUpError           a close-up that cannot be cut               deeppose_port.data.close_up
         ├── DatasetError           persons and their pictures                  deeppose_port.data.dataset
         │   └── PackError          a pack of them                              deeppose_port.data.pack.index
+        ├── BoxesError             a file of boxes                             deeppose_port.predict.boxes
         ├── PrepareError           a data set as its authors publish it        deeppose_port.data.prepare.source
         ├── BackendError           a backend or device                         deeppose_port.backends
         └── TrainingError          a run that cannot go on                     deeppose_port.training.run

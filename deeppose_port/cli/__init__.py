@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; None for `sys.argv`.
 
     Returns:
-        The exit status: 0; 1 for a comparison that failed, or a bug, whose traceback is shown; 2 for bad input; 130
-        for Ctrl-C; 141 when nobody reads the output any more.
+        The exit status: 0; 1 for a comparison that failed, or a bug, whose traceback is shown; 2 for bad input; 3 where
+        some of several inputs were refused; 130 for Ctrl-C; 141 when nobody reads the output any more.
     """
     display.begin()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converters import Repair
+    from converters import Repair, Source
 
 
 def optimizer(algorithm: str | None, progress: dict[str, Any] | None) -> str:
@@ -23,3 +23,13 @@ def repairs_made(repairs: Iterable[Repair]) -> str:
     nan, inf = sum(r.nan for r in repairs), sum(r.inf for r in repairs)
     became = "kept" if repairs[0].became is None else "became 0"
     return f"{nan} NaN and {inf} Inf in {len(repairs)} tensors {became}"
+
+
+def is_assumed(source: Source) -> bool:
+    """Tells whether nothing says who wrote a file."""
+    return source.writer_told_by == "assumed"
+
+
+def writer(source: Source) -> str:
+    """Says who wrote a file, and whether that is assumed."""
+    return f"{source.writer} (assumed)" if is_assumed(source) else source.writer

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import BAD_INPUT, JsonOptions, ReadingOptions
+from deeppose_port.cli.options import JsonOptions, ReadingOptions
+from deeppose_port.cli.summary import Summary
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from converters import Report
+    from converters.folders import Found
 
 
 def _formats() -> Collection[str]:
@@ -58,7 +62,23 @@ class ConvertOptions:
     state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
     force: bool = field(default=False, metadata=described("Replace a file that exists.", names=("--force",)))
     dry_run: bool = field(default=False, metadata=described("Read and report, write nothing.", names=("--dry-run",)))
+    recursive: bool = field(
+        default=False,
+        metadata=described(
+            "Folders in folders too; with -o the tree is kept.", names=("-r", "--recursive"), section="Many files"
+        ),
+    )
+    skip_existing: bool = field(
+        default=False, metadata=described("Pass over what has been written already.", names=("--skip-existing",))
+    )
+    results: Path | None = field(
+        default=None, metadata=described("Write a line for each file, what became of it.", metavar="FILE.csv")
+    )
     shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        if self.skip_existing and self.force:
+            raise click.UsageError("--skip-existing and --force contradict each other")
 
 
 @command(lambda: ConvertOptions)
@@ -69,17 +89,20 @@ def convert(options: ConvertOptions) -> int:
     told by its content, or a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run:
     their outputs are compared with PyTorch's.
 
+    Of a folder, each file that is a checkpoint or is called one is accounted for. The exit status is 3 where some of
+    several were refused, and 2 where all were.
+
     \b
     Example:
       deeppose-port convert epoch-100.model
       deeppose-port convert epoch-100.model -o pose.onnx
-      deeppose-port convert results/AlexNet_2016 -o converted --to safetensors
+      deeppose-port convert -r results -o converted --results converted.csv
     """
     import converters
     from deeppose_port import backends as backends  # they register the formats of theirs
 
     sources, output = options.sources, options.output
-    if len(sources) > 1 or sources[0].is_dir():
+    if len(sources) > 1 or sources[0].is_dir() or options.results is not None or options.skip_existing:
         return _convert_many(options)
     with display.steps(sources[0].name, quiet=options.shown.as_json) as step:
         report = converters.convert(sources[0], output, progress=step, **_told(options))
@@ -100,37 +123,74 @@ def _told(options: ConvertOptions) -> dict[str, Any]:
 def _convert_many(options: ConvertOptions) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
+    from converters.files import refuse_targets
+    from converters.folders import survey
 
     sources, output, as_json = options.sources, options.output, options.shown.as_json
+    single = len(sources) == 1 and not sources[0].is_dir()
     kind = options.format or "pt"
-    files = [file for source in sources for file in converters.checkpoints_in(source, kind)]
-    if not files:
-        raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
-    if output is not None and not options.dry_run:
-        output.mkdir(parents=True, exist_ok=True)
-    targets = [converters.default_target(file, kind) for file in files]
-    if output is not None:
-        targets = [output / target.name for target in targets]
-    results: list[dict[str, Any]] = []
-    failed = 0
     told = {**_told(options), "format": kind}
-    outcomes = converters.convert_several(list(zip(files, targets, strict=True)), **told)
-    with closing(outcomes), display.steps("converting", quiet=as_json, unit="files") as step:
-        for file, outcome in zip(files, outcomes, strict=True):
-            if isinstance(outcome, DeepPoseError):
-                failed += 1
-                results.append({"source": {"path": str(file)}, "error": str(outcome)})
-                display.error(str(outcome))
-            else:
-                results.append(outcome.as_dict())
-                if not as_json:
+    there = survey(sources, kind, recursive=options.recursive)
+    if not there.found and not there.done:
+        raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
+    if options.results is not None:
+        refuse_targets([options.results], force=options.force)
+    targets = {each.path: _target(each, output, kind) for each in there.found}
+    if single and output is not None:
+        targets, told["format"] = {sources[0]: output}, options.format
+    skipped = [file for file, target in targets.items() if options.skip_existing and target.exists()]
+    files = [(file, target) for file, target in targets.items() if file not in skipped]
+    made = [] if options.dry_run else _make_folders(target.parent for _, target in files)
+    outcomes = converters.convert_several(files, **told)
+    summary = Summary()
+    try:
+        with closing(outcomes), display.steps("converting", quiet=as_json, unit="files") as step:
+            for (file, _), outcome in zip(files, outcomes, strict=True):
+                summary.add(file, outcome)
+                if isinstance(outcome, DeepPoseError):
+                    display.error(str(outcome))
+                elif not as_json:
                     _show_line(outcome)
-            step(file.name, len(results), len(files))
+                step(file.name, len(summary.outcomes), len(files))
+    finally:
+        for folder in reversed(made):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    skipped += there.done
+    if options.results is not None:
+        summary.save(options.results, skipped, force=options.force)
     if as_json:
-        display.as_json({"files": results, "converted": len(files) - failed, "failed": failed})
+        display.as_json({**summary.as_dict(), **_counted(skipped, there.passed_over)})
     else:
-        display.say(f"{len(files) - failed} of {len(files)} checkpoints converted")
-    return BAD_INPUT if failed else 0
+        for line in summary.lines(len(skipped), len(there.passed_over)):
+            display.say(line)
+    return summary.status
+
+
+def _target(found: Found, output: Path | None, kind: str) -> Path:
+    """Returns what a file is written to."""
+    import converters
+
+    target = converters.default_target(found.path, kind)
+    return target if output is None else (output / found.within).with_name(target.name)
+
+
+def _make_folders(folders: Iterable[Path]) -> list[Path]:
+    """Makes folders; returns those that were not there, a folder before those in it."""
+    made: list[Path] = []
+    for folder in dict.fromkeys(folders):
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            made.append(each)
+    return made
+
+
+def _counted(skipped: Collection[Path], passed_over: Collection[Path]) -> dict[str, object]:
+    return {"skipped": [str(file) for file in skipped], "passed_over": len(passed_over)}
 
 
 def _show(report: Report) -> None:
@@ -162,5 +222,5 @@ def _show_line(report: Report) -> None:
     repairs = f", {checkpoints.repairs_made(report.repairs)}" if report.repairs else ""
     display.say(
         f"{report.source.path} -> {report.output}: {report.architecture}, {report.joints} joints, "
-        f"{report.source.writer}{repairs}" + ("" if report.verified else " (dry run)")
+        f"{checkpoints.writer(report.source)}{repairs}" + ("" if report.verified else " (dry run)")
     )

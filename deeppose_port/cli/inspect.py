@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import BAD_INPUT, JsonOptions, SourceOptions
+from deeppose_port.cli.options import BAD_INPUT, SOME_REFUSED, JsonOptions, SourceOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
-    from converters import Inspection
+    from converters import Checkpoint, Inspection
     from converters.inspection import TensorSummary
 
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class InspectOptions:
     """What `inspect` is told."""
 
-    file: Path = field(metadata=described("A checkpoint.", names=("FILE",)))
+    files: tuple[Path, ...] = field(metadata=described("Checkpoints, or folders of them.", names=("FILE",)))
+    recursive: bool = field(default=False, metadata=described("Folders in folders too.", names=("-r", "--recursive")))
     reading: SourceOptions
     state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
     shown: JsonOptions
@@ -32,13 +34,19 @@ class InspectOptions:
 def inspect(options: InspectOptions) -> int:
     """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
 
+    Of several files and of folders, it shows what each is, a line each. The exit status is 3 where some of several
+    cannot be read, and 2 where none can.
+
     \b
     Example:
       deeppose-port inspect snapshot_iter_120000
+      deeppose-port inspect -r results
     """
     import converters
 
-    inspection = converters.inspect(options.file, state=options.state, **options.reading.as_arguments())
+    if len(options.files) > 1 or options.files[0].is_dir():
+        return _inventory(options)
+    inspection = converters.inspect(options.files[0], state=options.state, **options.reading.as_arguments())
     if options.shown.as_json:
         display.as_json(inspection.as_dict())
     else:
@@ -47,6 +55,59 @@ def inspect(options: InspectOptions) -> int:
         display.error(inspection.problem)
         return BAD_INPUT
     return 0
+
+
+def _inventory(options: InspectOptions) -> int:
+    """Shows what several files are, a line each."""
+    import converters
+    from converters.folders import survey
+
+    there = survey(options.files, "", recursive=options.recursive)
+    if not there.found:
+        raise DeepPoseError(f"{', '.join(map(str, options.files))}: there is no checkpoint in here")
+    table = display.table(
+        *("file", "architecture", "joints", "writer", "optimizer", "epoch", "NaN", "Inf", "MB"), text=(0, 1, 3, 4)
+    )
+    files: list[dict[str, Any]] = []
+    failed = 0
+    with display.steps("looking", quiet=options.shown.as_json, unit="files") as step:
+        for each in there.found:
+            step(each.path.name, len(files), len(there.found))
+            entry: dict[str, Any] = {}
+            try:
+                seen = converters.inspect(each.path, state=options.state, **options.reading.as_arguments())
+                entry = seen.as_dict()
+                if seen.checkpoint is not None:
+                    table.add_row(*_line(each.path, seen.checkpoint))
+                problem = seen.problem
+            except DeepPoseError as error:
+                problem = str(error)
+            files.append({**entry, "path": str(each.path), "problem": problem})
+            if problem is not None:
+                failed += 1
+                display.error(problem)
+    if options.shown.as_json:
+        display.as_json({"files": files, "failed": failed, "passed_over": len(there.passed_over)})
+    else:
+        display.show(table)
+        display.say(f"{len(files) - failed} of {display.counted(len(files), 'checkpoint')} can be read")
+        if there.passed_over:
+            display.say(f"{display.counted(len(there.passed_over), 'file')} passed over")
+    return 0 if not failed else SOME_REFUSED if failed < len(files) else BAD_INPUT
+
+
+def _line(file: Path, checkpoint: Checkpoint) -> Iterator[str]:
+    """Yields the cells of a checkpoint's line."""
+    yield str(file)
+    yield checkpoint.architecture.name
+    yield str(checkpoint.joints)
+    yield checkpoints.writer(checkpoint.source)
+    yield checkpoint.optimizer.algorithm if checkpoint.optimizer else ""
+    epoch = checkpoint.progress.epoch if checkpoint.progress else None
+    yield "" if epoch is None else str(epoch)
+    yield str(sum(repair.nan for repair in checkpoint.repairs))
+    yield str(sum(repair.inf for repair in checkpoint.repairs))
+    yield f"{file.stat().st_size / 1e6:.1f}"
 
 
 def _show(inspection: Inspection) -> None:

@@ -10,7 +10,6 @@ _ALWAYS = "nothing: it was never used, or always the same"
 BECAME = {
     "--gpus": "--device: `--gpus 0,1` is `--device cuda:0,cuda:1`, and `--gpus -1` is `--device cpu`",
     "--gpu": "--device: `--gpu 0` is `--device cuda:0`, and `--gpu -1` is `--device cpu`",
-    "--model": "--architecture, with --width and --dropout",
     "--n-joints": _SKELETON,
     "--joint-num": _SKELETON,
     "--symmetric-joints": _SKELETON,

@@ -181,6 +181,7 @@ class TestSeveral:
             f"{results / 'snapshot_iter_2'} -> {results / 'snapshot_iter_2.safetensors'}: "
             "alexnet, 16 joints, chainer-1.13.0",
             "2 of 2 checkpoints converted",
+            "1 file passed over",
         ]
 
     def test_one_that_is_refused_does_not_keep_the_others(self, run, results, tmp_path):
@@ -190,17 +191,20 @@ class TestSeveral:
         status, output, errors = run(
             "convert", results / "epoch-1.model", torn, results / "snapshot_iter_2", "-o", out, "--to", "safetensors"
         )
-        assert status == 2
+        assert status == 3
         assert len(errors) == 1
         assert errors[0].startswith(f"error: {torn}: this zip file is cut short or damaged")
-        assert output.splitlines()[-1] == "2 of 3 checkpoints converted"
+        assert output.splitlines()[-2:] == [
+            "2 of 3 checkpoints converted",
+            "  1 refused: this zip file is cut short or damaged",
+        ]
         assert sorted(item.name for item in out.iterdir()) == ["epoch-1.safetensors", "snapshot_iter_2.safetensors"]
 
     def test_json_has_each_file(self, run, results):
         (results / "bad.npz").write_bytes((results / "epoch-1.model").read_bytes()[:5000])
         status, output, _ = run("convert", results, results / "bad.npz", "--to", "safetensors", "--json")
         said = json.loads(output)
-        assert (status, said["converted"], said["failed"]) == (2, 2, 1)
+        assert (status, said["converted"], said["failed"]) == (3, 2, 1)
         (bad,) = [file for file in said["files"] if "error" in file]
         assert bad["source"]["path"] == str(results / "bad.npz")
         assert "cut short" in bad["error"]
@@ -297,10 +301,9 @@ class TestBadInput:
             "saved under this name?)"
         ]
 
-    def test_a_folder_is_no_file_to_inspect(self, run, tmp_path):
+    def test_a_folder_without_checkpoints_has_nothing_to_inspect(self, run, tmp_path):
         status, _, errors = run("inspect", tmp_path)
-        assert status == 2
-        assert errors[0].startswith(f"error: {tmp_path}: this is a folder (name a file; ")
+        assert (status, errors) == (2, [f"error: {tmp_path}: there is no checkpoint in here"])
 
     @pytest.mark.parametrize("target", ["none/new.npz", "epoch-1.model/new.npz", "a" * 300 + ".npz"])
     def test_a_target_that_cannot_be_written(self, target, run, model):

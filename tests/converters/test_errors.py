@@ -85,8 +85,13 @@ def test_another_programs_error_is_told_in_one_line(error, reason):
 
 
 def test_what_a_user_reads_is_no_bare_error():
-    """Those of `formats` go on from a tensor's or a member's name: the readers make sentences of them."""
-    inner = ("converters/formats/", "converters/families/family.py", "converters/families/__main__.py")
+    """Those of `formats` and `options` go on from a name: who calls them makes sentences of them."""
+    inner = (
+        "converters/formats/",
+        "converters/families/family.py",
+        "converters/families/__main__.py",
+        "deeppose_port/options.py",
+    )
     found = set()
     for folder in ("converters", "deeppose_port"):
         for path in sorted((ROOT / folder).rglob("*.py")):
