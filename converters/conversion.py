@@ -13,7 +13,7 @@ from pathlib import Path
 from converters import formats, streaming
 from converters.checkpoint import Checkpoint, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError
-from converters.files import atomic, hash_file, refuse_targets
+from converters.files import atomic, checked_folder, hash_file, refuse_targets, staged
 from converters.formats import FORMATS, Format
 from converters.identify import Options, identify
 from converters.plan import Plan, check_policy
@@ -96,8 +96,8 @@ def write(
     target = Path(path)
     kind, layout = _kind(target, format, layout)
     assert kind.write is not None
-    _refuse_target(target, [], force)
-    with _refusing(), atomic(target, force=force) as temporary:
+    _refuse_target(target, kind, [], force)
+    with _refusing(), (staged if kind.folder else atomic)(target, force=force) as temporary:
         kind.write(checkpoint, temporary, layout=layout)
 
 
@@ -144,14 +144,14 @@ def convert(
     target = default_target(source, format or "pt") if target is None else Path(target)
     kind, layout = _kind(target, format, layout)
     check_policy(nonfinite)
-    _refuse_target(target, [source], force or dry_run)
+    _refuse_target(target, kind, [source], force or dry_run)
 
     def step(name: str) -> Advance | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     # What is not read again is a program for others to run: it goes on with no training.
     plan = identify(source, Options(architecture, model_file, writer, state and kind.read is not None, max_bytes))
-    _refuse_target(target, [plan.path, plan.state], force or dry_run)
+    _refuse_target(target, kind, [plan.path, plan.state], force or dry_run)
     with _refusing():
         if dry_run:
             checkpoint, digest = plan.load(nonfinite, step("reading")), None
@@ -166,6 +166,10 @@ def convert(
 def _whole(checkpoint: Checkpoint, target: Path, kind: Format, layout: str | None, force: bool, step: Step) -> str:
     """Writes a checkpoint, reads it again where its format can be, and returns the file's hash."""
     assert kind.write is not None
+    if kind.folder:
+        with staged(target, force=force) as stage:
+            kind.write(checkpoint, stage, layout=layout)
+            return hash_file(max(stage.iterdir(), key=lambda file: file.stat().st_size))
     with atomic(target, force=force) as temporary, ThreadPoolExecutor(1) as pool:
         if (writing := step("writing")) is not None:
             writing(0, 0)
@@ -246,10 +250,13 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[Format,
     return kind, layout
 
 
-def _refuse_target(target: Path, read: Iterable[Path | None], force: bool) -> None:
+def _refuse_target(target: Path, kind: Format, read: Iterable[Path | None], force: bool) -> None:
     """Refuses a target that is there already, or among the files that are read under whatever name."""
     with _refusing():
-        refuse_targets([target], force, read=read)
+        if kind.folder:  # its own files are looked for when they are put there
+            checked_folder(target)
+        else:
+            refuse_targets([target], force, read=read)
 
 
 @contextmanager

@@ -149,6 +149,7 @@ class Format:
         layouts: The same for each of its layouts, where it has any.
         arrays: The arrays that are written for a checkpoint, by key, where they are not the weights.
         chainer: Whether Chainer wrote its files: a `log.txt` and a `.state` may lie beside them.
+        folder: Whether it is a folder of files, which are written together.
         pieces: Whether a large file is written piece by piece, see `streaming`.
         proof: What shows that a written file is sound, as a phrase. One that is not read is proven by what writes it.
     """
@@ -165,6 +166,7 @@ class Format:
     arrays: Callable[[Checkpoint, str | None], dict[str, Array]] = lambda checkpoint, layout: checkpoint.weights
     chainer: bool = False
     pieces: bool = False
+    folder: bool = False
     proof: str = "read again, every byte equal"
 
     def held(self, layout: str | None = None) -> frozenset[str]:

@@ -45,7 +45,8 @@ BACKENDS = {
             distribution="torch",
             roots=("torch",),
             abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
-            exports={"onnx": ".onnx", "torch-export": ".pt2"},
+            exports={"onnx": ".onnx", "torch-export": ".pt2", "pytorch-module": ".module"},
+            folders=frozenset({"pytorch-module"}),
             by_family=True,
         ),
         Description(
@@ -142,6 +143,7 @@ for _backend in BACKENDS.values():
                 name=_name,
                 title=_name,
                 suffixes=(_suffix,),
+                folder=_name in _backend.folders,
                 write=partial(_export, _backend.name, _name),
                 proof=f"run again, the outputs are {_backend.title}'s to 1e-5",
             )

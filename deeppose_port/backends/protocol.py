@@ -35,6 +35,7 @@ class Description:
         abilities: What it can do.
         files: What its trainings write.
         exports: What its networks are written as for other programs to run: a format's name, and its files' suffix.
+        folders: Those of them that are folders of files.
         by_family: Whether networks are made for it one by one, so that `engines_of` tells which there are.
     """
 
@@ -47,6 +48,7 @@ class Description:
     abilities: frozenset[Ability] = frozenset()
     files: CheckpointFiles = "pt"
     exports: Mapping[str, str] = field(default_factory=dict)
+    folders: frozenset[str] = frozenset()
     by_family: bool = False
 
     @property

@@ -17,6 +17,7 @@ import torch
 
 from converters import Checkpoint, CheckpointError
 from converters.formats import encode_metadata
+from deeppose_port.backends.torch.module import write_module
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
@@ -34,8 +35,9 @@ _BATCHES = (1, 3)
 
 
 def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
-    """Writes a checkpoint's network as `onnx` or `torch-export`; see `to_onnx` and `to_torch_export`."""
-    {"onnx": to_onnx, "torch-export": to_torch_export}[format](checkpoint, path)
+    """Writes a checkpoint's network as `onnx`, `torch-export` or `pytorch-module`; see `to_onnx` and the others."""
+    writers = {"onnx": to_onnx, "torch-export": to_torch_export, "pytorch-module": to_module}
+    writers[format](checkpoint, path)
 
 
 def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
@@ -106,6 +108,19 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
         return outputs
 
     _compare(checkpoint, network, run, "torch.export")
+
+
+def to_module(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a checkpoint's network as plain PyTorch: `net.py` and `weights.pt`, which need nothing of this project.
+
+    Args:
+        checkpoint: Any checkpoint.
+        path: An empty folder.
+
+    Raises:
+        CheckpointError: Plain PyTorch lacks a layer of it, or the module does not answer as the network does.
+    """
+    _compare(checkpoint, load(checkpoint), write_module(checkpoint, path), "the module that was written")
 
 
 def _need(checkpoint: Checkpoint, *modules: str) -> None:
