@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +139,9 @@ def _line_not_utf8(path: Path) -> int:
     return 1
 
 
-def _points(name: str, coordinates: list[str], joints: int | None, ignore_label: float, where: str) -> npt.NDArray[Any]:
+def _points(
+    name: str, coordinates: list[str], joints: int | None, ignore_label: float, where: str
+) -> npt.NDArray[np.float64]:
     """Parses a line's coordinates as (J, 2) float64."""
     numbers = [_number(text, k, name, where) for k, text in enumerate(coordinates)]
     if not numbers:

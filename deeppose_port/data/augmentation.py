@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -287,7 +287,7 @@ def _warped(window: Window, drawn: Drawn, rotation: Points, view: View) -> Pictu
     return square
 
 
-def _vacate(lines: npt.NDArray[Any], position: Points, size: int, shift: int) -> None:
+def _vacate(lines: npt.NDArray[np.generic], position: Points, size: int, shift: int) -> None:
     """Blackens, in place, the lines of a warped picture that the translation has vacated.
 
     They are black even where the rotation has turned a corner of the picture out of its frame, and the translation

@@ -7,7 +7,6 @@ the last bit.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import cv2
 import numpy as np
@@ -67,7 +66,7 @@ def _scaled(levels: npt.NDArray[np.floating], preprocessing: Preprocessing, chan
     return levels
 
 
-def _contrast(plane: npt.NDArray[Any], gcn: str) -> npt.NDArray[np.float32]:
+def _contrast(plane: cv2.typing.MatLike, gcn: str) -> npt.NDArray[np.float32]:
     """Returns what global contrast normalisation makes of each of the 256 levels of a (H, W) plane.
 
     The sums here are whole numbers, so that the deviation is the exact one. The legacy program's differs from it by the
@@ -89,7 +88,7 @@ def _contrasted(levels: Points, deviation: float, gcn: str) -> npt.NDArray[np.fl
     return (levels / deviation if gcn == "divide" else levels - deviation).astype(np.float32)
 
 
-def _deviation(plane: npt.NDArray[Any], levels: Points) -> float:
+def _deviation(plane: cv2.typing.MatLike, levels: Points) -> float:
     """Returns the standard deviation of a plane whose 256 levels mean these values, to the last bit as legacy.
 
     The legacy program computes it of a float64 (H, W, 3) array with `std(axis=(0, 1))`. NumPy adds such an array up

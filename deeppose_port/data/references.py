@@ -5,7 +5,7 @@
     format          "deeppose-port references"
     version         1
     csv_sha256      of the CSV's bytes: the side file of another CSV, or of an older one, is refused by name
-    skeleton        "flic", "lsp" or "mpii"
+    skeleton        its name: "flic", "lsp", "mpii", or what a file of the user's own says
     persons         how many lines the CSV has; each list below has one entry a line, in their order
     head_boxes      [x1, y1, x2, y2] in pixels of the picture, or null for a person without one
     head_sizes      PCKh's length: 0.6 times the diagonal of the head box, in pixels, or null
@@ -26,7 +26,6 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -142,7 +141,7 @@ _ADVICE = "run `deeppose-port prepare` again, or delete it"
 _SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "is_visible": 0}
 
 
-def _rows(array: Float64Array | None) -> list[Any] | None:
+def _rows(array: Float64Array | None) -> list[object] | None:
     """Returns an array as JSON values; a person of whom nothing is known becomes null, and so does a NaN."""
     if array is None:
         return None
@@ -157,7 +156,7 @@ def _value(number: float) -> float | int | None:
     return int(number) if number in (0, 1) else number
 
 
-def _checked(content: dict[str, Any], path: Path) -> References:
+def _checked(content: dict[str, object], path: Path) -> References:
     """Makes References of a side file's JSON object."""
     persons, skeleton, made_from = (content.get(key) for key in ("persons", "skeleton", "head_sizes_from"))
     if not isinstance(persons, int) or not isinstance(skeleton, str) or not isinstance(made_from, str | None):
@@ -166,7 +165,7 @@ def _checked(content: dict[str, Any], path: Path) -> References:
     return References(skeleton, persons, head_sizes_from=made_from, **arrays)
 
 
-def _array(rows: Any, persons: int, width: int, what: str) -> Float64Array | None:
+def _array(rows: object, persons: int, width: int, what: str) -> Float64Array | None:
     """Makes an array of a list of the side file, NaN for null."""
     if rows is None:
         return None
@@ -185,5 +184,5 @@ def _array(rows: Any, persons: int, width: int, what: str) -> Float64Array | Non
     return array.reshape(persons) if width == 1 else array
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(value))
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ CONSTANT, NEARLY_CONSTANT = 1e-3, 1e-2
 _NOTHING = 1e-3
 
 _BATCH = 16
+
+Item = TypeVar("Item")
 _RELU = re.compile(r"(.*\.)?relu(_\d+)?")
 
 
@@ -58,7 +60,7 @@ class LayerRow:
         """How many `dead_units` there are."""
         return None if self.dead_units is None else len(self.dead_units)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the row as JSON-ready values."""
         variation = self.variation if math.isfinite(self.variation) else None
         dead_units = None if self.dead_units is None else list(self.dead_units)
@@ -127,7 +129,7 @@ class Activity:
             case _:
                 return f"The network has not collapsed to a constant answer: {over}."
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the activity as JSON-ready values."""
         return {
             "verdict": self.verdict,
@@ -188,7 +190,7 @@ def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterat
         yield dataset[index][0]
 
 
-def _some(items: Sequence[Any], count: int, seed: int) -> list[Any]:
+def _some(items: Sequence[Item], count: int, seed: int) -> list[Item]:
     """Returns at most `count` items, chosen by chance, in their order."""
     if len(items) <= count:
         return list(items)

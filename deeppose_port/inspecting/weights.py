@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +58,7 @@ class TensorRow:
         """How many numbers it has."""
         return math.prod(self.shape)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the row as JSON-ready values."""
         return {
             **vars(self),
@@ -74,7 +73,7 @@ def tensor_rows(checkpoint: Checkpoint) -> list[TensorRow]:
     return [_tensor_row(name, array) for name, array in checkpoint.weights.items() if array.dtype.kind == "f"]
 
 
-def _tensor_row(name: str, array: npt.NDArray[Any]) -> TensorRow:
+def _tensor_row(name: str, array: npt.NDArray[np.generic]) -> TensorRow:
     finite = np.isfinite(array)
     values = array if finite.all() else array[finite]
     channels: tuple[tuple[int, int], ...] = ()
@@ -139,7 +138,7 @@ def filters_picture(checkpoint: Checkpoint) -> Picture:
     return sheet
 
 
-def _enlarged(pixels: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+def _enlarged(pixels: npt.NDArray[np.generic], scale: int) -> npt.NDArray[np.generic]:
     return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
 
 

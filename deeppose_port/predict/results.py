@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class Prediction:
     box: Box | None = None
     score: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the joints as JSON-ready values."""
         return {
             "image": str(self.image),
@@ -117,7 +116,7 @@ class Predictions:
     nobody: tuple[Path, ...] = ()
     numbered: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the joints of the pictures, and where those of the videos are, as JSON-ready values."""
         return {
             "checkpoint": self.checkpoint,
@@ -193,7 +192,7 @@ class PersonPredictions:
     file: Path
     tile: Path | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the joints and errors as JSON-ready values."""
         return {
             "checkpoint": self.checkpoint,

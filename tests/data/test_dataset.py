@@ -148,8 +148,8 @@ class TestExamples:
         assert free.skeleton is skeletons.FLIC
         same = PoseDataset(pictures / "free.csv", images=pictures, skeleton=skeletons.FLIC)
         assert np.array_equal(same.joints, free.joints)
-        with pytest.raises(ValueError, match="no skeleton is called 'coco'"):
-            PoseDataset(pictures / "free.csv", images=pictures, skeleton="coco")
+        with pytest.raises(ValueError, match="no skeleton is called 'animals'"):
+            PoseDataset(pictures / "free.csv", images=pictures, skeleton="animals")
 
     def test_persons_of_one_picture_decode_it_once(self, free, monkeypatch):
         decoded = []

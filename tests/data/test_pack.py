@@ -571,4 +571,4 @@ class TestCommand:
 
     def test_help_has_an_example(self, capsys):
         assert main(["pack", "--help"]) == 0
-        assert "deeppose-port pack train_joints.csv train.pack --images images" in capsys.readouterr().out
+        assert "deeppose-port pack train.csv train.pack --images images" in capsys.readouterr().out

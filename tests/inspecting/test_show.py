@@ -157,7 +157,9 @@ class TestActivity:
     def test_pixels_across_are_those_of_an_input_that_is_not_square(self):
         told = Preprocessing(im_size=64, im_width=48, part="letterbox", frame="unit")
         answers = np.array([[0.0, 0.0], [1.0, 0.5]])  # of one joint to two pictures
-        pose = SimpleNamespace(preprocessing=told, activations=lambda batch: [("fc", answers)])
+        pose = SimpleNamespace(
+            preprocessing=told, activations=lambda batch: [("fc", answers)], joints_of=lambda outputs: outputs
+        )
         seen = activity(pose, np.zeros((2, 3, 64, 48), np.float32), "pictures")
         assert seen.output_std == pytest.approx(math.hypot(24, 16) / math.sqrt(2) / 64)
 

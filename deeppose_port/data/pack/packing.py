@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -91,7 +90,7 @@ def _write(
     dataset: PoseDataset,
     folder: Path,
     options: PackOptions,
-    header: dict[str, Any],
+    header: dict[str, object],
     threads: int | None,
     progress: Progress,
 ) -> int:
@@ -233,7 +232,7 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) 
     return PackedPerson(person.line, person.file, *rectangle, *size, 0, 0, zlib.crc32(part.data)), part
 
 
-def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, Any]:
+def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, object]:
     """Returns what a pack is made from and with, as in the index."""
     return {
         "format": pack_index.FORMAT,

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -94,7 +93,7 @@ def read(source: Path, wanted: Wanted) -> Source:
     )
 
 
-def _annotation(example: dict[str, Any], where: str) -> Annotation:
+def _annotation(example: dict[str, object], where: str) -> Annotation:
     """Makes the annotation of one struct."""
     file = matlab.text(_field(example, "filepath", 3, where))
     if file is None:
@@ -109,7 +108,7 @@ def _annotation(example: dict[str, Any], where: str) -> Annotation:
     return Annotation(file, np.array([*arms[:3], head, *arms[3:]]), torso_length=None if np.isnan(torso) else torso)
 
 
-def _field(example: dict[str, Any], name: str, position: int, where: str) -> Any:
+def _field(example: dict[str, object], name: str, position: int, where: str) -> object:
     """Returns a field by its name or, as the legacy program did, by its position."""
     if name in example:
         return example[name]
@@ -119,7 +118,11 @@ def _field(example: dict[str, Any], name: str, position: int, where: str) -> Any
 
 
 def _split(
-    path: Path, folder: Path, split: str | None, examples: Sequence[dict[str, Any]], annotations: Sequence[Annotation]
+    path: Path,
+    folder: Path,
+    split: str | None,
+    examples: Sequence[dict[str, object]],
+    annotations: Sequence[Annotation],
 ) -> tuple[list[str], list[Row], list[str]]:
     """Tells which examples `train` and which `test`, with the rows and notes that say why."""
     if split == "authors":
@@ -145,7 +148,7 @@ def _split(
     return ["test" if film in test else "train" for film in films], [row], notes
 
 
-def _split_by_authors(path: Path, examples: Sequence[dict[str, Any]]) -> tuple[list[str], list[Row], list[str]]:
+def _split_by_authors(path: Path, examples: Sequence[dict[str, object]]) -> tuple[list[str], list[Row], list[str]]:
     """Splits by what each example says of itself; one that says neither is in no part."""
     flags = [[matlab.number(example.get(name)) for name in ("istrain", "istest")] for example in examples]
     wrong = next((i for i, pair in enumerate(flags, 1) if None in pair or sum(map(bool, pair)) == 2), None)
@@ -178,7 +181,7 @@ def _split_by_indices(path: Path, split: str, examples: int) -> tuple[list[str],
     return ["train" if i in among else "test" for i in range(first, examples + first)], [row], notes
 
 
-def _film(example: dict[str, Any], annotation: Annotation) -> str:
+def _film(example: dict[str, object], annotation: Annotation) -> str:
     """Returns the film that an example is from: its own field, or the picture's name without the frame's number."""
     return matlab.text(example.get("moviename")) or re.sub(r"[-_]?\d+$", "", Path(annotation.file).stem)
 

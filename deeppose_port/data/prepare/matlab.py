@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ _READER = Path(__file__).with_name("_matfile.py")
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def read(path: Path, variable: str) -> Any:
+def read(path: Path, variable: str) -> object:
     """Reads a variable of a MATLAB file (versions 4 to 7; 7.3 is HDF5) in a process of its own.
 
     Returns:
@@ -47,7 +46,7 @@ def numbers(path: Path, variable: str) -> npt.NDArray[np.float64]:
     return as_numbers(read(path, variable), f"{path}: `{variable}`")
 
 
-def as_numbers(value: Any, what: str) -> npt.NDArray[np.float64]:
+def as_numbers(value: object, what: str) -> npt.NDArray[np.float64]:
     """Makes an array of nested lists of numbers, NaN for what is not finite; `what` names them in errors.
 
     Raises:
@@ -61,7 +60,7 @@ def as_numbers(value: Any, what: str) -> npt.NDArray[np.float64]:
     return array
 
 
-def structs(value: Any) -> list[dict[str, Any]]:
+def structs(value: object) -> list[dict[str, object]]:
     """Returns the structs of an array or a cell array of them; none of an empty or missing one."""
     if isinstance(value, dict):
         return [value]
@@ -70,7 +69,7 @@ def structs(value: Any) -> list[dict[str, Any]]:
     return [struct for item in value for struct in structs(item)]
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """Returns the only number in nested lists, or in a character; None where there is none, or more, or NaN."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -83,7 +82,7 @@ def number(value: Any) -> float | None:
     return parsed if math.isfinite(parsed) else None
 
 
-def text(value: Any) -> str | None:
+def text(value: object) -> str | None:
     """Returns a string, or the only one in a cell; None where there is none."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]

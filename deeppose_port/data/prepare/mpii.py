@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 
@@ -149,7 +148,7 @@ def _read_mat(path: Path, wanted: Wanted) -> Source:
     )
 
 
-def _picture_name(picture: dict[str, Any], where: str) -> str:
+def _picture_name(picture: dict[str, object], where: str) -> str:
     image = next(iter(matlab.structs(picture.get("image"))), {})
     name = matlab.text(image.get("name"))
     if name is None:
@@ -157,7 +156,7 @@ def _picture_name(picture: dict[str, Any], where: str) -> str:
     return name
 
 
-def _person(file: str, rectangle: dict[str, Any]) -> tuple[Annotation | None, dict[int, dict[str, Any]]]:
+def _person(file: str, rectangle: dict[str, object]) -> tuple[Annotation | None, dict[int, dict[str, object]]]:
     """Makes the annotation of one annorect, and returns its points by id; of none without points."""
     points = dict(_points(rectangle))
     if not points:
@@ -165,14 +164,15 @@ def _person(file: str, rectangle: dict[str, Any]) -> tuple[Annotation | None, di
     joints = np.full((JOINTS, 2), np.nan)
     for joint, point in points.items():
         joints[joint] = point["x"], point["y"]
-    seen = tuple(points[joint]["is_visible"] if joint in points else None for joint in range(JOINTS))
+    flags = (points[joint]["is_visible"] if joint in points else None for joint in range(JOINTS))
+    seen = tuple(flag if isinstance(flag, int) else None for flag in flags)
     corners = [matlab.number(rectangle.get(name)) for name in ("x1", "y1", "x2", "y2")]
     x1, y1, x2, y2 = corners
     box = None if x1 is None or y1 is None or x2 is None or y2 is None else (x1, y1, x2, y2)
     return Annotation(file, joints, head_box=box, is_visible=seen), points
 
 
-def _points(rectangle: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _points(rectangle: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
     """Yields the points that have an id from 0 to 15 and a place; where an id comes twice, the last one counts."""
     for annopoints in matlab.structs(rectangle.get("annopoints")):
         for point in matlab.structs(annopoints.get("point")):
@@ -182,7 +182,7 @@ def _points(rectangle: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield int(joint), {"x": x, "y": y, "is_visible": int(seen) if seen in (0, 1) else None}
 
 
-def _data_line(person: Annotation, train: int, points: dict[int, dict[str, Any]]) -> str:
+def _data_line(person: Annotation, train: int, points: dict[int, dict[str, object]]) -> str:
     """Returns a person's line of the legacy data.json; a visibility that is not told is 0 there."""
     values = {
         "filename": person.file,
@@ -267,7 +267,7 @@ def _named_as_there(persons: list[Annotation], pictures: Path | None) -> list[An
     return [replace(person, file=PureWindowsPath(person.file).name) for person in persons]
 
 
-def _entries(path: Path) -> list[Any]:
+def _entries(path: Path) -> list[object]:
     """Returns the array of a JSON file, by itself or as its `root`."""
     refuse_no_file(path, PrepareError, LARGEST_JSON)
     try:
@@ -283,7 +283,7 @@ def _entries(path: Path) -> list[Any]:
     return entries
 
 
-def _cpm_person(entry: Any, where: str) -> tuple[Annotation, str]:
+def _cpm_person(entry: object, where: str) -> tuple[Annotation, str]:
     """Makes the annotation of one entry of Convolutional Pose Machines' form, and tells its split.
 
     A joint that is not annotated is 0, 0 there; the third number says whether one is seen.
@@ -304,7 +304,7 @@ def _cpm_person(entry: Any, where: str) -> tuple[Annotation, str]:
     return Annotation(entry["img_paths"], joints, is_visible=seen), role
 
 
-def _json_person(entry: Any, where: str) -> Annotation:
+def _json_person(entry: object, where: str) -> Annotation:
     """Makes the annotation of one entry."""
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
         raise PrepareError(f"{where}: it has no `image`; is it MPII's JSON?")
