@@ -13,6 +13,7 @@ from converters import formats
 from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
 from converters.families import FAMILIES, Family
+from converters.networks import steps_of
 from converters.reading import read
 from converters.stored import read_all
 
@@ -63,6 +64,15 @@ class Inspection:
         """Whose file it is, a row of docs/families.md; None if it is no network that is known."""
         return None if self.checkpoint is None else FAMILIES[self.checkpoint.source.generation]
 
+    @property
+    def layers(self) -> list[tuple[str, str, tuple[int | None, ...]]]:
+        """Each layer in order: its name, its kind, and the shape of what leaves it; none of a network not known."""
+        if self.checkpoint is None:
+            return []
+        architecture, preprocessing = self.checkpoint.architecture, self.checkpoint.preprocessing
+        steps = steps_of(architecture.layers, (3, *preprocessing.shape))
+        return [(str(getattr(step.layer, "name", "")), type(step.layer).__name__, step.after) for step in steps]
+
     def as_dict(self) -> dict[str, object]:
         """Returns the inspection as JSON-ready values."""
         checkpoint = self.checkpoint
@@ -76,6 +86,7 @@ class Inspection:
                 **checkpoint.metadata(),
                 "joints": checkpoint.joints,
                 "parameters": checkpoint.parameters,
+                "layers": [{"name": name, "layer": kind, "output": list(out)} for name, kind, out in self.layers],
                 "optimizer": None
                 if optimizer is None
                 else {"algorithm": optimizer.algorithm, "step": optimizer.step, "slots": list(optimizer.slots)},

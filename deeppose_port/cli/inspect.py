@@ -140,6 +140,11 @@ def _show(inspection: Inspection) -> None:
         fractions = "fractions of it, " if checkpoint.preprocessing.coord_normalize else ""
         facts.add_row("answers", f"{fractions}{answers}")
     display.show(facts)
+    if inspection.layers:
+        layers = display.table("layers", "kind", "output", text=(0, 1, 2))
+        for name, kind, output in inspection.layers:
+            layers.add_row(name, kind, " x ".join(map(str, output)))
+        display.show(layers)
     table = display.table("tensors", "shape", "dtype", "smallest", "largest", "NaN", "Inf", text=3)
     for label, group in _groups(inspection.tensors):
         low = min((t.minimum for t in group if t.minimum is not None), default=math.nan)

@@ -190,3 +190,15 @@ def test_tampered_tables_are_refused(g1, tmp_path):
     (tmp_path / "changed.safetensors").write_bytes(len(changed).to_bytes(8, "little") + changed + raw[8 + length :])
     with pytest.raises(CheckpointError, match="not those of the table of AlexNet"):
         converters.read(tmp_path / "changed.safetensors")
+
+
+def test_inspect_names_the_layers_in_order_with_their_shapes(g1):
+    inspection = converters.inspect(g1 / "epoch-10.model")
+    assert inspection.layers[:4] == [
+        ("conv1", "Convolution", (8, 53, 53)),
+        ("", "ReLU", (8, 53, 53)),
+        ("norm1", "LocalResponseNormalization", (8, 53, 53)),
+        ("", "MaxPooling", (8, 26, 26)),
+    ]
+    assert inspection.layers[-1] == ("", "Sigmoid", (14,))
+    assert inspection.as_dict()["layers"][0] == {"name": "conv1", "layer": "Convolution", "output": [8, 53, 53]}
