@@ -117,7 +117,7 @@ def test_converters_import_torch_in_one_module_and_no_other_engine() -> None:
 
 @pytest.mark.parametrize(
     ("engine", "roots"),
-    [("torch", ("torch",)), ("chainer", ("chainer", "cupy"))],
+    [("torch", ("torch",)), ("chainer", ("chainer", "cupy")), ("onnx", ("onnx", "onnxruntime", "openvino"))],
 )
 def test_an_engine_is_imported_only_by_its_backend(engine: str, roots: tuple[str, ...]) -> None:
     found = importers("deeppose_port", *roots)

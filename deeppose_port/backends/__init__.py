@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from converters import Checkpoint, formats
+from converters import Checkpoint, CheckpointError, formats
 from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
@@ -45,7 +45,7 @@ BACKENDS = {
             distribution="torch",
             roots=("torch",),
             abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
-            exports={"onnx": ".onnx", "torch-export": ".pt2", "pytorch-module": ".module"},
+            exports={"torch-export": ".pt2", "pytorch-module": ".module"},
             folders=frozenset({"pytorch-module"}),
             by_family=True,
         ),
@@ -67,6 +67,7 @@ BACKENDS = {
             distribution="onnxruntime",
             install="pip install 'deeppose-port[onnx]'",
             roots=("onnx", "onnxruntime"),
+            exports={"onnx": ".onnx"},
         ),
     )
 }
@@ -133,7 +134,13 @@ def refuse_foreign(name: str, architecture: Architecture) -> None:
 
 
 def _export(backend: str, format: str, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
-    get(backend).export(checkpoint, path, format)
+    try:
+        engine = get(backend)
+    except BackendError as error:
+        raise CheckpointError(
+            checkpoint.source.path, f"it cannot become {format}: {error.problem}", error.advice
+        ) from error
+    engine.export(checkpoint, path, format)
 
 
 for _backend in BACKENDS.values():
@@ -145,6 +152,6 @@ for _backend in BACKENDS.values():
                 suffixes=(_suffix,),
                 folder=_name in _backend.folders,
                 write=partial(_export, _backend.name, _name),
-                proof=f"run again, the outputs are {_backend.title}'s to 1e-5",
+                proof=f"run again in {_backend.title}, the outputs are the network's to 1e-5",
             )
         )

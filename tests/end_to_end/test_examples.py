@@ -55,7 +55,7 @@ def test_old_checkpoint_finds_the_astronauts_shoulders() -> None:
 
 
 def test_onnx_needs_nothing_of_this_project_and_answers_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="pip install 'deeppose-port[onnx]'")
+    pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
     checkpoint, picture, box = "examples/astronaut/epoch-300.model", "examples/pictures/astronaut.png", "0 2 428 510"
     converters.convert(ROOT / checkpoint, tmp_path / "pose.onnx")
     text = run("examples/onnx_predict.py", str(tmp_path / "pose.onnx"), picture, *box.split())

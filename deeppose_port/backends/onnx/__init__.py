@@ -1,6 +1,7 @@
 """DeepPose as ONNX graphs, on ONNX Runtime or OpenVINO: for prediction alone."""
 
+from deeppose_port.backends.onnx.exporting import export
 from deeppose_port.backends.onnx.graph import model_of
 from deeppose_port.backends.onnx.prediction import predictor
 
-__all__ = ["model_of", "predictor"]
+__all__ = ["export", "model_of", "predictor"]

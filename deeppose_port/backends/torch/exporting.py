@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,10 +19,6 @@ from deeppose_port.backends.torch.module import write_module
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
-#: What the networks that are written are given.
-INPUT = "inputs"
-#: Of ONNX: the first that PyTorch's exporter writes without converting what it wrote; it is of 2022.
-OPSET = 18
 #: What the outputs may differ by from PyTorch's, where they are at most 1.
 TOLERANCE = 1e-5
 #: The file in a `.pt2` archive that holds its metadata.
@@ -35,49 +29,8 @@ _BATCHES = (1, 3)
 
 
 def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
-    """Writes a checkpoint's network as `onnx`, `torch-export` or `pytorch-module`; see `to_onnx` and the others."""
-    writers = {"onnx": to_onnx, "torch-export": to_torch_export, "pytorch-module": to_module}
-    writers[format](checkpoint, path)
-
-
-def to_onnx(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes a checkpoint's network as ONNX: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
-
-    A network with heat maps gives `heatmaps` (batch, stacks, joints, h, w) instead.
-
-    The model's metadata_props say what the checkpoint is and how its input is made, as safetensors' metadata do.
-
-    Args:
-        checkpoint: Any checkpoint.
-        path: An empty file.
-
-    Raises:
-        CheckpointError: ONNX or onnxruntime is not installed, or onnxruntime's outputs are not PyTorch's.
-    """
-    _need(checkpoint, "onnx", "onnxscript", "onnxruntime")
-    import onnxruntime  # type: ignore[import-untyped]
-
-    network = load(checkpoint)
-    with _quietly():
-        program = torch.onnx.export(
-            network,
-            (_inputs(checkpoint, 2),),
-            dynamo=True,
-            external_data=False,
-            input_names=[INPUT],
-            output_names=[checkpoint.architecture.answers],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    for name, value in encode_metadata(checkpoint).items():
-        model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    path.write_bytes(model.SerializeToString())
-    del model, program
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    _compare(checkpoint, network, lambda inputs: session.run(None, {INPUT: inputs})[0], "onnxruntime")
+    """Writes a checkpoint's network as `torch-export` or `pytorch-module`; see `to_torch_export` and `to_module`."""
+    {"torch-export": to_torch_export, "pytorch-module": to_module}[format](checkpoint, path)
 
 
 def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
@@ -123,15 +76,6 @@ def to_module(checkpoint: Checkpoint, path: Path) -> None:
     _compare(checkpoint, load(checkpoint), write_module(checkpoint, path), "the module that was written")
 
 
-def _need(checkpoint: Checkpoint, *modules: str) -> None:
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            problem = f"it cannot become ONNX without {module}"
-            raise CheckpointError(checkpoint.source.path, problem, "pip install 'deeppose-port[onnx]'") from error
-
-
 def _inputs(checkpoint: Checkpoint, batch: int) -> torch.Tensor:
     """Returns inputs of the size that the network was trained on, the same ones in every call."""
     side = checkpoint.preprocessing.im_size
@@ -173,17 +117,7 @@ def _rounding(network: DeepPose, inputs: torch.Tensor, expected: Float32Array) -
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps the exporters from talking of themselves: of torchvision, which is not there, and of PyTorch's own code."""
-    registry: Any = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.* is deprecated", FutureWarning)
-            # A channel whose variance is 0, of a Chainer whose normalisation added no eps, is NaN there as well.
-            warnings.filterwarnings(
-                "ignore", "(divide by zero|invalid value) encountered", RuntimeWarning, "onnxscript"
-            )
-            yield
-    finally:
-        registry.setLevel(level)
+    """Keeps the exporter from talking of PyTorch's own code."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*treespec, LeafSpec.* is deprecated", FutureWarning)
+        yield

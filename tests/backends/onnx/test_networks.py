@@ -14,7 +14,7 @@ from converters.networks import TABLES, BatchNormalization, Convolution, Linear,
 from deeppose_port.backends import BackendError, get
 from deeppose_port.backends.onnx import model_of, predictor
 from deeppose_port.backends.onnx.engines import engine as engine_of
-from tests.backends.torch.test_exporting import narrow
+from tests.backends.test_exporting import narrow
 from tests.conftest import ROOT
 from tests.helpers.layers import network_of
 from tests.helpers.networks import AgainstChainer, error, narrow_inputs, random_checkpoint
