@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 #: Called with a step's name, the amount done and the amount to do (0: not known).
 Step = Callable[[str, int, int], None]
 
-#: Where neither a terminal nor COLUMNS says how wide a table may be.
-_WIDTH = 200
+#: Wider than any table: where neither a terminal nor COLUMNS says how wide one may be, nothing is folded.
+_WIDTH = 10_000
 
 
 class OutputClosedError(Exception):
