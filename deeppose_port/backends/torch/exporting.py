@@ -1,4 +1,4 @@
-"""A checkpoint's network for programs without this one: ONNX, and PyTorch's own archive of a traced program."""
+"""A checkpoint's network for programs without this one: PyTorch's archive of a traced program, or a plain module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
