@@ -1,13 +1,12 @@
 """Keras 2's HDF5, as `model.save_weights` and `model.save` write it under `.h5`; it is only read.
 
-A group a layer, in whose attributes are the names of its arrays; the layers are named in an attribute of all. A layer's
+A group a layer, with its arrays in a group of the same name; an attribute of all names the layers. A layer's
 number goes up from layer to layer of its kind, but need not begin at 0: a program that had built another network before
 goes on from there. Here each kind is numbered anew, as in a program that built this one alone: `conv2d`, `conv2d_1`, ….
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
-from converters.formats._hdf5 import MAGIC, header_of, item_of, open_file, told_of
+from converters.formats._hdf5 import MAGIC, address_of, header_of, item_of, open_file, told_of
 from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
 #: Where `model.save` puts what `model.save_weights` writes.
 _WHOLE_MODEL = "model_weights"
-_LAYERS, _ARRAYS = "layer_names", "weight_names"
-_MOST_NAMES, _LONGEST_NAME = 10_000, 1000
+_LAYERS, _OPTIMIZER = "layer_names", "optimizer_weights"
 _NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
 #: Of Keras's later files, in which no attribute names the layers.
 _LATER = ("layers", "_layer_checkpoint_dependencies")
@@ -54,18 +52,18 @@ def read(path: Path) -> Contents:
         if _LAYERS not in group.attrs:
             problem = "this is HDF5 of a later Keras (`.weights.h5`), which does not name its layers"
             raise CheckpointError(path, problem, "save it with Keras 2: model.save_weights('model.h5')")
-        layers = _names(path, group, _LAYERS)
-        for layer, new in _numbered_anew(layers).items():
-            with told_of(path, repr(layer)):
-                inside = _inside(path, group, layer)
-                for name in _names(path, inside, _ARRAYS):
-                    item, key = _inside(path, inside, name), f"{new}/{name.rpartition('/')[2].partition(':')[0]}"
-                    if key in places:
-                        raise CheckpointError(path, f"{layer!r} has {key!r} twice", "nothing was read")
-                    stored = header_of(path, item, f"{layer}/{name}")
-                    headers[key] = Header(stored.dtype, channels_first(stored.shape))
-                    places[key] = item.name
-        optimizer = "optimizer_weights" in file
+        found = dict(_arrays(path, group))
+        anew = _numbered_anew([name.partition("/")[0] for name in found])
+        for name, item in found.items():
+            layer = name.partition("/")[0]
+            key = f"{anew[layer]}/{name.rpartition('/')[2].partition(':')[0]}"
+            if key in places:
+                raise CheckpointError(path, f"{layer!r} has {key!r} twice", "nothing was read")
+            with told_of(path, repr(name)):
+                stored = header_of(path, item, name)
+            headers[key] = Header(stored.dtype, channels_first(stored.shape))
+            places[key] = item.name
+        optimizer = _OPTIMIZER in file
 
     def chunks(key: str) -> Iterator[memoryview]:
         with told_of(path, repr(key)), open_file(path) as file:
@@ -75,26 +73,26 @@ def read(path: Path) -> Contents:
     return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices)
 
 
-def _inside(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """Returns what has a name in a group, or in groups in it."""
-    for part in name.split("/"):
-        if group.get(part, getlink=True) is None:
-            raise CheckpointError(path, f"it names {name!r}, which is not in it", "look for a whole copy")
-        group = item_of(path, group, part, name)
-    return group
+def _arrays(path: Path, layers: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays in the groups of some layers, each with its path.
 
-
-def _names(path: Path, group: h5py.Group, attribute: str) -> list[str]:
-    """Returns the names in an attribute of a group."""
-    import h5py
-
-    stored = h5py.h5a.open(group.id, attribute.encode())
-    count = math.prod(stored.shape)
-    if count > _MOST_NAMES or stored.dtype.itemsize > _LONGEST_NAME:
-        problem = f"its {attribute} are {count:,} names of {stored.dtype.itemsize:,} bytes"
-        raise CheckpointError(path, problem, "the file is damaged; look for another copy")
-    names = group.attrs[attribute] if count else ()
-    return [name if isinstance(name, str) else bytes(name).decode() for name in names]
+    The names in the attributes are not read: the HDF5 library may never come back from damaged ones.
+    """
+    pending, seen = [("", layers)], {address_of(layers)}
+    while pending:
+        prefix, group = pending.pop()
+        for name in sorted(group):
+            key = f"{prefix}{name}"
+            if key == _OPTIMIZER:
+                continue
+            item = item_of(path, group, name, key)
+            if hasattr(item, "shape"):
+                yield key, item
+            elif hasattr(item, "keys") and address_of(item) not in seen:
+                pending.append((f"{key}/", item))
+                seen.add(address_of(item))
+            else:
+                raise CheckpointError(path, f"{key!r} is no array and no group of its own", "nothing was read")
 
 
 def _numbered_anew(layers: list[str]) -> dict[str, str]:

@@ -28,7 +28,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tests.helpers import tensorflow1
+from tests.helpers.keras import fill
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "checkpoints"
@@ -62,6 +65,13 @@ def seeds(kind: str, folder: Path) -> list[bytes]:
         return [next((GOLDEN / "1.5.1").glob("*/epoch-1.model")).read_bytes()]
     if kind == "chainer-pickle":
         return [path.read_bytes() for path in sorted((GOLDEN / "1.1.0").glob("*/*.chainermodel"))]
+    if kind == "keras-hdf5":
+        import h5py
+
+        layer = {"kernel": np.ones((3, 3, 3, 4), "f"), "bias": np.ones(4, "f")}
+        with h5py.File(folder / "a.h5", "w") as file:
+            fill(file, {"input_1": {}, "conv2d_7": layer, "conv2d_8": layer})
+        return [(folder / "a.h5").read_bytes()]
     if kind == "tf1":
         source = GOLDEN.parent / "tf1-asanakoy" / "checkpoint-1000.index"
         for name in ("whole", "mutated"):  # of which the index will be

@@ -7,7 +7,7 @@ import pytest
 
 from tests.hostile import fuzz
 
-NEEDS = {"chainer-hdf5": "h5py", "pt": "torch"}
+NEEDS = {"chainer-hdf5": "h5py", "keras-hdf5": "h5py", "pt": "torch"}
 
 
 @pytest.mark.parametrize("kind", fuzz.kinds())

@@ -169,7 +169,7 @@ def _person(file: str, rectangle: dict[str, object]) -> tuple[Annotation | None,
     corners = [matlab.number(rectangle.get(name)) for name in ("x1", "y1", "x2", "y2")]
     x1, y1, x2, y2 = corners
     box = None if x1 is None or y1 is None or x2 is None or y2 is None else (x1, y1, x2, y2)
-    return Annotation(file, joints, head_box=box, is_visible=seen), points
+    return Annotation(file, joints, head_box=box, is_visible=seen, scale=_scale(rectangle.get("scale"))), points
 
 
 def _points(rectangle: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
@@ -301,7 +301,7 @@ def _cpm_person(entry: object, where: str) -> tuple[Annotation, str]:
     flags = np.where(annotated, values[:, 2], np.nan).tolist()
     seen = tuple(int(flag) if flag in (0, 1) else None for flag in flags)
     role = "test" if matlab.number(entry.get("isValidation")) else "train"
-    return Annotation(entry["img_paths"], joints, is_visible=seen), role
+    return Annotation(entry["img_paths"], joints, is_visible=seen, scale=_scale(entry.get("scale_provided"))), role
 
 
 def _json_person(entry: object, where: str) -> Annotation:
@@ -320,7 +320,14 @@ def _json_person(entry: object, where: str) -> Annotation:
             f"{where}: `joints` has the shape {joints.shape} and `joints_vis` {annotated.shape} where MPII has "
             f"({JOINTS}, 2) and ({JOINTS},)"
         )
-    return Annotation(entry["image"], np.where(annotated[:, np.newaxis] & np.isfinite(joints), joints, np.nan))
+    joints = np.where(annotated[:, np.newaxis] & np.isfinite(joints), joints, np.nan)
+    return Annotation(entry["image"], joints, scale=_scale(entry.get("scale")))
+
+
+def _scale(value: object) -> float | None:
+    """Returns MPII's scale, where there is one."""
+    scale = matlab.number(value)
+    return scale if scale is not None and scale > 0 else None
 
 
 def _head_size(joints: Float64Array) -> float | None:

@@ -262,7 +262,14 @@ def _references(skeleton: str, persons: list[Annotation], head_sizes_from: str |
     torsos = np.array([_or_nan(person.torso_length) for person in persons])
     unseen = (None,) * len(skeletons.get(skeleton).joints)
     seen = np.array([[_or_nan(flag) for flag in person.is_visible or unseen] for person in persons])
-    arrays = {"head_boxes": boxes, "head_sizes": sizes, "torso_lengths": torsos, "is_visible": seen}
+    scales = np.array([_or_nan(person.scale) for person in persons])
+    arrays = {
+        "head_boxes": boxes,
+        "head_sizes": sizes,
+        "torso_lengths": torsos,
+        "is_visible": seen,
+        "scales": scales,
+    }
     known = {name: array for name, array in arrays.items() if not np.isnan(array).all()}
     return References(skeleton, len(persons), head_sizes_from=head_sizes_from, **known)
 

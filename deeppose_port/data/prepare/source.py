@@ -27,6 +27,7 @@ class Annotation:
         head_size: PCKh's length where it is not the head box's; None otherwise.
         torso_length: PDJ's length where the joints do not give it; None otherwise.
         is_visible: 1 (seen), 0 (occluded) or None (not told) for each joint; None where the data set does not say.
+        scale: MPII's scale, the person's height over 200 pixels, or None.
     """
 
     file: str
@@ -35,6 +36,7 @@ class Annotation:
     head_size: float | None = None
     torso_length: float | None = None
     is_visible: tuple[int | None, ...] | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_each_kind_is_numbered_by_its_own_numbers_not_in_the_order_of_the_names(
     """`layer_names` is in the order of what is computed; the numbers are in the order of what was built."""
     layers = {f"conv2d_{n}": {"bias": BIAS + n} for n in (9, 10, 8)} | {f"batch_normalization_{3}": {"gamma": BIAS}}
     arrays = load(save({"input_1": {}, **layers}))
-    assert list(arrays) == ["conv2d_1/bias", "conv2d_2/bias", "conv2d/bias", "batch_normalization/gamma"]
+    assert set(arrays) == {"conv2d_1/bias", "conv2d_2/bias", "conv2d/bias", "batch_normalization/gamma"}
     np.testing.assert_array_equal(arrays["conv2d/bias"], BIAS + 8)
 
 
@@ -117,44 +117,18 @@ class TestHostile:
         with pytest.raises(CheckpointError, match="is a link, which no checkpoint has"):
             keras_hdf5.read(save(change=link))
 
-    @pytest.mark.parametrize("name", ["x/conv2d", "/conv2d"])
-    def test_a_layers_name_leads_into_another_file(self, name, save, other):
-        def link(file):
-            file["x"] = h5py.ExternalLink(other, "/")
-            file.attrs["layer_names"] = [name.encode()]
-
-        with pytest.raises(CheckpointError):
-            keras_hdf5.read(save(change=link))
-
-    @pytest.mark.parametrize(
-        ("names", "problem"),
-        [
-            ([b"conv2d", b"conv2d_1"], "it names 'conv2d_1', which is not in it"),
-            (np.full(10_001, b"a"), "its layer_names are 10,001 names"),
-            (np.array([b"a" * 1001]), "names of 1,001 bytes"),
-            ([b"\xff\xfe"], "cannot be read"),
-            (7, "cannot be read"),
-        ],
-    )
-    def test_names_of_layers_that_are_not_there(self, names, problem, save):
+    def test_an_array_that_is_there_twice(self, save):
         def change(file):
-            file.attrs["layer_names"] = names
-
-        with pytest.raises(CheckpointError, match=problem):
-            keras_hdf5.read(save(change=change))
-
-    def test_a_layer_without_names_of_arrays(self, save):
-        def change(file):
-            del file["conv2d"].attrs["weight_names"]
-
-        with pytest.raises(CheckpointError, match="'conv2d' cannot be read"):
-            keras_hdf5.read(save(change=change))
-
-    def test_an_array_that_is_named_twice(self, save):
-        def change(file):
-            file["conv2d"].attrs["weight_names"] = [b"conv2d/bias:0"] * 2
+            file["conv2d/more/bias:0"] = BIAS
 
         with pytest.raises(CheckpointError, match="'conv2d' has 'conv2d/bias' twice"):
+            keras_hdf5.read(save(change=change))
+
+    def test_a_group_in_itself(self, save):
+        def change(file):
+            file["conv2d/loop"] = file["conv2d"]
+
+        with pytest.raises(CheckpointError, match="'conv2d/loop' is no array and no group of its own"):
             keras_hdf5.read(save(change=change))
 
     def test_an_array_that_claims_more_than_is_stored(self, save):

@@ -311,6 +311,13 @@ class TestJson:
         prepare("mpii", path, tmp_path / "out")
         assert (tmp_path / "out" / "train_joints.csv").read_text().startswith("a.jpg,1.0,2.0,3.0,4.0,-1,-1,7.0,8.0,")
 
+    @pytest.mark.parametrize("scale", [2.5, None, -1, "large"])
+    def test_its_scales_lie_beside_the_csv(self, scale, annotations, tmp_path):
+        path = annotations("train.json", {**person("a.jpg"), "scale": scale}, {**person("b.jpg"), "scale": 3})
+        prepare("mpii", path, tmp_path / "out")
+        scales = read_beside(tmp_path / "out" / "train_joints.csv").scales
+        np.testing.assert_array_equal(scales, [2.5 if scale == 2.5 else np.nan, 3])
+
     def test_published_ground_truth_gives_the_head_boxes(self, annotations, tmp_path):
         truth = np.arange(64.0).reshape(2, 16, 2)
         path = annotations("valid.json", *(person(joints=joints.tolist()) for joints in truth))
