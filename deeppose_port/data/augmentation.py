@@ -82,7 +82,7 @@ class Augmentation:
         DeepPoseError: A range or the method is none.
     """
 
-    fliplr: bool = field(default=False, metadata=described("Mirror every other example."))
+    fliplr: bool = field(default=False, metadata=described("Mirror every other example.", section="Augmentation"))
     rotate: bool = field(default=False, metadata=described("Rotate by 0 to --rotate-range - 1 degrees."))
     zoom: bool = field(default=False, metadata=described("Magnify by a factor of 1 ± --zoom-range."))
     translate: bool = field(

@@ -104,14 +104,21 @@ class HyperparameterOptions:
             choices=tuple(OPTIMIZERS.values()),
             names=("--opt", "--optimizer"),
             default="Adam",
+            section="Optimizer",
         ),
     )
     lr: float | None = field(default=None, metadata=described("Learning rate.", default="0.001 for Adam, else 0.01"))
-    adam_alpha: float | None = field(default=None, metadata=described("Adam's own name for it."))
-    adam_beta1: float | None = field(default=None, metadata=described("Decay of the first moment.", default="0.9"))
-    adam_beta2: float | None = field(default=None, metadata=described("Decay of the second moment.", default="0.999"))
-    adam_eps: float | None = field(default=None, metadata=described("Outside of the bias correction.", default="1e-8"))
-    momentum: float | None = field(default=None, metadata=described("MomentumSGD's.", default="0.9"))
+    adam_alpha: float | None = field(default=None, metadata=described("Adam's own name for it.", rare=True))
+    adam_beta1: float | None = field(
+        default=None, metadata=described("Decay of the first moment.", default="0.9", rare=True)
+    )
+    adam_beta2: float | None = field(
+        default=None, metadata=described("Decay of the second moment.", default="0.999", rare=True)
+    )
+    adam_eps: float | None = field(
+        default=None, metadata=described("Outside of the bias correction.", default="1e-8", rare=True)
+    )
+    momentum: float | None = field(default=None, metadata=described("MomentumSGD's.", default="0.9", rare=True))
     weight_decay: float | None = field(
         default=None,
         metadata=described(
@@ -126,7 +133,7 @@ class HyperparameterOptions:
             default="10 for MomentumSGD and AdaGrad, else 0: never",
         ),
     )
-    lr_decay_ratio: float | None = field(default=None, metadata=described("See there.", default="0.1"))
+    lr_decay_ratio: float | None = field(default=None, metadata=described("See there.", default="0.1", rare=True))
     schedule: str | None = field(
         default=None,
         metadata=described(
@@ -221,21 +228,30 @@ class EngineOptions:
 
     workers: int = field(
         default=0,
-        metadata=described("Processes that make examples, in place of threads in this one.", needs="workers"),
+        metadata=described(
+            "Processes that make examples, in place of threads in this one.",
+            needs="workers",
+            section="Engine",
+            rare=True,
+        ),
     )
     amp: str | None = field(
         default=None,
-        metadata=described("Compute in bfloat16 where that is safe.", choices=("bf16",), needs="amp"),
+        metadata=described("Compute in bfloat16 where that is safe.", choices=("bf16",), needs="amp", rare=True),
     )
     channels_last: bool = field(
         default=True,
-        metadata=described("The memory format of maps.", default="on", needs="channels-last"),
+        metadata=described("The memory format of maps.", default="on", needs="channels-last", rare=True),
     )
-    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile"))
-    profile: bool = field(default=False, metadata=described("Tell where a step's time goes.", needs="profile"))
+    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile", rare=True))
+    profile: bool = field(
+        default=False, metadata=described("Tell where a step's time goes.", needs="profile", rare=True)
+    )
     legacy_gradient_sum: bool = field(
         default=False,
-        metadata=described("Sum the gradients of several devices, as the old program did.", needs="gradient-sum"),
+        metadata=described(
+            "Sum the gradients of several devices, as the old program did.", needs="gradient-sum", rare=True
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -250,7 +266,9 @@ class TrainingOptions:
     """A training."""
 
     train_csv: Path = field(
-        metadata=described("The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True)
+        metadata=described(
+            "The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True, section="Data"
+        )
     )
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True))
     skeleton: str = field(
@@ -258,13 +276,14 @@ class TrainingOptions:
     )
     test_csv: Path | None = field(
         default=None,
-        metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn")),
+        metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn"), section="Data"),
     )
     output: Path | None = field(
         default=None,
         metadata=described(
             "Result folder; by default results/ARCHITECTURE_DATE, or of a run that goes on its own.",
             names=("-o", "--output"),
+            section="Run",
         ),
     )
     device: str = field(
@@ -277,6 +296,7 @@ class TrainingOptions:
             "What starts anew, as resnet50 or vgg_bn; or what a file is that leaves a choice.",
             metavar="NAME",
             default="alexnet",
+            section="Network",
         ),
     )
     model_file: str | None = field(
@@ -293,7 +313,7 @@ class TrainingOptions:
         metadata=described("Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…"),
     )
     dropout: float | None = field(
-        default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.")
+        default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.", rare=True)
     )
     init: Path | None = field(default=None, metadata=described("Start from the weights of any checkpoint."))
     finetune: Path | None = field(
@@ -305,11 +325,11 @@ class TrainingOptions:
         metadata=described("Go on where a checkpoint or result folder stopped, legacy ones too."),
     )
     start_epoch: int | None = field(
-        default=None, metadata=described("Epochs that a resumed file has behind it, where nothing says.")
+        default=None, metadata=described("Epochs that a resumed file has behind it, where nothing says.", rare=True)
     )
     epochs: int = field(
         default=100,
-        metadata=described("Epochs, those of a resumed run counted in.", names=("--epochs", "--epoch")),
+        metadata=described("Epochs, those of a resumed run counted in.", names=("--epochs", "--epoch"), section="Run"),
     )
     batch_size: int = field(
         default=128,
@@ -317,38 +337,52 @@ class TrainingOptions:
     )
     cache: int = field(
         default=0,
-        metadata=described("Memory for decoded pictures, of each process.", metavar="512M", parse=byte_count),
+        metadata=described(
+            "Memory for decoded pictures, of each process.", metavar="512M", parse=byte_count, section="Data", rare=True
+        ),
     )
     pack: Path | None = field(
         default=None, metadata=described("Train from a pack of --train-csv (see `deeppose-port pack`).")
     )
-    seed: int = field(default=1701, metadata=described("Of weights, order, augmentation and dropout."))
+    seed: int = field(default=1701, metadata=described("Of weights, order, augmentation and dropout.", section="Run"))
     threads: int | None = field(
-        default=None, metadata=described("Threads that make examples; by default as many as the machine runs.")
+        default=None,
+        metadata=described(
+            "Threads that make examples; by default as many as the machine runs.", section="Data", rare=True
+        ),
     )
-    snapshot: int = field(default=10, metadata=described("Epochs between checkpoints; the last always writes one."))
+    snapshot: int = field(
+        default=10, metadata=described("Epochs between checkpoints; the last always writes one.", section="Run")
+    )
     valid_freq: int = field(default=5, metadata=described("Epochs between validations; 0 for none."))
-    show_log_iter: int = field(default=10, metadata=described("Iterations between lines of the log."))
+    show_log_iter: int = field(default=10, metadata=described("Iterations between lines of the log.", rare=True))
     min_dim: float = field(
         default=0.0,
-        metadata=described("Leave out persons whose box of joints is smaller than this many pixels."),
+        metadata=described(
+            "Leave out persons whose box of joints is smaller than this many pixels.", section="Data", rare=True
+        ),
     )
     ignore_label: float = field(
-        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.")
+        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
     )
     max_pixels: int = field(
         default=MAX_PIXELS, metadata=described("The most pixels of a picture that is decoded.", metavar="N")
     )
     im_size: int | None = field(
-        default=None, metadata=described("Side of the network's input.", metavar="PIXELS", default="220")
+        default=None,
+        metadata=described(
+            "Side of the network's input.", metavar="PIXELS", default="220", section="Inputs", rare=True
+        ),
     )
     base_zoom: float | None = field(
-        default=None, metadata=described("Factor on the box of a person's joints.", default="1.5")
+        default=None, metadata=described("Factor on the box of a person's joints.", default="1.5", rare=True)
     )
     coord_normalize: bool | None = field(
-        default=None, metadata=described("Labels in fractions of the crop.", default="on")
+        default=None, metadata=described("Labels in fractions of the crop.", default="on", rare=True)
     )
-    gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation.", default="on"))
+    gcn: bool | None = field(
+        default=None, metadata=described("Global contrast normalisation.", default="on", rare=True)
+    )
     augmentation: Augmentation = field(default_factory=Augmentation)
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
     nonfinite_gradients: str = field(
@@ -356,16 +390,18 @@ class TrainingOptions:
         metadata=described(
             "What becomes of a step whose loss or gradient is not finite: the end, or it is left out.",
             choices=NONFINITE_GRADIENTS,
+            section="Optimizer",
+            rare=True,
         ),
     )
     nonfinite_limit: int = field(
         default=20, metadata=described("With skip: end after so many such steps in a row.", metavar="STEPS")
     )
     grad_clip: float | None = field(
-        default=None, metadata=described("The largest norm of the gradient.", metavar="NORM")
+        default=None, metadata=described("The largest norm of the gradient.", metavar="NORM", rare=True)
     )
     freeze: tuple[str, ...] = field(
-        default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN")
+        default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN", rare=True)
     )
     best: str = field(
         default="loss",
@@ -373,18 +409,21 @@ class TrainingOptions:
             "Which checkpoint is the best: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
             metavar="METRIC",
             choices=lambda: [metric.name for metric in registry.METRICS.values()],
+            section="Checkpoints",
         ),
     )
-    best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH"))
+    best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH", rare=True))
     keep: int | None = field(
         default=None,
         metadata=described("Keep the last N epochs' checkpoints.", metavar="N", default="all"),
     )
     patience: int | None = field(
-        default=None, metadata=described("End after N validations without a better one.", metavar="N")
+        default=None, metadata=described("End after N validations without a better one.", metavar="N", rare=True)
     )
-    tensorboard: bool = field(default=False, metadata=described("Write for TensorBoard too."))
-    eval_only: bool = field(default=False, metadata=described("Validate what the run starts from, and no more."))
+    tensorboard: bool = field(default=False, metadata=described("Write for TensorBoard too.", section="Run", rare=True))
+    eval_only: bool = field(
+        default=False, metadata=described("Validate what the run starts from, and no more.", rare=True)
+    )
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
