@@ -13,8 +13,9 @@ import pickle
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
+_Kind = TypeVar("_Kind")
 LONGEST_NAME = 200
 _DEEPEST = 64
 
@@ -44,11 +45,11 @@ class Machine:
         self._stream = stream
         self._size = size
         self._most = most
-        self._stack: list[Any] = []
+        self._stack: list[object] = []
         self._marks: list[int] = []
-        self._memo: dict[int, Any] = {}
+        self._memo: dict[int, object] = {}
 
-    def run(self) -> Any:
+    def run(self) -> object:
         """Returns what the pickle makes.
 
         Raises:
@@ -66,27 +67,27 @@ class Machine:
 
     # --- what a format says ------------------------------------------------------------------------------------------
 
-    def name(self, module: str, name: str) -> Any:
+    def name(self, module: str, name: str) -> object:
         """Returns what stands for a class or function; it is never looked for."""
         raise UnpicklingError(f"it asks for {module}.{name}, which none of them is made of")
 
-    def make(self, kind: Any, arguments: Any) -> Any:
+    def make(self, kind: object, arguments: object) -> object:
         """Returns a new object of a kind that `name` returned."""
         raise UnpicklingError("it makes something that none of them is made of")
 
-    def call(self, function: Any, arguments: Any) -> Any:
+    def call(self, function: object, arguments: object) -> object:
         """Returns what stands for the result of a call of what `name` returned."""
         raise UnpicklingError("it calls something that none of them calls")
 
-    def fill(self, value: Any, state: Any) -> None:
+    def fill(self, value: object, state: object) -> None:
         """Gives an object its state."""
         raise UnpicklingError("it fills something that none of them is made of")
 
-    def refer(self, number: Any) -> Any:
+    def refer(self, number: object) -> object:
         """Returns what stands for something that is elsewhere in the file."""
         raise UnpicklingError("it refers to something outside of itself")
 
-    def key(self, value: Any) -> Any:
+    def key(self, value: object) -> object:
         """Returns the key of a dict."""
         return self.string(value).decode("ascii", "backslashreplace")
 
@@ -99,7 +100,7 @@ class Machine:
             raise UnpicklingError("it is cut short")
         return data
 
-    def string(self, value: Any, longest: int = LONGEST_NAME) -> bytes:
+    def string(self, value: object, longest: int = LONGEST_NAME) -> bytes:
         """Returns a short string's bytes."""
         if not isinstance(value, Text) or value.length > longest:
             raise UnpicklingError("it has something else where a name should be")
@@ -128,12 +129,12 @@ class Machine:
 
     # --- the stack ---------------------------------------------------------------------------------------------------
 
-    def _pop(self) -> Any:
+    def _pop(self) -> object:
         if len(self._stack) <= (self._marks[-1] if self._marks else 0):
             raise UnpicklingError("it takes what it has not made")
         return self._stack.pop()
 
-    def _pop_to_mark(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[object]:
         if not self._marks:
             raise UnpicklingError("it takes what it has not made")
         mark = self._marks.pop()
@@ -141,9 +142,9 @@ class Machine:
         del self._stack[mark:]
         return values
 
-    def _top(self, kind: type) -> Any:
+    def _top(self, kind: type[_Kind]) -> _Kind:
         value = self._pop()
-        if type(value) is not kind:
+        if not isinstance(value, kind):
             raise UnpicklingError(f"it puts something into a {type(value).__name__}")
         self._stack.append(value)
         return value
@@ -204,7 +205,7 @@ class Machine:
     def _set_item(self) -> None:
         self._set_items([self._pop(), self._pop()][::-1])
 
-    def _set_items(self, values: list[Any]) -> None:
+    def _set_items(self, values: list[object]) -> None:
         target = self._top(dict)
         if len(values) % 2:
             raise UnpicklingError("it has a name without a value")
@@ -212,15 +213,15 @@ class Machine:
             target[self.key(key)] = value
 
 
-def rebuilt(value: Any, leaf: Callable[[Any], Any]) -> Any:
+def rebuilt(value: object, leaf: Callable[[object], object]) -> object:
     """Returns dicts, lists and tuples with `leaf` applied to all else in them; what is there twice stays one thing.
 
     Raises:
         UnpicklingError: They are nested deeper than data is.
     """
-    made: dict[int, Any] = {}
+    made: dict[int, object] = {}
 
-    def rebuild(value: Any, depth: int) -> Any:
+    def rebuild(value: object, depth: int) -> object:
         if not isinstance(value, dict | list | tuple):
             return leaf(value)
         if id(value) in made:
@@ -228,24 +229,26 @@ def rebuilt(value: Any, leaf: Callable[[Any], Any]) -> Any:
         if depth > _DEEPEST:
             raise UnpicklingError("it is nested too deep")
         if isinstance(value, dict):
-            result: Any = made.setdefault(id(value), {})
-            result.update({key: rebuild(item, depth + 1) for key, item in value.items()})
+            named: dict[object, object] = {}
+            made[id(value)] = named
+            named.update({key: rebuild(item, depth + 1) for key, item in value.items()})
         elif isinstance(value, list):
-            result = made.setdefault(id(value), [])
-            result.extend(rebuild(item, depth + 1) for item in value)
+            items: list[object] = []
+            made[id(value)] = items
+            items.extend(rebuild(item, depth + 1) for item in value)
         else:
-            result = made[id(value)] = tuple(rebuild(item, depth + 1) for item in value)
-        return result
+            made[id(value)] = tuple(rebuild(item, depth + 1) for item in value)
+        return made[id(value)]
 
     return rebuild(value, 0)
 
 
-def _pushing(make: Callable[[], Any]) -> Callable[[Machine], None]:
+def _pushing(make: Callable[[], object]) -> Callable[[Machine], None]:
     return lambda machine: machine._stack.append(make())
 
 
 #: What data of protocol 2 is made of.
-_INSTRUCTIONS: dict[bytes, Callable[[Machine], Any]] = {
+_INSTRUCTIONS: dict[bytes, Callable[[Machine], object]] = {
     pickle.PROTO: Machine._protocol,
     pickle.MARK: Machine._mark,
     pickle.NONE: _pushing(lambda: None),

@@ -13,7 +13,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from converters.formats import _zip
 from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
@@ -60,7 +60,7 @@ class _Name:
     name: str
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
 
     Raises:
@@ -73,7 +73,7 @@ def load(path: Path) -> Any:
     return _load_older(path)
 
 
-def _load_zip(path: Path) -> Any:
+def _load_zip(path: Path) -> object:
     every, _ = _zip.directory(path)
     members = {member.filename: member for member in every}
     if len(members) < len(every):
@@ -109,7 +109,7 @@ def _member(path: Path, member: zipfile.ZipInfo, most: int) -> bytes:
         return stream.read(member.file_size)
 
 
-def _load_older(path: Path) -> Any:
+def _load_older(path: Path) -> object:
     size = path.stat().st_size
     with path.open("rb") as stream:
         if _Saved(stream, size, path).run() != MAGIC or _Saved(stream, size, path).run() != _VERSION:
@@ -151,21 +151,23 @@ class _Saved(Machine):
             raise NeedsCodeError(full)
         return _Name(full)
 
-    def make(self, kind: Any, arguments: Any) -> Any:
+    def make(self, kind: object, arguments: object) -> object:
         """Returns what stands for the options of a training, which are not read."""
         if isinstance(kind, _Name) and kind.name == "argparse.Namespace" and arguments == ():
             return kind
         return super().make(kind, arguments)
 
-    def call(self, function: Any, arguments: Any) -> Any:
+    def call(self, function: object, arguments: object) -> object:
         """Returns a dict, a tensor by its place, or what stands for something that is not read."""
         if not isinstance(function, _Name) or type(arguments) is not tuple:
             return super().call(function, arguments)
         if function.name in _DICTS:
             return self._dict(arguments)
-        if function.name == _TYPED and len(arguments) == 4 and isinstance(arguments[0], _Name):
-            function, arguments = arguments[0], arguments[2]
-        if function.name in _TENSORS and type(arguments) is tuple:
+        if function.name == _TYPED and len(arguments) == 4:
+            typed, _, inner, _ = arguments
+            if isinstance(typed, _Name) and type(inner) is tuple:
+                function, arguments = typed, inner
+        if function.name in _TENSORS:
             return self._tensor(arguments)
         if function.name in _HOLDERS and arguments and isinstance(arguments[0], Tensor):
             return arguments[0]
@@ -180,12 +182,12 @@ class _Saved(Machine):
             return function
         return super().call(function, arguments)
 
-    def fill(self, value: Any, state: Any) -> None:
+    def fill(self, value: object, state: object) -> None:
         """Passes over what state dicts and tensors carry beside their values."""
         if not isinstance(value, dict | Tensor | _Name):
             super().fill(value, state)
 
-    def refer(self, number: Any) -> Storage:
+    def refer(self, number: object) -> Storage:
         """Returns a storage: a reference is ('storage', type, key, device, length), before 1.6 with a view."""
         if type(number) is not tuple or len(number) not in (5, 6) or self.string(number[0]) != b"storage":
             raise UnpicklingError("it refers to something that is no storage")
@@ -198,13 +200,13 @@ class _Saved(Machine):
         storage = Storage(STORAGES.get(name, "uint8" if name == "Untyped" else f"a {kind.name}"), length)
         return self.storages.setdefault(key, storage)
 
-    def key(self, value: Any) -> Any:
+    def key(self, value: object) -> object:
         """Returns the key of a dict: text, or a plain value."""
         if value is None or isinstance(value, bool | int | float):
             return value
         return self._key(value)
 
-    def _dict(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    def _dict(self, arguments: tuple[object, ...]) -> dict[object, object]:
         """Returns what a dict starts with: nothing, a dict, or in Python 2 a list of pairs."""
         content = arguments[0] if arguments else {}
         if type(content) is dict:
@@ -213,22 +215,27 @@ class _Saved(Machine):
             return {self.key(key): value for key, value in content}
         return {}  # the kind of what is missing in a defaultdict
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: object) -> object:
         """Returns what was made with its texts in their places."""
 
-        def leaf(value: Any) -> Any:
+        def leaf(value: object) -> object:
             if isinstance(value, Text):
                 return self._key(value)
             return value.name if isinstance(value, _Name) else value
 
         return rebuilt(value, leaf)
 
-    def _key(self, value: Any) -> str:
+    def _key(self, value: object) -> str:
         return self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
 
-    def _tensor(self, arguments: tuple[Any, ...]) -> Tensor:
+    def _tensor(self, arguments: tuple[object, ...]) -> Tensor:
         storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, None, None)
-        if not isinstance(storage, Storage) or type(shape) is not tuple or type(strides) is not tuple:
+        if (
+            not isinstance(storage, Storage)
+            or type(offset) is not int
+            or type(shape) is not tuple
+            or type(strides) is not tuple
+        ):
             raise UnpicklingError("it has a tensor that cannot be")
         if any(isinstance(argument, dict) and argument.get("neg") for argument in arguments[6:]):
             return Tensor("is a negative view, which is not read")

@@ -8,13 +8,14 @@ which a tensor is a reference to its key. PyTorch itself reads them with Python'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
 from converters.formats._tensor import STORAGES, Storage, Tensor
@@ -48,7 +49,7 @@ class _Ordered:
 class _Saved(Machine):
     """Makes what a state dict or a training's dictionary is made of."""
 
-    def name(self, module: str, name: str) -> Any:
+    def name(self, module: str, name: str) -> object:
         """Returns a type of storages or tensors, or OrderedDict."""
         if module in ("torch", "torch.cuda"):
             for kind in ("Storage", "Tensor"):
@@ -58,7 +59,7 @@ class _Saved(Machine):
             return _Ordered()
         return super().name(module, name)
 
-    def call(self, function: Any, arguments: Any) -> Any:
+    def call(self, function: object, arguments: object) -> object:
         """Returns a dict for an OrderedDict, which Python 2 made of a list of pairs."""
         if not isinstance(function, _Ordered) or type(arguments) is not tuple or len(arguments) > 1:
             return super().call(function, arguments)
@@ -67,18 +68,18 @@ class _Saved(Machine):
             return super().call(function, arguments)
         return {self.key(key): value for key, value in pairs}
 
-    def refer(self, number: Any) -> _Reference:
+    def refer(self, number: object) -> _Reference:
         """Returns a reference to a tensor."""
         return _Reference(_key(number if type(number) is int else self.string(number)))
 
-    def key(self, value: Any) -> Any:
+    def key(self, value: object) -> object:
         """Returns the key of a dict: text, or a number as in an optimizer's state."""
         return value if type(value) is int else self.string(value).decode("utf-8", "backslashreplace")
 
-    def plain(self, value: Any, tensor: Callable[[int], Tensor]) -> Any:
+    def plain(self, value: object, tensor: Callable[[int], Tensor]) -> object:
         """Returns what was made with its texts and tensors in their places."""
 
-        def leaf(value: Any) -> Any:
+        def leaf(value: object) -> object:
             if isinstance(value, Text):
                 return self.string(value, longest=_LONGEST_TEXT).decode("utf-8", "backslashreplace")
             if isinstance(value, _Reference):
@@ -110,7 +111,7 @@ def _members(path: Path) -> dict[str, tarfile.TarInfo]:
     return members
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
 
     Raises:
@@ -175,15 +176,15 @@ def _count(stream: BinaryIO, size: int) -> int:
     return count
 
 
-def _triple(stream: BinaryIO, size: int) -> tuple[Any, Any, _Type]:
+def _triple(stream: BinaryIO, size: int) -> tuple[object, object, _Type]:
     values = _Saved(stream, size).run()
     if type(values) is not tuple or len(values) != 3 or not isinstance(values[2], _Type):
         raise UnpicklingError("it has something else where a tensor should be")
     return values
 
 
-def _key(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise UnpicklingError("it has a tensor without a key") from None
+def _key(value: object) -> int:
+    if isinstance(value, int | float | str | bytes):
+        with contextlib.suppress(ValueError):
+            return int(value)
+    raise UnpicklingError("it has a tensor without a key")

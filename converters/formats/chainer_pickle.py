@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,7 +66,7 @@ class _Object:
     """A stand-in for an object: the name of its class, and its attributes."""
 
     kind: str
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -78,7 +77,7 @@ class _Dtype:
 
 @dataclass(eq=False)
 class _Array:
-    dtype: np.dtype[Any] | None = None
+    dtype: np.dtype[np.generic] | None = None
     shape: tuple[int, ...] = ()
     fortran: bool = False
     data: Text = field(default_factory=lambda: Text(0, 0))
@@ -113,7 +112,7 @@ def read(path: Path) -> Contents:
     return Contents("chainer-pickle", headers, chunks, sections=split(headers))
 
 
-def _network(network: Any) -> tuple[dict[str, Header], dict[str, Text], dict[str, bytes]]:
+def _network(network: object) -> tuple[dict[str, Header], dict[str, Text], dict[str, bytes]]:
     """Returns each array's header and place, and the counters, which are numbers of the pickle itself, as bytes."""
     headers: dict[str, Header] = {}
     places: dict[str, Text] = {}
@@ -145,7 +144,7 @@ def _network(network: Any) -> tuple[dict[str, Header], dict[str, Text], dict[str
 class _Network(Machine):
     """Makes stand-ins for a FunctionSet, its layers, and their arrays."""
 
-    def name(self, module: str, name: str) -> _Class:
+    def name(self, module: str, name: str) -> object:
         """Returns a class's name, if a network of 2015 is made of it."""
         full = f"{module} {name}"
         if module in _MODULES.get(name, ()):
@@ -157,16 +156,15 @@ class _Network(Machine):
                 f"its arrays are those of a GPU ({module}.{name}), as it was pickled without to_cpu(); only the "
                 "program that wrote it can read them"
             )
-        result: _Class = super().name(module, name)
-        return result
+        return super().name(module, name)
 
-    def make(self, kind: Any, arguments: Any) -> _Object:
+    def make(self, kind: object, arguments: object) -> _Object:
         """Returns a stand-in for a layer or the network."""
         if not isinstance(kind, _Class) or kind.name in _NUMPY or arguments != ():
             raise UnpicklingError("it makes something that none of them is made of")
         return _Object(kind.name)
 
-    def call(self, function: Any, arguments: Any) -> _Array | _Dtype:
+    def call(self, function: object, arguments: object) -> _Array | _Dtype:
         """Returns an empty array or a dtype, the only things that are called for."""
         name = function.name if isinstance(function, _Class) else ""
         if name.endswith(" _reconstruct") and type(arguments) is tuple and arguments[:1] == (_Class("numpy ndarray"),):
@@ -178,7 +176,7 @@ class _Network(Machine):
             raise UnpicklingError(f"it has an array of {code!r}, which are no numbers")
         return _Dtype(code)
 
-    def fill(self, value: Any, state: Any) -> None:
+    def fill(self, value: object, state: object) -> None:
         """Gives a stand-in its attributes, an array its shape and place, a dtype its order of bytes."""
         if isinstance(value, _Object) and type(state) is dict and not value.attributes:
             value.attributes = state
@@ -191,7 +189,7 @@ class _Network(Machine):
         else:
             super().fill(value, state)
 
-    def _fill_array(self, array: _Array, shape: Any, dtype: Any, fortran: Any, data: Any) -> None:
+    def _fill_array(self, array: _Array, shape: object, dtype: object, fortran: object, data: object) -> None:
         if not (
             type(shape) is tuple
             and len(shape) <= _MOST_DIMENSIONS

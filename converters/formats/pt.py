@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from converters.interrupts import Interrupts, Stream, held_while
 from converters.keys import Header
 from converters.layouts import Training
 from converters.stored import Stored
+
+if TYPE_CHECKING:
+    import torch
 
 #: Where training scripts keep the network.
 STATE_DICT_KEYS = (
@@ -103,7 +106,7 @@ def _tells(beginning: Beginning) -> bool:
     return b"ustar" in beginning.start[257:263] and _torch_tar.is_torch_tar(beginning.path)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> object:
     is_tar = not zipfile.is_zipfile(path) and _torch_tar.is_torch_tar(path)
     try:
         return _torch_tar.load(path) if is_tar else _torch_file.load(path)
@@ -120,10 +123,10 @@ def _load(path: Path) -> Any:
         raise CheckpointError(path, problem, "nothing in it was run; look for a whole copy") from error
 
 
-def _find_state_dict(path: Path, payload: Any) -> tuple[Mapping[str, object], tuple[str, ...]]:
+def _find_state_dict(path: Path, payload: object) -> tuple[Mapping[str, object], tuple[str, ...]]:
     """Returns the state dict in what `torch.save` was given, and the keys that led to it."""
 
-    def holds_tensors(value: Any) -> bool:
+    def holds_tensors(value: object) -> bool:
         return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
 
     wrappers: list[str] = []
@@ -176,12 +179,13 @@ def _stored_or_text(key: str, value: Tensor | str | bytes) -> Stored | Array:
     return np.array(value) if isinstance(value, str | bytes) else value.stored(key)
 
 
-def _plain(checkpoint: Checkpoint, key: str, array: Array) -> Any:
+def _plain(checkpoint: Checkpoint, key: str, array: Array) -> torch.Tensor | str | bytes:
     """Returns an array of a trainer as a tensor, or as the text that it is."""
     import torch
 
     if array.ndim == 0 and array.dtype.kind in "SU" and np.array(array.item()).dtype == array.dtype:
-        return array.item()
+        text: str | bytes = array.item()
+        return text
     try:
         return torch.from_numpy(array)
     except TypeError as error:

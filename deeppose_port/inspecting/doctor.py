@@ -11,7 +11,7 @@ import importlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from deeppose_port.backends import BACKENDS, Description, described, prober
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
@@ -83,7 +83,7 @@ class Examination:
     rows: tuple[Row, ...]
     mends: tuple[Mapping[str, str], ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns all of it in JSON's types."""
         return {
             "backend": self.backend,

@@ -74,7 +74,7 @@ def predictor(checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan"
     """Loads a checkpoint's network onto a device, for evaluation.
 
     Args:
-        checkpoint: Of any architecture that Chainer can run.
+        checkpoint: A checkpoint.
         device: `cpu`, `cuda` or `cuda:N`.
         relu_nan: `nan` or `zero`; see `Pose`.
 

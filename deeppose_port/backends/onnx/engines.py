@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -36,7 +36,7 @@ def onnxruntime(model: onnx.ModelProto, device: str) -> Session:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options.intra_op_num_threads = int(threads)
-    providers: list[Any] = ["CPUExecutionProvider"]
+    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
     if indices:
         if "CUDAExecutionProvider" not in runtime.get_available_providers():
             raise BackendError(f"ONNX Runtime cannot use {device}: pip install onnxruntime-gpu has the CUDA provider")
@@ -61,7 +61,7 @@ def openvino(model: onnx.ModelProto, device: str) -> Session:
 
     if gpu_indices(device):
         raise BackendError(f"OpenVINO has no {device}: take --device cpu, or --engine onnxruntime")
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options["INFERENCE_NUM_THREADS"] = int(threads)
     core = runtime.Core()

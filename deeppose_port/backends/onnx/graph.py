@@ -97,7 +97,7 @@ def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> on
     say what it is and how its input is made, as safetensors' metadata do.
 
     Args:
-        checkpoint: Any checkpoint whose layers ONNX has.
+        checkpoint: One whose layers ONNX has.
         shape: H and W; None for those of the checkpoint's preprocessing.
 
     Raises:

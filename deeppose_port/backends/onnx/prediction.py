@@ -71,7 +71,7 @@ def predictor(
     """Makes a checkpoint's network ready on an engine for ONNX.
 
     Args:
-        checkpoint: Any checkpoint whose layers ONNX has.
+        checkpoint: One whose layers ONNX has.
         device: `cpu`, `cuda` or `cuda:N`.
         relu_nan: `nan`; see `Pose`.
         engine: A name of `engines.ENGINES`; None for the first that is installed.

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch.prediction import usable_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class Processes:
             distributed.all_reduce(tensor)
             return [float(value) for value in tensor.tolist()]
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """Returns every process's value, in the order of their numbers."""
         if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values = [value] * self.size
         with _connected():
             distributed.all_gather_object(values, value)
         return values

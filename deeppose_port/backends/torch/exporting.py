@@ -38,7 +38,7 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
     The archive's extra file `deeppose_port.json` says what the checkpoint is and how its input is made.
 
     Args:
-        checkpoint: Any checkpoint.
+        checkpoint: A checkpoint.
         path: An empty file.
 
     Raises:
@@ -66,7 +66,7 @@ def to_module(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a checkpoint's network as plain PyTorch: `net.py` and `weights.pt`, which need nothing of this project.
 
     Args:
-        checkpoint: Any checkpoint.
+        checkpoint: A checkpoint.
         path: An empty folder.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -240,7 +239,7 @@ def joined(values: list[Tensor], join: Join) -> Tensor:
     return result
 
 
-def build(architecture: Architecture | Mapping[str, Any] | str, dropout: float | None = None) -> DeepPose:
+def build(architecture: Architecture | Mapping[str, object] | str, dropout: float | None = None) -> DeepPose:
     """Builds a network, with its writer's BatchNormalization and PyTorch's initial weights.
 
     Args:

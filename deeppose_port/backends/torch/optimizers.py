@@ -7,14 +7,17 @@ state has Chainer's names for its slots. Source of the rules: Chainer 1.13.0 and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 
+from converters.checkpoint import Array
 from converters.errors import DeepPoseError
 
-Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+#: Of a group of parameters.
+_Hyperparameters = Mapping[str, float]
+Parameters = Iterable[Tensor] | Iterable[dict[str, object]]
 
 # PyTorch gives sqrt to MKL, which chooses its kernel in the first call; where that comes from several threads at once,
 # it may be one of 11 bits (https://github.com/pytorch/pytorch/issues/188792).
@@ -36,8 +39,12 @@ class ChainerOptimizer(torch.optim.Optimizer):
             raise DeepPoseError(f"weight_decay is {weight_decay}; it cannot be negative")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, **defaults})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Makes one update.
 
         Args:
@@ -67,7 +74,7 @@ class ChainerOptimizer(torch.optim.Optimizer):
 
     def _update(
         self,
-        group: dict[str, Any],
+        group: _Hyperparameters,
         steps: list[int],
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -84,7 +91,7 @@ class ChainerOptimizer(torch.optim.Optimizer):
                 entry[slot] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
         return entry
 
-    def load_slots(self, named: Mapping[str, Tensor], slots: Mapping[str, Mapping[str, Any]], step: int) -> None:
+    def load_slots(self, named: Mapping[str, Tensor], slots: Mapping[str, Mapping[str, Array]], step: int) -> None:
         """Takes over a checkpoint's state.
 
         Args:
@@ -98,7 +105,7 @@ class ChainerOptimizer(torch.optim.Optimizer):
             for slot in self.slots:
                 entry[slot].copy_(torch.tensor(slots[slot][name]))
 
-    def read_slots(self, named: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    def read_slots(self, named: Mapping[str, Tensor]) -> dict[str, dict[str, Array]]:
         """Returns `{slot: {name: array}}` of the parameters, zeros for those that were never updated."""
         entries = {name: self._state(parameter) for name, parameter in named.items()}
         return {
@@ -131,7 +138,7 @@ class Adam(ChainerOptimizer):
 
     def _update(
         self,
-        group: dict[str, Any],
+        group: _Hyperparameters,
         steps: list[int],
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -172,7 +179,7 @@ class MomentumSGD(ChainerOptimizer):
 
     def _update(
         self,
-        group: dict[str, Any],
+        group: _Hyperparameters,
         steps: list[int],
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -198,7 +205,7 @@ class AdaGrad(ChainerOptimizer):
 
     def _update(
         self,
-        group: dict[str, Any],
+        group: _Hyperparameters,
         steps: list[int],
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -230,7 +237,7 @@ class RMSprop(ChainerOptimizer):
 
     def _update(
         self,
-        group: dict[str, Any],
+        group: _Hyperparameters,
         steps: list[int],
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -242,7 +249,7 @@ class RMSprop(ChainerOptimizer):
         _divide(parameters, gradients, means, group)
 
 
-def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Tensor], group: dict[str, Any]) -> None:
+def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Tensor], group: _Hyperparameters) -> None:
     """`p -= lr * g / (sqrt(squares) + eps)`."""
     roots = torch._foreach_sqrt(squares)
     torch._foreach_add_(roots, group["eps"])

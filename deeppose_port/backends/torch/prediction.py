@@ -130,7 +130,7 @@ def predictor(checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan"
     """Loads a checkpoint's network onto a device, for evaluation.
 
     Args:
-        checkpoint: Any checkpoint.
+        checkpoint: A checkpoint.
         device: `cpu`, `cuda` or `cuda:N`.
         relu_nan: `nan` or `zero`; see `Pose`.
 

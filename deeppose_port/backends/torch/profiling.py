@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -35,7 +34,7 @@ class Profile:
         self._profile = profile(activities=activities)
 
     @staticmethod
-    def range(name: str) -> AbstractContextManager[Any]:
+    def range(name: str) -> AbstractContextManager[None]:
         """Names a part of a step for the profiler, and on a GPU for NVTX."""
         return _Range(name)
 
@@ -88,7 +87,7 @@ class _Range:
         if self._nvtx:
             torch.cuda.nvtx.range_push(self._name)  # type: ignore[no-untyped-call]
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._nvtx:
             torch.cuda.synchronize()  # the part's own work, not only its launching
             torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]

@@ -192,10 +192,11 @@ class _Trainer:
             part = predictions_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
         except DatasetError as error:
             part = error
-        parts = self.group.gather(part)
-        for failed in parts:
-            if isinstance(failed, DatasetError):
-                raise failed
+        parts: list[Predictions] = []
+        for one in self.group.gather(part):
+            if isinstance(one, DatasetError):
+                raise one
+            parts.append(one)
         return Predictions.merge(parts)
 
     def checkpoint(self) -> Checkpoint:

@@ -126,7 +126,7 @@ def shard_name(number: int) -> str:
     return f"pack-{number:05}.bin"
 
 
-def encode(header: Mapping[str, Any], pictures: Mapping[str, PackedPicture], persons: list[PackedPerson]) -> bytes:
+def encode(header: Mapping[str, object], pictures: Mapping[str, PackedPicture], persons: list[PackedPerson]) -> bytes:
     """Returns the bytes of an index."""
     content = {
         **header,
@@ -183,10 +183,10 @@ def person_of(values: Mapping[str, Any]) -> PackedPerson:
     return person
 
 
-def _refuse_others(numbers: tuple[Any, ...], least: int) -> None:
+def _refuse_others(numbers: tuple[object, ...], least: int) -> None:
     if not all(type(number) is int and number >= least for number in numbers):
         raise DeepPoseError(f"{numbers} are not whole numbers of at least {least}")
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

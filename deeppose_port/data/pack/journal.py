@@ -44,7 +44,7 @@ class Journal:
             what an earlier run has written is damaged.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, header: dict[str, object]) -> None:
         self.folder = folder
         self.pictures: dict[str, PackedPicture] = {}
         self.persons: list[PackedPerson] = []
@@ -84,7 +84,7 @@ class Journal:
         self.pictures[name] = picture
         self.persons += placed
 
-    def finish(self, header: dict[str, Any]) -> None:
+    def finish(self, header: dict[str, object]) -> None:
         """Writes the index in place of the journal, when all that it names is on the disk."""
         if self._shard is not None:
             _sync(self._shard)
@@ -104,7 +104,7 @@ class Journal:
             self._shard.truncate(self._end)
         return self._shard
 
-    def _note(self, entry: dict[str, Any]) -> None:
+    def _note(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 

@@ -32,7 +32,7 @@ class UnreadableError(ValueError):
     """A file, or something in it, that is not read. The message says what."""
 
 
-def read(path: str, variable: str) -> Any:
+def read(path: str, variable: str) -> object:
     """Returns a variable in plain values, see `Plain`."""
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
@@ -68,7 +68,7 @@ class Plain:
     def __init__(self) -> None:
         self._left = LARGEST
 
-    def plain(self, value: npt.NDArray[Any], name: str) -> Any:
+    def plain(self, value: npt.NDArray[Any], name: str) -> object:
         """Returns a variable, or a part of one, in plain values.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deeppose_port.data.prepare.source import PrepareError
 
@@ -68,7 +68,7 @@ def _with_ray(
     function: Callable[[Shard], Result], shards: Sequence[Shard], jobs: int, progress: Callable[[int, int], None]
 ) -> dict[int, Result]:
     try:
-        ray: Any = importlib.import_module("ray")
+        ray = importlib.import_module("ray")
     except ImportError as error:
         raise PrepareError("the engine ray needs Ray: pip install 'deeppose-port[ray]'") from error
     started = not ray.is_initialized()
@@ -78,7 +78,7 @@ def _with_ray(
         remote = ray.remote(function)
         results: dict[int, Result] = {}
         waiting = list(reversed(range(len(shards))))
-        running: dict[Any, int] = {}
+        running: dict[object, int] = {}
         while waiting or running:
             while waiting and len(running) < jobs:
                 i = waiting.pop()

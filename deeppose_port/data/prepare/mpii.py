@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -148,6 +149,14 @@ def _read_mat(path: Path, wanted: Wanted) -> Source:
     )
 
 
+class _Point(NamedTuple):
+    """A point of an annotation: its place, and whether it is told to be seen (1) or not (0)."""
+
+    x: float
+    y: float
+    is_visible: int | None
+
+
 def _picture_name(picture: dict[str, object], where: str) -> str:
     image = next(iter(matlab.structs(picture.get("image"))), {})
     name = matlab.text(image.get("name"))
@@ -156,40 +165,39 @@ def _picture_name(picture: dict[str, object], where: str) -> str:
     return name
 
 
-def _person(file: str, rectangle: dict[str, object]) -> tuple[Annotation | None, dict[int, dict[str, object]]]:
+def _person(file: str, rectangle: dict[str, object]) -> tuple[Annotation | None, dict[int, _Point]]:
     """Makes the annotation of one annorect, and returns its points by id; of none without points."""
     points = dict(_points(rectangle))
     if not points:
         return None, points
     joints = np.full((JOINTS, 2), np.nan)
     for joint, point in points.items():
-        joints[joint] = point["x"], point["y"]
-    flags = (points[joint]["is_visible"] if joint in points else None for joint in range(JOINTS))
-    seen = tuple(flag if isinstance(flag, int) else None for flag in flags)
+        joints[joint] = point.x, point.y
+    seen = tuple(points[joint].is_visible if joint in points else None for joint in range(JOINTS))
     corners = [matlab.number(rectangle.get(name)) for name in ("x1", "y1", "x2", "y2")]
     x1, y1, x2, y2 = corners
     box = None if x1 is None or y1 is None or x2 is None or y2 is None else (x1, y1, x2, y2)
     return Annotation(file, joints, head_box=box, is_visible=seen, scale=_scale(rectangle.get("scale"))), points
 
 
-def _points(rectangle: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
+def _points(rectangle: dict[str, object]) -> Iterator[tuple[int, _Point]]:
     """Yields the points that have an id from 0 to 15 and a place; where an id comes twice, the last one counts."""
     for annopoints in matlab.structs(rectangle.get("annopoints")):
         for point in matlab.structs(annopoints.get("point")):
             joint, x, y = (matlab.number(point.get(name)) for name in ("id", "x", "y"))
             if joint is not None and joint in range(JOINTS) and x is not None and y is not None:
                 seen = matlab.number(point.get("is_visible"))
-                yield int(joint), {"x": x, "y": y, "is_visible": int(seen) if seen in (0, 1) else None}
+                yield int(joint), _Point(x, y, int(seen) if seen in (0, 1) else None)
 
 
-def _data_line(person: Annotation, train: int, points: dict[int, dict[str, object]]) -> str:
+def _data_line(person: Annotation, train: int, points: dict[int, _Point]) -> str:
     """Returns a person's line of the legacy data.json; a visibility that is not told is 0 there."""
     values = {
         "filename": person.file,
         "train": train,
         "head_rect": None if person.head_box is None else list(person.head_box),
-        "is_visible": {str(joint): point["is_visible"] or 0 for joint, point in points.items()},
-        "joint_pos": {str(joint): [point["x"], point["y"]] for joint, point in points.items()},
+        "is_visible": {str(joint): point.is_visible or 0 for joint, point in points.items()},
+        "joint_pos": {str(joint): [point.x, point.y] for joint, point in points.items()},
     }
     return json.dumps(values) + "\n"
 
