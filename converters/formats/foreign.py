@@ -51,6 +51,11 @@ FOREIGN = (
         _TAKE_SOURCE,
     ),
     Foreign(
+        _holds("model.weights.h5"),
+        "this is an archive of Keras 3 (`.keras`), which does not name its layers",
+        "save it with Keras 2: model.save_weights('model.h5')",
+    ),
+    Foreign(
         _starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
         "this is a Python pickle, which could run code when read; it was not opened",
         "save it as npz first",

@@ -1,6 +1,7 @@
 """Keras 2's HDF5: golden files that Keras wrote, and small ones with one thing wrong each."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,14 @@ def test_a_later_keras_is_named(group, tmp_path):
     assert formats.format_of(tmp_path / "a.weights.h5").name == "keras-hdf5"
     with pytest.raises(CheckpointError, match="HDF5 of a later Keras"):
         keras_hdf5.read(tmp_path / "a.weights.h5")
+
+
+def test_an_archive_of_keras_3_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, b"{}")
+    with pytest.raises(CheckpointError, match=r"an archive of Keras 3 \(`\.keras`\)"):
+        formats.format_of(tmp_path / "a.keras")
 
 
 def test_chainers_is_another(tmp_path):
