@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_targets
+from converters.takiyu_folder import holds_cascade
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
@@ -22,11 +24,20 @@ if TYPE_CHECKING:
     from deeppose_port.pose import Pose
 
 
+def metrics() -> Iterable[str]:
+    """Returns the metrics' names."""
+    from deeppose_port.metrics.registry import METRICS
+
+    return [metric.name for metric in METRICS.values()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
     """What `eval` is told."""
 
-    checkpoint: Path | None = field(default=None, metadata=described("A checkpoint.", names=("CHECKPOINT",)))
+    checkpoint: Path | None = field(
+        default=None, metadata=described("A checkpoint, or a folder of them.", names=("CHECKPOINT",))
+    )
     how: EvaluatingOptions
     bootstrap: int | None = field(
         default=None,
@@ -35,6 +46,15 @@ class EvalOptions:
     bootstrap_seed: int = field(default=0, metadata=described("Of that drawing."))
     persons: Path | None = field(
         default=None, metadata=described("Write a table, a line each person, with the person's numbers.", metavar="CSV")
+    )
+    by: str | None = field(
+        default=None,
+        metadata=described(
+            "Of a folder: the metric that its checkpoints are ranked by.",
+            metavar="METRIC",
+            choices=metrics,
+            default="loss",
+        ),
     )
     watch: Path | None = field(default=None, metadata=described("As `watch RESULTS`.", metavar="RESULTS"))
     idle: float | None = field(default=None, metadata=described("With --watch, as for `watch`.", metavar="SECONDS"))
@@ -48,20 +68,31 @@ class EvalOptions:
             raise click.UsageError("--bootstrap, --persons and --report go with a CHECKPOINT, not with --watch")
         if self.watch is None and self.idle is not None:
             raise click.UsageError("--idle goes with --watch, the folder of a training")
+        if self.is_folder and (self.bootstrap is not None or self.page.report or self.persons):
+            raise click.UsageError("--bootstrap, --persons and --report go with one checkpoint, not with a folder")
+        if self.by is not None and not self.is_folder:
+            raise click.UsageError("--by ranks the checkpoints of a folder: name one")
         if self.bootstrap is not None and self.bootstrap < 1:
             raise DeepPoseError(f"--bootstrap is {self.bootstrap}; it has to be at least 1")
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether several checkpoints are to be ranked."""
+        return self.checkpoint is not None and self.checkpoint.is_dir() and not holds_cascade(self.checkpoint)
 
 
 @command(lambda: EvalOptions, "eval")
 def evaluate(options: EvalOptions) -> int:
     """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
 
-    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures.
+    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures. The checkpoints of a
+    folder are ranked, the best first; the exit status is 3 where some of them cannot be evaluated, and 2 if none can.
 
     \b
     Example:
       deeppose-port eval epoch-100.model --csv test.csv --images images
       deeppose-port eval epoch-1.pt --csv test.csv --images images --report out
+      deeppose-port eval results/lsp --csv test.csv --images images --by pdj@0.2
     """
     as_json, page = options.shown.as_json, options.page
     if options.watch is not None:
@@ -69,6 +100,10 @@ def evaluate(options: EvalOptions) -> int:
             watch.WatchOptions(results=options.watch, how=options.how, idle=options.idle, shown=options.shown)
         )
     assert options.checkpoint is not None
+    if options.is_folder:
+        from deeppose_port.cli.ranking import rank
+
+        return rank(options.checkpoint, options.how, options.by or "loss", as_json=as_json)
     if page.report is not None:
         from deeppose_port.drawing.report import refuse_existing
 

@@ -72,7 +72,7 @@ class ReportOptions:
         default=None,
         metadata=described("Write a page with charts and pictures: DIR/index.html.", metavar="DIR", section="Answer"),
     )
-    force: bool = field(default=False, metadata=described("Replace a report that exists.", names=("--force",)))
+    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
 
 
 @dataclass(frozen=True, kw_only=True)
