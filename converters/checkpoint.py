@@ -37,12 +37,12 @@ _Record = TypeVar("_Record", bound="_Plain")
 class _Plain:
     """A dataclass of plain values that goes into a file's metadata and comes back."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls: type[_Record], values: Mapping[str, Any]) -> _Record:
+    def from_dict(cls: type[_Record], values: Mapping[str, object]) -> _Record:
         """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over.
 
         Raises:
@@ -59,7 +59,7 @@ class _Plain:
             raise DeepPoseError(str(error)) from error
 
 
-def _is_kind(value: Any, kind: Any) -> bool:
+def _is_kind(value: object, kind: Any) -> bool:
     """Tells whether a value from JSON is what a field's type hint says."""
     match get_origin(kind):
         case typing.Literal:
@@ -265,7 +265,7 @@ class Source(_Plain):
     writer: str = ""
     writer_told_by: str = ""
     state_path: str | None = None
-    origin: dict[str, Any] | None = None
+    origin: dict[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -337,7 +337,7 @@ class Checkpoint:
                 for name, array in arrays.items():
                     yield f"optimizer.{slot}.{name}", array
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """Returns all but the arrays as JSON-ready values: what every format we write carries."""
         return {
             "architecture": self.architecture.as_dict(),

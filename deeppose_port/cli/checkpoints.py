@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converters import Repair, Source
 
 
-def optimizer(algorithm: str | None, progress: dict[str, Any] | None) -> str:
+def optimizer(algorithm: str | None, progress: Mapping[str, object] | None) -> str:
     """Says which optimizer's state there is, and how far its training came."""
     counts = [f"{name} {value}" for name, value in (progress or {}).items() if value is not None]
     return ", ".join([algorithm or "none", *counts])

@@ -14,10 +14,10 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
     from converters import Repair
 
@@ -138,7 +139,7 @@ def notices(sentences: Iterable[str], repairs: Iterable[Repair] = (), called: st
         note(f"{of}{repair.tensor}: {what} {became}")
 
 
-def as_json(values: dict[str, Any], *, lines: bool = True) -> None:
+def as_json(values: Mapping[str, object], *, lines: bool = True) -> None:
     """Shows one JSON object, on one line or on several; what is not printable is escaped as JSON has it."""
     text = json.dumps(values, indent=2 if lines else None, allow_nan=False, ensure_ascii=False)
     _write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text), err=False)
@@ -171,7 +172,7 @@ def _progress(title: str, unit: str, *, quiet: bool) -> Iterator[Step]:
         yield step
 
 
-def bar(*columns: Any, disable: bool = False) -> Any:
+def bar(*columns: ProgressColumn, disable: bool = False) -> Progress:
     """Makes rich's progress bar on standard error; lines that are shown meanwhile go where they belong."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn

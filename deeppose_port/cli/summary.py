@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError, printable
 from deeppose_port.cli import checkpoints
@@ -79,7 +79,7 @@ class Summary:
         if passed_over:
             yield f"{counted(passed_over, 'file')} passed over"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns it as JSON-ready values."""
         files = [
             {"source": {"path": str(file)}, "error": str(outcome), "problem": outcome.problem, "advice": outcome.advice}

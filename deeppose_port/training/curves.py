@@ -45,7 +45,7 @@ class Series:
     iterations: tuple[int | None, ...]
     values: tuple[float, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the points as JSON-ready lists; a value that is not finite is None."""
         return {
             "epoch": list(self.epochs),
@@ -70,7 +70,7 @@ class Run:
     series: Mapping[str, Series]
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the curves as JSON-ready values."""
         return {
             "label": self.label,
@@ -86,7 +86,7 @@ class _Part:
 
     source: Path
     entries: list[Entry]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -250,7 +250,7 @@ def _join(parts: Sequence[_Part], *, asked: bool) -> list[_Joined]:
     return joined
 
 
-def _resumed(options: Mapping[str, Any]) -> str | None:
+def _resumed(options: Mapping[str, object]) -> str | None:
     """Returns what a run was resumed from by its options; None: it was not."""
     named = options.get("resume_model") or options.get("resume_param") or options.get("resume")
     return str(named) if named else None

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
@@ -106,7 +105,7 @@ class Callbacks:
 
     notice: Callable[[str], None] = lambda sentence: None
     step: Callable[[Step], None] = lambda step: None
-    log: Callable[[dict[str, Any]], None] = lambda entry: None
+    log: Callable[[dict[str, float | None]], None] = lambda entry: None
     saved: Callable[[list[Path]], None] = lambda files: None
     begin: Callable[[Header], None] = lambda header: None
     end: Callable[[Summary], None] = lambda summary: None

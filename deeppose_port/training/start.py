@@ -11,6 +11,7 @@ import numpy as np
 
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
+from converters.checkpoint import Array
 from converters.legacy_log import read_beside
 from converters.sourced import architecture_of_source
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
@@ -38,7 +39,7 @@ class Start:
     hyperparameters: Hyperparameters
     epoch: int = 0
     iteration: int = 0
-    iterator: dict[str, Any] = field(default_factory=dict)
+    iterator: dict[str, Array] = field(default_factory=dict)
     resumed: Path | None = None
     notices: tuple[str, ...] = ()
 
@@ -51,7 +52,7 @@ class Start:
             return []
         return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
-    def position(self, persons: int, batch_size: int) -> tuple[tuple[int, int], Any]:
+    def position(self, persons: int, batch_size: int) -> tuple[tuple[int, int], Array | None]:
         """Returns where in the stream of examples the run starts.
 
         Args:

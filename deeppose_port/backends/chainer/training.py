@@ -9,12 +9,11 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from converters import Checkpoint, Optimizer, Progress, Source
-from converters.checkpoint import is_parameter
+from converters.checkpoint import Array, is_parameter
 from converters.errors import DeepPoseError
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
@@ -103,7 +102,7 @@ def train(run: Run) -> None:
         run.callbacks.notice(skipped)
 
 
-def make_optimizer(hyper: Hyperparameters) -> Any:
+def make_optimizer(hyper: Hyperparameters) -> chainer.Optimizer:
     """Returns Chainer's optimizer of some hyper-parameters."""
     match hyper.algorithm:
         case "adam":
@@ -116,7 +115,7 @@ def make_optimizer(hyper: Hyperparameters) -> Any:
             return chainer.optimizers.RMSprop(hyper.lr)
 
 
-def _load_optimizer(optimizer: Any, checkpoint: Checkpoint) -> None:
+def _load_optimizer(optimizer: chainer.Optimizer, checkpoint: Checkpoint) -> None:
     """Gives an optimizer a checkpoint's state, whichever Chainer wrote it."""
     assert checkpoint.optimizer is not None
     # Chainer 7 wants each parameter's count of updates, which versions before 3.4 did not write, and updates the arrays
@@ -150,10 +149,10 @@ class _AsInEvaluation(chainer.LinkHook):  # type: ignore[misc]
     def __init__(self) -> None:
         self.train = True
 
-    def forward_preprocess(self, args: Any) -> None:
+    def forward_preprocess(self, args: object) -> None:
         self.train, chainer.config.train = chainer.config.train, False
 
-    def forward_postprocess(self, args: Any) -> None:
+    def forward_postprocess(self, args: object) -> None:
         chainer.config.train = self.train
 
 
@@ -179,9 +178,9 @@ class _Trainer:
         chainers: Chainer's Trainer; there is none before `begin`.
     """
 
-    chainers: Any
+    chainers: training.Trainer
 
-    def __init__(self, run: Run, network: DeepPose, device: Any) -> None:
+    def __init__(self, run: Run, network: DeepPose, device: chainer.backend.Device) -> None:
         self.run = run
         self.network = network
         self.device = device
@@ -212,7 +211,7 @@ class _Trainer:
         saved = chainer.serializers.DictionarySerializer()
         saved.save(self.chainers)
         rest = {key: np.array(value) for key, value in saved.target.items() if not key.startswith(_SECTIONS)}
-        slots: dict[str, dict[str, Any]] = {
+        slots: dict[str, dict[str, Array]] = {
             slot: {} for slot in next(s for s, a in ALGORITHMS.items() if a == algorithm)
         }
         keys, weights = chainer_names(self.network.architecture), read_weights(self.network)
@@ -254,7 +253,7 @@ class _Events(training.Extension):  # type: ignore[misc]
         self.loader = loader
         self.before = (epoch, loader.given, loader.waited)
 
-    def __call__(self, trainer: Any) -> None:
+    def __call__(self, trainer: training.Trainer) -> None:
         updater = trainer.updater
         (epoch, given, waited), self.before = self.before, (int(updater.epoch), self.loader.given, self.loader.waited)
         self.events.after(
@@ -272,7 +271,7 @@ class _Events(training.Extension):  # type: ignore[misc]
         for entry in validated:  # for the plot
             chainer.report({name: value for name, value in entry.items() if name.startswith("validation/")})
 
-    def serialize(self, serializer: Any) -> None:
+    def serialize(self, serializer: chainer.AbstractSerializer) -> None:
         serializer("_log", json.dumps(self.events.entries, allow_nan=False))
 
 
@@ -286,10 +285,10 @@ class _Plot(extensions.PlotReport):  # type: ignore[misc]
         self.run = run
         self.events = events
 
-    def _is_due(self, trainer: Any) -> bool:
+    def _is_due(self, trainer: training.Trainer) -> bool:
         return self.events.saved
 
-    def __call__(self, trainer: Any) -> None:
+    def __call__(self, trainer: training.Trainer) -> None:
         super().__call__(trainer)
         with contextlib.suppress(FileNotFoundError):  # it is not due
             os.replace(self.run.folder.path / ".loss.png", self.run.folder.path / PLOT)

@@ -29,7 +29,7 @@ def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
     its own, with nothing folded. The model's metadata_props say what the checkpoint is and how its input is made.
 
     Args:
-        checkpoint: Any checkpoint whose layers ONNX has.
+        checkpoint: One whose layers ONNX has.
         path: An empty file.
         format: `onnx`.
 

@@ -161,7 +161,7 @@ def write_module(checkpoint: Checkpoint, folder: Path) -> Callable[[Float32Array
     """Writes a checkpoint's network as `net.py` and `weights.pt` into a folder.
 
     Args:
-        checkpoint: Any checkpoint.
+        checkpoint: A checkpoint.
         folder: A folder without them.
 
     Returns:

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from deeppose_port.backends.torch.networks import load
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
 from deeppose_port.backends.torch.profiling import Profile
 from deeppose_port.backends.torch.streams import WorkerStream
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
@@ -182,9 +182,10 @@ class _Trainer:
         self.network.eval()
         self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
 
-        def answer(inputs: Any) -> Any:
+        def answer(inputs: Float32Array) -> Float32Array:
             with torch.inference_mode(), self._autocast():
-                return self.network(self._place(torch.from_numpy(inputs))).float().cpu().numpy()
+                outputs: Tensor = self.network(self._place(torch.from_numpy(inputs)))
+                return outputs.float().cpu().numpy()
 
         share = (self.group.rank, self.group.size)
         part: Predictions | DatasetError
@@ -237,7 +238,7 @@ class _Trainer:
         state = self.stream.state()
         return float(state["epoch"] + state["current_position"] / len(self.run.train))
 
-    def _autocast(self) -> Any:
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.options.amp is None:
             return contextlib.nullcontext()
         return torch.autocast(self.group.device.type, dtype=torch.bfloat16)
@@ -250,7 +251,7 @@ class _Trainer:
     def _place(self, inputs: Tensor) -> Tensor:
         return inputs.to(self.group.device, non_blocking=True, memory_format=self.layout)
 
-    def _range(self, name: str) -> contextlib.AbstractContextManager[Any]:
+    def _range(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Names a part of a step for the profiler."""
         return contextlib.nullcontext() if self.profile is None else self.profile.range(name)
 

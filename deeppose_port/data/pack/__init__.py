@@ -39,6 +39,7 @@ from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
 from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.pixels import Window
+from deeppose_port.data.skeletons import Skeleton
 
 
 class Pack:
@@ -172,7 +173,7 @@ class PackedDataset(PoseDataset):
         csv: str | os.PathLike[str],
         *,
         images: str | os.PathLike[str],
-        skeleton: Any,
+        skeleton: str | os.PathLike[str] | Skeleton,
         pack: str | os.PathLike[str],
         augmentation: Augmentation | None = None,
         **options: Any,
