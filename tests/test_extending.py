@@ -286,6 +286,9 @@ class Trainer:
     def predictions(self):
         return predictions_of(Toy(self.checkpoint_), self.run.test)
 
+    def answers(self, inputs):
+        return Toy(self.checkpoint_)(inputs)
+
     def checkpoint(self):
         return self.checkpoint_.replace(progress=Progress(self.epoch, self.epoch))
 

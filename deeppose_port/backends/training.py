@@ -83,7 +83,8 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         options = replace(options, batch_size=len(train_set))
     writes = first and not options.eval_only
     with ResultFolder.open(options, start, description.files, writes, callbacks.notice) as folder:
-        run = Run(options, start, folder, train_set, test_set, callbacks)
+        mean = _mean_pose_numbers(train_set, test_set, options.best) if first else {}
+        run = Run(options, start, folder, train_set, test_set, callbacks, mean)
         if folder.writes:
             folder.write_config(backend, told)
         if first:
@@ -93,12 +94,16 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     return run
 
 
+def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, best: str) -> dict[str, float]:
+    """Returns the numbers of answering the mean pose to every picture of the test set."""
+    if test is None:
+        return {}
+    summary = evaluation_of(predictions_of_pose(mean_pose(train), test), test).summary(registry.find(best))
+    return {name: value for name, value in summary.items() if math.isfinite(value)}
+
+
 def _header(run: Run, backend: Description) -> Header:
-    checkpoint, mean = run.start.checkpoint, {}
-    if run.test is not None:
-        predictions = predictions_of_pose(mean_pose(run.train), run.test)
-        summary = evaluation_of(predictions, run.test).summary(registry.find(run.options.best))
-        mean = {name: value for name, value in summary.items() if math.isfinite(value)}
+    checkpoint = run.start.checkpoint
     return Header(
         persons=len(run.train),
         validation_persons=None if run.test is None else len(run.test),
@@ -109,7 +114,7 @@ def _header(run: Run, backend: Description) -> Header:
         backend=backend.title,
         epoch=run.start.epoch,
         epochs=run.options.epochs,
-        mean_pose=mean,
+        mean_pose=run.mean_pose,
     )
 
 

@@ -136,6 +136,8 @@ def _line(entry: Entry) -> str:
     told = {name: entry[key] for key, name in named.items() if key in entry}
     losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
     rate = f"{entry.get('pictures_per_second') or 0:.0f} pictures/s  waiting {entry.get('waiting') or 0:.0%}"
+    if entry.get("movement") is not None:
+        losses += f"  movement {entry['movement']:.0%}"
     return f"epoch {entry['epoch']}  iteration {entry['iteration']}  {losses}  {rate}"
 
 

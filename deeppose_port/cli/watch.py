@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
@@ -29,7 +30,12 @@ def follow(options: WatchOptions) -> int:
     from deeppose_port.evaluate.watch import new_checkpoints, record
 
     for file in new_checkpoints(options.results, idle=options.idle):
-        pose, _, evaluation = evaluate_one(file, options.how, quiet=True)
+        try:
+            pose, _, evaluation = evaluate_one(file, options.how, quiet=True)
+        except (DeepPoseError, OSError):
+            if file.exists():
+                raise
+            continue  # the training does not keep it any longer
         record(options.results, file, {**evaluation.as_dict(), "backend": pose.backend})
         if options.shown.as_json:
             display.as_json({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}, lines=False)

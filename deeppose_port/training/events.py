@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -14,8 +14,11 @@ import numpy as np
 
 from converters import Checkpoint
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement
 from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite
 from deeppose_port.training.options import TrainingOptions
@@ -27,6 +30,9 @@ class Trainer(Protocol):
 
     def predictions(self) -> Predictions:
         """Runs the network over the whole test set without augmentation."""
+
+    def answers(self, inputs: Float32Array) -> Float32Array:
+        """Runs the network on (N, 3, H, W) inputs, without dropout and with BatchNormalization's statistics."""
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
@@ -90,10 +96,14 @@ class Events:
         self._window = _Window(_elapsed(earlier))
         self._closing = ExitStack()
         self._board: _Board | None = None
+        self._movement: Movement | None = None
+        self._said_collapsed = self._collapsed = False
 
     def __enter__(self) -> Events:
         if self.run.folder.writes:
             self._board = self._open_board()
+            with suppress(DatasetError):  # which training and validation tell of
+                self._movement = Movement(self.run.train if self.run.test is None else self.run.test)
             self.run.folder.begin(self.run.options, self.run.start, self.program, self.entries)
         return self
 
@@ -127,8 +137,9 @@ class Events:
         stopped = self._asked_to_stop()
         improved = self._best.judge({"epoch": update.epochs[1], **validation})
         last = last or (bool(validation) and self._out_of_patience())
+        last = last or (options.stop_collapsed and self.trainer.agreed(self._collapsed))
         if validation or last or stopped or update.iteration % options.show_log_iter == 0:
-            self._log({**self._window.entry(update), **validation})
+            self._log({**self._window.entry(update), **validation, **self._looks(update, bool(validation))})
         due = last or stopped or update.completed(options.snapshot)
         self.saved = due or improved
         if self.saved:
@@ -167,6 +178,28 @@ class Events:
             return False
         self.run.callbacks.notice(f"no better {self.run.options.best} in {count} validations: the run ends here")
         return True
+
+    def _looks(self, update: Update, validated: bool) -> Entry:
+        """Measures whether the answers depend on the picture, and says once that they do not."""
+        told: Entry = {}
+        if validated and "loss" in self.run.mean_pose:
+            told["mean_pose/loss"] = self.run.mean_pose["loss"]
+        if self._movement is None:
+            return told
+        told["movement"] = movement = self._movement.measure(self.trainer.answers)
+        updates = update.iteration - self.run.start.iteration
+        collapsed = movement < LEAST and updates >= SAY_AFTER
+        self._collapsed = collapsed and updates >= END_AFTER and update.epochs[1] > self.run.start.epoch
+        if collapsed and not self._said_collapsed:
+            self._said_collapsed = True
+            self.run.callbacks.notice(
+                f"the answers do not depend on the picture yet: from one to the next they move {movement:.1%} of what "
+                "the joints do (a smaller --lr, --warmup 1, --init or another --architecture may help; "
+                "--stop-collapsed ends such a run)"
+            )
+        if self._collapsed and self.run.options.stop_collapsed:
+            self.run.callbacks.notice(f"the answers still do not depend on the picture ({movement:.1%}): the run ends")
+        return told
 
     def _log(self, entry: Entry) -> None:
         entry = {name: value if value is None or math.isfinite(value) else None for name, value in entry.items()}

@@ -244,7 +244,9 @@ class ResultFolder:
                 stream.write(_line(entry))
         else:
             self._replace_log(json.dumps(entries, indent=4, allow_nan=False))
-        losses = {name: math.nan if value is None else value for name, value in entry.items() if name.endswith("loss")}
+        losses = {
+            name: math.nan if value is None else value for name, value in entry.items() if name.endswith("main/loss")
+        }
         told = "".join(f"{name}:{value}, " for name, value in losses.items())
         self._write_lines(f"epoch:{entry['epoch']}, {told}")
 

@@ -424,6 +424,12 @@ class TrainingOptions:
     eval_only: bool = field(
         default=False, metadata=described("Validate what the run starts from, and no more.", rare=True)
     )
+    stop_collapsed: bool = field(
+        default=False,
+        metadata=described(
+            "End a run whose answers do not depend on the picture after an epoch and 200 updates.", rare=True
+        ),
+    )
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:

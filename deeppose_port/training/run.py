@@ -122,6 +122,7 @@ class Run:
         train: The examples to learn from.
         test: The examples to validate on, or None.
         callbacks: What is told of it.
+        mean_pose: What answering the mean pose to every picture of the test set gives, as in `Header`.
         stop: Set when the user asks the run to end: it finishes its step, writes a checkpoint and stops.
     """
 
@@ -131,4 +132,5 @@ class Run:
     train: PoseDataset
     test: PoseDataset | None
     callbacks: Callbacks
+    mean_pose: Mapping[str, float] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)

@@ -9,6 +9,7 @@ import pytest
 
 import converters
 from deeppose_port import backends
+from deeppose_port.training import events
 from deeppose_port.training.events import Best, Update
 from deeppose_port.training.folder import read_log
 from deeppose_port.training.guard import Guard
@@ -301,6 +302,46 @@ class TestNonFinite:
         assert after.items() <= before.items()
 
 
+class TestCollapse:
+    @pytest.fixture
+    def blind(self, tmp_path, monkeypatch):
+        """Weights that answer the same to every picture, and learn nothing; what is said, is said early."""
+        monkeypatch.setattr(events, "SAY_AFTER", 3)
+        monkeypatch.setattr(events, "END_AFTER", 5)
+        checkpoint = random_checkpoint()
+        checkpoint.weights["fc8.weight"][:] = 0
+        converters.write(checkpoint, tmp_path / "blind.pt")
+        return {"init": tmp_path / "blind.pt", "opt": "MomentumSGD", "lr": 1e-30, "epochs": 6}
+
+    def test_it_is_said_once(self, blind, tmp_path, pictures, backend):
+        watch = run(tmp_path, pictures, backend, **blind)
+        (said,) = (notice for notice in watch.notices if "do not depend on the picture" in notice)
+        assert said.startswith("the answers do not depend on the picture yet: from one to the next they move 0.0% of")
+        assert watch.steps[-1].epoch == 6
+        assert [entry["movement"] for entry in watch.entries] == [0] * len(watch.entries)
+
+    def test_it_ends_a_run_that_is_asked_to(self, blind, tmp_path, pictures, backend):
+        watch = run(tmp_path, pictures, backend, stop_collapsed=True, **blind)
+        assert watch.steps[-1].iteration == 6  # told after the fifth
+        assert watch.notices[-1].endswith("(0.0%): the run ends")
+        assert converters.read(last_in(tmp_path / "results")).progress.iteration == 6
+
+    def test_a_network_that_looks_is_left_in_peace(self, blind, tmp_path, pictures, backend):
+        checkpoint = random_checkpoint()
+        checkpoint.weights["fc8.weight"][:] = np.random.RandomState(0).randn(*checkpoint.weights["fc8.weight"].shape)
+        converters.write(checkpoint, tmp_path / "seeing.pt")
+        watch = run(tmp_path, pictures, backend, stop_collapsed=True, **{**blind, "init": tmp_path / "seeing.pt"})
+        assert all(entry["movement"] > 0.05 for entry in watch.entries)
+        assert not any("depend on the picture" in notice for notice in watch.notices)
+
+    def test_looking_changes_nothing(self, tmp_path, pictures, backend):
+        given = {"epochs": 2, "dropout": 0.5, **RESNET, "batch_size": 6}
+        for often in (1, 100):
+            run(tmp_path, pictures, backend, output=tmp_path / str(often), show_log_iter=often, **given)
+        first, second = (weights_of(last_in(tmp_path / str(often))) for often in (1, 100))
+        assert all(np.array_equal(array, second[name]) for name, array in first.items())
+
+
 class TestLog:
     @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
     def test_it_is_strict_json_where_steps_were_left_out(self, tmp_path, pictures, backend):
@@ -316,8 +357,10 @@ class TestLog:
 
     def test_it_tells_the_same_in_each_backend(self, tmp_path, pictures, backend):
         watch = run(tmp_path, pictures, backend, test_csv=tmp_path / "train.csv", at={5: interrupt})
-        names = {"main/loss", "epoch", "iteration", "elapsed_time", "pictures_per_second", "waiting", "lr"}
-        validation = {f"validation/main/{name}" for name in ("loss", "mean_error_px", "pcp", "pck_box@0.2")}
+        names = {"main/loss", "epoch", "iteration", "elapsed_time", "pictures_per_second", "waiting", "lr", "movement"}
+        validation = {"mean_pose/loss"} | {
+            f"validation/main/{name}" for name in ("loss", "mean_error_px", "pcp", "pck_box@0.2")
+        }
         assert [entry.keys() for entry in watch.entries] == [
             names | validation if entry["iteration"] in (2, 4) else names for entry in watch.entries
         ]

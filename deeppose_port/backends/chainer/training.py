@@ -197,12 +197,13 @@ class _Trainer:
         """Runs the network over the test set without augmentation."""
         assert self.run.test is not None
 
-        def answer(inputs: Float32Array) -> Float32Array:
-            with chainer.using_config("train", False), chainer.no_backprop_mode():
-                answers: Float32Array = chainer.backends.cuda.to_cpu(self.network(self.device.send(inputs)).array)
-            return answers
+        return predictions_of(self.answers, self.run.test, batch_size=self.run.options.batch_size)
 
-        return predictions_of(answer, self.run.test, batch_size=self.run.options.batch_size)
+    def answers(self, inputs: Float32Array) -> Float32Array:
+        """Runs the network as an evaluation does."""
+        with chainer.using_config("train", False), chainer.no_backprop_mode():
+            answers: Float32Array = chainer.backends.cuda.to_cpu(self.network(self.device.send(inputs)).array)
+        return answers
 
     def checkpoint(self) -> Checkpoint:
         """Returns the trainer's present state."""

@@ -182,15 +182,10 @@ class _Trainer:
         self.network.eval()
         self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
 
-        def answer(inputs: Float32Array) -> Float32Array:
-            with torch.inference_mode(), self._autocast():
-                outputs: Tensor = self.network(self._place(torch.from_numpy(inputs)))
-                return outputs.float().cpu().numpy()
-
         share = (self.group.rank, self.group.size)
         part: Predictions | DatasetError
         try:
-            part = predictions_of(answer, self.run.test, batch_size=self.run.options.batch_size, part=share)
+            part = predictions_of(self.answers, self.run.test, batch_size=self.run.options.batch_size, part=share)
         except DatasetError as error:
             part = error
         parts: list[Predictions] = []
@@ -199,6 +194,13 @@ class _Trainer:
                 raise one
             parts.append(one)
         return Predictions.merge(parts)
+
+    def answers(self, inputs: Float32Array) -> Float32Array:
+        """Runs the network as an evaluation does."""
+        self.network.eval()
+        with torch.inference_mode(), self._autocast():
+            outputs: Tensor = self.network(self._place(torch.from_numpy(inputs)))
+            return outputs.float().cpu().numpy()
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""

@@ -537,9 +537,18 @@ class TestLog:
         entries = log_lines(tmp_path / "results" / "log")
         assert [(e["epoch"], e["iteration"]) for e in entries] == [(0, 2), (1, 3), (1, 4), (2, 6), (2, 8), (3, 9)]
         for entry in entries:
-            kinds = {"main/loss", "epoch", "iteration", "elapsed_time", "pictures_per_second", "waiting", "lr"}
+            kinds = {
+                "main/loss",
+                "epoch",
+                "iteration",
+                "elapsed_time",
+                "pictures_per_second",
+                "waiting",
+                "lr",
+                "movement",
+            }
             numbers = ("loss", "mean_error_px", "pcp", "pck_box@0.2")  # and PDJ, but flic has no torso
-            validation = {f"validation/main/{name}" for name in numbers}
+            validation = {"mean_pose/loss"} | {f"validation/main/{name}" for name in numbers}
             assert entry.keys() == (kinds | validation if entry["iteration"] % 3 == 0 else kinds)
         assert all(a["elapsed_time"] < b["elapsed_time"] for a, b in itertools.pairwise(entries))
         log = read_beside(tmp_path / "results" / "epoch-1.pt")
