@@ -1,5 +1,6 @@
 """Where the tests find their golden data, and which of them start whole processes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ GOLDEN = Path(__file__).parent / "golden"
 SHARED_GOLDEN = ROOT.parent / "shared" / "golden"
 PICTURES = ROOT / "examples" / "pictures"
 END_TO_END = Path(__file__).parent / "end_to_end"
+
+os.environ.pop("COLUMNS", None)  # tables are as wide as they like, in whatever the tests are started from
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marks are asked for

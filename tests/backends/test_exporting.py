@@ -203,7 +203,7 @@ class TestCommand:
         converters.convert(ASTRONAUT, tmp_path / "in" / "a.safetensors")
         (tmp_path / "b.safetensors").write_bytes((tmp_path / "in" / "a.safetensors").read_bytes()[:50_000])
         arguments = ["convert", str(tmp_path / "in"), str(tmp_path / "b.safetensors"), "--to", "torch-export", "--json"]
-        assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
+        assert main([*arguments, "-o", str(tmp_path / "out")]) == 3
         said = json.loads(capsys.readouterr().out)
         assert (said["converted"], said["failed"]) == (1, 1)
         assert said["files"][0]["output"] == str(tmp_path / "out" / "a.pt2")

@@ -23,7 +23,7 @@ NAMES = ["epoch-1.model", "weights.npz", "weights.pt", "weights.safetensors", "n
         (b"short", "this is text, not a checkpoint"),
         (
             b"\n\x16\x12\x0bCaffeNet\x1a\x04data\xff" + bytes(500),
-            "this is no PyTorch, safetensors, Chainer npz, Chainer HDF5, Chainer pickle of 2015 or",
+            "this is no PyTorch, safetensors, Chainer npz, Keras HDF5, Chainer HDF5, Chainer pickle of 2015 or",
         ),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "this is no PyTorch, safetensors"),
         (b"\x1f\x8b\x08" + bytes(100), "this is no PyTorch, safetensors"),
