@@ -276,13 +276,19 @@ class Repair(_Plain):
         tensor: Canonical name; `optimizer.SLOT.NAME` for optimizer state.
         nan: Count of NaN.
         inf: Count of +Inf and -Inf.
-        became: What they are now: 0.0, or None where they were kept.
+        became: What they are now: 0.0, 1.0 in a variance, or None where they were kept.
+        channels: Of a variance, the first few channels that they were in.
     """
 
     tensor: str
     nan: int
     inf: int
     became: float | None = 0.0
+    channels: tuple[int, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns the fields as JSON-ready values, the channels where there are any."""
+        return {name: value for name, value in super().as_dict().items() if name != "channels" or value}
 
 
 @dataclass(frozen=True)

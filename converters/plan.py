@@ -13,7 +13,7 @@ from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK, Identity, hash_file, identity_of
 from converters.layouts import Training
-from converters.repair import POLICIES, refuse_nonfinite, repair
+from converters.repair import POLICIES, refuse_nonfinite, repair, repair_slots
 from converters.stored import Stored, read_all
 
 #: Called with the bytes done and the bytes to do; from several threads.
@@ -93,10 +93,16 @@ class Plan:
             },
         )
         self.refuse_changed()
+        reset = repair_slots(checkpoint.weights, optimizer.slots) if optimizer and nonfinite == "zero" else 0
         repairs = repair(checkpoint.tensors(), nonfinite)
         if nonfinite == "error":
             refuse_nonfinite(self.path, repairs)
-        return checkpoint.replace(repairs=checkpoint.repairs + repairs)
+        notices = checkpoint.notices
+        if reset:
+            notices += (
+                f"{reset:,} elements of the optimizer's state begin anew: they or their weights were not finite",
+            )
+        return checkpoint.replace(repairs=checkpoint.repairs + repairs, notices=notices)
 
     def stream(self) -> dict[str, Stored | Array]:
         """Returns the network's tensors and the optimizer's slots by their names in reports, large ones in their file.

@@ -22,7 +22,7 @@ from converters.files import CHUNK, hash_file
 from converters.formats import Format, safetensors
 from converters.plan import Plan, ProgressCallback
 from converters.processors import in_threads
-from converters.repair import refuse_nonfinite, repair
+from converters.repair import MOST_NAMED, refuse_nonfinite, repair, replacement
 from converters.stored import Stored
 from converters.verification import differing_headers, refuse_differing, unreadable
 
@@ -81,16 +81,18 @@ def _write(
     def copy(name: str) -> Repair:
         nonlocal done
         nan = inf = 0
+        channels: tuple[int, ...] = ()
         append = file.appender(name)
         for block in _blocks(tensors[name]):
             for found in repair([(name, block)], nonfinite):
                 nan, inf = nan + found.nan, inf + found.inf
+                channels = channels or found.channels  # variances are of one block
                 file.stop()  # the hash that grows is of a header without repairs
             append(block)
             done += block.nbytes
             if progress is not None:
                 progress(done, total)
-        return Repair(name, nan, inf, became=0.0 if nonfinite == "zero" else None)
+        return Repair(name, nan, inf, replacement(name) if nonfinite == "zero" else None, channels)
 
     with path.open("r+b", buffering=0) as stream, ThreadPoolExecutor(2) as pool:
         file = _Growing(stream, path, plan, tensors)
@@ -121,7 +123,8 @@ class _Growing:
         self.plan = plan
         self.tensors = {name: tensor for name, tensor in tensors.items() if name in plan.weights}
         # With room for what can be said of any repair: the header comes first in the file, and is known last.
-        every = tuple(Repair(name, tensor.size, tensor.size) for name, tensor in tensors.items())
+        channels = (10**9,) * MOST_NAMED
+        every = tuple(Repair(name, tensor.size, tensor.size, 0.0, channels) for name, tensor in tensors.items())
         self.start = len(safetensors.header(plan.described("0" * 64, every), self.tensors))
         self.places = safetensors.places(self.tensors)
         self.reached = {name: start for name, (start, _) in self.places.items()}

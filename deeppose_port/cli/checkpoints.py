@@ -22,6 +22,8 @@ def repairs_made(repairs: Iterable[Repair]) -> str:
         return "none: all numbers are finite"
     nan, inf = sum(r.nan for r in repairs), sum(r.inf for r in repairs)
     became = "kept" if repairs[0].became is None else "became 0"
+    if became != "kept" and any(repair.became for repair in repairs):
+        became += " (a variance 1)"
     return f"{nan} NaN and {inf} Inf in {len(repairs)} tensors {became}"
 
 

@@ -106,12 +106,22 @@ def convert(options: ConvertOptions) -> int:
         return _convert_many(options)
     with display.steps(sources[0].name, quiet=options.shown.as_json) as step:
         report = converters.convert(sources[0], output, progress=step, **_told(options))
-    display.notices(report.notices, report.repairs)
+    display.notices([*report.notices, *_probed(sources[0], report, options)], report.repairs)
     if options.shown.as_json:
         display.as_json(report.as_dict())
     else:
         _show(report)
     return 0
+
+
+def _probed(source: Path, report: Report, options: ConvertOptions) -> list[str]:
+    """Says whether a network answers in which numbers were replaced; an engine is loaded for nothing else."""
+    if not any(repair.became is not None and not repair.tensor.startswith("optimizer.") for repair in report.repairs):
+        return []
+    import converters
+    from deeppose_port.inspecting.probe import probe
+
+    return [probe(converters.read(source, state=False, **options.reading.as_arguments()))]
 
 
 def _told(options: ConvertOptions) -> dict[str, Any]:

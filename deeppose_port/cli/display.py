@@ -136,7 +136,8 @@ def notices(sentences: Iterable[str], repairs: Iterable[Repair] = (), called: st
     for repair in repairs:
         what = " and ".join(f"{n} {kind}" for n, kind in ((repair.nan, "NaN"), (repair.inf, "Inf")) if n)
         became = "kept" if repair.became is None else f"became {repair.became:g}"
-        note(f"{of}{repair.tensor}: {what} {became}")
+        where = f" in channel {', '.join(map(str, repair.channels))}" if repair.channels else ""
+        note(f"{of}{repair.tensor}: {what}{where} {became}")
 
 
 def as_json(values: Mapping[str, object], *, lines: bool = True) -> None:

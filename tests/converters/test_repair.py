@@ -117,7 +117,8 @@ def test_integers_and_scalars_are_let_alone():
 
 def test_statistics_are_told_too(tmp_path):
     arrays = {**vgg_bn(), "bn2_1/avg_var": np.array([np.inf], "f")}
-    assert converters.read(save_npz(tmp_path / "a.model", arrays)).repairs == (Repair("bn2_1.running_var", 0, 1),)
+    (found,) = converters.read(save_npz(tmp_path / "a.model", arrays)).repairs
+    assert found == Repair("bn2_1.running_var", 0, 1, became=1.0, channels=(0,))
 
 
 def test_repairs_are_remembered_by_what_is_written(damaged, tmp_path):
@@ -125,3 +126,58 @@ def test_repairs_are_remembered_by_what_is_written(damaged, tmp_path):
     converters.convert(path, tmp_path / "a.safetensors")
     again = converters.read(tmp_path / "a.safetensors")
     assert {r.tensor: (r.nan, r.inf, r.became) for r in again.repairs} == {k: (*v, 0.0) for k, v in COUNTS.items()}
+
+
+class TestRoles:
+    """What a number becomes depends on what it was."""
+
+    @pytest.fixture
+    def variance(self, tmp_path):
+        arrays = wrapped(vgg_bn())
+        arrays["predictor/bn3_2/avg_var"][0] = np.nan
+        return save_npz(tmp_path / "epoch-1.model", arrays)
+
+    @pytest.mark.parametrize("target", [None, "model.safetensors", "model.pt"])
+    def test_a_variance_becomes_one_and_its_channel_is_named(self, variance, target, tmp_path):
+        if target is None:
+            checkpoint = converters.read(variance)
+        else:
+            converters.convert(variance, tmp_path / target)
+            checkpoint = converters.read(tmp_path / target)
+        assert checkpoint.weights["bn3_2.running_var"].tolist() == [1.0]
+        assert checkpoint.repairs == (Repair("bn3_2.running_var", 1, 0, 1.0, (0,)),)
+
+    def test_the_repaired_network_answers(self, variance):
+        """Chainer 1.13 divided by the root of the variance with no eps: a 0 there made every answer NaN."""
+        deeppose_port = pytest.importorskip("deeppose_port")
+        pytest.importorskip("torch")
+        pose = deeppose_port.load(variance)
+        assert np.isfinite(pose(np.random.RandomState(0).randn(1, 3, 220, 220).astype("f"))).all()
+
+    def test_a_large_variance_is_named_where_it_is_written_in_pieces(self, tmp_path):
+        repairs = repair([("a.running_var", array := np.array([1, np.nan, 3, np.inf], np.float32))], "zero")
+        assert array.tolist() == [1, 1, 3, 1]
+        assert repairs == (Repair("a.running_var", 1, 1, 1.0, (1, 3)),)
+
+    def test_all_slots_of_an_element_begin_anew_together(self, tmp_path):
+        """In two updates of Adam a second moment of 0 beside a finite first one threw a weight to -33."""
+        arrays, state = wrapped(alexnet()), adam_state(wrapped(alexnet()))
+        state["predictor/fc6/W/v"].flat[5] = np.nan
+        arrays["predictor/fc7/W"].flat[2] = np.inf
+        expected = {slot: state[f"predictor/fc6/W/{slot}"].copy() for slot in ("m", "v")}
+        save_npz(tmp_path / "epoch-1.state", state)
+        checkpoint = converters.read(save_npz(tmp_path / "epoch-1.model", arrays))
+        for slot in ("m", "v"):
+            expected[slot].flat[5] = 0
+            assert np.array_equal(checkpoint.optimizer.slots[slot]["fc6.weight"], expected[slot])
+            assert checkpoint.optimizer.slots[slot]["fc7.weight"].flat[2] == 0
+            assert np.count_nonzero(checkpoint.optimizer.slots[slot]["fc7.weight"].reshape(-1)[[0, 1, 3]]) == 3
+        assert "2 elements of the optimizer's state begin anew" in " ".join(checkpoint.notices)
+
+    def test_kept_numbers_keep_their_slots(self, tmp_path):
+        state = adam_state(wrapped(alexnet()))
+        state["predictor/fc6/W/v"].flat[5] = np.nan
+        save_npz(tmp_path / "epoch-1.state", state)
+        path = save_npz(tmp_path / "epoch-1.model", wrapped(alexnet()))
+        slots = converters.read(path, nonfinite="keep").optimizer.slots
+        assert slots["m"]["fc6.weight"].flat[5] == state["predictor/fc6/W/m"].flat[5]
