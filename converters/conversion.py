@@ -109,6 +109,7 @@ def convert(
     layout: str | None = None,
     architecture: str | None = None,
     model_file: str | os.PathLike[str] | None = None,
+    part: str | None = None,
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
@@ -126,6 +127,7 @@ def convert(
         layout: As for `write`.
         architecture: As for `read`.
         model_file: As for `read`.
+        part: As for `read`.
         writer: As for `read`.
         nonfinite: As for `read`.
         state: As for `read`.
@@ -150,7 +152,8 @@ def convert(
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     # What is not read again is a program for others to run: it goes on with no training.
-    plan = identify(source, Options(architecture, model_file, writer, state and kind.read is not None, max_bytes))
+    state = state and kind.read is not None
+    plan = identify(source, Options(architecture, model_file, writer, state, max_bytes, part))
     _refuse_target(target, kind, [plan.path, plan.state], force or dry_run)
     with _refusing():
         if dry_run:

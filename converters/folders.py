@@ -49,8 +49,8 @@ class Survey:
 def survey(sources: Sequence[Path], format: str = "pt", *, recursive: bool = False) -> Survey:
     """Looks through files and folders.
 
-    An optimizer's `.state` goes with the `.model` beside it and is not listed, nor are the parts of a checkpoint of
-    TensorFlow's beside its index. What is named itself is always found, whatever it is.
+    An optimizer's `.state` goes with the `.model` beside it and is not listed, nor are the files that an index beside
+    them names. What is named itself is always found, whatever it is.
 
     Args:
         sources: Files and folders.
@@ -64,8 +64,6 @@ def survey(sources: Sequence[Path], format: str = "pt", *, recursive: bool = Fal
             found.setdefault(source, Found(source, Path(source.name)))
             continue
         for file in _files_of(source, recursive):
-            if _goes_with_another(file):
-                continue
             if _is_checkpoint(file) is None and not _is_called_one(file):
                 passed_over.append(file)
             elif _is_checkpoint(file) == format and _is_ours(file):
@@ -84,14 +82,22 @@ def checkpoints_in(source: str | os.PathLike[str], format: str = "pt") -> list[P
     source = Path(source)
     if not source.is_dir():
         return [source]
-    files = (file for file in _files_of(source, recursive=False) if not _goes_with_another(file))
-    return [file for file in files if _is_checkpoint(file) not in (None, format)]
+    return [file for file in _files_of(source, recursive=False) if _is_checkpoint(file) not in (None, format)]
 
 
 def _files_of(folder: Path, recursive: bool) -> Iterator[Path]:
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(folders) if recursive else []
-        yield from (Path(at, file) for file in sorted(files))
+        here = [Path(at, file) for file in sorted(files)]
+        parts = {part for file in here for part in _parts_of(file)}
+        yield from (file for file in here if file not in parts and not _goes_with_another(file))
+
+
+def _parts_of(index: Path) -> Iterator[Path]:
+    """Yields the files that a checkpoint is in, where a file names others."""
+    for format in FORMATS.values():
+        if index.name.endswith(format.suffixes):
+            yield from format.others(index)
 
 
 def _goes_with_another(file: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
-from converters import evidence, formats, layouts
+from converters import evidence, formats, layouts, parts
 from converters.checkpoint import Checkpoint, Preprocessing, Progress, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families import Writers, others_alike
@@ -54,6 +54,7 @@ class Options:
     writer: str | None = None
     state: bool = True
     max_bytes: int = formats.MAX_BYTES
+    part: str | None = None
 
     def __post_init__(self) -> None:
         if self.architecture is not None and self.architecture not in TABLES:
@@ -168,7 +169,7 @@ class _Identification:
 
     def _open_both(self) -> tuple[_File, _File | None]:
         """Opens the model's file, and the optimizer's state beside it where there is one."""
-        file = self._open(self.path)
+        file = self._open(self.path, self.options.part)
         if file.sections.layout == "state":
             self.path = _model_beside(file.path)
             return self._open(self.path), file
@@ -190,11 +191,13 @@ class _Identification:
         if self.options.state:
             self.notices.append(f"{error.where}: {error.problem}; the weights are read without it")
 
-    def _open(self, path: Path) -> _File:
+    def _open(self, path: Path, part: str | None = None) -> _File:
         self.identities[path] = identity_of(path)
         format = formats.format_of(path)
         assert format.read is not None
         contents = format.read(path)
+        contents = parts.chosen(path, contents, part)
+        self.identities |= {file: identity_of(file) for file in contents.files}
         formats.refuse_large(path, contents, self.options.max_bytes)
         self.notices += contents.notices
         _check_metadata(path, contents.metadata or {})
@@ -209,7 +212,11 @@ class _Identification:
             raise CheckpointError(self.path, problem, "was the training interrupted before it saved?")
         network = self._by_source(file, beside, log)
         if network is None:
-            network = recognise(self.path, file.contents, model, self.options.architecture, file.own_architecture)
+            try:
+                network = recognise(self.path, file.contents, model, self.options.architecture, file.own_architecture)
+            except CheckpointError:
+                parts.refuse_several(self.path, file.contents)
+                raise
             network = network.with_source(file.own_source if network.own else None)
         if writer is not None and network.match.architecture.writer == TORCH_WRITER:
             problem = f"{network.match.architecture.name} exists in PyTorch alone, so {writer} did not write it"

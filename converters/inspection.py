@@ -103,6 +103,7 @@ def inspect(
     *,
     architecture: str | None = None,
     model_file: str | os.PathLike[str] | None = None,
+    part: str | None = None,
     writer: str | None = None,
     state: bool = True,
     max_bytes: int = formats.MAX_BYTES,
@@ -113,6 +114,7 @@ def inspect(
         path: The file.
         architecture: As for `read`.
         model_file: As for `read`.
+        part: As for `read`.
         writer: As for `read`.
         state: As for `read`.
         max_bytes: As for `read`.
@@ -127,6 +129,7 @@ def inspect(
             path,
             architecture=architecture,
             model_file=model_file,
+            part=part,
             writer=writer,
             nonfinite="keep",
             state=state,

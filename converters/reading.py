@@ -16,6 +16,7 @@ def read(
     *,
     architecture: str | None = None,
     model_file: str | os.PathLike[str] | None = None,
+    part: str | None = None,
     writer: str | None = None,
     nonfinite: str = "zero",
     state: bool = True,
@@ -33,6 +34,8 @@ def read(
         model_file: The Python file that defined its network, as FILE or FILE:CLASS; the network is read from it, and it
             is never run. None: the model file that a `log.txt` beside the checkpoint names, else every `.py` beside it
             that defines a network; `architecture` leaves those out.
+        part: Which of several networks in it: the key under which one was saved, as `ema_state_dict`, the first part of
+            its tensors' names, as `student`, or `ema` for the averages that mmcv's EMAHook keeps beside a network.
         writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's test-time arithmetic.
             None: from the file's own metadata, a `log.txt` beside it, or keys that only some versions write, else
             Chainer 1.13 with a notice.
@@ -50,4 +53,6 @@ def read(
         DeepPoseError: An argument is none of those listed.
     """
     check_policy(nonfinite)
-    return identify(Path(path), Options(architecture, model_file, writer, state, max_bytes)).load(nonfinite, progress)
+    return identify(Path(path), Options(architecture, model_file, writer, state, max_bytes, part)).load(
+        nonfinite, progress
+    )

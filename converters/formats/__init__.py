@@ -13,6 +13,7 @@ from pathlib import Path
 # isort: off
 from converters.formats import pt as pt
 from converters.formats import safetensors as safetensors
+from converters.formats import shards as shards
 from converters.formats import chainer_npz as chainer_npz
 from converters.formats import keras_hdf5 as keras_hdf5
 from converters.formats import chainer_hdf5 as chainer_hdf5
@@ -21,7 +22,7 @@ from converters.formats import tf1 as tf1
 # isort: on
 
 from converters.errors import CheckpointError, DeepPoseError, reason_of
-from converters.formats.foreign import foreign
+from converters.formats.foreign import SAVED_MODEL, foreign
 from converters.formats.format import (
     FORMATS,
     MAX_BYTES,
@@ -97,6 +98,8 @@ def format_of(path: Path) -> Format:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
+            if (path / SAVED_MODEL).is_file():
+                return format_of(path / SAVED_MODEL)
             raise CheckpointError(path, "this is a folder", "name a file; `deeppose-port convert` takes a folder too")
         if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(path, "this is a device or a pipe, not a file", "copy what it gives into a file")
@@ -110,7 +113,7 @@ def format_of(path: Path) -> Format:
     for format in FORMATS.values():
         if format.tells is not None and format.tells(beginning):
             return format
-    titles = [format.title for format in readable()]
+    titles = [format.title for format in readable() if format.title]
     problem = f"this is no {', '.join(titles[:-1])} or {titles[-1]} file"
     raise foreign(beginning) or CheckpointError(path, problem, "its first bytes belong to no format that is known here")
 

@@ -13,7 +13,8 @@ import numpy as np
 from converters.checkpoint import bytes_of
 from converters.errors import CheckpointError, reason_of
 from converters.files import CHUNK
-from converters.formats.format import DAMAGES, MOST_INFLATION
+from converters.formats._zip import MOST_INFLATION
+from converters.formats.format import DAMAGES
 from converters.keys import Header
 
 if TYPE_CHECKING:

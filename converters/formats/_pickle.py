@@ -8,15 +8,30 @@ instructions are counted, and nothing here goes down into what was made, so that
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import pickle
+import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
-_Kind = TypeVar("_Kind")
+import numpy as np
+
+from converters.networks import Shape
+
 LONGEST_NAME = 200
+#: What NumPy's arrays are made with, in pickles of every Python.
+ARRAY_NAMES = (
+    *("numpy.dtype", "_codecs.encode"),
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+)
+_Kind = TypeVar("_Kind")
+_DTYPE = re.compile(rb"[fiu][1248]|b1")
+_ORDERS = (b"<", b">", b"|", b"=")
+_MOST_AXES = 32
 _DEEPEST = 64
 
 
@@ -48,6 +63,7 @@ class Machine:
         self._stack: list[object] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
+        self._read: dict[Text, bytes] = {}
 
     def run(self) -> object:
         """Returns what the pickle makes.
@@ -91,6 +107,12 @@ class Machine:
         """Returns the key of a dict."""
         return self.string(value).decode("ascii", "backslashreplace")
 
+    def container(self, value: object, kind: type[_Kind]) -> _Kind:
+        """Returns the dict or the list into which something is put that is meant for a value."""
+        if not isinstance(value, kind):
+            raise UnpicklingError(f"it puts something into a {type(value).__name__}")
+        return value
+
     # --- the file ----------------------------------------------------------------------------------------------------
 
     def take(self, length: int) -> bytes:
@@ -104,11 +126,12 @@ class Machine:
         """Returns a short string's bytes."""
         if not isinstance(value, Text) or value.length > longest:
             raise UnpicklingError("it has something else where a name should be")
-        position = self._stream.tell()
-        self._stream.seek(value.start)
-        data = self.take(value.length)
-        self._stream.seek(position)
-        return data
+        if value not in self._read:  # a file may refer to one of them without end
+            position = self._stream.tell()
+            self._stream.seek(value.start)
+            self._read[value] = self.take(value.length)
+            self._stream.seek(position)
+        return self._read[value]
 
     def _number(self, kind: str) -> int:
         return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])
@@ -144,10 +167,8 @@ class Machine:
 
     def _top(self, kind: type[_Kind]) -> _Kind:
         value = self._pop()
-        if not isinstance(value, kind):
-            raise UnpicklingError(f"it puts something into a {type(value).__name__}")
         self._stack.append(value)
-        return value
+        return self.container(value, kind)
 
     def _tuple(self, length: int) -> None:
         values = [self._pop() for _ in range(length)]
@@ -182,6 +203,10 @@ class Machine:
         arguments, kind = self._pop(), self._pop()
         self._stack.append(self.make(kind, arguments))
 
+    def _make_after_mark(self) -> None:
+        kind, *arguments = self._pop_to_mark() or [None]
+        self._stack.append(self.make(kind, tuple(arguments)))
+
     def _call(self) -> None:
         arguments, function = self._pop(), self._pop()
         self._stack.append(self.call(function, arguments))
@@ -206,11 +231,98 @@ class Machine:
         self._set_items([self._pop(), self._pop()][::-1])
 
     def _set_items(self, values: list[object]) -> None:
-        target = self._top(dict)
+        target: dict[object, object] = self._top(dict)
         if len(values) % 2:
             raise UnpicklingError("it has a name without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[self.key(key)] = value
+
+
+@dataclass(eq=False)
+class Dtype:
+    """What a pickle says of an array's numbers."""
+
+    code: bytes
+    order: bytes = b"="
+
+
+@dataclass(eq=False)
+class Array:
+    """An array of NumPy's.
+
+    Attributes:
+        dtype: Of its numbers; None for one that has none.
+        shape: Its shape.
+        fortran: Whether its bytes are in Fortran order.
+        data: Its bytes.
+        encoded: Whether they are the characters of a text in UTF-8, as Python 3 spells bytes in protocol 2.
+    """
+
+    dtype: np.dtype[np.generic] | None = None
+    shape: Shape = ()
+    fortran: bool = False
+    data: Text = field(default_factory=lambda: Text(0, 0))
+    encoded: bool = False
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Bytes that are the characters of a text."""
+
+    text: Text
+
+
+class ArrayMachine(Machine):
+    """A machine that makes NumPy's arrays too; a subclass's `call` and `fill` hand on what is theirs."""
+
+    def array_or_dtype(self, name: str, arguments: object) -> Array | Dtype | Encoded:
+        """Returns what a call of one of `ARRAY_NAMES` makes.
+
+        Raises:
+            UnpicklingError: It makes something else than arrays of numbers.
+        """
+        if type(arguments) is not tuple or not arguments:
+            raise UnpicklingError("it calls something that none of them calls")
+        if name == "_codecs.encode":
+            if not isinstance(arguments[0], Text) or self.string(arguments[1]) != b"latin1":
+                raise UnpicklingError("it has bytes that cannot be")
+            return Encoded(arguments[0])
+        if name.endswith("._reconstruct"):
+            return Array()
+        code = self.string(arguments[0])
+        if not _DTYPE.fullmatch(code):
+            raise UnpicklingError(f"it has an array of {code!r}, which are no numbers")
+        return Dtype(code)
+
+    def fill_array_or_dtype(self, value: Array | Dtype, state: object) -> None:
+        """Gives an array its shape and place, a dtype its order of bytes.
+
+        Raises:
+            UnpicklingError: They cannot be.
+        """
+        if isinstance(value, Dtype) and type(state) is tuple and len(state) > 1:
+            value.order = self.string(state[1], longest=1)
+            if value.order not in _ORDERS:
+                raise UnpicklingError(f"it has an array whose bytes are in the order {value.order!r}")
+            return
+        if not isinstance(value, Array) or type(state) is not tuple or len(state) != 5:
+            raise UnpicklingError("it fills something that none of them is made of")
+        _, shape, dtype, fortran, data = state
+        value.encoded = isinstance(data, Encoded)
+        text = data.text if isinstance(data, Encoded) else data
+        if not (
+            type(shape) is tuple
+            and len(shape) <= _MOST_AXES
+            and all(type(length) is int and 0 <= length <= self._size for length in shape)
+            and isinstance(dtype, Dtype)
+            and isinstance(text, Text)
+        ):
+            raise UnpicklingError("it has an array that cannot be")
+        value.dtype = np.dtype((dtype.order + dtype.code).decode())
+        nbytes = math.prod(shape) * value.dtype.itemsize
+        if not nbytes <= text.length <= nbytes * (2 if value.encoded else 1):
+            raise UnpicklingError(f"it has an array of shape {shape} with {text.length} bytes instead of {nbytes}")
+        value.shape, value.fortran, value.data = shape, bool(fortran), text
 
 
 def rebuilt(value: object, leaf: Callable[[object], object]) -> object:
@@ -229,7 +341,7 @@ def rebuilt(value: object, leaf: Callable[[object], object]) -> object:
         if depth > _DEEPEST:
             raise UnpicklingError("it is nested too deep")
         if isinstance(value, dict):
-            named: dict[object, object] = {}
+            named: dict[object, object] = copy.copy(value)
             made[id(value)] = named
             named.update({key: rebuild(item, depth + 1) for key, item in value.items()})
         elif isinstance(value, list):
@@ -275,6 +387,7 @@ _INSTRUCTIONS: dict[bytes, Callable[[Machine], object]] = {
     pickle.SETITEMS: lambda machine: machine._set_items(machine._pop_to_mark()),
     pickle.GLOBAL: Machine._name,
     pickle.NEWOBJ: Machine._make,
+    pickle.OBJ: Machine._make_after_mark,
     pickle.REDUCE: Machine._call,
     pickle.BUILD: Machine._fill,
     pickle.BINPERSID: Machine._refer,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import math
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from converters.checkpoint import Array
 from converters.files import CHUNK
+from converters.formats import _zip
+from converters.formats._bfloat16 import widened_bfloat16
+from converters.formats._pickle import Array as PickledArray
 from converters.keys import Header
 from converters.networks import Shape
 from converters.stored import Stored
@@ -38,26 +43,54 @@ class Storage:
         length: How many numbers it says it has.
         start: Where in the file they are.
         nbytes: How many bytes there are.
+        member: The zip's member that they are, if they are one.
     """
 
     dtype: str
     length: int
     start: int = 0
     nbytes: int = 0
+    member: zipfile.ZipInfo | None = None
+    _is_sound: bool = False
 
     @property
     def itemsize(self) -> int:
         """Bytes of a number."""
         return 2 if self.dtype == BFLOAT16 else np.dtype(self.dtype).itemsize if self.dtype in DTYPES else 1
 
-    def refuse_short(self, size: int) -> None:
-        """Refuses a storage that is not wholly in a file of a size.
+    def refuse_short(self) -> None:
+        """Refuses a storage that has fewer bytes than numbers.
 
         Raises:
-            ValueError: It is not.
+            ValueError: It has.
         """
-        if self.start + self.nbytes > size or self.length * self.itemsize > self.nbytes:
+        if self.length * self.itemsize > self.nbytes:
             raise ValueError(f"it says that a storage has {self.length} numbers, which are not there")
+
+    def read(self, path: Path, offset: int, length: int) -> Iterator[bytes]:
+        """Reads some of its bytes; those of a zip are compared with their checksum.
+
+        Raises:
+            ValueError: The file is damaged.
+            EOFError: It ends in them.
+        """
+        place = self.start
+        if self.member is not None:
+            if (offset, length) == (0, self.nbytes):
+                yield from _zip.read_member(path, self.member, CHUNK)
+                return
+            if not self._is_sound:
+                for _ in _zip.read_member(path, self.member, CHUNK):
+                    pass
+                self._is_sound = True
+            place = _zip.place_of(path, self.member)
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(place + offset)
+            for position in range(0, length, CHUNK):
+                piece = stream.read(min(CHUNK, length - position))
+                if len(piece) < min(CHUNK, length - position):
+                    raise EOFError("the file ends in it")
+                yield piece
 
 
 @dataclass(eq=False)
@@ -140,12 +173,20 @@ class Tensor:
         there, whole = self._storage.nbytes, math.prod(self.shape) * self._stored.itemsize
         if self.stored_bytes > there or (whole > there and whole > _LARGEST_EXPANDED):
             raise ValueError(f"of shape {self.shape} has only {there} bytes")
+        member = self._storage.member
+        if member is not None and member.compress_type != zipfile.ZIP_STORED and self.stored_bytes != there:
+            raise ValueError("is a part of a storage that is compressed")  # of which each would inflate the whole
         if 0 not in self.shape and (self._offset + self._span()) * self._stored.itemsize > there:
             raise ValueError(f"of shape {self.shape} ends after the {there} bytes that it lies in")
 
+    @property
+    def header(self) -> Header:
+        """What is known of it as of any array in a file."""
+        return Header(self.dtype, self.shape)
+
     def stored(self, key: str) -> Stored:
         """Returns it as any array in a file."""
-        return Stored(self._path, key, Header(self.dtype, self.shape), self.chunks)
+        return Stored(self._path, key, self.header, self.chunks)
 
     def chunks(self) -> Iterator[memoryview]:
         """Yields its bytes in C order, piece by piece.
@@ -172,19 +213,63 @@ class Tensor:
 
     def _pieces(self, count: int) -> Iterator[bytes]:
         """Reads numbers from its first on."""
-        length = count * self._stored.itemsize
-        with self._path.open("rb", buffering=0) as stream:
-            stream.seek(self._storage.start + self._offset * self._stored.itemsize)
-            for position in range(0, length, CHUNK):
-                piece = stream.read(min(CHUNK, length - position))
-                if len(piece) < min(CHUNK, length - position):
-                    raise EOFError("the file ends in it")
-                yield piece
+        size = self._stored.itemsize
+        left = b""
+        for piece in self._storage.read(self._path, self._offset * size, count * size):
+            piece, left = left + piece, b""
+            if rest := len(piece) % size:  # inflated bytes come as they come
+                piece, left = piece[:-rest], piece[-rest:]
+            yield piece
 
     def _bytes(self, numbers: Array) -> memoryview:
-        if self.widened:
-            numbers = (numbers.astype("u4") << 16).view("f4")
-        return numbers.view(np.uint8).data
+        return widened_bfloat16(numbers) if self.widened else numbers.view(np.uint8).data
+
+
+class PickledTensor(Tensor):
+    """An array of NumPy's that is in the pickle itself.
+
+    Args:
+        path: The file.
+        array: What the pickle says of it.
+        open: Opens the stream that its bytes are in.
+        storage: The text that they are; arrays that are the same text have the same.
+    """
+
+    def __init__(self, path: Path, array: PickledArray, open: Callable[[], BinaryIO], storage: Storage) -> None:
+        dtype = array.dtype if array.dtype is not None else np.dtype("f4")
+        problem = None if array.dtype is not None else "is an array that is not read"
+        super().__init__(problem, dtype, array.shape, path, dtype, storage)
+        self._array, self._open = array, open
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of the file its numbers are."""
+        return self.header.nbytes
+
+    @property
+    def header(self) -> Header:
+        """What is known of it as of any array in a file."""
+        return Header(self.dtype, self.shape, self._array.fortran and len(self.shape) > 1)
+
+    def check(self) -> None:
+        """Makes sure that it can be read.
+
+        Raises:
+            ValueError: It cannot; the message goes on from its name.
+        """
+        if self.problem is not None:
+            raise ValueError(self.problem)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yields its bytes as they are stored, piece by piece."""
+        self.check()
+        text = self._array.data
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with self._open() as stream:
+            stream.seek(text.start)
+            for position in range(0, text.length, CHUNK):
+                piece = stream.read(min(CHUNK, text.length - position))
+                yield memoryview(decoder.decode(piece).encode("latin-1") if self._array.encoded else piece)
 
 
 def refuse_overlaps(tensors: Iterable[Tensor]) -> None:
@@ -197,7 +282,7 @@ def refuse_overlaps(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         tensor.check()
         total += tensor.stored_bytes
-        expanded += math.prod(tensor.shape) * tensor._stored.itemsize - tensor.stored_bytes
+        expanded += tensor.header.nbytes // (2 if tensor.widened else 1) - tensor.stored_bytes
         storages[id(tensor._storage)] = tensor._storage.nbytes
     if expanded > _MOST_EXPANDED:
         raise ValueError(f"have {expanded:,} bytes that are the same numbers again")

@@ -11,15 +11,19 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
+from converters.files import CHUNK
 from converters.formats import _zip
-from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
-from converters.formats._tensor import STORAGES, Storage, Tensor
+from converters.formats._pickle import ARRAY_NAMES, Array, ArrayMachine, Dtype, Encoded, Text, UnpicklingError, rebuilt
+from converters.formats._tensor import STORAGES, PickledTensor, Storage, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
+_Kind = TypeVar("_Kind")
 _VERSION = 1001
 _MOST_INSTRUCTIONS = 500_000
 _LARGEST_PICKLE = 64 << 20
@@ -34,15 +38,20 @@ _OTHERS = (
     *("sparse_tensor", "nested_tensor", "qtensor", "meta_tensor_no_storage", "wrapper_subclass"),
     *("device_tensor_from_numpy", "device_tensor_from_cpu_tensor"),
 )
-_INERT = (
+#: What is so common beside them that nobody needs to be told.
+_KNOWN = {
+    *(*_DICTS, *_TENSORS, *_HOLDERS, _TYPED, *ARRAY_NAMES),
     *(f"torch._utils._rebuild_{what}" for what in _OTHERS),
     *("torch.Size", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.serialization._get_layout"),
-    *("_codecs.encode", "builtins.set", "builtins.complex", "__builtin__.set", "__builtin__.complex"),
-    *(f"numpy.{core}.multiarray.{what}" for core in ("core", "_core") for what in ("scalar", "_reconstruct")),
-    *("numpy.dtype", "numpy.ndarray"),
+    *("builtins.set", "builtins.complex", "__builtin__.set", "__builtin__.complex"),
+    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    "numpy.ndarray",
     *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
     "argparse.Namespace",
-)
+}
+_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
+#: Greater numbers as keys could be chosen so that their hashes are the same.
+_LARGEST_KEY = 1 << 53
 
 
 #: Where the types of storages, tensors and numbers are.
@@ -50,7 +59,7 @@ _TORCH = ("torch", "torch.cuda", "torch.storage", "torch.sparse", "torch.cuda.sp
 
 
 class NeedsCodeError(UnpicklingError):
-    """The file names what only running code could make; the message is its name."""
+    """The file is a program, not numbers; the message is what it is."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,49 @@ class _Name:
     name: str
 
 
-def load(path: Path) -> object:
-    """Returns what was saved: dicts, lists, numbers and texts, with a `Tensor` for each tensor.
+class StandIn(dict[object, object]):
+    """What stands for an object of a class that is not known: it does nothing.
+
+    What was put into it as into a dict is there, as it would be in a subclass of dict.
+
+    Attributes:
+        name: The name of the class, or of the function that would have made the object.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"an object of {self.name}"
+
+
+class _Key:
+    """What stands for the key of a dict that is no text and no number: each is one of its own."""
+
+    def __repr__(self) -> str:
+        return "a key that is no text"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was saved.
+
+    Attributes:
+        payload: Dicts, lists, numbers and texts, with a `Tensor` for each tensor and array and a `StandIn` for each
+            object of an unknown class.
+        strangers: The names of such classes, in the order in which they are named.
+    """
+
+    payload: object
+    strangers: tuple[str, ...] = ()
+
+
+def load(path: Path) -> Saved:
+    """Returns what was saved.
 
     Raises:
-        NeedsCodeError: It holds more than that; nothing in it is run.
+        NeedsCodeError: It is a program; nothing in it is run.
         ValueError: It is damaged.
         OSError: It cannot be read.
     """
@@ -73,14 +120,12 @@ def load(path: Path) -> object:
     return _load_older(path)
 
 
-def _load_zip(path: Path) -> object:
-    every, _ = _zip.directory(path)
+def _load_zip(path: Path) -> Saved:
+    every = [member for member in _zip.directory(path)[0] if not _zip.is_left_over(member.filename)]
     members = {member.filename: member for member in every}
     if len(members) < len(every):
         raise ValueError("it has a member twice")
-    size = path.stat().st_size
-    if sum(member.compress_size for member in members.values()) > size:
-        raise ValueError(f"its members cannot all be in a file of {size} bytes")
+    _zip.refuse_lies(path, every)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} pickles instead of one")
@@ -89,37 +134,40 @@ def _load_zip(path: Path) -> object:
         raise NeedsCodeError("a TorchScript program")
     content = _member(path, members[pickles[0]], _LARGEST_PICKLE)
     order = _member(path, members[f"{root}byteorder"], 16) if f"{root}byteorder" in members else b"little"
-    machine = _Saved(io.BytesIO(content), len(content), path, ">" if order == b"big" else "<")
+    if order not in _ORDERS:
+        raise ValueError(f"its bytes are in the order {order!r}")
+    machine = _Unpickler(lambda: io.BytesIO(content), len(content), path, _ORDERS[order])
     payload = machine.plain(machine.run())
-    with path.open("rb", buffering=0) as stream:
-        for key, storage in machine.storages.items():
-            member = members.get(f"{root}data/{key}")
-            if member is None:
-                raise ValueError(f"it lacks the numbers {key!r}")
-            storage.start, storage.nbytes = _zip.place_of(stream, member), member.file_size
-            storage.refuse_short(size)
-    return payload
+    for key, storage in machine.storages.items():
+        member = members.get(f"{root}data/{key}")
+        if member is None:
+            raise ValueError(f"it lacks the numbers {key!r}")
+        storage.nbytes, storage.member = member.file_size, member
+        storage.refuse_short()
+    return Saved(payload, tuple(machine.strangers))
 
 
 def _member(path: Path, member: zipfile.ZipInfo, most: int) -> bytes:
     if member.file_size > most:
         raise ValueError(f"its {member.filename!r} has {member.file_size} bytes")
-    with path.open("rb", buffering=0) as stream:
-        stream.seek(_zip.place_of(stream, member))
-        return stream.read(member.file_size)
+    return b"".join(_zip.read_member(path, member, CHUNK))
 
 
-def _load_older(path: Path) -> object:
+def _load_older(path: Path) -> Saved:
     size = path.stat().st_size
+
+    def unpickler(stream: BinaryIO, order: Literal["<", ">"] = "<") -> _Unpickler:
+        return _Unpickler(lambda: path.open("rb"), size, path, order, stream)
+
     with path.open("rb") as stream:
-        if _Saved(stream, size, path).run() != MAGIC or _Saved(stream, size, path).run() != _VERSION:
+        if unpickler(stream).run() != MAGIC or unpickler(stream).run() != _VERSION:
             raise ValueError("it is of another version")
-        facts = _Saved(stream, size, path)
+        facts = unpickler(stream)
         system = facts.plain(facts.run())
         little = not isinstance(system, dict) or system.get("little_endian") is not False
-        machine = _Saved(stream, size, path, "<" if little else ">")
+        machine = unpickler(stream, "<" if little else ">")
         payload = machine.plain(machine.run())
-        last = _Saved(stream, size, path)
+        last = unpickler(stream)
         keys = last.plain(last.run())
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(machine.storages):
             raise ValueError("its list of storages is not that of its tensors")
@@ -127,38 +175,60 @@ def _load_older(path: Path) -> object:
             storage = machine.storages[str(key)]
             length = int.from_bytes(machine.take(8), "little")
             storage.start, storage.nbytes = stream.tell(), length * storage.itemsize
-            if length != storage.length:
+            if length != storage.length or storage.start + storage.nbytes > size:
                 raise ValueError(f"its storage {key} has {length} numbers instead of {storage.length}")
-            storage.refuse_short(size)
+            storage.refuse_short()
             stream.seek(storage.nbytes, os.SEEK_CUR)
-    return payload
+    return Saved(payload, tuple(machine.strangers))
 
 
-class _Saved(Machine):
-    """Makes what a state dict or a training's dictionary is made of."""
+class _Unpickler(ArrayMachine):
+    """Makes what a state dict or a training's dictionary is made of, and stand-ins for all else.
 
-    def __init__(self, stream: BinaryIO, size: int, path: Path, order: Literal["<", ">"] = "<") -> None:
-        super().__init__(stream, size, _MOST_INSTRUCTIONS)
+    Args:
+        open: Opens the stream that texts are in, for arrays that lie in them.
+        size: Bytes of that stream.
+        path: The file.
+        order: The order of bytes of its numbers.
+        stream: Where the pickle begins, if that is not the beginning of what `open` gives.
+
+    Attributes:
+        storages: The storages that it refers to, by key.
+        strangers: The names that it has of what is not known.
+    """
+
+    def __init__(
+        self,
+        open: Callable[[], BinaryIO],
+        size: int,
+        path: Path,
+        order: Literal["<", ">"] = "<",
+        stream: BinaryIO | None = None,
+    ) -> None:
+        super().__init__(stream or open(), size, _MOST_INSTRUCTIONS)
         self.storages: dict[str, Storage] = {}
+        self.strangers: dict[str, None] = {}
+        self._texts: dict[Text, Storage] = {}
+        self._decoded: dict[Text, str] = {}
+        self._open = open
         self._path = path
         self._order: Literal["<", ">"] = order
 
     def name(self, module: str, name: str) -> _Name:
-        """Returns the name of what saved tensors and their surroundings are made with."""
+        """Returns the name of anything."""
         full = f"{module}.{name}"
-        known = full in (*_DICTS, *_TENSORS, *_HOLDERS, *_INERT, _TYPED)
-        if not known and module not in _TORCH:
-            raise NeedsCodeError(full)
+        if full not in _KNOWN and module not in _TORCH:
+            self.strangers.setdefault(full)
         return _Name(full)
 
     def make(self, kind: object, arguments: object) -> object:
-        """Returns what stands for the options of a training, which are not read."""
-        if isinstance(kind, _Name) and kind.name == "argparse.Namespace" and arguments == ():
-            return kind
-        return super().make(kind, arguments)
+        """Returns what stands for an object."""
+        return StandIn(kind.name) if isinstance(kind, _Name) else super().make(kind, arguments)
 
     def call(self, function: object, arguments: object) -> object:
         """Returns a dict, a tensor by its place, or what stands for something that is not read."""
+        if isinstance(function, StandIn):
+            return StandIn(function.name)
         if not isinstance(function, _Name) or type(arguments) is not tuple:
             return super().call(function, arguments)
         if function.name in _DICTS:
@@ -171,27 +241,40 @@ class _Saved(Machine):
             return self._tensor(arguments)
         if function.name in _HOLDERS and arguments and isinstance(arguments[0], Tensor):
             return arguments[0]
-        if function.name == "torch.Size" and len(arguments) == 1 and type(arguments[0]) in (list, tuple):
+        if function.name == "torch.Size" and len(arguments) == 1 and isinstance(arguments[0], list | tuple):
             return tuple(arguments[0])
         if function.name.startswith("torch._utils._rebuild_"):
             kind = function.name.removeprefix("torch._utils._rebuild_")
             return Tensor(f"is a {kind.replace('_', ' ')}, which is not read")
-        if function.name == "_codecs.encode" and len(arguments) == 2 and self._key(arguments[1]) == "latin1":
-            return self._key(arguments[0]).encode("latin-1")  # bytes, as protocol 2 spells them
-        if function.name in _INERT:
-            return function
-        return super().call(function, arguments)
+        if function.name in ARRAY_NAMES:
+            with suppress(UnpicklingError):
+                return self.array_or_dtype(function.name, arguments)
+        return StandIn(function.name)
 
     def fill(self, value: object, state: object) -> None:
-        """Passes over what state dicts and tensors carry beside their values."""
-        if not isinstance(value, dict | Tensor | _Name):
+        """Gives an array its numbers, and passes over what else is said of things beside their values."""
+        if isinstance(value, Array | Dtype):
+            with suppress(UnpicklingError):  # of other things than numbers, which nobody may want
+                self.fill_array_or_dtype(value, state)
+        elif not isinstance(value, dict | Tensor | _Name):
             super().fill(value, state)
 
-    def refer(self, number: object) -> Storage:
-        """Returns a storage: a reference is ('storage', type, key, device, length), before 1.6 with a view."""
-        if type(number) is not tuple or len(number) not in (5, 6) or self.string(number[0]) != b"storage":
+    def container(self, value: object, kind: type[_Kind]) -> _Kind:
+        """Returns what something is put into; what is put into a stand-in as into a list is lost."""
+        if isinstance(value, StandIn) and not isinstance(value, kind):
+            return kind()
+        return super().container(value, kind)
+
+    def refer(self, number: object) -> object:
+        """Returns a storage, ('storage', type, key, device, length) and before 1.6 a view, or a class of a network."""
+        if type(number) is not tuple or not number:
             raise UnpicklingError("it refers to something that is no storage")
-        kind, key, length, view = number[1], self._key(number[2]), number[4], number[5:]
+        what = self.string(number[0])
+        if what == b"module" and len(number) > 1:
+            return number[1]  # before 1.6, with the text of its source
+        if what != b"storage" or len(number) not in (5, 6):
+            raise UnpicklingError("it refers to something that is no storage")
+        kind, key, length, view = number[1], self._text_of(number[2]), number[4], number[5:]
         if not isinstance(kind, _Name) or type(length) is not int or length < 0:
             raise UnpicklingError("it has a storage that cannot be")
         if any(part is not None for part in view):
@@ -201,10 +284,10 @@ class _Saved(Machine):
         return self.storages.setdefault(key, storage)
 
     def key(self, value: object) -> object:
-        """Returns the key of a dict: text, or a plain value."""
-        if value is None or isinstance(value, bool | int | float):
+        """Returns the key of a dict: text, a plain number, or one of its own for anything else."""
+        if value is None or (isinstance(value, bool | int | float) and not abs(value) > _LARGEST_KEY):
             return value
-        return self._key(value)
+        return self._text_of(value) if isinstance(value, Text) else _Key()
 
     def _dict(self, arguments: tuple[object, ...]) -> dict[object, object]:
         """Returns what a dict starts with: nothing, a dict, or in Python 2 a list of pairs."""
@@ -220,13 +303,20 @@ class _Saved(Machine):
 
         def leaf(value: object) -> object:
             if isinstance(value, Text):
-                return self._key(value)
+                return self._text_of(value)
+            if isinstance(value, Encoded):  # bytes
+                return self._text_of(value.text).encode("latin-1", "replace")
+            if isinstance(value, Array):
+                storage = self._texts.setdefault(value.data, Storage("", 0, nbytes=value.data.length))
+                return PickledTensor(self._path, value, self._open, storage)
             return value.name if isinstance(value, _Name) else value
 
         return rebuilt(value, leaf)
 
-    def _key(self, value: object) -> str:
-        return self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
+    def _text_of(self, value: Text) -> str:
+        if value not in self._decoded:
+            self._decoded[value] = self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
+        return self._decoded[value]
 
     def _tensor(self, arguments: tuple[object, ...]) -> Tensor:
         storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, None, None)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 import io
+import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
+from converters.errors import CheckpointError
+
+#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
+MOST_INFLATION = 1032
 #: Drop-in replacements of `zlib`, the fastest first: of one thread, isal inflates weights twice as fast as zlib.
 _LIBRARIES = ("isal.isal_zlib", "zlib_ng.zlib_ng", "zlib")
 _READ = 1 << 17
@@ -100,15 +105,45 @@ def _start(stream: BinaryIO, member: zipfile.ZipInfo) -> int:
     return int(member.header_offset) + _LOCAL_HEADER.size + int(name_length + extra_length)
 
 
-def place_of(stream: BinaryIO, member: zipfile.ZipInfo) -> int:
+def refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuses members whose sizes cannot be, before memory is taken for them.
+
+    Raises:
+        CheckpointError: There are any, or what no checkpoint has.
+    """
+    size, packed = path.stat().st_size, 0
+    for member in members:
+        name = member.filename
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            problem = f"{name!r} is compressed by method {member.compress_type}, which no checkpoint's is"
+            raise CheckpointError(path, problem, "only what is stored or deflated is read")
+        if member.flag_bits & STRANGE_FLAGS:
+            raise CheckpointError(path, f"{name!r} is encrypted, which no checkpoint is", "decrypt it first")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
+        if ".." in name.removesuffix(".npy").replace("\\", "/").split("/"):
+            raise CheckpointError(path, f"{name!r} names a place outside of the file", "nothing was read")
+        packed += member.compress_size
+        if packed > size or member.file_size > MOST_INFLATION * member.compress_size:
+            problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
+            raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+
+
+def is_left_over(name: str) -> bool:
+    """Tells whether a member is what a file manager adds to a zip: a folder by itself, or notes of its own."""
+    return name.endswith(("/", "/.DS_Store")) or name == ".DS_Store" or name.startswith("__MACOSX/")
+
+
+def place_of(path: Path, member: zipfile.ZipInfo) -> int:
     """Returns where in a file the bytes of a member are, which has to be stored as they are.
 
     Raises:
-        DamagedError: It is compressed, or there is another member there.
+        DamagedError: It is not, or there is another member there.
     """
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-        raise DamagedError(f"its {member.filename!r} is compressed, as PyTorch writes none")
-    return _start(stream, member)
+        raise DamagedError("its sizes contradict each other")
+    with path.open("rb", buffering=0) as stream:
+        return _start(stream, member)
 
 
 def _stored(stream: BinaryIO, start: int, length: int, most: int) -> Iterator[bytes]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import stat
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,7 +24,6 @@ from converters.files import CHUNK
 from converters.formats import _zip
 from converters.formats.format import (
     DAMAGES,
-    MOST_INFLATION,
     Beginning,
     Contents,
     Format,
@@ -57,12 +55,13 @@ def read(path: Path) -> Contents:
     starts: dict[str, int] = {}
     uninitialised: dict[str, None] = {}
     every, comment = _directory(path)
+    every = [member for member in every if not _zip.is_left_over(member.filename)]
     members = {member.filename.removesuffix(".npy"): member for member in every}
     for member in every:
         key = member.filename.removesuffix(".npy")
         if members[key] is not member:
             raise CheckpointError(path, f"it holds {key!r} twice", "one of them would be lost; nothing was read")
-    _refuse_lies(path, every)
+    _zip.refuse_lies(path, every)
     for key, member in members.items():
         header, length = _read_header(path, key, member)
         if header.dtype.hasobject:
@@ -98,26 +97,6 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], bytes]:
         return _zip.directory(path)
     except _DAMAGES as error:
         raise CheckpointError(path, f"the npz cannot be opened: {reason_of(error)}", _WHOLE) from error
-
-
-def _refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
-    """Refuses members whose sizes cannot be, before memory is taken for them."""
-    size, packed = path.stat().st_size, 0
-    for member in members:
-        name = member.filename
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            problem = f"{name!r} is compressed by method {member.compress_type}, which no Chainer uses"
-            raise CheckpointError(path, problem, "only stored and deflated arrays are read")
-        if member.flag_bits & _zip.STRANGE_FLAGS:
-            raise CheckpointError(path, f"{name!r} is encrypted, which no Chainer file is", "decrypt it first")
-        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
-        if ".." in name.removesuffix(".npy").replace("\\", "/").split("/"):
-            raise CheckpointError(path, f"{name!r} names a place outside of the file", "nothing was read")
-        packed += member.compress_size
-        if packed > size or member.file_size > MOST_INFLATION * member.compress_size:
-            problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
-            raise CheckpointError(path, problem, "the file is damaged; look for another copy")
 
 
 def _read_header(path: Path, key: str, member: zipfile.ZipInfo) -> tuple[Header, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,10 @@ import numpy as np
 
 from converters.errors import CheckpointError
 from converters.files import CHUNK
-from converters.formats._pickle import Machine, Text, UnpicklingError
+from converters.formats._pickle import ARRAY_NAMES, Array, ArrayMachine, Dtype, Encoded, Text, UnpicklingError
 from converters.formats.format import Contents, Format, register
 from converters.keys import Header
 from converters.layouts import split
-
-_MOST_DIMENSIONS = 32
 
 #: The classes of layers -> what of them is the network: attribute -> name in Chainer's later files.
 _PARAMETERS = {"W": "W", "b": "b"}
@@ -46,12 +43,10 @@ _MODULES = {
 #: The program's own model files, each with a class of its name, and what they derive from.
 _NETWORKS = (
     *("AlexNet", "AlexNet_flic", "AlexNet_flic_BN", "AlexNet_flic_BN_PReLU", "AlexNet_lsp", "AlexNet_mpii"),
-    *("VGG", "VGG_flic", "chainer.function_set FunctionSet"),
+    *("VGG", "VGG_flic", "chainer.function_set.FunctionSet"),
 )
-_NUMPY = ("numpy dtype", "numpy ndarray", "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct")
 _GPU = ("pycuda", "cupy", "chainer.cuda")
-_DTYPE = re.compile(rb"[fiu][1248]|b1")
-_ORDERS = (b"<", b">", b"|", b"=")
+_NDARRAY = "numpy.ndarray"
 
 
 @dataclass(frozen=True)
@@ -67,20 +62,6 @@ class _Object:
 
     kind: str
     attributes: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Dtype:
-    code: bytes
-    order: bytes = b"="
-
-
-@dataclass(eq=False)
-class _Array:
-    dtype: np.dtype[np.generic] | None = None
-    shape: tuple[int, ...] = ()
-    fortran: bool = False
-    data: Text = field(default_factory=lambda: Text(0, 0))
 
 
 def read(path: Path) -> Contents:
@@ -130,7 +111,7 @@ def _network(network: object) -> tuple[dict[str, Header], dict[str, Text], dict[
             if type(value) is int and abs(value) < 1 << 63:
                 headers[key] = Header(np.dtype("<i8"), ())
                 numbers[key] = value.to_bytes(8, "little", signed=True)
-            elif isinstance(value, _Array) and value.dtype is not None:
+            elif isinstance(value, Array) and value.dtype is not None:
                 # The parameters of BatchNormalization were (1, channels, 1).
                 flat = stand_in.kind == "BatchNormalization" and len(value.shape) == 3
                 shape = (math.prod(value.shape),) if flat else value.shape
@@ -141,15 +122,15 @@ def _network(network: object) -> tuple[dict[str, Header], dict[str, Text], dict[
     return headers, places, numbers
 
 
-class _Network(Machine):
+class _Network(ArrayMachine):
     """Makes stand-ins for a FunctionSet, its layers, and their arrays."""
 
     def name(self, module: str, name: str) -> object:
         """Returns a class's name, if a network of 2015 is made of it."""
-        full = f"{module} {name}"
+        full = f"{module}.{name}"
         if module in _MODULES.get(name, ()):
             return _Class(name)
-        if full in (*_NUMPY, *_NETWORKS) or (module == name and name in _NETWORKS):
+        if full in (*ARRAY_NAMES, _NDARRAY, *_NETWORKS) or (module == name and name in _NETWORKS):
             return _Class(full)
         if module.startswith(_GPU):
             raise UnpicklingError(
@@ -160,49 +141,24 @@ class _Network(Machine):
 
     def make(self, kind: object, arguments: object) -> _Object:
         """Returns a stand-in for a layer or the network."""
-        if not isinstance(kind, _Class) or kind.name in _NUMPY or arguments != ():
+        if not isinstance(kind, _Class) or kind.name in (*ARRAY_NAMES, _NDARRAY) or arguments != ():
             raise UnpicklingError("it makes something that none of them is made of")
         return _Object(kind.name)
 
-    def call(self, function: object, arguments: object) -> _Array | _Dtype:
+    def call(self, function: object, arguments: object) -> Array | Dtype | Encoded:
         """Returns an empty array or a dtype, the only things that are called for."""
-        name = function.name if isinstance(function, _Class) else ""
-        if name.endswith(" _reconstruct") and type(arguments) is tuple and arguments[:1] == (_Class("numpy ndarray"),):
-            return _Array()
-        if name != "numpy dtype" or type(arguments) is not tuple or not arguments:
+        if not isinstance(function, _Class) or function.name not in ARRAY_NAMES:
             raise UnpicklingError("it calls something that none of them calls")
-        code = self.string(arguments[0])
-        if not _DTYPE.fullmatch(code):
-            raise UnpicklingError(f"it has an array of {code!r}, which are no numbers")
-        return _Dtype(code)
+        return self.array_or_dtype(function.name, arguments)
 
     def fill(self, value: object, state: object) -> None:
         """Gives a stand-in its attributes, an array its shape and place, a dtype its order of bytes."""
         if isinstance(value, _Object) and type(state) is dict and not value.attributes:
             value.attributes = state
-        elif isinstance(value, _Dtype) and type(state) is tuple and len(state) > 1:
-            value.order = self.string(state[1], longest=1)
-            if value.order not in _ORDERS:
-                raise UnpicklingError(f"it has an array whose bytes are in the order {value.order!r}")
-        elif isinstance(value, _Array) and type(state) is tuple and len(state) == 5:
-            self._fill_array(value, *state[1:])
+        elif isinstance(value, Array | Dtype):
+            self.fill_array_or_dtype(value, state)
         else:
             super().fill(value, state)
-
-    def _fill_array(self, array: _Array, shape: object, dtype: object, fortran: object, data: object) -> None:
-        if not (
-            type(shape) is tuple
-            and len(shape) <= _MOST_DIMENSIONS
-            and all(type(length) is int and 0 <= length <= self._size for length in shape)
-            and isinstance(dtype, _Dtype)
-            and isinstance(data, Text)
-        ):
-            raise UnpicklingError("it has an array that cannot be")
-        array.dtype = np.dtype((dtype.order + dtype.code).decode())
-        nbytes = math.prod(shape) * array.dtype.itemsize
-        if nbytes != data.length:
-            raise UnpicklingError(f"it has an array of shape {shape} with {data.length} bytes instead of {nbytes}")
-        array.shape, array.fortran, array.data = shape, bool(fortran), data
 
 
 register(

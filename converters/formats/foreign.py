@@ -43,22 +43,64 @@ def _is_text(beginning: Beginning) -> bool:
     return all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in beginning.start[:256])
 
 
+#: What is in the folder of a SavedModel.
+SAVED_MODEL = "saved_model.pb"
 _TAKE_SOURCE = "take the checkpoint that it was made of"
+_KERAS = "save it with Keras 2: model.save_weights('model.h5')"
+_UNPACK = "unpack it; what is inside may be a checkpoint"
 FOREIGN = (
+    # --- zips
     Foreign(
         _holds("/archive_format"),
         "this is an archive of torch.export: a program, which is written but never read",
         _TAKE_SOURCE,
     ),
     Foreign(
-        _holds("model.weights.h5"),
-        "this is an archive of Keras 3 (`.keras`), which does not name its layers",
-        "save it with Keras 2: model.save_weights('model.h5')",
+        _holds("model.weights.h5"), "this is an archive of Keras 3 (`.keras`), which does not name its layers", _KERAS
     ),
+    Foreign(_holds("Manifest.json"), "this is a Core ML package, which is not read", _TAKE_SOURCE),
+    # --- what to fetch or unpack first
+    Foreign(
+        _starts(b"version https://git-lfs.github.com/spec/"),
+        "this is a pointer of git-LFS, not the file itself",
+        "`git lfs pull` fetches it",
+    ),
+    Foreign(
+        _matches(rb"(?i)\s*(?:<!DOCTYPE html|<html)"),
+        "this is a web page, not a checkpoint",
+        "was a download's error page saved under this name?",
+    ),
+    Foreign(_starts(b"\x1f\x8b"), "this is compressed by gzip", _UNPACK),
+    Foreign(_starts(b"\xfd7zXZ\x00"), "this is compressed by xz", _UNPACK),
+    Foreign(_starts(b"BZh"), "this is compressed by bzip2", _UNPACK),
+    Foreign(_starts(b"\x28\xb5\x2f\xfd"), "this is compressed by zstd", _UNPACK),
+    Foreign(_starts(b"7z\xbc\xaf\x27\x1c"), "this is a 7z archive", _UNPACK),
+    Foreign(_starts(b"Rar!\x1a\x07"), "this is a RAR archive", _UNPACK),
+    # --- other programs' models
     Foreign(
         _starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
         "this is a Python pickle, which could run code when read; it was not opened",
         "save it as npz first",
+    ),
+    Foreign(
+        lambda beginning: beginning.start[4:8] == b"TFL3",
+        "this is a TensorFlow Lite model, which is not read",
+        _TAKE_SOURCE,
+    ),
+    Foreign(  # a table or an object of Torch, then a number that stands for it
+        _starts(b"\x03\0\0\0\x01\0\0\0", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", b"4\n1\n3\nV 1\n"),
+        "this is a file of Torch 7 (.t7), Lua's Torch before PyTorch, which is not read",
+        "convert it there, or with `torchfile`, and save the weights as npz",
+    ),
+    Foreign(  # a node: its name, then what it computes
+        _matches(rb"\n[\x01-\xff]{1,2}\n[\x01-\x7f][ -~]+?\x12[\x01-\x7f][A-Z][A-Za-z0-9]+"),
+        "this is a frozen graph of TensorFlow (.pb), which is not read",
+        "take its checkpoint, NAME.index beside NAME.data-00000-of-00001",
+    ),
+    Foreign(
+        lambda beginning: beginning.path.name == SAVED_MODEL,
+        "this is a SavedModel of TensorFlow, which is not read",
+        "take its checkpoint, NAME.index beside NAME.data-00000-of-00001",
     ),
     Foreign(  # a `.caffemodel` has a name, then layers or inputs; a `.solverstate` a count, then the name of one
         _matches(
@@ -67,11 +109,17 @@ FOREIGN = (
         "this is a Caffe file, from before the program was written for Chainer (2014-11 to 2015-01), or not of it",
         "it is another network (its conv1 has no pad, its outputs go through a sigmoid), and it is not read",
     ),
-    Foreign(  # the version of its format, then the name of the program that wrote it
-        _matches(rb"\x08[\x01-\x1f]\x12[\x01-\x7f][ -~]+"),
+    Foreign(  # the version of its format, then who wrote it, or the graph or the operators' version
+        _matches(rb"\x08[\x01-\x1f](?:\x12[\x01-\x7f][ -~]+|\x12\x00|\x1a|\x22|\x28|\x32|\x3a|\x42\x02|\x42\x04)"),
         "this is an ONNX model, which is written but not read",
         _TAKE_SOURCE,
     ),
+    Foreign(  # the version of its format, then what it is for
+        _matches(rb"\x08[\x01-\x0f]\x12[\x01-\xff]{1,3}\n"), "this is a Core ML model, which is not read", _TAKE_SOURCE
+    ),
+    Foreign(_starts(b"\x93NUMPY"), "this is one array of NumPy's (.npy)", "put all arrays of a network into one npz"),
+    Foreign(_starts(b"MATLAB 5.0 MAT-file"), "this is a MATLAB file", "save the weights as npz"),
+    Foreign(_starts(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8"), "this is a picture", "name the checkpoint"),
     Foreign(
         lambda beginning: b"ustar" in beginning.start[257:263],
         "this is a tar file, but not one that PyTorch before 0.2 wrote",

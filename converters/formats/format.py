@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,8 +21,6 @@ from converters.stored import Buffer, Stored
 if TYPE_CHECKING:
     from converters.layouts import Sections, Training
 
-#: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
-MOST_INFLATION = 1032
 #: What the arrays of one file may take in memory unless the user allows more. The largest that the legacy program could
 #: write, a snapshot of VGG-BN with Adam's two moments, takes 1.6 GB.
 MAX_BYTES = 4 << 30
@@ -69,7 +67,7 @@ class Beginning:
 
     @cached_property
     def members(self) -> tuple[str, ...]:
-        """The names of a zip's members; none where it is no zip, or an empty one.
+        """The names of a zip's members, but for what file managers add; none where it is no zip, or an empty one.
 
         Raises:
             CheckpointError: It begins as a zip does, and is cut short or damaged.
@@ -77,7 +75,8 @@ class Beginning:
         if not self.is_zip:
             return ()
         try:
-            return tuple(member.filename for member in _zip.directory(self.path)[0])
+            names = [member.filename for member in _zip.directory(self.path)[0]]
+            return tuple(name for name in names if not _zip.is_left_over(name))
         except DAMAGES as error:
             problem = "this zip file is cut short or damaged"
             advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"
@@ -104,8 +103,11 @@ class Contents:
         sections: Its keys by what they belong to, where not all are the network's. An optimizer's are named as Chainer
             does: the parameter's key with its slot, the counter of updates `t`.
         writer: The program that wrote it, where the format alone tells.
+        parts: What reads other networks of the file in place of this one, by the names that users call them by; with no
+            arrays, one of them has to be chosen.
         training: Returns what a file of ours holds of the training beside its weights; it raises ValueError where that
             is damaged.
+        files: Other files that it is in, beside its own.
         notices: What the user should know of how it was read.
     """
 
@@ -118,7 +120,9 @@ class Contents:
     uninitialised: tuple[str, ...] = ()
     sections: Sections | None = None
     writer: str | None = None
+    parts: Mapping[str, Callable[[], Contents]] = field(default_factory=dict)
     training: Callable[[], Training] | None = None
+    files: tuple[Path, ...] = ()
     notices: tuple[str, ...] = ()
 
     def stored(self, path: Path, key: str) -> Stored:
@@ -139,10 +143,11 @@ class Format:
 
     Attributes:
         name: What users call it.
-        title: What messages call one of its files, before `file`.
+        title: What messages call one of its files, before `file`; empty for what they need not name.
         suffixes: What its files are called; a new one gets the first.
         tells: Tells whether a file is one of these. None for what is never read.
         finds: Returns the file that is read where another, or a folder, or a name alone stands for it; None otherwise.
+        others: Returns the other files that such a file is in, which are none by themselves.
         read: Finds out what such a file holds, before any array is read.
         write: Writes one. None for what is never written.
         holds: What it takes beside the weights: `metadata` and `optimizer`; with layouts, what it takes without one.
@@ -159,6 +164,7 @@ class Format:
     suffixes: tuple[str, ...]
     tells: Callable[[Beginning], bool] | None = None
     finds: Callable[[Path], Path | None] = lambda path: None
+    others: Callable[[Path], Iterable[Path]] = lambda path: ()
     read: Callable[[Path], Contents] | None = None
     write: Write | None = None
     holds: frozenset[str] = frozenset()

@@ -7,24 +7,23 @@ PyTorch is needed to write them. They are read without it and without a pickle b
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from converters.checkpoint import Array, Checkpoint, Optimizer
 from converters.errors import CheckpointError, reason_of
 from converters.formats import _torch_file, _torch_tar
+from converters.formats._bfloat16 import WIDENED
 from converters.formats._tensor import Tensor, refuse_overlaps
+from converters.formats._torch_file import Saved, StandIn
 from converters.formats.format import DAMAGES, Beginning, Contents, Format, encode_metadata, register
 from converters.interrupts import Interrupts, Stream, held_while
-from converters.keys import Header
 from converters.layouts import Training
 from converters.stored import Stored
-
-if TYPE_CHECKING:
-    import torch
 
 #: Where training scripts keep the network.
 STATE_DICT_KEYS = (
@@ -40,6 +39,10 @@ STATE_DICT_KEYS = (
 #: Where they keep running averages of its weights.
 AVERAGE_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "shadow")
 _MOST_NESTED = 8
+#: More things in a list are no networks.
+_MOST_ITEMS = 16
+_MOST_NAMED = 5
+_SAVE_ALONE = "nothing in it was run; where it was made, save `model.state_dict()` alone"
 #: The start of what `torch.save` wrote before 1.6: a pickle of a magic number.
 _BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -48,54 +51,158 @@ def read(path: Path) -> Contents:
     """Finds the state dict of a file.
 
     Raises:
-        CheckpointError: It is damaged, needs code to be run, or holds no state dict or several.
+        CheckpointError: It is damaged, or holds no state dict, or one with more than tensors in it.
     """
-    payload = _load(path)
-    own = isinstance(payload, Mapping) and "deeppose_port" in payload and "state_dict" in payload
-    state, wrappers = _find_state_dict(path, payload)
-    tensors = {k: value for k, value in state.items() if isinstance(k, str) and isinstance(value, Tensor)}
-    others = sorted(repr(key) for key in state.keys() - tensors.keys())
+    saved = _load(path)
+    contents = _File(path, saved.payload).contents(saved.payload)
+    if saved.strangers:
+        names = f"{', '.join(saved.strangers[:_MOST_NAMED])}{', …' * (len(saved.strangers) > _MOST_NAMED)}"
+        contents.notices += (f"it names {names}, of which nothing was made or run",)
+    return contents
+
+
+class _File:
+    """A file in which a state dict is looked for.
+
+    Args:
+        path: The file.
+        top: What was saved.
+    """
+
+    def __init__(self, path: Path, top: object) -> None:
+        self.path = path
+        self.top = top if isinstance(top, Mapping) else {}
+        self.own = "deeppose_port" in self.top and "state_dict" in self.top
+        self.values = {key: one for key, one in self.top.items() if isinstance(key, str) and key != "state_dict"}
+        self._known: dict[int, bool] = {}
+
+    def contents(self, payload: object, wrappers: tuple[str, ...] = ()) -> Contents:
+        """Returns the contents of a state dict, or of what leads to one by the keys of `wrappers`.
+
+        Raises:
+            CheckpointError: As for `read`.
+        """
+        parts: dict[str, Callable[[], Contents]] = {}
+        while len(wrappers) < _MOST_NESTED:
+            named = self._named(payload)
+            leading = {key: value for key, value in named.items() if isinstance(key, str) and self._leads(value)}
+            usual = [key for key in STATE_DICT_KEYS if key in leading]
+            # First the usual keys: beside them there may be single tensors, as the last loss.
+            if not usual and _holds_tensors(named):
+                return self._of_state_dict(named, wrappers, parts)
+            found = usual or [key for key in AVERAGE_KEYS if key in leading] or list(leading)
+            if not found:
+                raise self._no_state_dict(named)
+            if not self.own:
+                beside = {key: partial(self.contents, one, (key,)) for key, one in leading.items() if [key] != found}
+                parts = {**beside, **parts}
+            if len(found) > 1:
+                chosen = {key: reader for key, reader in parts.items() if key in found}
+                return Contents("pt", {}, lambda key: iter(()), values=self.values, parts=chosen)
+            wrappers += (found[0],)
+            payload = named[found[0]]
+        problem = f"its state dict is nested too deep: {'/'.join(wrappers)}"
+        raise CheckpointError(self.path, problem, "save it as a bare one")
+
+    def _of_state_dict(
+        self, state: Mapping[str, object], wrappers: tuple[str, ...], parts: dict[str, Callable[[], Contents]]
+    ) -> Contents:
+        tensors, values, notices = _tensors(self.path, state), dict(self.values), []
+        if any(tensor.widened for tensor in tensors.values()):
+            notices.append(WIDENED)
+        if not self.own and state is not self.top:
+            notices += [
+                f"its {key!r} is an optimizer state of PyTorch's and was not read"
+                for key, value in values.items()
+                if isinstance(value, Mapping) and "param_groups" in value
+            ]
+            notices += [
+                f"its {key!r}, where a training keeps a running average, was not read; --part {key} reads it"
+                for key in AVERAGE_KEYS
+                if key in parts
+            ]
+        metadata = {k: values.pop(k) for k in list(values) if self.own and k not in ("optimizer", "trainer")} or None
+        return Contents(
+            "pt",
+            {key: tensor.header for key, tensor in tensors.items()},
+            lambda key: tensors[key].chunks(),
+            metadata,
+            values,
+            wrappers,
+            parts=parts,
+            training=(lambda: _training_of(values)) if self.own else None,
+            notices=tuple(notices),
+        )
+
+    def _named(self, payload: object) -> Mapping[str, object]:
+        """Returns what something holds by name; the names in a list are its numbers."""
+        if isinstance(payload, list | tuple) and self._leads(payload):
+            return {str(i): value for i, value in enumerate(payload[:_MOST_ITEMS])}
+        if isinstance(payload, StandIn) and not payload:
+            problem = f"it holds {payload!r}, which only code could make again"
+            raise CheckpointError(self.path, problem, _SAVE_ALONE)
+        if not isinstance(payload, Mapping):
+            problem = f"it holds a {type(payload).__name__}, not a state dict"
+            raise CheckpointError(self.path, problem, "save `model.state_dict()`")
+        return payload
+
+    def _leads(self, value: object, depth: int = _MOST_NESTED) -> bool:
+        """Tells whether something is a state dict, or what training scripts put around one."""
+        if not depth or not isinstance(value, Mapping | list | tuple):
+            return False
+        if id(value) not in self._known:
+            self._known[id(value)] = False  # until it is known: it may be in itself
+            if isinstance(value, Mapping):
+                within = [value.get(key) for key in STATE_DICT_KEYS if "param_groups" not in value]
+            else:
+                within = list(value[:_MOST_ITEMS])
+            is_one = _holds_tensors(value) and "param_groups" not in value
+            self._known[id(value)] = is_one or any(self._leads(one, depth - 1) for one in within)
+        return self._known[id(value)]
+
+    def _no_state_dict(self, named: Mapping[str, object]) -> CheckpointError:
+        for _ in range(_MOST_NESTED):
+            within = [named.get(key) for key in STATE_DICT_KEYS]
+            maps = (one for one in within if isinstance(one, Mapping))
+            named = next((one for one in maps if one or not isinstance(one, StandIn)), named)
+        if "param_groups" in named:
+            problem = "it holds the state of an optimizer of PyTorch's, without the network's weights"
+            return CheckpointError(self.path, problem, "take the file that has the weights")
+        objects = [f"{value!r} as {key!r}" for key, value in named.items() if isinstance(value, StandIn)]
+        if objects:
+            problem = (
+                f"it holds no state dict, but {', '.join(objects[:_MOST_NAMED])}, which only code could make again"
+            )
+            return CheckpointError(self.path, problem, _SAVE_ALONE)
+        keys = ", ".join(map(repr, list(named)[:8])) or "nothing"
+        return CheckpointError(self.path, f"it holds no state dict, only {keys}", "save `model.state_dict()`")
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(one, Tensor) for one in value.values())
+
+
+def _tensors(path: Path, state: Mapping[str, object]) -> dict[str, Tensor]:
+    """Returns the tensors of a state dict, all of which can be read."""
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    others = [
+        f"{key!r} ({value!r})" if isinstance(value, StandIn) else repr(key)
+        for key, value in state.items()
+        if key not in tensors
+    ]
     if others:
-        problem = f"its state dict holds {', '.join(others[:5])}, which are no tensors with a name"
+        problem = f"its state dict holds {', '.join(sorted(others)[:_MOST_NAMED])}, which are no tensors with a name"
         raise CheckpointError(path, problem, "save `model.state_dict()` alone")
-    headers, notices = {}, []
     for key, tensor in tensors.items():
         try:
             tensor.check()
         except ValueError as error:
             raise CheckpointError(path, f"{key!r} {error}", "save it as a dense float32 tensor") from error
-        headers[key] = Header(tensor.dtype, tensor.shape)
     try:
         refuse_overlaps(tensors.values())
     except ValueError as error:
         raise CheckpointError(path, f"its tensors {error}", "save each by itself, with `.clone()`") from error
-    if any(tensor.widened for tensor in tensors.values()):
-        notices.append("bfloat16 became float32, which holds each of its values")
-    if isinstance(payload, Mapping) and not own:
-        notices += [
-            f"its {key!r} is an optimizer state of PyTorch's and was not read"
-            for key, value in payload.items()
-            if isinstance(value, Mapping) and "param_groups" in value
-        ]
-        averages = [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
-        notices += [
-            f"its {key!r}, where a training keeps a running average, was not read; save it alone to have it read"
-            for key in averages
-            if wrappers and wrappers[0] not in averages
-        ]
-
-    values = {str(k): v for k, v in payload.items() if k != "state_dict"} if isinstance(payload, Mapping) else {}
-    metadata = {k: values.pop(k) for k in list(values) if own and k not in ("optimizer", "trainer")} or None
-    return Contents(
-        "pt",
-        headers,
-        lambda key: tensors[key].chunks(),
-        metadata,
-        values,
-        wrappers,
-        training=(lambda: _training_of(values)) if own else None,
-        notices=tuple(notices),
-    )
+    return tensors
 
 
 def _tells(beginning: Beginning) -> bool:
@@ -106,50 +213,20 @@ def _tells(beginning: Beginning) -> bool:
     return b"ustar" in beginning.start[257:263] and _torch_tar.is_torch_tar(beginning.path)
 
 
-def _load(path: Path) -> object:
+def _load(path: Path) -> Saved:
     is_tar = not zipfile.is_zipfile(path) and _torch_tar.is_torch_tar(path)
     try:
-        return _torch_tar.load(path) if is_tar else _torch_file.load(path)
+        return Saved(_torch_tar.load(path)) if is_tar else _torch_file.load(path)
     except CheckpointError:
         raise
     except _torch_file.NeedsCodeError as error:
         problem = f"it holds more than tensors and plain values: {reason_of(error)}"
-        advice = "nothing in it was run; where it was made, save `model.state_dict()` alone"
-        raise CheckpointError(path, problem, advice) from error
+        raise CheckpointError(path, problem, _SAVE_ALONE) from error
     except DAMAGES as error:
         problem = f"the PyTorch file cannot be read: {reason_of(error)}"
         if is_tar:
             problem = f"this is a tar file of PyTorch before 0.2, and {reason_of(error)}"
         raise CheckpointError(path, problem, "nothing in it was run; look for a whole copy") from error
-
-
-def _find_state_dict(path: Path, payload: object) -> tuple[Mapping[str, object], tuple[str, ...]]:
-    """Returns the state dict in what `torch.save` was given, and the keys that led to it."""
-
-    def holds_tensors(value: object) -> bool:
-        return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
-
-    wrappers: list[str] = []
-    while len(wrappers) < _MOST_NESTED:
-        if not isinstance(payload, Mapping):
-            problem = f"it holds a {type(payload).__name__}, not a state dict"
-            raise CheckpointError(path, problem, "save `model.state_dict()`")
-        # First the usual keys: beside them there may be single tensors, as the last loss.
-        found = [key for key in STATE_DICT_KEYS if isinstance(payload.get(key), Mapping)]
-        if not found and holds_tensors(payload):
-            return payload, tuple(wrappers)
-        found = found or [key for key in AVERAGE_KEYS if isinstance(payload.get(key), Mapping)]
-        found = found or [key for key, value in payload.items() if holds_tensors(value)]
-        if not found and "param_groups" in payload:
-            problem = "it holds the state of an optimizer of PyTorch's, without the network's weights"
-            raise CheckpointError(path, problem, "take the file that has the weights")
-        if len(found) != 1:
-            keys = ", ".join(map(repr, found or list(payload)[:8])) or "nothing"
-            problem = f"it holds several networks: {keys}" if found else f"it holds no state dict, only {keys}"
-            raise CheckpointError(path, problem, "save the one that is meant as a bare state dict")
-        wrappers.append(str(found[0]))
-        payload = payload[found[0]]
-    raise CheckpointError(path, f"its state dict is nested too deep: {'/'.join(wrappers)}", "save it as a bare one")
 
 
 def _training_of(values: Mapping[str, Any]) -> Training:
@@ -179,13 +256,12 @@ def _stored_or_text(key: str, value: Tensor | str | bytes) -> Stored | Array:
     return np.array(value) if isinstance(value, str | bytes) else value.stored(key)
 
 
-def _plain(checkpoint: Checkpoint, key: str, array: Array) -> torch.Tensor | str | bytes:
+def _plain(checkpoint: Checkpoint, key: str, array: Array) -> object:
     """Returns an array of a trainer as a tensor, or as the text that it is."""
     import torch
 
     if array.ndim == 0 and array.dtype.kind in "SU" and np.array(array.item()).dtype == array.dtype:
-        text: str | bytes = array.item()
-        return text
+        return array.item()
     try:
         return torch.from_numpy(array)
     except TypeError as error:
@@ -237,7 +313,7 @@ register(
     Format(
         name="pt",
         title="PyTorch",
-        suffixes=(".pt", ".pth", ".ckpt"),
+        suffixes=(".pt", ".pth", ".ckpt", ".bin"),
         tells=_tells,
         read=read,
         write=write,

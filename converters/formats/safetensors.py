@@ -13,9 +13,10 @@ import numpy as np
 from converters.checkpoint import Array, Checkpoint, bytes_of
 from converters.errors import CheckpointError, reason_of
 from converters.files import CHUNK
+from converters.formats._bfloat16 import WIDENED, widened_bfloat16
 from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register
 from converters.keys import Header
-from converters.stored import Stored
+from converters.stored import Buffer, Stored
 
 if TYPE_CHECKING:
     from safetensors import safe_open
@@ -32,6 +33,8 @@ _DTYPES = {
     "BOOL": "bool",
 }
 _KINDS = {name: kind for kind, name in _DTYPES.items()}
+_BFLOAT16 = "BF16"
+_READ = {**_DTYPES, _BFLOAT16: "float32"}
 #: As JSON in memory it takes many times as much.
 _LARGEST_HEADER = 8 << 20
 _LENGTH = struct.Struct("<Q")  # of the header, before it
@@ -43,27 +46,31 @@ def read(path: Path) -> Contents:
     Raises:
         CheckpointError: The header is damaged or lies, or a tensor is of a kind that NumPy does not have.
     """
-    headers = {}
+    headers, widened = {}, set[str]()
     with _open(path) as file:
         metadata = file.metadata() or {}
         for key in file.keys():  # noqa: SIM118 - not a mapping
             view = file.get_slice(key)
             kind = view.get_dtype()
-            if kind not in _DTYPES:
+            if kind not in _READ:
                 raise CheckpointError(path, f"{key!r} is of dtype {kind}, which is not read", "save it as float32")
-            headers[key] = Header(np.dtype(_DTYPES[kind]), tuple(view.get_shape()))
+            headers[key] = Header(np.dtype(_READ[kind]), tuple(view.get_shape()))
+            if kind == _BFLOAT16:
+                widened.add(key)
 
     offsets = _offsets(path)
 
-    def chunks(key: str) -> Iterator[bytes]:
+    def chunks(key: str) -> Iterator[Buffer]:
         # Read, not mapped: pages of a mapped file count as this process's memory.
         start, end = offsets[key]
         with path.open("rb", buffering=0) as stream:
             stream.seek(start)
             for position in range(start, end, CHUNK):
-                yield stream.read(min(CHUNK, end - position))
+                piece = stream.read(min(CHUNK, end - position))
+                yield widened_bfloat16(np.frombuffer(piece, "<u2")) if key in widened else piece
 
-    return Contents("safetensors", headers, chunks, _from_strings(metadata))
+    notices = (WIDENED,) if widened else ()
+    return Contents("safetensors", headers, chunks, _from_strings(metadata), notices=notices)
 
 
 def _tells(beginning: Beginning) -> bool:

@@ -112,6 +112,14 @@ class SourceOptions:
             metavar="FILE[:CLASS]",
         ),
     )
+    part: str | None = field(
+        default=None,
+        metadata=described(
+            "Which of several networks in it: the key that one was saved under, the first part of its tensors' names, "
+            "or ema for the averages that mmcv keeps beside them.",
+            metavar="NAME",
+        ),
+    )
     writer: str | None = field(
         default=None,
         metadata=described(
@@ -125,6 +133,7 @@ class SourceOptions:
         return {
             "architecture": self.architecture,
             "model_file": self.model_file,
+            "part": self.part,
             "writer": self.writer,
             "max_bytes": self.size.max_bytes,
         }

@@ -30,7 +30,7 @@ def bait(tmp_path):
 SECONDS, MEMORY = 5, 300_000_000
 
 
-def read_alone(path, limit, libraries="numpy, safetensors"):
+def read_alone(path, limit, libraries="numpy, safetensors", **options):
     """Reads a file in a process of its own with a limit; returns what refused it, and how much memory it took."""
     program = f"""
         import resource, time
@@ -43,7 +43,7 @@ def read_alone(path, limit, libraries="numpy, safetensors"):
         else:
             resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + {SECONDS},) * 2)
         try:
-            converters.read({str(path)!r})
+            converters.read({str(path)!r}, **{options!r})
         except converters.CheckpointError as error:
             print(error)
         print(memory("VmHWM:") - before)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import random
 import resource
@@ -78,6 +79,10 @@ def seeds(kind: str, folder: Path) -> list[bytes]:
             data = source.with_suffix(".data-00000-of-00001")
             (folder / name).with_suffix(data.suffix).write_bytes(data.read_bytes())
         return [source.read_bytes()]
+    if kind == "shards":
+        converters.convert(model, folder / "shard.safetensors", state=False, force=True)
+        keys = converters.read(folder / "shard.safetensors").weights
+        return [json.dumps({"weight_map": dict.fromkeys(keys, "shard.safetensors")}).encode()]
     if kind != "pt":
         assert FORMATS[kind].write is not None, f"{kind} is only read: name files of it here"
         converters.convert(model, folder / "own", format=kind, state=False, force=True)

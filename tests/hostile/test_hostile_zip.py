@@ -159,12 +159,12 @@ class TestZip:
                 if content[start : start + 4] == b"PK\x01\x02":
                     content[start + 8] |= 1
         path.write_bytes(content)
-        refused(path, r"'conv1/W\.npy' is encrypted, which no Chainer file is \(decrypt it first\)")
+        refused(path, r"'conv1/W\.npy' is encrypted, which no checkpoint is \(decrypt it first\)")
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_compressions_that_no_chainer_used(self, method, tmp_path):
         path = save_zip(tmp_path / "a.npz", members(alexnet()), method)
-        refused(path, rf"'conv1/W\.npy' is compressed by method {method}, which no Chainer uses")
+        refused(path, rf"'conv1/W\.npy' is compressed by method {method}, which no checkpoint's is")
 
     @pytest.mark.parametrize("method", [9, 95, 97, 99])
     def test_compressions_that_are_not_known(self, method, tmp_path):
@@ -174,7 +174,7 @@ class TestZip:
             if content[start : start + 4] == b"PK\x01\x02":
                 content[start + 10 : start + 12] = struct.pack("<H", method)
         path.write_bytes(content)
-        refused(path, rf"is compressed by method {method}, which no Chainer uses \(only stored and deflated arrays")
+        refused(path, rf"is compressed by method {method}, which no checkpoint's is \(only what is stored or deflated")
 
     @pytest.mark.parametrize("name", ["fc8/b\nerror: all is well", "\x1b[2Kfc8/b", "fc8/\u2028b", "fc8/b" * 20])
     def test_names_do_not_write_lines_of_their_own(self, name, tmp_path):

@@ -56,9 +56,9 @@ def test_somebody_elses_metadata_says_nothing(tmp_path):
 
 
 def test_other_kinds_of_numbers_are_refused(tmp_path):
-    header = json.dumps({"fc8.bias": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    header = json.dumps({"fc8.bias": {"dtype": "F8_E5M2", "shape": [4], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    refused(tmp_path / "a.safetensors", r"'fc8\.bias' is of dtype BF16, which is not read \(save it as float32\)")
+    refused(tmp_path / "a.safetensors", r"'fc8\.bias' is of dtype F8_E5M2, which is not read \(save it as float32\)")
 
 
 def test_arrays_of_many_chunks_are_read_whole(tmp_path):

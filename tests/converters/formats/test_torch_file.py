@@ -23,7 +23,7 @@ def both(request, tmp_path):
     def load(payload):
         path = tmp_path / "a.pt"
         torch.save(payload, path, _use_new_zipfile_serialization=not request.param)
-        return torch.load(path, weights_only=True), _torch_file.load(path)
+        return torch.load(path, weights_only=True), _torch_file.load(path).payload
 
     return load
 
@@ -130,7 +130,7 @@ def test_numbers_of_the_other_order_of_bytes(tmp_path):
             elif name.endswith("data/0"):
                 content = tensor.numpy().byteswap().tobytes()
             target.writestr(name, content)
-    assert same(torch.load(tmp_path / "b.pt", weights_only=True), _torch_file.load(tmp_path / "b.pt"))
+    assert same(torch.load(tmp_path / "b.pt", weights_only=True), _torch_file.load(tmp_path / "b.pt").payload)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_numbers_of_the_other_order_of_bytes(tmp_path):
 )
 def test_what_is_not_read_says_so_when_it_is_asked_for(tensor, phrase, tmp_path):
     torch.save({"a": tensor, "b": numbers(2)}, tmp_path / "a.pt")
-    loaded = _torch_file.load(tmp_path / "a.pt")
+    loaded = _torch_file.load(tmp_path / "a.pt").payload
     assert loaded["b"].stored("b").read().tolist() == [-7, -4]
     with pytest.raises(ValueError, match=phrase):
         loaded["a"].check()

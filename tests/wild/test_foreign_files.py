@@ -1,0 +1,117 @@
+"""Files that are no checkpoints of a pose network here: each is named for what it is, with what to do."""
+
+import bz2
+import gzip
+import io
+import lzma
+import struct
+import tarfile
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+import converters
+from tests.helpers.checkpoint_files import refused
+
+
+def field(number, content):
+    """A field of a protocol buffer: a number, or bytes with their length."""
+    if isinstance(content, int):
+        return bytes([number << 3, content])
+    length = len(content)
+    return (
+        bytes([number << 3 | 2])
+        + (bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7]))
+        + content
+    )
+
+
+def zipped(*members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in members:
+            archive.writestr(name, b"{}")
+    return stream.getvalue()
+
+
+def onnx_without_a_producer():
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value], [])
+    return onnx.helper.make_model(graph, producer_name="").SerializeToString()
+
+
+def tar():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("README"), io.BytesIO(b""))
+    return stream.getvalue()
+
+
+def npy():
+    stream = io.BytesIO()
+    np.save(stream, np.ones(3))
+    return stream.getvalue()
+
+
+NODE = field(1, field(1, b"input") + field(2, b"Placeholder"))
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+FILES = {
+    "git-LFS": (POINTER, r"this is a pointer of git-LFS, not the file itself \(`git lfs pull` fetches it\)"),
+    "a web page": (b"\n<!DOCTYPE html><title>404</title>", r"this is a web page, not a checkpoint \(was a download's"),
+    "gzip": (gzip.compress(b"x" * 100), r"this is compressed by gzip \(unpack it"),
+    "xz": (lzma.compress(b"x" * 100), r"this is compressed by xz \(unpack it"),
+    "bzip2": (bz2.compress(b"x" * 100), r"this is compressed by bzip2 \(unpack it"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(50), "this is compressed by zstd"),
+    "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "this is a 7z archive"),
+    "rar": (b"Rar!\x1a\x07\x01\x00" + bytes(50), "this is a RAR archive"),
+    "tar": (tar, "this is a tar file, but not one that PyTorch"),
+    "Keras 3": (
+        lambda: zipped("metadata.json", "config.json", "model.weights.h5"),
+        r"this is an archive of Keras 3",
+    ),
+    "Core ML": (field(1, 4) + field(2, field(1, field(1, b"image")) + bytes(200)), "this is a Core ML model"),
+    "a Core ML package": (
+        lambda: zipped("a.mlpackage/Manifest.json", "a.mlpackage/Data/m.mlmodel"),
+        "a Core ML package",
+    ),
+    "TensorFlow Lite": (struct.pack("<I", 28) + b"TFL3" + bytes(100), "this is a TensorFlow Lite model"),
+    "a frozen graph": (
+        NODE + field(4, b"\x08\x87"),
+        r"this is a frozen graph of TensorFlow \(\.pb\).*take its checkpoint",
+    ),
+    "Torch 7": (struct.pack("<iii", 4, 1, 3) + b"V 1" + struct.pack("<i", 17) + b"nn.Sequential", r"Torch 7 \(\.t7\)"),
+    "a table of Torch 7": (struct.pack("<iii", 3, 1, 2), r"this is a file of Torch 7 \(\.t7\)"),
+    "Torch 7 as text": (b"4\n1\n3\nV 1\n17\nnn.Sequential\n", r"this is a file of Torch 7 \(\.t7\)"),
+    "ONNX without a producer": (onnx_without_a_producer, "this is an ONNX model, which is written but not read"),
+    "one array": (npy, r"this is one array of NumPy's \(\.npy\)"),
+    "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM", "this is a MATLAB file"),
+    "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(50), "this is a picture"),
+    "a JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(50), "this is a picture"),
+    "a log": (b"INFO:root:epoch:1\n", "this is text, not a checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_is_named(name, tmp_path):
+    content, phrase = FILES[name]
+    (tmp_path / "a.model").write_bytes(content() if callable(content) else content)
+    refused(tmp_path / "a.model", phrase)
+
+
+def test_a_saved_model_is_a_folder(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(field(1, 1) + field(2, field(1, b"\n\x05serve")))
+    (tmp_path / "variables").mkdir()
+    for path in (tmp_path / "saved_model.pb", tmp_path):
+        with pytest.raises(converters.CheckpointError, match="this is a SavedModel of TensorFlow, which is not read"):
+            converters.read(path)
+
+
+def test_a_torchscript_program_is_named(tmp_path):
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own, of its age
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "a.pt"))
+    refused(tmp_path / "a.pt", "it holds more than tensors and plain values: a TorchScript program")
