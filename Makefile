@@ -13,8 +13,8 @@ SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help families install demo test test-end-to-end test-all test-matrix fuzz check format bench dist clean
 
-# In as many processes as there are processors; what a test shares with none is whichever process is free's.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# In as many processes as there are processors; each of which then has one thread for its networks.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
