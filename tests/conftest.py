@@ -11,7 +11,11 @@ SHARED_GOLDEN = ROOT.parent / "shared" / "golden"
 PICTURES = ROOT / "examples" / "pictures"
 END_TO_END = Path(__file__).parent / "end_to_end"
 
-os.environ.pop("COLUMNS", None)  # tables are as wide as they like, in whatever the tests are started from
+# Tables are as wide as they like, whatever the tests are started from: readline, which pytest loads, sets the size of a
+# terminal behind Python's back, for processes that are started too.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marks are asked for
