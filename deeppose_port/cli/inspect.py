@@ -124,7 +124,8 @@ def _show(inspection: Inspection) -> None:
         facts.add_row("generation", f"{generation.name}: {generation.title}")
         facts.add_row("recognised by", generation.recognised)
         facts.add_row("done", generation.done)
-        facts.add_row("sha256", source.sha256)
+        weights = "" if Path(source.path) == Path(inspection.path) else f" of {source.path}, which has the weights"
+        facts.add_row("sha256", f"{source.sha256}{weights}")
         facts.add_row("layout", source.layout)
         facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")
         facts.add_row("wrappers", " ".join(source.wrappers) or "none")

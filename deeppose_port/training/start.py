@@ -12,6 +12,8 @@ import numpy as np
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
 from converters.checkpoint import Array
+from converters.folding import fold
+from converters.layouts import frozen
 from converters.legacy_log import read_beside
 from converters.sourced import architecture_of_source
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
@@ -19,6 +21,7 @@ from deeppose_port.training.names import checkpoints_in
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
 
 _ITERATOR = "updater/iterator:main/"
+_ALGORITHMS = " or ".join(", ".join(OPTIMIZERS.values()).rsplit(", ", 1))
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,12 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
         advice = "put the .state beside the .model, or start anew from its weights with --init"
         raise CheckpointError(path, problem, advice)
     algorithm = checkpoint.optimizer.algorithm
+    if algorithm not in OPTIMIZERS:
+        problem = f"it holds the state of {algorithm}, with which no training goes on here, only with {_ALGORITHMS}"
+        raise CheckpointError(path, problem, "start anew from its weights with --init")
+    if unmoved := frozen(checkpoint.optimizer, checkpoint.weights):
+        problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
+        raise CheckpointError(path, problem, "start anew from its weights with --init")
     said = options.hyperparameters
     if said.algorithm not in (None, algorithm):
         problem = f"it holds the state of {OPTIMIZERS[algorithm]}, not of {said.opt}"

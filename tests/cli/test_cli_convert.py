@@ -450,6 +450,13 @@ class TestInspect:
         assert "8 x 3 x 11 x 11" in output
         assert "optimizer m" in output
 
+    def test_the_hash_beside_a_state_is_said_to_be_the_models(self, run, golden):
+        path = golden / "checkpoints" / "1.13.0" / "alexnet-adam" / "epoch-1.state"
+        status, output, _ = run("inspect", path)
+        model = path.with_suffix(".model")
+        assert status == 0
+        assert f"{sha256(model)} of {model}, which has the weights" in " ".join(output.split())
+
     def test_it_counts_and_changes_nothing(self, run, tmp_path):
         arrays = wrapped(alexnet())
         arrays["predictor/fc8/W"].flat[:5] = np.nan

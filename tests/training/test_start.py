@@ -124,6 +124,23 @@ class TestResume:
         with pytest.raises(CheckpointError, match=r"it holds no optimizer's state.*put the \.state beside.*--init"):
             start_of(resume=adam / "epoch-1.model")
 
+    @pytest.mark.parametrize("how", [{}, {"opt": "adam"}])
+    def test_an_algorithm_that_is_not_here_is_named(self, how, adam):
+        with np.load(adam / "epoch-1.state") as state:
+            arrays = {key: state[key] for key in ("t", "epoch")}
+        with (adam / "epoch-1.state").open("wb") as file:
+            np.savez(file, **arrays)
+        with pytest.raises(CheckpointError, match=r"the state of sgd, .* only with Adam, .*or RMSprop \(.*--init\)"):
+            start_of(resume=adam / "epoch-1.model", hyperparameters=HyperparameterOptions(lr=0.1, **how))
+
+    def test_layers_that_were_not_updated_are_named(self, adam):
+        with np.load(adam / "epoch-1.state") as state:
+            arrays = {key: state[key] for key in state.files if "/conv1/" not in key}
+        with (adam / "epoch-1.state").open("wb") as file:
+            np.savez(file, **arrays)
+        with pytest.raises(CheckpointError, match=r"did not update conv1\.\{bias,weight\}, .* \(.*--init\)"):
+            start_of(resume=adam / "epoch-1.model")
+
     def test_where_nothing_tells_the_epoch_the_error_says_which_option(self, adam):
         for suffix in (".model", ".state"):
             (adam / f"epoch-1{suffix}").rename(adam / f"mine{suffix}")
