@@ -153,7 +153,8 @@ class _File:
         if id(value) not in self._known:
             self._known[id(value)] = False  # until it is known: it may be in itself
             if isinstance(value, Mapping):
-                within = [value.get(key) for key in STATE_DICT_KEYS if "param_groups" not in value]
+                keys = (*STATE_DICT_KEYS, *AVERAGE_KEYS)
+                within = [value.get(key) for key in keys if "param_groups" not in value]
             else:
                 within = list(value[:_MOST_ITEMS])
             is_one = _holds_tensors(value) and "param_groups" not in value

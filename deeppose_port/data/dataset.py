@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ class PoseDataset:
         window, view = self.window(index), self.view(index)
         mask = flattened(self.mask[index], self.preprocessing).copy()
         return view.input(window, out), view.labels(self.joints[index]), mask
+
+    @contextmanager
+    def naming(self, index: int) -> Iterator[None]:
+        """Names the picture of an example that cannot be made, whatever it was that went wrong.
+
+        Raises:
+            DatasetError: Something did.
+        """
+        try:
+            yield
+        except DatasetError:
+            raise
+        except Exception as error:
+            problem = f"no example can be made of it: {type(error).__name__}: {error}"
+            raise self.error(index, problem) from error
 
     def person(self, index: int) -> Person:
         """Returns the CSV's line that an example is made of."""

@@ -24,7 +24,7 @@ from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
-from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
 
 Order = npt.NDArray[np.int64]
@@ -412,15 +412,10 @@ def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: 
     """Returns what makes a dataset's examples, augmented, and names the picture of one that cannot be made."""
 
     def make(epoch: int, index: int, out: npt.NDArray[np.float32] | None) -> Example:
-        try:
+        with dataset.naming(index):
             if augmentation is None:
                 return dataset.example(index, out)
             return augmented_example(dataset, index, augmentation, example_rng(seed, epoch, index), out)
-        except DatasetError:
-            raise
-        except Exception as error:
-            problem = f"no example can be made of it: {type(error).__name__}: {error}"
-            raise dataset.error(index, problem) from error
 
     return make
 

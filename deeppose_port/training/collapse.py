@@ -31,7 +31,10 @@ class Movement:
 
     def __init__(self, dataset: PoseDataset) -> None:
         count = min(len(dataset), PERSONS)
-        examples = [dataset[len(dataset) * i // count] for i in range(count)]
+        examples = []
+        for person in (len(dataset) * i // count for i in range(count)):
+            with dataset.naming(person):
+                examples.append(dataset[person])
         self._inputs = np.stack([inputs for inputs, _, _ in examples])
         labels = np.stack([labels for _, labels, _ in examples]).astype(np.float64)
         masks = np.stack([mask for _, _, mask in examples]) != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import torch
@@ -68,7 +69,7 @@ class WorkerStream:
         try:
             batch = next(self._batches)
         except (RuntimeError, OSError, EOFError) as error:  # a process was killed, mostly for want of memory
-            raise DatasetError(f"the next batch cannot be made: {error} (fewer --workers need less memory)") from error
+            raise _no_batch(error) from error
         finally:
             self.waited += time.perf_counter() - start
         if isinstance(batch, DatasetError):
@@ -94,6 +95,30 @@ class WorkerStream:
             yield wanted
             if epochs is not None and after["epoch"] >= epochs:
                 return
+
+
+def _no_batch(error: BaseException) -> DatasetError:
+    return DatasetError(f"the next batch cannot be made: {error} (fewer --workers need less memory)")
+
+
+@contextmanager
+def deaths_named() -> Iterator[None]:
+    """Names the death of a worker process wherever it is heard of.
+
+    PyTorch hears of it by a signal, whose handler raises in the middle of whatever the main process is doing.
+
+    Raises:
+        DatasetError: A process has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        heard: BaseException | None = error
+        while heard is not None and not str(heard).startswith("DataLoader worker (pid"):
+            heard = heard.__context__  # PyTorch's writer makes an error of its own of one that it is interrupted by
+        if heard is None:
+            raise
+        raise _no_batch(heard) from error
 
 
 def _as_it_is(batch: object) -> object:

@@ -18,7 +18,7 @@ from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
 from deeppose_port.backends.torch.profiling import Profile
-from deeppose_port.backends.torch.streams import WorkerStream
+from deeppose_port.backends.torch.streams import WorkerStream, deaths_named
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
@@ -38,10 +38,10 @@ def train(run: Run) -> None:
 
     Raises:
         TrainingError: The loss or a gradient is not finite.
-        DatasetError: A picture cannot be read; the last checkpoint is whole.
+        DatasetError: A picture cannot be read, or a worker process has died; the last checkpoint is whole.
         BackendError: The device cannot be used.
     """
-    with processes(run.options.device) as group, contextlib.ExitStack() as closing:
+    with deaths_named(), processes(run.options.device) as group, contextlib.ExitStack() as closing:
         trainer = _Trainer(run, group, closing)
         if run.options.eval_only:
             trainer.events.validate()

@@ -694,6 +694,27 @@ class TestPictures:
             run(tmp_path, pictures, at={2: kill}, workers=1, epochs=50)
         assert not multiprocessing.active_children()
 
+    @pytest.mark.parametrize("written", [False, True])
+    def test_a_death_is_named_wherever_it_is_heard_of(self, written, tmp_path, pictures):
+        """PyTorch raises it in a signal's handler, in the middle of an update or of writing a checkpoint."""
+
+        def hear():
+            try:
+                raise RuntimeError("DataLoader worker (pid 1234) is killed by signal: Killed. ")
+            finally:
+                if written:
+                    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
+
+        with pytest.raises(DatasetError, match=r"next batch cannot be made: DataLoader worker .*--workers"):
+            run(tmp_path, pictures, at={2: hear})
+
+    def test_other_errors_stay_what_they_are(self, tmp_path, pictures):
+        def fail():
+            raise RuntimeError("something else")
+
+        with pytest.raises(RuntimeError, match=r"^something else$"):
+            run(tmp_path, pictures, at={2: fail})
+
 
 class TestInterrupt:
     def test_ctrl_c_finishes_the_step_and_the_run_can_go_on(self, tmp_path, pictures, capfd):
