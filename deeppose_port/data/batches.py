@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
-from deeppose_port.data.dataset import Example, PoseDataset
+from deeppose_port.data.dataset import Example
+from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.threads import without_opencv_threads
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
 
 
-def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Batch]:
+class Examples(Protocol):
+    """What batches are made of: a `PoseDataset`, or the close-ups of one."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures become inputs."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints of an example's targets."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def example(self, index: int, out: npt.NDArray[np.float32] | None = None) -> Example:
+        """Makes one example, as `PoseDataset.example` does."""
+
+    def naming(self, index: int) -> AbstractContextManager[None]:
+        """Names the picture of an example that cannot be made."""
+
+
+def batches(dataset: Examples, batch_size: int, indices: Sequence[int] | None = None) -> Iterator[Batch]:
     """Yields a dataset's examples once each and in order; the next batch is made while one is used.
 
     Args:
@@ -49,7 +75,7 @@ def batches(dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def empty_batch(dataset: PoseDataset, size: int) -> Batch:
+def empty_batch(dataset: Examples, size: int) -> Batch:
     """Returns the arrays of a batch of a dataset's examples, which are to be written into them."""
     coordinates = 2 * len(dataset.skeleton.joints)
     return (
@@ -66,7 +92,7 @@ def place(example: Example, batch: Batch, row: int) -> None:
             array[row] = part
 
 
-def _begin(pool: ThreadPoolExecutor, dataset: PoseDataset, part: Sequence[int]) -> tuple[Batch, list[Future[None]]]:
+def _begin(pool: ThreadPoolExecutor, dataset: Examples, part: Sequence[int]) -> tuple[Batch, list[Future[None]]]:
     """Hands the examples of a batch to the threads."""
     batch = empty_batch(dataset, len(part))
 

@@ -19,6 +19,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pictures import Picture
+from deeppose_port.data.pixels import Window, warp
 
 
 class CloseUpError(DeepPoseError):
@@ -116,20 +117,38 @@ def scaled(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
     return levels
 
 
-def input_of(picture: Picture | Float32Array, rectangle: Rectangle, preprocessing: Preprocessing) -> Float32Array:
+def input_of(
+    picture: Picture | Window | Float32Array,
+    rectangle: Rectangle,
+    preprocessing: Preprocessing,
+    out: Float32Array | None = None,
+) -> Float32Array:
     """Makes the network's input of a rectangle.
 
     Args:
-        picture: (H, W, 3), BGR: uint8, or float32 that is scaled already (`scaled`).
+        picture: (H, W, 3), BGR: uint8, a Window of it, or float32 that is scaled already (`scaled`).
         rectangle: What is looked at.
         preprocessing: What the network was trained on.
+        out: (3, height, width) float32, C-contiguous: where to write it, of a uint8 picture; None makes a new array.
 
     Returns:
         (3, height, width) float32.
     """
     rows, columns = preprocessing.shape
-    matrix = rectangle.matrix(columns, rows)
-    warped = cv2.warpAffine(picture, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    if picture.dtype == np.float32:
-        return np.ascontiguousarray(warped.transpose(2, 0, 1), np.float32)
-    return normalize(np.asarray(warped, np.uint8), preprocessing)
+    return input_at(picture, rectangle.matrix(columns, rows), preprocessing, out)
+
+
+def input_at(
+    picture: Picture | Window | Float32Array,
+    matrix: Float64Array,
+    preprocessing: Preprocessing,
+    out: Float32Array | None = None,
+) -> Float32Array:
+    """Makes the network's input of what a (2, 3) matrix takes from the picture to it, as `input_of` does."""
+    rows, columns = preprocessing.shape
+    if isinstance(picture, Window) or picture.dtype == np.uint8:
+        window = picture if isinstance(picture, Window) else Window.whole(np.asarray(picture, np.uint8))
+        seen = window.warp(matrix, rows, preprocessing.interpolation, cv2.BORDER_CONSTANT, columns)
+        return normalize(seen, preprocessing, out)
+    levels = warp(np.asarray(picture, np.float32), matrix, columns, rows)
+    return np.ascontiguousarray(levels.transpose(2, 0, 1), np.float32)

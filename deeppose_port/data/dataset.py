@@ -221,6 +221,18 @@ class PoseDataset:
         """
         return Window.whole(self.picture(index))
 
+    def refuse_beyond(self, lengths: npt.NDArray[np.float64], reach: float, more: float) -> None:
+        """Refuses to show what is around joints where the pixels of that are not there; whole pictures have them all.
+
+        Args:
+            lengths: (N,), a length of each person in pixels of the picture.
+            reach: How far from each joint that counts, in these lengths.
+            more: Pixels beside that.
+
+        Raises:
+            DatasetError: They are not there.
+        """
+
     def picture(self, index: int) -> Picture:
         """Returns an example's whole picture, decoded: (H, W, 3) uint8, BGR, read-only.
 

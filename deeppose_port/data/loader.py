@@ -25,6 +25,7 @@ from converters.processors import usable_processors
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import Example, PoseDataset
+from deeppose_port.data.displacements import DrawnCloseUps
 from deeppose_port.data.threads import without_opencv_threads
 
 Order = npt.NDArray[np.int64]
@@ -104,7 +105,7 @@ class TrainingLoader:
 
     def __init__(
         self,
-        dataset: PoseDataset,
+        dataset: PoseDataset | DrawnCloseUps,
         batch_size: int,
         *,
         augmentation: Augmentation | None = None,
@@ -408,11 +409,13 @@ def _like(example: Example, size: int) -> Batch:
     return inputs, targets, mask
 
 
-def _examples_of(dataset: PoseDataset, augmentation: Augmentation | None, seed: int) -> _Make:
+def _examples_of(dataset: PoseDataset | DrawnCloseUps, augmentation: Augmentation | None, seed: int) -> _Make:
     """Returns what makes a dataset's examples, augmented, and names the picture of one that cannot be made."""
 
     def make(epoch: int, index: int, out: npt.NDArray[np.float32] | None) -> Example:
         with dataset.naming(index):
+            if isinstance(dataset, DrawnCloseUps):
+                return dataset.drawn(index, augmentation or Augmentation(), example_rng(seed, epoch, index), out)
             if augmentation is None:
                 return dataset.example(index, out)
             return augmented_example(dataset, index, augmentation, example_rng(seed, epoch, index), out)

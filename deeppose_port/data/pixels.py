@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Crop, Letterbox, Points
 from deeppose_port.data.pictures import Picture, checked_picture
 
@@ -19,6 +21,8 @@ _INTERPOLATION = {
     "antialiased": cv2.INTER_LINEAR,
     "unrounded": cv2.INTER_LINEAR,
 }
+
+_Levels = TypeVar("_Levels", Picture, Float32Array)
 
 #: The most columns or rows of a picture that OpenCV warps.
 LARGEST_WARP = 32766
@@ -56,20 +60,20 @@ def _antialiased(pixels: Picture, im_size: int) -> Picture:
 
 
 def warp(
-    image: Picture,
+    image: _Levels,
     matrix: Points,
     width: int,
     height: int,
     interpolation: str = "linear",
     border: int = cv2.BORDER_CONSTANT,
-) -> Picture:
+) -> _Levels:
     """Does `cv2.warpAffine` with the part of a picture that it looks at.
 
     That part is copied first, row by row, which a rotated warp of the picture itself takes longer to read; and it may
     be of a picture that is larger than OpenCV warps.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8 or float32.
         matrix: (2, 3), from pixels of the picture to pixels of the result; it can be inverted.
         width: Columns of the result.
         height: Rows of the result.
@@ -77,7 +81,7 @@ def warp(
         border: What is beyond the picture: OpenCV's BORDER_CONSTANT is black, BORDER_REPLICATE the pixels at the edges.
 
     Returns:
-        (height, width, 3) uint8.
+        (height, width, 3) of the same type.
 
     Raises:
         DeepPoseError: The part of the picture that is needed, or the result, is larger than OpenCV takes.
@@ -91,10 +95,10 @@ def warp(
         )
     part = np.ascontiguousarray(image)
     warped = cv2.warpAffine(part, matrix, (width, height), flags=_INTERPOLATION[interpolation], borderMode=border)
-    return np.asarray(warped, np.uint8)
+    return np.asarray(warped, image.dtype)
 
 
-def _needed(image: Picture, matrix: Points, width: int, height: int) -> tuple[Picture, Points]:
+def _needed(image: _Levels, matrix: Points, width: int, height: int) -> tuple[_Levels, Points]:
     """Returns the part of a picture that a warp looks at, a pixel at least, and the matrix from there."""
     (a, b, tx), (c, d, ty) = matrix.tolist()
     determinant = a * d - b * c

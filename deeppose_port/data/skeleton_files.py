@@ -8,6 +8,7 @@
     head = ["neck", "head top"]                     # PCKh's, for a CSV without head boxes
     head_factor = 0.75                              # times the distance of these ends; by default 1
     pckh_excluded = ["neck"]                        # joints left out of PCKh's total
+    opposing = [["left shoulder", "right hip"]]     # a cascade measures its close-ups by them; by default the torso's
 
     [pcp]                                           # the limbs of PCP; by default those of the drawing
     "left upper arm" = ["left shoulder", "left elbow"]
@@ -38,7 +39,7 @@ else:
 #: What is larger than this is no skeleton.
 LARGEST = 1 << 20
 
-_KEYS = ("name", "joints", "limbs", "symmetric", "torso", "head", "head_factor", "pckh_excluded", "pcp")
+_KEYS = ("name", "joints", "limbs", "symmetric", "torso", "head", "head_factor", "pckh_excluded", "opposing", "pcp")
 
 
 def read(path: str | os.PathLike[str]) -> Skeleton:
@@ -92,6 +93,7 @@ class _Reader:
                 self.joint(joint, "pckh_excluded")
                 for joint in _items(self.values.get("pckh_excluded", ()), "pckh_excluded")
             ),
+            opposing=tuple(self.pair(pair, "opposing") for pair in _items(self.values.get("opposing", ()), "opposing")),
         )
 
     def symmetric(self) -> tuple[tuple[int, int], ...]:

@@ -14,9 +14,15 @@ from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.batches import batches
+from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics.lengths import torso_lengths
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
 from deeppose_port.metrics.tallies import Tally, interval, resample
+
+#: (N, 3, H, W) float32 -> (N, 2 * J) float32.
+Network: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+#: Close-ups, (N, 3, H, W) float32, and whose joints they are of, (N,) int64 -> (N, 2) float32, the ways to the joints.
+StageNetwork: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
 #: JSON-ready numbers by name; None for what nobody has, or what is not finite.
 Numbers: TypeAlias = "float | list[float | None] | dict[str, Numbers] | None"
@@ -251,8 +257,8 @@ class Predictions:
 
 
 def predictions_of(
-    network: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
-    dataset: PoseDataset,
+    network: Network,
+    dataset: PoseDataset | CloseUps,
     *,
     batch_size: int = 32,
     part: tuple[int, int] = (0, 1),
@@ -262,7 +268,7 @@ def predictions_of(
 
     Args:
         network: (N, 3, H, W) float32 -> (N, 2 * J) float32.
-        dataset: The persons.
+        dataset: The persons; or their close-ups, to each of which the network's answer of one joint is taken.
         batch_size: Persons in one pass.
         part: Which share: `(0, 2)` is every other person, from the first on.
         progress: Called with the persons done and all of them.
@@ -270,6 +276,14 @@ def predictions_of(
     Raises:
         DatasetError: A person cannot be made into an example.
     """
+    if isinstance(dataset, CloseUps):
+        return refined_by(
+            lambda inputs, joints: network(inputs).reshape(len(inputs), -1, 2)[np.arange(len(inputs)), joints],
+            dataset,
+            batch_size=batch_size,
+            part=part,
+            progress=progress,
+        )
     indices = range(part[0], len(dataset), part[1])
     joints = 2 * len(dataset.skeleton.joints)
     outputs = [np.empty((0, joints), np.float32)]
@@ -292,28 +306,77 @@ def predictions_of(
     )
 
 
+def refined_by(
+    network: StageNetwork,
+    close_ups: CloseUps,
+    *,
+    batch_size: int = 32,
+    part: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Runs a later stage of a cascade over the close-ups of persons, or over the share that a process has.
+
+    Args:
+        network: The stage's networks.
+        close_ups: The close-ups, around where the stage before has the joints.
+        batch_size: Close-ups in one pass.
+        part: As for `predictions_of`.
+        progress: Called with the close-ups done and all of them.
+
+    Returns:
+        The stage's answers by person; outputs and targets are ways from the middles of close-ups, in their sides.
+
+    Raises:
+        DatasetError: A close-up cannot be made.
+    """
+    count = close_ups.poses.shape[1]
+    persons = range(part[0], len(close_ups.poses), part[1])
+    indices = [person * count + joint for person in persons for joint in range(count)]
+    outputs = np.empty((len(indices), 2), np.float32)
+    targets, masks = np.empty_like(outputs), np.empty((len(indices), 2), np.int32)
+    done = 0
+    for inputs, target, mask in batches(close_ups, batch_size, indices):
+        joints = np.array(indices[done : done + len(inputs)]) % count
+        rows = slice(done, done + len(inputs))
+        own = np.arange(len(inputs)), joints
+        outputs[rows] = network(inputs, joints)
+        targets[rows], masks[rows] = (each.reshape(len(inputs), count, 2)[own] for each in (target, mask))
+        done += len(inputs)
+        if progress is not None:
+            progress(done, len(indices))
+    size = len(persons), 2 * count
+    return Predictions(
+        np.asarray(persons, np.int64),
+        outputs.reshape(size),
+        targets.reshape(size),
+        masks.reshape(size),
+        close_ups.points(persons, outputs.reshape(len(persons), count, 2)),
+    )
+
+
 def evaluation_of(
-    predictions: Predictions, dataset: PoseDataset, head_sizes: npt.ArrayLike | None = None
+    predictions: Predictions, dataset: PoseDataset | CloseUps, head_sizes: npt.ArrayLike | None = None
 ) -> Evaluation:
     """Computes all metrics of the predictions for a whole dataset.
 
     Args:
         predictions: Of every person, in the dataset's order.
-        dataset: The persons.
+        dataset: The persons, or their close-ups.
         head_sizes: (N,) lengths for PCKh, in pixels; None takes those of the CSV's side file or else of the skeleton,
             and without them leaves PCKh out.
 
     Raises:
         DeepPoseError: As the functions of `metrics` do.
     """
+    persons = dataset.persons if isinstance(dataset, CloseUps) else dataset
     return evaluation_of_poses(
         Poses(
-            dataset.skeleton,
+            persons.skeleton,
             predictions.predicted,
-            dataset.joints,
-            dataset.visible,
-            torso_lengths_of(dataset),
-            head_sizes_of(dataset) if head_sizes is None else np.asarray(head_sizes, np.float64),
+            persons.joints,
+            persons.visible,
+            torso_lengths_of(persons),
+            head_sizes_of(persons) if head_sizes is None else np.asarray(head_sizes, np.float64),
             Outputs(predictions.outputs, predictions.targets, predictions.mask, dataset.preprocessing),
         )
     )

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.batches import Examples
 
 #: Persons that are looked at, always the same.
 PERSONS = 32
@@ -29,7 +29,7 @@ class Movement:
         DatasetError: One of them cannot be made into an example.
     """
 
-    def __init__(self, dataset: PoseDataset) -> None:
+    def __init__(self, dataset: Examples) -> None:
         count = min(len(dataset), PERSONS)
         examples = []
         for person in (len(dataset) * i // count for i in range(count)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
@@ -129,8 +130,8 @@ class Run:
     options: TrainingOptions
     start: Start
     folder: ResultFolder
-    train: PoseDataset
-    test: PoseDataset | None
+    train: PoseDataset | DrawnCloseUps
+    test: PoseDataset | CloseUps | None
     callbacks: Callbacks
     mean_pose: Mapping[str, float] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
