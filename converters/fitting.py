@@ -23,7 +23,7 @@ from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import Header, Stripping, strippings
 from converters.matching import Match, compare, match, odd
-from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, stacks_of
+from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, per_joint
 
 #: In more parts than these nothing is looked for that is there twice.
 _MOST_PARTS = 8
@@ -194,12 +194,12 @@ def _compared(headers: Mapping[str, Header], built: Built, family: Family) -> Ma
     if built.layers is None:
         return match(headers, [built.name])[0]
     last = last_weighted(built.layers)
-    is_map = stacks_of(built.layers) > 0
+    each = per_joint(built.layers)
     table = OwnTable(built.layers, (built.input_size, built.input_size))
-    architecture = Architecture(built.name, last.channels if is_map else max(last.channels // 2, 1), own=table)
+    architecture = Architecture(built.name, max(last.channels // each, 1), own=table)
     if "chainer" not in family.engines:
         architecture = replace(architecture, writer=TORCH_WRITER)
-    return compare(headers, architecture, problem=None if is_map else odd(last.channels))
+    return compare(headers, architecture, problem=odd(last.channels) if each == 2 else None)
 
 
 def _part(key: str) -> str:

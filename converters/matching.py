@@ -22,6 +22,7 @@ from converters.networks import (
     Shape,
     engines_of,
     outputs_layer,
+    per_joint,
     walk,
 )
 from converters.networks import feature_size as table_feature_size
@@ -195,9 +196,10 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
 
     table = TABLES[name]
     measure(table, channels=3)
-    outputs = widths.pop(outputs_layer(name)) or 2
+    each = per_joint(table)
+    outputs = widths.pop(outputs_layer(name)) or each
     defaults = {row.name: row.channels for row in walk(table) if isinstance(row, Convolution | Linear)}
-    first = next(row.name for row in table if isinstance(row, Linear))
+    first = next((row.name for row in table if isinstance(row, Linear)), None)
     feature_size = table_feature_size(name, 220)
     weight = shapes.get(f"{first}.weight", ())
     if feature_size > 1 and len(weight) == 2:
@@ -207,17 +209,18 @@ def _measure(name: str, shapes: Mapping[str, Shape]) -> tuple[Architecture, str 
             feature_size = side
     architecture = Architecture(
         name,
-        joints=max(outputs // 2, 1),
+        joints=max(outputs // each, 1),
         widths={row: n for row, n in widths.items() if n != defaults[row] and defaults[row] != OUTPUTS},
         feature_size=feature_size,
     )
     if "chainer" not in engines_of(name):
         architecture = replace(architecture, writer=TORCH_WRITER)
+    problem = odd(outputs) if each == 2 else None
     try:
         architecture.shapes  # noqa: B018 - told of here
     except DeepPoseError as error:  # groups that do not divide these widths
-        return replace(architecture, widths={}), odd(outputs) or error.problem
-    return architecture, odd(outputs)
+        return replace(architecture, widths={}), problem or error.problem
+    return architecture, problem
 
 
 def odd(outputs: int) -> str | None:

@@ -66,11 +66,14 @@ def preprocessing_of(
     if architecture.accepts(preprocessing.im_size):
         return preprocessing, notices
     sizes = architecture.input_sizes()
-    assert sizes is not None
-    side = sizes[1] if architecture.own is None else architecture.own.input_size[0]
+    if architecture.own is not None:
+        side = architecture.own.input_size[0]
+    else:
+        side = family.preprocessing.im_size if sizes is None else sizes[1]
+    what = "its network takes" if sizes is None else "its first fully connected layer is made for"
     notices.append(
-        f"its first fully connected layer is made for inputs of {sizes[0]} to {sizes[1]} pixels a side, "
-        f"not {preprocessing.im_size}: im_size is taken as {side}; --im-size says otherwise"
+        f"{what} {architecture.takes}, not {preprocessing.im_size}: im_size is taken as {side}; "
+        "--im-size says otherwise"
     )
     return replace(preprocessing, im_size=side), notices
 

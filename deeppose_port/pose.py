@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from converters import Checkpoint, Preprocessing
 from converters.errors import DeepPoseError
-from converters.networks import Layer
+from converters.networks import Layer, SoftArgmax
 from deeppose_port import backends
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.heatmaps import joints_of
@@ -97,19 +98,23 @@ class Pose:
             inputs: As for a call.
 
         Returns:
-            (stacks, N, joints, h, w) float32, one map for each joint; the last stack's are the answer.
+            (stacks, N, joints, h, w) float32, one map for each joint; the last stack's are the answer, or what its
+            soft-argmax is given.
 
         Raises:
             DeepPoseError: As for a call, or the network answers coordinates.
         """
         inputs = self._checked(inputs)
+        # An example more where there is none: no engine need run an empty batch.
+        some = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), np.float32)
+        if isinstance(self.layers[-1], SoftArgmax):
+            maps, _ = deque((output for _, output in self._predictor.activations(some)), maxlen=2)
+            return maps[None, : len(inputs)]
         if not self.stacks:
             path, name = self.checkpoint.source.path, self.checkpoint.architecture.name
             raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=path or None)
-        # An example more where there is none: no engine need run an empty batch.
-        outputs = self._predictor(inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), np.float32))
-        maps: Float32Array = outputs[: len(inputs)].swapaxes(0, 1)
-        return maps
+        stacked: Float32Array = self._predictor(some)[: len(inputs)].swapaxes(0, 1)
+        return stacked
 
     def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields what each layer of the network makes of some inputs, in the order in which they are computed.
@@ -170,6 +175,5 @@ class Pose:
     def _refuse_size(self, side: int) -> None:
         architecture = self.checkpoint.architecture
         if not architecture.accepts(side):
-            sizes = architecture.input_sizes()
-            takes = "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"
-            raise DeepPoseError(f"{self.checkpoint.source.path}: this {architecture.name} takes {takes}, not {side}")
+            problem = f"this {architecture.name} takes {architecture.takes}, not {side}"
+            raise DeepPoseError(f"{self.checkpoint.source.path}: {problem}")

@@ -22,6 +22,7 @@ from converters.families import naman_ntc as naman_ntc
 from converters.families import mmpose as mmpose
 from converters.families import wzmiaomiao as wzmiaomiao
 from converters.families import torchvision_regressors as torchvision_regressors
+from converters.families import resfpn as resfpn
 # isort: on
 
 from converters.families.family import (
@@ -38,6 +39,7 @@ from converters.families.family import (
     on_request,
     others_alike,
     register,
+    starting_preprocessing,
 )
 
 __all__ = [
@@ -54,4 +56,5 @@ __all__ = [
     "on_request",
     "others_alike",
     "register",
+    "starting_preprocessing",
 ]

@@ -103,6 +103,7 @@ class Family:
             for this family's only where `recognise` says so or a user names it.
         writers: The versions of Chainer that it was written for.
         notice: What a user should know of how inputs are made, where the file does not say.
+        anew: Whether a training that starts anew makes its inputs as `preprocessing` says, not as the legacy program.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Family:
     alike: str | None = None
     writers: Writers = field(default_factory=Writers)
     notice: str | None = None
+    anew: bool = False
 
     def holds(self, found: Found) -> bool:
         """Tells whether a file is of this family."""
@@ -165,6 +167,12 @@ def register(family: Family) -> None:
     for name, layers in family.tables.items():
         add_table(name, layers, family.engines)
     FAMILIES[family.name] = family
+
+
+def starting_preprocessing(architecture: str) -> Preprocessing:
+    """Returns how a training that starts anew makes an architecture's inputs and labels, where nothing else is said."""
+    own = (family.preprocessing for family in FAMILIES.values() if family.anew and architecture in family.tables)
+    return next(own, Preprocessing())
 
 
 def family_of(found: Found) -> Family:

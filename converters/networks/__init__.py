@@ -22,6 +22,7 @@ from converters.networks.batch_normalization import (
 from converters.networks.flow import (
     Step,
     pooled_side,
+    side_multiple,
     steps_of,
 )
 from converters.networks.layers import (
@@ -61,6 +62,7 @@ from converters.networks.layers import (
     Shape,
     Sigmoid,
     Slice,
+    SoftArgmax,
     Softplus,
     Take,
     Tanh,
@@ -78,6 +80,7 @@ from converters.networks.tables import (
     feature_size,
     last_weighted,
     outputs_layer,
+    per_joint,
     stacks_of,
 )
 
@@ -125,6 +128,7 @@ __all__ = [
     "Shape",
     "Sigmoid",
     "Slice",
+    "SoftArgmax",
     "Softplus",
     "Step",
     "Take",
@@ -141,8 +145,10 @@ __all__ = [
     "last_weighted",
     "outputs_layer",
     "pair",
+    "per_joint",
     "pooled_side",
     "same_margin",
+    "side_multiple",
     "stacks_of",
     "steps_of",
     "walk",

@@ -18,12 +18,13 @@ from converters.networks.batch_normalization import (
     check_writer,
 )
 from converters.networks.description import describe, layers_of
-from converters.networks.flow import Step, steps_of, tensors_of
+from converters.networks.flow import Step, side_multiple, steps_of, tensors_of
 from converters.networks.layers import (
     AdaptiveAveragePooling,
     GlobalAveragePooling,
     Layer,
     Shape,
+    SoftArgmax,
     with_channels,
 )
 from converters.networks.tables import (
@@ -32,6 +33,7 @@ from converters.networks.tables import (
     engines_of,
     feature_size,
     last_weighted,
+    per_joint,
     stacks_of,
 )
 
@@ -170,8 +172,7 @@ class Architecture:
         if self.own is not None:
             return self.own.layers
         table = TABLES[self.name]
-        outputs = self.joints if stacks_of(table) else 2 * self.joints
-        return with_channels(table, {**self.widths, self.outputs_layer: outputs})
+        return with_channels(table, {**self.widths, self.outputs_layer: per_joint(table) * self.joints})
 
     @property
     def outputs_layer(self) -> str:
@@ -223,7 +224,8 @@ class Architecture:
         """
         if self.own is None:
             return dataclasses.replace(self, joints=joints)
-        own = dataclasses.replace(self.own, layers=with_channels(self.own.layers, {self.outputs_layer: 2 * joints}))
+        outputs = per_joint(self.own.layers) * joints
+        own = dataclasses.replace(self.own, layers=with_channels(self.own.layers, {self.outputs_layer: outputs}))
         if math.prod(side or 1 for side in own.steps[-1].after) != 2 * joints:
             raise DeepPoseError(f"the last layer of {self.name} alone cannot be made for {joints} joints")
         return dataclasses.replace(self, joints=joints, own=own, source=None)
@@ -231,7 +233,8 @@ class Architecture:
     def accepts(self, im_size: int) -> bool:
         """Tells whether an input of this side reaches the fully connected layers with the right size."""
         if self.own is None:
-            return feature_size(self.name, im_size) == self.feature_size
+            multiple = im_size > 0 and im_size % side_multiple(self.layers) == 0
+            return multiple and feature_size(self.name, im_size) == self.feature_size
         if (im_size, im_size) == self.own.input_size:
             return True
         if self.own.fixed:
@@ -243,17 +246,26 @@ class Architecture:
         return dict(tensor for step in steps for tensor in tensors_of(step)) == self.own.shapes
 
     def input_sizes(self) -> tuple[int, int] | None:
-        """Returns the smallest and the largest side of an input that it accepts; None if it accepts any."""
+        """Returns the smallest and the largest side of an input that it accepts; None if no side is the largest."""
         if self.own is not None:
             middle = max(self.own.input_size)
             if self.accepts(_LARGEST_INPUT):
                 return None
             largest = next(side for side in range(middle, _LARGEST_INPUT) if not self.accepts(side + 1))
             return next(side for side in range(middle, 0, -1) if not self.accepts(side - 1)), largest
-        if any(isinstance(layer, GlobalAveragePooling | AdaptiveAveragePooling) for layer in TABLES[self.name]):
+        anyhow = GlobalAveragePooling | AdaptiveAveragePooling | SoftArgmax
+        if any(isinstance(layer, anyhow) for layer in TABLES[self.name]):
             return None
         sizes = [side for side in range(1, 128 * (self.feature_size + 1)) if self.accepts(side)]
         return sizes[0], sizes[-1]
+
+    @property
+    def takes(self) -> str:
+        """Says which inputs it accepts, where one was not accepted."""
+        multiple, sizes = 1 if self.own is not None else side_multiple(self.layers), self.input_sizes()
+        if multiple > 1:
+            return f"inputs whose sides are multiples of {multiple} pixels"
+        return "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values; `from_dict` takes them back."""

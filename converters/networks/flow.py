@@ -33,12 +33,14 @@ from converters.networks.layers import (
     Scale,
     Shape,
     Slice,
+    SoftArgmax,
     Take,
     Transpose,
     TransposedConvolution,
     Upsample,
     pair,
     same_margin,
+    walk,
 )
 
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
@@ -158,6 +160,10 @@ def after(layer: Layer, value: Value) -> Value:
             if len(value) != 3 or (value[0] or 0) % layer.stacks:
                 raise DeepPoseError(f"{value} are no heat maps of {layer.stacks} stacks")
             return (layer.stacks, (value[0] or 0) // layer.stacks, *value[1:])
+        case SoftArgmax():
+            if len(value) != 3:
+                raise DeepPoseError(f"{value} are no heat maps")
+            return (2 * (value[0] or 0),)
         case _ if isinstance(layer, _ON_MAPS):
             return _maps_after(layer, value)
     return value
@@ -307,8 +313,10 @@ def tensors_of(step: Step) -> Iterator[tuple[str, Shape]]:
 def side_after(layers: tuple[Layer, ...], side: int) -> int:
     """Returns the side of the map that leaves some layers, or that the first fully connected one flattens.
 
-    It is 0 where the map is too small for them.
+    It is 0 where the map is too small for them, and 1 where heat maps become coordinates, whatever their side.
     """
+    if layers and isinstance(layers[-1], SoftArgmax):
+        return 1
     value: Value = (3, side, side)
     try:
         for step in _steps(layers, value, None, {}):
@@ -319,3 +327,12 @@ def side_after(layers: tuple[Layer, ...], side: int) -> int:
     except DeepPoseError:
         return 0
     return value[len(value) // 2] or 0  # of (C, H, W) as of (H, W, C)
+
+
+def side_multiple(layers: tuple[Layer, ...]) -> int:
+    """Returns what an input's sides are multiples of, so that maps that are doubled again meet maps of their size."""
+    if not any(isinstance(layer, Upsample) for layer in walk(layers)):
+        return 1
+    side = 1 << 10
+    sides = [step.after[1] or side for step in steps_of(layers, (3, side, side)) if len(step.after) == 3]
+    return side // min(sides)

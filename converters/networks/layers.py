@@ -342,6 +342,15 @@ class Heatmaps:
     stacks: int = 1
 
 
+@dataclass(frozen=True)
+class SoftArgmax:
+    """Where heat maps are large: (joints, H, W) becomes (2 * joints,), x0, y0, x1, y1, ….
+
+    That is the mean of the pixels' middles, weighted by the softmax of a map's numbers over its pixels (Sun et al.,
+    "Integral human pose regression", ECCV 2018). The middle of pixel i of W is at (i + 0.5) / W - 0.5.
+    """
+
+
 # --- branches ---------------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +429,7 @@ Layer: TypeAlias = (
     | Transpose
     | Slice
     | Heatmaps
+    | SoftArgmax
     | Residual
     | Parallel
     | Name

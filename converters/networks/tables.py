@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from converters.errors import DeepPoseError
 from converters.networks.flow import side_after
-from converters.networks.layers import Convolution, Heatmaps, Layer, Linear, walk
+from converters.networks.layers import Convolution, Heatmaps, Layer, Linear, SoftArgmax, walk
 
 #: The engines that a table's arithmetic exists in, where a family does not say otherwise.
 EVERY_ENGINE = ("torch", "chainer")
@@ -49,6 +49,11 @@ def stacks_of(layers: tuple[Layer, ...]) -> int:
     """Returns how many stacks of heat maps a table answers; 0 where it answers coordinates."""
     last = layers[-1] if layers else None
     return last.stacks if isinstance(last, Heatmaps) else 0
+
+
+def per_joint(layers: tuple[Layer, ...]) -> int:
+    """Returns how many channels of its last layer with weights a table has for a joint: a heat map, or two numbers."""
+    return 1 if layers and isinstance(layers[-1], Heatmaps | SoftArgmax) else 2
 
 
 def feature_size(name: str, im_size: int) -> int:

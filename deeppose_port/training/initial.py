@@ -19,6 +19,7 @@ from converters.networks import (
     Scale,
     engines_of,
     feature_size,
+    side_multiple,
     walk,
 )
 
@@ -41,7 +42,9 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
     """
     if name not in TABLES:
         raise DeepPoseError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
-    side = feature_size(name, im_size)
+    side, multiple = feature_size(name, im_size), side_multiple(TABLES[name])
+    if im_size % multiple:
+        raise DeepPoseError(f"{name} takes inputs whose sides are multiples of {multiple} pixels, not {im_size}")
     if side < 1:
         raise DeepPoseError(f"im_size {im_size} is too small for {name}")
     rows = {r.name: r.channels for r in walk(TABLES[name]) if isinstance(r, Convolution | Linear)}

@@ -293,7 +293,7 @@ class TrainingOptions:
     architecture: str | None = field(
         default=None,
         metadata=described(
-            "What starts anew, as resnet50 or vgg_bn; or what a file is that leaves a choice.",
+            "What starts anew, as resfpn-softargmax or resnet50; or what a file is that leaves a choice.",
             metavar="NAME",
             default="alexnet",
             section="Network",
@@ -371,11 +371,12 @@ class TrainingOptions:
     im_size: int | None = field(
         default=None,
         metadata=described(
-            "Side of the network's input.", metavar="PIXELS", default="220", section="Inputs", rare=True
+            "Side of the network's input.", metavar="PIXELS", default="220, or its own", section="Inputs", rare=True
         ),
     )
     base_zoom: float | None = field(
-        default=None, metadata=described("Factor on the box of a person's joints.", default="1.5", rare=True)
+        default=None,
+        metadata=described("Factor on the box of a person's joints.", default="1.5, or its own", rare=True),
     )
     coord_normalize: bool | None = field(
         default=None, metadata=described("Labels in fractions of the crop.", default="on", rare=True)

@@ -12,6 +12,7 @@ import numpy as np
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
 from converters.checkpoint import Array
+from converters.families import starting_preprocessing
 from converters.folding import fold
 from converters.layouts import frozen
 from converters.legacy_log import read_beside
@@ -20,6 +21,8 @@ from deeppose_port.training.initial import WRITER, initial_architecture, initial
 from deeppose_port.training.names import checkpoints_in
 from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
 
+#: What starts anew where nothing is said.
+DEFAULT_ARCHITECTURE = "alexnet"
 _ITERATOR = "updater/iterator:main/"
 _ALGORITHMS = " or ".join(", ".join(OPTIMIZERS.values()).rsplit(", ", 1))
 
@@ -89,11 +92,11 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         checkpoint = _read(options.init, options, state=False)
         start = Start(checkpoint, _anew(options.hyperparameters), notices=_notices(checkpoint))
     else:
-        preprocessing = _preprocessing(Preprocessing(), options)
+        preprocessing = _preprocessing(starting_preprocessing(options.architecture or DEFAULT_ARCHITECTURE), options)
         if options.model_file is not None:
             architecture = architecture_of_source(options.model_file, joints, preprocessing.shape, WRITER)
         else:
-            name = options.architecture or "alexnet"
+            name = options.architecture or DEFAULT_ARCHITECTURE
             architecture = initial_architecture(name, joints, preprocessing.im_size, options.width)
         return Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
     checkpoint = start.checkpoint
@@ -102,9 +105,8 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         raise CheckpointError(path, f"it has {checkpoint.joints} joints, but {skeleton} has {joints}")
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
     if not checkpoint.architecture.accepts(preprocessing.im_size):
-        raise CheckpointError(
-            checkpoint.source.path, f"its network cannot take inputs of {preprocessing.im_size} pixels"
-        )
+        problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"
+        raise CheckpointError(checkpoint.source.path, problem)
     return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing))
 
 

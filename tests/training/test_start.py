@@ -72,7 +72,9 @@ class TestAnew:
         assert not start.checkpoint.preprocessing.coord_normalize
 
     def test_an_input_that_the_network_cannot_take_is_refused(self, adam):
-        with pytest.raises(CheckpointError, match=r"epoch-1\.model: its network cannot take inputs of 300 pixels"):
+        with pytest.raises(
+            CheckpointError, match=r"epoch-1\.model: its network takes inputs of 197 to 228 pixels a side, not 300"
+        ):
             start_of(init=adam / "epoch-1.model", im_size=300)
 
     @pytest.mark.parametrize("how", ["init", "resume"])

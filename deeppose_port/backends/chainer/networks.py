@@ -43,6 +43,7 @@ from converters.networks import (
     Scale,
     Sigmoid,
     Slice,
+    SoftArgmax,
     Softplus,
     Step,
     Take,
@@ -240,6 +241,8 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
                 return F.transpose(x, (0, *(axis + 1 for axis in layer.axes)))
             case Slice():
                 return x[:, layer.start : layer.stop]
+            case SoftArgmax():
+                return soft_argmax(x)
         return self.link(layer.name)(x)  # type: ignore[union-attr]  # a layer with weights
 
     def _normalized(self, layer: LocalResponseNormalization, x: Variable) -> Variable:
@@ -369,6 +372,17 @@ def average_pool(x: Variable, layer: AveragePooling) -> Variable:
     xp = chainer.backend.get_array_module(x)
     factors = (kernel[0] * kernel[1] / np.outer(*counts)).astype(np.float32)
     return means[:, :, : sides[0], : sides[1]] * F.broadcast_to(xp.asarray(factors), (*x.shape[:2], *sides))
+
+
+def soft_argmax(maps: Variable) -> Variable:
+    """Returns where (N, J, H, W) maps are large as (N, 2 * J), see `SoftArgmax`."""
+    count, joints, height, width = maps.shape
+    weights = F.softmax(F.reshape(maps, (count * joints, height * width)), axis=1)
+    weights = F.reshape(weights, (count * joints, height, width))
+    xp = chainer.backend.get_array_module(maps)
+    columns, rows = (((xp.arange(side) + 0.5) / side - 0.5).astype(maps.dtype)[:, None] for side in (width, height))
+    x, y = F.matmul(F.sum(weights, axis=1), columns), F.matmul(F.sum(weights, axis=2), rows)
+    return F.reshape(F.concat([x, y], axis=1), (count, 2 * joints))
 
 
 def _adaptive(pool: Callable[..., Variable], x: Variable, sides: tuple[int, int]) -> Variable:

@@ -52,6 +52,7 @@ from converters.networks import (
     Scale,
     Sigmoid,
     Slice,
+    SoftArgmax,
     Softplus,
     Take,
     Tanh,
@@ -334,6 +335,8 @@ class Graph:
             case Heatmaps():
                 shape = [0, layer.stacks, -1, *x.sides]
                 return add("Reshape", [x.name, self.constant(np.array(shape, np.int64))])
+            case SoftArgmax():
+                return self._soft_argmax(x)
             case Padding():
                 pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
                 return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
@@ -442,6 +445,15 @@ class Graph:
         if height != rows:
             name = self.node("MatMul", [self.constant(_means(height, rows)), name])
         return self.node("Identity", [name]) if name == x.name else name
+
+    def _soft_argmax(self, x: Tensor) -> str:
+        """Adds where maps are large: their softmax, times the places of the pixels' middles."""
+        height, width = x.sides
+        columns, rows = ((np.arange(side) + 0.5) / side - 0.5 for side in (width, height))
+        places = np.stack([np.tile(columns, height), np.repeat(rows, width)], 1).astype(np.float32)
+        maps = self.node("Reshape", [x.name, self.constant(np.array([0, 0, height * width], np.int64))])
+        found = self.node("MatMul", [self.node("Softmax", [maps], axis=2), self.constant(places)])
+        return self.node("Flatten", [found], axis=1)
 
     def _largest_of_parts(self, layer: AdaptiveMaxPooling, x: Tensor) -> str:
         """Adds the largest of a map's parts, row by row."""

@@ -117,6 +117,18 @@ def average_pool(inputs: Tensor, layer: AveragePooling) -> Tensor:
     )
 
 
+def soft_argmax(maps: Tensor) -> Tensor:
+    """Returns where (N, J, H, W) maps are large as (N, 2 * J), see `SoftArgmax`; in float32 where they have less."""
+    height, width = maps.shape[2:]
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    weights = maps.flatten(2).softmax(2).reshape(maps.shape)
+    columns, rows = (
+        (torch.arange(side, device=maps.device, dtype=maps.dtype) + 0.5) / side - 0.5 for side in (width, height)
+    )
+    x, y = (weights.sum(2) * columns).sum(2), (weights.sum(3) * rows).sum(2)
+    return torch.stack([x, y], 2).flatten(1)
+
+
 def convolution_with_nan(inputs: Tensor, module: nn.Module, layer: Convolution) -> Tensor:
     """Returns a convolution in which NaN times the zeros around a map is NaN.
 

@@ -52,6 +52,7 @@ from converters.networks import (
     Scale,
     Sigmoid,
     Slice,
+    SoftArgmax,
     Softplus,
     Take,
     Tanh,
@@ -129,6 +130,18 @@ class Take(nn.Module):
         for value in values[1:]:
             result = result + value if self.join == "sum" else result * value
         return result
+''',
+    "SoftArgmax": '''
+class SoftArgmax(nn.Module):
+    """The mean of a map's pixels, from -0.5 to 0.5, weighted by the softmax of its numbers: x0, y0, x1, y1, ..."""
+
+    def forward(self, maps):
+        height, width = maps.shape[2:]
+        weights = maps.flatten(2).softmax(2).reshape(maps.shape)
+        columns = (torch.arange(width, device=maps.device) + 0.5) / width - 0.5
+        rows = (torch.arange(height, device=maps.device) + 0.5) / height - 0.5
+        x, y = (weights.sum(2) * columns).sum(2), (weights.sum(3) * rows).sum(2)
+        return torch.stack([x, y], 2).flatten(1)
 ''',
     "Apply": '''
 class Apply(nn.Module):
@@ -325,6 +338,9 @@ class _Writer:
                 return f"nn.Dropout{'2d' if layer.channels else ''}({layer.ratio!r})"
             case Flatten():
                 return "nn.Flatten()"
+            case SoftArgmax():
+                self.needed.add("SoftArgmax")
+                return "SoftArgmax()"
         self.needed.add("Apply")
         match layer:
             case Affine():

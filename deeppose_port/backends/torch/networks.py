@@ -44,6 +44,7 @@ from converters.networks import (
     Scale,
     Sigmoid,
     Slice,
+    SoftArgmax,
     Softplus,
     Step,
     Take,
@@ -65,6 +66,7 @@ from deeppose_port.backends.torch.layers import (
     max_pool,
     normalization_with_nan,
     relu_without_nan,
+    soft_argmax,
 )
 
 #: What nobody else goes on with, so that ReLU may work in place.
@@ -175,6 +177,8 @@ class DeepPose(nn.Module):
                 return x[:, layer.start : layer.stop]
             case Heatmaps():
                 return x.reshape(-1, layer.stacks, x.shape[1] // layer.stacks, *x.shape[2:])
+            case SoftArgmax():
+                return soft_argmax(x)
         return self.get_submodule(layer.name)(x)  # type: ignore[union-attr, no-any-return]  # a layer with weights
 
     def _module(self, step: Step) -> nn.Module | None:

@@ -26,6 +26,13 @@ def lrn(x, n, alpha, beta, k):
     return F.local_response_norm(x, n, alpha * n, beta, k)
 
 
+def soft_argmax(x):
+    weights = x.double().flatten(2).softmax(2).reshape(x.shape)
+    rows, columns = ((torch.arange(side) + 0.5) / side - 0.5 for side in x.shape[2:])
+    x, y = (weights * columns).sum((2, 3)), (weights * rows[:, None]).sum((2, 3))
+    return torch.stack([x, y], 2).float()
+
+
 def channels(vector):
     return vector.reshape(1, -1, 1, 1)
 
@@ -82,6 +89,7 @@ EXPECTED = {
     "reshape": lambda x, w: x.reshape(len(x), 2, -1, WIDTH),
     "transpose": lambda x, w: x.permute(0, 2, 3, 1),
     "slice": lambda x, w: x[:, 1:4],
+    "soft-argmax": lambda x, w: soft_argmax(x),
     "residual": lambda x, w: x + F.conv2d(F.relu(x), w["conv.weight"], w["conv.bias"], 1, 1),
     "product": lambda x, w: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
     "concat": lambda x, w: torch.cat([x, torch.tanh(F.conv2d(x, w["conv.weight"], w["conv.bias"]))], 1),
