@@ -7,17 +7,21 @@ how much to move it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, Repair
-from converters.errors import DeepPoseError
+from converters.checkpoint import Array, Checkpoint, Repair, Source
+from converters.errors import CheckpointError, DeepPoseError
 
 #: Two joints by their indices.
 Pair = tuple[int, int]
+#: More stages than that, or networks in one, are none of a cascade.
+MOST_STAGES, MOST_NETWORKS = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -197,31 +201,149 @@ class Cascade:
         return self.first.joints
 
     @property
-    def checkpoints(self) -> Iterator[tuple[str, Checkpoint]]:
-        """Every network with what it is called: `stage 1`, `stage 2, joint 3`."""
-        for number, stage in enumerate(self.stages, start=1):
-            for joint, network in enumerate(stage.networks):
-                yield f"stage {number}" if stage.shared else f"stage {number}, joint {joint}", network
+    def networks(self) -> dict[str, Checkpoint]:
+        """Every network by what it is called in files: `stage1`, and `stage2.joint0` of one a joint."""
+        parts = (part for parts in self.rules.parts for part in parts)
+        return dict(zip(parts, (network for stage in self.stages for network in stage.networks), strict=True))
+
+    @property
+    def rules(self) -> Rules:
+        """All that it is apart from its networks."""
+        counts = [0 if stage.shared else len(stage.networks) for stage in self.stages]
+        return Rules(tuple(stage.close_up for stage in self.stages), parts_of(counts), self.face)
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Every network's tensors as a file names them: `stage2.conv1.weight`, `stage2.joint0.conv1.weight`."""
+        return {
+            f"{part}.{name}": one for part, network in self.networks.items() for name, one in network.weights.items()
+        }
 
     @property
     def parameters(self) -> int:
         """Number of trained numbers of all networks."""
-        return sum(network.parameters for _, network in self.checkpoints)
+        return sum(network.parameters for network in self.networks.values())
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
         """What was changed on reading, in every network."""
-        return tuple(repair for _, network in self.checkpoints for repair in network.repairs)
+        networks = self.networks.items()
+        return tuple(
+            replace(repair, tensor=f"{part}.{repair.tensor}")
+            for part, network in networks
+            for repair in network.repairs
+        )
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know, each once."""
-        return tuple(dict.fromkeys(notice for _, network in self.checkpoints for notice in network.notices))
+        return tuple(dict.fromkeys(notice for network in self.networks.values() for notice in network.notices))
+
+    @property
+    def source(self) -> Source:
+        """Where it came from: the first network's source, of a folder with the hash of all files' hashes."""
+        sources = {network.source.path: network.source.sha256 for network in self.networks.values()}
+        first = replace(self.first.source, layout="cascade")
+        if len(sources) == 1:
+            return first
+        together = hashlib.sha256("".join(sources.values()).encode()).hexdigest()
+        return replace(first, path=str(Path(first.path).parent), sha256=together)
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
-        """Yields every network's weights as a file holds them: `stage2.conv1.weight`, `stage2.joint0.conv1.weight`."""
-        for number, stage in enumerate(self.stages, start=1):
-            for joint, network in enumerate(stage.networks):
-                prefix = f"stage{number}." if stage.shared else f"stage{number}.joint{joint}."
-                for name, array in network.weights.items():
-                    yield prefix + name, array
+        """Yields every array with the name it has in reports: each network's weights, then its optimizer's slots."""
+        for part, network in self.networks.items():
+            for name, array in network.tensors():
+                yield f"{part}.{name}", array
+
+    def metadata(self) -> dict[str, object]:
+        """Returns all but the arrays as JSON-ready values: what every format we write carries."""
+        return self.rules.metadata({part: network.metadata() for part, network in self.networks.items()})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a cascade is apart from its networks.
+
+    Attributes:
+        close_ups: What each stage sees; None for the first.
+        parts: What the networks of each stage are called in files, see `parts_of`.
+        face: As `Cascade.face`.
+    """
+
+    close_ups: tuple[CloseUp | None, ...]
+    parts: tuple[tuple[str, ...], ...]
+    face: FaceCrop | None = None
+
+    def cascade(self, networks: Mapping[str, Checkpoint]) -> Cascade:
+        """Puts networks together.
+
+        Raises:
+            DeepPoseError: They do not belong together.
+        """
+        stages = zip(self.parts, self.close_ups, strict=True)
+        return Cascade(tuple(Stage(tuple(networks[part] for part in parts), rule) for parts, rule in stages), self.face)
+
+    def metadata(self, networks: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+        """Returns what a file says of a cascade, of which each network says something of itself, as JSON-ready values.
+
+        A stage of one network says what that does; another has a list of its networks in `joints`.
+        """
+        stages = []
+        for number, (parts, rule) in enumerate(zip(self.parts, self.close_ups, strict=True), start=1):
+            crop = None if rule is None else rule.as_dict()
+            said = [dict(networks[part]) for part in parts]
+            stages.append({**said[0], "crop": crop} if parts == (f"stage{number}",) else {"joints": said, "crop": crop})
+        return {"stages": stages, "face": None if self.face is None else self.face.as_dict()}
+
+    @classmethod
+    def from_metadata(cls, values: Mapping[str, Any]) -> tuple[Rules, dict[str, dict[str, Any]]]:
+        """Returns the rules that a file tells, and what each of the networks says of itself.
+
+        Raises:
+            DeepPoseError: It is not what `metadata` returns.
+        """
+        stages, face = values.get("stages"), values.get("face")
+        if not isinstance(stages, list) or not 1 <= len(stages) <= MOST_STAGES or not isinstance(face, Mapping | None):
+            raise DeepPoseError("its stages are no list of them")
+        close_ups, said = [], list[list[Any]]()
+        for number, stage in enumerate(stages, start=1):
+            if not isinstance(stage, Mapping) or not isinstance(stage.get("crop"), Mapping | None):
+                raise DeepPoseError(f"its stage {number} is none")
+            crop, several = stage.get("crop"), stage.get("joints")
+            close_ups.append(None if crop is None else CloseUp.from_dict(crop))
+            if several is not None and not (isinstance(several, list) and 1 <= len(several) <= MOST_NETWORKS):
+                raise DeepPoseError(f"its stage {number} has no list of networks")
+            said.append([{k: v for k, v in stage.items() if k != "crop"}] if several is None else several)
+        if not all(isinstance(one, Mapping) for networks in said for one in networks):
+            raise DeepPoseError("one of its networks says nothing of itself")
+        parts = parts_of(0 if "joints" not in stage else len(stage["joints"]) for stage in stages)
+        named = {
+            part: dict(one)
+            for names, ones in zip(parts, said, strict=True)
+            for part, one in zip(names, ones, strict=True)
+        }
+        return cls(tuple(close_ups), parts, None if face is None else FaceCrop.from_dict(face)), named
+
+
+def one_network(checkpoint: Checkpoint | Cascade) -> Checkpoint:
+    """Returns what was read where it is a single network.
+
+    Raises:
+        CheckpointError: It is a cascade.
+    """
+    if isinstance(checkpoint, Cascade):
+        advice = f"`convert --part` takes one out: {', '.join(checkpoint.networks)}"
+        raise CheckpointError(checkpoint.source.path, "this is a cascade, and one network is asked for", advice)
+    return checkpoint
+
+
+def parts_of(counts: Iterable[int]) -> tuple[tuple[str, ...], ...]:
+    """Returns what the networks of each stage are called in files.
+
+    Args:
+        counts: How many networks a stage has, one a joint; 0 where one network answers all joints.
+    """
+    return tuple(
+        tuple(f"stage{number}.joint{joint}" for joint in range(count)) or (f"stage{number}",)
+        for number, count in enumerate(counts, start=1)
+    )

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from converters import formats, streaming
+from converters import formats, stages, streaming
+from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError
 from converters.files import atomic, checked_folder, hash_file, refuse_targets, staged
 from converters.formats import FORMATS, Format
-from converters.identify import Options, identify
-from converters.plan import Plan, check_policy
+from converters.identify import Options
+from converters.plan import CascadePlan, Plan, check_policy
 from converters.verification import Advance, verify
 
 #: Called with the step's name, the bytes done and the bytes to do (0: not known).
@@ -44,6 +46,8 @@ class Report:
         repairs: Non-finite numbers found.
         notices: What the user should know.
         verified: Whether the written bytes were read again and found equal.
+        stages: Of a cascade, the `architecture`, the number of `networks` and of `parameters`, and the `crop` of each
+            of its stages, see `CloseUp.as_dict`. None of a checkpoint.
     """
 
     source: Source
@@ -60,34 +64,38 @@ class Report:
     repairs: tuple[Repair, ...]
     notices: tuple[str, ...]
     verified: bool
+    stages: tuple[dict[str, object], ...] | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Returns the report as JSON-ready values."""
-        return {
+        values = {
             **asdict(self),
             "source": self.source.as_dict(),
             "repairs": [repair.as_dict() for repair in self.repairs],
             "notices": list(self.notices),
+            "stages": list(self.stages or ()),
         }
+        return values if self.stages is not None else {key: one for key, one in values.items() if key != "stages"}
 
 
 def write(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | Cascade,
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
     layout: str | None = None,
     force: bool = False,
 ) -> None:
-    """Writes a checkpoint: to a temporary name beside `path`, which is renamed when it is whole.
+    """Writes a checkpoint or a cascade: to a temporary name beside `path`, which is renamed when it is whole.
 
     Args:
         checkpoint: What is written.
-        path: The target.
+        path: The target. A cascade becomes a folder of that name, a file a network, where the format is neither `pt`
+            nor `safetensors`.
         format: `pt`, `safetensors` or `chainer-npz`; None tells it by the suffix.
         layout: For `chainer-npz`: `head` forces `predictor/` and the last names, `state` writes the optimizer's state,
             `snapshot` a trainer's snapshot; None the model with the wrapper and names that were read (for a path
-            that ends in `.state`: the state).
+            that ends in `.state`: the state). A cascade has none.
         force: Whether a file that exists may be replaced.
 
     Raises:
@@ -96,7 +104,11 @@ def write(
     target = Path(path)
     kind, layout = _kind(target, format, layout)
     assert kind.write is not None
-    _refuse_target(target, kind, [], force)
+    if isinstance(checkpoint, Cascade):
+        _refuse_for_cascade(target, kind, layout)
+        _write_cascade(checkpoint, target, kind, [], force, lambda name: None)
+        return
+    _refuse_target(target, kind.folder, [], force)
     with _refusing(), (staged if kind.folder else atomic)(target, force=force) as temporary:
         kind.write(checkpoint, temporary, layout=layout)
 
@@ -118,11 +130,11 @@ def convert(
     dry_run: bool = False,
     progress: StepCallback | None = None,
 ) -> Report:
-    """Reads a checkpoint, writes it in another format, and reads that again to compare every byte.
+    """Reads a checkpoint or a cascade, writes it in another format, and reads that again to compare every byte.
 
     Args:
-        source: The file to convert; it is never changed.
-        target: The file to write; None for the source's name with the format's suffix.
+        source: The file to convert, or the folder of a cascade; it is never changed.
+        target: The file to write, see `write`; None for the source's name with the format's suffix.
         format: As for `write`; with neither target nor format, `pt`.
         layout: As for `write`.
         architecture: As for `read`.
@@ -146,20 +158,26 @@ def convert(
     target = default_target(source, format or "pt") if target is None else Path(target)
     kind, layout = _kind(target, format, layout)
     check_policy(nonfinite)
-    _refuse_target(target, kind, [source], force or dry_run)
 
     def step(name: str) -> Advance | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     # What is not read again is a program for others to run: it goes on with no training.
     state = state and kind.read is not None
-    plan = identify(source, Options(architecture, model_file, writer, state, max_bytes, part))
-    _refuse_target(target, kind, [plan.path, plan.state], force or dry_run)
+    plan = stages.plan_of(source, Options(architecture, model_file, writer, state, max_bytes, part))
+    is_folder = kind.folder
+    if isinstance(plan, CascadePlan):
+        _refuse_for_cascade(target, kind, layout)
+        is_folder = kind.write_cascade is None
+    _refuse_target(target, is_folder, [source, *plan.files, plan.state], force or dry_run)
     with _refusing():
         if dry_run:
             checkpoint, digest = plan.load(nonfinite, step("reading")), None
         elif kind.pieces and plan.is_large and streaming.AVAILABLE:
             checkpoint, digest = _in_pieces(plan, target, kind, nonfinite, force, step)
+        elif isinstance(plan, CascadePlan):
+            checkpoint = plan.load(nonfinite, step("reading"))
+            digest = _write_cascade(checkpoint, target, kind, plan.files, force, step)
         else:
             checkpoint = plan.load(nonfinite, step("reading"))
             digest = _whole(checkpoint, target, kind, layout, force, step)
@@ -172,48 +190,117 @@ def _whole(checkpoint: Checkpoint, target: Path, kind: Format, layout: str | Non
     if kind.folder:
         with staged(target, force=force) as stage:
             kind.write(checkpoint, stage, layout=layout)
-            return hash_file(max(stage.iterdir(), key=lambda file: file.stat().st_size))
+            return _hash_of_largest(stage)
+    return _one_file(partial(kind.write, checkpoint, layout=layout), checkpoint, target, kind, layout, force, step)
+
+
+def _one_file(
+    write: Callable[[Path], None],
+    checkpoint: Checkpoint | Cascade,
+    target: Path,
+    kind: Format,
+    layout: str | None,
+    force: bool,
+    step: Step,
+) -> str:
+    """Writes a file, reads it again where its format can be, and returns its hash."""
     with atomic(target, force=force) as temporary, ThreadPoolExecutor(1) as pool:
         if (writing := step("writing")) is not None:
             writing(0, 0)
-        kind.write(checkpoint, temporary, layout=layout)
+        write(temporary)
         sha256 = pool.submit(hash_file, temporary)
         if kind.read is not None:
             verify(checkpoint, temporary, target, kind, layout, step("verifying"))
         return sha256.result()
 
 
+def _write_cascade(cascade: Cascade, target: Path, kind: Format, read: Iterable[Path], force: bool, step: Step) -> str:
+    """Writes a cascade, reads it again where its format can be, and returns the hash of the (largest) file."""
+    if kind.write_cascade is not None:
+        with _refusing():
+            return _one_file(partial(kind.write_cascade, cascade), cascade, target, kind, None, force, step)
+    assert kind.write is not None
+    networks, others = stages.files_of(cascade, kind)
+    with _refusing():
+        stages.refuse_others(target, {*networks, *others})
+        refuse_targets([target / name for name in (*networks, *others)], force, read=read)
+        with staged(target, force=force) as stage:
+            for name, network in networks.items():
+                (stage / name).touch()
+                kind.write(network, stage / name, layout=None)
+                if kind.read is not None:
+                    verify(network, stage / name, target / name, kind, None, step(f"verifying {name}"))
+            for name, content in others.items():
+                (stage / name).write_bytes(content)
+            return _hash_of_largest(stage)
+
+
+def _hash_of_largest(folder: Path) -> str:
+    return hash_file(max(folder.iterdir(), key=lambda file: file.stat().st_size))
+
+
+def _refuse_for_cascade(target: Path, kind: Format, layout: str | None) -> None:
+    """Refuses a format or layout in which there is no cascade."""
+    if kind.folder:
+        advice = "--part stage1 takes one network of it"
+        raise CheckpointError(target, f"a cascade has several networks, and {kind.name} is of one", advice)
+    if layout is not None:
+        raise CheckpointError(target, "a cascade has no layouts", "leave --layout out, or take one network with --part")
+
+
 def _in_pieces(
-    plan: Plan, target: Path, kind: Format, nonfinite: str, force: bool, step: Step
-) -> tuple[Checkpoint, str]:
-    """Does the same piece by piece; returns the checkpoint without its arrays, and the hash."""
+    plan: Plan | CascadePlan, target: Path, kind: Format, nonfinite: str, force: bool, step: Step
+) -> tuple[Checkpoint | Cascade, str]:
+    """Does the same piece by piece; returns the checkpoint or cascade without its arrays, and the hash."""
     try:
         with atomic(target, force=force) as temporary:
             return streaming.write(plan, temporary, target, kind, nonfinite, step("converting"))
     except CheckpointError as error:
-        if plan.state is None or error.where != plan.state:
+        if isinstance(plan, CascadePlan) or plan.state is None or error.where != plan.state:
             raise
         return _in_pieces(plan.without_state(error), target, kind, nonfinite, force, step)
 
 
-def _report(checkpoint: Checkpoint, target: Path, kind: Format, layout: str | None, digest: str | None) -> Report:
+def _report(
+    checkpoint: Checkpoint | Cascade, target: Path, kind: Format, layout: str | None, digest: str | None
+) -> Report:
     """Returns what is reported of a checkpoint, whose arrays are not looked at, that became a file of a hash."""
-    shapes = checkpoint.architecture.shapes
+    networks = list(checkpoint.networks.values()) if isinstance(checkpoint, Cascade) else [checkpoint]
+    first = networks[0]
+    trained = next((network for network in reversed(networks) if network.optimizer), networks[-1])
     return Report(
         source=checkpoint.source,
         output=str(target),
         output_format=kind.name,
         output_sha256=digest,
-        architecture=checkpoint.architecture.name,
+        architecture=first.architecture.name,
         joints=checkpoint.joints,
-        tensors=len(shapes),
-        parameters=sum(math.prod(shape) for name, shape in shapes.items() if is_parameter(name)),
-        optimizer=checkpoint.optimizer.algorithm if checkpoint.optimizer else None,
-        progress=checkpoint.progress.as_dict() if checkpoint.progress else None,
-        preprocessing=checkpoint.preprocessing.as_dict(),
+        tensors=sum(len(network.architecture.shapes) for network in networks),
+        parameters=sum(map(_parameters, networks)),
+        optimizer=trained.optimizer.algorithm if trained.optimizer else None,
+        progress=trained.progress.as_dict() if trained.progress else None,
+        preprocessing=first.preprocessing.as_dict(),
         repairs=checkpoint.repairs,
-        notices=checkpoint.notices + _left_out(checkpoint, kind, layout),
+        notices=checkpoint.notices + _left_out(trained, kind, layout),
         verified=digest is not None,
+        stages=_stages(checkpoint) if isinstance(checkpoint, Cascade) else None,
+    )
+
+
+def _parameters(checkpoint: Checkpoint) -> int:
+    return sum(math.prod(shape) for name, shape in checkpoint.architecture.shapes.items() if is_parameter(name))
+
+
+def _stages(cascade: Cascade) -> tuple[dict[str, object], ...]:
+    """Returns what the stages of a cascade are, as JSON-ready values."""
+    return tuple(
+        {
+            "architecture": stage.networks[0].architecture.name,
+            "networks": len(stage.networks),
+            "parameters": sum(map(_parameters, stage.networks)),
+            "crop": None if stage.close_up is None else stage.close_up.as_dict(),
+        }
+        for stage in cascade.stages
     )
 
 
@@ -253,10 +340,10 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[Format,
     return kind, layout
 
 
-def _refuse_target(target: Path, kind: Format, read: Iterable[Path | None], force: bool) -> None:
+def _refuse_target(target: Path, folder: bool, read: Iterable[Path | None], force: bool) -> None:
     """Refuses a target that is there already, or among the files that are read under whatever name."""
     with _refusing():
-        if kind.folder:  # its own files are looked for when they are put there
+        if folder:  # its own files are looked for when they are put there
             checked_folder(target)
         else:
             refuse_targets([target], force, read=read)

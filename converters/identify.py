@@ -66,14 +66,19 @@ class Options:
             chainer_version(self.writer)
 
 
-def identify(path: Path, options: Options) -> Plan:
+def identify(path: Path, options: Options, contents: Contents | None = None) -> Plan:
     """Finds out what a file is, with what lies beside it. Of its arrays only counters and colours are read.
+
+    Args:
+        path: The file.
+        options: What a user says of it.
+        contents: What it holds; None to look.
 
     Raises:
         CheckpointError: The file is refused; the message says what is wrong, where, and what to do.
     """
     try:
-        return _Identification(path, options).plan()
+        return _Identification(path, options, contents).plan()
     except OSError as error:
         raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
 
@@ -122,9 +127,10 @@ class _File:
 class _Identification:
     """Finds out what one file is, with what lies beside it."""
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: Options, contents: Contents | None = None) -> None:
         self.path = formats.resolve(path)
         self.options = options
+        self.contents = contents
         self.notices: list[str] = []
         self.identities: dict[Path, Identity | None] = {}
 
@@ -169,7 +175,7 @@ class _Identification:
 
     def _open_both(self) -> tuple[_File, _File | None]:
         """Opens the model's file, and the optimizer's state beside it where there is one."""
-        file = self._open(self.path, self.options.part)
+        file = self._open(self.path, self.options.part, self.contents)
         if file.sections.layout == "state":
             self.path = _model_beside(file.path)
             return self._open(self.path), file
@@ -191,11 +197,11 @@ class _Identification:
         if self.options.state:
             self.notices.append(f"{error.where}: {error.problem}; the weights are read without it")
 
-    def _open(self, path: Path, part: str | None = None) -> _File:
+    def _open(self, path: Path, part: str | None = None, contents: Contents | None = None) -> _File:
         self.identities[path] = identity_of(path)
         format = formats.format_of(path)
         assert format.read is not None
-        contents = format.read(path)
+        contents = format.read(path) if contents is None else contents
         contents = parts.chosen(path, contents, part)
         self.identities |= {file: identity_of(file) for file in contents.files}
         formats.refuse_large(path, contents, self.options.max_bytes)

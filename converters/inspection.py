@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from converters import formats
+from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
 from converters.families import FAMILIES, Family
 from converters.networks import steps_of
 from converters.reading import read
+from converters.stages import holds_cascade
 from converters.stored import read_all
 
 
@@ -48,9 +50,10 @@ class Inspection:
     Attributes:
         path: The file.
         format: Its format.
-        checkpoint: What it was read as; None if it is no network that is known.
-        problem: Why it is none.
+        checkpoint: What it was read as; None if it is no network that is known, or a cascade.
+        problem: Why it is none that is known.
         tensors: Its arrays, those of an optimizer after the network's.
+        cascade: What it was read as, if it is one.
     """
 
     path: str
@@ -58,44 +61,63 @@ class Inspection:
     checkpoint: Checkpoint | None
     problem: str | None
     tensors: tuple[TensorSummary, ...]
+    cascade: Cascade | None = None
 
     @property
     def generation(self) -> Family | None:
-        """Whose file it is, a row of docs/families.md; None if it is no network that is known."""
+        """Whose file it is, a row of docs/families.md; None if it is no network that is known, or a cascade."""
         return None if self.checkpoint is None else FAMILIES[self.checkpoint.source.generation]
 
     @property
     def layers(self) -> list[tuple[str, str, tuple[int | None, ...]]]:
-        """Each layer in order: its name, its kind, and the shape of what leaves it; none of a network not known."""
-        if self.checkpoint is None:
-            return []
-        architecture, preprocessing = self.checkpoint.architecture, self.checkpoint.preprocessing
-        steps = steps_of(architecture.layers, (3, *preprocessing.shape))
-        return [(str(getattr(step.layer, "name", "")), type(step.layer).__name__, step.after) for step in steps]
+        """Each layer in order: its name, its kind, and the shape of what leaves it; none where there is no network."""
+        return [] if self.checkpoint is None else _layers(self.checkpoint)
 
     def as_dict(self) -> dict[str, object]:
         """Returns the inspection as JSON-ready values."""
-        checkpoint = self.checkpoint
         known: dict[str, object] = {}
-        if checkpoint is not None and self.generation is not None:
-            optimizer = checkpoint.optimizer
+        if self.checkpoint is not None:
+            known = _known(self.checkpoint)
+        if self.cascade is not None:
+            networks = {part: _known(network) for part, network in self.cascade.networks.items()}
             known = {
-                "generation": {
-                    name: getattr(self.generation, name) for name in ("name", "title", "recognised", "done")
-                },
-                **checkpoint.metadata(),
-                "joints": checkpoint.joints,
-                "parameters": checkpoint.parameters,
-                "layers": [{"name": name, "layer": kind, "output": list(out)} for name, kind, out in self.layers],
-                "optimizer": None
-                if optimizer is None
-                else {"algorithm": optimizer.algorithm, "step": optimizer.step, "slots": list(optimizer.slots)},
-                "nonfinite": {r.tensor: {"nan": r.nan, "inf": r.inf} for r in checkpoint.repairs},
-                "notices": list(checkpoint.notices),
+                **self.cascade.rules.metadata(networks),
+                "source": self.cascade.source.as_dict(),
+                "joints": self.cascade.joints,
+                "parameters": self.cascade.parameters,
+                "nonfinite": _nonfinite(self.cascade),
+                "notices": list(self.cascade.notices),
             }
-            del known["repairs"]
         tensors = [{**asdict(tensor), "shape": list(tensor.shape)} for tensor in self.tensors]
         return {"path": self.path, "format": self.format, "problem": self.problem, **known, "tensors": tensors}
+
+
+def _known(checkpoint: Checkpoint) -> dict[str, object]:
+    """Returns what is known of a network as JSON-ready values."""
+    optimizer, generation = checkpoint.optimizer, FAMILIES[checkpoint.source.generation]
+    known = {
+        "generation": {name: getattr(generation, name) for name in ("name", "title", "recognised", "done")},
+        **checkpoint.metadata(),
+        "joints": checkpoint.joints,
+        "parameters": checkpoint.parameters,
+        "layers": [{"name": name, "layer": kind, "output": list(out)} for name, kind, out in _layers(checkpoint)],
+        "optimizer": None
+        if optimizer is None
+        else {"algorithm": optimizer.algorithm, "step": optimizer.step, "slots": list(optimizer.slots)},
+        "nonfinite": _nonfinite(checkpoint),
+        "notices": list(checkpoint.notices),
+    }
+    del known["repairs"]
+    return known
+
+
+def _layers(checkpoint: Checkpoint) -> list[tuple[str, str, tuple[int | None, ...]]]:
+    steps = steps_of(checkpoint.architecture.layers, (3, *checkpoint.preprocessing.shape))
+    return [(str(getattr(step.layer, "name", "")), type(step.layer).__name__, step.after) for step in steps]
+
+
+def _nonfinite(checkpoint: Checkpoint | Cascade) -> dict[str, dict[str, int]]:
+    return {repair.tensor: {"nan": repair.nan, "inf": repair.inf} for repair in checkpoint.repairs}
 
 
 def inspect(
@@ -123,7 +145,7 @@ def inspect(
         CheckpointError: It is of no format that can be read, or damaged.
     """
     path = formats.resolve(Path(path))
-    kind = formats.format_of(path).name
+    kind = "" if holds_cascade(path) else formats.format_of(path).name
     try:
         checkpoint = read(
             path,
@@ -136,11 +158,16 @@ def inspect(
             max_bytes=max_bytes,
         )
     except CheckpointError as error:
+        if not kind:
+            raise
         contents = formats.opened(path)
         formats.refuse_large(path, contents, max_bytes)
         arrays = read_all({key: contents.stored(path, key) for key in contents.headers})
         return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()))
-    return Inspection(str(path), kind, checkpoint, None, _summaries(checkpoint.tensors()))
+    kind, tensors = checkpoint.source.format, _summaries(checkpoint.tensors())
+    if isinstance(checkpoint, Cascade):
+        return Inspection(str(path), kind, None, None, tensors, checkpoint)
+    return Inspection(str(path), kind, checkpoint, None, tensors)
 
 
 def _summaries(arrays: Iterable[tuple[str, Array]]) -> tuple[TensorSummary, ...]:

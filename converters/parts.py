@@ -31,6 +31,9 @@ def chosen(path: Path, contents: Contents, part: str | None) -> Contents:
     Raises:
         CheckpointError: There is no such part, or none is named where there are several.
     """
+    if contents.cascade is not None and part not in contents.parts:
+        problem = "this is a cascade" if part is None else f"this is a cascade, and has no {part!r}"
+        raise CheckpointError(path, problem, f"--part takes one network of it: {', '.join(contents.parts)}")
     averages = _averages(contents.headers)
     if part is None:
         if not contents.headers and contents.parts:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK, Identity, hash_file, identity_of
@@ -44,16 +47,32 @@ class Plan:
     identities: dict[Path, Identity | None]
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files whose hashes are told."""
+        return (self.path,)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes all that `load` reads takes in memory."""
+        return sum(tensor.nbytes for tensor in self._wanted().values())
+
+    @property
     def is_large(self) -> bool:
         """Whether there is a tensor that is better read in pieces."""
         return any(tensor is not None and _is_large(tensor) for tensor in self.weights.values())
 
-    def load(self, nonfinite: str = "zero", progress: ProgressCallback | None = None) -> Checkpoint:
+    def load(
+        self,
+        nonfinite: str = "zero",
+        progress: ProgressCallback | None = None,
+        hashed: Callable[[Path], str] | None = None,
+    ) -> Checkpoint:
         """Reads all of it.
 
         Args:
             nonfinite: As for `converters.read`.
             progress: Called with the bytes done and the bytes to do.
+            hashed: Returns the hash of the network's file, where that is known already.
 
         Raises:
             CheckpointError: A file is damaged, or changed meanwhile, or holds NaN and `nonfinite` is `error`.
@@ -61,8 +80,7 @@ class Plan:
         """
         check_policy(nonfinite)
         self._refuse_other_aliases()
-        trainer = {key: one for key, one in self.training.trainer.items() if isinstance(one, Stored)}
-        wanted = {**self._tensors(), **{f"trainer.{key}": one for key, one in trainer.items()}}
+        wanted = self._wanted()
         total, done = sum(one.nbytes for one in wanted.values()), 0
 
         def advance(nbytes: int) -> None:
@@ -73,18 +91,18 @@ class Plan:
 
         try:
             with ThreadPoolExecutor(1) as pool:
-                sha256 = pool.submit(self.hash)
+                sha256 = pool.submit(_hash if hashed is None else hashed, self.path)
                 arrays = read_all(wanted, advance)
         except CheckpointError as error:
             if self.state is None or error.where != self.state:
                 raise
-            return self.without_state(error).load(nonfinite, progress)
+            return self.without_state(error).load(nonfinite, progress, hashed)
         optimizer = self.outline.optimizer
         if optimizer is not None:
             slots = self.training.slots.items()
             named = {slot: {name: arrays[f"optimizer.{slot}.{name}"] for name in tensors} for slot, tensors in slots}
             optimizer = replace(optimizer, slots=named)
-        checkpoint = self.described(sha256.result()).replace(
+        checkpoint = self.described({self.path: sha256.result()}).replace(
             weights={name: completed(name, arrays.get(name)) for name in self.weights},
             optimizer=optimizer,
             trainer={
@@ -116,21 +134,18 @@ class Plan:
         small |= {name: completed(name, small.get(name)) for name in self.weights if name.endswith(_COUNTER)}
         return {name: small[name] if name in small else tensors[name] for name in (*self.weights, *tensors)}
 
-    def described(self, sha256: str, repairs: tuple[Repair, ...] = ()) -> Checkpoint:
+    def described(self, hashes: Mapping[Path, str], repairs: tuple[Repair, ...] = ()) -> Checkpoint:
         """Returns the outline with what is known when the file was read."""
-        source = replace(self.outline.source, sha256=sha256)
+        source = replace(self.outline.source, sha256=hashes.get(self.path, ""))
         return self.outline.replace(source=source, repairs=self.outline.repairs + repairs)
 
-    def hash(self) -> str:
+    def hashes(self) -> dict[Path, str]:
         """Returns the hash of the network's file.
 
         Raises:
             CheckpointError: It cannot be read.
         """
-        try:
-            return hash_file(self.path)
-        except OSError as error:
-            raise CheckpointError(self.path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
+        return {self.path: _hash(self.path)}
 
     def without_state(self, error: DeepPoseError) -> Plan:
         """Returns the same without the optimizer's state, which cannot be read, and says so."""
@@ -162,11 +177,104 @@ class Plan:
                 )
                 raise CheckpointError(self.path, problem, "was it trained with another version of the source?")
 
+    def _wanted(self) -> dict[str, Stored]:
+        trainer = {f"trainer.{key}": one for key, one in self.training.trainer.items() if isinstance(one, Stored)}
+        return {**self._tensors(), **trainer}
+
     def _tensors(self) -> dict[str, Stored]:
         tensors = {name: one for name, one in self.weights.items() if one is not None}
         for slot, named in self.training.slots.items():
             tensors |= {f"optimizer.{slot}.{name}": one for name, one in named.items()}
         return tensors
+
+
+@dataclass(frozen=True)
+class CascadePlan:
+    """What a cascade is, and where the arrays of its networks are.
+
+    Attributes:
+        path: The file, or the folder.
+        rules: What it is apart from its networks.
+        networks: The plan of each by its name in `rules`.
+    """
+
+    path: Path
+    rules: Rules
+    networks: dict[str, Plan]
+
+    def __post_init__(self) -> None:
+        self.described({})  # networks that do not go together are found out before they are read
+
+    #: Optimizers' states are in the networks' own files.
+    state: ClassVar[None] = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the networks are in."""
+        return tuple(dict.fromkeys(plan.path for plan in self.networks.values()))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether there is a tensor that is better read in pieces."""
+        return any(plan.is_large for plan in self.networks.values())
+
+    @property
+    def weights(self) -> dict[str, Stored | None]:
+        """Where the tensors of all networks are, by their names in `Cascade.weights`."""
+        networks = self.networks.items()
+        return {f"{part}.{name}": one for part, plan in networks for name, one in plan.weights.items()}
+
+    def load(self, nonfinite: str = "zero", progress: ProgressCallback | None = None) -> Cascade:
+        """Reads all of it; arguments and errors are those of `Plan.load`."""
+        hashed = cache(_hash)  # several networks may be in one file
+        total, behind = sum(plan.nbytes for plan in self.networks.values()), 0
+        loaded = {}
+        for part, plan in self.networks.items():
+
+            def advance(done: int, _: int, behind: int = behind) -> None:
+                if progress is not None:
+                    progress(behind + done, total)
+
+            loaded[part] = plan.load(nonfinite, advance, hashed)
+            behind += plan.nbytes
+        return self._cascade(loaded)
+
+    def stream(self) -> dict[str, Stored | Array]:
+        """Returns what `Plan.stream` does, of all networks."""
+        networks = self.networks.items()
+        return {f"{part}.{name}": one for part, plan in networks for name, one in plan.stream().items()}
+
+    def described(self, hashes: Mapping[Path, str], repairs: tuple[Repair, ...] = ()) -> Cascade:
+        """Returns the networks' outlines with what is known when their files were read."""
+        loaded = {}
+        for part, plan in self.networks.items():
+            own = [repair for repair in repairs if repair.tensor.startswith(f"{part}.")]
+            own = [replace(repair, tensor=repair.tensor.removeprefix(f"{part}.")) for repair in own]
+            loaded[part] = plan.described(hashes, tuple(own))
+        return self._cascade(loaded)
+
+    def hashes(self) -> dict[Path, str]:
+        """Returns the hash of every file.
+
+        Raises:
+            CheckpointError: One cannot be read.
+        """
+        return {path: _hash(path) for path in self.files}
+
+    def refuse_changed(self) -> None:
+        """Refuses files that somebody wrote to while they were read.
+
+        Raises:
+            CheckpointError: One did change.
+        """
+        for plan in self.networks.values():
+            plan.refuse_changed()
+
+    def _cascade(self, networks: Mapping[str, Checkpoint]) -> Cascade:
+        try:
+            return self.rules.cascade(networks)
+        except DeepPoseError as error:
+            raise CheckpointError(self.path, error.problem, "are they those of two trainings?") from error
 
 
 def check_policy(nonfinite: str) -> None:
@@ -185,6 +293,13 @@ def completed(name: str, array: Array | None) -> Array:
         assert array is not None
         return array
     return np.array(0 if array is None else array, np.int64).reshape(())
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
 
 
 def _is_large(tensor: Stored) -> bool:

@@ -1,4 +1,4 @@
-"""From a file to a Checkpoint."""
+"""From a file to a Checkpoint, or to a Cascade."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 from converters import formats
+from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint
-from converters.identify import Options, identify
+from converters.identify import Options
 from converters.plan import ProgressCallback, check_policy
+from converters.stages import plan_of
 
 
 def read(
@@ -22,20 +24,21 @@ def read(
     state: bool = True,
     max_bytes: int = formats.MAX_BYTES,
     progress: ProgressCallback | None = None,
-) -> Checkpoint:
-    """Reads a checkpoint of any format, told by its content.
+) -> Checkpoint | Cascade:
+    """Reads a checkpoint or a cascade of any format, told by its content.
 
     A legacy `.model` with a `.state` of the same name beside it is read together with it, and so is the `.state`. The
     file is never changed, and nothing in it is run.
 
     Args:
-        path: The file.
+        path: The file; the folder of a cascade.
         architecture: A name from `networks.TABLES`, where the file itself leaves a choice.
         model_file: The Python file that defined its network, as FILE or FILE:CLASS; the network is read from it, and it
             is never run. None: the model file that a `log.txt` beside the checkpoint names, else every `.py` beside it
             that defines a network; `architecture` leaves those out.
         part: Which of several networks in it: the key under which one was saved, as `ema_state_dict`, the first part of
-            its tensors' names, as `student`, or `ema` for the averages that mmcv's EMAHook keeps beside a network.
+            its tensors' names, as `student`, or `ema` for the averages that mmcv's EMAHook keeps beside a network. Of a
+            cascade `stage1`, or `stage2.joint0` where a stage has a network a joint.
         writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's test-time arithmetic.
             None: from the file's own metadata, a `log.txt` beside it, or keys that only some versions write, else
             Chainer 1.13 with a notice.
@@ -46,13 +49,12 @@ def read(
         progress: Called with the bytes done and the bytes to do; from several threads.
 
     Returns:
-        The whole checkpoint: nothing is ever loaded in part.
+        The whole checkpoint, or the whole cascade: nothing is ever loaded in part.
 
     Raises:
         CheckpointError: The file is refused; the message says what is wrong, where, and what to do.
         DeepPoseError: An argument is none of those listed.
     """
     check_policy(nonfinite)
-    return identify(Path(path), Options(architecture, model_file, writer, state, max_bytes, part)).load(
-        nonfinite, progress
-    )
+    plan = plan_of(Path(path), Options(architecture, model_file, writer, state, max_bytes, part))
+    return plan.load(nonfinite, progress)

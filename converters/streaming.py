@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError
 from converters.files import CHUNK, hash_file
 from converters.formats import Format, safetensors
-from converters.plan import Plan, ProgressCallback
+from converters.plan import CascadePlan, Plan, ProgressCallback
 from converters.processors import in_threads
 from converters.repair import MOST_NAMED, refuse_nonfinite, repair, replacement
 from converters.stored import Stored
@@ -36,8 +37,13 @@ class _ReadBackError(Exception):
 
 
 def write(
-    plan: Plan, path: Path, target: Path, format: Format, nonfinite: str, progress: ProgressCallback | None
-) -> tuple[Checkpoint, str]:
+    plan: Plan | CascadePlan,
+    path: Path,
+    target: Path,
+    format: Format,
+    nonfinite: str,
+    progress: ProgressCallback | None,
+) -> tuple[Checkpoint | Cascade, str]:
     """Writes a safetensors file, and compares every byte of its tensors with what reading it gives.
 
     The optimizer's state, which safetensors does not hold, is read and looked through all the same.
@@ -51,7 +57,8 @@ def write(
         progress: Called with the bytes done and the bytes to do; from several threads.
 
     Returns:
-        The checkpoint without its arrays, with its source's hash and what was repaired; and the written file's hash.
+        The checkpoint or cascade without its arrays, with its source's hash and what was repaired; and the written
+        file's hash.
 
     Raises:
         CheckpointError: The source is damaged, or changed meanwhile, or holds NaN and `nonfinite` is `error`; or what
@@ -74,8 +81,8 @@ def write(
 
 
 def _write(
-    plan: Plan, tensors: Tensors, path: Path, nonfinite: str, progress: ProgressCallback | None
-) -> tuple[Checkpoint, str]:
+    plan: Plan | CascadePlan, tensors: Tensors, path: Path, nonfinite: str, progress: ProgressCallback | None
+) -> tuple[Checkpoint | Cascade, str]:
     total, done = sum(tensor.nbytes for tensor in tensors.values()), 0
 
     def copy(name: str) -> Repair:
@@ -96,19 +103,19 @@ def _write(
 
     with path.open("r+b", buffering=0) as stream, ThreadPoolExecutor(2) as pool:
         file = _Growing(stream, path, plan, tensors)
-        source = pool.submit(plan.hash)
+        source = pool.submit(plan.hashes)
         output = pool.submit(file.hash_as_it_grows, source)
         try:
             counts = in_threads(copy, {name: tensor.nbytes for name, tensor in tensors.items()})
         except BaseException:
             file.stop()
             raise
-        sha256, digest = source.result(), output.result()
+        hashes, digest = source.result(), output.result()
         plan.refuse_changed()
         repairs = tuple(counts[name] for name in tensors if counts[name].nan or counts[name].inf)
         if nonfinite == "error":
             refuse_nonfinite(plan.path, repairs)
-        checkpoint = plan.described(sha256, repairs)
+        checkpoint = plan.described(hashes, repairs)
         if repairs:
             file.describe(checkpoint)
             digest = hash_file(path)
@@ -118,25 +125,26 @@ def _write(
 class _Growing:
     """A safetensors file of the right size, to be filled by several threads in any order."""
 
-    def __init__(self, stream: FileIO, path: Path, plan: Plan, tensors: Tensors) -> None:
+    def __init__(self, stream: FileIO, path: Path, plan: Plan | CascadePlan, tensors: Tensors) -> None:
         self.stream = stream
         self.plan = plan
         self.tensors = {name: tensor for name, tensor in tensors.items() if name in plan.weights}
         # With room for what can be said of any repair: the header comes first in the file, and is known last.
         channels = (10**9,) * MOST_NAMED
         every = tuple(Repair(name, tensor.size, tensor.size, 0.0, channels) for name, tensor in tensors.items())
-        self.start = len(safetensors.header(plan.described("0" * 64, every), self.tensors))
+        hashes = dict.fromkeys(plan.files, "0" * 64)
+        self.start = len(safetensors.header(plan.described(hashes, every), self.tensors))
         self.places = safetensors.places(self.tensors)
         self.reached = {name: start for name, (start, _) in self.places.items()}
         self.news = threading.Condition()
         self.stopped = False
-        self.describe(plan.described(""))
+        self.describe(plan.described({}))
         self.stream.truncate(self.start + sum(tensor.nbytes for tensor in self.tensors.values()))
         self.contents = safetensors.read(path)  # as anybody would read it
         for name in self.places.keys() - self.contents.headers.keys():
             raise _ReadBackError(name)
 
-    def describe(self, checkpoint: Checkpoint) -> None:
+    def describe(self, checkpoint: Checkpoint | Cascade) -> None:
         """Writes the header."""
         self._write(memoryview(safetensors.header(checkpoint, self.tensors, self.start)), 0)
 
@@ -157,7 +165,7 @@ class _Growing:
 
         return append
 
-    def hash_as_it_grows(self, source: Future[str]) -> str:
+    def hash_as_it_grows(self, source: Future[dict[Path, str]]) -> str:
         """Returns the hash of the whole file, or of a part if it is stopped; to be run beside what fills it."""
         self.describe(self.plan.described(source.result()))
         digest = hashlib.sha256()

@@ -2,86 +2,137 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from converters.cascade import Cascade, CloseUp, FaceCrop, Stage
+from converters.cascade import Cascade, CloseUp, FaceCrop, Rules, parts_of
 from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError, reason_of
-from converters.reading import read
+from converters.families import takiyu
+from converters.identify import Options, identify
+from converters.plan import CascadePlan, Plan
 
 #: `best_model_s0.npz` answers all joints, `best_model_s1_j0.npz` moves the first.
 _MODEL = re.compile(r"best_model_s(\d{1,3})(?:_j(\d{1,3}))?\.npz")
 _NORMALIZER = "facial_normalizer.npy"
-_ARCHITECTURE = "alexnet-takiyu"
-#: lsho lelb lwri rsho relb rwri lhip rhip head: the diameter is the mean of both diagonals of the torso.
-_JOINTS = 9
+(_ARCHITECTURE,) = takiyu.FAMILY.tables
+#: Its joints are lsho lelb lwri rsho relb rwri lhip rhip head: the diameter is the mean of both diagonals of the torso.
+_JOINTS = len(takiyu.JOINTS)
 _OPPOSING = ((0, 7), (3, 6))
 _SHOULDERS = (0, 3)
 _SWAPPED = ((0, 3), (1, 4), (2, 5), (6, 7))
 #: The side of its close-ups in diameters.
 _SIGMA = 1.5
+_CLOSE_UP = CloseUp(_SIGMA, _OPPOSING)
 _MOST_BYTES = 4096
+_TWO_TRAININGS = "are the files of two trainings in one folder?"
 
 
 def holds_cascade(folder: Path) -> bool:
     """Tells whether a folder is one of this program's cascades, whole or not."""
-    return folder.is_dir() and any(_MODEL.fullmatch(path.name) for path in folder.iterdir())
+    return folder.is_dir() and bool(files_in(folder))
 
 
-def read_folder(folder: Path, nonfinite: str = "zero", writer: str | None = None) -> Cascade:
-    """Reads a whole cascade.
+def files_in(folder: Path) -> set[str]:
+    """Returns the names of those files in a folder that are called as the program calls its networks."""
+    return {path.name for path in folder.iterdir() if _MODEL.fullmatch(path.name)}
+
+
+def plan_of(folder: Path, options: Options) -> CascadePlan:
+    """Finds out what a whole cascade is.
 
     Args:
         folder: With `best_model_s0.npz`, `best_model_s1_j0.npz` … and `facial_normalizer.npy`.
-        nonfinite: As for `converters.read`.
-        writer: Likewise.
+        options: What a user says of its files.
 
     Raises:
         CheckpointError: A stage or a joint has no file, or one is refused; the message names it.
     """
+    if options.architecture not in (None, _ARCHITECTURE) or options.model_file is not None:
+        problem = f"its networks are the {_ARCHITECTURE} of the program whose files it has"
+        raise CheckpointError(folder, problem, "leave --architecture and --model-file out")
+    options = replace(options, architecture=_ARCHITECTURE)
     found: dict[int, set[int | None]] = {}
-    for path in folder.iterdir():
-        if match := _MODEL.fullmatch(path.name):
+    for name in files_in(folder):
+        if match := _MODEL.fullmatch(name):
             found.setdefault(int(match[1]), set()).add(None if match[2] is None else int(match[2]))
     face = _face_crop(folder / _NORMALIZER)
-    stages = [Stage((_network(folder / "best_model_s0.npz", _JOINTS, nonfinite, writer),))]
+    counts = [0]
+    networks = {"stage1": _network(folder / _name(0), _JOINTS, options)}
     for number in range(1, max(found, default=0) + 1):
         beyond = sorted(joint for joint in found.get(number, ()) if joint is not None and joint >= _JOINTS)
         if None in found.get(number, ()) or beyond:
-            name = f"best_model_s{number}.npz" if not beyond else f"best_model_s{number}_j{beyond[0]}.npz"
+            name = _name(number) if not beyond else _name(number, beyond[0])
             problem = f"a later stage of this program has one network for each of its {_JOINTS} joints, j0 to j8"
-            raise CheckpointError(folder / name, problem, "are the files of two trainings in one folder?")
-        paths = [folder / f"best_model_s{number}_j{joint}.npz" for joint in range(_JOINTS)]
-        networks = tuple(_network(path, 1, nonfinite, writer) for path in paths)
-        stages.append(Stage(networks, CloseUp(_SIGMA, _OPPOSING)))
-    _refuse_mixed(folder, stages)
-    return Cascade(tuple(stages), face)
+            raise CheckpointError(folder / name, problem, _TWO_TRAININGS)
+        for joint in range(_JOINTS):
+            plan = _network(folder / _name(number, joint), 1, options)
+            networks[f"stage{number + 1}.joint{joint}"] = plan
+        counts.append(_JOINTS)
+    _refuse_mixed(folder, networks)
+    rules = Rules((None, *[_CLOSE_UP] * (len(counts) - 1)), parts_of(counts), face)
+    return CascadePlan(folder, rules, networks)
 
 
-def _network(path: Path, joints: int, nonfinite: str, writer: str | None) -> Checkpoint:
-    """Reads one network of the cascade."""
+def is_of_program(cascade: Cascade) -> bool:
+    """Tells whether a cascade is one that this program has, with nothing that its folder could not hold."""
+    return (
+        cascade.face is not None
+        and (cascade.face.shoulders, cascade.face.swapped) == (_SHOULDERS, _SWAPPED)
+        and cascade.joints == _JOINTS
+        and all(network.architecture.name == _ARCHITECTURE for network in cascade.networks.values())
+        and all(stage.close_up == _CLOSE_UP and not stage.shared for stage in cascade.stages[1:])
+    )
+
+
+def files_of(cascade: Cascade) -> tuple[dict[str, Checkpoint], dict[str, bytes]]:
+    """Returns what the program's folder holds of a cascade: its networks by their files' names, and other files."""
+    assert cascade.face is not None
+    networks = {_name(0): cascade.first}
+    for number, stage in enumerate(cascade.stages[1:], start=1):
+        networks |= {_name(number, joint): network for joint, network in enumerate(stage.networks)}
+    normalizer = io.BytesIO()
+    np.save(normalizer, np.array([cascade.face.shift, cascade.face.scale], np.float64), allow_pickle=False)
+    return networks, {_NORMALIZER: normalizer.getvalue()}
+
+
+def _name(stage: int, joint: int | None = None) -> str:
+    return f"best_model_s{stage}.npz" if joint is None else f"best_model_s{stage}_j{joint}.npz"
+
+
+def network_in(path: Path, options: Options) -> Plan:
+    """Finds out what one network of a cascade's folder is.
+
+    Raises:
+        CheckpointError: It is not there, or refused.
+    """
     if not path.is_file():
         advice = "put it into the folder with the others; a cascade is not run in part"
         raise CheckpointError(path, "there is no such file, and the cascade needs it", advice)
-    checkpoint = read(path, architecture=_ARCHITECTURE, nonfinite=nonfinite, writer=writer, state=False)
-    if checkpoint.joints != joints:
-        problem = f"it answers {checkpoint.joints} joints where this place of the cascade has {joints}"
-        raise CheckpointError(path, problem, "are the files of two trainings in one folder?")
-    return checkpoint
+    return identify(path, options)
 
 
-def _refuse_mixed(folder: Path, stages: list[Stage]) -> None:
+def _network(path: Path, joints: int, options: Options) -> Plan:
+    plan = network_in(path, options)
+    if plan.outline.joints != joints:
+        problem = f"it answers {plan.outline.joints} joints where this place of the cascade has {joints}"
+        raise CheckpointError(path, problem, _TWO_TRAININGS)
+    # Persons are cut out as the program does: what is said of its networks by themselves is not so here.
+    notices = tuple(notice for notice in plan.outline.notices if notice != takiyu.FAMILY.notice)
+    return replace(plan, outline=plan.outline.replace(notices=notices))
+
+
+def _refuse_mixed(folder: Path, networks: dict[str, Plan]) -> None:
     """Refuses networks of other widths than the first: they are of another training."""
-    first = stages[0].networks[0].architecture
-    for stage in stages:
-        for network in stage.networks:
-            if network.architecture.widths != first.widths:
-                path = network.source.path
-                problem = f"its layers are not as wide as those of {folder / 'best_model_s0.npz'}"
-                raise CheckpointError(path, problem, "are the files of two trainings in one folder?")
+    first = networks["stage1"].outline.architecture
+    for plan in networks.values():
+        if plan.outline.architecture.widths != first.widths:
+            problem = f"its layers are not as wide as those of {folder / _name(0)}"
+            raise CheckpointError(plan.path, problem, _TWO_TRAININGS)
 
 
 def _face_crop(path: Path) -> FaceCrop:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint, bytes_of
 from converters.errors import CheckpointError, DeepPoseError
 from converters.formats import Contents, Format
@@ -21,7 +22,12 @@ _ADVICE = "nothing was left behind; is the disk sound?"
 
 
 def verify(
-    checkpoint: Checkpoint, path: Path, target: Path, format: Format, layout: str | None, progress: Advance | None
+    checkpoint: Checkpoint | Cascade,
+    path: Path,
+    target: Path,
+    format: Format,
+    layout: str | None,
+    progress: Advance | None,
 ) -> None:
     """Reads a written file again and compares all that its format holds.
 
@@ -37,13 +43,13 @@ def verify(
         CheckpointError: It is not the same, or cannot be read.
     """
     assert format.read is not None
-    arrays = format.arrays(checkpoint, layout)
+    arrays = checkpoint.weights if isinstance(checkpoint, Cascade) else format.arrays(checkpoint, layout)
     try:
         contents = format.read(path)
         broken = differing_headers(checkpoint, arrays, format, contents)
         broken = broken or _differing_bytes(arrays, path, contents, progress)
-        if "optimizer" in format.held(layout) and contents.training is not None:
-            broken += _differing_training(checkpoint, contents.training())
+        if "optimizer" in format.held(layout):
+            broken += _differing_trainings(checkpoint, contents)
     except ValueError as error:
         raise unreadable(target, error) from error
     refuse_differing(target, broken)
@@ -71,7 +77,7 @@ def refuse_differing(target: Path, broken: Sequence[str]) -> None:
 
 
 def differing_headers(
-    checkpoint: Checkpoint, arrays: Mapping[str, Array | Stored], format: Format, contents: Contents
+    checkpoint: Checkpoint | Cascade, arrays: Mapping[str, Array | Stored], format: Format, contents: Contents
 ) -> list[str]:
     """Returns the keys of arrays that are missing, too many or of another kind, and what else a file says otherwise.
 
@@ -107,6 +113,16 @@ def _differing_bytes(
 
     equal = in_threads(same, {key: array.nbytes for key, array in arrays.items()})
     return [key for key, is_equal in equal.items() if not is_equal]
+
+
+def _differing_trainings(checkpoint: Checkpoint | Cascade, contents: Contents) -> list[str]:
+    """Returns what a file holds otherwise of the trainings of its networks."""
+    if isinstance(checkpoint, Cascade):
+        networks = checkpoint.networks.items()
+        return [
+            f"{part}.{what}" for part, one in networks for what in _differing_trainings(one, contents.parts[part]())
+        ]
+    return [] if contents.training is None else _differing_training(checkpoint, contents.training())
 
 
 def _differing_training(checkpoint: Checkpoint, training: Training) -> list[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import converters
 from converters import Checkpoint, Preprocessing
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
-from converters.takiyu_folder import holds_cascade, read_folder
 from deeppose_port.cascade import CascadePose
 from deeppose_port.pose import Pose
 
@@ -29,7 +27,7 @@ def load(
     """Loads any checkpoint, or any cascade, into any backend.
 
     Args:
-        source: A file of any format that `converters.read` takes, the folder of a cascade, a Checkpoint or a Cascade.
+        source: A file or folder of any format that `converters.read` takes, a Checkpoint or a Cascade.
         backend: `torch` or `chainer`.
         device: `cpu`, `cuda` or `cuda:N`.
         architecture: As for `converters.read`; like the next three, for a file only.
@@ -50,14 +48,12 @@ def load(
             raise DeepPoseError(f"{said} say how a file is read; this checkpoint was read already")
     elif relu_nan != "nan" and nonfinite != "keep":
         raise DeepPoseError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
-    elif holds_cascade(Path(source)):
-        if any(said is not None for said in (architecture, model_file, preprocessing)):
-            raise DeepPoseError(f"{source}: a cascade's architecture and preprocessing are those of its program")
-        source = read_folder(Path(source), nonfinite=nonfinite, writer=writer)
     else:
         source = converters.read(
             source, architecture=architecture, model_file=model_file, writer=writer, nonfinite=nonfinite, state=False
         )
     if isinstance(source, Cascade):
+        if preprocessing is not None:
+            raise DeepPoseError("the preprocessing of a cascade is that of each of its networks; leave it out")
         return CascadePose(source, backend, device, relu_nan)
     return Pose(source, backend, device, preprocessing, relu_nan)

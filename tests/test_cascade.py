@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+import converters
 import deeppose_port
 from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
-from converters.takiyu_folder import read_folder
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, rectangle_of_face, scaled, squares
 from deeppose_port.data.faces import NoFaceError, find_face
@@ -195,7 +195,7 @@ class TestFolder:
         path.unlink()
         np.save(path, np.array([None, 1], object) if isinstance(values, str) else values, allow_pickle=True)
         with pytest.raises(ValueError, match=r"facial_normalizer\.npy"):
-            read_folder(folder)
+            converters.read(folder)
 
     def test_the_first_stage_alone_is_a_cascade_of_one(self, tmp_path):
         for name in ("best_model_s0.npz", "facial_normalizer.npy"):

@@ -9,7 +9,8 @@ from converters.families.family import Family, register
 from converters.families.sizes import ALEXNET, fully_connected
 from converters.networks import Convolution, Layer, LocalResponseNormalization, MaxPooling, ReLU
 
-_JOINTS = (
+#: The program's joints, in their order.
+JOINTS = (
     *("left shoulder", "left elbow", "left wrist", "right shoulder", "right elbow", "right wrist"),
     *("left hip", "right hip", "head"),
 )
@@ -28,18 +29,17 @@ def alexnet() -> tuple[Layer, ...]:
     return (*layers, MaxPooling(3, 2), *fully_connected("fc6", "fc7", "fc8", 0.6))
 
 
-register(
-    Family(
-        name="alexnet-takiyu",
-        title="takiyu/DeepPose (Chainer)",
-        recognised="the same names and shapes as AlexNet: `--architecture alexnet-takiyu`",
-        done="conv1 without pad, LRN before ReLU and pooling; BGR from 0 to 1; nine joints, left first, or one",
-        tables={"alexnet-takiyu": alexnet()},
-        formats=("chainer-npz", "pt", "safetensors"),
-        preprocessing=_PREPROCESSING,
-        by_joints={len(_JOINTS): replace(_PREPROCESSING, joints=_JOINTS)},
-        alike="alexnet",
-        notice="the program of takiyu cut persons out by their faces, which is not done here: inputs are the box of "
-        "the joints, as the legacy program's",
-    )
+FAMILY = Family(
+    name="alexnet-takiyu",
+    title="takiyu/DeepPose (Chainer)",
+    recognised="the same names and shapes as AlexNet: `--architecture alexnet-takiyu`",
+    done="conv1 without pad, LRN before ReLU and pooling; BGR from 0 to 1; nine joints, left first, or one",
+    tables={"alexnet-takiyu": alexnet()},
+    formats=("chainer-npz", "pt", "safetensors"),
+    preprocessing=_PREPROCESSING,
+    by_joints={len(JOINTS): replace(_PREPROCESSING, joints=JOINTS)},
+    alike="alexnet",
+    notice="the program of takiyu cut persons out by their faces, which is not done here: inputs are the box of "
+    "the joints, as the legacy program's",
 )
+register(FAMILY)

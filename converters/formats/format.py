@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from converters._version import __version__
+from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
 from converters.formats import _zip
@@ -109,6 +110,7 @@ class Contents:
             is damaged.
         files: Other files that it is in, beside its own.
         notices: What the user should know of how it was read.
+        cascade: How its parts go together, where they are a cascade; the arrays are then those of all of them.
     """
 
     format: str
@@ -124,6 +126,7 @@ class Contents:
     training: Callable[[], Training] | None = None
     files: tuple[Path, ...] = ()
     notices: tuple[str, ...] = ()
+    cascade: Rules | None = None
 
     def stored(self, path: Path, key: str) -> Stored:
         """Returns one of its arrays."""
@@ -134,6 +137,13 @@ class Write(Protocol):
     """What writes a checkpoint to a path at which there is an empty file."""
 
     def __call__(self, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
+        """Writes."""
+
+
+class WriteCascade(Protocol):
+    """What writes a cascade to a path at which there is an empty file, or a folder."""
+
+    def __call__(self, cascade: Cascade, path: Path) -> None:
         """Writes."""
 
 
@@ -150,6 +160,7 @@ class Format:
         others: Returns the other files that such a file is in, which are none by themselves.
         read: Finds out what such a file holds, before any array is read.
         write: Writes one. None for what is never written.
+        write_cascade: Writes a cascade into one file. None where it becomes a folder, or is not written.
         holds: What it takes beside the weights: `metadata` and `optimizer`; with layouts, what it takes without one.
         layouts: The same for each of its layouts, where it has any.
         arrays: The arrays that are written for a checkpoint, by key, where they are not the weights.
@@ -167,6 +178,7 @@ class Format:
     others: Callable[[Path], Iterable[Path]] = lambda path: ()
     read: Callable[[Path], Contents] | None = None
     write: Write | None = None
+    write_cascade: WriteCascade | None = None
     holds: frozenset[str] = frozenset()
     layouts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     arrays: Callable[[Checkpoint, str | None], dict[str, Array]] = lambda checkpoint, layout: checkpoint.weights
@@ -218,6 +230,6 @@ def decode_metadata(text: str | bytes | None) -> dict[str, object] | None:
     return values if isinstance(values, dict) and "deeppose_port" in values else None
 
 
-def encode_metadata(checkpoint: Checkpoint) -> dict[str, object]:
+def encode_metadata(checkpoint: Checkpoint | Cascade) -> dict[str, object]:
     """Returns what every file that we write says of itself."""
     return {"deeppose_port": __version__, **checkpoint.metadata()}

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, Optimizer
-from converters.errors import CheckpointError, reason_of
+from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.formats import _torch_file, _torch_tar
 from converters.formats._bfloat16 import WIDENED
 from converters.formats._tensor import Tensor, refuse_overlaps
@@ -54,11 +55,41 @@ def read(path: Path) -> Contents:
         CheckpointError: It is damaged, or holds no state dict, or one with more than tensors in it.
     """
     saved = _load(path)
-    contents = _File(path, saved.payload).contents(saved.payload)
+    top = saved.payload
+    if isinstance(top, Mapping) and "deeppose_port" in top and "stages" in top:
+        contents = _cascade(path, top)
+    else:
+        contents = _File(path, top).contents(top)
     if saved.strangers:
         names = f"{', '.join(saved.strangers[:_MOST_NAMED])}{', …' * (len(saved.strangers) > _MOST_NAMED)}"
         contents.notices += (f"it names {names}, of which nothing was made or run",)
     return contents
+
+
+def _cascade(path: Path, payload: Mapping[str, Any]) -> Contents:
+    """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
+    try:
+        rules, entries = Rules.from_metadata(payload)
+    except DeepPoseError as error:
+        problem = f"what it says of its cascade cannot be understood: {reason_of(error)}"
+        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
+    tensors, parts, said = dict[str, Tensor](), dict[str, Callable[[], Contents]](), dict[str, dict[str, object]]()
+    for part, entry in entries.items():
+        if not isinstance(entry.get("state_dict"), Mapping):
+            raise CheckpointError(path, f"its {part} has no state dict", "was it edited? convert the original again")
+        whole = {**entry, "deeppose_port": payload["deeppose_port"]}
+        parts[part] = partial(_File(path, whole).contents, whole)
+        tensors |= {f"{part}.{key}": tensor for key, tensor in _tensors(path, entry["state_dict"]).items()}
+        said[part] = {key: value for key, value in entry.items() if key not in ("state_dict", "optimizer", "trainer")}
+    _refuse_shared(path, tensors)
+    return Contents(
+        "pt",
+        {key: tensor.header for key, tensor in tensors.items()},
+        lambda key: tensors[key].chunks(),
+        {"deeppose_port": payload["deeppose_port"], **rules.metadata(said)},
+        parts=parts,
+        cascade=rules,
+    )
 
 
 class _File:
@@ -199,11 +230,15 @@ def _tensors(path: Path, state: Mapping[str, object]) -> dict[str, Tensor]:
             tensor.check()
         except ValueError as error:
             raise CheckpointError(path, f"{key!r} {error}", "save it as a dense float32 tensor") from error
+    _refuse_shared(path, tensors)
+    return tensors
+
+
+def _refuse_shared(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         refuse_overlaps(tensors.values())
     except ValueError as error:
         raise CheckpointError(path, f"its tensors {error}", "save each by itself, with `.clone()`") from error
-    return tensors
 
 
 def _tells(beginning: Beginning) -> bool:
@@ -272,19 +307,29 @@ def _plain(checkpoint: Checkpoint, key: str, array: Array) -> object:
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes a plain dict: `state_dict`, the metadata, and `optimizer` and `trainer` where there are any."""
-    try:
-        with Interrupts():  # which an import of that size does not survive
-            import torch
-    except ImportError as error:
-        problem = f"it cannot be written as .pt without PyTorch: {reason_of(error)}"
-        raise CheckpointError(checkpoint.source.path, problem, "safetensors needs none") from error
+    _save(lambda: {**_entry(checkpoint), **encode_metadata(checkpoint)}, checkpoint.source.path, path)
 
-    payload: dict[str, object] = {
-        "state_dict": {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()},
-        **encode_metadata(checkpoint),
+
+def write_cascade(cascade: Cascade, path: Path) -> None:
+    """Writes a plain dict whose `stages` are what `write` writes, each with its `crop`; see `Rules.metadata`."""
+
+    def payload() -> dict[str, object]:
+        networks = cascade.networks.items()
+        entries = {part: {**_entry(network), **network.metadata()} for part, network in networks}
+        return {**encode_metadata(cascade), **cascade.rules.metadata(entries)}
+
+    _save(payload, cascade.source.path, path)
+
+
+def _entry(checkpoint: Checkpoint) -> dict[str, object]:
+    """Returns a network's tensors, and those of its training."""
+    import torch
+
+    entry: dict[str, object] = {
+        "state_dict": {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()}
     }
     if checkpoint.optimizer is not None:
-        payload["optimizer"] = {
+        entry["optimizer"] = {
             "algorithm": checkpoint.optimizer.algorithm,
             "step": checkpoint.optimizer.step,
             "epoch": checkpoint.optimizer.epoch,
@@ -295,7 +340,20 @@ def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> N
             },
         }
     if checkpoint.trainer:
-        payload["trainer"] = {key: _plain(checkpoint, key, array) for key, array in checkpoint.trainer.items()}
+        entry["trainer"] = {key: _plain(checkpoint, key, array) for key, array in checkpoint.trainer.items()}
+    return entry
+
+
+def _save(payload_of: Callable[[], dict[str, object]], source: str, path: Path) -> None:
+    """Saves what PyTorch then makes of a checkpoint."""
+    try:
+        with Interrupts():  # which an import of that size does not survive
+            import torch
+    except ImportError as error:
+        problem = f"it cannot be written as .pt without PyTorch: {reason_of(error)}"
+        raise CheckpointError(source, problem, "safetensors needs none") from error
+
+    payload = payload_of()
 
     def save(interrupts: Interrupts) -> None:
         with path.open("wb") as stream:
@@ -318,6 +376,7 @@ register(
         tells=_tells,
         read=read,
         write=write,
+        write_cascade=write_cascade,
         holds=frozenset({"metadata", "optimizer"}),
     )
 )

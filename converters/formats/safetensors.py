@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, bytes_of
-from converters.errors import CheckpointError, reason_of
+from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK
 from converters.formats._bfloat16 import WIDENED, widened_bfloat16
 from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register
@@ -70,7 +73,32 @@ def read(path: Path) -> Contents:
                 yield widened_bfloat16(np.frombuffer(piece, "<u2")) if key in widened else piece
 
     notices = (WIDENED,) if widened else ()
-    return Contents("safetensors", headers, chunks, _from_strings(metadata), notices=notices)
+    contents = Contents("safetensors", headers, chunks, _from_strings(metadata), notices=notices)
+    return _cascade(path, contents) if "stages" in (contents.metadata or {}) else contents
+
+
+def _cascade(path: Path, contents: Contents) -> Contents:
+    """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
+    metadata = contents.metadata or {}
+    try:
+        rules, said = Rules.from_metadata(metadata)
+    except DeepPoseError as error:
+        problem = f"what it says of its cascade cannot be understood: {reason_of(error)}"
+        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
+    owner = {key: next((part for part in said if key.startswith(f"{part}.")), None) for key in contents.headers}
+    if strangers := [key for key, part in owner.items() if part is None]:
+        raise CheckpointError(path, f"{strangers[0]!r} belongs to no stage of its cascade", "was it edited?")
+
+    def part_of(part: str) -> Contents:
+        keys = {key.removeprefix(f"{part}."): key for key, its in owner.items() if its == part}
+        return replace(
+            contents,
+            headers={name: contents.headers[key] for name, key in keys.items()},
+            chunks=lambda name: contents.chunks(keys[name]),
+            metadata={**said[part], "deeppose_port": metadata["deeppose_port"]},
+        )
+
+    return replace(contents, parts={part: partial(part_of, part) for part in said}, cascade=rules)
 
 
 def _tells(beginning: Beginning) -> bool:
@@ -120,10 +148,16 @@ def _from_strings(metadata: dict[str, str]) -> dict[str, object] | None:
 
 def write(checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:
     """Writes the weights; every value of the metadata is a string, JSON where it is not one already."""
+    write_cascade(checkpoint, path)
+
+
+def write_cascade(cascade: Cascade | Checkpoint, path: Path) -> None:
+    """Writes the weights of every network, each tensor under the name of its stage."""
+    weights = cascade.weights
     with path.open("wb") as stream:
-        stream.write(header(checkpoint, checkpoint.weights))
-        for name in places(checkpoint.weights):
-            stream.write(bytes_of(checkpoint.weights[name]))
+        stream.write(header(cascade, weights))
+        for name in places(weights):
+            stream.write(bytes_of(weights[name]))
 
 
 def places(tensors: Mapping[str, Array | Stored]) -> dict[str, tuple[int, int]]:
@@ -136,7 +170,7 @@ def places(tensors: Mapping[str, Array | Stored]) -> dict[str, tuple[int, int]]:
     return result
 
 
-def header(checkpoint: Checkpoint, tensors: Mapping[str, Array | Stored], room: int = 0) -> bytes:
+def header(checkpoint: Checkpoint | Cascade, tensors: Mapping[str, Array | Stored], room: int = 0) -> bytes:
     """Returns what a file starts with, filled up with spaces to `room` bytes.
 
     Args:
@@ -170,6 +204,7 @@ register(
         tells=_tells,
         read=read,
         write=write,
+        write_cascade=write_cascade,
         holds=frozenset({"metadata"}),
         pieces=True,
     )

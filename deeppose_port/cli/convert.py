@@ -119,9 +119,13 @@ def _probed(source: Path, report: Report, options: ConvertOptions) -> list[str]:
     if not any(repair.became is not None and not repair.tensor.startswith("optimizer.") for repair in report.repairs):
         return []
     import converters
+    from converters import Checkpoint
     from deeppose_port.inspecting.probe import probe
 
-    return [probe(converters.read(source, state=False, **options.reading.as_arguments()))]
+    read = converters.read(source, state=False, **options.reading.as_arguments())
+    if isinstance(read, Checkpoint):
+        return [probe(read)]
+    return [f"{part}: {probe(network)}" for part, network in read.networks.items()]
 
 
 def _told(options: ConvertOptions) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_targets
-from converters.takiyu_folder import holds_cascade
+from converters.stages import holds_cascade
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one

@@ -244,12 +244,13 @@ def load(
         called: What the notices call it, where there are several.
     """
     import converters
+    from converters.cascade import one_network
     from deeppose_port.evaluate.engines import usable_engine
     from deeppose_port.pose import Pose
 
     if engine.relu_nan != "nan" and reading.nonfinite != "keep":
         raise DeepPoseError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
-    loaded = converters.read(checkpoint, state=False, **reading.as_arguments())
+    loaded = one_network(converters.read(checkpoint, state=False, **reading.as_arguments()))
     display.notices(loaded.notices, loaded.repairs, called)
     preprocessing = loaded.preprocessing.overridden(
         im_size=_size(inputs.im_size),

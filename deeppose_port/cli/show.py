@@ -87,6 +87,7 @@ def show(options: ShowOptions) -> int:
       deeppose-port show epoch-100.model --csv test_joints.csv --images images
     """
     import converters
+    from converters.cascade import one_network
     from deeppose_port.inspecting.weights import checked_targets, tensor_rows, write_pictures
 
     output, force, as_json = options.output, options.force, options.shown.as_json
@@ -96,7 +97,7 @@ def show(options: ShowOptions) -> int:
     kept = pose.checkpoint
     if any(repair.became is not None for repair in kept.repairs):
         how = {**options.reading.as_arguments(), "nonfinite": "keep"}
-        kept = converters.read(options.checkpoint, state=False, **how)
+        kept = one_network(converters.read(options.checkpoint, state=False, **how))
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
         dataset = None
         if options.csv is not None and options.images is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
+from converters.cascade import one_network
 from converters.checkpoint import Array
 from converters.families import starting_preprocessing
 from converters.folding import fold
@@ -187,7 +188,9 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
 
 def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoint:
     """Reads a checkpoint as the options say."""
-    return converters.read(path, architecture=options.architecture, model_file=options.model_file, state=state)
+    return one_network(
+        converters.read(path, architecture=options.architecture, model_file=options.model_file, state=state)
+    )
 
 
 def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint]:

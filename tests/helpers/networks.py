@@ -186,10 +186,10 @@ def checkpoint_of(architecture, weights, preprocessing=None):
     return Checkpoint(architecture, weights, preprocessing or Preprocessing(), source)
 
 
-def random_checkpoint(name="alexnet", joints=7, *, writer="chainer-1.13.0", preprocessing=None, **widths):
+def random_checkpoint(name="alexnet", joints=7, *, writer="chainer-1.13.0", preprocessing=None, seed=5, **widths):
     """A narrow network with random weights; other widths by layer."""
     architecture = Architecture(name, joints, NARROW[name] | widths, {"alexnet": 6, "vgg_bn": 7}.get(name, 1), writer)
-    random = np.random.RandomState(5)
+    random = np.random.RandomState(seed)
     weights = {}
     for key, shape in architecture.shapes.items():
         if key.endswith("num_batches_tracked"):
