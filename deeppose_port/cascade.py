@@ -31,10 +31,17 @@ class CascadePose:
         stages: Its networks, ready to answer: one, or one a joint, for every stage.
     """
 
-    def __init__(self, cascade: Cascade, backend: str = "torch", device: str = "cpu", relu_nan: str = "nan") -> None:
+    def __init__(
+        self,
+        cascade: Cascade,
+        backend: str = "torch",
+        device: str = "cpu",
+        relu_nan: str = "nan",
+        engine: str | None = None,
+    ) -> None:
         self.cascade = cascade
         self.stages = tuple(
-            tuple(Pose(network, backend, device, relu_nan=relu_nan) for network in stage.networks)
+            tuple(Pose(network, backend, device, relu_nan=relu_nan, engine=engine) for network in stage.networks)
             for stage in cascade.stages
         )
 

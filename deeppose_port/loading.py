@@ -23,12 +23,13 @@ def load(
     nonfinite: str = "zero",
     preprocessing: Preprocessing | None = None,
     relu_nan: str = "nan",
+    engine: str | None = None,
 ) -> Pose | CascadePose:
     """Loads any checkpoint, or any cascade, into any backend.
 
     Args:
         source: A file or folder of any format that `converters.read` takes, a Checkpoint or a Cascade.
-        backend: `torch` or `chainer`.
+        backend: `torch`, `chainer` or `onnx`; or `auto`, the fastest that is installed here and answers alike.
         device: `cpu`, `cuda` or `cuda:N`.
         architecture: As for `converters.read`; like the next three, for a file only.
         model_file: As for `converters.read`.
@@ -36,6 +37,7 @@ def load(
         nonfinite: As for `converters.read`.
         preprocessing: In place of what the checkpoint says it was trained on.
         relu_nan: What ReLU makes of NaN, see `Pose`: `zero` goes with `nonfinite="keep"`.
+        engine: What runs it, of a backend that has a choice: `onnxruntime` or `openvino`.
 
     Raises:
         CheckpointError: The file is refused.
@@ -55,5 +57,5 @@ def load(
     if isinstance(source, Cascade):
         if preprocessing is not None:
             raise DeepPoseError("the preprocessing of a cascade is that of each of its networks; leave it out")
-        return CascadePose(source, backend, device, relu_nan)
-    return Pose(source, backend, device, preprocessing, relu_nan)
+        return CascadePose(source, backend, device, relu_nan, engine)
+    return Pose(source, backend, device, preprocessing, relu_nan, engine=engine)

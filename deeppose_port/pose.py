@@ -12,6 +12,7 @@ from converters import Checkpoint, Preprocessing
 from converters.errors import DeepPoseError
 from converters.networks import Layer, SoftArgmax
 from deeppose_port import backends
+from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import Picture, checked_picture
@@ -26,12 +27,26 @@ class Pose:
 
     Attributes:
         checkpoint: The checkpoint.
-        backend: `torch` or `chainer`.
+        backend: `torch`, `chainer` or `onnx`.
+        engine: What runs it, of a backend that has a choice: `onnxruntime` or `openvino`; empty for another.
         device: Where the network runs.
         preprocessing: How pictures become its inputs.
         relu_nan: What ReLU makes of NaN: `nan`, as PyTorch and Chainer on a CPU do; or `zero`, an emulation of Chainer
             1.13 on a GPU, whose cuDNN is believed not to have handed NaN on: a network with NaN among its weights then
             answers finite numbers, mostly always the same.
+
+    Args:
+        checkpoint: The checkpoint.
+        backend: A name of `backends.BACKENDS`; or `auto`, the fastest that is installed and answers alike.
+        device: `cpu`, `cuda` or `cuda:N`.
+        preprocessing: In place of the checkpoint's.
+        relu_nan: See above.
+        engine: One of the backend's engines; None for the first that is installed.
+        pictures: How many there will be, which `auto` goes by; None for many.
+
+    Raises:
+        BackendError: The backend, engine or device cannot be used here.
+        DeepPoseError: The network cannot take inputs of that size, or there is no such `relu_nan`.
     """
 
     def __init__(
@@ -41,18 +56,28 @@ class Pose:
         device: str = "cpu",
         preprocessing: Preprocessing | None = None,
         relu_nan: str = "nan",
+        *,
+        engine: str | None = None,
+        pictures: int | None = None,
     ) -> None:
         if relu_nan not in RELU_NAN:
             raise DeepPoseError(f"relu_nan is {relu_nan!r}; it is one of {', '.join(RELU_NAN)}")
         self.checkpoint = checkpoint
-        self.backend = backend
         self.device = device
         self.preprocessing = preprocessing or checkpoint.preprocessing
         self._refuse_size(self.preprocessing.im_size)
         self.relu_nan = relu_nan
         # Said only where it is asked for: a backend of one's own need not know it.
-        emulation = {} if relu_nan == "nan" else {"relu_nan": relu_nan}
-        self._predictor = backends.get(backend).predictor(checkpoint, device, **emulation)
+        more = {} if relu_nan == "nan" else {"relu_nan": relu_nan}
+        if backend == AUTO and engine is not None:
+            backend = backends.having(engine).name
+        if backend == AUTO:
+            (self.backend, self.engine), self._predictor = fastest(checkpoint, device, pictures, **more)
+            return
+        self.backend = backend
+        self.engine = backends.engine_named(backends.described(backend), engine)
+        more |= {"engine": self.engine} if self.engine else {}
+        self._predictor = backends.get(backend).predictor(checkpoint, device, **more)
 
     @property
     def joints(self) -> int:

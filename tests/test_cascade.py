@@ -15,11 +15,10 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, rectangle_of_face, scaled, squares
 from deeppose_port.data.faces import NoFaceError, find_face
 from tests.conftest import GOLDEN, PICTURES, SHARED_GOLDEN
-from tests.helpers.networks import random_checkpoint
+from tests.helpers.networks import load_in, random_checkpoint, runners
 
 FOLDER = GOLDEN / "takiyu-cascade"
 RESULTS = json.loads((FOLDER / "expected.json").read_text())["results"]
-BACKENDS = ("torch", "chainer")
 #: Pixels of the picture by which a stage may differ: from the golden stage before it, and from the picture on.
 ONE_STAGE, CHAINED = 1e-3, (5e-3, 0.1, 1.0)
 
@@ -34,11 +33,9 @@ def picture_of(result):
     return cv2.imread(str(found[0]))
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=runners())
 def pose(request):
-    if request.param == "chainer":
-        pytest.importorskip("deeppose_port.backends.chainer.networks")
-    return deeppose_port.load(FOLDER, backend=request.param)
+    return load_in(FOLDER, request.param)
 
 
 @pytest.fixture(params=RESULTS, ids=lambda result: result["picture"])

@@ -8,6 +8,7 @@ formats of `converters` here.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from converters import Checkpoint, CheckpointError, formats
 from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
-from deeppose_port.backends.installed import INSTALL_CHAINER
+from deeppose_port.backends.installed import INSTALL_CHAINER, wanted
 from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober
 
 __all__ = [
@@ -29,7 +30,10 @@ __all__ = [
     "Prober",
     "able",
     "described",
+    "engine_named",
+    "engines",
     "get",
+    "having",
     "prober",
     "refuse_foreign",
 ]
@@ -66,8 +70,9 @@ BACKENDS = {
             package="deeppose_port.backends.onnx",
             distribution="onnxruntime",
             install="pip install 'deeppose-port[onnx]'",
-            roots=("onnx", "onnxruntime"),
+            roots=("onnx", "onnxruntime", "openvino"),
             exports={"onnx": ".onnx"},
+            engines={"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"},
         ),
     )
 }
@@ -87,6 +92,44 @@ def described(name: str) -> Description:
 def able(ability: str) -> list[Description]:
     """Returns the backends that can do something."""
     return [backend for backend in BACKENDS.values() if ability in backend.abilities]
+
+
+def engines() -> list[str]:
+    """Returns the names of what runs networks, of those backends that have a choice."""
+    return [name for backend in BACKENDS.values() for name in backend.engines]
+
+
+def having(engine: str) -> Description:
+    """Returns the backend that an engine belongs to.
+
+    Raises:
+        BackendError: There is none of that name.
+    """
+    for backend in BACKENDS.values():
+        if engine in backend.engines:
+            return backend
+    raise BackendError(f"there is no engine {engine!r}; there are {' and '.join(engines())}")
+
+
+def engine_named(backend: Description, name: str | None = None) -> str:
+    """Returns which of a backend's engines runs a network; empty for a backend that has no choice.
+
+    Args:
+        backend: The backend.
+        name: A key of its `engines`; None for the first that is installed.
+
+    Raises:
+        BackendError: There is none of that name, or it is not installed.
+    """
+    if not backend.engines and name is None:
+        return ""
+    if name is not None and name not in backend.engines:
+        raise BackendError(f"{name} runs networks of --backend {having(name).name}, not of {backend.name}")
+    found = [each for each in backend.engines if importlib.util.find_spec(each) is not None]
+    if not found or (name is not None and name not in found):
+        missing = name or next(iter(backend.engines))
+        raise BackendError(f"{missing} is not installed: pip install '{missing}{wanted(missing)}'")
+    return name or found[0]
 
 
 def get(name: str) -> Backend:

@@ -36,6 +36,8 @@ class Description:
         files: What its trainings write.
         exports: What its networks are written as for other programs to run: a format's name, and its files' suffix.
         folders: Those of them that are folders of files.
+        engines: What may run its networks, where there is a choice: the distributions' names, which are those of their
+            modules too, and what people call them; the first that is installed is taken where none is named.
         by_family: Whether networks are made for it one by one, so that `engines_of` tells which there are.
     """
 
@@ -49,6 +51,7 @@ class Description:
     files: CheckpointFiles = "pt"
     exports: Mapping[str, str] = field(default_factory=dict)
     folders: frozenset[str] = frozenset()
+    engines: Mapping[str, str] = field(default_factory=dict)
     by_family: bool = False
 
     @property
@@ -111,8 +114,11 @@ class Backend(Protocol):
     def build(self, architecture: Architecture | Mapping[str, object] | str) -> object:
         """Builds a network of the engine, with its writer's BatchNormalization, from what `Architecture.of` takes."""
 
-    def predictor(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> Predictor:
-        """Loads a checkpoint's network onto a device, for evaluation; `relu_nan` as for `Pose`."""
+    def predictor(self, checkpoint: Checkpoint, device: str = "cpu", **more: str) -> Predictor:
+        """Loads a checkpoint's network onto a device, for evaluation.
+
+        `relu_nan`, as for `Pose`, is given where it is not `nan`, and `engine` where the backend has several.
+        """
 
     def train(self, run: Run) -> None:
         """Trains a run to its end; only of a backend that can `train`."""

@@ -56,9 +56,17 @@ class CompareOptions:
     backends: str | None = field(
         default=None,
         metadata=described(
-            "What runs each of them: torch or chainer, or one name for both; by default what the file is for, "
-            "and for a single file chainer,torch.",
+            "What runs each of them: torch, chainer, onnx or auto, or one name for both; by default what the file is "
+            "for, and for a single file chainer,torch.",
             metavar="OLD'S,NEW'S",
+        ),
+    )
+    engines: str | None = field(
+        default=None,
+        metadata=described(
+            "What runs the ONNX graphs of a side whose backend is onnx: onnxruntime or openvino, or one name for both.",
+            metavar="OLD'S,NEW'S",
+            names=("--engines", "--engine"),
         ),
     )
     devices: str = field(default="cpu", metadata=described("Where; or one for both.", metavar="OLD'S,NEW'S"))
@@ -102,13 +110,10 @@ def compare(options: CompareOptions) -> int:
     report, force, as_json = options.page.report, options.page.force, options.shown.as_json
     if report is not None:
         refuse_existing(report, force)
-    engines = ("", "")
-    if options.backends is not None or options.new is None:
-        engines = _pair(options.backends or "chainer,torch", "--backends")
-    places = _pair(options.devices, "--devices")
-    if options.new is None and (engines[0], places[0]) == (engines[1], places[1]):
-        raise click.UsageError("name a NEW checkpoint, or two --backends or --devices for OLD")
-    poses = _load(options, engines, places)
+    sides = _sides(options)
+    if options.new is None and sides[0] == sides[1]:
+        raise click.UsageError("name a NEW checkpoint, or two --backends, --engines or --devices for OLD")
+    poses = _load(options, *sides)
     datasets = None
     if options.csv is not None and options.images is not None:
         told = (options.csv, options.images, options.skeleton, options.counting)
@@ -146,14 +151,29 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def _load(options: CompareOptions, backends: tuple[str, str], devices: tuple[str, str]) -> tuple[Pose, Pose]:
+def _sides(options: CompareOptions) -> tuple[EngineOptions, EngineOptions]:
+    """Returns what runs each of them; no backend is the engine that its file is for."""
+    engines: tuple[str | None, str | None] = (None, None)
+    if options.engines is not None:
+        engines = _pair(options.engines, "--engines")
+    backends: tuple[str, str] = ("", "")
+    if options.backends is not None or (options.new is None and options.engines is None):
+        backends = _pair(options.backends or "chainer,torch", "--backends")
+    # An engine goes with the backend that has it.
+    first, second = (
+        EngineOptions(backend=backend, device=device, engine=engine if backend in ("", "onnx", "auto") else None)
+        for backend, device, engine in zip(backends, _pair(options.devices, "--devices"), engines, strict=True)
+    )
+    if options.engines is not None and not (first.engine or second.engine):
+        raise click.UsageError("--engines goes with --backends onnx")
+    return first, second
+
+
+def _load(options: CompareOptions, first: EngineOptions, second: EngineOptions) -> tuple[Pose, Pose]:
     """Loads both, each in its own engine where no backend is named; a single file is read once."""
     from deeppose_port.backends import BackendError
     from deeppose_port.pose import Pose
 
-    first, second = (
-        EngineOptions(backend=backend, device=device) for backend, device in zip(backends, devices, strict=True)
-    )
     if options.new is not None:
         return (
             load(options.old, options.reading, options.inputs, first, called="old"),
@@ -161,11 +181,13 @@ def _load(options: CompareOptions, backends: tuple[str, str], devices: tuple[str
         )
     try:
         pose = load(options.old, options.reading, options.inputs, first)
-        return pose, Pose(pose.checkpoint, second.backend, second.device, pose.preprocessing)
+        backend = second.backend or pose.backend
+        return pose, Pose(pose.checkpoint, backend, second.device, pose.preprocessing, engine=second.engine)
     except BackendError as error:
+        names = " and ".join(dict.fromkeys(side.engine or side.backend for side in (first, second)))
         raise BackendError(
-            f"{options.old} cannot be compared in {' and '.join(dict.fromkeys(backends))}: {error}; name a NEW "
-            "checkpoint to compare it with, or other --backends"
+            f"{options.old} cannot be compared in {names}: {error}; name a NEW checkpoint to compare it with, or other "
+            "--backends"
         ) from error
 
 

@@ -39,7 +39,7 @@ def doctor(options: DoctorOptions) -> int:
     """
     from deeppose_port.inspecting.doctor import examine
 
-    examination = examine(options.backend, options.device)
+    examination = examine(options.backend, options.device, speed=True)
     if options.shown.as_json:
         display.as_json(examination.as_dict())
     else:

@@ -114,7 +114,12 @@ def evaluate(options: EvalOptions) -> int:
     pose, dataset, evaluation = evaluate_one(options.checkpoint, options.how, quiet=as_json)
     intervals = evaluation.bootstrap(options.bootstrap, options.bootstrap_seed) if options.bootstrap else None
     if as_json:
-        values = {**evaluation.as_dict(), "backend": pose.backend, "checkpoint": str(options.checkpoint)}
+        values = {
+            **evaluation.as_dict(),
+            "backend": pose.backend,
+            "engine": pose.engine or None,
+            "checkpoint": str(options.checkpoint),
+        }
         display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
     else:
         _show(evaluation, pose, intervals)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import SKELETON_OR_TOLD, EngineOptions, InputOptions, ReadingOptions
+from deeppose_port.cli.options import SKELETON_OR_TOLD, EngineOptions, FastestOptions, InputOptions, ReadingOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class FindingOptions:
         from deeppose_port.drawing.sheet import ContactSheet, parse_tile
 
         return None if self.tile is None else ContactSheet(*parse_tile(self.tile), self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastFindingOptions(FindingOptions):
+    """The same, by the fastest engine."""
+
+    engine: FastestOptions
 
 
 def show_files(result: Predictions | PersonPredictions) -> None:

@@ -48,6 +48,18 @@ def backends() -> Iterable[str]:
     return BACKENDS
 
 
+def backends_and_auto() -> Iterable[str]:
+    """Returns the backends' names, and `auto`."""
+    return (*backends(), "auto")  # backends.fastest.AUTO
+
+
+def engines() -> Iterable[str]:
+    """Returns the names of what runs networks, of backends that have a choice."""
+    from deeppose_port.backends import engines
+
+    return engines()
+
+
 def architectures() -> Iterable[str]:
     """Returns the architectures' names."""
     from converters.networks import TABLES
@@ -184,7 +196,18 @@ class InputOptions:
 class EngineOptions:
     """What runs a network."""
 
-    backend: str = field(default="torch", metadata=described("What runs it.", choices=backends, section="Engine"))
+    backend: str = field(
+        default="torch",
+        metadata=described(
+            "What runs it; auto is the fastest that is installed and answers alike.",
+            choices=backends_and_auto,
+            section="Engine",
+        ),
+    )
+    engine: str | None = field(
+        default=None,
+        metadata=described("What runs an ONNX graph; by default the first that is installed.", choices=engines),
+    )
     device: str = field(default="cpu", metadata=described("Where the network runs.", metavar="cpu|cuda:N"))
     relu_nan: str = field(
         default="nan",
@@ -192,6 +215,20 @@ class EngineOptions:
             "What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
             choices=("nan", "zero"),
             rare=True,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastestOptions(EngineOptions):
+    """The same where nothing but the joints is asked for."""
+
+    backend: str = field(
+        default="auto",
+        metadata=described(
+            "What runs it; auto is the fastest that is installed and answers alike.",
+            choices=backends_and_auto,
+            section="Engine",
         ),
     )
 
@@ -232,7 +269,12 @@ class AnnotationOptions:
 
 
 def load(
-    checkpoint: Path, reading: ReadingOptions, inputs: InputOptions, engine: EngineOptions, called: str = ""
+    checkpoint: Path,
+    reading: ReadingOptions,
+    inputs: InputOptions,
+    engine: EngineOptions,
+    called: str = "",
+    pictures: int | None = None,
 ) -> Pose:
     """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own.
 
@@ -242,9 +284,11 @@ def load(
         inputs: In place of the checkpoint's own.
         engine: What runs it; no backend's name is the engine that its file is for, if that is installed.
         called: What the notices call it, where there are several.
+        pictures: How many there will be, which the choice of the fastest goes by; None for many.
     """
     import converters
     from converters.cascade import one_network
+    from deeppose_port.backends import having
     from deeppose_port.evaluate.engines import usable_engine
     from deeppose_port.pose import Pose
 
@@ -259,10 +303,20 @@ def load(
         gcn=inputs.gcn,
     )
     backend = engine.backend
+    if not backend and engine.engine is not None:
+        backend = having(engine.engine).name
     if not backend:
         backend, reason = usable_engine(loaded)
         display.notices([reason] if reason else [], called=called)
-    return Pose(loaded, backend, engine.device, preprocessing, engine.relu_nan)
+    return Pose(
+        loaded,
+        backend,
+        engine.device,
+        preprocessing,
+        engine.relu_nan,
+        engine=engine.engine,
+        pictures=pictures,
+    )
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

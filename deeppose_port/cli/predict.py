@@ -12,7 +12,7 @@ import click
 
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
-from deeppose_port.cli.finding import FindingOptions, show_files
+from deeppose_port.cli.finding import FastFindingOptions, show_files
 from deeppose_port.cli.options import SOME_REFUSED, CountingOptions, JsonOptions, load
 from deeppose_port.options import described
 
@@ -79,7 +79,7 @@ class PredictOptions:
         default=False,
         metadata=described("Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",)),
     )
-    finding: FindingOptions
+    finding: FastFindingOptions
     counting: CountingOptions
     shown: JsonOptions
 
@@ -153,13 +153,14 @@ def _people(options: PredictOptions) -> People | None:
 
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
-    from deeppose_port.predict import predict_files, smoother
+    from deeppose_port.predict import how_many, predict_files, smoother
 
     told = options.finding
     sheet = told.sheet()
     people = _people(options)
     smooth = None if options.smooth is None else smoother(options.smooth, options.error_px)
-    pose = load(options.checkpoint, told.reading, told.inputs, told.engine)
+    pictures = how_many(options.sources)
+    pose = load(options.checkpoint, told.reading, told.inputs, told.engine, pictures=pictures)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
         return predict_files(
             pose,

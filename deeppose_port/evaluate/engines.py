@@ -25,7 +25,8 @@ class Engine:
 def engine_of(pose: Pose) -> Engine:
     """Returns what runs a pose."""
     backend = backends.described(pose.backend)
-    return Engine(backend.title, version(backend.distribution) or "")
+    title, distribution = backend.engines.get(pose.engine, backend.title), pose.engine or backend.distribution
+    return Engine(title, version(distribution) or "")
 
 
 def own_engine(checkpoint: Checkpoint) -> Description:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from deeppose_port.backends import BACKENDS, Description, described, prober
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
+from deeppose_port.backends.fastest import MANY, candidates
 from deeppose_port.backends.installed import (
     INSTALL_DRIVER,
     PROJECT,
@@ -94,7 +95,7 @@ class Examination:
         }
 
 
-def examine(backend: str | None = None, device: str | None = None) -> Examination:
+def examine(backend: str | None = None, device: str | None = None, *, speed: bool = False) -> Examination:
     """Looks at Python, the packages, the driver and the GPUs.
 
     The engines are imported for it, where they are installed.
@@ -102,6 +103,7 @@ def examine(backend: str | None = None, device: str | None = None) -> Examinatio
     Args:
         backend: Its name; None asks for any of them.
         device: `cpu`, `cuda`, `cuda:N`, or several GPUs as `cuda:0,cuda:1`; None asks for the CPU.
+        speed: Whether to measure which engine is the fastest on the CPU, which takes a few seconds.
 
     Raises:
         BackendError: There is no such backend or device.
@@ -120,11 +122,13 @@ def examine(backend: str | None = None, device: str | None = None) -> Examinatio
     rows = (
         *base,
         *(_engine_row(BACKENDS[name], engine, name in needed) for name, engine in engines.items()),
+        *(_choice_row(backend) for backend in BACKENDS.values() if backend.engines),
         _h5py(),
         _cupy_row(engines["chainer"], "chainer" in needed, driver),
         _driver_row(driver, bool(gpus)),
         _cuda_row(engines, driver),
         _cudnn_row(engines, "chainer" in asked and bool(gpus)),
+        *([_speed_row()] if speed and running else []),
     )
     return Examination(
         backend,
@@ -148,7 +152,7 @@ class _Engine:
 
 
 def _engine(backend: Description, device: str) -> _Engine:
-    if version(backend.distribution) is None:
+    if all(version(name) is None for name in (backend.distribution, *backend.engines)):
         return _Engine(absent=Problem(f"{backend.title} is not installed", backend.installation))
     try:
         return _Engine(prober(backend.name).examine(device))
@@ -217,6 +221,26 @@ def _engine_row(backend: Description, engine: _Engine, needed: bool) -> Row:
     mended = ", ".join(mend["name"] for mend in engine.probe.mends)
     note = ", ".join([*notes, *([f"mended: {mended}"] if mended else [])])
     return _row(backend.title, found, "warning", _untested(backend.distribution), note)
+
+
+def _choice_row(backend: Description) -> Row:
+    """Returns a row of the engines that a backend may have in place of its first."""
+    others = {name: title for name, title in backend.engines.items() if name != backend.distribution}
+    found = ", ".join(f"{version(name)}" for name in others if version(name) is not None)
+    problem = next(filter(None, map(_untested, others)), None)
+    return _row(", ".join(others.values()), found, "warning", problem)
+
+
+def _speed_row() -> Row:
+    """Returns what `--backend auto` takes, and what was measured here."""
+    from deeppose_port.inspecting.speed import measured
+
+    speeds = measured()
+    rates = ", ".join(f"{title} {pictures:.0f}" for title, pictures in speeds.items())
+    many, few = (next(candidates(pictures=pictures)).title for pictures in (None, 1))
+    taken = many if many == few else f"{few}, and from {MANY} pictures on {many}, which takes longer to start"
+    note = f"measured just now, pictures a second of a small ResNet50: {rates}; predict takes {taken}"
+    return Row("fastest engine", max(speeds, key=lambda title: speeds[title]), note=note)
 
 
 def _cupy_row(chainer: _Engine, needed: bool, driver: Driver | None) -> Row:

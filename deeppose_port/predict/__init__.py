@@ -1,7 +1,7 @@
 """Joints of pictures, videos and annotated persons, as files of numbers and as drawings."""
 
 from deeppose_port.predict.boxes import read_boxes
-from deeppose_port.predict.files import predict_files
+from deeppose_port.predict.files import how_many, predict_files
 from deeppose_port.predict.inputs import PICTURE_SUFFIXES, files_in, parse_box
 from deeppose_port.predict.people import Box, Detected, Found, Given, Listed, People, detector
 from deeppose_port.predict.persons import predict_persons
@@ -33,6 +33,7 @@ __all__ = [
     "VideoPrediction",
     "detector",
     "files_in",
+    "how_many",
     "parse_box",
     "predict_files",
     "predict_persons",

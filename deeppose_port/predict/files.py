@@ -29,6 +29,16 @@ from deeppose_port.predict.videos import Following, VideoFiles, announced_frames
 Progress = Callable[[int, int], None]
 
 
+def how_many(sources: Sequence[str | os.PathLike[str]]) -> int | None:
+    """Returns how many pictures there are in some files and folders; None for videos, which have many.
+
+    Raises:
+        DeepPoseError: There is no picture in a folder.
+    """
+    files = [file for source in sources for file in files_in(Path(source))]
+    return None if any(map(is_video, files)) else len(files)
+
+
 def predict_files(
     pose: Pose,
     sources: Sequence[str | os.PathLike[str]],

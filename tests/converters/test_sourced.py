@@ -9,7 +9,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import CheckpointError
-from tests.helpers.networks import error, narrow_inputs
+from tests.helpers.networks import error, load_in, narrow_inputs, runners
 
 #: Result folder -> its checkpoint. That of g5 is not shipped.
 FOLDERS = {
@@ -39,12 +39,11 @@ def g1(golden, tmp_path):
 
 
 class TestGolden:
-    @pytest.mark.parametrize("backend", ["torch", "chainer"])
+    @pytest.mark.parametrize("runner", runners())
     @pytest.mark.parametrize("name", FOLDERS)
-    def test_it_answers_as_the_real_framework(self, name, backend, golden):
-        pytest.importorskip(f"deeppose_port.backends.{backend}.networks")
+    def test_it_answers_as_the_real_framework(self, name, runner, golden):
         folder = golden / "own-networks" / name
-        outputs = deeppose_port.load(folder / FOLDERS[name], backend=backend)(narrow_inputs())
+        outputs = load_in(folder / FOLDERS[name], runner)(narrow_inputs())
         assert error(outputs, expected(folder)) <= BOUND
 
     @pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npz"])

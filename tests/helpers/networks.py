@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -79,20 +80,42 @@ ARCHITECTURES = {
 }
 
 
+#: What runs networks: a name for tests -> the module that it needs, and how `load` is told.
+RUNNERS = {
+    "torch": ("torch", {"backend": "torch"}),
+    "chainer": ("chainer", {"backend": "chainer"}),
+    "onnxruntime": ("onnxruntime", {"backend": "onnx", "engine": "onnxruntime"}),
+    "openvino": ("openvino", {"backend": "onnx", "engine": "openvino"}),
+}
+
+
+def runners(*names):
+    """Parameters of a test: what runs networks; one that is not installed is skipped."""
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(find_spec(RUNNERS[name][0]) is None, reason=f"{name} is not here"))
+        for name in names or RUNNERS
+    ]
+
+
+def load_in(source, runner, **options):
+    """Loads a checkpoint into one of the runners."""
+    return deeppose_port.load(source, **RUNNERS[runner][1], **options)
+
+
 class AgainstChainer:
     """The tests of a backend against the answers of real Chainer. Each backend's tests make a class of their own of it.
 
     Attributes:
-        backend: The backend's name.
+        runner: What runs the networks, a key of `RUNNERS`.
     """
 
-    backend = ""
+    runner = ""
 
     @pytest.mark.parametrize("name", NARROW_FILES)
     def test_narrow_networks_answer_as_the_chainer_that_wrote_them(self, name, request):
         file = narrow_file(name, request)
         checkpoint = converters.read(file.path, writer=file.writer, state=False)
-        outputs = deeppose_port.load(checkpoint, backend=self.backend)(file.inputs)
+        outputs = load_in(checkpoint, runner=self.runner)(file.inputs)
         assert outputs.dtype == np.float32
         assert error(outputs, file.outputs) <= file.bound
 
@@ -114,7 +137,7 @@ class AgainstChainer:
             expected = arrays["outputs"]
         record = legacy_record(golden, dataset)[f"{dataset}_{network}"]
         checkpoint = recipe_checkpoint(record, network, len(persons.skeleton.joints))
-        evaluation = evaluate(deeppose_port.load(checkpoint, backend=self.backend), persons)
+        evaluation = evaluate(load_in(checkpoint, runner=self.runner), persons)
         assert error(evaluation.outputs, expected) <= 1e-5
         assert evaluation["loss"].overall == pytest.approx(record["loss"], rel=1e-6)
 
@@ -122,7 +145,7 @@ class AgainstChainer:
         folder = shared_golden / "checkpoints" / "alexnet-mpii-chainer1.13"
         with np.load(folder / "expected.npz") as arrays:
             expected, loss = arrays["outputs"], float(arrays["loss"])
-        pose = deeppose_port.load(folder / "epoch-100.model", backend=self.backend)
+        pose = load_in(folder / "epoch-100.model", runner=self.runner)
         evaluation = evaluate(pose, dataset_of("mpii", request))
         assert error(evaluation.outputs, expected) <= 1e-5
         assert evaluation["loss"].overall == pytest.approx(loss, rel=1e-6)

@@ -101,8 +101,8 @@ class TestThisMachine:
         examination = doctor.examine()
         names = [each.what for each in examination.rows]
         assert names == [
-            "Python", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "h5py", "CuPy", "NVIDIA driver",
-            "CUDA runtime", "cuDNN",
+            "Python", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "CuPy",
+            "NVIDIA driver", "CUDA runtime", "cuDNN",
         ]  # fmt: skip
         data = json.loads(json.dumps(examination.as_dict()))
         assert data["rows"][0] == {
@@ -113,6 +113,13 @@ class TestThisMachine:
             "remedy": "",
         }
         assert data["runs"] is examination.runs
+
+    def test_it_says_which_engine_is_the_fastest_here_and_what_predict_takes(self, monkeypatch) -> None:
+        speeds = {"OpenVINO": 9.0, "ONNX Runtime": 11.0}
+        monkeypatch.setattr("deeppose_port.inspecting.speed.measured", lambda: speeds)
+        found = row(doctor.examine(speed=True), "fastest engine")
+        assert (found.found, found.verdict) == ("ONNX Runtime", "ok")
+        assert "OpenVINO 9, ONNX Runtime 11; predict takes " in found.note
 
     def test_no_engine_is_imported_before_it_is_asked_for(self) -> None:
         program = (

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -16,11 +15,7 @@ from converters.networks import same_margin
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.evaluate import evaluate
 from tests.helpers import tensorflow1 as tf
-
-BACKENDS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(engine) is None, reason=f"{engine} is not installed"))
-    for name, engine in (("torch", "torch"), ("chainer", "chainer"), ("onnx", "onnxruntime"))
-]
+from tests.helpers.networks import load_in, runners
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +131,9 @@ class TestReading:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("backend", BACKENDS)
-    def test_they_are_tensorflows(self, backend, folder, inputs, expected):
-        outputs = deeppose_port.load(folder / "checkpoint", backend=backend)(inputs)
+    @pytest.mark.parametrize("runner", runners())
+    def test_they_are_tensorflows(self, runner, folder, inputs, expected):
+        outputs = load_in(folder / "checkpoint", runner)(inputs)
         assert outputs.dtype == np.float32
         assert np.abs(outputs - expected).max() <= 1e-5 * np.abs(expected).max()
         assert np.abs(expected).max() > 1  # not clipped
@@ -173,10 +168,10 @@ def input_of(crop: np.ndarray) -> np.ndarray:
 
 
 class TestPictures:
-    @pytest.mark.parametrize("backend", BACKENDS)
-    def test_points_come_from_the_picture_and_stay_in_the_box(self, backend, folder, pictures):
+    @pytest.mark.parametrize("runner", runners())
+    def test_points_come_from_the_picture_and_stay_in_the_box(self, runner, folder, pictures):
         image = cv2.imread(str(pictures / "astronaut.png"))
-        pose = deeppose_port.load(folder / "checkpoint", backend=backend)
+        pose = load_in(folder / "checkpoint", runner)
         outputs = pose(input_of(image[20:320, 40:240])[np.newaxis])[0].reshape(14, 2)
         assert np.abs(outputs).max() > 0.5
         expected = (np.clip(outputs, -0.5, 0.5) + 0.5) * (200, 300) + (40, 20)
@@ -224,11 +219,11 @@ class TestSame:
     def test_the_odd_pixel_comes_after(self, side, kernel, stride, margin):
         assert same_margin(side, kernel, stride) == margin
 
-    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("runner", runners())
     @pytest.mark.parametrize("side", [225, 226, 228])
-    def test_inputs_of_other_sizes_are_padded_by_their_own_margin(self, side, backend, folder):
+    def test_inputs_of_other_sizes_are_padded_by_their_own_margin(self, side, runner, folder):
         """The first convolution's corner, summed by hand."""
-        pose = deeppose_port.load(folder / "checkpoint", backend=backend)
+        pose = load_in(folder / "checkpoint", runner)
         inputs = np.random.RandomState(1).randn(1, 3, side, side).astype("f")
         before = same_margin(side, 11, 4)[0]
         weight, bias = (pose.checkpoint.weights[f"conv1.{part}"].astype(np.float64) for part in ("weight", "bias"))

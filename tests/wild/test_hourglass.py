@@ -1,7 +1,6 @@
 """The stacked hourglass of a Keras course: from the files that Keras wrote to joints."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,13 +14,10 @@ from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.references import References, encode, path_beside
 from tests.helpers.keras import fill
+from tests.helpers.networks import load_in, runners
 
 h5py = pytest.importorskip("h5py")
 
-BACKENDS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(engine) is None, reason=f"{engine} is not installed"))
-    for name, engine in (("torch", "torch"), ("onnx", "onnxruntime"))
-]
 #: Files of the golden data -> how many stacks they have, and whether they are not in every clone.
 FILES = {
     "hourglass-1stack-narrow-later": 1,
@@ -138,18 +134,18 @@ class TestReading:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("backend", BACKENDS)
-    def test_every_stack_is_keras(self, backend, file, inputs):
-        maps = deeppose_port.load(file, backend=backend).heatmaps(inputs)
+    @pytest.mark.parametrize("runner", runners("torch", "onnxruntime", "openvino"))
+    def test_every_stack_is_keras(self, runner, file, inputs):
+        maps = load_in(file, runner).heatmaps(inputs)
         expected = expected_of(file)
         assert maps.shape == expected.shape == (FILES[file.stem], 2, 16, 32, 32)
         assert maps.dtype == np.float32
         for stack, truth in zip(maps, expected, strict=True):
             assert np.abs(stack - truth).max() <= 1e-5 * np.abs(truth).max()
 
-    @pytest.mark.parametrize("backend", BACKENDS)
-    def test_joints_are_where_the_last_stack_is_largest(self, backend, two, inputs):
-        pose = deeppose_port.load(two, backend=backend)
+    @pytest.mark.parametrize("runner", runners("torch", "onnxruntime", "openvino"))
+    def test_joints_are_where_the_last_stack_is_largest(self, runner, two, inputs):
+        pose = load_in(two, runner)
         last = expected_of(two)[-1]
         row, column = np.divmod(last.reshape(2, 16, -1).argmax(axis=2), 32)
         outputs = pose(inputs)

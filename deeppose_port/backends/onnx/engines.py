@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 
-from deeppose_port.backends import BackendError
-from deeppose_port.backends.devices import gpu_indices
+from deeppose_port.backends import described, engine_named
+from deeppose_port.backends.devices import BackendError, gpu_indices
+from deeppose_port.backends.onnx.graph import Program
 from deeppose_port.data.arrays import Float32Array
 
 Values: TypeAlias = Mapping[str, Float32Array]
 #: A graph that is ready to run: its outputs by name, of its inputs by name.
 Session: TypeAlias = Callable[[Values], dict[str, Float32Array]]
 #: Makes a session of a graph, on a device.
-Engine: TypeAlias = Callable[[onnx.ModelProto, str], Session]
+Engine: TypeAlias = Callable[[Program, str], Session]
 
 
-def onnxruntime(model: onnx.ModelProto, device: str) -> Session:
+def onnxruntime(program: Program, device: str) -> Session:
     """Makes a session of ONNX Runtime, in full float32 precision.
 
     Raises:
@@ -42,7 +41,11 @@ def onnxruntime(model: onnx.ModelProto, device: str) -> Session:
             raise BackendError(f"ONNX Runtime cannot use {device}: pip install onnxruntime-gpu has the CUDA provider")
         # TensorFloat-32 keeps 10 bits: the outputs would not be those of the old network.
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": indices[0], "use_tf32": 0}))
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    # Constants are taken where they lie: they are neither written into the graph nor read out of it again.
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in program.constants.values()]
+    if values:
+        options.add_external_initializers(list(program.constants), values)
+    session = runtime.InferenceSession(program.graph.SerializeToString(), options, providers=providers)
     names = [output.name for output in session.get_outputs()]
 
     def run(values: Values) -> dict[str, Float32Array]:
@@ -51,7 +54,7 @@ def onnxruntime(model: onnx.ModelProto, device: str) -> Session:
     return run
 
 
-def openvino(model: onnx.ModelProto, device: str) -> Session:
+def openvino(program: Program, device: str) -> Session:
     """Makes a session of OpenVINO, in full float32 precision: it takes bfloat16 by itself where the processor has it.
 
     Raises:
@@ -61,11 +64,15 @@ def openvino(model: onnx.ModelProto, device: str) -> Session:
 
     if gpu_indices(device):
         raise BackendError(f"OpenVINO has no {device}: take --device cpu, or --engine onnxruntime")
-    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    options: dict[str, str | int] = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": "NO",  # several processes, or a busy machine, would share one processor
+    }
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options["INFERENCE_NUM_THREADS"] = int(threads)
     core = runtime.Core()
-    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
+    compiled = core.compile_model(core.read_model(program.whole().SerializeToString()), "CPU", options)
     outputs = [(output.get_any_name(), output) for output in compiled.outputs]
 
     def run(values: Values) -> dict[str, Float32Array]:
@@ -75,13 +82,8 @@ def openvino(model: onnx.ModelProto, device: str) -> Session:
     return run
 
 
-#: The engines by name: the first is the one that is taken where none is named.
+#: The engines by their names in the list of backends.
 ENGINES: dict[str, Engine] = {"onnxruntime": onnxruntime, "openvino": openvino}
-
-
-def installed() -> list[str]:
-    """Returns the engines that are installed here."""
-    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
 
 
 def engine(name: str | None = None) -> Engine:
@@ -93,9 +95,4 @@ def engine(name: str | None = None) -> Engine:
     Raises:
         BackendError: There is none of that name, or it is not installed.
     """
-    if name is not None and name not in ENGINES:
-        raise BackendError(f"there is no engine {name!r}; there are {' and '.join(ENGINES)}")
-    found = installed()
-    if not found or (name is not None and name not in found):
-        raise BackendError(f"{name or 'onnxruntime'} is not installed: pip install {name or 'onnxruntime'}")
-    return ENGINES[name or found[0]]
+    return ENGINES[engine_named(described("onnx"), name)]

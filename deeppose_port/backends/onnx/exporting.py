@@ -11,7 +11,7 @@ import onnx
 from converters import Checkpoint, CheckpointError
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.onnx.engines import engine
-from deeppose_port.backends.onnx.graph import INPUT, model_of
+from deeppose_port.backends.onnx.graph import INPUT, Program, model_of
 from deeppose_port.backends.onnx.prediction import OnnxPredictor, predictor
 from deeppose_port.data.arrays import Float32Array
 
@@ -38,7 +38,7 @@ def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
     """
     try:
         path.write_bytes(model_of(checkpoint).SerializeToString(deterministic=True))
-        network, written = predictor(checkpoint), engine()(onnx.load(path), "cpu")
+        network, written = predictor(checkpoint), engine()(Program(onnx.load(path), {}), "cpu")
     except BackendError as error:
         raise CheckpointError(checkpoint.source.path, error.problem, error.advice) from error
     answers = checkpoint.architecture.answers

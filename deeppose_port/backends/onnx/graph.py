@@ -64,12 +64,14 @@ from converters.networks import (
 )
 from converters.networks.flow import Value, after, joined
 from converters.networks.fold import factors, fold
-from deeppose_port.backends import BackendError
+from deeppose_port.backends.devices import BackendError
 
 #: What a graph is given and gives.
 INPUT, OUTPUT = "inputs", "joints"
 #: ONNX's operators as of 2022: the oldest with everything that is used here, so that old engines run it too.
 OPSET, IR_VERSION = 17, 8
+#: Bytes from which on a constant lies beside its graph. Engines want the small ones, shapes say, in it.
+_LARGE = 4096
 
 Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
 Weights: TypeAlias = Mapping[str, Array]
@@ -89,7 +91,35 @@ class Tensor:
         return height, width
 
 
+@dataclass(frozen=True)
+class Program:
+    """A graph, and its large constants beside it: an engine can take these as they lie in memory.
+
+    Attributes:
+        graph: The model, which names the large constants as external data and does not hold them.
+        constants: These.
+    """
+
+    graph: onnx.ModelProto
+    constants: Mapping[str, Array]
+
+    def whole(self) -> onnx.ModelProto:
+        """Returns the model with everything in it, checked by onnx."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.graph)
+        for tensor in model.graph.initializer:
+            if tensor.name in self.constants:
+                tensor.CopyFrom(numpy_helper.from_array(self.constants[tensor.name], tensor.name))
+        onnx.checker.check_model(model)
+        return model
+
+
 def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> onnx.ModelProto:
+    """Writes a checkpoint's network as `program_of` does, everything in one model."""
+    return program_of(checkpoint, shape).whole()
+
+
+def program_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> Program:
     """Writes a checkpoint's network: `inputs` (batch, 3, H, W) float32 -> `joints` (batch, 2 * joints) float32.
 
     A network with heat maps gives `heatmaps` (batch, stacks, joints, h, w) instead.
@@ -112,15 +142,15 @@ def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> on
     if not architecture.stacks:
         last = graph.flat(last)
     graph.node("Identity", [last.name], architecture.answers)
-    model = graph.model([start], [Tensor(architecture.answers, last.shape)])
+    program = graph.program([start], [Tensor(architecture.answers, last.shape)])
     for name, value in encode_metadata(checkpoint).items():
-        model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    return model
+        program.graph.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+    return program
 
 
 def part_of(
     architecture: Architecture, weights: Weights, layers: tuple[Layer, ...], inputs: Mapping[str, Value]
-) -> onnx.ModelProto:
+) -> Program:
     """Writes some layers of a network by themselves, nothing folded.
 
     Args:
@@ -130,7 +160,7 @@ def part_of(
         inputs: The shape of the value that they are given, under `INPUT`, and of those that have names.
 
     Returns:
-        The model, which gives the last value under `OUTPUT`, and what the layers gave names.
+        The graph, which gives the last value under `OUTPUT`, and what the layers gave names.
     """
     graph = Graph(architecture, weights)
     given = {name: Tensor(name, shape) for name, shape in inputs.items()}
@@ -142,7 +172,7 @@ def part_of(
     for name in named.keys() - given.keys():
         graph.node("Identity", [named[name].name], name)
         outputs.append(Tensor(name, named[name].shape))
-    return graph.model([start, *given.values()], outputs)
+    return graph.program([start, *given.values()], outputs)
 
 
 class Graph:
@@ -152,23 +182,22 @@ class Graph:
         self.architecture = architecture
         self.weights = weights
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
+        self.constants: dict[str, Array] = {}
         self._numbers = itertools.count()
 
-    def model(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> onnx.ModelProto:
-        """Returns what was written as a model that onnx has checked."""
+    def program(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Program:
+        """Returns what was written."""
         graph = helper.make_graph(
             self.nodes,
             "DeepPose",
             [_described(value) for value in inputs],
             [_described(value) for value in outputs],
-            list(self.constants.values()),
+            [_held(name, array) for name, array in self.constants.items()],
         )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeppose-port", ir_version=IR_VERSION
         )
-        onnx.checker.check_model(model)
-        return model
+        return Program(model, {name: array for name, array in self.constants.items() if array.nbytes >= _LARGE})
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +213,7 @@ class Graph:
         """Adds a constant of an array's own kind; returns its name."""
         name = name or f"c{next(self._numbers)}"
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self.constants[name] = np.ascontiguousarray(array) if array.ndim else array
         return name
 
     def number(self, value: float) -> str:
@@ -468,6 +497,16 @@ class Graph:
             self.node("Concat", [part(band, 3, *bounds) for bounds in _parts(width, columns)], axis=3) for band in bands
         ]
         return self.node("Concat", cells, axis=2)
+
+
+def _held(name: str, array: Array) -> onnx.TensorProto:
+    """Returns a constant as a graph has it: a large one by its name alone."""
+    if array.nbytes < _LARGE:
+        return numpy_helper.from_array(array, name)
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor = TensorProto(name=name, dims=array.shape, data_type=kind, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="memory")
+    return tensor
 
 
 def _described(value: Tensor) -> onnx.ValueInfoProto:

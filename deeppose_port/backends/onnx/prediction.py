@@ -8,10 +8,10 @@ import numpy as np
 
 from converters import Checkpoint
 from converters.networks import Layer
-from deeppose_port.backends import BackendError
 from deeppose_port.backends.activations import Directions, activations
+from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.onnx.engines import Session, engine
-from deeppose_port.backends.onnx.graph import INPUT, OUTPUT, model_of, part_of
+from deeppose_port.backends.onnx.graph import INPUT, OUTPUT, part_of, program_of
 from deeppose_port.data.arrays import Float32Array
 
 
@@ -52,16 +52,15 @@ class OnnxPredictor:
         values = {INPUT: x, **named}
         shapes = {name: array.shape[1:] for name, array in values.items()}
         architecture, weights = self._checkpoint.architecture, self._checkpoint.weights
-        model = part_of(architecture, weights, layers, shapes)
-        used = {each.name for each in model.graph.input}
-        outputs = self._engine(model, self._device)({name: values[name] for name in used})
+        program = part_of(architecture, weights, layers, shapes)
+        used = {each.name for each in program.graph.graph.input}
+        outputs = self._engine(program, self._device)({name: values[name] for name in used})
         named.update((name, array) for name, array in outputs.items() if name != OUTPUT)
         return outputs[OUTPUT]
 
     def _session(self, shape: tuple[int, int]) -> Session:
         if shape not in self._sessions:
-            model = model_of(self._checkpoint, shape)
-            self._sessions[shape] = self._engine(model, self._device)
+            self._sessions[shape] = self._engine(program_of(self._checkpoint, shape), self._device)
         return self._sessions[shape]
 
 

@@ -36,7 +36,7 @@ def answer(network, train=False):
 
 
 class TestAgainstChainer(AgainstChainer):
-    backend = "chainer"
+    runner = "chainer"
 
 
 class TestBuild:

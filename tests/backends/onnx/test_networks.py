@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,7 +22,12 @@ from tests.helpers.networks import AgainstChainer, error, narrow_inputs, random_
 
 
 class TestAgainstChainer(AgainstChainer):
-    backend = "onnx"
+    runner = "onnxruntime"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+class TestOpenVinoAgainstChainer(AgainstChainer):
+    runner = "openvino"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ class TestEngines:
 
     def test_one_that_is_not_installed_is_named(self, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(BackendError, match="openvino is not installed: pip install openvino"):
+        with pytest.raises(BackendError, match=r"openvino is not installed: pip install 'openvino"):
             engine_of("openvino")
 
     def test_a_gpu_that_is_not_there_is_refused(self):

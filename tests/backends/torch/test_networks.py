@@ -19,7 +19,7 @@ from tests.helpers.networks import (
 
 
 class TestAgainstChainer(AgainstChainer):
-    backend = "torch"
+    runner = "torch"
 
     def test_resnet50_answers_as_chainer_for_the_other_persons_too(self, golden, request):
         self.test_full_size_networks_answer_as_chainer_and_have_its_loss("lspet", "resnet50", golden, request)
