@@ -248,8 +248,9 @@ class Source(_Plain):
         wrappers: Prefixes that every key bore and that were stripped, outermost first.
         names: Which layer names its keys have: `head`, the canonical ones, or a key of some family's `naming`.
         generation: The family that the file is of: a key of `families.FAMILIES`.
-        writer: The version that wrote it, as `chainer-1.13.0`, or `torch` for a network that exists in PyTorch alone,
-            or `tensorflow`; it decides BatchNormalization's arithmetic.
+        writer: The program that wrote it: a version of Chainer as `chainer-1.13.0`, `torch` or `tensorflow`. The
+            arithmetic of BatchNormalization is that of the architecture's writer: another one, where PyTorch trained a
+            network of Chainer's.
         writer_told_by: How the writer is known, as a phrase.
         state_path: The optimizer file that was read beside it, if any.
         origin: For a file that `converters` wrote: the Source of what it was converted from.

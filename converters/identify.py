@@ -109,6 +109,13 @@ class _File:
             raise _not_understood(self.path, error) from error
 
     @property
+    def own_rules(self) -> str | None:
+        """The writer whose arithmetic its network has, if we wrote it: weights may be trained on by another program."""
+        own = self.metadata.get("architecture")
+        writer = own.get("writer") if isinstance(own, dict) else None
+        return writer if isinstance(writer, str) else None
+
+    @property
     def own_source(self) -> ModelSource | None:
         """The source of its network, if we wrote it and there was one."""
         own = self.metadata.get("architecture")
@@ -141,7 +148,7 @@ class _Identification:
         network = self._recognise(file, beside, log)
         known = evidence.range_of((beside or file).sections, network.writers or network.family.writers)
         writer, told_by = self._tell_writer(network.match.architecture, file, known, log)
-        architecture = replace(network.match.architecture, writer=writer)
+        architecture = replace(network.match.architecture, writer=self.options.writer or file.own_rules or writer)
         preprocessing = self._preprocessing(architecture, network, file, log)
         weights = self._weights(file, network, architecture)
         aliases = self._aliases(file, network)
@@ -424,8 +431,9 @@ def _model_beside(state: Path) -> Path:
 def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
     """Refuses what a file says of itself if it is not as we write it."""
     try:
-        if isinstance(metadata.get("writer"), str):
-            check_writer(metadata["writer"])
+        for told in (metadata, metadata.get("architecture")):
+            if isinstance(told, dict) and isinstance(told.get("writer"), str):
+                check_writer(told["writer"])
         for name, kind in (("preprocessing", Preprocessing), ("progress", Progress), ("source", Source)):
             if metadata.get(name) is not None:
                 kind.from_dict(metadata[name])

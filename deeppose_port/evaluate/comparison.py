@@ -128,7 +128,7 @@ class Side:
             "checkpoint": checkpoint.source.path,
             "sha256": checkpoint.source.sha256,
             "format": checkpoint.source.format,
-            "writer": checkpoint.architecture.writer,
+            "writer": checkpoint.source.writer or checkpoint.architecture.writer,
             "architecture": checkpoint.architecture.name,
             "joints": checkpoint.joints,
             "parameters": checkpoint.parameters,

@@ -174,7 +174,10 @@ class TestFaults:
         old = random_checkpoint("vgg_bn", writer="chainer-1.13.0")
         small = {name: array * np.float32(0.01) for name, array in old.weights.items() if name.endswith("running_var")}
         old = old.replace(weights={**old.weights, **small})
-        new = old.replace(architecture=dataclasses.replace(old.architecture, writer="chainer-7.8.1"))
+        new = old.replace(
+            architecture=dataclasses.replace(old.architecture, writer="chainer-7.8.1"),
+            source=dataclasses.replace(old.source, writer="chainer-7.8.1"),
+        )
         comparison = compared(old, new)
         assert comparison.first_parting == "bn1_1"
         assert not comparison.weights.rows

@@ -17,6 +17,7 @@ from converters.checkpoint import Array, is_parameter
 from converters.errors import DeepPoseError
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
+from converters.networks import Architecture
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_devices
 from deeppose_port.data.arrays import Float32Array
@@ -72,10 +73,9 @@ def train(run: Run) -> None:
     with contextlib.ExitStack() as closing:
         closing.enter_context(chainer.using_config("train", True))  # of this thread, whatever a run leaves behind
         trainer = _Trainer(run, network, devices[0])
-        # The version that reads the files as this run means them: of weights from an older one that one.
-        writer = start.checkpoint.source.writer.removeprefix("chainer-")
+        version = _writer(start.checkpoint.architecture).removeprefix("chainer-")
         events = closing.enter_context(
-            Events(run, trainer, f"chainer version: {writer}", run.folder.earlier_log(start))
+            Events(run, trainer, f"chainer version: {version}", run.folder.earlier_log(start))
         )
         if options.eval_only:
             events.validate()
@@ -100,6 +100,11 @@ def train(run: Run) -> None:
     skipped = guard.summary()
     if skipped is not None:
         run.callbacks.notice(skipped)
+
+
+def _writer(architecture: Architecture) -> str:
+    """Returns the version that reads a run's files as it means them: of weights from an older one that one."""
+    return architecture.writer if architecture.writer.startswith("chainer-") else f"chainer-{chainer.__version__}"
 
 
 def make_optimizer(hyper: Hyperparameters) -> chainer.Optimizer:
@@ -230,7 +235,7 @@ class _Trainer:
                 sha256="",
                 format="chainer-npz",
                 wrappers=("predictor/",),
-                writer=start.checkpoint.source.writer,
+                writer=_writer(start.checkpoint.architecture),
                 writer_told_by="the training",
             ),
             optimizer=Optimizer(algorithm, optimizer.t, slots, optimizer.epoch, step_per_parameter=True),

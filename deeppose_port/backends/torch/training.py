@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from converters import Checkpoint, Optimizer, Progress, Source
+from converters.networks import TORCH_WRITER
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
@@ -215,7 +216,7 @@ class _Trainer:
         return replace(
             start,
             weights=weights,
-            source=Source(path="", sha256="", format="pt", writer=start.source.writer, writer_told_by="the training"),
+            source=Source(path="", sha256="", format="pt", writer=TORCH_WRITER, writer_told_by="the training"),
             optimizer=Optimizer(
                 self.hyper.algorithm,
                 self.updates,

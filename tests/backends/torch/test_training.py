@@ -490,6 +490,19 @@ class TestStart:
         with pytest.raises(ValueError, match="1 epochs behind it and --epochs is 1: nothing to do"):
             run(tmp_path, pictures, epochs=1, resume=tmp_path / "results")
 
+    def test_files_say_who_wrote_them_and_keep_the_arithmetic_of_their_weights(self, tmp_path, pictures):
+        converters.write(random_checkpoint("resnet50", writer="chainer-1.13.0"), tmp_path / "first.model")
+        run(tmp_path, pictures, init=tmp_path / "first.model", im_size=64, epochs=1)
+        read = converters.read(tmp_path / "results" / "epoch-1.pt")
+        assert (read.source.writer, read.architecture.writer) == ("torch", "chainer-1.13.0")
+        assert read.architecture.batch_normalization.test_eps == 0
+        for name in ("again.model", "again.safetensors"):
+            converters.convert(tmp_path / "results" / "epoch-1.pt", tmp_path / name)
+            again = converters.read(tmp_path / name)
+            assert (again.source.writer, again.architecture) == ("torch", read.architecture)
+        said = converters.read(tmp_path / "again.model", writer="chainer-5.4.0")
+        assert said.source.writer == said.architecture.writer == "chainer-5.4.0"
+
     def test_what_this_backend_does_not_do_is_refused(self, tmp_path, pictures):
         with pytest.raises(ValueError, match="--legacy-gradient-sum: only with --backend chainer"):
             run(tmp_path, pictures, legacy_gradient_sum=True)
