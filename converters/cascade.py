@@ -185,8 +185,8 @@ class Cascade:
             raise DeepPoseError(
                 f"stage {number} has displacements of {len(stage.close_up.mean)} joints, of {self.joints}"
             )
-        names = {network.preprocessing.joints for network in stage.networks if network.joints == self.joints}
-        own = self.first.preprocessing.joints
+        names = {network.preprocessing.told_joints for network in stage.networks if network.joints == self.joints}
+        own = self.first.preprocessing.told_joints
         if own and any(told and told != own for told in names):
             raise DeepPoseError(f"stage {number} has its joints in another order than the first stage")
 

@@ -39,7 +39,7 @@ class _Plain:
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}  # type: ignore[call-overload]
+        return {name: _as_list(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls: type[_Record], values: Mapping[str, object]) -> _Record:
@@ -54,9 +54,17 @@ class _Plain:
             if not _is_kind(value, kinds[name]):
                 raise DeepPoseError(f"{name} is {value!r}")
         try:
-            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})
+            return cls(**{name: _as_tuple(value) for name, value in known.items()})
         except TypeError as error:
             raise DeepPoseError(str(error)) from error
+
+
+def _as_list(value: object) -> object:
+    return [_as_list(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
 def _is_kind(value: object, kind: Any) -> bool:
@@ -104,14 +112,16 @@ class Preprocessing(_Plain):
         frame: What fractions of the crop labels are: `centred` about -0.5 .. 0.5, from the middle that an odd input has
             rounded down; `middle` -0.5 .. 0.5 from the very middle; `unit` 0 .. 1, `symmetric` -1 .. 1.
         order: `interleaved` labels are x0, y0, x1, y1, …, `planar` x0, x1, …, y0, y1, ….
-        joints: Names of the joints in the order of the labels, where they are none of FLIC's 7, LSP's 14 and MPII's 16,
-            which their number tells.
+        joints: Names of the joints in the order of the labels, where they are known.
         clip: Whether answers outside of the crop are taken as its edge where they become points of the picture.
         margin: Of the part `joints-margin`: the share of the person's height, MPII's `scale` times 200 pixels, that the
             box of the joints gets on each side; where no scale is known, of the longer side of that box.
         truncate: Whether joints lose the fractions of their pixels before a crop and labels are made of them.
         decoding: What of a heat map is its joint: `argmax`, the largest number moved a quarter of a pixel toward its
             larger neighbour, or `soft-argmax`, the mean of the pixels weighted by the softmax of their numbers.
+        limbs: The lines of a drawing, as two indices of joints each, the inner one first.
+        joints_assumed: Whether the names of the joints are those that their number tells, as FLIC's 7, LSP's 14 and
+            MPII's 16, and nothing says so.
     """
 
     im_size: int = 220
@@ -133,6 +143,8 @@ class Preprocessing(_Plain):
     decoding: Decoding = "argmax"
     margin: float = 0.0
     truncate: bool = False
+    limbs: tuple[tuple[int, int], ...] = ()
+    joints_assumed: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:
@@ -162,6 +174,14 @@ class Preprocessing(_Plain):
         if len(self.mean) != 3 or len(self.std) != 3 or not all((self.scale, *self.std)):
             raise DeepPoseError(f"scale {self.scale}, mean {self.mean}, std {self.std} are not those of three channels")
         check_names(self.joints)
+        for limb in self.limbs:
+            if len(limb) != 2 or limb[0] == limb[1] or not all(0 <= joint < len(self.joints) for joint in limb):
+                raise DeepPoseError(f"{limb} are not two of its {len(self.joints)} joints, as a limb's ends are")
+
+    @property
+    def told_joints(self) -> tuple[str, ...]:
+        """The names of the joints, where anything but their number tells them."""
+        return () if self.joints_assumed else self.joints
 
     @property
     def shape(self) -> tuple[int, int]:

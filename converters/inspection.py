@@ -14,6 +14,7 @@ from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint
 from converters.errors import CheckpointError
 from converters.families import FAMILIES, Family
+from converters.files import hash_file
 from converters.networks import steps_of
 from converters.reading import read
 from converters.stages import holds_cascade
@@ -49,6 +50,7 @@ class Inspection:
 
     Attributes:
         path: The file.
+        sha256: Its hash, in hexadecimal. The weights may be in another, beside an optimizer's state.
         format: Its format.
         checkpoint: What it was read as; None if it is no network that is known, or a cascade.
         problem: Why it is none that is known.
@@ -57,6 +59,7 @@ class Inspection:
     """
 
     path: str
+    sha256: str
     format: str
     checkpoint: Checkpoint | None
     problem: str | None
@@ -89,7 +92,14 @@ class Inspection:
                 "notices": list(self.cascade.notices),
             }
         tensors = [{**asdict(tensor), "shape": list(tensor.shape)} for tensor in self.tensors]
-        return {"path": self.path, "format": self.format, "problem": self.problem, **known, "tensors": tensors}
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "format": self.format,
+            "problem": self.problem,
+            **known,
+            "tensors": tensors,
+        }
 
 
 def _known(checkpoint: Checkpoint) -> dict[str, object]:
@@ -163,11 +173,12 @@ def inspect(
         contents = formats.opened(path)
         formats.refuse_large(path, contents, max_bytes)
         arrays = read_all({key: contents.stored(path, key) for key in contents.headers})
-        return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()))
-    kind, tensors = checkpoint.source.format, _summaries(checkpoint.tensors())
+        return Inspection(str(path), hash_file(path), kind, None, str(error), _summaries(arrays.items()))
+    source, tensors = checkpoint.source, _summaries(checkpoint.tensors())
+    sha256 = source.sha256 if path.is_dir() or source.path == str(path) else hash_file(path)
     if isinstance(checkpoint, Cascade):
-        return Inspection(str(path), kind, None, None, tensors, checkpoint)
-    return Inspection(str(path), kind, checkpoint, None, tensors)
+        return Inspection(str(path), sha256, source.format, None, None, tensors, checkpoint)
+    return Inspection(str(path), sha256, source.format, checkpoint, None, tensors)
 
 
 def _summaries(arrays: Iterable[tuple[str, Array]]) -> tuple[TensorSummary, ...]:

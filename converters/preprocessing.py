@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.checkpoint import Preprocessing
 from converters.families import Family
+from converters.families.joints import named
 from converters.networks import Architecture
 
 _PARTS = {
@@ -53,8 +54,9 @@ def preprocessing_of(
         values: The plain values beside the file's weights.
     """
     if told is not None:
-        return Preprocessing.from_dict(told), []
-    preprocessing = replace(family.preprocessing_for(architecture.joints), **colours)  # type: ignore[arg-type]
+        return named(Preprocessing.from_dict(told), architecture.joints), []
+    preprocessing = named(family.preprocessing_for(architecture.joints), architecture.joints)
+    preprocessing = replace(preprocessing, **colours)  # type: ignore[arg-type]
     said = family.said(values)
     preprocessing = replace(preprocessing, **said)  # type: ignore[arg-type]
     notices = [family.notice] if family.notice is not None else []

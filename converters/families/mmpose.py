@@ -93,7 +93,9 @@ register(
         beside=dict.fromkeys(("pt", "safetensors"), r"(?:.*\.)?data_preprocessor\.(?:mean|std)"),
         recognise=lambda found: found.names in _NAMES or not found.architecture,
         preprocessing=_PREPROCESSING,
-        by_joints={len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO, *_CLOTHES)},
+        by_joints={
+            len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO.names, *_CLOTHES)
+        },
         said=_said,
         build=_build,
         engines=("torch",),

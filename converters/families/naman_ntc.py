@@ -44,7 +44,7 @@ register(
         wrappers=("resnet.",),
         recognise=lambda found: "resnet." in found.wrappers,
         preprocessing=_PREPROCESSING,
-        by_joints={len(COCO): replace(_PREPROCESSING, frame="unit", joints=COCO)},
+        by_joints={len(COCO.names): replace(_PREPROCESSING, frame="unit", joints=COCO.names)},
         engines=("torch",),
         build=_build,
     )

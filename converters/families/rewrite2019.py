@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from packaging.version import Version
 
 from converters.checkpoint import Preprocessing
 from converters.families.family import Family, Writers, register
+from converters.families.joints import FLIC11
 from converters.families.sizes import ALEXNET
 from converters.networks import (
     OUTPUTS,
@@ -17,6 +20,8 @@ from converters.networks import (
     MaxPooling,
     ReLU,
 )
+
+_PREPROCESSING = Preprocessing(coord_normalize=False, gcn="none", colour="RGB", axes="yx")
 
 
 def deeppose2019() -> tuple[Layer, ...]:
@@ -47,7 +52,8 @@ register(
             }
         },
         wrappers=("model/",),
-        preprocessing=Preprocessing(coord_normalize=False, gcn="none", colour="RGB", axes="yx"),
+        preprocessing=_PREPROCESSING,
+        by_joints={len(FLIC11.names): replace(_PREPROCESSING, joints=FLIC11.names)},
         writers=Writers(since=Version("6.0.0"), told_by="the rewrite of 2019"),
     )
 )

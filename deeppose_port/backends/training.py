@@ -52,8 +52,9 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     engine = backends.get(backend)
     skeleton = skeletons.get(options.skeleton)
     start = starting_point(options, len(skeleton.joints))
-    skeleton.refuse_other_order(start.checkpoint.preprocessing.joints, start.checkpoint.source.path)
-    named = replace(start.checkpoint.preprocessing, joints=skeleton.joints)
+    before = start.checkpoint.preprocessing
+    skeleton.refuse_other_order(before.told_joints, start.checkpoint.source.path)
+    named = replace(before, joints=skeleton.joints, limbs=skeleton.limbs, joints_assumed=False)
     start = replace(start, checkpoint=start.checkpoint.replace(preprocessing=named))
     for notice in start.notices:
         callbacks.notice(notice)

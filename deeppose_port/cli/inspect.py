@@ -116,6 +116,7 @@ def _show(inspection: Inspection) -> None:
 
     facts = display.facts()
     facts.add_row("file", inspection.path)
+    facts.add_row("sha256", inspection.sha256)
     facts.add_row("format", inspection.format)
     checkpoint = inspection.checkpoint
     generation = inspection.generation
@@ -124,14 +125,15 @@ def _show(inspection: Inspection) -> None:
         facts.add_row("generation", f"{generation.name}: {generation.title}")
         facts.add_row("recognised by", generation.recognised)
         facts.add_row("done", generation.done)
-        weights = "" if Path(source.path) == Path(inspection.path) else f" of {source.path}, which has the weights"
-        facts.add_row("sha256", f"{source.sha256}{weights}")
+        if source.sha256 != inspection.sha256:
+            facts.add_row("weights", f"in {source.path}, sha256 {source.sha256}")
         facts.add_row("layout", source.layout)
         facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")
         facts.add_row("wrappers", " ".join(source.wrappers) or "none")
         facts.add_row("architecture", f"{checkpoint.architecture.name}, {checkpoint.parameters:,} parameters")
         names = ", ".join(checkpoint.preprocessing.joints)
-        facts.add_row("joints", f"{checkpoint.joints}: {names}" if names else str(checkpoint.joints))
+        told = " (told by their number)" if checkpoint.preprocessing.joints_assumed else ""
+        facts.add_row("joints", f"{checkpoint.joints}: {names}{told}" if names else str(checkpoint.joints))
         algorithm = checkpoint.optimizer.algorithm if checkpoint.optimizer else None
         progress = checkpoint.progress.as_dict() if checkpoint.progress else None
         facts.add_row("optimizer", checkpoints.optimizer(algorithm, progress))

@@ -341,7 +341,7 @@ def persons(pose: Pose, csv: Path, images: Path, skeleton: str | None, counting:
         advice = f"--skeleton does: {', '.join(SKELETONS)} or a file"
         raise DeepPoseError(problem, where=pose.checkpoint.source.path, advice=advice)
     known = get(told)
-    known.refuse_other_order(pose.preprocessing.joints, pose.checkpoint.source.path)
+    known.refuse_other_order(pose.preprocessing.told_joints, pose.checkpoint.source.path)
     return PoseDataset(
         csv,
         images=images,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from converters.errors import DeepPoseError
+from converters.families import joints as data_sets
 
 End: TypeAlias = int | tuple[int, ...]
 """One end of a limb: a joint's index, or the indices of joints whose mean position it is."""
@@ -91,18 +92,10 @@ class Skeleton:
 
 FLIC = Skeleton(
     name="flic",
-    # The head is the mean of FLIC's eyes and nose. There are no hips, so no reference length for PDJ.
-    joints=(
-        "left wrist",
-        "left elbow",
-        "left shoulder",
-        "head",
-        "right shoulder",
-        "right elbow",
-        "right wrist",
-    ),
+    # There are no hips, so no reference length for PDJ.
+    joints=data_sets.FLIC.names,
     symmetric_pairs=((2, 4), (1, 5), (0, 6)),
-    limbs=((3, 2), (2, 1), (1, 0), (3, 4), (4, 5), (5, 6)),
+    limbs=data_sets.FLIC.limbs,
     pcp_limbs={
         "left upper arm": (2, 1),
         "right upper arm": (4, 5),
@@ -118,27 +111,9 @@ FLIC = Skeleton(
 
 LSP = Skeleton(
     name="lsp",
-    joints=(
-        "right ankle",
-        "right knee",
-        "right hip",
-        "left hip",
-        "left knee",
-        "left ankle",
-        "right wrist",
-        "right elbow",
-        "right shoulder",
-        "left shoulder",
-        "left elbow",
-        "left wrist",
-        "neck",
-        "head",
-    ),
+    joints=data_sets.LSP.names,
     symmetric_pairs=((8, 9), (7, 10), (6, 11), (2, 3), (1, 4), (0, 5)),
-    limbs=(
-        *((12, 13), (12, 8), (8, 7), (7, 6), (12, 9), (9, 10), (10, 11)),
-        *((8, 2), (2, 1), (1, 0), (9, 3), (3, 4), (4, 5)),
-    ),
+    limbs=data_sets.LSP.limbs,
     # The ten sticks of which PCP on LSP is the mean.
     pcp_limbs={
         "right lower leg": (0, 1),
@@ -157,30 +132,9 @@ LSP = Skeleton(
 
 MPII = Skeleton(
     name="mpii",
-    joints=(
-        "right ankle",
-        "right knee",
-        "right hip",
-        "left hip",
-        "left knee",
-        "left ankle",
-        "pelvis",
-        "thorax",
-        "neck",
-        "head",
-        "right wrist",
-        "right elbow",
-        "right shoulder",
-        "left shoulder",
-        "left elbow",
-        "left wrist",
-    ),
+    joints=data_sets.MPII.names,
     symmetric_pairs=((12, 13), (11, 14), (10, 15), (2, 3), (1, 4), (0, 5)),
-    limbs=(
-        *((6, 2), (2, 1), (1, 0), (6, 3), (3, 4), (4, 5)),
-        *((6, 7), (7, 8), (8, 9)),
-        *((8, 12), (12, 11), (11, 10), (8, 13), (13, 14), (14, 15)),
-    ),
+    limbs=data_sets.MPII.limbs,
     pcp_limbs={
         "right upper arm": (12, 11),
         "left upper arm": (13, 14),
@@ -198,14 +152,11 @@ MPII = Skeleton(
 )
 
 FLIC11 = Skeleton(
-    # The joints that FLIC annotates of everybody, in its columns' order: those of the program's rewrite of 2019.
+    # The joints of the program's rewrite of 2019.
     name="flic11",
-    joints=(
-        *("left shoulder", "left elbow", "left wrist", "right shoulder", "right elbow", "right wrist"),
-        *("left hip", "right hip", "left eye", "right eye", "nose"),
-    ),
+    joints=data_sets.FLIC11.names,
     symmetric_pairs=((0, 3), (1, 4), (2, 5), (6, 7), (8, 9)),
-    limbs=((0, 1), (1, 2), (0, 3), (3, 4), (4, 5), (0, 6), (3, 7), (6, 7), (10, 8), (10, 9)),
+    limbs=data_sets.FLIC11.limbs,
     pcp_limbs={
         "left upper arm": (0, 1),
         "right upper arm": (3, 4),
@@ -218,18 +169,9 @@ FLIC11 = Skeleton(
 
 COCO = Skeleton(
     name="coco",
-    joints=(
-        *("nose", "left eye", "right eye", "left ear", "right ear"),
-        *("left shoulder", "right shoulder", "left elbow", "right elbow", "left wrist", "right wrist"),
-        *("left hip", "right hip", "left knee", "right knee", "left ankle", "right ankle"),
-    ),
+    joints=data_sets.COCO.names,
     symmetric_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    # The data set's own lines (`skeleton` of its category), each from the inner joint to the outer.
-    limbs=(
-        *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (5, 3), (6, 4)),
-        *((5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12)),
-        *((11, 13), (13, 15), (12, 14), (14, 16)),
-    ),
+    limbs=data_sets.COCO.limbs,
     pcp_limbs={
         "right upper arm": (6, 8),
         "left upper arm": (5, 7),
@@ -245,9 +187,6 @@ COCO = Skeleton(
 
 SKELETONS: Mapping[str, Skeleton] = {skeleton.name: skeleton for skeleton in (FLIC, LSP, MPII, COCO, FLIC11)}
 """Every skeleton by its name."""
-
-#: Those that the number of joints tells: the legacy program's checkpoints hold nothing else that does.
-_LEGACY = {len(skeleton.joints): skeleton for skeleton in (FLIC, LSP, MPII)}
 
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
@@ -287,8 +226,8 @@ def of_network(joints: int, names: Sequence[str] = ()) -> Skeleton | None:
         joints: how many joints the network answers.
         names: their names, as its checkpoint has them. Without names, their number tells FLIC, LSP and MPII.
     """
-    if not names:
-        return _LEGACY.get(joints)
+    if not names and joints in data_sets.BY_NUMBER:
+        names = data_sets.BY_NUMBER[joints].names
     return next((skeleton for skeleton in SKELETONS.values() if skeleton.joints == tuple(names)), None)
 
 

@@ -74,7 +74,7 @@ def joints_of(
     if len(named.joints) != pose.joints:
         path = pose.checkpoint.source.path
         raise DeepPoseError(f"{path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
-    named.refuse_other_order(pose.preprocessing.joints, pose.checkpoint.source.path)
+    named.refuse_other_order(pose.preprocessing.told_joints, pose.checkpoint.source.path)
     return named, named.joints
 
 

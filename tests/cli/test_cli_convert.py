@@ -443,19 +443,24 @@ class TestInspect:
         assert ["file", str(path)] in lines
         assert ["format", "chainer-npz"] in lines
         assert ["layout", "snapshot"] in lines
-        assert ["joints", "16"] in lines
+        assert ["sha256", sha256(path)] in lines
+        assert any(line[0] == "joints" and line[1].startswith("16: right ankle, ") for line in lines)
         assert ["optimizer", "adam, epoch 1, iteration 2"] in lines
         assert ["writer", "chainer-1.13.0 (the keys, as a Chainer before 1.18.0 writes them)"] in lines
         assert "conv1.weight" in output
         assert "8 x 3 x 11 x 11" in output
         assert "optimizer m" in output
 
-    def test_the_hash_beside_a_state_is_said_to_be_the_models(self, run, golden):
+    def test_the_hash_of_a_state_is_its_own(self, run, golden):
         path = golden / "checkpoints" / "1.13.0" / "alexnet-adam" / "epoch-1.state"
         status, output, _ = run("inspect", path)
         model = path.with_suffix(".model")
         assert status == 0
-        assert f"{sha256(model)} of {model}, which has the weights" in " ".join(output.split())
+        assert ["sha256", sha256(path)] in facts(output)
+        assert f"weights in {model}, sha256 {sha256(model)}" in " ".join(output.split())
+        said = json.loads(run("inspect", path, "--json")[1])
+        assert (said["path"], said["sha256"]) == (str(path), sha256(path))
+        assert (said["source"]["path"], said["source"]["sha256"]) == (str(model), sha256(model))
 
     def test_it_counts_and_changes_nothing(self, run, tmp_path):
         arrays = wrapped(alexnet())

@@ -5,7 +5,8 @@ import pytest
 
 import converters
 from converters import CheckpointError
-from tests.helpers.checkpoint_files import adam_state, alexnet, listing, save_npz, vgg_bn, wrapped
+from converters.families.joints import named
+from tests.helpers.checkpoint_files import adam_state, alexnet, listing, save_npz, sha256, vgg_bn, wrapped
 
 
 def test_it_says_what_a_checkpoint_holds(golden):
@@ -58,7 +59,9 @@ def test_uninitialised_parameters_are_told(golden):
 
 
 def test_a_state_alone_is_shown(tmp_path):
-    inspection = converters.inspect(save_npz(tmp_path / "a.state", adam_state(alexnet())))
+    path = save_npz(tmp_path / "a.state", adam_state(alexnet()))
+    inspection = converters.inspect(path)
+    assert inspection.sha256 == sha256(path)
     assert "without the network's weights" in inspection.problem
     assert "conv1/W/m" in {tensor.name for tensor in inspection.tensors}
 
@@ -104,7 +107,7 @@ def test_the_row_is_that_of_the_network_that_was_asked_for(golden, tmp_path):
     converters.convert(path, tmp_path / "a.safetensors", state=False)
     inspection = converters.inspect(tmp_path / "a.safetensors", architecture="alexnet-takiyu")
     assert inspection.generation.name == "alexnet-takiyu"
-    assert inspection.checkpoint.preprocessing == inspection.generation.preprocessing
+    assert inspection.checkpoint.preprocessing == named(inspection.generation.preprocessing, 16)
 
 
 def test_a_file_that_is_no_network_falls_into_no_row(tmp_path):
