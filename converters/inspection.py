@@ -50,21 +50,21 @@ class Inspection:
 
     Attributes:
         path: The file.
-        sha256: Its hash, in hexadecimal. The weights may be in another, beside an optimizer's state.
         format: Its format.
         checkpoint: What it was read as; None if it is no network that is known, or a cascade.
         problem: Why it is none that is known.
         tensors: Its arrays, those of an optimizer after the network's.
         cascade: What it was read as, if it is one.
+        sha256: The file's hash, in hexadecimal. The weights may be in another, beside an optimizer's state.
     """
 
     path: str
-    sha256: str
     format: str
     checkpoint: Checkpoint | None
     problem: str | None
     tensors: tuple[TensorSummary, ...]
     cascade: Cascade | None = None
+    sha256: str = ""
 
     @property
     def generation(self) -> Family | None:
@@ -173,12 +173,12 @@ def inspect(
         contents = formats.opened(path)
         formats.refuse_large(path, contents, max_bytes)
         arrays = read_all({key: contents.stored(path, key) for key in contents.headers})
-        return Inspection(str(path), hash_file(path), kind, None, str(error), _summaries(arrays.items()))
+        return Inspection(str(path), kind, None, str(error), _summaries(arrays.items()), sha256=hash_file(path))
     source, tensors = checkpoint.source, _summaries(checkpoint.tensors())
     sha256 = source.sha256 if path.is_dir() or source.path == str(path) else hash_file(path)
     if isinstance(checkpoint, Cascade):
-        return Inspection(str(path), sha256, source.format, None, None, tensors, checkpoint)
-    return Inspection(str(path), sha256, source.format, checkpoint, None, tensors)
+        return Inspection(str(path), source.format, None, None, tensors, checkpoint, sha256)
+    return Inspection(str(path), source.format, checkpoint, None, tensors, sha256=sha256)
 
 
 def _summaries(arrays: Iterable[tuple[str, Array]]) -> tuple[TensorSummary, ...]:
