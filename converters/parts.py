@@ -26,7 +26,7 @@ def chosen(path: Path, contents: Contents, part: str | None) -> Contents:
         path: The file, for messages.
         contents: All of it.
         part: What a user names: a key under which a network was saved, the first part of its tensors' names, or `ema`
-            for the averages that mmcv's EMAHook keeps beside a network. None for what the file itself tells.
+            for the weights that mmcv's EMAHook keeps beside a network's. None for what the file itself tells.
 
     Raises:
         CheckpointError: There is no such part, or none is named where there are several.
@@ -41,13 +41,16 @@ def chosen(path: Path, contents: Contents, part: str | None) -> Contents:
         if not averages:
             return contents
         kept = {key: key for key in contents.headers if key not in averages.values()}
-        notice = f"its {len(averages)} arrays {_EMA}… are averages of its weights, not read; --part ema reads them"
+        notice = (
+            f"its {len(averages)} arrays {_EMA}… are a second set of weights, as mmcv's EMAHook keeps one beside the "
+            "other (which is the average depends on when it was saved), not read; --part ema reads them"
+        )
         return _with(contents, kept, notice)
     if part in contents.parts:
         return contents.parts[part]()
     if part == "ema" and averages:
         kept = {key: averages.get(key, key) for key in contents.headers if key not in averages.values()}
-        return _with(contents, kept, f"its {len(averages)} weights are the averages in {_EMA}…")
+        return _with(contents, kept, f"its {len(averages)} weights are those in {_EMA}…")
     if within := [key for key in contents.headers if re.split(r"[./]", key)[0] == part and key != part]:
         left = fold({re.split(r"[./]", key)[0] for key in contents.headers if key not in within}) or "nothing"
         return _with(contents, {key: key for key in within}, f"of it, {part} was read, and not {left}")
@@ -73,9 +76,17 @@ def _several(path: Path, names: Iterable[str]) -> CheckpointError:
 
 
 def _averages(headers: Mapping[str, Header]) -> dict[str, str]:
-    """Returns the keys of weights with those of their averages, if what is called so is nothing else."""
-    called = {key for key in headers if key.startswith(_EMA)}
-    found = {key: f"{_EMA}{key.replace('.', '_')}" for key in headers if key not in called}
+    """Returns the keys of weights with those of their averages, if what is called so is nothing else.
+
+    Statistics of BatchNormalization have none.
+    """
+    called = {key for key in headers if key.rpartition(".")[2].startswith(_EMA)}
+    prefixes = {"".join(key.rpartition(".")[:2]) for key in called}
+    if len(prefixes) != 1:
+        return {}
+    (prefix,) = prefixes
+    names = {key: key.removeprefix(prefix).replace(".", "_") for key in headers if key not in called}
+    found = {key: f"{prefix}{_EMA}{name}" for key, name in names.items() if key.startswith(prefix)}
     found = {key: average for key, average in found.items() if average in called}
     same = all(headers[key].shape == headers[average].shape for key, average in found.items())
     return found if same and len(found) == len(called) >= _FEW else {}

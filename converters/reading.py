@@ -37,8 +37,8 @@ def read(
             is never run. None: the model file that a `log.txt` beside the checkpoint names, else every `.py` beside it
             that defines a network; `architecture` leaves those out.
         part: Which of several networks in it: the key under which one was saved, as `ema_state_dict`, the first part of
-            its tensors' names, as `student`, or `ema` for the averages that mmcv's EMAHook keeps beside a network. Of a
-            cascade `stage1`, or `stage2.joint0` where a stage has a network a joint.
+            its tensors' names, as `student`, or `ema` for the weights that mmcv's EMAHook keeps beside the network's.
+            Of a cascade `stage1`, or `stage2.joint0` where a stage has a network a joint.
         writer: The version that wrote it, as `chainer-1.13.0`; it decides BatchNormalization's test-time arithmetic.
             None: from the file's own metadata, a `log.txt` beside it, or keys that only some versions write, else
             Chainer 1.13 with a notice.

@@ -128,7 +128,7 @@ class SourceOptions:
         default=None,
         metadata=described(
             "Which of several networks in it: the key that one was saved under, the first part of its tensors' names, "
-            "or ema for the averages that mmcv keeps beside them.",
+            "or ema for the second set that mmcv keeps beside them.",
             metavar="NAME",
         ),
     )

@@ -116,3 +116,28 @@ def test_nothing_in_a_configuration_is_run(tmp_path):
     saved(tmp_path / "a.pth", drawn(MMPose(18, 34, "head")), config=text)
     assert np.isfinite(converters.read(tmp_path / "a.pth").weights["fc.bias"]).all()
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+class WithAverages(MMPose):
+    """As mmcv 1.x's EMAHook leaves it: each parameter has a buffer, the statistics of BatchNormalization have none."""
+
+    def __init__(self, *about):
+        super().__init__(*about)
+        for name, value in dict(self.named_parameters()).items():
+            self.register_buffer(f"ema_{name.replace('.', '_')}", value.data.clone() + 0.125)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("head", ["head", "keypoint_head"])
+def test_the_averages_of_mmcvs_hook(prefix, head, tmp_path):
+    network = WithAverages(18, 2 * 16, head)
+    state = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    optimizer = {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    torch.save({"meta": {"epoch": 3}, "state_dict": state, "optimizer": optimizer}, tmp_path / "epoch_3.pth")
+    plain, averages = (converters.read(tmp_path / "epoch_3.pth", part=part) for part in (None, "ema"))
+    assert plain.source.generation == averages.source.generation == "resnet-mmpose"
+    assert plain.weights.keys() == averages.weights.keys()
+    for name, array in plain.weights.items():
+        moved = 0.125 * (not name.endswith(("running_mean", "running_var", "num_batches_tracked")))
+        np.testing.assert_allclose(averages.weights[name], array + moved, rtol=0, atol=1e-6)
+    assert any("mmcv's EMAHook keeps one beside the other" in notice for notice in plain.notices)
