@@ -48,7 +48,9 @@ BACKENDS = {
             package="deeppose_port.backends.torch",
             distribution="torch",
             roots=("torch",),
-            abilities=frozenset({"train", "processes", "amp", "channels-last", "compile", "profile", "workers"}),
+            abilities=frozenset(
+                {"train", "processes", "accumulate", "amp", "channels-last", "compile", "profile", "workers"}
+            ),
             exports={"torch-export": ".pt2", "pytorch-module": ".module"},
             folders=frozenset({"pytorch-module"}),
             by_family=True,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever ask
 
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.
-Ability = Literal["train", "processes", "amp", "channels-last", "compile", "gradient-sum", "profile", "workers"]
+Ability = Literal[
+    "train", "processes", "accumulate", "amp", "channels-last", "compile", "gradient-sum", "profile", "workers"
+]
 
 
 @dataclass(frozen=True)

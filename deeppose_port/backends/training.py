@@ -20,13 +20,14 @@ from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.cache import PictureCache
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import evaluation_of, missing_for
+from deeppose_port.metrics.evaluation import missing_for
 from deeppose_port.options import changed
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks, Header, Run
 from deeppose_port.training.start import starting_point
+from deeppose_port.training.validation import numbers_of
 
 
 def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks | None = None) -> Run:
@@ -84,7 +85,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         options = replace(options, batch_size=len(train_set))
     writes = first and not options.eval_only
     with ResultFolder.open(options, start, description.files, writes, callbacks.notice) as folder:
-        mean = _mean_pose_numbers(train_set, test_set, options.best) if first else {}
+        mean = _mean_pose_numbers(train_set, test_set, options) if first else {}
         run = Run(options, start, folder, train_set, test_set, callbacks, mean)
         if folder.writes:
             folder.write_config(backend, told)
@@ -95,12 +96,12 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     return run
 
 
-def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, best: str) -> dict[str, float]:
+def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, options: TrainingOptions) -> dict[str, float]:
     """Returns the numbers of answering the mean pose to every picture of the test set."""
     if test is None:
         return {}
-    summary = evaluation_of(predictions_of_pose(mean_pose(train), test), test).summary(registry.find(best))
-    return {name: value for name, value in summary.items() if math.isfinite(value)}
+    numbers = numbers_of(predictions_of_pose(mean_pose(train), test), test, options)
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _header(run: Run, backend: Description) -> Header:
@@ -115,6 +116,7 @@ def _header(run: Run, backend: Description) -> Header:
         backend=backend.title,
         epoch=run.start.epoch,
         epochs=run.options.epochs,
+        recipe=run.options.recipe,
         mean_pose=run.mean_pose,
     )
 

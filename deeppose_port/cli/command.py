@@ -215,7 +215,7 @@ def _parameter(option: Option) -> click.Parameter:
         shown = (told.metavar or "|".join(told.listed()) or option.names[0]) + ("..." if many else "")
         argument = _Argument(
             [option.name],
-            type=_Value(option, _TYPES[kind]),
+            type=_Value(option, _TYPES.get(kind, click.STRING)),
             nargs=-1 if many else 1,
             required=required,
             metavar=shown if required else f"[{shown}]",
@@ -233,7 +233,7 @@ def _parameter(option: Option) -> click.Parameter:
         default = {"default": told.default or str(option.default)}  # as it is written
     return click.Option(
         [option.name, *option.names],
-        type=_Value(option, _TYPES[kind]),
+        type=_Value(option, _TYPES.get(kind, click.STRING)),
         multiple=many,
         required=required,
         show_default=True,

@@ -28,19 +28,32 @@ def _options() -> type[TrainOptions]:
 
 def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     """Adds what a file says, or the run that goes on."""
+    from deeppose_port.options import options_of
     from deeppose_port.training.config import completed
+    from deeppose_port.training.options import TrainingOptions
+    from deeppose_port.training.recipes import DEFAULT, with_recipe
 
     values, notices = completed(said, _options())
     if "backend" not in values:
         raise DeepPoseError("--backend is missing: it says what trains", advice="torch or chainer")
     for notice in notices:
         display.note(notice)
-    return values
+    if values.get("resume") is not None:
+        return values
+    name = str(values.get("recipe") or DEFAULT)
+    whole = with_recipe(name, values)
+    declared = options_of(TrainingOptions)
+    taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
+    display.note(f"recipe {name}: {', '.join(taken) or 'the options as they are'}")
+    return whole
 
 
 @command(_options, complete=_complete)
 def train(options: TrainOptions) -> int:
     """Trains a network, anew or where an old run stopped.
+
+    --recipe names a set of options, which is shown and over which what is said counts: modern is what was measured to
+    learn, paper what the paper says, legacy what the old program did.
 
     The result folder holds config.toml, log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch;
     epoch-N.model, epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did. With --resume and such a
@@ -119,9 +132,10 @@ def _beginning(header: Header) -> list[str]:
     persons = counted(header.persons, "person")
     if header.validation_persons is not None:
         persons += f", validated on {header.validation_persons:,}"
+    recipe = "" if header.recipe is None else f", recipe {header.recipe}"
     lines = [
         f"{header.architecture} of {counted(header.parameters, 'parameter')}, inputs of {header.im_size} pixels, in "
-        f"{header.backend} on {header.device}",
+        f"{header.backend} on {header.device}{recipe}",
         f"{persons}, epochs {header.epoch} to {header.epochs}",
     ]
     if header.mean_pose:

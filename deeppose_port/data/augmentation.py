@@ -22,6 +22,12 @@ Mended, in both ways:
 - A zoom too close to 1 to change the picture's rounded size moves the pixels as it moves the joints; `cv2.resize`
   copies such a picture.
 
+Beside these there is today's augmentation, of which each part is a distribution (see `Spread`): a rotation to both
+sides, a scale and an aspect of the box, a shift of it, colours, and a rectangle that is left out. Where one of the
+first four is on, the box is that of the rotated joints, as the evaluation's is that of the joints, and it is cut out of
+the picture continued in black; a mirror takes a label from `x` to `width - x`. The legacy program's own geometry cannot
+be mixed with it; its mirror can.
+
 OpenCV warps what has at most 32,766 pixels a side: with `fast` that is the part of a picture around its person, with
 `legacy` the whole picture. Larger ones are refused by file and line.
 
@@ -40,16 +46,53 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window, warp
-from deeppose_port.data.view import View, extent_of_joints, flattened
+from deeppose_port.data.spread import Chance, Spread
+from deeppose_port.data.view import View, extent_of_joints, flattened, input_labels
 from deeppose_port.options import described
 
 Method = Literal["fast", "legacy"]
+
+#: The options that move the box of the joints.
+BOX = ("rotation", "scale", "aspect", "shift")
+#: A box that a rotation has made narrow is this part of its longer side at least.
+NARROWEST = 0.12
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """What is done to the box of a person's joints.
+
+    Attributes:
+        rotation: Degrees by which the person is rotated, counter-clockwise on the screen, about the box's middle.
+        scale: Factors on the width and the height of the box around the rotated joints.
+        shift: How far it goes to the right and down, in fractions of the box of the joints.
+    """
+
+    rotation: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class DrawnColour:
+    """What is done to the colours, in this order.
+
+    Attributes:
+        saturation: Factor on what a pixel's channels differ from their mean.
+        gamma: Exponent of the levels as fractions.
+        gains: Factors on blue, green and red.
+    """
+
+    saturation: float
+    gamma: float
+    gains: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -61,17 +104,24 @@ class Drawn:
         translation: Pixels of the picture to the right and down, after the rotation.
         zoom: Factor on the picture, after the translation.
         flip: Whether the crop is mirrored left to right.
+        box: What is done to the box of the joints; None for what the evaluation takes, after what is above.
+        colour: What is done to the colours.
+        cutout: Left, top, width and height of the rectangle that is left out, in fractions of what is beside it and
+            of the input; None for none.
     """
 
     rotation: int = 0
     translation: tuple[int, int] = (0, 0)
     zoom: float = 1.0
     flip: bool = False
+    box: DrawnBox | None = None
+    colour: DrawnColour | None = None
+    cutout: tuple[float, float, float, float] | None = None
 
     @property
     def resamples(self) -> bool:
         """Whether pixels come to lie between pixels: anything but a flip."""
-        return (self.rotation, self.translation, self.zoom) != (0, (0, 0), 1)
+        return (self.rotation, self.translation, self.zoom, self.box) != (0, (0, 0), 1, None)
 
 
 @dataclass(frozen=True)
@@ -95,6 +145,46 @@ class Augmentation:
         default="fast",
         metadata=described("One warp, or one step after the other.", choices=get_args(Method), names=("--augment",)),
     )
+    rotation: Spread | None = field(
+        default=None,
+        metadata=described(
+            "Rotate by so many degrees to either side, and take the box of the rotated joints.",
+            metavar="normal:30@0.6",
+            parse=Spread.parse,
+        ),
+    )
+    scale: Spread | None = field(
+        default=None,
+        metadata=described(
+            "Multiply the box by e to the power of this.", metavar="normal:0.12", parse=Spread.parse, rare=True
+        ),
+    )
+    aspect: Spread | None = field(
+        default=None,
+        metadata=described("Each side of it by e to the power of this.", metavar="normal:0.05", parse=Spread.parse),
+    )
+    shift: Spread | None = field(
+        default=None,
+        metadata=described("Shift it by such fractions of its sides.", metavar="normal:0.04", parse=Spread.parse),
+    )
+    colour: Chance | None = field(
+        default=None,
+        metadata=described(
+            "Vary the colours; 1 is a saturation of 0.4 to 1.4, a gamma of e to the power of normal:0.25, and channels "
+            "times e to the power of normal:0.08.",
+            metavar="1@0.5",
+            names=("--colour", "--color"),
+            parse=Chance.parse,
+        ),
+    )
+    cutout: Chance | None = field(
+        default=None,
+        metadata=described(
+            "Leave out a rectangle whose sides are a quarter of this fraction of the input's up to all of it.",
+            metavar="0.36@0.4",
+            parse=Chance.parse,
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("rotate", "translate"):
@@ -107,18 +197,32 @@ class Augmentation:
             raise DeepPoseError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
         if self.method not in get_args(Method):
             raise DeepPoseError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
+        if self.cutout is not None and self.cutout.amount >= 1:
+            raise DeepPoseError(f"cutout is {self.cutout}; it has to be less than the whole input, 1")
+        old = [f"--{name}" for name in ("rotate", "zoom", "translate") if getattr(self, name)]
+        old += ["--augment legacy"] * (self.method == "legacy")
+        new = [f"--{name}" for name in BOX if _is_on(getattr(self, name))]
+        if old and new:
+            raise DeepPoseError(f"{', '.join(new)} and {', '.join(old)} do not go together: take one kind or the other")
 
     @property
     def does_nothing(self) -> bool:
         """Whether every example stays as the evaluation sees it."""
-        return not (self.fliplr or self.rotate or self.zoom or self.translate)
+        parts = self.rotation, self.scale, self.aspect, self.shift, self.colour, self.cutout
+        return not (self.fliplr or self.rotate or self.zoom or self.translate or any(map(_is_on, parts)))
+
+    @property
+    def moves_box(self) -> bool:
+        """Whether the box of the joints is another than the evaluation's."""
+        return any(_is_on(part) for part in (self.rotation, self.scale, self.aspect, self.shift))
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Draws what is done to one example.
 
-        All numbers are drawn, in one order, whatever is on, so that turning one part off leaves the others as they
-        are. The distributions are those of the legacy dataset.py: one-sided whole degrees, whole pixels with one more
-        to the left and up than to the right and down, one factor for both axes, and a flip of probability 1/2.
+        The legacy program's numbers are all drawn, in one order, whatever is on, so that turning one part off leaves
+        the others as they are; then come those of the rest that is on. Its distributions are those of the legacy
+        dataset.py: one-sided whole degrees, whole pixels with one more to the left and up than to the right and down,
+        one factor for both axes, and a flip of probability 1/2.
 
         Args:
             rng: Where the numbers come from, see `example_rng`.
@@ -135,7 +239,38 @@ class Augmentation:
             translation=(dx, dy) if self.translate else (0, 0),
             zoom=zoom if self.zoom else 1.0,
             flip=flip and self.fliplr,
+            box=self._draw_box(rng) if self.moves_box else None,
+            colour=self._draw_colour(rng),
+            cutout=self._draw_cutout(rng),
         )
+
+    def _draw_box(self, rng: np.random.Generator) -> DrawnBox:
+        rotation, scale, x, y = (_draw(spread, rng) for spread in (self.rotation, self.scale, self.aspect, self.aspect))
+        shift = _draw(self.shift, rng), _draw(self.shift, rng)
+        return DrawnBox(rotation, (math.exp(scale + x), math.exp(scale + y)), shift)
+
+    def _draw_colour(self, rng: np.random.Generator) -> DrawnColour | None:
+        if self.colour is None or not self.colour.happens(rng):
+            return None
+        amount = self.colour.amount
+        saturation = float(rng.uniform(max(1 - 0.6 * amount, 0.0), 1 + 0.4 * amount))
+        gamma, *gains = np.exp(np.array([0.25, 0.08, 0.08, 0.08]) * amount * rng.standard_normal(4)).tolist()
+        return DrawnColour(saturation, gamma, (gains[0], gains[1], gains[2]))
+
+    def _draw_cutout(self, rng: np.random.Generator) -> tuple[float, float, float, float] | None:
+        if self.cutout is None or not self.cutout.happens(rng):
+            return None
+        left, top, *sides = rng.random(4).tolist()
+        width, height = (self.cutout.amount * (0.25 + 0.75 * side) for side in sides)
+        return left, top, width, height
+
+
+def _is_on(chance: Chance | None) -> bool:
+    return chance is not None and chance.amount > 0 and chance.share > 0
+
+
+def _draw(spread: Spread | None, rng: np.random.Generator) -> float:
+    return spread.draw(rng) if spread is not None and spread.happens(rng) else 0.0
 
 
 def example_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -196,21 +331,125 @@ def drawn_example(
         method: `fast` or `legacy`.
         out: As in `augmented_example`, which the results and errors are those of, too.
     """
-    view = dataset.view(index, drawn.zoom)
-    x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
-    rotation = _rotation(drawn.rotation, x, y)
+    preprocessing = dataset.preprocessing
     try:
-        if not drawn.resamples:
-            square = _flipped(view.pixels(dataset.window(index)), drawn)
-        elif method == "fast":
-            square = _warped(dataset.window(index), drawn, rotation, view)
-        else:
-            square = _flipped(view.pixels(_moved(dataset.picture(index), drawn, rotation)), drawn)
+        square, labels, mask = (
+            _boxed(dataset, index, drawn, drawn.box) if drawn.box else _moved_person(dataset, index, drawn, method)
+        )
     except DatasetError:
         raise
     except DeepPoseError as error:
         raise dataset.error(index, error) from error
-    return normalize(square, view.preprocessing, out), *_labels(dataset, index, drawn, rotation, view)
+    if drawn.colour is not None:
+        square = _coloured(square, drawn.colour)
+    inputs = normalize(square, preprocessing, out)
+    if drawn.cutout is not None:
+        _cut_out(inputs, drawn.cutout)
+    return inputs, labels, mask
+
+
+def _moved_person(
+    dataset: PoseDataset, index: int, drawn: Drawn, method: Method
+) -> tuple[Picture, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Makes crop, labels and mask as the legacy program does."""
+    view = dataset.view(index, drawn.zoom)
+    x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
+    rotation = _rotation(drawn.rotation, x, y)
+    if not drawn.resamples:
+        square = _flipped(view.pixels(dataset.window(index)), drawn)
+    elif method == "fast":
+        square = _warped(dataset.window(index), drawn, rotation, view)
+    else:
+        square = _flipped(view.pixels(_moved(dataset.picture(index), drawn, rotation)), drawn)
+    return square, *_labels(dataset, index, drawn, rotation, view)
+
+
+def _boxed(
+    dataset: PoseDataset, index: int, drawn: Drawn, box: DrawnBox
+) -> tuple[Picture, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Makes crop, labels and mask of the box around the rotated joints, in one affine warp."""
+    preprocessing = dataset.preprocessing
+    points, visible, mask = dataset.joints[index], dataset.visible[index], dataset.mask[index]
+    if preprocessing.truncate:
+        points = np.trunc(points)
+    x, y, _, _ = extent_of_joints(points, visible)
+    turn = _rotation(box.rotation, x, y)
+    scale = None if dataset.scales is None else float(dataset.scales[index])
+    x, y, *joints_box = extent_of_joints(points @ turn[:, :2].T + turn[:, 2], visible)
+    sides = np.maximum(joints_box, NARROWEST * max(joints_box))
+    height, width = preprocessing.shape
+    seen = _seen(sides, preprocessing, scale) * box.scale
+    grow = np.array([width, height]) / seen
+    matrix = turn * grow[:, None]
+    matrix[:, 2] += np.array([width, height]) / 2 - grow * ((x, y) + sides * box.shift)
+    if drawn.flip:
+        matrix[0] *= -1
+        matrix[0, 2] += width
+    mapped = points @ matrix[:, :2].T + matrix[:, 2]
+    if drawn.rotation or box.rotation:
+        mask = mask * visible[:, None]
+    if drawn.flip:
+        order = _mirrored(dataset)
+        mapped, mask = mapped[order], mask[order]
+    # From edges to the centres of pixels.
+    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
+    window = dataset.window(index)
+    square = window.warp(matrix, height, preprocessing.interpolation, cv2.BORDER_CONSTANT, width)
+    return square, input_labels(mapped, preprocessing), flattened(mask, preprocessing).copy()
+
+
+def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None) -> Points:
+    """Returns width and height of what a network sees of a person, in pixels of the picture.
+
+    Args:
+        sides: Width and height of the box of the joints.
+        preprocessing: What the network was trained on.
+        scale: The person's height over 200 pixels, where it is known.
+
+    Raises:
+        DeepPoseError: It does not see a box around the joints.
+    """
+    part = preprocessing.part
+    if part in ("picture", "window"):
+        options = ", ".join(f"--{name}" for name in BOX)
+        raise DeepPoseError(f"{options} move the box of the joints, and this network sees the {part}; leave them out")
+    if part == "joints-margin":
+        largest = float(sides.max()) if scale is None or math.isnan(scale) else 200 * scale
+        return sides + 2 * int(largest * preprocessing.margin)
+    seen = preprocessing.base_zoom * sides
+    if part.startswith("letterbox"):
+        rows, columns = preprocessing.shape
+        side = max(seen[1], seen[0] * rows / columns)
+        seen = np.array([side * columns / rows, side])
+    return seen
+
+
+def _coloured(square: Picture, drawn: DrawnColour) -> Picture:
+    """Varies the colours of a crop."""
+    share = (1 - drawn.saturation) / 3
+    mixed = cv2.transform(square, np.full((3, 3), share) + drawn.saturation * np.eye(3))
+    levels = 255 * np.linspace(0, 1, 256) ** drawn.gamma
+    table = np.rint(levels[:, None] * drawn.gains).clip(0, 255).astype(np.uint8)
+    if mixed.dtype != np.uint8:  # of a crop that is left unrounded
+        mixed = np.rint(mixed).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(mixed, table[None]), np.uint8)
+
+
+def _cut_out(inputs: npt.NDArray[np.float32], rectangle: tuple[float, float, float, float]) -> None:
+    """Makes a rectangle of (3, H, W) inputs 0, in place."""
+    rows, columns = inputs.shape[1:]
+    left, top, width, height = rectangle
+    wide, high = max(1, round(width * columns)), max(1, round(height * rows))
+    x, y = int(left * (columns - wide + 1)), int(top * (rows - high + 1))
+    inputs[:, y : y + high, x : x + wide] = 0
+
+
+def _mirrored(dataset: PoseDataset) -> npt.NDArray[np.intp]:
+    """Returns which joint each joint is in a mirror."""
+    order = np.arange(len(dataset.skeleton.joints))
+    for left, right in dataset.skeleton.symmetric_pairs:
+        order[[left, right]] = right, left
+    return order
 
 
 def _flipped(square: Picture, drawn: Drawn) -> Picture:
@@ -218,7 +457,7 @@ def _flipped(square: Picture, drawn: Drawn) -> Picture:
     return np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
 
 
-def _rotation(degrees: int, x: float, y: float) -> Points:
+def _rotation(degrees: float, x: float, y: float) -> Points:
     """Returns the (2, 3) matrix that rotates points counter-clockwise on the screen about (x, y)."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turn, centre = np.array([[cos, sin], [-sin, cos]]), np.array([x, y])
@@ -234,9 +473,7 @@ def _labels(
         mask = mask * dataset.visible[index][:, None]
     points = (points @ rotation[:, :2].T + rotation[:, 2] + drawn.translation) * drawn.zoom
     if drawn.flip:
-        order = np.arange(len(points))
-        for left, right in dataset.skeleton.symmetric_pairs:
-            order[[left, right]] = right, left
+        order = _mirrored(dataset)
         points, mask = view.crop.to_crop(points)[order], mask[order]
         points[:, 0] = view.preprocessing.shape[1] - 1 - points[:, 0]
         points = view.crop.to_picture(points)

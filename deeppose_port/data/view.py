@@ -149,11 +149,7 @@ class View:
         """
         if self.preprocessing.truncate:
             points = np.trunc(points)
-        mapped = self.crop.to_crop(points)
-        if self.preprocessing.coord_normalize:
-            size, origin = _frame(self.preprocessing)
-            mapped = (mapped - origin) / size
-        return flattened(mapped, self.preprocessing).astype(np.float32)
+        return input_labels(self.crop.to_crop(points), self.preprocessing)
 
     def points(self, outputs: npt.ArrayLike) -> Points:
         """Maps a network's outputs to the picture: the inverse of `labels`, within the crop where `clip` says so.
@@ -165,6 +161,14 @@ class View:
             (..., J, 2) float64, x and y in pixels of the picture.
         """
         return self.crop.to_picture(input_points(outputs, self.preprocessing))
+
+
+def input_labels(points: Points, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """Makes a network's labels of (J, 2) pixels of its input, see `View.labels`."""
+    if preprocessing.coord_normalize:
+        size, origin = _frame(preprocessing)
+        points = (points - origin) / size
+    return flattened(points, preprocessing).astype(np.float32)
 
 
 def input_points(outputs: npt.ArrayLike, preprocessing: Preprocessing) -> Points:

@@ -84,11 +84,14 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
     given = {**(read_config(Path(str(config)), kind) if config is not None else {}), **said}
     if resume is None:
         return given, []
+    given.pop("recipe", None)
     folder = Path(str(resume))
     file = (folder if folder.is_dir() else folder.parent) / CONFIG
     if not file.is_file():
+        _refuse_another_recipe(said, "legacy")
         return given, []
     before = {name: value for name, value in read_config(file, kind).items() if name not in _OF_THE_BEGINNING}
+    _refuse_another_recipe(said, before.get("recipe", "legacy"))
     if folder.is_dir():
         before["output"] = folder
     options = options_of(kind)
@@ -99,6 +102,14 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
         if name not in _OF_ONE_START and _absolute(name, value) != before.get(name, options[name].default)
     ]
     return {**before, **given}, notices
+
+
+def _refuse_another_recipe(said: Mapping[str, object], own: object) -> None:
+    if said.get("recipe") not in (None, own):
+        raise DeepPoseError(
+            f"--recipe {said['recipe']} is for what starts anew, and the run that goes on has the recipe {own}",
+            advice="say the options that are to be others",
+        )
 
 
 def _lasting(values: Mapping[str, object]) -> dict[str, object]:

@@ -17,12 +17,13 @@ from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.metrics.evaluation import Predictions
 from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement
 from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Run, Step, Summary
+from deeppose_port.training.validation import numbers_of
 
 
 class Trainer(Protocol):
@@ -162,9 +163,8 @@ class Events:
 
     def _validated(self) -> dict[str, float]:
         assert self.run.test is not None
-        evaluation = evaluation_of(self.trainer.predictions(), self.run.test)
-        summary = evaluation.summary(registry.find(self.run.options.best))
-        return {f"validation/main/{name}": value for name, value in summary.items()}
+        numbers = numbers_of(self.trainer.predictions(), self.run.test, self.run.options)
+        return {f"validation/main/{name}": value for name, value in numbers.items()}
 
     def _asked_to_stop(self) -> bool:
         """Tells whether the user asked any of the processes to stop."""

@@ -29,6 +29,7 @@ import converters
 from converters import Checkpoint, Progress
 from converters.errors import DeepPoseError
 from converters.files import atomic, same_file, sweep
+from deeppose_port.data.spread import Chance
 from deeppose_port.options import values_of
 from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
@@ -230,7 +231,7 @@ class ResultFolder:
             "n_joints": start.checkpoint.joints,
         }
         said |= start.hyperparameters.said()
-        literals = {name: str(value) if isinstance(value, Path) else value for name, value in said.items()}
+        literals = {name: str(value) if isinstance(value, Path | Chance) else value for name, value in said.items()}
         arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(literals.items()))
         self._write_lines(program, f"Namespace({arguments})")
         if self.files == "pt":

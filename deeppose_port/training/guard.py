@@ -12,7 +12,7 @@ from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import TrainingError
 
 #: Algorithms that square the gradient.
-_SQUARING = ("adam", "adagrad", "rmsprop")
+_SQUARING = ("adam", "adamw", "adagrad", "rmsprop")
 #: The largest number whose square is a float32.
 LARGEST_ROOT = math.sqrt(float(np.finfo(np.float32).max))
 

@@ -17,15 +17,34 @@ from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
+from deeppose_port.metrics.losses import LOSSES
 from deeppose_port.options import described
+from deeppose_port.training.parameters import scale_factors
 
-#: Algorithm in checkpoints -> the legacy program's `--opt`.
-OPTIMIZERS = {"adam": "Adam", "momentumsgd": "MomentumSGD", "adagrad": "AdaGrad", "rmsprop": "RMSprop"}
+#: Algorithm -> the legacy program's `--opt`, and that of AdamW, which it did not have.
+OPTIMIZERS = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "momentumsgd": "MomentumSGD",
+    "adagrad": "AdaGrad",
+    "rmsprop": "RMSprop",
+}
+#: Algorithms whose state in checkpoints is another one's.
+_STATES = {"adamw": "adam"}
+_ADAMS = ("adam", "adamw")
 #: How the learning rate falls.
 SCHEDULES = ("step", "cosine")
 #: What becomes of a step whose loss or gradient is not finite: the end of the run, before it
 #: reaches the weights, or it is left out.
 NONFINITE_GRADIENTS = ("error", "skip")
+#: What an engine may compute in where that is safe, beside float32.
+PRECISIONS = ("bf16", "fp16")
+
+
+def state_of(algorithm: str) -> str:
+    """Returns the algorithm in checkpoints that has the state of one: AdamW's is Adam's."""
+    return _STATES.get(algorithm, algorithm)
+
 
 #: What the legacy program wrote into log.txt but did not use with that optimizer.
 _UNUSED = {
@@ -46,7 +65,8 @@ class Hyperparameters:
         beta1: Adam's decay of the first moment.
         beta2: Adam's decay of the second moment.
         eps: Adam's, outside of the bias correction.
-        weight_decay: Rate at which every parameter is added to its gradient.
+        weight_decay: Rate at which every parameter is added to its gradient; with AdamW the share of the learning rate
+            by which every tensor of more than one dimension shrinks at each update.
         lr_decay_freq: Epochs after which the learning rate is multiplied by `lr_decay_ratio`, each time; 0 for never.
         lr_decay_ratio: See there.
         schedule: `step` for that decay, `cosine` for half a cosine from `lr` to 0 over the training.
@@ -70,7 +90,7 @@ class Hyperparameters:
         return {
             "opt": OPTIMIZERS[self.algorithm],
             "lr": self.lr,
-            "adam_alpha": self.lr if self.algorithm == "adam" else None,
+            "adam_alpha": self.lr if self.algorithm in _ADAMS else None,
             "adam_beta1": self.beta1,
             "adam_beta2": self.beta2,
             "adam_eps": self.eps,
@@ -99,7 +119,7 @@ class HyperparameterOptions:
     opt: str | None = field(
         default=None,
         metadata=described(
-            "Adam, MomentumSGD, AdaGrad or RMSprop.",
+            "Adam, AdamW, MomentumSGD, AdaGrad or RMSprop.",
             metavar="NAME",
             choices=tuple(OPTIMIZERS.values()),
             names=("--opt", "--optimizer"),
@@ -107,7 +127,9 @@ class HyperparameterOptions:
             section="Optimizer",
         ),
     )
-    lr: float | None = field(default=None, metadata=described("Learning rate.", default="0.001 for Adam, else 0.01"))
+    lr: float | None = field(
+        default=None, metadata=described("Learning rate.", default="0.001 for Adam and AdamW, else 0.01")
+    )
     adam_alpha: float | None = field(default=None, metadata=described("Adam's own name for it.", rare=True))
     adam_beta1: float | None = field(
         default=None, metadata=described("Decay of the first moment.", default="0.9", rare=True)
@@ -122,7 +144,9 @@ class HyperparameterOptions:
     weight_decay: float | None = field(
         default=None,
         metadata=described(
-            "Rate at which every parameter is added to its gradient.", default="0.0005 for MomentumSGD, else 0"
+            "Rate at which every parameter is added to its gradient; with AdamW that at which weights shrink by "
+            "themselves, but for biases and normalisation.",
+            default="0.01 for AdamW, 0.0005 for MomentumSGD, else 0",
         ),
     )
     lr_decay_freq: int | None = field(
@@ -178,7 +202,7 @@ class HyperparameterOptions:
 
     def learning_rate(self, algorithm: str) -> float | None:
         """Returns what was said of an algorithm's learning rate; `--adam-alpha` is Adam's own name for it."""
-        return self.adam_alpha if algorithm == "adam" and self.adam_alpha is not None else self.lr
+        return self.adam_alpha if algorithm in _ADAMS and self.adam_alpha is not None else self.lr
 
     def complete(self, algorithm: str) -> Hyperparameters:
         """Fills what was not said with the legacy program's defaults for an algorithm.
@@ -188,7 +212,8 @@ class HyperparameterOptions:
         Raises:
             DeepPoseError: A number is out of range.
         """
-        default_lr = 0.001 if algorithm == "adam" else 0.01
+        default_lr = 0.001 if algorithm in _ADAMS else 0.01
+        default_decay = {"adamw": 0.01, "momentumsgd": 0.0005}.get(algorithm, 0.0)
         decays = algorithm in ("momentumsgd", "adagrad")
         result = Hyperparameters(
             algorithm=algorithm,
@@ -197,7 +222,7 @@ class HyperparameterOptions:
             beta1=_or(self.adam_beta1, 0.9),
             beta2=_or(self.adam_beta2, 0.999),
             eps=_or(self.adam_eps, 1e-8),
-            weight_decay=_or(self.weight_decay, 0.0005 if algorithm == "momentumsgd" else 0.0),
+            weight_decay=_or(self.weight_decay, default_decay),
             lr_decay_freq=int(_or(self.lr_decay_freq, 10 if decays else 0)),
             lr_decay_ratio=_or(self.lr_decay_ratio, 0.1),
             schedule=self.schedule or "step",
@@ -237,7 +262,13 @@ class EngineOptions:
     )
     amp: str | None = field(
         default=None,
-        metadata=described("Compute in bfloat16 where that is safe.", choices=("bf16",), needs="amp", rare=True),
+        metadata=described(
+            "Compute in bfloat16, or in float16 with a scaled loss, where that is safe.",
+            choices=PRECISIONS,
+            names=("--amp", "--precision"),
+            needs="amp",
+            rare=True,
+        ),
     )
     channels_last: bool = field(
         default=True,
@@ -255,8 +286,8 @@ class EngineOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.amp not in (None, "bf16"):
-            raise DeepPoseError(f"amp is {self.amp!r}; it is bf16 or nothing")
+        if self.amp not in (None, *PRECISIONS):
+            raise DeepPoseError(f"amp is {self.amp!r}; it is {' or '.join(PRECISIONS)}, or nothing")
         if self.workers < 0:
             raise DeepPoseError("workers cannot be negative")
 
@@ -273,6 +304,15 @@ class TrainingOptions:
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True))
     skeleton: str = field(
         metadata=described("What the joints are, or a file that says.", choices=lambda: SKELETONS, elsewhere=True)
+    )
+    recipe: str | None = field(
+        default=None,
+        metadata=described(
+            "The named set of options that what is said counts over, see `recipes.with_recipe`.",
+            choices=("legacy", "paper", "modern"),
+            default="modern, or that of the run that goes on",
+            section="Recipe",
+        ),
     )
     test_csv: Path | None = field(
         default=None,
@@ -401,6 +441,43 @@ class TrainingOptions:
     grad_clip: float | None = field(
         default=None, metadata=described("The largest norm of the gradient.", metavar="NORM", rare=True)
     )
+    loss: str = field(
+        default="l2",
+        metadata=described(
+            "What is minimised over the annotated coordinates: the mean of squares, of distances, or of squares up to "
+            "--loss-beta and distances beyond.",
+            choices=tuple(LOSSES),
+        ),
+    )
+    loss_beta: float = field(
+        default=0.05,
+        metadata=described("Where smooth-l1 goes over from squares, in units of the labels.", metavar="B", rare=True),
+    )
+    ema: float = field(
+        default=0.0,
+        metadata=described(
+            "Average the weights over the updates with this decay, and validate and save the average; 0 for none.",
+            metavar="DECAY",
+        ),
+    )
+    accumulate: int = field(
+        default=1,
+        metadata=described(
+            "Compute each batch in N parts, one after the other: less memory, the same update but for "
+            "BatchNormalization, whose batch is a part.",
+            metavar="N",
+            needs="accumulate",
+            rare=True,
+        ),
+    )
+    lr_scale: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            "Factor on the learning rate of some parameters, as 'conv*=0.1'; the last that matches counts.",
+            metavar="PATTERN=FACTOR",
+            rare=True,
+        ),
+    )
     freeze: tuple[str, ...] = field(
         default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN", rare=True)
     )
@@ -434,7 +511,7 @@ class TrainingOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit"):
+        for name in ("epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit", "accumulate"):
             if getattr(self, name) < 1:
                 raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
         for name in ("valid_freq", "seed", "start_epoch", "best_after"):
@@ -448,6 +525,15 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise DeepPoseError(f"{name} is {value}; it has to be positive")
+        if self.loss not in LOSSES:
+            raise DeepPoseError(f"there is no loss {self.loss!r}; there are {', '.join(LOSSES)}")
+        if not 0 < self.loss_beta < math.inf:
+            raise DeepPoseError(f"loss_beta is {self.loss_beta}; it has to be positive")
+        if not 0 <= self.ema < 1:
+            raise DeepPoseError(f"ema is {self.ema}; it has to be at least 0 and below 1")
+        if self.accumulate > self.batch_size:
+            raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
+        scale_factors(self.lr_scale)
         registry.find(self.best)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")

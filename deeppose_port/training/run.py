@@ -52,6 +52,7 @@ class Header:
         backend: What trains it.
         epoch: Epochs behind it.
         epochs: Epochs that it has in the end.
+        recipe: The named set of options that it was made from; None for none.
         mean_pose: What answering the mean pose of the training set to every picture of the test set gives: the numbers
             of `Evaluation.summary`; empty without a test set.
     """
@@ -65,6 +66,7 @@ class Header:
     backend: str
     epoch: int
     epochs: int
+    recipe: str | None
     mean_pose: Mapping[str, float]
 
 

@@ -20,7 +20,13 @@ from converters.legacy_log import read_beside
 from converters.sourced import architecture_of_source
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import checkpoints_in
-from deeppose_port.training.options import OPTIMIZERS, HyperparameterOptions, Hyperparameters, TrainingOptions
+from deeppose_port.training.options import (
+    OPTIMIZERS,
+    HyperparameterOptions,
+    Hyperparameters,
+    TrainingOptions,
+    state_of,
+)
 
 #: What starts anew where nothing is said.
 DEFAULT_ARCHITECTURE = "alexnet"
@@ -162,18 +168,19 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
         problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
         raise CheckpointError(path, problem, "start anew from its weights with --init")
     said = options.hyperparameters
-    if said.algorithm not in (None, algorithm):
+    if said.algorithm is not None and state_of(said.algorithm) != algorithm:
         problem = f"it holds the state of {OPTIMIZERS[algorithm]}, not of {said.opt}"
         raise CheckpointError(path, problem, "leave --opt out, or start anew with --init")
     log = read_beside(path)
     notices = list(_notices(checkpoint))
     if log is not None and log.options:
         logged = HyperparameterOptions.from_log(log.options)
-        if logged.algorithm == algorithm:
+        if logged.algorithm is not None and state_of(logged.algorithm) == algorithm:
             said = said.over(logged)
             notices.append(f"hyper-parameters that were not given come from {log.path}")
+    algorithm = said.algorithm or algorithm
     if said.learning_rate(algorithm) is None:
-        option = "--adam-alpha" if algorithm == "adam" else "--lr"
+        option = "--adam-alpha" if state_of(algorithm) == "adam" else "--lr"
         problem = "no file of this kind holds the learning rate, and no log.txt beside it tells"
         raise CheckpointError(path, problem, f"say it with {option}")
     progress = checkpoint.progress

@@ -18,7 +18,8 @@ def arguments(tmp_path, pictures):
     csv = write_csv(tmp_path / "train.csv", pictures)
     data = ["--train-csv", csv, "--test-csv", csv, "--images", pictures, "--skeleton", "flic", "--backend", "torch"]
     size = ["--im-size", 64, "--width", "8,12,16,16,12,32,32", "--batch-size", 4, "--snapshot", 1, "--valid-freq", 1]
-    return [*map(str, [*data, *size]), "--seed", "7", "--fliplr", "--rotate", "--zoom", "--show-log-iter", "1"]
+    drawn = ["--recipe", "legacy", "--seed", 7, "--fliplr", "--rotate", "--zoom", "--show-log-iter", 1]
+    return list(map(str, [*data, *size, *drawn]))
 
 
 def train(*arguments, status=0):
@@ -70,9 +71,10 @@ class TestShown:
         train(*arguments, "--epochs", 2, "-o", tmp_path / "out")
         lines = capsys.readouterr().err.splitlines()
         count = sum(array.size for array in converters.read(tmp_path / "out" / "last.pt").weights.values())
-        assert lines[0] == f"alexnet of {count:,} parameters, inputs of 64 pixels, in PyTorch on cpu"
-        assert lines[1] == "6 persons, validated on 6, epochs 0 to 2"
-        assert lines[2].startswith("what answering the mean pose to every picture gives: ")
+        assert lines[0] == "note: recipe legacy: the options as they are"
+        assert lines[1] == f"alexnet of {count:,} parameters, inputs of 64 pixels, in PyTorch on cpu, recipe legacy"
+        assert lines[2] == "6 persons, validated on 6, epochs 0 to 2"
+        assert lines[3].startswith("what answering the mean pose to every picture gives: ")
         log = [json.loads(line) for line in (tmp_path / "out" / "log").read_text().splitlines()]
         losses = {e["epoch"]: e["validation/main/loss"] for e in log if "validation/main/loss" in e}
         best = min(losses, key=losses.get)

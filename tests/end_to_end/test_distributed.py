@@ -56,6 +56,7 @@ def arguments(folder, pictures, *more):
     files = ["--train-csv", csv, "--test-csv", csv, "--images", pictures, "--skeleton", "flic"]
     size = ["--im-size", 64, "--width", NARROW_WIDTH, "--dropout", 0, "--batch-size", 5, "--threads", 1]
     often = ["--snapshot", 1, "--valid-freq", 1, "--show-log-iter", 1, "--opt", "MomentumSGD"]
+    often += [] if "--resume" in more else ["--recipe", "legacy"]
     return ["-m", "deeppose_port", "train", "--backend", "torch", *files, *size, *often, *more]
 
 

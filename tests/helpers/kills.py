@@ -67,7 +67,7 @@ def _start(tmp_path, pictures, backend, epochs, output, *, resume=False):
         write_csv(csv, pictures)
     options = ["--train-csv", csv, "--images", pictures, "--skeleton", "flic", "--output", output, "--epochs", epochs]
     options += ["--batch-size", 4, "--snapshot", 1, "--valid-freq", 0, "--show-log-iter", 1, "--fliplr", "--rotate"]
-    options += ["--resume", output] if resume else ["--width", "2,2,2,2,2,4,4"]
+    options += ["--resume", output] if resume else ["--recipe", "legacy", "--width", "2,2,2,2,2,4,4"]
     command = [sys.executable, "-m", "deeppose_port", "train", "--backend", backend, *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (tmp_path / "output.txt").open("a") as log:

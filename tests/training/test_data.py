@@ -81,8 +81,18 @@ def test_cache_keeps_pictures_between_epochs(tmp_path, pictures, monkeypatch, ca
 
 def test_command_takes_a_pack_and_a_cache_in_words(tmp_path, pictures, packed, capsys):
     arguments = ["train", "--backend", "torch", "--train-csv", str(tmp_path / "train.csv"), "--images", str(pictures)]
-    arguments += ["--skeleton", "flic", "--pack", str(packed), "--width", "8,12,16,16,12,32,32", "--im-size", "64"]
+    arguments += [
+        "--skeleton",
+        "flic",
+        "--pack",
+        str(packed),
+        "--width",
+        "8,12,16,16,12,32,32",
+        "--im-size",
+        "64",
+    ]
     arguments += ["--epochs", "1", "--batch-size", "3", "--threads", "1", "-o", str(tmp_path / "results")]
+    arguments += ["--recipe", "legacy"]
     assert main([*arguments, "--cache", "much"]) == 2
     assert "'much' is not a number of bytes; write 512M" in capsys.readouterr().err
     assert main([*arguments, "--cache", "1M"]) == 0

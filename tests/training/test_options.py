@@ -115,7 +115,7 @@ class TestRefusals:
             HyperparameterOptions(**given).complete("adam")
 
     def test_an_unknown_optimizer(self):
-        with pytest.raises(ValueError, match="there is no optimizer 'SGD'; there are Adam, MomentumSGD, AdaGrad, RMS"):
+        with pytest.raises(ValueError, match="there is no optimizer 'SGD'; there are Adam, AdamW, MomentumSGD, Ada"):
             _ = HyperparameterOptions(opt="SGD").algorithm
 
     @pytest.mark.parametrize(

@@ -189,6 +189,7 @@ def test_what_was_built_is_written_and_trained_on(tmp_path, pictures):
     )
     data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
     how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1, "--init", tmp_path / "a.pth"]
+    how += ["--recipe", "legacy"]
     assert main(["train", "--backend", "torch", *map(str, (*data, *how, "-o", tmp_path / "run"))]) == 0
     before, after = converters.read(tmp_path / "a.pth"), converters.read(tmp_path / "run" / "epoch-1.pt")
     assert after.architecture == before.architecture

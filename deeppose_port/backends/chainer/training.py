@@ -29,16 +29,19 @@ import chainer  # noqa: E402 - not before compat
 from chainer import training  # noqa: E402
 from chainer.training import extensions  # noqa: E402
 
+from deeppose_port.backends.chainer.average import Average  # noqa: E402
 from deeppose_port.backends.chainer.iterator import PoseIterator  # noqa: E402
 from deeppose_port.backends.chainer.loss import PoseEstimationError  # noqa: E402
 from deeppose_port.backends.chainer.networks import BatchNorm, DeepPose, load, read_weights  # noqa: E402
+from deeppose_port.backends.chainer.optimizers import make_optimizer  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
 from deeppose_port.metrics.evaluation import Predictions, predictions_of  # noqa: E402
+from deeppose_port.training import average  # noqa: E402
 from deeppose_port.training.events import Events, Update  # noqa: E402
 from deeppose_port.training.guard import Guard  # noqa: E402
 from deeppose_port.training.names import PLOT  # noqa: E402
-from deeppose_port.training.options import Hyperparameters  # noqa: E402
-from deeppose_port.training.parameters import frozen  # noqa: E402
+from deeppose_port.training.options import state_of  # noqa: E402
+from deeppose_port.training.parameters import frozen, scales_of  # noqa: E402
 from deeppose_port.training.run import Run  # noqa: E402
 
 _SECTIONS = ("updater/model:", "updater/optimizer:")
@@ -58,21 +61,22 @@ def train(run: Run) -> None:
     if len(devices) > options.batch_size:
         raise DeepPoseError(f"a batch of {options.batch_size} cannot be split over {len(devices)} devices")
     devices[0].use()
-    network = load(start.checkpoint, options.dropout)
-    model = PoseEstimationError(network)
+    network = load(average.without(start.checkpoint), options.dropout)
+    model = PoseEstimationError(network, options.loss, options.loss_beta)
     model.to_device(devices[0])
     optimizer = make_optimizer(start.hyperparameters)
     optimizer.setup(model)
-    if start.hyperparameters.weight_decay:
+    if start.hyperparameters.weight_decay and start.hyperparameters.algorithm != "adamw":
         optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(start.hyperparameters.weight_decay))
     _freeze(network, options.freeze)
     if start.checkpoint.optimizer is not None:
         _load_optimizer(optimizer, start.checkpoint)
     guard = Guard.of(options, start.hyperparameters.algorithm)
+    averaged = _average(run, network, devices[0])
 
     with contextlib.ExitStack() as closing:
         closing.enter_context(chainer.using_config("train", True))  # of this thread, whatever a run leaves behind
-        trainer = _Trainer(run, network, devices[0])
+        trainer = _Trainer(run, network, devices[0], averaged)
         version = _writer(start.checkpoint.architecture).removeprefix("chainer-")
         events = closing.enter_context(
             Events(run, trainer, f"chainer version: {version}", run.folder.earlier_log(start))
@@ -87,11 +91,13 @@ def train(run: Run) -> None:
             {"main" if i == 0 else str(i): device for i, device in enumerate(devices)},
             seed=options.seed,
             rate=lambda epoch: start.hyperparameters.learning_rate(epoch, options.epochs),
+            scales=_scales(network, options.lr_scale),
             guard=guard,
             notice=run.callbacks.notice,
             gradient_sum=options.engine.legacy_gradient_sum,
             grad_clip=options.grad_clip,
             iteration=start.iteration,
+            updated=None if averaged is None else lambda: averaged.update(network),
         )
         trainer.begin(updater, loader, events)
         with warnings.catch_warnings():
@@ -107,19 +113,6 @@ def _writer(architecture: Architecture) -> str:
     return architecture.writer if architecture.writer.startswith("chainer-") else f"chainer-{chainer.__version__}"
 
 
-def make_optimizer(hyper: Hyperparameters) -> chainer.Optimizer:
-    """Returns Chainer's optimizer of some hyper-parameters."""
-    match hyper.algorithm:
-        case "adam":
-            return chainer.optimizers.Adam(hyper.lr, hyper.beta1, hyper.beta2, hyper.eps)
-        case "momentumsgd":
-            return chainer.optimizers.MomentumSGD(hyper.lr, hyper.momentum)
-        case "adagrad":
-            return chainer.optimizers.AdaGrad(hyper.lr)
-        case _:
-            return chainer.optimizers.RMSprop(hyper.lr)
-
-
 def _load_optimizer(optimizer: chainer.Optimizer, checkpoint: Checkpoint) -> None:
     """Gives an optimizer a checkpoint's state, whichever Chainer wrote it."""
     assert checkpoint.optimizer is not None
@@ -133,6 +126,26 @@ def _load_optimizer(optimizer: chainer.Optimizer, checkpoint: Checkpoint) -> Non
     source = Source(path="", sha256="", format="chainer-npz", wrappers=("predictor/",))
     arrays = arrays_of(checkpoint.replace(optimizer=state, source=source), "state")
     chainer.serializers.NpzDeserializer(arrays).load(optimizer)
+
+
+def _average(run: Run, network: DeepPose, device: chainer.backend.Device) -> Average | None:
+    """Returns the running average of a run that has one, where its checkpoint left it."""
+    options, checkpoint = run.options, run.start.checkpoint
+    if not options.ema:
+        return None
+    trained = average.trained_of(checkpoint)
+    if trained is None:
+        return Average(network, options.ema)
+    begun = load(checkpoint, options.dropout)
+    begun.to_device(device)
+    return Average(begun, options.ema, trained[1])
+
+
+def _scales(network: DeepPose, patterns: Sequence[str]) -> dict[str, float]:
+    """Returns the factors on learning rates that are not 1, by the names that an optimizer's target has."""
+    keys = {name: key for name, key in chainer_names(network.architecture).items() if is_parameter(name)}
+    scales = scales_of(list(keys), patterns)
+    return {f"/predictor/{keys[name]}": scale for name, scale in scales.items() if scale != 1}
 
 
 def _freeze(network: DeepPose, patterns: Sequence[str]) -> None:
@@ -185,10 +198,18 @@ class _Trainer:
 
     chainers: training.Trainer
 
-    def __init__(self, run: Run, network: DeepPose, device: chainer.backend.Device) -> None:
+    def __init__(
+        self, run: Run, network: DeepPose, device: chainer.backend.Device, averaged: Average | None = None
+    ) -> None:
         self.run = run
         self.network = network
         self.device = device
+        self.average = averaged
+
+    @property
+    def answering(self) -> DeepPose:
+        """What is validated and saved: the network, or the average of its weights."""
+        return self.network if self.average is None else self.average.network
 
     def begin(self, updater: PoseUpdater, loader: TrainingLoader, events: Events) -> None:
         """Makes Chainer's Trainer of an updater, with an extension that calls the events, and one that draws losses."""
@@ -207,20 +228,22 @@ class _Trainer:
     def answers(self, inputs: Float32Array) -> Float32Array:
         """Runs the network as an evaluation does."""
         with chainer.using_config("train", False), chainer.no_backprop_mode():
-            answers: Float32Array = chainer.backends.cuda.to_cpu(self.network(self.device.send(inputs)).array)
+            answers: Float32Array = chainer.backends.cuda.to_cpu(self.answering(self.device.send(inputs)).array)
         return answers
 
     def checkpoint(self) -> Checkpoint:
         """Returns the trainer's present state."""
         start, updater = self.run.start, self.chainers.updater
-        optimizer, algorithm = updater.get_optimizer("main"), start.hyperparameters.algorithm
+        optimizer, algorithm = updater.get_optimizer("main"), state_of(start.hyperparameters.algorithm)
         saved = chainer.serializers.DictionarySerializer()
         saved.save(self.chainers)
         rest = {key: np.array(value) for key, value in saved.target.items() if not key.startswith(_SECTIONS)}
         slots: dict[str, dict[str, Array]] = {
             slot: {} for slot in next(s for s, a in ALGORITHMS.items() if a == algorithm)
         }
-        keys, weights = chainer_names(self.network.architecture), read_weights(self.network)
+        keys, weights = chainer_names(self.network.architecture), read_weights(self.answering)
+        if self.average is not None:
+            rest |= average.stored(read_weights(self.network), self.average.updates)
         for name in filter(is_parameter, keys):
             for slot, tensors in slots.items():
                 # Before the first update Chainer has no state; it begins as zeros.

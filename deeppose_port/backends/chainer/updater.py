@@ -14,6 +14,7 @@ import chainer  # noqa: E402 - not before compat
 from chainer import training  # noqa: E402
 
 from deeppose_port.backends.chainer.iterator import concat_poses  # noqa: E402
+from deeppose_port.backends.chainer.optimizers import Rates  # noqa: E402
 from deeppose_port.training.guard import Guard  # noqa: E402
 
 
@@ -39,11 +40,13 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         devices: `{'main': device, '1': device, …}`.
         seed: Of dropout.
         rate: The learning rate where so many epochs are done.
+        scales: Factors on it, see `Rates`.
         guard: What becomes of a step that is not finite.
         notice: Told of the first such step that is left out.
         gradient_sum: See above.
         grad_clip: The largest norm of the gradient; None for no limit.
         iteration: Updates that a resumed run has behind it.
+        updated: Called after each update that was made; None for nothing.
 
     Attributes:
         loss: Of the last batch.
@@ -63,10 +66,14 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         gradient_sum: bool = False,
         grad_clip: float | None = None,
         iteration: int = 0,
+        scales: Mapping[str, float] | None = None,
+        updated: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(iterator, optimizer, devices=dict(devices))
         self.seed = seed
         self.rate_at = rate
+        self.rates = Rates(optimizer, scales)
+        self.updated = updated
         self.guard = guard
         self.notice = notice
         self.gradient_sum = gradient_sum
@@ -79,7 +86,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         optimizer, iterator = self.get_optimizer("main"), self.get_iterator("main")
         # Of the place before the batch.
         self.rate = self.rate_at(iterator.epoch_detail)
-        setattr(optimizer, "alpha" if isinstance(optimizer, chainer.optimizers.Adam) else "lr", self.rate)
+        self.rates.set(self.rate)
         batch = iterator.next()
         count = None if self.gradient_sum else int(np.count_nonzero(batch.arrays[2]))
         parts = len(self._models)
@@ -107,6 +114,8 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
             optimizer.update()
             for model in others:
                 model.copyparams(main)
+            if self.updated is not None:
+                self.updated()
             chainer.report({"loss": self.loss}, main)
         else:
             for layer, name, before in statistics:

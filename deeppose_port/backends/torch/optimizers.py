@@ -25,7 +25,7 @@ torch.sqrt(torch.ones(1))
 
 
 class ChainerOptimizer(torch.optim.Optimizer):
-    """What the four have in common: weight decay, counting, and state under Chainer's names."""
+    """What they have in common: weight decay, counting, and state under Chainer's names."""
 
     #: Chainer's names of the state that each parameter has.
     slots: ClassVar[tuple[str, ...]] = ()
@@ -64,13 +64,16 @@ class ChainerOptimizer(torch.optim.Optimizer):
             state = [self._state(p) for p in parameters]
             for entry in state:
                 entry["step"] += 1
-            gradients = [p.grad for p in parameters]
-            if group["weight_decay"]:
-                # Chainer's WeightDecay hook: on every parameter, biases and BatchNormalization too.
-                gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+            gradients = self._decayed(group, parameters, [p.grad for p in parameters])
             slots = [[entry[slot] for entry in state] for slot in self.slots]
             self._update(group, [entry["step"] for entry in state], parameters, gradients, *slots)
         return loss
+
+    def _decayed(self, group: _Hyperparameters, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Returns the gradients with the decay of the weights: Chainer's hook, on every parameter there is."""
+        if not group["weight_decay"]:
+            return gradients
+        return list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
 
     def _update(
         self,
@@ -152,6 +155,51 @@ class Adam(ChainerOptimizer):
         roots = _roots(second, squares)
         torch._foreach_add_(roots, group["eps"])
         rates = [-group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step) for step in steps]
+        torch._foreach_addcdiv_(parameters, first, roots, rates)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, as `torch.optim.AdamW` has it, on tensors of more than one dimension alone.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", with eps after the bias correction of v.
+    """
+
+    algorithm = "adamw"
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, beta1, beta2, eps, weight_decay)
+
+    def _decayed(self, group: _Hyperparameters, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        shrinking = [parameter for parameter in parameters if parameter.ndim > 1]
+        if group["weight_decay"] and shrinking:
+            torch._foreach_mul_(shrinking, 1 - group["lr"] * group["weight_decay"])
+        return gradients
+
+    def _update(
+        self,
+        group: _Hyperparameters,
+        steps: list[int],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        *slots: list[Tensor],
+    ) -> None:
+        first, second = slots
+        beta1, beta2 = group["beta1"], group["beta2"]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        roots = list(torch._foreach_sqrt(second))
+        torch._foreach_div_(roots, [(1 - beta2**step) ** 0.5 for step in steps])
+        torch._foreach_add_(roots, group["eps"])
+        rates = [-group["lr"] / (1 - beta1**step) for step in steps]
         torch._foreach_addcdiv_(parameters, first, roots, rates)
 
 
@@ -256,4 +304,4 @@ def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Ten
     torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
 
 
-OPTIMIZERS: dict[str, type[ChainerOptimizer]] = {o.algorithm: o for o in (Adam, MomentumSGD, AdaGrad, RMSprop)}
+OPTIMIZERS: dict[str, type[ChainerOptimizer]] = {o.algorithm: o for o in (Adam, AdamW, MomentumSGD, AdaGrad, RMSprop)}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from converters import Checkpoint, Optimizer, Progress, Source
+from converters.checkpoint import Array
 from converters.networks import TORCH_WRITER
+from deeppose_port.backends.torch.average import Average
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import load
@@ -25,13 +28,15 @@ from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.metrics.evaluation import Predictions, predictions_of
+from deeppose_port.training import average
 from deeppose_port.training.events import Events, Update
 from deeppose_port.training.guard import Guard
-from deeppose_port.training.options import Hyperparameters
-from deeppose_port.training.parameters import frozen
+from deeppose_port.training.options import Hyperparameters, state_of
+from deeppose_port.training.parameters import frozen, scales_of
 from deeppose_port.training.run import Run
 
 _ITERATOR = "updater/iterator:main/"
+_SCALER = "scaler/"
 
 
 def train(run: Run) -> None:
@@ -50,10 +55,28 @@ def train(run: Run) -> None:
             trainer.train()
 
 
-def masked_mse(outputs: Tensor, targets: Tensor, mask: Tensor, count: float | None = None) -> Tensor:
-    """The legacy loss without its two faults, see `metrics.masked_mse`; `count` replaces the mask's number of ones."""
+def masked_loss(
+    outputs: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    count: float | None = None,
+    loss: str = "l2",
+    beta: float = 0.05,
+) -> Tensor:
+    """A key of `metrics.losses.LOSSES`, without what made the legacy one NaN, see `metrics.masked_mse`.
+
+    `count` replaces the mask's number of ones.
+    """
     difference = torch.where(mask != 0, outputs.float() - targets, 0.0)
-    return (difference * difference).sum() / max(float(mask.sum()) if count is None else count, 1.0)
+    match loss:
+        case "l2":
+            total = (difference * difference).sum()
+        case "l1":
+            total = difference.abs().sum()
+        case _:
+            nothing = torch.zeros_like(difference)
+            total = functional.smooth_l1_loss(difference, nothing, reduction="sum", beta=beta)
+    return total / max(float(mask.sum()) if count is None else count, 1.0)
 
 
 class _Trainer:
@@ -67,7 +90,8 @@ class _Trainer:
         state = run.start.checkpoint.optimizer
         self.updates = 0 if state is None else state.step
         self.guard = Guard.of(options, self.hyper.algorithm)
-        self.network = load(run.start.checkpoint, options.dropout).to(group.device)
+        start = run.start.checkpoint
+        self.network = load(average.without(start), options.dropout).to(group.device)
         last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
         self.layout = torch.channels_last if last else torch.contiguous_format
         self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
@@ -75,12 +99,23 @@ class _Trainer:
         kept = frozen(list(self.named), options.freeze)
         for name, parameter in self.named.items():
             parameter.requires_grad = name not in kept
-        self.optimizer = make_optimizer(self.hyper, list(self.named.values()))
+        self.optimizer = make_optimizer(self.hyper, self.named, scales_of(list(self.named), options.lr_scale))
         if state is not None:
             self.optimizer.load_slots(self.named, state.slots, self.updates)
-        model: nn.Module = self.network
+        self.scaler = torch.amp.GradScaler(group.device.type) if self.options.amp == "fp16" else None
+        if self.scaler is not None:
+            self.scaler.load_state_dict({**self.scaler.state_dict(), **_scaler_state(start)})
+        self.average: Average | None = None
+        if options.ema:
+            trained = average.trained_of(start)
+            self.average = Average(self.network, options.ema, 0 if trained is None else trained[1])
+            if trained is not None:
+                self.average.load(load(start, options.dropout))
+        self.joined: DistributedDataParallel | None = None
         if group.size > 1:
-            model = DistributedDataParallel(model, device_ids=[group.device] if group.device.type == "cuda" else None)
+            ids = [group.device] if group.device.type == "cuda" else None
+            self.joined = DistributedDataParallel(self.network, device_ids=ids)
+        model: nn.Module = self.network if self.joined is None else self.joined
         self.model: Callable[[Tensor], Tensor] = torch.compile(model) if self.options.compile else model
         self.stream = self._stream(closing)
         # The log as the first process reads it: all have to agree on when to end.
@@ -119,14 +154,10 @@ class _Trainer:
             inputs, targets, mask = self._to_device(batch)
         for parameter in self.named.values():
             parameter.grad = None
-        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if self.guard.skips else []
-        with self._range("forward"), self._autocast():
-            part = masked_mse(self.model(inputs), targets, mask, count)
-        with self._range("backward"):
-            # DistributedDataParallel averages over the processes; the parts of this loss add up.
-            (part * self.group.size).backward()  # type: ignore[no-untyped-call]
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if self._may_skip else []
+        own = self._accumulate(inputs, targets, mask, count)
         with self._range("optimizer"):
-            (loss,) = self.group.sum(float(part.detach()))
+            (loss,) = self.group.sum(own)
             if not self._guarded_step(loss, lr):
                 for buffer, old in statistics:  # which the forward pass moved
                     buffer.copy_(old)
@@ -136,6 +167,24 @@ class _Trainer:
         return Update(
             (before, self.epoch), self._epoch_detail(), self.iteration, loss, lr, pictures=int(given), waited=waited
         )
+
+    def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float) -> float:
+        """Adds up the gradient of a batch, part by part, and returns its loss."""
+        options, loss = self.run.options, 0.0
+        parts = list(zip(*(whole.chunk(options.accumulate) for whole in (inputs, targets, mask)), strict=True))
+        for number, (some, labels, counting) in enumerate(parts, 1):
+            # Several processes add their gradients up once, with the last part.
+            waiting = self.joined if number < len(parts) else None
+            with contextlib.nullcontext() if waiting is None else waiting.no_sync():
+                with self._range("forward"), self._autocast():
+                    part = masked_loss(self.model(some), labels, counting, count, options.loss, options.loss_beta)
+                with self._range("backward"):
+                    # DistributedDataParallel averages over the processes; the parts of this loss add up.
+                    whole = part * self.group.size
+                    scaled = whole if self.scaler is None else self.scaler.scale(whole)
+                    scaled.backward()  # type: ignore[no-untyped-call]
+            loss += float(part.detach())
+        return loss
 
     def _next_batch(self) -> tuple[Batch, float, float]:
         """Returns this process's part of the next batch, and how many coordinates count and pictures are in all.
@@ -159,6 +208,8 @@ class _Trainer:
 
     def _guarded_step(self, loss: float, lr: float) -> bool:
         """Updates the weights, unless the loss or a gradient is not finite; tells whether it did."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
         gradients = [p.grad for p in trained.values() if p.grad is not None]
         largest = torch.stack(torch._foreach_norm(gradients, math.inf)).tolist()
@@ -168,10 +219,19 @@ class _Trainer:
             if self.run.options.grad_clip is not None:
                 nn.utils.clip_grad_norm_(list(trained.values()), self.run.options.grad_clip)
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["scale"]
             self.optimizer.step()
             self.updates += 1
+            if self.scaler is not None:
+                self.scaler.update()
+            if self.average is not None:
+                self.average.update(self.network)
             return True
+        if self.scaler is not None:
+            scale = self.scaler.get_scale()
+            self.scaler.update()
+            if math.isfinite(loss) and scale > 1 and self.scaler.get_scale() < scale:
+                return False  # float16 overflowed, which a smaller scale is for
         first = self.guard.refuse(culprit, self.iteration + 1)
         if first is not None:
             self.run.callbacks.notice(first)
@@ -180,8 +240,7 @@ class _Trainer:
     def predictions(self) -> Predictions:
         """Runs the network over the test set without augmentation, each process over its share."""
         assert self.run.test is not None
-        self.network.eval()
-        self.group.share(self.network.buffers())  # the first process's statistics are those that are saved
+        self.group.share(self.answering.buffers())  # the first process's statistics are those that are saved
 
         share = (self.group.rank, self.group.size)
         part: Predictions | DatasetError
@@ -198,27 +257,27 @@ class _Trainer:
 
     def answers(self, inputs: Float32Array) -> Float32Array:
         """Runs the network as an evaluation does."""
-        self.network.eval()
+        network = self.answering.eval()
         with torch.inference_mode(), self._autocast():
-            outputs: Tensor = self.network(self._place(torch.from_numpy(inputs)))
+            outputs: Tensor = network(self._place(torch.from_numpy(inputs)))
             return outputs.float().cpu().numpy()
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
         start = self.run.start.checkpoint
-        weights = {
-            name: tensor.detach().cpu().contiguous().numpy().copy()
-            for name, tensor in self.network.state_dict().items()
-        }
         state = self.stream.state()
         trainer = {_ITERATOR + key: np.array(value) for key, value in state.items() if value is not None}
         trainer["updater/iteration"] = np.array(self.iteration, np.int64)
+        if self.average is not None:
+            trainer |= average.stored(_arrays_of(self.network), self.average.updates)
+        if self.scaler is not None:
+            trainer |= {_SCALER + name: np.array(value) for name, value in self.scaler.state_dict().items()}
         return replace(
             start,
-            weights=weights,
+            weights=_arrays_of(self.answering),
             source=Source(path="", sha256="", format="pt", writer=TORCH_WRITER, writer_told_by="the training"),
             optimizer=Optimizer(
-                self.hyper.algorithm,
+                state_of(self.hyper.algorithm),
                 self.updates,
                 self.optimizer.read_slots(self.named),
                 self.epoch,
@@ -230,7 +289,17 @@ class _Trainer:
             notices=(),
         )
 
+    @property
+    def answering(self) -> nn.Module:
+        """What is validated and saved: the network, or the average of its weights."""
+        return self.network if self.average is None else self.average.network
+
     # --- parts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _may_skip(self) -> bool:
+        """Tells whether a step may be left out that the forward pass has moved statistics for."""
+        return self.guard.skips or self.scaler is not None
 
     def agreed(self, asked: bool) -> bool:
         """Tells whether any of the processes was asked."""
@@ -244,7 +313,8 @@ class _Trainer:
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.options.amp is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.group.device.type, dtype=torch.bfloat16)
+        dtype = torch.float16 if self.options.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.group.device.type, dtype=dtype)
 
     def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         inputs, targets, mask = (torch.from_numpy(array) for array in batch)
@@ -285,14 +355,34 @@ class _Trainer:
         return stream
 
 
-def make_optimizer(hyper: Hyperparameters, parameters: list[nn.Parameter]) -> ChainerOptimizer:
-    """Returns the optimizer of some hyper-parameters."""
+def make_optimizer(
+    hyper: Hyperparameters, named: Mapping[str, nn.Parameter], scales: Mapping[str, float] | None = None
+) -> ChainerOptimizer:
+    """Returns the optimizer of some hyper-parameters, of parameters by name.
+
+    Each of its groups has a factor on the learning rate, `scale`, that of its parameters.
+    """
     given: dict[str, float] = {"lr": hyper.lr, "weight_decay": hyper.weight_decay}
-    if hyper.algorithm == "adam":
+    if hyper.algorithm in ("adam", "adamw"):
         given |= {"beta1": hyper.beta1, "beta2": hyper.beta2, "eps": hyper.eps}
     elif hyper.algorithm == "momentumsgd":
         given |= {"momentum": hyper.momentum}
-    return OPTIMIZERS[hyper.algorithm](parameters, **given)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        groups.setdefault(1.0 if scales is None else scales[name], []).append(parameter)
+    parts: list[dict[str, object]] = [{"params": some, "scale": scale} for scale, some in groups.items()]
+    return OPTIMIZERS[hyper.algorithm](parts, **given)
+
+
+def _arrays_of(network: nn.Module) -> dict[str, Array]:
+    """Returns a copy of a network's state."""
+    return {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def _scaler_state(checkpoint: Checkpoint) -> dict[str, float]:
+    """Returns what a checkpoint holds of the scale of float16's loss; nothing where it holds none."""
+    state = {k.removeprefix(_SCALER): v.item() for k, v in checkpoint.trainer.items() if k.startswith(_SCALER)}
+    return state
 
 
 def _has_narrow_projections(network: nn.Module) -> bool:

@@ -10,14 +10,14 @@ if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
 
 from deeppose_port.backends.chainer import load
-from deeppose_port.backends.chainer.loss import MaskedMeanSquaredError, PoseEstimationError
+from deeppose_port.backends.chainer.loss import MaskedLoss, PoseEstimationError
 from deeppose_port.backends.chainer.networks import chainer
 
 
 def loss_of(x, t, mask, count=None):
     """The loss, and its gradient with respect to x."""
     x = chainer.Parameter(np.array(x, np.float32))
-    (loss,) = MaskedMeanSquaredError(count).apply((x, np.array(t, np.float32), np.array(mask, np.int32)))
+    (loss,) = MaskedLoss(count).apply((x, np.array(t, np.float32), np.array(mask, np.int32)))
     loss.backward()
     return loss, x.grad
 
@@ -68,7 +68,7 @@ class TestClosedForm:
         arrays = x.astype(np.float64), t.astype(np.float64)
         for count in (None, 17):
             gradient_check.check_backward(
-                lambda x, t, count=count: MaskedMeanSquaredError(count).apply((x, t, mask))[0],
+                lambda x, t, count=count: MaskedLoss(count).apply((x, t, mask))[0],
                 arrays,
                 np.array(1.5),
                 no_grads=[False, True],
@@ -80,7 +80,7 @@ class TestClosedForm:
         x, t, mask = random_batch()
         _, gradient = loss_of(x, t, mask)
         scaled = chainer.Parameter(x)
-        (MaskedMeanSquaredError().apply((scaled, t, mask))[0] * 3).backward()
+        (MaskedLoss().apply((scaled, t, mask))[0] * 3).backward()
         np.testing.assert_allclose(scaled.grad, 3 * gradient, rtol=1e-6)
 
 
@@ -121,7 +121,7 @@ class TestKinds:
     def test_targets_and_mask_have_no_gradient(self):
         x, t, mask = random_batch()
         x, t = chainer.Parameter(x), chainer.Parameter(t)
-        MaskedMeanSquaredError().apply((x, t, mask))[0].backward()
+        MaskedLoss().apply((x, t, mask))[0].backward()
         assert t.grad is None
 
     def test_arguments_are_not_changed(self):

@@ -321,7 +321,8 @@ class TestRepairs:
 def test_the_command_resumes(tmp_path, pictures, capsys):
     common = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic", "--batch-size", "7"]
     arguments = ["train", "--backend", "chainer", *map(str, common), "--snapshot", "1", "--output", str(tmp_path / "r")]
-    assert cli.main([*arguments, "--epochs", "1", "--width", "2,2,2,2,2,4,4", "--im-size", "64"]) == 0
+    anew = ["--recipe", "legacy", "--width", "2,2,2,2,2,4,4", "--im-size", "64"]
+    assert cli.main([*arguments, "--epochs", "1", *anew]) == 0
     assert cli.main([*arguments, "--epochs", "2", "--resume", str(tmp_path / "r")]) == 0
     assert "hyper-parameters that were not given come from" in capsys.readouterr().err
     assert cli.main([*arguments, "--epochs", "2", "--resume", str(tmp_path / "r")]) == 2

@@ -44,7 +44,7 @@ from deeppose_port.backends.chainer import training as chainer_training
 from deeppose_port.backends.chainer.iterator import PoseBatch
 from deeppose_port.backends.chainer.loss import PoseEstimationError
 from deeppose_port.backends.chainer.networks import chainer, load_weights, read_weights
-from deeppose_port.backends.chainer.training import make_optimizer
+from deeppose_port.backends.chainer.optimizers import make_optimizer
 from deeppose_port.backends.chainer.updater import PoseUpdater
 
 pytestmark = pytest.mark.usefixtures("no_plots", "no_thread_survives")
@@ -385,7 +385,7 @@ def cli_arguments(tmp_path, pictures, *options):
         write_csv(csv, pictures)
     data = ["--train-csv", csv, "--images", pictures, "--skeleton", "flic", "--output", tmp_path / "results"]
     small = ["--width", "2,2,2,2,2,4,4", "--im-size", "64", "--epochs", "3", "--batch-size", "4", "--snapshot", "1"]
-    return ["train", "--backend", "chainer", *map(str, data), *small, *options]
+    return ["train", "--backend", "chainer", "--recipe", "legacy", *map(str, data), *small, *options]
 
 
 class TestFailures:
@@ -513,6 +513,7 @@ class TestOverfitting:
         data = ["--images", dataset.images, "--skeleton", SKELETONS["lspet"]]
         arguments = ["train", "--backend", "chainer", "--train-csv", dataset.csv, *data, "--output", tmp_path / "run"]
         options = ["--width", "8,12,16,16,12,32,32", "--dropout", "0", "--batch-size", "8", "--epochs", "600"]
+        options += ["--recipe", "legacy"]
         assert cli.main([*map(str, arguments), *options, "--snapshot", "600", "--valid-freq", "0"]) == 0
         found = {}
         for backend in ("chainer", "torch"):

@@ -13,9 +13,9 @@ if importlib.util.find_spec("chainer") is None:
 
 from deeppose_port.backends.chainer import load
 from deeppose_port.backends.chainer.iterator import PoseBatch
-from deeppose_port.backends.chainer.loss import MaskedMeanSquaredError, PoseEstimationError
+from deeppose_port.backends.chainer.loss import MaskedLoss, PoseEstimationError
 from deeppose_port.backends.chainer.networks import chainer
-from deeppose_port.backends.chainer.training import make_optimizer
+from deeppose_port.backends.chainer.optimizers import make_optimizer
 from deeppose_port.backends.chainer.updater import PoseUpdater
 
 CPU = chainer.get_device("@numpy")
@@ -68,7 +68,7 @@ class Tiny(chainer.Chain):
     def forward(self, x, t, mask, count=None):
         bias = self.last.b if self.poison is None else Poison(self.poison).apply((self.last.b,))[0]
         y = F.dropout(self.fc(self.norm(x)), 0.5) + F.broadcast_to(bias, (len(x), 4))
-        return MaskedMeanSquaredError(count).apply((y, t, mask))[0]
+        return MaskedLoss(count).apply((y, t, mask))[0]
 
 
 def batch(seed=0, size=4, joints=2, side=2):

@@ -269,7 +269,7 @@ def test_chainer_says_that_a_port_is_pytorchs_alone(tmp_path):
 
 def train(backend, start, folder, pictures):
     data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
-    how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1]
+    how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1, "--recipe", "legacy"]
     return main(["train", "--backend", backend, *map(str, (*data, "--init", start, "-o", folder, *how))])
 
 

@@ -19,7 +19,7 @@ from converters.keys import chainer_names
 from converters.legacy_log import read_beside
 from deeppose_port import cli
 from deeppose_port.backends.torch import load
-from deeppose_port.backends.torch.training import make_optimizer, masked_mse
+from deeppose_port.backends.torch.training import make_optimizer, masked_loss
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
@@ -62,23 +62,23 @@ class TestLoss:
 
     def test_it_is_the_legacy_loss(self):
         expected = masked_mse_of_arrays(self.outputs, self.targets, self.mask)
-        assert masked_mse(*self.arrays()).item() == pytest.approx(expected, rel=1e-6)
+        assert masked_loss(*self.arrays()).item() == pytest.approx(expected, rel=1e-6)
 
     def test_nothing_that_counts_gives_zero(self):
         outputs, targets, mask = self.arrays()
         outputs.requires_grad_()
-        loss = masked_mse(outputs, targets, torch.zeros_like(mask))
+        loss = masked_loss(outputs, targets, torch.zeros_like(mask))
         loss.backward()
         assert loss.item() == 0
         assert not outputs.grad.any()
 
     def test_what_is_ignored_may_be_anything(self):
         outputs, targets, mask = self.arrays()
-        expected = masked_mse(outputs, targets, mask)
+        expected = masked_loss(outputs, targets, mask)
         targets[mask == 0] = math.nan
         outputs[mask == 0] = math.inf
         outputs.requires_grad_()
-        loss = masked_mse(outputs, targets, mask)
+        loss = masked_loss(outputs, targets, mask)
         loss.backward()
         assert loss.item() == expected.item()
         assert outputs.grad.isfinite().all()
@@ -86,8 +86,8 @@ class TestLoss:
     def test_parts_of_a_batch_add_up(self):
         outputs, targets, mask = self.arrays()
         count = float(mask.sum())
-        parts = [masked_mse(outputs[i::2], targets[i::2], mask[i::2], count) for i in (0, 1)]
-        assert sum(parts).item() == pytest.approx(masked_mse(outputs, targets, mask).item(), rel=1e-6)
+        parts = [masked_loss(outputs[i::2], targets[i::2], mask[i::2], count) for i in (0, 1)]
+        assert sum(parts).item() == pytest.approx(masked_loss(outputs, targets, mask).item(), rel=1e-6)
 
 
 class TestTrajectories:
@@ -106,10 +106,10 @@ class TestTrajectories:
     @staticmethod
     def steps(name, weights):
         network = load(random_checkpoint(joints=16).replace(weights=weights), dropout=0.0).train()
-        optimizer = make_optimizer(Hyperparameters(name.lower(), **RULES[name]), list(network.parameters()))
+        optimizer = make_optimizer(Hyperparameters(name.lower(), **RULES[name]), dict(network.named_parameters()))
         for inputs, targets, mask in trajectory_batches():
             network.zero_grad()
-            loss = masked_mse(network(torch.from_numpy(inputs)), torch.from_numpy(targets), torch.from_numpy(mask))
+            loss = masked_loss(network(torch.from_numpy(inputs)), torch.from_numpy(targets), torch.from_numpy(mask))
             loss.backward()
             optimizer.step()
             yield loss.item(), {key: tensor.numpy().copy() for key, tensor in network.state_dict().items()}
@@ -767,7 +767,7 @@ class TestInterrupt:
     def test_one_during_a_step_ends_with_that_step(self, tmp_path, pictures, monkeypatch):
         from deeppose_port.backends.torch import training
 
-        original, calls = training.masked_mse, []
+        original, calls = training.masked_loss, []
 
         def loss(*arguments):
             calls.append(arguments)
@@ -775,7 +775,7 @@ class TestInterrupt:
                 interrupt()
             return original(*arguments)
 
-        monkeypatch.setattr(training, "masked_mse", loss)
+        monkeypatch.setattr(training, "masked_loss", loss)
         watch = run(tmp_path, pictures, epochs=9)
         assert watch.steps[-1].iteration == 2
 

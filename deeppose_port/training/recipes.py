@@ -1,0 +1,105 @@
+"""Recipes: named sets of options, over which whatever is said counts.
+
+    legacy   what the legacy program did: the options' own defaults
+    paper    what the paper says of the network's first stage, and nothing else (Toshev and Szegedy, CVPR 2014)
+    modern   what was measured to learn; `train` takes it for what starts anew
+
+The options of a recipe are those that the command line would say. What is left of them where something else is said is
+here too: another optimizer has its own rates, the legacy program's geometry takes the place of today's, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from converters.errors import DeepPoseError
+from converters.networks import TABLES, BatchNormalization, walk
+from deeppose_port.data.augmentation import BOX
+from deeppose_port.data.spread import Chance, Spread
+
+#: What `train` takes where nothing is said.
+DEFAULT = "modern"
+
+RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "legacy": {},
+        "paper": {
+            "opt": "AdaGrad",
+            "lr": 0.0005,
+            "lr_decay_freq": 0,
+            "batch_size": 128,
+            "dropout": 0.6,
+            "fliplr": True,
+            "shift": Spread(0.1, kind="uniform"),
+        },
+        "modern": {
+            "epochs": 45,
+            "batch_size": 32,
+            "loss": "l1",
+            "opt": "AdamW",
+            "lr": 0.002,
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warmup": 2.0,
+            "grad_clip": 1.0,
+            "ema": 0.999,
+            "base_zoom": 1.25,
+            "fliplr": True,
+            "rotation": Spread(30.0, 0.6),
+            "scale": Spread(0.12),
+            "aspect": Spread(0.05),
+            "shift": Spread(0.04),
+            "colour": Chance(1.0, 0.5),
+            "cutout": Chance(0.36, 0.4),
+        },
+    }
+)
+
+#: Of `modern`, for a network without BatchNormalization, and for one that has learned already.
+_CAREFUL_RATE = 0.0003
+#: What of a recipe goes where one of some options is said.
+_REPLACED = (
+    (("opt",), ("lr", "weight_decay", "lr_decay_freq")),
+    (("adam_alpha",), ("lr",)),
+    (("lr_decay_freq", "lr_decay_ratio"), ("schedule",)),
+    (("rotate", "zoom", "translate"), BOX),
+    # A pack has the pixels of a certain box, and of what the legacy program's geometry shows of it.
+    (("pack",), (*BOX, "base_zoom")),
+    # A network that has learned was made for its inputs.
+    (("init", "finetune"), ("base_zoom",)),
+)
+
+
+def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
+    """Puts what is said over a recipe's options, to make `TrainingOptions` of with `options.build`.
+
+    Args:
+        name: A key of `RECIPES`.
+        said: Options by name.
+
+    Returns:
+        The options by name, `recipe` among them.
+
+    Raises:
+        DeepPoseError: There is no such recipe.
+    """
+    if name not in RECIPES:
+        raise DeepPoseError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    recipe = dict(RECIPES[name])
+    if name == "modern" and _is_careful(said):
+        recipe["lr"] = _CAREFUL_RATE
+    for others, replaced in _REPLACED:
+        if any(said.get(other) not in (None, False, recipe.get(other)) for other in others):
+            recipe = {option: value for option, value in recipe.items() if option not in replaced}
+    if said.get("method") == "legacy":
+        recipe = {option: value for option, value in recipe.items() if option not in BOX}
+    return {**recipe, **said, "recipe": name}
+
+
+def _is_careful(said: Mapping[str, object]) -> bool:
+    """Tells whether a network is one that a high learning rate spoils."""
+    if any(said.get(name) is not None for name in ("init", "finetune", "model_file")):
+        return True
+    table = TABLES.get(str(said.get("architecture") or "alexnet"), ())
+    return not any(isinstance(layer, BatchNormalization) for layer in walk(table))

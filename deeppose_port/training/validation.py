@@ -1,0 +1,19 @@
+"""The numbers of a validation, in a run's own loss."""
+
+from __future__ import annotations
+
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.displacements import CloseUps
+from deeppose_port.metrics import registry
+from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.metrics.losses import masked_loss
+from deeppose_port.training.options import TrainingOptions
+
+
+def numbers_of(predictions: Predictions, dataset: PoseDataset | CloseUps, options: TrainingOptions) -> dict[str, float]:
+    """Returns the numbers of `Evaluation.summary`, with the loss that the run minimises in place of the legacy one."""
+    numbers = evaluation_of(predictions, dataset).summary(registry.find(options.best))
+    if options.loss != "l2":
+        told = predictions.outputs, predictions.targets, predictions.mask
+        numbers["loss"] = masked_loss(*told, options.loss, options.loss_beta)
+    return numbers
