@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -76,6 +77,29 @@ def refuse_no_file(
         raise error(f"cannot be read: this is {kind}, not a file", where=path)
     if largest is not None and status.st_size > largest:
         raise error(f"it has {status.st_size:,} bytes, and such a file has at most {largest:,}", where=path)
+
+
+class Bounded(io.FileIO):
+    """A file that gives no more than so many bytes at a time, whatever a library takes a file's word for.
+
+    Args:
+        path: The file.
+        most: The most bytes.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path)
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads.
+
+        Raises:
+            ValueError: More is asked for.
+        """
+        if size is not None and size > self._most:
+            raise ValueError(f"{size:,} bytes of it are one header, where {self._most:,} are the most")
+        return super().read(size) or b""
 
 
 def identity_of(path: Path) -> Identity | None:

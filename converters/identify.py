@@ -211,6 +211,7 @@ class _Identification:
         contents = format.read(path) if contents is None else contents
         contents = parts.chosen(path, contents, part)
         self.identities |= {file: identity_of(file) for file in contents.files}
+        formats.refuse_many(path, len(contents.headers))
         formats.refuse_large(path, contents, self.options.max_bytes)
         self.notices += contents.notices
         _check_metadata(path, contents.metadata or {})

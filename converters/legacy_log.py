@@ -5,13 +5,26 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
+
+from converters.files import CHUNK
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
 _NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")
 _EPOCH = re.compile(r"\bepoch:\s*(\d{1,15})\b")
-_MOST_BYTES = 64 << 20
+#: Of a file and of a line of it; a training of years writes less.
+_MOST_LOSSES = 50
+_MOST_BYTES, _MOST_LINES, _LONGEST_LINE = 64 << 20, 500_000, 1 << 14
+#: An option as argparse prints it: a text, a plain word, or something in brackets, which is passed over.
+_OPTION = re.compile(
+    r"""\s*(?P<name>[A-Za-z_]\w*)=(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+    r"""|(?P<word>[-+.\w]+)|[\[({<].*?[\])}>](?=,\s*[A-Za-z_]\w*=|\s*$))\s*(?:,|$)"""
+)
+_NUMBER = re.compile(r"[-+]?(?=\.?\d)\d{0,30}(?:\.\d{0,30})?(?:[eE][-+]?\d{1,3})?")
+_WORDS = {"None": None, "True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -81,15 +94,25 @@ def read_runs(log: Path) -> list[LoggedRun]:
     return [run for run in runs if run.entries]
 
 
-def _lines(log: Path) -> list[str] | None:
-    """Reads a text's lines, of a file that is too long the first; None if it cannot be read."""
+def _lines(log: Path) -> Iterator[str] | None:
+    """Returns a text's lines, of a file that is too long the first, each cut where it is; None if it cannot be read."""
     try:
         if not log.is_file():  # a pipe would be waited for
             return None
-        with log.open("rb") as stream:
-            return stream.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+        return _cut_lines(log.open("rb"))
     except OSError:
         return None
+
+
+def _cut_lines(stream: BinaryIO) -> Iterator[str]:
+    with stream, contextlib.suppress(OSError):
+        for _ in range(_MOST_LINES):
+            line = start = stream.readline(_LONGEST_LINE)
+            while line and not line.endswith(b"\n"):  # the rest of it
+                line = stream.readline(CHUNK)
+            if not start or stream.tell() > _MOST_BYTES:
+                return
+            yield start.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def _parse_losses(line: str) -> dict[str, float] | None:
@@ -98,7 +121,7 @@ def _parse_losses(line: str) -> dict[str, float] | None:
     if epoch is None:
         return None
     losses: dict[str, float] = {}
-    for part in line[epoch.end() :].split(","):
+    for part in line[epoch.end() :].split(",", _MOST_LOSSES):
         name, _, value = part.partition(":")
         with contextlib.suppress(ValueError):
             losses[name.strip()] = float(value)
@@ -110,10 +133,30 @@ def _parse_losses(line: str) -> dict[str, float] | None:
 
 
 def _parse_namespace(arguments: str) -> dict[str, object] | None:
-    """Parses the inside of argparse's `Namespace(…)`; literals only, nothing is evaluated."""
-    try:
-        call = ast.parse(f"f({arguments})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        return {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-    except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError):
-        return None
+    """Parses the inside of argparse's `Namespace(…)`, texts and plain words alone; None if it is something else."""
+    options: dict[str, object] = {}
+    end = 0
+    while end < len(arguments):
+        found = _OPTION.match(arguments, end)
+        if found is None:
+            return None
+        end = found.end()
+        with contextlib.suppress(ValueError, SyntaxError):
+            if found["text"]:
+                options[found["name"]] = ast.literal_eval(found["text"])
+            elif found["word"]:
+                options[found["name"]] = _value_of(found["word"])
+    return options
+
+
+def _value_of(word: str) -> int | float | bool | None:
+    """Returns what a word stands for.
+
+    Raises:
+        ValueError: Nothing, or a number that is none.
+    """
+    if word in _WORDS:
+        return _WORDS[word]
+    if not _NUMBER.fullmatch(word):
+        raise ValueError(word)
+    return float(word) if {*word} & {*".eE"} else int(word)

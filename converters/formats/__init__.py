@@ -31,6 +31,7 @@ from converters.formats.format import (
     Format,
     encode_metadata,
     refuse_large,
+    refuse_many,
     register,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "opened",
     "readable",
     "refuse_large",
+    "refuse_many",
     "register",
     "resolve",
     "writable",

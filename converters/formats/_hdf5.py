@@ -14,7 +14,7 @@ from converters.checkpoint import bytes_of
 from converters.errors import CheckpointError, reason_of
 from converters.files import CHUNK
 from converters.formats._zip import MOST_INFLATION
-from converters.formats.format import DAMAGES
+from converters.formats.format import DAMAGES, refuse_many
 from converters.keys import Header
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 #: HDF5's numbers of the filters that are built into h5py; the last is LZF.
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _MOST_FILTERS = 3
+#: Groups in groups; a trainer's snapshot has eight levels.
+_DEEPEST = 64
 
 
 @contextmanager
@@ -48,11 +50,49 @@ def open_file(path: Path) -> h5py.File:
     return h5py.File(path, "r")
 
 
-def address_of(group: h5py.Group) -> int:
-    """Returns where in the file a group lies: a group may be linked into itself."""
+def arrays_in(path: Path, top: h5py.Group, leave_out: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays in a group and in those in it, each with its path from there.
+
+    Args:
+        path: The file.
+        top: The group.
+        leave_out: The path of a group that is passed over.
+
+    Raises:
+        CheckpointError: There is something else in it, or one thing under two names, or far too much.
+    """
+    pending, seen, left = [("", top)], {_address_of(top)}, path.stat().st_size
+    while pending:
+        prefix, group = pending.pop()
+        for name in sorted(group):
+            key = f"{prefix}{name}"
+            if key == leave_out:
+                continue
+            with told_of(path, repr(key)):
+                item = item_of(path, group, name, key)
+                is_array = hasattr(item, "shape")
+                if _address_of(item) in seen or not (is_array or hasattr(item, "keys")):
+                    problem = f"{key!r} is no array and no group of its own, which no checkpoint has"
+                    raise CheckpointError(path, problem, "nothing was read")
+            seen.add(_address_of(item))
+            refuse_many(path, len(seen))
+            if is_array:
+                left -= item.id.get_storage_size()
+                if left < 0:
+                    problem = f"its arrays are stored in more bytes than it has, {key!r} among them"
+                    raise CheckpointError(path, problem, "the file is damaged; look for another copy")
+                yield key, item
+            elif key.count("/") < _DEEPEST:
+                pending.append((f"{key}/", item))
+            else:
+                raise CheckpointError(path, f"its groups are nested deeper than {_DEEPEST} levels", "nothing was read")
+
+
+def _address_of(item: h5py.Group | h5py.Dataset) -> int:
+    """Returns where in the file something lies: it may be linked into itself, and have a thousand names."""
     import h5py
 
-    return int(h5py.h5o.get_info(group.id).addr)
+    return int(h5py.h5o.get_info(item.id).addr)
 
 
 def item_of(path: Path, group: h5py.Group, name: str, key: str) -> h5py.Group | h5py.Dataset:

@@ -64,6 +64,7 @@ class Machine:
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
         self._read: dict[Text, bytes] = {}
+        self._decoded: dict[Text, str] = {}
 
     def run(self) -> object:
         """Returns what the pickle makes.
@@ -132,6 +133,14 @@ class Machine:
             self._read[value] = self.take(value.length)
             self._stream.seek(position)
         return self._read[value]
+
+    def text(self, value: object, longest: int) -> str:
+        """Returns a string that is text, made once."""
+        content = self.string(value, longest)
+        assert isinstance(value, Text)
+        if value not in self._decoded:
+            self._decoded[value] = content.decode("utf-8", "backslashreplace")
+        return self._decoded[value]
 
     def _number(self, kind: str) -> int:
         return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])

@@ -107,17 +107,19 @@ class Saved:
     strangers: tuple[str, ...] = ()
 
 
-def load(path: Path) -> Saved:
+def load(path: Path, is_zip: bool) -> Saved:
     """Returns what was saved.
+
+    Args:
+        path: The file.
+        is_zip: Whether it begins as a zip does.
 
     Raises:
         NeedsCodeError: It is a program; nothing in it is run.
         ValueError: It is damaged.
         OSError: It cannot be read.
     """
-    if zipfile.is_zipfile(path):
-        return _load_zip(path)
-    return _load_older(path)
+    return _load_zip(path) if is_zip else _load_older(path)
 
 
 def _load_zip(path: Path) -> Saved:
@@ -209,7 +211,6 @@ class _Unpickler(ArrayMachine):
         self.storages: dict[str, Storage] = {}
         self.strangers: dict[str, None] = {}
         self._texts: dict[Text, Storage] = {}
-        self._decoded: dict[Text, str] = {}
         self._open = open
         self._path = path
         self._order: Literal["<", ">"] = order
@@ -274,7 +275,7 @@ class _Unpickler(ArrayMachine):
             return number[1]  # before 1.6, with the text of its source
         if what != b"storage" or len(number) not in (5, 6):
             raise UnpicklingError("it refers to something that is no storage")
-        kind, key, length, view = number[1], self._text_of(number[2]), number[4], number[5:]
+        kind, key, length, view = number[1], self.text(number[2], _LONGEST_TEXT), number[4], number[5:]
         if not isinstance(kind, _Name) or type(length) is not int or length < 0:
             raise UnpicklingError("it has a storage that cannot be")
         if any(part is not None for part in view):
@@ -287,7 +288,7 @@ class _Unpickler(ArrayMachine):
         """Returns the key of a dict: text, a plain number, or one of its own for anything else."""
         if value is None or (isinstance(value, bool | int | float) and not abs(value) > _LARGEST_KEY):
             return value
-        return self._text_of(value) if isinstance(value, Text) else _Key()
+        return self.text(value, _LONGEST_TEXT) if isinstance(value, Text) else _Key()
 
     def _dict(self, arguments: tuple[object, ...]) -> dict[object, object]:
         """Returns what a dict starts with: nothing, a dict, or in Python 2 a list of pairs."""
@@ -303,20 +304,15 @@ class _Unpickler(ArrayMachine):
 
         def leaf(value: object) -> object:
             if isinstance(value, Text):
-                return self._text_of(value)
+                return self.text(value, _LONGEST_TEXT)
             if isinstance(value, Encoded):  # bytes
-                return self._text_of(value.text).encode("latin-1", "replace")
+                return self.text(value.text, _LONGEST_TEXT).encode("latin-1", "replace")
             if isinstance(value, Array):
                 storage = self._texts.setdefault(value.data, Storage("", 0, nbytes=value.data.length))
                 return PickledTensor(self._path, value, self._open, storage)
             return value.name if isinstance(value, _Name) else value
 
         return rebuilt(value, leaf)
-
-    def _text_of(self, value: Text) -> str:
-        if value not in self._decoded:
-            self._decoded[value] = self.string(value, _LONGEST_TEXT).decode("utf-8", "backslashreplace")
-        return self._decoded[value]
 
     def _tensor(self, arguments: tuple[object, ...]) -> Tensor:
         storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, None, None)

@@ -12,16 +12,20 @@ import contextlib
 import os
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from converters.formats._pickle import Machine, Text, UnpicklingError, rebuilt
+from converters.files import Bounded
+from converters.formats._pickle import LONGEST_NAME, Machine, Text, UnpicklingError, rebuilt
 from converters.formats._tensor import STORAGES, Storage, Tensor
 
 MEMBERS = ("storages", "tensors", "pickle")
 _MOST_MEMBERS = 16
+_LARGEST_HEADER = 1 << 20
+#: Greater numbers as keys could be chosen so that their hashes are the same.
+_LARGEST_KEY = 1 << 53
 _MOST_TENSORS = 100_000
 _LONGEST_TEXT = 1 << 16
 _MOST_AXES = 32
@@ -74,14 +78,16 @@ class _Saved(Machine):
 
     def key(self, value: object) -> object:
         """Returns the key of a dict: text, or a number as in an optimizer's state."""
-        return value if type(value) is int else self.string(value).decode("utf-8", "backslashreplace")
+        if type(value) is int and abs(value) <= _LARGEST_KEY:
+            return value
+        return self.text(value, LONGEST_NAME)
 
     def plain(self, value: object, tensor: Callable[[int], Tensor]) -> object:
         """Returns what was made with its texts and tensors in their places."""
 
         def leaf(value: object) -> object:
             if isinstance(value, Text):
-                return self.string(value, longest=_LONGEST_TEXT).decode("utf-8", "backslashreplace")
+                return self.text(value, _LONGEST_TEXT)
             if isinstance(value, _Reference):
                 return tensor(value.key)
             if value is None or isinstance(value, bool | int | float):
@@ -92,22 +98,37 @@ class _Saved(Machine):
 
 
 def is_torch_tar(path: Path) -> bool:
-    """Tells whether a tar file is one that PyTorch wrote."""
+    """Tells whether a tar file is one that PyTorch wrote; what is wrong with it besides is for `load` to say."""
+    left = set(MEMBERS)
     try:
-        return _members(path).keys() >= set(MEMBERS)
-    except (tarfile.TarError, OSError, ValueError):
-        return False
+        with _opened(path) as archive:
+            for _ in range(_MOST_MEMBERS):
+                member = archive.next()
+                if member is None:
+                    break
+                left.discard(member.name)
+    except (tarfile.TarError, OSError, ValueError, RecursionError):
+        pass
+    return not left
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """Opens a tar whose headers may say what they like of their length."""
+    with Bounded(path, _LARGEST_HEADER) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        yield archive
 
 
 def _members(path: Path) -> dict[str, tarfile.TarInfo]:
-    """Returns a tar's first few members by name."""
+    """Returns a tar's members by name; of two with one name PyTorch takes the last, and others the first."""
     members: dict[str, tarfile.TarInfo] = {}
-    with tarfile.open(path, "r:") as archive:
-        for _ in range(_MOST_MEMBERS):
-            member = archive.next()
-            if member is None:
-                break
-            members.setdefault(member.name, member)
+    with _opened(path) as archive:
+        while (member := archive.next()) is not None:
+            if member.name in members:
+                raise UnpicklingError(f"it has a member twice: {member.name}")
+            if len(members) == _MOST_MEMBERS:
+                raise UnpicklingError(f"it has more than {_MOST_MEMBERS} members")
+            members[member.name] = member
     return members
 
 
@@ -120,13 +141,13 @@ def load(path: Path) -> object:
     """
     try:
         members = _members(path)
-        with tarfile.open(path, "r:") as archive:
+        with _opened(path) as archive:
             files = {name: _file(archive, members[name]) for name in MEMBERS}
             storages = _storages(files["storages"], members["storages"])
             tensors = _tensors(files["tensors"], members["tensors"].size, storages, path)
             machine = _Saved(files["pickle"], members["pickle"].size)
             return machine.plain(machine.run(), tensors.__getitem__)
-    except (tarfile.TarError, LookupError, struct.error) as error:
+    except (tarfile.TarError, LookupError, struct.error, RecursionError) as error:
         raise UnpicklingError(f"it is damaged: {error}") from error
 
 

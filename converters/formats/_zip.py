@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import io
+import os
 import stat
 import struct
 import zipfile
@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from converters.errors import CheckpointError
+from converters.files import Bounded
 
 #: Deflate makes at most this many bytes of one (a match of 258 bytes takes two bits).
 MOST_INFLATION = 1032
@@ -24,6 +25,10 @@ _READ = 1 << 17
 #: A snapshot of ResNet-152 has one of 0.4 MB.
 _LARGEST_DIRECTORY = 4 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+#: The record at a zip's end, at last where the directory is and the comment's length. Of a large zip there is another
+#: before it, and a locator between them that tells where that one is.
+_END, _END_64, _LOCATOR = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
+_IN_ZIP64 = 0xFFFFFFFF
 #: Bits of a member's flags that no npz has: encrypted, patched, strongly encrypted, hidden.
 STRANGE_FLAGS = 0x1 | 0x20 | 0x40 | 0x2000
 _UTF_8 = 0x800
@@ -33,24 +38,40 @@ class DamagedError(ValueError):
     """A member that is not what the zip's directory says."""
 
 
-class _Bounded(io.FileIO):
-    """A file that gives no more at a time than a zip's directory may take: one of a million members is a bomb."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Reads."""
-        if size is not None and size > _LARGEST_DIRECTORY:
-            raise zipfile.BadZipFile(f"its directory has {size} bytes")
-        return super().read(size) or b""
-
-
 def directory(path: Path) -> tuple[list[zipfile.ZipInfo], bytes]:
     """Returns what a zip's directory says of its members, and the zip's comment.
 
     Raises:
-        zipfile.BadZipFile: It is cut short or damaged, or has far too many members; other errors are `formats.DAMAGES`.
+        zipfile.BadZipFile: It is cut short or damaged; other errors are `formats.DAMAGES`, as of far too many members.
     """
-    with _Bounded(path) as stream, zipfile.ZipFile(stream) as archive:
+    with Bounded(path, _LARGEST_DIRECTORY) as stream, zipfile.ZipFile(stream) as archive:
+        _refuse_two_meanings(stream, archive)
         return archive.infolist(), archive.comment
+
+
+def ends_as_one(path: Path) -> bool:
+    """Tells whether a file that begins as another is a zip as well, with members."""
+    try:
+        with Bounded(path, _LARGEST_DIRECTORY) as stream, zipfile.ZipFile(stream) as archive:
+            return bool(archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return False
+
+
+def _refuse_two_meanings(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Refuses a zip of which other programs find another directory: Python takes the one right before the end."""
+    end = stream.seek(-_END.size - len(archive.comment), os.SEEK_END)
+    signature, *_, place, length = _END.unpack(stream.read(_END.size))
+    places = {place}
+    before = end - _LOCATOR.size - _END_64.size
+    stream.seek(max(before, 0))
+    large = stream.read(_END_64.size + _LOCATOR.size)
+    if before >= 0 and large[_END_64.size :].startswith(b"PK\x06\x07"):
+        if _LOCATOR.unpack(large[_END_64.size :])[2] != before:
+            raise zipfile.BadZipFile("its end is in two places")
+        places = {_END_64.unpack(large[: _END_64.size])[-1], *(places - {_IN_ZIP64})}
+    if signature != b"PK\x05\x06" or length != len(archive.comment) or places != {archive.start_dir}:
+        raise zipfile.BadZipFile("its directory is not where it says, or something follows its end")
 
 
 @cache

@@ -29,6 +29,7 @@ from converters.formats.format import (
     Format,
     decode_metadata,
     encode_metadata,
+    refuse_many,
     register,
 )
 from converters.interrupts import Interrupts, Stream, held_while
@@ -56,6 +57,7 @@ def read(path: Path) -> Contents:
     uninitialised: dict[str, None] = {}
     every, comment = _directory(path)
     every = [member for member in every if not _zip.is_left_over(member.filename)]
+    refuse_many(path, len(every))
     members = {member.filename.removesuffix(".npy"): member for member in every}
     for member in every:
         key = member.filename.removesuffix(".npy")

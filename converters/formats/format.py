@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: What the arrays of one file may take in memory unless the user allows more. The largest that the legacy program could
 #: write, a snapshot of VGG-BN with Adam's two moments, takes 1.6 GB.
 MAX_BYTES = 4 << 30
+#: More arrays are in no checkpoint's file, where the largest networks have a few thousand with their optimizer's.
+MOST_ARRAYS = 10_000
 #: What Python, NumPy and PyTorch raise for damaged or hostile files.
 DAMAGES = (
     ArithmeticError,
@@ -219,6 +221,18 @@ def refuse_large(path: Path, contents: Contents, max_bytes: int) -> None:
     if total > max_bytes:
         problem = f"its arrays take {total:,} bytes, and {max_bytes:,} are allowed"
         raise CheckpointError(path, problem, f"if that is right, --max-bytes {total} allows it")
+
+
+def refuse_many(path: Path, count: int) -> None:
+    """Refuses a file of more arrays than any checkpoint has, before much is done with them.
+
+    Raises:
+        CheckpointError: There are more.
+    """
+    if count > MOST_ARRAYS:
+        raise CheckpointError(
+            path, f"it has more than {MOST_ARRAYS:,} arrays, which no checkpoint has", "nothing was read"
+        )
 
 
 def decode_metadata(text: str | bytes | None) -> dict[str, object] | None:

@@ -11,17 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
-from converters.formats._hdf5 import MAGIC, address_of, header_of, item_of, open_file, told_of
+from converters.formats._hdf5 import MAGIC, arrays_in, header_of, item_of, open_file, told_of
 from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
-
-if TYPE_CHECKING:
-    import h5py
 
 #: Where `model.save` puts what `model.save_weights` writes.
 _WHOLE_MODEL = "model_weights"
@@ -52,7 +48,8 @@ def read(path: Path) -> Contents:
         if _LAYERS not in group.attrs:
             problem = "this is HDF5 of a later Keras (`.weights.h5`), which does not name its layers"
             raise CheckpointError(path, problem, "save it with Keras 2: model.save_weights('model.h5')")
-        found = dict(_arrays(path, group))
+        # The names in the attributes are not read: the HDF5 library may never come back from damaged ones.
+        found = dict(arrays_in(path, group, leave_out=_OPTIMIZER))
         anew = _numbered_anew([name.partition("/")[0] for name in found])
         for name, item in found.items():
             layer = name.partition("/")[0]
@@ -71,28 +68,6 @@ def read(path: Path) -> Contents:
 
     notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
     return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices)
-
-
-def _arrays(path: Path, layers: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yields the arrays in the groups of some layers, each with its path.
-
-    The names in the attributes are not read: the HDF5 library may never come back from damaged ones.
-    """
-    pending, seen = [("", layers)], {address_of(layers)}
-    while pending:
-        prefix, group = pending.pop()
-        for name in sorted(group):
-            key = f"{prefix}{name}"
-            if key == _OPTIMIZER:
-                continue
-            item = item_of(path, group, name, key)
-            if hasattr(item, "shape"):
-                yield key, item
-            elif hasattr(item, "keys") and address_of(item) not in seen:
-                pending.append((f"{key}/", item))
-                seen.add(address_of(item))
-            else:
-                raise CheckpointError(path, f"{key!r} is no array and no group of its own", "nothing was read")
 
 
 def _numbered_anew(layers: list[str]) -> dict[str, str]:

@@ -6,7 +6,6 @@ PyTorch is needed to write them. They are read without it and without a pickle b
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, Optimizer
 from converters.errors import CheckpointError, DeepPoseError, reason_of
-from converters.formats import _torch_file, _torch_tar
+from converters.formats import _torch_file, _torch_tar, _zip
 from converters.formats._bfloat16 import WIDENED
 from converters.formats._tensor import Tensor, refuse_overlaps
 from converters.formats._torch_file import Saved, StandIn
@@ -250,9 +249,13 @@ def _tells(beginning: Beginning) -> bool:
 
 
 def _load(path: Path) -> Saved:
-    is_tar = not zipfile.is_zipfile(path) and _torch_tar.is_torch_tar(path)
+    is_zip = Beginning.of(path, path.stat().st_size).is_zip
+    is_tar = not is_zip and _torch_tar.is_torch_tar(path)
+    if not is_zip and _zip.ends_as_one(path):
+        problem = "this is a PyTorch file of before 1.6 and a zip file as well, which are read differently"
+        raise CheckpointError(path, problem, "nothing was read; where does it come from?")
     try:
-        return Saved(_torch_tar.load(path)) if is_tar else _torch_file.load(path)
+        return Saved(_torch_tar.load(path)) if is_tar else _torch_file.load(path, is_zip)
     except CheckpointError:
         raise
     except _torch_file.NeedsCodeError as error:

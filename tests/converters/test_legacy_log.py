@@ -1,10 +1,12 @@
 import json
 
+import numpy as np
 import pytest
 
 import converters
 from converters.legacy_log import read_beside, read_runs
 from tests.helpers.checkpoint_files import alexnet, save_npz, wrapped
+from tests.hostile.conftest import refusals
 
 LOG = """INFO:root:sys.version_info(major=3, minor=6, micro=15, releaselevel='final', serial=0)
 INFO:root:chainer version: 1.13.0
@@ -80,6 +82,40 @@ def test_nothing_in_a_log_is_run(line, log, tmp_path, monkeypatch):
     found = log(f"INFO:root:{line}\n")
     assert found.options.get("im_size") in (None, 220, "\0")
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_stands_in_brackets_is_passed_over(log):
+    found = log("Namespace(a=1, b=[1, (2, 3)], c='x, d=3', e=<class 'f'>, g={'h': 2}, i=-1e-05, j=.5, k=inf, l=1_0)")
+    assert found.options == {"a": 1, "c": "x, d=3", "i": -1e-5, "j": 0.5}
+
+
+@pytest.mark.parametrize("line", ["Namespace(a=1)(b=2)", "Namespace(a=1,, b=2)", "Namespace(**{})", "Namespace(a=)"])
+def test_what_is_no_namespace_says_nothing(line, log):
+    assert log(line).options == {}
+
+
+#: Logs that are large or slow to read, none of which says anything.
+LARGE = {
+    "a line of 4 MB": b"Namespace(a=[" + b"1, " * 1_300_000 + b"])\n",
+    "brackets": (b"Namespace(a=[, " * 1000 + b")\n") * 50,
+    "a text without an end": (b"Namespace(a='" + b"\\" * 16_000 + b")\n") * 50,
+    "losses": (b"epoch:1" + b",:" * 8000 + b"\n") * 50,
+}
+
+
+def test_large_logs_take_little_time_and_memory(tmp_path):
+    paths = []
+    for name, content in LARGE.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.txt").write_bytes(content)
+        paths.append(save_npz(tmp_path / name / "epoch-1.model", {**wrapped(alexnet()), "x": np.ones(1, "f")}))
+        assert read_runs(tmp_path / name / "log.txt") == []
+    assert len(refusals(paths)) == len(LARGE)
+
+
+def test_the_rest_of_a_long_line_is_passed_over(log):
+    assert log("x" * 100_000 + "chainer version: 1.2\n" + LOG).version == "1.13.0"
+    assert log("x" * 100_000 + "chainer version: 1.2\n").version is None
 
 
 def test_without_a_log_there_is_none(tmp_path):

@@ -1,11 +1,10 @@
 """What the tests of hostile files share."""
 
 import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
+
+from tests.hostile.alone import MEMORY, read_alone
 
 
 class Bait:
@@ -26,40 +25,10 @@ def bait(tmp_path):
     assert not trace.exists()
 
 
-#: Seconds of work and bytes that reading a small file may add to those of Python with its libraries.
-SECONDS, MEMORY = 5, 300_000_000
-
-
-def read_alone(path, limit, libraries="numpy, safetensors", **options):
-    """Reads a file in a process of its own with a limit; returns what refused it, and how much memory it took."""
-    program = f"""
-        import resource, time
-        import {libraries}
-        import converters
-        memory = lambda what: int(open("/proc/self/status").read().split(what)[1].split()[0]) * 1024
-        size, before = memory("VmSize:"), memory("VmHWM:")
-        if {limit == "memory"}:
-            resource.setrlimit(resource.RLIMIT_AS, (size + 2 * {MEMORY},) * 2)
-        else:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + {SECONDS},) * 2)
-        try:
-            converters.read({str(path)!r}, **{options!r})
-        except converters.CheckpointError as error:
-            print(error)
-        print(memory("VmHWM:") - before)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert run.returncode == 0, run.stderr or f"ended by {run.returncode} (-24 is the limit on its time)"
-    *said, memory = run.stdout.splitlines()
-    (message,) = said
-    return message, int(memory)
-
-
 @pytest.fixture
 def read_in_little_memory():
     """Reads a file where there is little memory; returns what it printed."""
-    return lambda path: read_alone(path, "memory")[0]
+    return lambda path: read_alone([path], "memory")[0].said
 
 
 @pytest.fixture
@@ -67,9 +36,19 @@ def read_within_limits():
     """Reads a file within limits on memory and on time, neither of which hides the other; returns what it printed."""
 
     def read(path, **options):
-        message, memory = read_alone(path, "time", **options)
-        assert memory < MEMORY
-        assert read_alone(path, "memory", **options)[0] == message
+        (message,) = refusals([path], **options)
         return message
 
     return read
+
+
+def refusals(paths, **options):
+    """Reads files that have to be refused, within limits on memory and on time; returns what was said of each."""
+    for path, timed in zip(paths, read_alone(paths, "time", **options), strict=True):
+        assert (timed.status, timed.memory < MEMORY) == (0, True), f"{path}: {timed} (-24 is the limit on its time)"
+        assert timed.said
+    limited = read_alone(paths, "memory", **options)
+    said = [ending.said for ending in limited]
+    assert [ending.status for ending in limited] == [0] * len(said)
+    assert not any("cannot be held in memory" in line for line in said)
+    return said

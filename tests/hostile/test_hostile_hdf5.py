@@ -82,7 +82,7 @@ def test_a_group_in_itself(save):
         file["fc8/loop"] = file["fc8"]
         file["fc8/root"] = file["/"]
 
-    refused(save(loop), "'fc8/loop' is no array and no group of its own, which no Chainer file has")
+    refused(save(loop), "'fc8/loop' is no array and no group of its own, which no checkpoint has")
 
 
 def test_groups_that_double_at_each_level(save):

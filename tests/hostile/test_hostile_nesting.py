@@ -2,18 +2,22 @@
 
 import io
 import pickle
-import subprocess
-import sys
+import struct
 import tarfile
-import textwrap
 import zipfile
 
 import pytest
 
 from tests.helpers.checkpoint_files import save_zip
+from tests.hostile.conftest import refusals
 
-SECONDS, MEMORY = 10, 300_000_000
 DEEP = 1_000_000
+
+
+def text(content):
+    """The instruction that makes a text."""
+    return b"X" + struct.pack("<I", len(content)) + content
+
 
 #: Instructions that follow `}` (an empty dict) and leave a value for the key "a".
 BOMBS = {
@@ -39,6 +43,20 @@ BOMBS = {
     "a call of a call of a call": (
         b"X\1\0\0\0a" + b"ctorch._tensor\n_rebuild_from_type_v2\n" * 1000 + b")" + b"R" * 1000 + b"s"
     ),
+    "a text that is referred to 20,000 times": b"X\1\0\0\0a]("
+    + text(b"\xff" * 60_000)
+    + b"q\1"
+    + b"h\1" * 20_000
+    + b"es",
+    "a long text as a key 160,000 times": text(b"a" * 900_000) + b"q\1Ns" + b"h\1Ns" * 160_000,
+    "a short text as a key 160,000 times": text(b"a" * 190) + b"q\1Ns" + b"h\1Ns" * 160_000,
+    "numbers as keys whose hashes are the same": b"".join(
+        b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"Ns" for i in range(1, 40_000)
+    ),
+    "fractions as keys whose hashes are the same": b"".join(
+        b"G" + struct.pack(">d", i * 2.0**61) + b"Ns" for i in range(1, 40_000)
+    ),
+    "tuples as keys": b"".join(b"J" + struct.pack("<i", i) + b"\x85Ns" for i in range(40_000)),
     "names without an end": b"X\1\0\0\0ac" + b"x" * DEEP,
 }
 #: By the end of its file's name: how a pickle lies in it.
@@ -81,37 +99,14 @@ def as_pickle_of_2015(path, content):
     path.write_bytes(b"\x80\2cAlexNet_flic\nAlexNet_flic\n)\x81}" + content + b"b.")
 
 
-@pytest.mark.parametrize("limit", ["memory", "time"])
 @pytest.mark.parametrize("kind", FILES)
-def test_a_pickle_that_grows_is_refused_in_little_time_and_memory(kind, limit, tmp_path):
-    """All of them in one process, which a crash would end; a limit on its memory must not hide that time runs away."""
+def test_a_pickle_that_grows_is_refused_in_little_time_and_memory(kind, tmp_path):
     paths = []
     for i, bomb in enumerate(BOMBS.values()):
         paths.append(tmp_path / f"{i}.model")
         FILES[kind](paths[-1], bomb)
-    program = f"""
-        import resource, sys
-        import converters
-        memory = lambda what: int(open("/proc/self/status").read().split(what)[1].split()[0]) * 1024
-        before = memory("VmHWM:")
-        if {limit == "memory"}:
-            resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize:") + {MEMORY},) * 2)
-        for path in sys.argv[1:]:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(sum(resource.getrusage(0)[:2])) + {SECONDS}, -1))
-            try:
-                converters.read(path)
-            except converters.CheckpointError as error:
-                print(error, flush=True)
-        assert memory("VmHWM:") - before < {MEMORY}
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, paths)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = run.stdout.splitlines()
-    assert run.returncode == 0, f"{list(BOMBS)[len(lines)]}: status {run.returncode} {run.stderr[-500:]}"
-    assert len(lines) == len(paths)
-    for path, line in zip(paths, lines, strict=True):
-        assert line.startswith(f"{path}: ")
-        assert "cannot be held in memory" not in line
+    for name, path, line in zip(BOMBS, paths, refusals(paths), strict=True):
+        assert line.startswith(f"{path}: "), name
 
 
 def test_the_bombs_are_pickles():

@@ -1,0 +1,82 @@
+"""Reads files each alone in a process, with a limit on its time or on its memory: neither may hide the other.
+
+The processes are forked from one that has loaded the libraries, so that a read costs what the read costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds of work and bytes that reading a small file may take, beside those of Python with its libraries.
+SECONDS, MEMORY = 5, 300_000_000
+
+
+class Ending(NamedTuple):
+    """How a read ended: what refused the file, empty where nothing did; the process's status; the memory it took."""
+
+    said: str
+    status: int
+    memory: int
+
+
+def read_alone(paths, limit, **options) -> list[Ending]:
+    """Reads files with converters.read, each in a process of its own, with a limit on `time` or on `memory`."""
+    command = [sys.executable, "-m", "tests.hostile.alone"]
+    order = json.dumps({"paths": [str(path) for path in paths], "limit": limit, "options": options})
+    run = subprocess.run(command, input=order, capture_output=True, text=True, check=True, cwd=ROOT, timeout=600)
+    return [Ending(*json.loads(line)) for line in run.stdout.splitlines()]
+
+
+def _main() -> None:
+    import safetensors  # noqa: F401
+
+    with contextlib.suppress(ImportError):
+        import h5py  # noqa: F401
+
+    order = json.load(sys.stdin)
+    for path in order["paths"]:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            with open(writing, "w") as stream:
+                _read(path, order["limit"], order["options"], stream)
+            os._exit(0)
+        os.close(writing)
+        with open(reading) as stream:
+            said, _, memory = stream.read().rpartition("\n")
+        _, status = os.waitpid(child, 0)
+        print(json.dumps([said, os.waitstatus_to_exitcode(status), int(memory or -1)]), flush=True)
+
+
+def _read(path, limit, options, stream) -> None:
+    import resource
+
+    import converters
+
+    before = _memory("VmHWM:")
+    if limit == "memory":
+        resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize:") + 2 * MEMORY,) * 2)
+    else:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    try:
+        converters.read(path, **options)
+    except converters.CheckpointError as error:
+        stream.write(str(error))
+    stream.write(f"\n{_memory('VmHWM:') - before}")
+
+
+def _memory(what) -> int:
+    """Returns bytes; `ru_maxrss` would count what the process before had."""
+    return int(Path("/proc/self/status").read_text().split(what)[1].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    _main()
