@@ -13,7 +13,7 @@ def inputs():
 
 
 def load(checkpoint, backend):
-    pytest.importorskip(f"deeppose_port.backends.{backend}.networks")
+    pytest.importorskip(f"deeppose_port.backends.{backend}.prediction")
     return deeppose_port.load(checkpoint, backend=backend)
 
 
@@ -43,7 +43,7 @@ def test_last_layer_s_output_is_the_network_s(name, backend, inputs):
     steps = list(pose.activations(inputs))
     assert [layer for layer, _ in steps] == layer_names(TABLES[name])
     last, outputs = steps[-1][1], pose(inputs)
-    if backend == "chainer" or name == "alexnet":
+    if name == "alexnet":
         assert np.abs(last - outputs).max() <= (1e-6 * np.abs(outputs).max() if backend == "onnx" else 0)
     else:  # whose BatchNormalization is folded to answer, not to be looked at
         assert np.abs(last - outputs).max() <= 2e-6 * np.abs(outputs).max()
@@ -52,7 +52,8 @@ def test_last_layer_s_output_is_the_network_s(name, backend, inputs):
     if name == "alexnet":
         assert np.array_equal(outputs["conv3.relu"], outputs["conv3"].clip(min=0)), "each is kept as it was"
     if name == "resnet50":
-        assert np.array_equal(outputs["res3.a"], outputs["res3.a.bn3"] + outputs["res3.a.bn4"])
+        total = outputs["res3.a.bn3"] + outputs["res3.a.bn4"]  # which an engine may fuse with what is before it
+        assert np.abs(outputs["res3.a"] - total).max() <= (2e-6 * np.abs(total).max() if backend == "onnx" else 0)
 
 
 @pytest.mark.parametrize("backend", ["torch", "chainer"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import gpu_indices
@@ -30,6 +32,9 @@ def usable_devices(name: str, several: bool = False) -> list[chainer.backend.Dev
         return [chainer.get_device("@numpy")]
     from deeppose_port.backends.chainer.probe import gpu_problem
 
+    # cuDNN's and cuBLAS's TensorFloat-32 keeps 10 bits: the outputs would not be those of the old network. Chainer has
+    # no switch for it; the libraries read this one when they are first used.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     problem = gpu_problem(name)
     if problem is not None:
         raise BackendError(f"Chainer cannot use {name}: {problem}")

@@ -256,9 +256,11 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
 
     def _dropped(self, layer: Dropout, x: Variable) -> Variable:
         ratio = layer.ratio if self.dropout is None else self.dropout
-        if not layer.channels:
-            return F.dropout(x, ratio)
-        kept = F.dropout(self.xp.ones((*x.shape[:2], 1, 1), x.dtype), ratio)
+        # cuDNN would draw from a state of its own, which no seed of ours reaches.
+        with chainer.using_config("use_cudnn", "never"):
+            if not layer.channels:
+                return F.dropout(x, ratio)
+            kept = F.dropout(self.xp.ones((*x.shape[:2], 1, 1), x.dtype), ratio)
         return x * F.broadcast_to(kept, x.shape)
 
     def _link(self, step: Step) -> chainer.Link | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from converters.networks import Layer
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_device
-from deeppose_port.backends.chainer.networks import load
+from deeppose_port.backends.chainer.networks import DeepPose, load
+from deeppose_port.backends.folding import folded
 from deeppose_port.data.arrays import Float32Array
 
 compat.install()
@@ -23,25 +25,29 @@ class ChainerPredictor:
     """A checkpoint's network on one device.
 
     Attributes:
-        network: The Chain.
         device: Where it is.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", relu_nan: str = "nan") -> None:
         self.device = usable_device(device)
-        self.network = load(checkpoint)
-        self.network.relu_nan = relu_nan
-        self.network.to_device(self.device)
+        self._checkpoint, self._relu_nan = checkpoint, relu_nan
+        # The emulation of an old engine's NaN needs every layer by itself.
+        fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
+        self._fast = self.network if fast is checkpoint else self._placed(fast)
+
+    @cached_property
+    def network(self) -> DeepPose:
+        """The network with every layer of its table: what is looked at."""
+        return self._placed(self._checkpoint)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
-        layers: tuple[Layer, ...] = self.network.architecture.layers
-        return layers
+        return self._checkpoint.architecture.layers
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs, (N, 2 * joints) float32, of (N, 3, H, W) float32 inputs."""
-        outputs: Float32Array = chainer.backends.cuda.to_cpu(self._tested(self.network, self._batch(inputs)).array)
+        outputs: Float32Array = chainer.backends.cuda.to_cpu(self._tested(self._fast, self._batch(inputs)).array)
         return outputs
 
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
@@ -58,6 +64,12 @@ class ChainerPredictor:
 
         for name, output in activations(self.layers, run, self._batch(inputs), nudge if nudged else None):
             yield name, np.array(chainer.backends.cuda.to_cpu(output.array), order="C")
+
+    def _placed(self, checkpoint: Checkpoint) -> DeepPose:
+        network = load(checkpoint)
+        network.relu_nan = self._relu_nan
+        network.to_device(self.device)
+        return network
 
     def _batch(self, inputs: Float32Array) -> chainer.Variable:
         return chainer.as_variable(self.device.send(np.ascontiguousarray(inputs, dtype=np.float32)))

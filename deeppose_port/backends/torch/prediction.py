@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from converters import Checkpoint
-from converters.networks import Layer, OwnTable
-from converters.networks.fold import fold
+from converters.networks import Layer
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.activations import Directions, activations
+from deeppose_port.backends.folding import folded
+from deeppose_port.backends.torch.memory_format import MemoryFormat
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
@@ -34,6 +34,7 @@ class TorchPredictor:
         # The emulation of an old engine's NaN needs every layer by itself.
         fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
         self._fast = self.network if fast is checkpoint else self._placed(fast)
+        self._format = MemoryFormat((self.layers, self.device))
 
     @cached_property
     def network(self) -> DeepPose:
@@ -47,7 +48,9 @@ class TorchPredictor:
 
     def __call__(self, inputs: Float32Array) -> Float32Array:
         """Returns the outputs of (N, 3, H, W) float32 inputs; see `Predictor`."""
-        outputs: Float32Array = self._exactly(self._fast, self._batch(inputs)).cpu().numpy()
+        batch = self._batch(inputs)
+        with torch.inference_mode(), full_precision():
+            outputs: Float32Array = self._format.run(self._fast, batch).cpu().numpy()
         return outputs
 
     def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
@@ -65,7 +68,6 @@ class TorchPredictor:
             yield name, np.array(output.cpu().numpy(), order="C")  # a copy: ReLU works in place
 
     def _placed(self, checkpoint: Checkpoint) -> DeepPose:
-        # Channels last is the faster memory format for these convolutions on CPUs and GPUs alike.
         network = load(checkpoint).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.relu_nan = self._relu_nan
         placed: DeepPose = network
@@ -79,16 +81,6 @@ class TorchPredictor:
     def _exactly(network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         with torch.inference_mode(), full_precision():
             return network(batch)
-
-
-def folded(checkpoint: Checkpoint) -> Checkpoint:
-    """Returns a checkpoint whose BatchNormalization is folded into its convolutions: for prediction alone."""
-    architecture = checkpoint.architecture
-    layers, weights = fold(architecture.layers, checkpoint.weights, architecture.batch_normalization)
-    if layers == architecture.layers:
-        return checkpoint
-    table = OwnTable(layers, checkpoint.preprocessing.shape)
-    return checkpoint.replace(architecture=replace(architecture, own=table), weights=weights)
 
 
 #: Where PyTorch chooses how exact products are: the switches of each kind of device, with what they inherit from.

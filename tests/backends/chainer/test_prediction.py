@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import converters
 from converters.networks import outputs_layer
 from deeppose_port import cli
-from tests.helpers.networks import SKELETONS, dataset_of, narrow_inputs, random_checkpoint
+from tests.helpers.networks import SKELETONS, dataset_of, error, narrow_inputs, random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
@@ -27,6 +28,18 @@ def checkpoint():
 
 
 class TestPredictor:
+    @pytest.mark.parametrize("name", ["resnet50", "vgg_bn"])
+    def test_normalisation_is_folded_to_answer_and_seen_where_it_is_looked_at(self, name):
+        checkpoint = random_checkpoint(name)
+        predict = predictor(checkpoint)
+        answered = {type(link).__name__ for link in predict._fast.links()}
+        assert "BatchNorm" not in answered
+        with chainer.using_config("train", False):
+            expected = load(checkpoint)(narrow_inputs()).array
+        assert error(predict(narrow_inputs()), expected) < 2e-6
+        *_, (_, last) = predict.activations(narrow_inputs())
+        assert np.array_equal(last, expected)
+
     def test_it_answers_as_the_network(self, checkpoint):
         outputs = predictor(checkpoint)(narrow_inputs())
         assert (type(outputs), outputs.shape, outputs.dtype) == (np.ndarray, (2, 14), np.float32)
@@ -95,6 +108,33 @@ class TestDevices:
             pytest.skip("CuPy is installed")
         with pytest.raises(BackendError, match=r"Chainer cannot use cuda:0: .+"):
             predictor(checkpoint, "cuda:0")
+
+
+class TestGpus:
+    """What is set before CUDA's libraries are first used, on a machine without them."""
+
+    def test_tf32_is_off_before_a_gpu_is_tried(self, checkpoint, monkeypatch):
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+        seen = []
+        monkeypatch.setattr(
+            "deeppose_port.backends.chainer.probe.gpu_problem",
+            lambda name: seen.append(os.environ.get("NVIDIA_TF32_OVERRIDE")) or "it is feigned",
+        )
+        with pytest.raises(BackendError, match="it is feigned"):
+            predictor(checkpoint, "cuda:0")
+        assert seen == ["0"]
+        predictor(checkpoint)
+
+    def test_dropout_draws_from_chainers_own_state_and_not_from_cudnns(self, checkpoint, monkeypatch):
+        used = []
+        drop = chainer.functions.dropout
+        monkeypatch.setattr(
+            chainer.functions, "dropout", lambda *a: (used.append(chainer.config.use_cudnn), drop(*a))[1]
+        )
+        with chainer.using_config("use_cudnn", "always"):
+            load(checkpoint)(narrow_inputs())
+            assert chainer.config.use_cudnn == "always"
+        assert used == ["never", "never"]
 
 
 def guess(network, persons):

@@ -1,10 +1,14 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from deeppose_port.backends import BackendError
-from deeppose_port.backends.torch import load, predictor
-from deeppose_port.backends.torch.prediction import full_precision, usable_device
+from deeppose_port.backends.torch import load, memory_format, predictor
+from deeppose_port.backends.torch.prediction import TorchPredictor, full_precision, usable_device
 from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 
@@ -176,3 +180,60 @@ class TestDevices:
         assert usable_device("cuda:1") == torch.device("cuda:1")
         with pytest.raises(BackendError, match=r"^PyTorch cannot use cuda:2: it sees 2 GPUs; "):
             usable_device("cuda:2")
+
+
+class TestMemoryFormat:
+    """Which order is the faster one is feigned: the clock advances as told."""
+
+    @pytest.fixture
+    def feigned(self, checkpoint, monkeypatch):
+        def feign(last, first):
+            monkeypatch.setattr(memory_format, "_found", {})
+            seconds = {torch.channels_last: last, torch.contiguous_format: first}
+            measured = []
+
+            def clock(run, device):
+                measured.append(run().shape)
+                order = (torch.contiguous_format, torch.channels_last)[(len(measured) - 1) // memory_format._ROUNDS]
+                return seconds[order]
+
+            monkeypatch.setattr(memory_format, "_seconds", clock)
+            return TorchPredictor(checkpoint), measured
+
+        return feign
+
+    @pytest.mark.parametrize(("last", "first", "expected"), [(2, 1, False), (1, 2, True), (1.1, 1, True)])
+    def test_the_faster_one_is_taken_for_good_where_it_is_clear(self, last, first, expected, feigned):
+        predict, measured = feigned(last, first)
+        answers = [predict(narrow_inputs()) for _ in range(4)]
+        assert len(measured) == 2 * memory_format._ROUNDS
+        weight = predict._fast.get_parameter("conv2.weight")
+        assert weight.is_contiguous(memory_format=torch.channels_last) is expected
+        for answer in answers[1:]:
+            np.testing.assert_allclose(answer, answers[0], rtol=0, atol=1e-6 * np.abs(answers[0]).max())
+
+    def test_a_single_picture_does_not_wait_for_it(self, feigned):
+        predict, measured = feigned(1, 1)
+        predict(narrow_inputs())
+        assert not measured
+
+    def test_networks_of_one_table_share_it(self, feigned, checkpoint):
+        predict, measured = feigned(1, 1)
+        other = TorchPredictor(checkpoint)
+        for _ in range(3):
+            predict(narrow_inputs())
+            other(narrow_inputs())
+        assert len(measured) == 2 * memory_format._ROUNDS
+
+
+def test_threads_do_not_spin_unless_the_caller_says_so():
+    program = "import os, deeppose_port.backends.torch; print(os.environ.get('OMP_WAIT_POLICY'))"
+
+    def policy(**told):
+        environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment | told).stdout
+
+    assert policy() == "PASSIVE\n"
+    assert policy(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE\n"
+    assert policy(GOMP_SPINCOUNT="5") == "None\n"
