@@ -87,7 +87,8 @@ def _is_kind(value: object, kind: Any) -> bool:
 class Preprocessing(_Plain):
     """How a picture becomes the network's input, and a joint its label: what the network was trained on.
 
-    The defaults are what the legacy shells trained with (`--im_size 220 --base_zoom 1.5 --coord_normalize --gcn`).
+    The defaults are what the legacy shells trained with (`--im_size 220 --base_zoom 1.5 --coord_normalize --gcn`). Two
+    are equal where inputs and labels are made alike, whatever the joints are called.
 
     Attributes:
         im_size: Side of the square input, in pixels; its height where `im_width` is given.
@@ -138,13 +139,13 @@ class Preprocessing(_Plain):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     frame: Frame = "centred"
     order: Order = "interleaved"
-    joints: tuple[str, ...] = ()
+    joints: tuple[str, ...] = field(default=(), compare=False)
     clip: bool = False
     decoding: Decoding = "argmax"
     margin: float = 0.0
     truncate: bool = False
-    limbs: tuple[tuple[int, int], ...] = ()
-    joints_assumed: bool = False
+    limbs: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    joints_assumed: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:

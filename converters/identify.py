@@ -152,7 +152,7 @@ class _Identification:
         preprocessing = self._preprocessing(architecture, network, file, log)
         weights = self._weights(file, network, architecture)
         aliases = self._aliases(file, network)
-        training, progress = self._training(file, beside, network, architecture)
+        training, progress = self._training(file, beside, network, architecture, log)
         state = beside.path if beside is not None and self.options.state and training.optimizer is not None else None
         outline = Checkpoint(
             architecture=architecture,
@@ -344,7 +344,7 @@ class _Identification:
         return [(file.contents.stored(self.path, one), file.contents.stored(self.path, two)) for one, two in pairs]
 
     def _training(
-        self, file: _File, beside: _File | None, network: Network, architecture: Architecture
+        self, file: _File, beside: _File | None, network: Network, architecture: Architecture, log: LegacyLog | None
     ) -> tuple[Training, Progress | None]:
         """Returns the optimizer, the rest of the trainer and the progress, each as far as the files hold it."""
         if not self.options.state:
@@ -353,7 +353,8 @@ class _Identification:
         progress = Progress.from_dict(told) if isinstance(told, dict) else None
         source = beside or file
         if source.sections.optimizer:
-            return self._chainer_training(file, source, network, architecture, progress)
+            known = bool(log and log.options.get("opt")) or file.contents.metadata is not None
+            return self._chainer_training(file, source, network, architecture, progress, known)
         if file.contents.metadata is None:
             epoch = file.contents.values.get("epoch")
             return Training(), Progress(epoch=epoch) if type(epoch) is int else None
@@ -372,9 +373,15 @@ class _Identification:
         return training
 
     def _chainer_training(
-        self, file: _File, source: _File, network: Network, architecture: Architecture, progress: Progress | None
+        self,
+        file: _File,
+        source: _File,
+        network: Network,
+        architecture: Architecture,
+        progress: Progress | None,
+        known: bool,
     ) -> tuple[Training, Progress | None]:
-        """The same where the optimizer is as Chainer saves one."""
+        """The same where the optimizer is as Chainer saves one; `known` is whether a log tells which it is."""
         state = source.stored(source.sections.optimizer)
         trainer = file.stored(file.sections.trainer)
         if objects := file.sections.trainer.keys() & file.contents.uninitialised:
@@ -392,6 +399,8 @@ class _Identification:
             optimizer, slots = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
             if optimizer is None:
                 self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
+            else:
+                self.notices += layouts.said_of(optimizer.algorithm, slots, architecture.shapes, known)
         except CheckpointError as error:
             self._without_state(error)
         training = Training(optimizer, slots, dict(trainer))

@@ -39,6 +39,8 @@ ALGORITHMS = {
     frozenset({"mem", "g", "g2"}): "smorms3",
     frozenset[str](): "sgd",
 }
+#: Other optimizers of Chainer's whose arrays are the same.
+_ALIKE = {"momentumsgd": "NesterovAG's and CorrectedMomentumSGD's"}
 #: Arrays of an optimizer by slot and canonical name, of which shapes and dtypes are looked at.
 Slots: TypeAlias = Mapping[str, Mapping[str, Stored]]
 
@@ -193,10 +195,31 @@ def parse_optimizer(
     return optimizer, slots
 
 
-def frozen(optimizer: Optimizer, parameters: Iterable[str]) -> list[str]:
+def frozen(slots: Mapping[str, Iterable[str]], parameters: Iterable[str]) -> list[str]:
     """Returns the parameters that an optimizer did not update: it has slots, and none of theirs."""
-    updated = {name for tensors in optimizer.slots.values() for name in tensors}
-    return [name for name in filter(is_parameter, parameters) if optimizer.slots and name not in updated]
+    updated = {name for tensors in slots.values() for name in tensors}
+    return [name for name in filter(is_parameter, parameters) if slots and name not in updated]
+
+
+def said_of(algorithm: str, slots: Mapping[str, Iterable[str]], parameters: Iterable[str], known: bool) -> list[str]:
+    """Returns what a user should know of an optimizer's state.
+
+    Args:
+        algorithm: What it is taken as.
+        slots: The names of what each of its slots has.
+        parameters: The network's.
+        known: Whether something else than its arrays tells which optimizer it is of.
+    """
+    notices = []
+    if algorithm in _ALIKE and not known:
+        names = " and ".join(sorted(slots))
+        notices.append(
+            f"its optimizer's state ({names}) is that of {algorithm}, and nothing tells it from {_ALIKE[algorithm]}: "
+            f"taken as {algorithm}"
+        )
+    if unmoved := frozen(slots, parameters):
+        notices.append(f"its optimizer has no state of {fold(unmoved)}: these layers were not updated (frozen)")
+    return notices
 
 
 def arrays_of(checkpoint: Checkpoint, layout: str | None = None) -> dict[str, Array]:
@@ -248,7 +271,7 @@ def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[s
         raise CheckpointError(path, "it holds no optimizer state to write", "the `.state` beside a `.model` has it")
     step, never = np.array(optimizer.step, np.int64), np.array(0, np.int64)
     arrays: dict[str, Array] = {"t": step, "epoch": np.array(optimizer.epoch, np.int64)}
-    not_updated = set(frozen(optimizer, checkpoint.weights))
+    not_updated = set(frozen(optimizer.slots, checkpoint.weights))
     for name in filter(is_parameter, checkpoint.weights):
         if optimizer.step_per_parameter:
             arrays[f"{keys[name]}/t"] = never if name in not_updated else step

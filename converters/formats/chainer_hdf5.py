@@ -18,16 +18,20 @@ def read(path: Path) -> Contents:
         CheckpointError: h5py is not installed, the file is damaged, or it points outside of itself.
     """
     headers: dict[str, Header] = {}
+    unset: list[str] = []
     with told_of(path, "the HDF5 file"), open_file(path) as file:
         for key, item in arrays_in(path, file):
             with told_of(path, repr(key)):
-                headers[key] = header_of(path, item, key)
+                if item.shape is None:
+                    unset.append(key)  # what Chainer writes for None
+                else:
+                    headers[key] = header_of(path, item, key)
 
     def chunks(key: str) -> Iterator[memoryview]:
         with told_of(path, repr(key)), open_file(path) as file:
             yield from pieces_of(file[key])
 
-    return Contents("chainer-hdf5", headers, chunks, sections=split(headers))
+    return Contents("chainer-hdf5", headers, chunks, uninitialised=tuple(unset), sections=split([*headers, *unset]))
 
 
 register(

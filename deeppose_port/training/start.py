@@ -164,7 +164,7 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
     if algorithm not in OPTIMIZERS:
         problem = f"it holds the state of {algorithm}, with which no training goes on here, only with {_ALGORITHMS}"
         raise CheckpointError(path, problem, "start anew from its weights with --init")
-    if unmoved := frozen(checkpoint.optimizer, checkpoint.weights):
+    if unmoved := frozen(checkpoint.optimizer.slots, checkpoint.weights):
         problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
         raise CheckpointError(path, problem, "start anew from its weights with --init")
     said = options.hyperparameters

@@ -124,6 +124,7 @@ class TestReading:
         checkpoint = converters.read(tmp_path / "checkpoint-1000")
         assert "conv1.weight" not in checkpoint.optimizer.slots["h"]
         assert len(checkpoint.optimizer.slots["h"]) == 15
+        assert any("no state of conv1.weight: these layers were not updated" in note for note in checkpoint.notices)
 
     def test_somebody_elses_version_is_refused(self, folder):
         with pytest.raises(CheckpointError, match=r"tensorflow wrote it, not chainer-1\.13\.0"):

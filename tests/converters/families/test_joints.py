@@ -21,11 +21,13 @@ def test_files_carry_the_names_and_limbs_that_their_number_tells(count, tmp_path
     converters.write(random_checkpoint(joints=count), tmp_path / "a.model")
     checkpoint = converters.read(tmp_path / "a.model")
     told = checkpoint.preprocessing
-    assert (told.joints, told.limbs, told.joints_assumed) == (*dataclasses.astuple(DATA_SETS[count]), True)
+    known = (*dataclasses.astuple(DATA_SETS[count]), True)
+    assert (told.joints, told.limbs, told.joints_assumed) == known
     assert told.told_joints == ()
     for name in ("a.safetensors", "again.npz"):
         converters.convert(tmp_path / "a.model", tmp_path / name)
-        assert converters.read(tmp_path / name).preprocessing == told
+        again = converters.read(tmp_path / name).preprocessing
+        assert (again.joints, again.limbs, again.joints_assumed) == known
     assert converters.inspect(tmp_path / "a.model").as_dict()["preprocessing"]["joints"] == list(told.joints)
 
 
@@ -53,7 +55,7 @@ def test_onnx_has_them(tmp_path):
 
 
 def test_other_numbers_tell_nothing():
-    assert named(Preprocessing(), 9) == Preprocessing()
+    assert named(Preprocessing(), 9).joints == ()
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
@@ -65,7 +67,8 @@ def test_known_names_bring_their_limbs(skeleton):
 def test_what_a_file_says_itself_stays(tmp_path):
     own = Preprocessing(joints=tuple("abcdefg"), limbs=((0, 1), (1, 2)))
     converters.write(random_checkpoint(joints=7, preprocessing=own), tmp_path / "a.safetensors")
-    assert converters.read(tmp_path / "a.safetensors").preprocessing == own
+    told = converters.read(tmp_path / "a.safetensors").preprocessing
+    assert (told.joints, told.limbs, told.told_joints) == (own.joints, own.limbs, own.joints)
     assert named(dataclasses.replace(own, limbs=()), 7).limbs == ()
 
 
