@@ -24,7 +24,8 @@ FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _RATE = re.compile(r"(.*/)?lr")
-_KINDS = {"main": "training", "validation/main": "validation"}
+_KINDS = {"main": "training", "validation/main": "validation", "mean_pose": "mean pose"}
+_WORDS = {"movement": "answers, of what the joints move", "gradient_norm": "gradient norm"}
 
 
 def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -83,13 +84,16 @@ def _all_names(runs: Sequence[Run]) -> set[str]:
 
 def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Returns the names of the curves in each panel, training before validation."""
-    panels: dict[str, list[str]] = {"loss": [], "mean error, px": [], "fraction": [], "learning rate": []}
+    titles = ("loss", "mean error, px", "fraction", "movement", "learning rate", "gradient norm")
+    panels: dict[str, list[str]] = {title: [] for title in titles}
     for name in sorted(_all_names(runs), key=lambda name: (not name.startswith("main/"), name)):
         metric = of_curve(name)
         if LOSS.fullmatch(name):
             panels["loss"].append(name)
         elif _RATE.fullmatch(name):
             panels["learning rate"].append(name)
+        elif name in _WORDS:
+            panels["movement" if name == "movement" else "gradient norm"].append(name)
         elif metric is not None and metric.unit:
             panels["fraction" if metric.unit == "%" else "mean error, px"].append(name)
     return panels
@@ -116,7 +120,7 @@ def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run
             )
             positive = [value for value in series.values if 0 < value < math.inf]
             smallest, largest = min([smallest, *positive]), max([largest, *positive])
-    if title in ("loss", "learning rate") and largest >= 10 * smallest:
+    if title in ("loss", "learning rate", "gradient norm") and largest >= 10 * smallest:
         axis.set_yscale("log")
     if title == "fraction":
         axis.set_ylim(-0.02, 1.02)
@@ -129,5 +133,5 @@ def _title(name: str) -> str:
     """Returns a curve's name for people."""
     where, _, what = name.rpartition("/")
     metric = of_curve(name)
-    words = what if metric is None else metric.title if metric.unit == "%" else metric.title.lower()
+    words = _WORDS.get(name, what) if metric is None else metric.title if metric.unit == "%" else metric.title.lower()
     return " ".join(part for part in (_KINDS.get(where, where), words) if part)

@@ -13,7 +13,7 @@ from deeppose_port.data.batches import Examples
 PERSONS = 32
 #: A network whose answers move less than this part of what the joints do answers one pose to every picture.
 LEAST = 0.05
-#: Updates before which nothing is said of it, and before which no run is ended for it.
+#: Updates before which nothing is said of it, and before which, or while the learning rate rises, no run is ended.
 SAY_AFTER, END_AFTER = 50, 200
 
 

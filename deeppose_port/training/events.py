@@ -54,6 +54,9 @@ class Update:
         rate: The learning rate.
         pictures: In the batch, over all devices.
         waited: Seconds that were spent waiting for the batch.
+        gradient_norm: Of all that is trained, before it is limited.
+        skipped: Updates that were left out so far, since something was not finite.
+        first_skipped: The first of them; None without one.
     """
 
     epochs: tuple[int, int]
@@ -63,6 +66,9 @@ class Update:
     rate: float
     pictures: int
     waited: float
+    gradient_norm: float = math.nan
+    skipped: int = 0
+    first_skipped: int | None = None
 
     def completed(self, interval: int) -> bool:
         """Tells whether a multiple of so many epochs was reached by it; one may take more than an epoch."""
@@ -188,7 +194,8 @@ class Events:
             return told
         told["movement"] = movement = self._movement.measure(self.trainer.answers)
         updates = update.iteration - self.run.start.iteration
-        collapsed = movement < LEAST and updates >= SAY_AFTER
+        warm = update.epoch >= self.run.start.hyperparameters.warmup
+        collapsed = movement < LEAST and updates >= (SAY_AFTER if warm else END_AFTER)
         self._collapsed = collapsed and updates >= END_AFTER and update.epochs[1] > self.run.start.epoch
         if collapsed and not self._said_collapsed:
             self._said_collapsed = True
@@ -286,11 +293,13 @@ class _Window:
         self.elapsed = elapsed
         self.start = time.monotonic()
         self.losses: list[float] = []
+        self.norms: list[float] = []
         self.waited = 0.0
         self.pictures = 0
 
     def add(self, update: Update) -> None:
         self.losses.append(update.loss)
+        self.norms.append(update.gradient_norm)
         self.waited += update.waited
         self.pictures += update.pictures
 
@@ -304,16 +313,26 @@ class _Window:
         return min(1.0, self.waited / self.seconds())
 
     def entry(self, update: Update) -> Entry:
-        finite = [loss for loss in self.losses if math.isfinite(loss)]
+        left_out: Entry = {}
+        if update.first_skipped is not None:
+            left_out = {"skipped": update.skipped, "first_skipped": update.first_skipped}
         return {
-            "main/loss": float(np.mean(finite)) if finite else None,
+            "main/loss": _mean(self.losses),
             "epoch": update.epochs[1],
             "iteration": update.iteration,
             "elapsed_time": self.elapsed + self.seconds(),
             "pictures_per_second": self.rate(),
             "waiting": self.share_waited(),
             "lr": update.rate,
+            "gradient_norm": _mean(self.norms),
+            **left_out,
         }
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    """Returns the mean of those that are finite; None where none is."""
+    finite = [number for number in numbers if math.isfinite(number)]
+    return float(np.mean(finite)) if finite else None
 
 
 def _elapsed(entries: Sequence[Entry]) -> float:

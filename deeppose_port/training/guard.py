@@ -28,6 +28,7 @@ class Guard:
     Attributes:
         skips: The same.
         skipped: How many were left out.
+        first: The update that the first of them would have been; None without one.
     """
 
     def __init__(self, skips: bool = False, most: int = 20, squares: bool = False) -> None:
@@ -35,6 +36,7 @@ class Guard:
         self.most = most
         self.largest = LARGEST_ROOT if squares else float(np.finfo(np.float32).max)
         self.skipped = 0
+        self.first: int | None = None
         self._in_a_row = 0
 
     @classmethod
@@ -84,6 +86,7 @@ class Guard:
                 "help; --nonfinite-gradients skip goes on without such steps)"
             )
         self.skipped += 1
+        self.first = self.first or iteration
         self._in_a_row += 1
         if self._in_a_row >= self.most:
             raise TrainingError(

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from converters.checkpoint import Preprocessing
 from deeppose_port.data import DatasetError, PoseDataset
-from deeppose_port.data.augmentation import Augmentation, Drawn, augmented_example, drawn_example, example_rng
+from deeppose_port.data.augmentation import (
+    Augmentation,
+    Drawn,
+    DrawnBox,
+    DrawnColour,
+    augmented_example,
+    drawn_example,
+    example_rng,
+)
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.spread import Chance, Spread
 
 METHODS = ("fast", "legacy")
 ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}
@@ -485,3 +494,121 @@ class TestExamples:
         (tmp_path / "a.png").write_text("not a picture")
         with pytest.raises(DatasetError, match=r"line 1, picture .*a\.png: cannot be decoded"):
             drawn_example(dataset, 0, Drawn(rotation=3))
+
+
+def tight(joints, degrees, zoom, scale=(1, 1), shift=(0, 0)):
+    """Normalised labels of joints in the box around them after a rotation, by the formula."""
+    joints = np.array(joints, float)
+    middle = (joints.min(0) + joints.max(0)) / 2
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned = (joints - middle) @ np.array([[cos, sin], [-sin, cos]]).T
+    sides = turned.max(0) - turned.min(0)
+    sides = np.maximum(sides, 0.12 * sides.max())
+    centre = (turned.max(0) + turned.min(0)) / 2 + sides * shift
+    return (turned - centre) / (zoom * sides * scale)
+
+
+class TestBox:
+    JOINTS = ((60, 50), (110, 70), (80, 150))
+    SAMPLES = st.builds(
+        DrawnBox,
+        rotation=st.floats(-180, 180),
+        scale=st.tuples(st.floats(0.7, 1.4), st.floats(0.7, 1.4)),
+        shift=st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)),
+    )
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def person(cls, tmp_path_factory):
+        picture = np.zeros((240, 260, 3), np.uint8)
+        for channel, (x, y) in enumerate(cls.JOINTS):
+            layer = np.zeros((240, 260), np.float64)
+            layer[y, x] = 1
+            layer = cv2.GaussianBlur(layer, (0, 0), 3)
+            picture[:, :, channel] = np.rint(250 * layer / layer.max())
+        folder = tmp_path_factory.mktemp("person")
+        return dataset_of(folder, picture, cls.JOINTS, coord_normalize=True, im_size=128, base_zoom=2.0)
+
+    def test_nothing_drawn_is_the_evaluations(self, person):
+        # Whose crop loses the fractions of its edges; here there are none.
+        inputs, labels, mask = drawn_example(person, 0, Drawn(box=DrawnBox()))
+        expected = person[0]
+        np.testing.assert_allclose(labels, expected[1], rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(mask, expected[2])
+        assert abs(inputs - expected[0]).max() <= 1
+
+    @settings(max_examples=30, deadline=None)
+    @given(box=SAMPLES, flip=st.booleans())
+    def test_labels_and_pixels_are_where_the_formula_puts_them(self, person, box, flip):
+        inputs, labels, _ = drawn_example(person, 0, Drawn(box=box, flip=flip))
+        expected = tight(self.JOINTS, box.rotation, 2.0, box.scale, box.shift)
+        if flip:
+            expected = (expected * (-1, 1))[[1, 0, 2]]
+        np.testing.assert_allclose(labels.reshape(3, 2), expected, rtol=0, atol=1e-5)
+        order = [1, 0, 2] if flip else [0, 1, 2]
+        for joint, channel in enumerate(order):
+            spot, place = inputs[channel].astype(float), labels.reshape(3, 2)[joint] * 128 + 64
+            if not (place > 15).all() or not (place < 113).all():
+                continue
+            rows, columns = np.mgrid[:128, :128] + 0.5
+            found = np.array([(spot * columns).sum(), (spot * rows).sum()]) / spot.sum()
+            # A pixel of the picture is a square of half a pixel around its point.
+            assert np.linalg.norm(found - place) < 0.75 * 128 / (2 * 20 * min(box.scale)) + 0.5
+
+    def test_what_is_beyond_the_picture_is_black(self, make):
+        dataset = make(np.full((60, 60, 3), 200, np.uint8), [(5, 5), (50, 5), (30, 55)], base_zoom=3.0)
+        inputs, _, _ = drawn_example(dataset, 0, Drawn(box=DrawnBox(rotation=45)))
+        assert (inputs[:, :20, :20] == 0).all()
+
+    def test_a_joint_of_one_ignored_coordinate_is_ignored_when_it_is_rotated(self, make):
+        dataset = make(np.full((99, 99, 3), 200, np.uint8), [(20, 20), (70, -1), (50, 80)])
+        for box, expected in ((DrawnBox(), [1, 1, 1, 0, 1, 1]), (DrawnBox(rotation=9.0), [1, 1, 0, 0, 1, 1])):
+            assert drawn_example(dataset, 0, Drawn(box=box))[2].tolist() == expected
+
+    @pytest.mark.parametrize("part", ["picture", "window"])
+    def test_a_network_that_sees_no_box_is_refused(self, part, make):
+        person = make(np.full((99, 99, 3), 200, np.uint8), [(20, 20), (70, 30), (50, 80)])
+        dataset = PoseDataset(
+            person.csv, images=person.images, skeleton=THREE, preprocessing=Preprocessing(im_size=64, part=part)
+        )
+        with pytest.raises(DatasetError, match=f"a.csv, line 1.*move the box of the joints.*sees the {part}"):
+            drawn_example(dataset, 0, Drawn(box=DrawnBox()))
+
+    def test_both_kinds_of_geometry_do_not_go_together(self):
+        with pytest.raises(ValueError, match="--rotation and --rotate, --augment legacy do not go together"):
+            Augmentation(rotate=True, rotation=Spread(3.0), method="legacy")
+        assert Augmentation(rotate=True, rotation=Spread(0.0)).rotate
+
+    def test_the_old_programs_numbers_stay_as_they_were(self):
+        both = Augmentation(**{"fliplr": True}, colour=Chance(1.0), cutout=Chance(0.3))
+        for index in range(20):
+            alone = Augmentation(fliplr=True).draw(example_rng(1, 2, index))
+            assert both.draw(example_rng(1, 2, index)).flip == alone.flip
+
+
+class TestColours:
+    def test_they_are_what_they_say(self, make):
+        picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        dataset = make(picture, [(0, 0), (64, 0), (30, 64)], im_size=64, base_zoom=1.0)
+        levels = dataset[0][0].astype(float)
+
+        def drawn(saturation=1.0, gamma=1.0, gains=(1.0, 1.0, 1.0)):
+            return drawn_example(dataset, 0, Drawn(colour=DrawnColour(saturation, gamma, gains)))[0]
+
+        np.testing.assert_array_equal(drawn(), levels)
+        mean = levels.mean(0)
+        for saturation in (0.0, 0.5, 1.4):
+            expected = (mean + saturation * (levels - mean)).clip(0, 255)
+            assert abs(drawn(saturation=saturation) - expected).max() <= 1.01
+        assert abs(drawn(gamma=2.0) - 255 * (levels / 255) ** 2).max() <= 1.01
+        gains = np.array([0.5, 1.0, 1.2])
+        assert abs(drawn(gains=tuple(gains)) - (levels * gains[:, None, None]).clip(0, 255)).max() <= 1.01
+
+    def test_a_rectangle_is_left_out(self, make):
+        dataset = make(np.full((64, 64, 3), 9, np.uint8), [(0, 0), (64, 0), (30, 64)], im_size=64, base_zoom=1.0)
+        for corner, place in ((0.0, (0, 0)), (0.999, (48, 32))):
+            inputs = drawn_example(dataset, 0, Drawn(cutout=(corner, corner, 0.25, 0.5)))[0]
+            rows, columns = np.nonzero((inputs == 0).all(0))
+            assert (columns.min(), rows.min()) == place
+            assert len(rows) == 16 * 32
+            assert (inputs != 0).any(0).sum() == 64 * 64 - 16 * 32

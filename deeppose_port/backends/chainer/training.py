@@ -294,6 +294,9 @@ class _Events(training.Extension):  # type: ignore[misc]
                 updater.rate,
                 pictures=self.before[1] - given,
                 waited=self.before[2] - waited,
+                gradient_norm=updater.gradient_norm,
+                skipped=updater.guard.skipped,
+                first_skipped=updater.guard.first,
             )
         )
         validated = [entry for entry in self.events.entries[-1:] if entry["iteration"] == updater.iteration]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -51,6 +52,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
     Attributes:
         loss: Of the last batch.
         rate: The learning rate of the last update.
+        gradient_norm: Of all that is trained, in the last update.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         self.gradient_sum = gradient_sum
         self.grad_clip = grad_clip
         self.iteration = iteration
-        self.loss = self.rate = float("nan")
+        self.loss = self.rate = self.gradient_norm = float("nan")
 
     def update_core(self) -> None:
         """Runs the batch's parts on their devices and updates once."""
@@ -107,6 +109,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         others = [model for model in self._models.values() if model is not main]
         for model in others:
             main.addgrads(model)
+        self.gradient_norm = _norm(main)
         culprit = self.guard.culprit(self.loss, _largest(main))
         if culprit is None:
             self.guard.passed()
@@ -145,6 +148,13 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         if factor < 1:
             for gradient in gradients:
                 gradient *= np.float32(factor)
+
+
+def _norm(model: chainer.Link) -> float:
+    """Returns the norm of the gradient of all that is trained."""
+    gradients = [parameter.grad.ravel() for _, parameter in _trained(model) if parameter.grad is not None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(sum(float(gradient.dot(gradient)) for gradient in gradients))
 
 
 def _trained(model: chainer.Link) -> Iterator[tuple[str, chainer.Parameter]]:

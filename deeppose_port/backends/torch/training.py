@@ -90,6 +90,7 @@ class _Trainer:
         state = run.start.checkpoint.optimizer
         self.updates = 0 if state is None else state.step
         self.guard = Guard.of(options, self.hyper.algorithm)
+        self.gradient_norm = math.nan  # of the last update
         start = run.start.checkpoint
         self.network = load(average.without(start), options.dropout).to(group.device)
         last = self.options.channels_last and not (group.device.type == "cpu" and _has_narrow_projections(self.network))
@@ -165,7 +166,16 @@ class _Trainer:
         self.epoch = int(self.stream.state()["epoch"])
         waited = self.stream.waited - waited
         return Update(
-            (before, self.epoch), self._epoch_detail(), self.iteration, loss, lr, pictures=int(given), waited=waited
+            (before, self.epoch),
+            self._epoch_detail(),
+            self.iteration,
+            loss,
+            lr,
+            pictures=int(given),
+            waited=waited,
+            gradient_norm=self.gradient_norm,
+            skipped=self.guard.skipped,
+            first_skipped=self.guard.first,
         )
 
     def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float) -> float:
@@ -213,6 +223,7 @@ class _Trainer:
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
         gradients = [p.grad for p in trained.values() if p.grad is not None]
         largest = torch.stack(torch._foreach_norm(gradients, math.inf)).tolist()
+        self.gradient_norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         culprit = self.guard.culprit(loss, zip(trained, largest, strict=True))
         if culprit is None:
             self.guard.passed()

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from deeppose_port.backends.torch.optimizers import OPTIMIZERS, AdaGrad, Adam, ChainerOptimizer, MomentumSGD, RMSprop
+from deeppose_port.backends.torch.optimizers import (
+    OPTIMIZERS,
+    AdaGrad,
+    Adam,
+    AdamW,
+    ChainerOptimizer,
+    MomentumSGD,
+    RMSprop,
+)
 from tests.helpers.trainings import RULES, rule_error, rule_gradients
 
 BY_NAME = {"Adam": Adam, "MomentumSGD": MomentumSGD, "AdaGrad": AdaGrad, "RMSprop": RMSprop}
@@ -305,3 +313,25 @@ def test_every_algorithm_of_checkpoints_has_one():
     }
     assert all(issubclass(kind, ChainerOptimizer) and kind.__doc__ for kind in OPTIMIZERS.values())
     assert all("torch.optim" in kind.__doc__ for kind in OPTIMIZERS.values())
+
+
+class TestAdamW:
+    def test_it_is_pytorchs_with_a_decay_of_what_has_dimensions(self):
+        random = np.random.default_rng(0)
+        weights, bias = random.normal(size=(7, 5)), random.normal(size=7)
+        ours, theirs = ([parameter(weights), parameter(bias)] for _ in range(2))
+        optimizer = AdamW(ours, lr=0.01, weight_decay=0.1)
+        groups = [{"params": theirs[:1], "weight_decay": 0.1}, {"params": theirs[1:], "weight_decay": 0.0}]
+        reference = torch.optim.AdamW(groups, lr=0.01, foreach=True)
+        for step in range(20):
+            rate = 0.01 * (1 + step % 3)
+            for group in (*optimizer.param_groups, *reference.param_groups):
+                group["lr"] = rate
+            gradients = [random.normal(size=p.shape) * 10 ** random.uniform(-9, 0) for p in ours]
+            update(optimizer, *gradients)
+            update(reference, *gradients)
+        for mine, other, start in zip(ours, theirs, (weights, bias), strict=True):
+            assert rule_error(mine.detach().numpy(), other.detach().numpy(), start) <= 1e-7
+
+    def test_it_has_adams_state(self):
+        assert AdamW.slots == Adam.slots
