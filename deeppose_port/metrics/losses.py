@@ -25,6 +25,33 @@ LOSSES: dict[str, Callable[[Float64Array, float], Float64Array]] = {
 }
 
 
+#: Standard deviation, in pixels of a map, of what a soft-argmax's maps are held against, see `heatmap_targets`.
+HEATMAP_DEVIATION = 1.5
+
+
+def heatmap_targets(targets: npt.ArrayLike, height: int, width: int) -> Float64Array:
+    """Compute what the softmax of heat maps should be: a Gaussian around each joint, whose sum over a map is 1.
+
+    Nibali, He, Morgan and Prendergast ("Numerical coordinate regression with convolutional neural networks", 2018)
+    regularise a soft-argmax so, which by the coordinates alone is free to spread over the map.
+
+    Args:
+        targets: (N, 2 * joints) in fractions of the crop, 0 in its middle: x0, y0, x1, y1, ….
+        height: of the maps, in pixels.
+        width: of the maps, in pixels.
+
+    Returns:
+        (N, joints, height, width); zeros for a joint that lies too far outside for any pixel.
+    """
+    points = np.asarray(targets, np.float64).reshape(len(np.asarray(targets)), -1, 2)
+    rows, columns = ((np.arange(side) + 0.5) / side - 0.5 for side in (height, width))
+    along = np.exp(-(((columns - points[:, :, :1]) * width / HEATMAP_DEVIATION) ** 2) / 2)
+    down = np.exp(-(((rows - points[:, :, 1:]) * height / HEATMAP_DEVIATION) ** 2) / 2)
+    maps: Float64Array = down[:, :, :, None] * along[:, :, None, :]
+    total = maps.sum((2, 3), keepdims=True)
+    return np.where(total > 1e-12, maps / np.maximum(total, 1e-12), 0.0)
+
+
 def masked_loss(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLike, loss: str = "l2", beta: float = 0.05
 ) -> float:

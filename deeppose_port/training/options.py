@@ -453,6 +453,14 @@ class TrainingOptions:
         default=0.05,
         metadata=described("Where smooth-l1 goes over from squares, in units of the labels.", metavar="B", rare=True),
     )
+    heatmap_loss: float = field(
+        default=0.0,
+        metadata=described(
+            "Weight of the cross-entropy of a soft-argmax's maps and Gaussians around the joints, beside the loss; "
+            "0 for none.",
+            metavar="WEIGHT",
+        ),
+    )
     ema: float = field(
         default=0.0,
         metadata=described(
@@ -529,6 +537,8 @@ class TrainingOptions:
             raise DeepPoseError(f"there is no loss {self.loss!r}; there are {', '.join(LOSSES)}")
         if not 0 < self.loss_beta < math.inf:
             raise DeepPoseError(f"loss_beta is {self.loss_beta}; it has to be positive")
+        if not 0 <= self.heatmap_loss < math.inf:
+            raise DeepPoseError(f"heatmap_loss is {self.heatmap_loss}; it cannot be negative")
         if not 0 <= self.ema < 1:
             raise DeepPoseError(f"ema is {self.ema}; it has to be at least 0 and below 1")
         if self.accumulate > self.batch_size:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from converters.errors import DeepPoseError
-from converters.networks import TABLES, BatchNormalization, walk
+from converters.networks import TABLES, BatchNormalization, Layer, SoftArgmax, walk
 from deeppose_port.data.augmentation import BOX
 from deeppose_port.data.spread import Chance, Spread
 
@@ -37,6 +37,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "epochs": 45,
             "batch_size": 32,
             "loss": "l1",
+            "heatmap_loss": 0.02,
             "opt": "AdamW",
             "lr": 0.002,
             "weight_decay": 0.05,
@@ -89,6 +90,8 @@ def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
     recipe = dict(RECIPES[name])
     if name == "modern" and _is_careful(said):
         recipe["lr"] = _CAREFUL_RATE
+    if not _has_maps(said):
+        recipe.pop("heatmap_loss", None)
     for others, replaced in _REPLACED:
         if any(said.get(other) not in (None, False, recipe.get(other)) for other in others):
             recipe = {option: value for option, value in recipe.items() if option not in replaced}
@@ -97,9 +100,19 @@ def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
     return {**recipe, **said, "recipe": name}
 
 
+def _begins_anew(said: Mapping[str, object]) -> bool:
+    return not any(said.get(name) is not None for name in ("init", "finetune", "model_file"))
+
+
+def _table(said: Mapping[str, object]) -> tuple[Layer, ...]:
+    return TABLES.get(str(said.get("architecture") or "alexnet"), ())
+
+
 def _is_careful(said: Mapping[str, object]) -> bool:
     """Tells whether a network is one that a high learning rate spoils."""
-    if any(said.get(name) is not None for name in ("init", "finetune", "model_file")):
-        return True
-    table = TABLES.get(str(said.get("architecture") or "alexnet"), ())
-    return not any(isinstance(layer, BatchNormalization) for layer in walk(table))
+    return not _begins_anew(said) or not any(isinstance(layer, BatchNormalization) for layer in walk(_table(said)))
+
+
+def _has_maps(said: Mapping[str, object]) -> bool:
+    """Tells whether a network is one whose joints come of maps."""
+    return _begins_anew(said) and any(isinstance(layer, SoftArgmax) for layer in _table(said))

@@ -13,10 +13,12 @@ import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
 from converters.cascade import one_network
 from converters.checkpoint import Array
+from converters.errors import DeepPoseError
 from converters.families import starting_preprocessing
 from converters.folding import fold
 from converters.layouts import frozen
 from converters.legacy_log import read_beside
+from converters.networks import SoftArgmax
 from converters.sourced import architecture_of_source
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import checkpoints_in
@@ -105,8 +107,11 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         else:
             name = options.architecture or DEFAULT_ARCHITECTURE
             architecture = initial_architecture(name, joints, preprocessing.im_size, options.width)
-        return Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
+        start = Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
     checkpoint = start.checkpoint
+    if options.heatmap_loss and not isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
+        problem = f"{checkpoint.architecture.name} does not end with the soft-argmax of heat maps"
+        raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it")
     if checkpoint.joints != joints:
         path, skeleton = checkpoint.source.path, options.skeleton
         raise CheckpointError(path, f"it has {checkpoint.joints} joints, but {skeleton} has {joints}")

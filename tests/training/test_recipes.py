@@ -40,6 +40,11 @@ class TestOptions:
         assert made("modern", adam_alpha=0.5).hyperparameters.complete("adamw").lr == 0.5
         assert made("modern", lr_decay_freq=3).hyperparameters.schedule is None
 
+    def test_maps_have_a_loss_where_there_are_maps(self):
+        assert made("modern", architecture="resfpn-softargmax").heatmap_loss == 0.02
+        assert made("modern", architecture="resfpn-softargmax", heatmap_loss=0.0).heatmap_loss == 0
+        assert made("modern").heatmap_loss == made("modern", architecture="resnet50").heatmap_loss == 0
+
     @pytest.mark.parametrize("old", [{"rotate": True}, {"zoom": True}, {"translate": True}, {"method": "legacy"}])
     def test_the_old_programs_geometry_takes_the_place_of_todays(self, old):
         augmentation = made("modern", **old).augmentation

@@ -244,3 +244,10 @@ class TestFolder:
     def test_a_folder_without_any_is_refused(self, tmp_path):
         with pytest.raises(CheckpointError, match=r"this folder holds no snapshot_iter_N and no epoch-N\.model"):
             start_of(resume=tmp_path)
+
+
+def test_a_network_without_maps_has_no_loss_of_them():
+    with pytest.raises(
+        converters.DeepPoseError, match=r"alexnet does not end with the soft-argmax .* no --heatmap-loss"
+    ):
+        start_of(7, architecture="alexnet", width="0.05", heatmap_loss=0.02)

@@ -175,6 +175,11 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         outputs = self._run(self.architecture.layers, x, {})
         return F.reshape(outputs, (len(outputs), -1)) if outputs.ndim > 2 else outputs
 
+    def maps_and_joints(self, x: Variable) -> tuple[Variable, Variable]:
+        """Returns what the last layer of a network is given, the maps of a soft-argmax, and what `forward` does."""
+        maps = self._run(self.architecture.layers[:-1], x, {})
+        return maps, self._run(self.architecture.layers[-1:], maps, {})
+
     def _run(self, layers: tuple[Layer, ...], x: Variable, named: dict[str, Variable]) -> Variable:
         for layer in layers:
             match layer:

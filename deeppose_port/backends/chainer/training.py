@@ -62,7 +62,7 @@ def train(run: Run) -> None:
         raise DeepPoseError(f"a batch of {options.batch_size} cannot be split over {len(devices)} devices")
     devices[0].use()
     network = load(average.without(start.checkpoint), options.dropout)
-    model = PoseEstimationError(network, options.loss, options.loss_beta)
+    model = PoseEstimationError(network, options.loss, options.loss_beta, options.heatmap_loss)
     model.to_device(devices[0])
     optimizer = make_optimizer(start.hyperparameters)
     optimizer.setup(model)

@@ -104,7 +104,7 @@ class PoseUpdater(training.updaters.ParallelUpdater):  # type: ignore[misc]
         for loss in losses:
             loss.backward()
         # One device: its loss. Several: with the batch's count the parts add up, with their own they average.
-        values = [float(loss.array) for loss in losses]
+        values = [float(model.answers.array) for model in self._models.values()]
         self.loss = sum(values) / (parts if self.gradient_sum else 1)
         others = [model for model in self._models.values() if model is not main]
         for model in others:

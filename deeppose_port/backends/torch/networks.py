@@ -100,6 +100,11 @@ class DeepPose(nn.Module):
         outputs = self._run(self._layers, inputs, {})
         return outputs if self.architecture.stacks else outputs.flatten(1)
 
+    def maps_and_joints(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the last layer of a network is given, the maps of a soft-argmax, and what `forward` does."""
+        maps = self._run(self._layers[:-1], inputs, {})
+        return maps, self._run(self._layers[-1:], maps, {}).flatten(1)
+
     def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         before: Layer | None = None
         for layer in layers:
@@ -231,6 +236,22 @@ class DeepPose(nn.Module):
                 parent.add_module(part, nn.Module())
             parent = parent.get_submodule(part)
         parent.add_module(last, module)
+
+
+class WithMaps(nn.Module):
+    """A network in training: its answer, and before it the maps that it makes of a soft-argmax's, where asked for."""
+
+    def __init__(self, network: DeepPose, maps: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.maps = maps
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the maps and the answer of (N, 3, H, W) inputs; twice the answer where no maps are asked for."""
+        if self.maps:
+            return self.network.maps_and_joints(inputs)
+        outputs = self.network(inputs)
+        return outputs, outputs
 
 
 def joined(values: list[Tensor], join: Join) -> Tensor:

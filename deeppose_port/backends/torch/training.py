@@ -19,7 +19,7 @@ from converters.networks import TORCH_WRITER
 from deeppose_port.backends.torch.average import Average
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.backends.torch.layers import BatchNorm
-from deeppose_port.backends.torch.networks import load
+from deeppose_port.backends.torch.networks import WithMaps, load
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
 from deeppose_port.backends.torch.profiling import Profile
 from deeppose_port.backends.torch.streams import WorkerStream, deaths_named
@@ -28,6 +28,7 @@ from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.metrics.evaluation import Predictions, predictions_of
+from deeppose_port.metrics.losses import heatmap_targets
 from deeppose_port.training import average
 from deeppose_port.training.events import Events, Update
 from deeppose_port.training.guard import Guard
@@ -79,6 +80,23 @@ def masked_loss(
     return total / max(float(mask.sum()) if count is None else count, 1.0)
 
 
+def heatmap_loss(maps: Tensor, targets: Tensor, mask: Tensor, count: float) -> Tensor:
+    """Returns the mean cross-entropy of (N, joints, h, w) maps' softmax and `metrics.losses.heatmap_targets`.
+
+    Args:
+        maps: What a soft-argmax is given.
+        targets: (N, 2 * joints), as for `masked_loss`.
+        mask: Of the same shape; a joint counts whose coordinates both do.
+        count: How many coordinates count in the whole batch.
+    """
+    height, width = maps.shape[2:]
+    points = torch.where(mask != 0, targets, 0.0).double().reshape(*maps.shape[:2], 2)
+    counted = (mask != 0).reshape(*maps.shape[:2], 2).all(2)
+    wanted = torch.from_numpy(heatmap_targets(points.cpu().flatten(1).numpy(), height, width)).to(maps.device)
+    entropy = -(wanted.float().flatten(2) * maps.float().flatten(2).log_softmax(2)).sum(2)
+    return torch.where(counted, entropy, 0.0).sum() / max(count / 2, 1.0)
+
+
 class _Trainer:
     """One process's part of a run."""
 
@@ -112,12 +130,13 @@ class _Trainer:
             self.average = Average(self.network, options.ema, 0 if trained is None else trained[1])
             if trained is not None:
                 self.average.load(load(start, options.dropout))
+        model: nn.Module = WithMaps(self.network, bool(options.heatmap_loss))
         self.joined: DistributedDataParallel | None = None
         if group.size > 1:
             ids = [group.device] if group.device.type == "cuda" else None
-            self.joined = DistributedDataParallel(self.network, device_ids=ids)
-        model: nn.Module = self.network if self.joined is None else self.joined
-        self.model: Callable[[Tensor], Tensor] = torch.compile(model) if self.options.compile else model
+            self.joined = DistributedDataParallel(model, device_ids=ids)
+            model = self.joined
+        self.model: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.compile(model) if self.options.compile else model
         self.stream = self._stream(closing)
         # The log as the first process reads it: all have to agree on when to end.
         earlier = group.gather(run.folder.earlier_log(run.start))[0]
@@ -179,7 +198,7 @@ class _Trainer:
         )
 
     def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float) -> float:
-        """Adds up the gradient of a batch, part by part, and returns its loss."""
+        """Adds up the gradient of a batch, part by part, and returns its loss without that of heat maps."""
         options, loss = self.run.options, 0.0
         parts = list(zip(*(whole.chunk(options.accumulate) for whole in (inputs, targets, mask)), strict=True))
         for number, (some, labels, counting) in enumerate(parts, 1):
@@ -187,10 +206,14 @@ class _Trainer:
             waiting = self.joined if number < len(parts) else None
             with contextlib.nullcontext() if waiting is None else waiting.no_sync():
                 with self._range("forward"), self._autocast():
-                    part = masked_loss(self.model(some), labels, counting, count, options.loss, options.loss_beta)
+                    maps, outputs = self.model(some)
+                    part = masked_loss(outputs, labels, counting, count, options.loss, options.loss_beta)
+                    minimised = part
+                    if options.heatmap_loss:
+                        minimised = part + options.heatmap_loss * heatmap_loss(maps, labels, counting, count)
                 with self._range("backward"):
                     # DistributedDataParallel averages over the processes; the parts of this loss add up.
-                    whole = part * self.group.size
+                    whole = minimised * self.group.size
                     scaled = whole if self.scaler is None else self.scaler.scale(whole)
                     scaled.backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())

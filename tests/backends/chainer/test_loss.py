@@ -3,14 +3,17 @@ import importlib.util
 import numpy as np
 import pytest
 
+from converters import Preprocessing
 from deeppose_port import metrics
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
+from tests.helpers.metrics import maps_and_their_loss
 from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
 
 from deeppose_port.backends.chainer import load
-from deeppose_port.backends.chainer.loss import MaskedLoss, PoseEstimationError
+from deeppose_port.backends.chainer.loss import MaskedLoss, PoseEstimationError, heatmap_loss
 from deeppose_port.backends.chainer.networks import chainer
 
 
@@ -144,3 +147,24 @@ class TestPoseEstimationError:
     def test_the_network_is_its_predictor(self):
         model = PoseEstimationError(load(random_checkpoint()))
         assert {name.split("/")[1] for name, _ in model.namedparams()} == {"predictor"}
+
+
+class TestHeatmaps:
+    def test_their_loss_is_the_cross_entropy_of_a_map_and_a_gaussian(self):
+        maps, t, mask, wanted = maps_and_their_loss()
+        loss = heatmap_loss(chainer.Variable(maps), t.astype(np.float32), mask.astype(np.int32))
+        assert float(loss.array) == pytest.approx(wanted, rel=1e-5)
+
+    def test_it_is_added_to_that_of_the_answers(self):
+        architecture = initial_architecture("resfpn-softargmax", 5, 32, "0.25")
+        checkpoint = initial_checkpoint(architecture, Preprocessing(im_size=32), seed=0)
+        x = np.random.RandomState(0).randn(2, 3, 32, 32).astype(np.float32)
+        t = np.random.RandomState(1).uniform(-0.4, 0.4, (2, 2 * checkpoint.joints)).astype(np.float32)
+        mask = np.ones(t.shape, np.int32)
+        network = load(checkpoint)
+        model = PoseEstimationError(network, heatmaps=0.5)
+        total = model(x, t, mask)
+        maps, _ = network.maps_and_joints(x)
+        more = heatmap_loss(maps, t, mask)
+        assert float(total.array) == pytest.approx(float(model.answers.array) + 0.5 * float(more.array), rel=1e-5)
+        assert float(more.array) > 0

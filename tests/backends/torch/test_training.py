@@ -19,7 +19,7 @@ from converters.keys import chainer_names
 from converters.legacy_log import read_beside
 from deeppose_port import cli
 from deeppose_port.backends.torch import load
-from deeppose_port.backends.torch.training import make_optimizer, masked_loss
+from deeppose_port.backends.torch.training import heatmap_loss, make_optimizer, masked_loss
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
@@ -27,6 +27,7 @@ from deeppose_port.training.initial import initial_architecture, initial_checkpo
 from deeppose_port.training.options import HyperparameterOptions, Hyperparameters
 from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
+from tests.helpers.metrics import maps_and_their_loss
 from tests.helpers.networks import NARROW, random_checkpoint
 from tests.helpers.trainings import (
     NARROW_WIDTH,
@@ -88,6 +89,21 @@ class TestLoss:
         count = float(mask.sum())
         parts = [masked_loss(outputs[i::2], targets[i::2], mask[i::2], count) for i in (0, 1)]
         assert sum(parts).item() == pytest.approx(masked_loss(outputs, targets, mask).item(), rel=1e-6)
+
+
+class TestHeatmapLoss:
+    def test_it_is_the_cross_entropy_of_a_map_and_a_gaussian(self):
+        maps, labels, mask, wanted = maps_and_their_loss()
+        maps, labels, mask = (torch.from_numpy(array) for array in (maps, labels, mask))
+        assert heatmap_loss(maps, labels, mask, float(mask.sum())).item() == pytest.approx(wanted, rel=1e-5)
+
+    def test_a_joint_that_does_not_count_has_no_gradient(self):
+        maps, labels, mask, _ = maps_and_their_loss()
+        maps = torch.from_numpy(maps).requires_grad_()
+        heatmap_loss(maps, torch.from_numpy(labels), torch.from_numpy(mask), 1.0).backward()
+        moved = maps.grad.abs().amax((2, 3)) > 0
+        np.testing.assert_array_equal(moved, mask.reshape(3, 4, 2).all(2))
+        assert torch.isfinite(maps.grad).all()
 
 
 class TestTrajectories:
