@@ -1,7 +1,8 @@
 """`make demo`: an old checkpoint, from its file to limbs on a picture.
 
 The checkpoint in examples/astronaut was trained and written by the legacy program on Chainer 1.13. It is a narrow
-AlexNet that learned the first six persons of pictures/free.csv; the first is a real one, the astronaut.
+AlexNet that learned the first six persons of pictures/free.csv; the first is a real one, the astronaut. After that the
+network that comes along, lspet-small.safetensors, finds the joints of persons that it never saw.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 from pathlib import Path
 
 import cv2
+import synthetic_person
 
 import deeppose_port
 from deeppose_port.cli import main as deeppose
@@ -57,6 +59,19 @@ def main() -> None:
         target = output / f"person-{i + 1}.png"
         cv2.imwrite(str(target), drawing)
         print(f"  {target}")
+
+    person = output / "synthetic-person.png"
+    cv2.imwrite(str(person), synthetic_person.draw())
+    low, high = synthetic_person.JOINTS.min(axis=0), synthetic_person.JOINTS.max(axis=0)
+    x, y = (low + high) / 2 - 0.625 * (high - low)  # the box of the joints, each side times 1.25
+    width, height = 1.25 * (high - low)
+    found = output / "found"
+    print("\nA network that learned from 9,000 persons comes along. It never saw these:")
+    run("predict", str(pictures / "astronaut.png"), "--box", "36,0,422,512", "-o", str(found / "astronaut"), "--force")
+    run("predict", str(person), "--box", f"{x:g},{y:g},{width:g},{height:g}", "-o", str(found / "person"), "--force")
+    print("\nWhere there is nobody it answers too: who has no box of a person has to look first.")
+    nobody = [str(pictures / name) for name in ("chelsea.png", "coffee.png")]
+    run("predict", *nobody, "-o", str(found / "nobody"), "--force")
 
 
 if __name__ == "__main__":

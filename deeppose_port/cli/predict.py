@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,10 @@ def _smoothers() -> Iterable[str]:
 class PredictOptions:
     """What `predict` is told."""
 
-    checkpoint: Path = field(metadata=described("A checkpoint.", names=("CHECKPOINT",)))
+    checkpoint: Path | None = field(
+        default=None,
+        metadata=described("A checkpoint; by default the small network that comes along.", names=("CHECKPOINT",)),
+    )
     sources: tuple[Path, ...] = field(
         default=(), metadata=described("Pictures, folders of pictures, or videos.", names=("SOURCE",))
     )
@@ -95,33 +99,59 @@ class PredictOptions:
             raise click.UsageError("--error-px goes with --smooth kalman")
 
 
-@command(lambda: PredictOptions)
+def _told(said: Mapping[str, object]) -> Mapping[str, object]:
+    """Takes a picture, a folder of pictures or a video that is named first for a source: no checkpoint is named."""
+    from deeppose_port.predict import is_source
+
+    checkpoint, sources = said.get("checkpoint"), said.get("sources", ())
+    if not isinstance(checkpoint, Path) or not isinstance(sources, tuple) or not is_source(checkpoint):
+        return said
+    return {**said, "checkpoint": None, "sources": (checkpoint, *sources)}
+
+
+@contextmanager
+def _checkpoint(options: PredictOptions) -> Iterator[Path]:
+    """Gives the checkpoint that is named, or the one that comes along, which is said."""
+    from deeppose_port.predict.shipped import NAME, shipped_network
+
+    if options.checkpoint is not None:
+        yield options.checkpoint
+        return
+    with shipped_network() as path:
+        display.notices([f"no checkpoint is named, so {NAME}, which comes along, predicts LSP's 14 joints"])
+        yield path
+
+
+@command(lambda: PredictOptions, complete=_told)
 def predict(options: PredictOptions) -> int:
     """Finds the joints of persons in pictures and video frames, and draws them.
 
-    SOURCE is a picture, a folder of pictures or a video. Where persons are is told by --box, --boxes or --people; by
+    SOURCE is a picture, a folder of pictures or a video. Without a CHECKPOINT the small network that comes along
+    predicts. Where persons are is told by --box, --boxes or --people; by
     default the whole picture is one person. In a video each person keeps a number. One of several sources or persons
     that cannot be read is named and does not keep the others; the exit status is then 3. With --csv and --images the
     persons of a CSV are predicted, as `persons` does.
 
     \b
     Example:
+      deeppose-port predict photo.png --box 36,0,422,512 -o out
       deeppose-port predict epoch-100.model photo.png --box 36,0,422,512 -o out
       deeppose-port predict epoch-100.model holiday/ clip.mp4 -o out --tile 5x5
       deeppose-port predict epoch-100.model photos/ --boxes boxes.json -o out
       deeppose-port predict epoch-100.model clip.mp4 --people hog -o out
     """
     if options.csv is not None and options.images is not None:
-        return persons.find(
-            persons.PersonsOptions(
-                checkpoint=options.checkpoint,
-                csv=options.csv,
-                images=options.images,
-                finding=options.finding,
-                counting=options.counting,
-                shown=options.shown,
+        with _checkpoint(options) as checkpoint:
+            return persons.find(
+                persons.PersonsOptions(
+                    checkpoint=checkpoint,
+                    csv=options.csv,
+                    images=options.images,
+                    finding=options.finding,
+                    counting=options.counting,
+                    shown=options.shown,
+                )
             )
-        )
     if not (options.box or options.boxes or options.people):
         display.notices(
             ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
@@ -160,7 +190,8 @@ def _files(options: PredictOptions) -> Predictions:
     people = _people(options)
     smooth = None if options.smooth is None else smoother(options.smooth, options.error_px)
     pictures = how_many(options.sources)
-    pose = load(options.checkpoint, told.reading, told.inputs, told.engine, pictures=pictures)
+    with _checkpoint(options) as checkpoint:
+        pose = load(checkpoint, told.reading, told.inputs, told.engine, pictures=pictures)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
         return predict_files(
             pose,

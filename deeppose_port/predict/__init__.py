@@ -2,7 +2,7 @@
 
 from deeppose_port.predict.boxes import read_boxes
 from deeppose_port.predict.files import how_many, predict_files
-from deeppose_port.predict.inputs import PICTURE_SUFFIXES, files_in, parse_box
+from deeppose_port.predict.inputs import PICTURE_SUFFIXES, files_in, is_source, parse_box
 from deeppose_port.predict.people import Box, Detected, Found, Given, Listed, People, detector
 from deeppose_port.predict.persons import predict_persons
 from deeppose_port.predict.results import (
@@ -34,6 +34,7 @@ __all__ = [
     "detector",
     "files_in",
     "how_many",
+    "is_source",
     "parse_box",
     "predict_files",
     "predict_persons",

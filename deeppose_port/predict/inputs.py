@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mimetypes
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from converters import formats
 from converters.errors import DeepPoseError
+from converters.takiyu_folder import holds_cascade
 from deeppose_port.data import skeletons
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Points
@@ -56,6 +59,16 @@ def files_in(source: Path) -> list[Path]:
     if not files:
         raise DeepPoseError(f"{source}: there is no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
     return files
+
+
+def is_source(path: Path) -> bool:
+    """Tells whether a path is one of pictures or a video, by its suffix or what is in the folder, not of a network."""
+    if not path.is_dir():
+        kind, _ = mimetypes.guess_type(path.name)
+        return path.suffix.lower() in PICTURE_SUFFIXES or (kind or "").startswith(("image/", "video/"))
+    if holds_cascade(path) or formats.resolve(path) != path:
+        return False
+    return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
 
 
 def joints_of(

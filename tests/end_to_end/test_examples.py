@@ -39,6 +39,13 @@ def test_demo_proves_the_conversion_and_prints_metrics(demo: tuple[Path, str]) -
     assert "left upper arm" in text
 
 
+def test_demo_finds_persons_that_no_network_saw(demo: tuple[Path, str]) -> None:
+    folder, text = demo
+    assert text.count("deeppose-port predict") == 3
+    for name in ("astronaut/astronaut", "person/synthetic-person", "nobody/chelsea", "nobody/coffee"):
+        assert (folder / "found" / f"{name}_pose.png").is_file()
+
+
 def test_converted_checkpoint_loads_in_plain_pytorch(demo: tuple[Path, str]) -> None:
     text = run("examples/load_in_pytorch.py", str(demo[0] / "epoch-300.pt"))
     assert text.startswith("alexnet: 7 joints")

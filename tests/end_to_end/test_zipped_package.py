@@ -22,6 +22,21 @@ def zipped(tmp_path_factory):
     return path
 
 
+def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path):
+    code = "import sys, deeppose_port.cli; sys.exit(deeppose_port.cli.main())"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(PICTURES / "astronaut.png"), "-o", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(zipped)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "lspet-small.safetensors, which comes along" in result.stderr
+    assert (tmp_path / "out" / "astronaut_pose.png").is_file()
+
+
 def test_a_report_is_written_from_a_zip_file(zipped, tmp_path):
     model = ROOT / "examples" / "astronaut" / "epoch-300.model"
     data = ("--csv", PICTURES / "free.csv", "--images", PICTURES, "--skeleton", "flic")

@@ -12,11 +12,12 @@ from converters import Architecture, CheckpointError, Preprocessing
 from converters.networks import OwnTable, SoftArgmax, side_multiple
 from deeppose_port.backends import get
 from deeppose_port.cli import main
+from deeppose_port.data.skeletons import FLIC
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from tests.helpers.networks import checkpoint_of
 
 NAME = "resfpn-softargmax"
-PREPROCESSING = Preprocessing(im_size=48, base_zoom=1.25)
+PREPROCESSING = Preprocessing(im_size=48, base_zoom=1.25, joints=FLIC.joints, limbs=FLIC.limbs)
 #: Every layer an eighth as wide, for inputs of 48 pixels.
 NARROW = "0.125"
 #: Engine -> its module, and how far its answers are from plain PyTorch's.
