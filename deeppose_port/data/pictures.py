@@ -167,14 +167,15 @@ def _header(file: IO[bytes]) -> ImageFile:
     """
     from PIL import Image
 
-    Image.init()
     start = file.read(16)
-    for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
-        if factory is not None and accepts is not None and accepts(start) is True:
-            file.seek(0)
-            try:
-                return factory(file, "")
-            except Exception as error:  # whatever a damaged header makes of them
-                raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
+    for load in (Image.preinit, Image.init):  # the common formats first: loading every reader takes a while
+        load()
+        for name in FORMATS:
+            factory, accepts = Image.OPEN.get(name, (None, None))
+            if factory is not None and accepts is not None and accepts(start) is True:
+                file.seek(0)
+                try:
+                    return factory(file, "")
+                except Exception as error:  # whatever a damaged header makes of them
+                    raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
     raise PictureError("cannot be decoded: it is no picture, or of a format that is not read")
