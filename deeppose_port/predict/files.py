@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
+from deeppose_port.data.ahead import Workers
+from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import answers, drawn, files_in, joints_of, told_apart
+from deeppose_port.predict.inputs import Answer, answers, drawn, files_in, joints_of, told_apart
 from deeppose_port.predict.people import Box, Found, Given, People
 from deeppose_port.predict.results import (
     Failure,
@@ -27,6 +33,9 @@ from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, is_video, predict_video
 
 Progress = Callable[[int, int], None]
+
+#: How many pictures are read, or drawings written, beside those that the threads are busy with.
+_AHEAD = 2
 
 
 def how_many(sources: Sequence[str | os.PathLike[str]]) -> int | None:
@@ -105,14 +114,19 @@ def predict_files(
     videos: list[VideoPrediction] = []
     failures: list[Failure] = []
     nobody: list[Path] = []
-    readable = _readable(pictures, failures, allow_truncated, max_pixels)
+    read = partial(read_picture, allow_truncated=allow_truncated, max_pixels=max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
-    with staged(folder, force=force) as stage:
-        for file, image, answered in answers(pose, _with_persons(readable, people, failures)):
+    with staged(folder, force=force) as stage, Workers() as workers:
+        written: deque[Future[None]] = deque()
+        readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
+        for file, image, answered in answers(pose, _with_persons(readable, people, failures), workers):
             persons, refused = told_apart(answered, people.numbered)
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
-                write_png(stage / drawings[file].name, drawn(image, persons, named, people.numbered))
+                write = partial(_draw, stage / drawings[file].name, image, persons, named, people.numbered)
+                written.append(workers.begin(write))
+                if len(written) > workers.threads + _AHEAD:
+                    written.popleft().result()
                 for person, view, points in persons:
                     if sheet is not None:
                         sheet.add(image, view.crop, points, named)
@@ -121,11 +135,13 @@ def predict_files(
             elif not refused:
                 nobody.append(file)
             done.one_more()
+        for drawing in written:
+            drawing.result()
         for file, lines in tables.items():
             writing = VideoFiles(stage, drawings[file], lines, names, numbered=people.numbered)
             following = Following(people, smooth, every)
             try:
-                video, refused = predict_video(pose, file, writing, following, named, sheet, done.one_more)
+                video, refused = predict_video(pose, file, writing, following, named, sheet, done.one_more, workers)
                 videos.append(video)
                 failures += [Failure(file, problem) for problem in refused]
             except DeepPoseError as error:
@@ -184,13 +200,23 @@ def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
     return names
 
 
+def _draw(
+    path: Path,
+    image: Picture,
+    persons: Sequence[tuple[Answer, View, Points]],
+    skeleton: Skeleton | None,
+    numbered: bool,
+) -> None:
+    write_png(path, drawn(image, persons, skeleton, numbered))
+
+
 def _readable(
-    files: Iterable[Path], failures: list[Failure], allow_truncated: bool, max_pixels: int
+    files: Iterable[tuple[Path, Callable[[], Picture]]], failures: list[Failure]
 ) -> Iterator[tuple[Path, Picture]]:
     """Yields the pictures that can be read; adds the others to the failures."""
-    for file in files:
+    for file, read in files:
         try:
-            image = read_picture(file, allow_truncated=allow_truncated, max_pixels=max_pixels)
+            image = read()
         except PictureError as error:
             failures.append(Failure(file, str(error)))
             continue

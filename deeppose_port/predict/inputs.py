@@ -7,7 +7,9 @@ import mimetypes
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +19,11 @@ from converters import formats
 from converters.errors import DeepPoseError
 from converters.takiyu_folder import holds_cascade
 from deeppose_port.data import skeletons
+from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
+from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import draw_persons, draw_pose
@@ -27,6 +31,7 @@ from deeppose_port.pose import Pose
 from deeppose_port.predict.people import Box, Found
 
 Item = TypeVar("Item")
+Pixels = TypeVar("Pixels", bound="Picture | Window")
 
 #: In a folder, files with these suffixes are taken for pictures.
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -116,19 +121,30 @@ class Answer:
 
 
 def answers(
-    pose: Pose, pictures: Iterable[tuple[Item, Picture, Sequence[Found]]]
-) -> Iterator[tuple[Item, Picture, list[Answer]]]:
+    pose: Pose, pictures: Iterable[tuple[Item, Pixels, Sequence[Found]]], workers: Workers
+) -> Iterator[tuple[Item, Pixels, list[Answer]]]:
     """Yields every picture with what is answered of its persons, whose order it keeps.
 
     As many persons go through the network together as it takes, of several pictures if these have few; no more
     pictures are kept than that.
+
+    Args:
+        pose: What answers.
+        pictures: The pictures, (H, W, 3) uint8 in BGR, or windows of them, with their persons.
+        workers: They cut the persons out, while the pictures after them are found.
     """
-    waiting: deque[tuple[Item, Picture, list[Answer]]] = deque()
-    batch: list[tuple[list[Answer], int, View, Float32Array]] = []
+    waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
+    batch: list[tuple[list[Answer], int, View, Future[Float32Array]]] = []
 
     def run() -> None:
-        outputs = pose(np.stack([inputs for *_, inputs in batch])) if batch else ()
-        for (answered, place, view, _), output in zip(batch, outputs, strict=True):
+        seen: list[tuple[list[Answer], int, View, Float32Array]] = []
+        for answered, place, view, inputs in batch:
+            try:
+                seen.append((answered, place, view, inputs.result()))
+            except DeepPoseError as error:
+                answered[place] = replace(answered[place], seen=error)
+        outputs = pose(np.stack([inputs for *_, inputs in seen])) if seen else ()
+        for (answered, place, view, _), output in zip(seen, outputs, strict=True):
             answered[place] = replace(answered[place], points=view.points(output))
         batch.clear()
 
@@ -137,8 +153,8 @@ def answers(
         waiting.append((item, image, answered))
         for number, person in enumerate(found, 1):
             try:
-                view = View.of_box(person.box, image.shape[1], image.shape[0], pose.preprocessing)
-                batch.append((answered, number - 1, view, view.input(image)))
+                view = View.of_box(person.box, *_size(image), pose.preprocessing)
+                batch.append((answered, number - 1, view, workers.begin(partial(view.input, image))))
                 answered.append(Answer(person, number, view))
             except DeepPoseError as error:
                 answered.append(Answer(person, number, error))
@@ -150,6 +166,10 @@ def answers(
             yield waiting.popleft()
     run()
     yield from waiting
+
+
+def _size(image: Picture | Window) -> tuple[int, int]:
+    return (image.width, image.height) if isinstance(image, Window) else (image.shape[1], image.shape[0])
 
 
 def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, View, Points]], list[str]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.ahead import Workers, read_ahead
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
@@ -21,6 +22,9 @@ from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
 from deeppose_port.predict.results import BOX_COLUMNS, VideoPrediction, as_lists, box_cells, cells, columns
 from deeppose_port.predict.tracks import Smoother, Tracker
+
+#: Frames that are decoded before they are looked at.
+_AHEAD = 4
 
 
 def is_video(file: Path) -> bool:
@@ -101,14 +105,15 @@ class Following:
         """How many persons there were."""
         return self._tracker.persons
 
-    def frames(self, video: Video) -> Iterator[tuple[Frame, Picture, Sequence[Found]]]:
+    def frames(self, video: Video) -> Generator[tuple[Frame, Picture, Sequence[Found]], None, None]:
         """Yields the frames to look at with their persons.
 
         Raises:
             DeepPoseError: Nothing tells who is in a frame.
         """
-        for frame in video:
-            if frame.index % self.every == 0:
+        looked_at = (frame for frame in video if frame.index % self.every == 0)
+        with closing(read_ahead(looked_at, _AHEAD)) as frames:
+            for frame in frames:
                 try:
                     yield frame, frame.image, self.people.of(video.path, frame.image)
                 except DeepPoseError as error:
@@ -140,6 +145,7 @@ def predict_video(
     skeleton: Skeleton | None,
     sheet: ContactSheet | None,
     done: Callable[[], None],
+    workers: Workers,
 ) -> tuple[VideoPrediction, list[str]]:
     """Predicts a video's frames; writes and draws them.
 
@@ -151,6 +157,7 @@ def predict_video(
         skeleton: What the joints are; None draws dots.
         sheet: A contact sheet to fill.
         done: Called after each frame.
+        workers: They cut the persons out.
 
     Returns:
         What was predicted, and what is wrong with the boxes of the first frame that has a wrong one.
@@ -161,8 +168,8 @@ def predict_video(
     frames = 0
     wrong: list[str] = []
     numbered = following.people.numbered
-    with Video(file) as video, closing(writing):
-        for frame, image, answered in answers(pose, following.frames(video)):
+    with Video(file) as video, closing(writing), closing(following.frames(video)) as decoded:
+        for frame, image, answered in answers(pose, decoded, workers):
             persons, refused = told_apart(answered, numbered)
             if refused and not numbered:
                 raise DeepPoseError(f"{file}, frame {frame.index}: {refused[0]}")
