@@ -15,14 +15,16 @@ from rich.table import Table
 
 from benchmarks.timing import Row
 
-NAMES = ("startup", "forward", "convert", "optimizers", "data", "memory", "metrics", "report")
+NAMES = ("startup", "forward", "convert", "optimizers", "data", "memory", "metrics", "report", "peers")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers there too.")
 def main(names: tuple[str, ...], target: Path | None) -> None:
-    """Measures NAMEs, or all of them, in one run: startup, forward, convert, optimizers, data, memory, metrics, report.
+    """Measures NAMEs, or all of them, in one run.
+
+    They are startup, forward, convert, optimizers, data, memory, metrics, report and peers.
 
     The exit status is 1 if a number misses its bound.
     """

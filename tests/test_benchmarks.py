@@ -1,7 +1,10 @@
 """What the benchmarks compare with."""
 
+import pytest
+
 from benchmarks import generated, legacy
 from deeppose_port.data import PoseDataset
+from tests.helpers.networks import random_checkpoint
 
 
 def test_reference_of_the_data_benchmark_makes_the_legacy_programs_bits():
@@ -17,3 +20,18 @@ def test_generated_pictures_are_those_that_the_bounds_are_for(tmp_path):
     assert dataset.visible.all()
     assert (dataset.joints.min(axis=(0, 1)) >= 0).all()
     assert (dataset.joints.max(axis=(0, 1)) <= (1280, 720)).all()
+
+
+def test_peers_answer_alike_and_everything_that_is_installed_takes_part():
+    torch = pytest.importorskip("torch")
+    from benchmarks import peers
+
+    before = torch.get_num_threads()
+    checkpoint = random_checkpoint("resnet50", writer="chainer-7.8.1")
+    cells = peers.measure(checkpoint, 1, (1, 2), rounds=1, seconds=0)
+    assert [(cell.batch, cell.threads) for cell in cells] == [(1, 1), (2, 1)]
+    assert {"ours, PyTorch", "PyTorch alone"} <= cells[0].rates.keys()
+    assert all(difference < 1e-5 for cell in cells for difference in cell.differences.values())
+    assert all(row.ours > 0 for row in peers.rows(cells))
+    assert peers.table(cells).row_count == 2
+    assert torch.get_num_threads() == before
