@@ -349,7 +349,9 @@ def start_up(rounds: int = 5) -> Row:
     with tempfile.TemporaryDirectory() as name:
         model, out, program = Path(name) / "a.onnx", Path(name) / "out", Path(name) / "alone.py"
         command = [sys.executable, "-m", "deeppose_port"]
-        subprocess.run([*command, "-q", "convert", str(checkpoint), "-o", str(model)], check=True, cwd=root)
+        subprocess.run(
+            [*command, "-q", "convert", str(checkpoint), "-o", str(model)], check=True, cwd=root, capture_output=True
+        )
         program.write_text(_ALONE, encoding="utf-8")
         ours = [*command, "-q", "predict", str(checkpoint), str(picture), "-o", str(out), "--force"]
         alone = [sys.executable, str(program), str(model), str(picture), name]
