@@ -16,11 +16,18 @@ import numpy.typing as npt
 from deeppose_port.data.prepare.source import PrepareError
 
 _READER = Path(__file__).with_name("_matfile.py")
+#: The most numbers, letters and structs that a variable may have: MPII's have about 4 million. One array has less.
+_LARGEST, _LARGEST_ARRAY = 1 << 23, 1 << 20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def read(path: Path, variable: str) -> object:
+def read(path: Path, variable: str, most: int = _LARGEST) -> object:
     """Reads a variable of a MATLAB file (versions 4 to 7; 7.3 is HDF5) in a process of its own.
+
+    Args:
+        path: The file.
+        variable: The variable's name.
+        most: The most numbers, letters and structs that it may have in all.
 
     Returns:
         A list of dictionaries for a struct array, however many there are; a list for a cell array; a string for
@@ -31,7 +38,7 @@ def read(path: Path, variable: str) -> object:
     """
     _refuse_hdf5(path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads take address space
-    command = [sys.executable, str(_READER), str(path.resolve()), variable]
+    command = [sys.executable, str(_READER), str(path.resolve()), variable, str(most)]
     result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if result.returncode != 0:
         raise PrepareError(f"{path}: {_failure(result)}")
@@ -43,7 +50,7 @@ def read(path: Path, variable: str) -> object:
 
 def numbers(path: Path, variable: str) -> npt.NDArray[np.float64]:
     """Reads an array of numbers, see `as_numbers`; `read` says what it raises."""
-    return as_numbers(read(path, variable), f"{path}: `{variable}`")
+    return as_numbers(read(path, variable, _LARGEST_ARRAY), f"{path}: `{variable}`")
 
 
 def as_numbers(value: object, what: str) -> npt.NDArray[np.float64]:
