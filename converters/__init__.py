@@ -17,6 +17,9 @@ from converters.networks import Architecture
 from converters.reading import read
 from converters.several import convert_several
 
+#: Tells that these are ours: another distribution has a package of the same name.
+__project__ = "deeppose-port"
+
 __all__ = [
     "Architecture",
     "Checkpoint",

@@ -14,6 +14,7 @@ from typing import NoReturn
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
+_REFUSED = 2
 _CLOSED = 141  # 128 + SIGPIPE, which Windows does not have
 #: Seconds after which a signal is tried again that came amid an import.
 _AGAIN = 0.05
@@ -35,6 +36,9 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # for terminals that know fewer characters than we write
     try:
+        if stranger := _stranger():
+            print(f"deeppose-port: {stranger}", file=sys.stderr)
+            return _REFUSED
         from deeppose_port.cli import main as run
 
         if _held_back:
@@ -47,6 +51,28 @@ def main() -> int:
     finally:
         for number in _SIGNALS:  # what is left is tidying, which nobody should see break off
             signal.signal(number, signal.SIG_IGN)
+
+
+def _stranger() -> str:
+    """Says which package has the place of our `converters`, which pip lets another distribution's take; or nothing."""
+    mend = "pip uninstall -y converters; pip install --force-reinstall --no-deps deeppose-port"
+    try:
+        import converters
+    except ImportError as error:
+        return f"its package `converters` cannot be imported: {error} ({mend})"
+    if getattr(converters, "__project__", None) == "deeppose-port":
+        return ""
+    place = getattr(converters, "__file__", None) or ", ".join(converters.__path__)
+    return f"{place}: this package `converters` is another program's ({mend})"
+
+
+def _without_current_folder() -> None:
+    """Takes the current folder off the places of modules, as the installed program has it: it may have `converters`."""
+    here, ours = os.getcwd(), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.path and not getattr(sys.flags, "safe_path", False):
+        first = os.path.abspath(sys.path[0])
+        if first == here and not os.path.samefile(here, ours):
+            del sys.path[0]
 
 
 def _flushed(status: int) -> int:
@@ -91,4 +117,5 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 if __name__ == "__main__":
+    _without_current_folder()
     sys.exit(main())

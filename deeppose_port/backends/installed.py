@@ -55,6 +55,16 @@ def wanted_python() -> SpecifierSet:
         return SpecifierSet()
 
 
+def namesake() -> Problem | None:
+    """Returns a problem if another distribution has files in a package of ours, which `converters` may become."""
+    found = metadata.packages_distributions().get("converters", [])
+    others = sorted({*found} - {PROJECT})
+    if not others:
+        return None
+    reason = f"{', '.join(others)} has a package of the same name, which takes its place or takes it away"
+    return Problem(reason, f"pip uninstall -y {' '.join(others)}; pip install --force-reinstall --no-deps {PROJECT}")
+
+
 def misfit(distribution: str) -> Problem | None:
     """Returns the first requirement of a distribution that is installed in a version that it does not take."""
     for each in _requirements(distribution):

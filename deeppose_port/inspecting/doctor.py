@@ -24,6 +24,7 @@ from deeppose_port.backends.installed import (
     cupy_problem,
     is_too_new,
     misfit,
+    namesake,
     version,
     wanted,
     wanted_python,
@@ -113,7 +114,7 @@ def examine(backend: str | None = None, device: str | None = None, *, speed: boo
     gpus = gpu_indices(device or "cpu")
     driver = nvidia_driver()
     engines = {name: _engine(description, device or "cpu") for name, description in BACKENDS.items()}
-    base = (_python(), _numpy(), _opencv())
+    base = (_python(), _converters(), _numpy(), _opencv())
 
     asked = (backend,) if backend is not None else tuple(BACKENDS)
     running = [name for name in asked if engines[name].runs]
@@ -186,6 +187,10 @@ def _python() -> Row:
     return _row(
         "Python", found, "problem", None if fits else Problem(f"{PROJECT} needs {asked}", "python3.11 -m venv .venv")
     )
+
+
+def _converters() -> Row:
+    return _row("converters", version(PROJECT), "warning", namesake())
 
 
 def _numpy() -> Row:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz
 
 PROGRAM = (sys.executable, "-m", "deeppose_port")
@@ -114,3 +116,51 @@ def test_a_terminal_that_knows_few_characters_gets_those(encoding, model):
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert ended.stdout.decode(encoding)
+
+
+class TestNamesake:
+    """Another distribution has a package `converters` too; pip lets the one overwrite the other."""
+
+    def run(self, folder, *path, **environment):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **environment}
+        return subprocess.run(
+            [*PROGRAM, "--version"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    @pytest.fixture
+    def stranger(self, tmp_path):
+        (tmp_path / "converters").mkdir()
+        (tmp_path / "converters" / "__init__.py").write_text("def convert(): pass\n")
+        return tmp_path
+
+    @pytest.mark.parametrize("command", [["--version"], ["doctor"]])
+    def test_its_package_in_our_place_is_told_with_its_mend(self, command, stranger, tmp_path):
+        code = "import sys; from deeppose_port.__main__ import main; sys.exit(main())"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(stranger), str(ROOT)])}
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *command], cwd="/", env=environment, capture_output=True, text=True, timeout=60
+        )
+        place = stranger / "converters" / "__init__.py"
+        mend = "pip uninstall -y converters; pip install --force-reinstall --no-deps deeppose-port"
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"deeppose-port: {place}: this package `converters` is another program's ({mend})\n"
+
+    def test_a_package_that_is_gone_is_told_too(self, tmp_path):
+        shutil.copytree(
+            ROOT / "deeppose_port", tmp_path / "deeppose_port", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        code = "import sys; sys.modules['converters'] = None; from deeppose_port.__main__ import main; sys.exit(main())"
+        ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("deeppose-port: its package `converters` cannot be imported: ")
+
+    def test_a_folder_of_that_name_in_the_current_one_leads_nobody_astray(self, stranger):
+        ended = self.run(stranger, ROOT)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.startswith("deeppose-port")

@@ -55,6 +55,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         monkeypatch.setattr(doctor, "version", versions.get)
         monkeypatch.setattr(installed, "version", versions.get)
         monkeypatch.setattr(doctor, "misfit", lambda name: None)
+        monkeypatch.setattr(doctor, "namesake", lambda: None)
         found = {name: number for name, number in versions.items() if name.startswith("cupy")}
         for module in (doctor, installed):
             monkeypatch.setattr(module, "cupy_distributions", lambda: found)
@@ -101,7 +102,7 @@ class TestThisMachine:
         examination = doctor.examine()
         names = [each.what for each in examination.rows]
         assert names == [
-            "Python", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "CuPy",
+            "Python", "converters", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "CuPy",
             "NVIDIA driver", "CUDA runtime", "cuDNN",
         ]  # fmt: skip
         data = json.loads(json.dumps(examination.as_dict()))
@@ -142,6 +143,16 @@ class TestThisMachine:
         assert (found.problem is None) is bool(found.devices)
         assert found.cuda == torch.version.cuda
         assert examine("cpu").problem is None
+
+
+def test_another_distribution_with_a_package_of_our_name(distribution: Callable[..., None], tmp_path: Path) -> None:
+    assert installed.namesake() is None
+    distribution("file-converters", "1.0")
+    (tmp_path / "file_converters-1.0.dist-info" / "top_level.txt").write_text("converters\n")
+    found = row(doctor.examine(), "converters")
+    assert found.verdict == "warning"
+    assert found.note.startswith("file-converters has a package of the same name")
+    assert found.remedy == ("pip uninstall -y file-converters; pip install --force-reinstall --no-deps deeppose-port")
 
 
 class TestRuns:
