@@ -30,6 +30,8 @@ Order = Literal["interleaved", "planar"]
 Decoding = Literal["argmax", "soft-argmax"]
 #: The largest side of a network's input, in pixels: more is a mistake, and a batch of it would not fit.
 LARGEST_INPUT = 4096
+#: The largest number in metadata: more is exact neither in JSON nor as a float64, and fits no array's counter.
+LARGEST_NUMBER = 1 << 53
 _MOST_NAMES, _LONGEST_NAME = 1000, 100
 _Record = TypeVar("_Record", bound="_Plain")
 
@@ -80,6 +82,8 @@ def _is_kind(value: object, kind: Any) -> bool:
             return isinstance(value, dict)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:  # nor is NaN
+        return False
     return isinstance(value, int | float if kind is float else kind)
 
 
@@ -230,6 +234,10 @@ class Progress(_Plain):
     epoch: int | None = None
     iteration: int | None = None
 
+    def __post_init__(self) -> None:
+        if (self.epoch or 0) < 0 or (self.iteration or 0) < 0:
+            raise DeepPoseError(f"epoch {self.epoch} and iteration {self.iteration} cannot be")
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -289,6 +297,10 @@ class Source(_Plain):
     state_path: str | None = None
     origin: dict[str, object] | None = None
 
+    def __post_init__(self) -> None:
+        if self.origin is not None and self.origin.get("origin") is not None:
+            raise DeepPoseError("origin has an origin")
+
 
 @dataclass(frozen=True)
 class Repair(_Plain):
@@ -307,6 +319,10 @@ class Repair(_Plain):
     inf: int
     became: float | None = 0.0
     channels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.nan < 0 or self.inf < 0:
+            raise DeepPoseError(f"{self.nan} NaN and {self.inf} Inf cannot be")
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values, the channels where there are any."""

@@ -447,8 +447,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
         for name, kind in (("preprocessing", Preprocessing), ("progress", Progress), ("source", Source)):
             if metadata.get(name) is not None:
                 kind.from_dict(metadata[name])
-        if _origin(metadata) is not None:
-            Source.from_dict(_origin(metadata) or {})
+        _origin(metadata)
         for found in metadata.get("repairs") or ():
             Repair.from_dict(found)
     except (ValueError, TypeError, AttributeError) as error:
@@ -466,4 +465,4 @@ def _origin(metadata: Mapping[str, object]) -> dict[str, object] | None:
     source = metadata.get("source")
     if not isinstance(source, dict):
         return None
-    return source.get("origin") or source
+    return Source.from_dict(source.get("origin") or source).as_dict()

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, Optimizer, is_parameter
+from converters.checkpoint import LARGEST_NUMBER, Array, Checkpoint, Optimizer, is_parameter
 from converters.errors import CheckpointError, DeepPoseError
 from converters.folding import fold
 from converters.keys import chainer_names, links
@@ -113,7 +113,10 @@ def count_of(arrays: Mapping[str, Stored | Array], key: str, path: str) -> int:
     if array is None or array.shape or array.dtype.kind not in "iu":
         what = "is missing" if array is None else f"is a {array.dtype} of shape {array.shape}, not a whole number"
         raise CheckpointError(path, f"the counter {key!r} {what}", NO_STATE)
-    return int(array.read() if isinstance(array, Stored) else array)
+    count = int(array.read() if isinstance(array, Stored) else array)
+    if not 0 <= count <= LARGEST_NUMBER:
+        raise CheckpointError(path, f"the counter {key!r} is {count}, which cannot be", NO_STATE)
+    return count
 
 
 def check_optimizer(optimizer: Optimizer, slots: Slots, shapes: Mapping[str, Shape], path: str) -> None:
@@ -134,6 +137,9 @@ def check_optimizer(optimizer: Optimizer, slots: Slots, shapes: Mapping[str, Sha
         raise CheckpointError(path, problem, NO_STATE)
     if not (type(optimizer.step) is int and type(optimizer.epoch) is int):
         problem = f"the optimizer's counters are {optimizer.step!r} and {optimizer.epoch!r}, not whole numbers"
+        raise CheckpointError(path, problem, NO_STATE)
+    if not (0 <= optimizer.step <= LARGEST_NUMBER and 0 <= optimizer.epoch <= LARGEST_NUMBER):
+        problem = f"the optimizer's counters are {optimizer.step} and {optimizer.epoch}, which cannot be"
         raise CheckpointError(path, problem, NO_STATE)
     parameters = {name: shape for name, shape in shapes.items() if is_parameter(name)}
     updated = {name for tensors in slots.values() for name in tensors} or parameters.keys()

@@ -23,6 +23,7 @@ from converters.formats._pickle import ARRAY_NAMES, Array, ArrayMachine, Dtype, 
 from converters.formats._tensor import STORAGES, PickledTensor, Storage, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
+_ZIP = b"PK\x03\x04"
 _Kind = TypeVar("_Kind")
 _VERSION = 1001
 _MOST_INSTRUCTIONS = 500_000
@@ -107,18 +108,16 @@ class Saved:
     strangers: tuple[str, ...] = ()
 
 
-def load(path: Path, is_zip: bool) -> Saved:
+def load(path: Path) -> Saved:
     """Returns what was saved.
-
-    Args:
-        path: The file.
-        is_zip: Whether it begins as a zip does.
 
     Raises:
         NeedsCodeError: It is a program; nothing in it is run.
         ValueError: It is damaged.
         OSError: It cannot be read.
     """
+    with path.open("rb") as stream:
+        is_zip = stream.read(len(_ZIP)) == _ZIP  # as PyTorch tells them
     return _load_zip(path) if is_zip else _load_older(path)
 
 

@@ -255,7 +255,7 @@ def _load(path: Path) -> Saved:
         problem = "this is a PyTorch file of before 1.6 and a zip file as well, which are read differently"
         raise CheckpointError(path, problem, "nothing was read; where does it come from?")
     try:
-        return Saved(_torch_tar.load(path)) if is_tar else _torch_file.load(path, is_zip)
+        return Saved(_torch_tar.load(path)) if is_tar else _torch_file.load(path)
     except CheckpointError:
         raise
     except _torch_file.NeedsCodeError as error:

@@ -3,11 +3,12 @@
 import json
 import zipfile
 
+import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import converters
-from tests.helpers.checkpoint_files import in_torch_names, refused, save_npz, vgg_bn
+from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, refused, save_npz, vgg_bn
 
 
 @pytest.fixture(params=["npz", "safetensors", "pt"])
@@ -59,13 +60,23 @@ def test_the_fixture_makes_a_good_file(save):
         {"preprocessing": {"joints": ["a", "a", *"bcdef"]}},
         {"preprocessing": {"joints": ["a" * 101, *"bcdefg"]}},
         {"progress": {"epoch": "three"}},
+        {"progress": {"iteration": 2**100}},
+        {"progress": {"epoch": -1}},
+        {"progress": {"iteration": -5}},
+        {"preprocessing": {"base_zoom": float("inf")}},
+        {"preprocessing": {"base_zoom": float("nan")}},
+        {"preprocessing": {"gcn": "none", "mean": [float("nan"), 0.0, 0.0]}},
+        {"preprocessing": {"gcn": "none", "std": [float("inf"), 1.0, 1.0]}},
         {"progress": 5},
         {"source": {"path": "a"}},
         {"source": {**SOURCE, "wrappers": 5}},
         {"source": {**SOURCE, "origin": {"path": "b"}}},
+        {"source": {**SOURCE, "origin": {**SOURCE, "origin": SOURCE}}},
         {"source": 5},
         {"repairs": [{"tensor": "a"}]},
         {"repairs": [{"tensor": "a", "nan": "1", "inf": 0}]},
+        {"repairs": [{"tensor": "a", "nan": -1, "inf": 0}]},
+        {"repairs": [{"tensor": "a", "nan": 10**30, "inf": 0}]},
         {"repairs": [5]},
         {"repairs": 5},
         {"repairs": {"a": 1}},
@@ -76,6 +87,45 @@ def test_values_that_make_no_sense_are_refused(changes, save):
         save(**changes),
         r"what it says of itself cannot be understood: .* \(was it edited\? convert the original again\)",
     )
+
+
+def test_an_origin_of_an_origin_without_end(tmp_path):
+    nested = SOURCE
+    for _ in range(495):
+        nested = {**SOURCE, "origin": nested}
+    save_file(
+        in_torch_names(vgg_bn()), tmp_path / "a.safetensors", {"deeppose_port": "1", "source": json.dumps(nested)}
+    )
+    refused(tmp_path / "a.safetensors", "what it says of itself cannot be understood: origin has an origin")
+
+
+def test_numbers_of_thousands_of_digits(tmp_path):
+    for digits in (4_000, 100_000):
+        progress = '{"iteration": ' + "1" * digits + "}"
+        save_file(in_torch_names(vgg_bn()), tmp_path / "a.safetensors", {"deeppose_port": "1", "progress": progress})
+        refused(tmp_path / "a.safetensors", "what it says of itself cannot be understood")
+
+
+def test_of_an_origin_what_is_known_is_kept(save):
+    checkpoint = converters.read(save(source={**SOURCE, "origin": {**SOURCE, "path": "b", "more": [[[]]]}}))
+    assert checkpoint.source.origin["path"] == "b"
+    assert "more" not in checkpoint.source.origin
+
+
+@pytest.mark.parametrize("count", [np.array(2**64 - 1, np.uint64), np.array(-3)])
+def test_counters_that_cannot_be(count, tmp_path):
+    arrays = {f"updater/model:main/{key}": array for key, array in alexnet().items()}
+    arrays |= {f"updater/optimizer:main/{key}": array for key, array in adam_state(alexnet()).items()}
+    path = save_npz(tmp_path / "a", {**arrays, "updater/iteration": count})
+    with pytest.raises(
+        converters.CheckpointError, match=rf"'updater/iteration' is {count}, which cannot be \(read the w"
+    ):
+        converters.read(path)
+    assert converters.read(path, state=False).joints == 7
+    path = save_npz(tmp_path / "b", {**arrays, "updater/optimizer:main/t": count, "updater/iteration": np.array(3)})
+    checkpoint = converters.read(path)
+    assert checkpoint.optimizer is None
+    assert any(f"'t' is {count}, which cannot be" in notice for notice in checkpoint.notices)
 
 
 def test_names_of_as_many_joints_as_there_are(save):

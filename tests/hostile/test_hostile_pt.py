@@ -85,6 +85,8 @@ def test_many_tensors_that_repeat_one_number_are_refused(save):
         ({"optimizer": {"algorithm": "adam", "step": 3, "slots": {5: {}}}}, "no known optimizer has the state 5"),
         ({"optimizer": {"algorithm": "lion", "step": 3, "slots": {"v": {}}}}, "no known optimizer has the state v"),
         ({"optimizer": {"algorithm": "momentumsgd", "step": "3", "slots": {"v": {}}}}, "counters are '3' and 0"),
+        ({"optimizer": {"algorithm": "momentumsgd", "step": 2**100, "slots": {"v": {}}}}, "and 0, which cannot be"),
+        ({"optimizer": {"algorithm": "momentumsgd", "step": -1, "slots": {"v": {}}}}, "are -1 and 0, which cannot be"),
         (
             {"optimizer": {"algorithm": "adagrad", "step": 3, "epoch": 0.5, "slots": {"h": {}}}},
             "counters are 3 and 0.5",

@@ -94,6 +94,7 @@ def test_a_trainings_dictionary_is_read(arrays, tmp_path):
     assert checkpoint.progress.epoch == 7
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")  # of tars that PyTorch unpacks
 def test_pytorchs_own_loader_reads_the_files_of_these_tests_alike(arrays, tmp_path):
     """So that they are what PyTorch wrote. It runs the pickle: only for a file that was just made here."""
     torch = pytest.importorskip("torch")
