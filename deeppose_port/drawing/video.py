@@ -18,16 +18,16 @@ from deeppose_port.data.pictures import Picture
 #: Files with these suffixes are taken for videos.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
-_FFMPEG_IS_SILENT = "-8"  # its AV_LOG_QUIET
+_FFMPEG_IS_SILENT, _OPENCV_IS_SILENT = "-8", 0  # their AV_LOG_QUIET and LOG_LEVEL_SILENT
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keeps OpenCV and its FFmpeg from writing to standard error what is wrong with a file: it is said once, by us."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_IS_SILENT)
-    logging = cv2.utils.logging
+    logging = getattr(cv2.utils, "logging", cv2)  # before 4.13 its functions stood in cv2 itself
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(_OPENCV_IS_SILENT)
     try:
         yield
     finally:

@@ -121,6 +121,7 @@ class TestValues:
         ],
     )
     def test_they_may_be_written_in_capitals(self, given, meant, run):
+        pytest.importorskip("torch")
         expected = json.loads(run("eval", ASTRONAUT, *PERSONS, "--skeleton", "flic", "--json").out)
         assert json.loads(run("eval", ASTRONAUT, *PERSONS, *given, "--json").out) == expected, meant
 
