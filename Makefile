@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Chainer's build wants an older setuptools. Old pips hand the first variable to builds, new ones only the second.
+# Chainer's build wants an older setuptools. Old pips hand the first variable to builds, new ones only the second; and
+# without --use-pep517 old pips build with the setuptools that is installed, if `wheel` is not.
 export PIP_CONSTRAINT := build-constraints.txt
 export PIP_BUILD_CONSTRAINT := build-constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint constraints.txt
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help families install demo test test-end-to-end test-all test-matrix fuzz check format bench dist clean
+.PHONY: help families install demo test test-end-to-end test-all test-matrix fuzz chaos mutants check format bench dist clean
 
 # In as many processes as there are processors; each of which then has one thread for its networks.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -33,11 +34,17 @@ test-all: $(VENV)/installed-dev ## all of them, the slow ones too
 	$(PYTEST) -m "not slow and not end_to_end"
 	$(BIN)/python -m pytest -m "slow or end_to_end"
 
-test-matrix: ## converters and the Chainer backend on every Python here, without PyTorch
+test-matrix: ## on every Python here, with the oldest and the newest of everything, without PyTorch
 	$(PYTHON) tests/matrix.py
 
 fuzz: $(VENV)/installed-dev ## 10,000 damaged files of every format
 	$(BIN)/python -m tests.hostile.fuzz
+
+chaos: $(VENV)/installed-dev ## 200 signals at random moments to what converts, packs, prepares, trains and evaluates
+	$(BIN)/python -m tests.end_to_end.chaos
+
+mutants: $(VENV)/installed-dev ## 200 single edits of the source: how many do the tests notice?
+	$(BIN)/python -m tests.mutants
 
 check: $(VENV)/installed-dev ## ruff, format and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,283 @@
+"""Signals at random instants: what is interrupted leaves whole files or none, and ends the same when it is run again.
+
+    python -m tests.end_to_end.chaos [WORK...] [--signals 200] [--seed 0]
+
+Each work is a command. It is run once in peace, then again and again with SIGINT, SIGTERM or SIGKILL at a random
+moment. After each its files are looked at, and it is run to its end. What then lies there is compared with what the run
+in peace left, byte for byte. The exit status is 1 if anything was otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import converters
+from tests.conftest import PICTURES, ROOT
+from tests.helpers.checkpoint_files import alexnet, save_npz, wrapped
+from tests.helpers.trainings import write_csv
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+#: What tells of the moment and not of the work.
+_OF_THE_MOMENT = re.compile(r"log\.txt|log|run\.json|train\.toml|args\.txt|.*\.lock|\.lock")
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp|tmp.*")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command, and what is known of what it leaves.
+
+    Attributes:
+        arguments: Of the command line, for a folder to write to.
+        again: Those that bring it to its end after it was interrupted; None for the same.
+        goes_on: Whether what it left in the middle is a part of it, and not nothing.
+        differs: The names of files that are not the same in two runs in peace.
+    """
+
+    arguments: Callable[[Path], list[object]]
+    again: Callable[[Path], list[object]] | None = None
+    goes_on: bool = False
+    differs: re.Pattern[str] = _OF_THE_MOMENT
+
+
+def works(inputs: Path) -> dict[str, Work]:
+    """Returns the works by name, with the files that they read."""
+    model = save_npz(inputs / "epoch-1.model", wrapped(alexnet()))
+    (inputs / "results" / "a").mkdir(parents=True)
+    for i in range(6):
+        shutil.copy(model, inputs / "results" / "a" / f"epoch-{i + 1}.model")
+    write_csv(inputs / "train.csv", PICTURES)
+    _write_lsp(inputs / "lsp")
+    persons = ["--csv", PICTURES / "free.csv", "--images", PICTURES]
+    of_training = ["--train-csv", inputs / "train.csv", "--images", PICTURES, "--skeleton", "flic", "--epochs", 12]
+    of_training += ["--batch-size", 4, "--snapshot", 1, "--valid-freq", 0, "--show-log-iter", 1, "--fliplr"]
+    of_training += ["--width", "2,2,2,2,2,4,4"]
+
+    def training(backend: str) -> Work:
+        def again(folder: Path) -> list[object]:
+            there = any(re.fullmatch(r"epoch-\d+\.\w+", path.name) for path in folder.glob("*"))
+            if not there:
+                shutil.rmtree(folder, ignore_errors=True)  # there is nothing to go on with
+            output = ["--output", folder, *(["--resume", folder] if there else [])]
+            return ["train", "--backend", backend, *of_training[: None if not there else -2], *output]
+
+        return Work(
+            lambda folder: ["train", "--backend", backend, *of_training, "--output", folder], again, goes_on=True
+        )
+
+    return {
+        "convert": Work(lambda folder: ["convert", model, "-o", _made(folder) / "new.safetensors"]),
+        "convert to .pt": Work(lambda folder: ["convert", model, "-o", _made(folder) / "new.pt"]),
+        "convert a folder": Work(
+            lambda folder: ["convert", "-r", inputs / "results", "-o", folder, "--to", "safetensors"],
+            lambda folder: [
+                "convert",
+                "-r",
+                inputs / "results",
+                "-o",
+                folder,
+                "--to",
+                "safetensors",
+                "--skip-existing",
+            ],
+            goes_on=True,
+        ),
+        "pack": Work(
+            lambda folder: ["pack", PICTURES / "free.csv", folder, "--images", PICTURES, "--skeleton", "flic"],
+            goes_on=True,
+        ),
+        "prepare": Work(lambda folder: ["prepare", "lsp", inputs / "lsp", folder]),
+        "train in PyTorch": training("torch"),
+        "train in Chainer": training("chainer"),
+        "eval --report": Work(lambda folder: ["eval", model, *persons, "--skeleton", "flic", "--report", folder]),
+    }
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _write_lsp(folder: Path) -> None:
+    """Writes a data set of 2,000 persons as LSP's authors ship theirs; its pictures are one."""
+    import cv2
+    import numpy as np
+    from scipy.io import savemat
+
+    (folder / "images").mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    joints = chance.uniform(5, 90, (3, 14, 2000))
+    joints[2] = 1
+    savemat(folder / "joints.mat", {"joints": joints})
+    cv2.imwrite(str(folder / "images" / "im0001.jpg"), np.zeros((100, 100, 3), np.uint8))
+    for i in range(2, 2001):
+        os.link(folder / "images" / "im0001.jpg", folder / "images" / f"im{i:04}.jpg")
+
+
+@dataclass
+class Account:
+    """What became of one work.
+
+    Attributes:
+        signals: How many were sent, by name.
+        late: To how many of them the work had ended before.
+        problems: What was not as it should be.
+    """
+
+    signals: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def run(name: str, signals: int, seed: int) -> Account:
+    """Sends so many signals to a work, each to a run of its own."""
+    account, chance = Account(), random.Random(f"{seed} {name}")
+    with tempfile.TemporaryDirectory(prefix="deeppose-port-chaos-") as place:
+        inputs = Path(place) / "inputs"
+        inputs.mkdir()
+        work = works(inputs)[name]
+        read = _hashes(inputs)
+        process = _started(work.arguments(Path(place) / "whole"))
+        begun = time.monotonic()
+        whole = _finished(process, Path(place) / "whole", work)
+        duration = time.monotonic() - begun
+        for n in range(signals):
+            folder = Path(place) / f"run{n}"
+            number = chance.choice(list(STATUS))
+            problem = _interrupted(work, folder, number, chance.uniform(0, duration), whole, account)
+            if not problem and _hashes(inputs) != read:
+                problem = "an input was changed"
+            if problem:
+                account.problems.append(f"{name}, signal {n} ({number.name}): {problem}")
+            shutil.rmtree(folder, ignore_errors=True)
+    return account
+
+
+def _interrupted(
+    work: Work, folder: Path, number: signal.Signals, moment: float, whole: dict[str, str], account: Account
+) -> str:
+    """Interrupts a run and brings it to its end; returns what was not as it should be."""
+    process = _started(work.arguments(folder))
+    time.sleep(moment)
+    account.signals[number.name] += 1
+    process.send_signal(number)
+    try:
+        said = process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return f"it went on for 120 s: {process.communicate()[0][-500:]}"
+    if process.returncode == 0:
+        account.late += 1
+    elif process.returncode != STATUS[number]:
+        return f"it ended with {process.returncode}: {said[-500:]}"
+    if "Traceback" in said:
+        return f"a traceback: {said[-500:]}"
+    problem = _looked_at(folder, number, work, whole)
+    if problem:
+        return problem
+    left = _hashes(folder, work.differs)
+    if process.returncode and (work.goes_on or left != whole):
+        try:
+            left = _finished(_started((work.again or work.arguments)(folder)), folder, work)
+        except RuntimeError as error:
+            return str(error)
+    if left != whole:
+        names = sorted(path for path in {*left, *whole} if left.get(path) != whole.get(path))
+        return f"what it left differs from a run in peace: {', '.join(names)}"
+    return ""
+
+
+def _looked_at(folder: Path, number: signal.Signals, work: Work, whole: dict[str, str]) -> str:
+    """Looks at what an interrupted run left: whole files alone, and nothing temporary where it could tidy up."""
+    for path in sorted(folder.rglob("*")) if folder.exists() else ():
+        if _TEMPORARY.fullmatch(path.name):
+            if number != signal.SIGKILL:
+                return f"it left {path.name}"
+        elif path.suffix in (".pt", ".model", ".safetensors"):
+            try:
+                converters.read(path)
+            except converters.CheckpointError as error:
+                return f"it left a broken file: {error}"
+    if not work.goes_on and number != signal.SIGKILL:
+        left = _hashes(folder, work.differs)
+        if left and left != whole:
+            return f"it left {', '.join(sorted(left))}, a part of the whole"
+    return ""
+
+
+def _started(arguments: list[object]) -> subprocess.Popen[str]:
+    """Starts a command, and waits until it looks after signals: before, they are Python's."""
+    command = [sys.executable, "-m", "deeppose_port", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    while process.poll() is None and not _looks_after_signals(process.pid):
+        time.sleep(0.001)
+    return process
+
+
+def _looks_after_signals(process: int) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def _finished(process: subprocess.Popen[str], folder: Path, work: Work) -> dict[str, str]:
+    """Lets a command come to its end in peace; returns what it left."""
+    said = process.communicate(timeout=600)[0]
+    if process.returncode:
+        raise RuntimeError(f"run in peace it ended with {process.returncode}: {said[-800:]}")
+    temporary = [path.name for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name)]
+    if temporary:
+        raise RuntimeError(f"a run in peace left {', '.join(temporary)}")
+    return _hashes(folder, work.differs)
+
+
+def _hashes(folder: Path, but: re.Pattern[str] | None = None) -> dict[str, str]:
+    """Returns the files of a folder with their contents' hashes."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not (but and but.fullmatch(path.name)) and not _TEMPORARY.fullmatch(path.name)
+    }
+
+
+def main() -> int:
+    """Interrupts every work and prints what became of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    with tempfile.TemporaryDirectory() as place:
+        names = list(works(Path(place)))
+    parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(names))
+    parser.add_argument("--signals", type=int, default=200, help="of all works together")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chosen = options.works or names
+    failed = False
+    for i, name in enumerate(chosen):
+        share = options.signals // len(chosen) + (i < options.signals % len(chosen))
+        account = run(name, share, options.seed)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(account.signals.items()))
+        print(
+            f"{name}: {share} signals ({kinds}; {account.late} came late), {len(account.problems)} failures", flush=True
+        )
+        for problem in account.problems:
+            failed = True
+            print(f"  {problem}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
