@@ -41,6 +41,20 @@ class LoaderState(TypedDict, total=False):
     previous_epoch_detail: float | None
 
 
+class _Options(TypedDict):
+    """What a TrainingLoader is made with, beside its dataset and its place."""
+
+    batch_size: int
+    augmentation: Augmentation | None
+    seed: int
+    shuffle: bool
+    threads: int
+    ahead: int
+    part: tuple[int, int]
+    epochs: float | None
+    example: Callable[[int, int], Example] | None
+
+
 #: Makes the example of an epoch and an index of the dataset. It may write the inputs into the array, if it gets one.
 _Make = Callable[[int, int, npt.NDArray[np.float32] | None], Example]
 
@@ -265,20 +279,26 @@ class TrainingLoader:
 
     def __copy__(self) -> TrainingLoader:
         """Returns a loader of its own threads and batches at the same place."""
-        copy = TrainingLoader(
-            self.dataset,
-            self.batch_size,
-            augmentation=self.augmentation,
-            seed=self.seed,
-            shuffle=self.shuffle,
-            threads=self.threads,
-            ahead=self.ahead,
-            part=self.part,
-            epochs=self.epochs,
-            example=self._example,
-        )
+        copy = TrainingLoader(self.dataset, **self._options())
         copy.restore(self.state())
         return copy
+
+    def __reduce__(self) -> tuple[Callable[..., TrainingLoader], tuple[object, ...]]:
+        """Is sent to processes that begin with nothing as what it is made of, and where it is."""
+        return _made_again, (self.dataset, self._options(), self.state())
+
+    def _options(self) -> _Options:
+        return {
+            "batch_size": self.batch_size,
+            "augmentation": self.augmentation,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "threads": self.threads,
+            "ahead": self.ahead,
+            "part": self.part,
+            "epochs": self.epochs,
+            "example": self._example,
+        }
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -347,6 +367,12 @@ class TrainingLoader:
             )
         order = None if given is None else _read_only(given)
         return _Place(epoch, current_position, order, is_new_epoch, previous_epoch_detail)
+
+
+def _made_again(dataset: PoseDataset | DrawnCloseUps, options: _Options, state: LoaderState) -> TrainingLoader:
+    loader = TrainingLoader(dataset, **options)
+    loader.restore(state)
+    return loader
 
 
 def _state_of(place: _Place) -> LoaderState:

@@ -102,6 +102,15 @@ class TestTwoProcesses:
         assert [step.iteration for step in on.steps] == [5]
 
 
+def test_a_program_trains_twice(tmp_path, pictures):
+    write_csv(tmp_path / "train.csv", pictures)
+    process = torchrun(Path(__file__).with_name("again.py"), tmp_path, pictures)
+    output = finished(process)
+    assert process.returncode == 0, output
+    run(tmp_path, pictures, opt="MomentumSGD", epochs=2, valid_freq=0, output=tmp_path / "whole")
+    assert weight_error(weights_of(tmp_path / "second" / "last.pt"), weights_of(tmp_path / "whole" / "last.pt")) <= 1e-6
+
+
 class TestTogether:
     @pytest.fixture(scope="class")
     @classmethod

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch.prediction import usable_device
 
 T = TypeVar("T")
+
+_joined = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,12 @@ def _connected() -> Iterator[None]:
         raise BackendError(f"the processes lost each other; another one has ended and says why ({reason})") from error
 
 
+@cache
+def _store() -> Any:
+    """Returns what torchrun's processes meet by, one for all trainings of this process."""
+    return next(rendezvous("env://"))[0]
+
+
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Joins the processes that torchrun started, if it did and the program has not.
@@ -102,7 +113,11 @@ def processes(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(own)
     joins = not distributed.is_initialized()  # a program that trains more than once has joined them itself
     if joins:
-        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        # Each time by other keys: those of the time before still tell where processes were to be found then.
+        prefix = f"deeppose-port/{next(_joined)}"
+        store = distributed.PrefixStore(prefix, _store())  # type: ignore[attr-defined]
+        kind = "nccl" if own.type == "cuda" else "gloo"
+        distributed.init_process_group(kind, store=store, rank=rank, world_size=size)
     try:
         yield Processes(rank, size, own)
     finally:

@@ -54,6 +54,7 @@ def train(run: Run) -> None:
             trainer.events.validate()
         else:
             trainer.train()
+        group.sum(0.0)  # none goes on before the first has written its files
 
 
 def masked_loss(
