@@ -1,5 +1,6 @@
 import copy
 import itertools
+import pickle
 import random
 import threading
 import time
@@ -12,6 +13,8 @@ from converters.processors import usable_processors
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.loader import TrainingLoader
+from deeppose_port.data.pack import PackedDataset, PackOptions
+from deeppose_port.data.pack.packing import pack
 from deeppose_port.inspecting.bench import DataSpeed, bench_data, recommend
 from tests.helpers.streams import Numbers, loader_threads, tell, told, wait_until, within
 
@@ -575,3 +578,21 @@ class TestBench:
         rows = [DataSpeed(*row) for row in ((64, 100.0), (4, 97.1), (8, 98.0), (2, 96.9), (1, 50.0))]
         assert recommend(rows) == DataSpeed(4, 97.1)
         assert recommend(rows[:1]) == rows[0]
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_it_is_sent_to_processes_that_begin_with_nothing(packs, pictures, tmp_path):
+    csv = pictures / "free.csv"
+    dataset = PoseDataset(csv, images=pictures, skeleton="flic", im_size=64)
+    if packs:
+        pack(dataset, tmp_path / "pack", PackOptions("flic", resolution=0))
+        dataset = PackedDataset(csv, images=pictures, skeleton="flic", im_size=64, pack=tmp_path / "pack")
+    with TrainingLoader(dataset, 4, augmentation=ALL, seed=3, threads=1, part=(1, 2), epochs=2) as loader:
+        next(loader)
+        wanted, _ = next(loader.schedule())
+        with pickle.loads(pickle.dumps(loader)) as other:
+            assert counters(other) == counters(loader)
+            for mine, theirs in zip(loader.batch(wanted), other.batch(wanted), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+            for mine, theirs in zip(next(loader), next(other), strict=True):
+                np.testing.assert_array_equal(mine, theirs)

@@ -378,6 +378,16 @@ RANDOM = {**ALL, "dropout": None, "batch_size": 4, "epochs": 2, "seed": 3}
 
 
 class TestDeterminism:
+    @pytest.mark.slow
+    def test_nor_do_workers_that_begin_with_nothing(self, tmp_path, pictures):
+        before, given = multiprocessing.get_start_method(), {**RANDOM, "epochs": 2}
+        multiprocessing.set_start_method("spawn", force=True)
+        try:
+            spawned = run(tmp_path, pictures, **{**given, "workers": 1}, output=tmp_path / "spawned")
+        finally:
+            multiprocessing.set_start_method(before, force=True)
+        assert spawned.losses == run(tmp_path, pictures, **given).losses
+
     def test_threads_and_workers_change_nothing(self, tmp_path, pictures):
         ways = [{"threads": 1}, {"threads": 2}, {"workers": 1}, {"workers": 2}]
         for i, way in enumerate(ways):
