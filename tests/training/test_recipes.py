@@ -1,5 +1,7 @@
 """Recipes: what `train` takes where nothing is said, and what is left of it where something is."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,30 @@ class TestOptions:
     def test_there_is_no_other(self):
         with pytest.raises(DeepPoseError, match="there is no recipe 'best'; there are legacy, paper, modern"):
             with_recipe("best", {})
+
+
+def test_the_documentation_has_their_options():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `--")]
+    spelled = {option.spelled: option for option in options_of(TrainingOptions).values()}
+    told = {name: {} for name in ("legacy", "paper", "modern")}
+    for option, *cells in rows:
+        for name, cell in zip(told, cells, strict=True):
+            if cell:
+                told[name][spelled[option.strip("`")].name] = cell
+
+    def shown(value):
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:g}".rstrip()
+
+    for name in ("paper", "modern"):
+        expected = {
+            option: value if isinstance(value, str) else shown(value) if isinstance(value, int | float) else str(value)
+            for option, value in RECIPES[name].items()
+        }
+        assert told[name] == expected
+    legacy = build(TrainingOptions, DATA)
+    assert legacy.hyperparameters.complete("adam").lr == float(told["legacy"]["lr"])
+    assert (legacy.epochs, legacy.batch_size, legacy.loss) == (100, 128, told["legacy"]["loss"])
 
 
 class TestCommand:
