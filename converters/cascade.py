@@ -8,6 +8,7 @@ how much to move it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, Repair, Source
+from converters.checkpoint import Array, Checkpoint, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError
 
 #: Two joints by their indices.
@@ -142,6 +143,21 @@ class Stage:
         """Whether one network answers all joints."""
         return len(self.networks) == 1
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers of its networks, whose arrays are not looked at."""
+        shapes = [one for network in self.networks for one in network.architecture.shapes.items()]
+        return sum(math.prod(shape) for name, shape in shapes if is_parameter(name))
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns what it is as JSON-ready values: `architecture`, the number of `networks`, `parameters`, `crop`."""
+        return {
+            "architecture": self.networks[0].architecture.name,
+            "networks": len(self.networks),
+            "parameters": self.parameters,
+            "crop": None if self.close_up is None else self.close_up.as_dict(),
+        }
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -222,7 +238,7 @@ class Cascade:
     @property
     def parameters(self) -> int:
         """Number of trained numbers of all networks."""
-        return sum(network.parameters for network in self.networks.values())
+        return sum(stage.parameters for stage in self.stages)
 
     @property
     def repairs(self) -> tuple[Repair, ...]:

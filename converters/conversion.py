@@ -46,8 +46,7 @@ class Report:
         repairs: Non-finite numbers found.
         notices: What the user should know.
         verified: Whether the written bytes were read again and found equal.
-        stages: Of a cascade, the `architecture`, the number of `networks` and of `parameters`, and the `crop` of each
-            of its stages, see `CloseUp.as_dict`. None of a checkpoint.
+        stages: Of a cascade, what each stage is, see `cascade.Stage.as_dict`. None of a checkpoint.
     """
 
     source: Source
@@ -283,25 +282,12 @@ def _report(
         repairs=checkpoint.repairs,
         notices=checkpoint.notices + _left_out(trained, kind, layout),
         verified=digest is not None,
-        stages=_stages(checkpoint) if isinstance(checkpoint, Cascade) else None,
+        stages=tuple(stage.as_dict() for stage in checkpoint.stages) if isinstance(checkpoint, Cascade) else None,
     )
 
 
 def _parameters(checkpoint: Checkpoint) -> int:
     return sum(math.prod(shape) for name, shape in checkpoint.architecture.shapes.items() if is_parameter(name))
-
-
-def _stages(cascade: Cascade) -> tuple[dict[str, object], ...]:
-    """Returns what the stages of a cascade are, as JSON-ready values."""
-    return tuple(
-        {
-            "architecture": stage.networks[0].architecture.name,
-            "networks": len(stage.networks),
-            "parameters": sum(map(_parameters, stage.networks)),
-            "crop": None if stage.close_up is None else stage.close_up.as_dict(),
-        }
-        for stage in cascade.stages
-    )
 
 
 def _left_out(checkpoint: Checkpoint, kind: Format, layout: str | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from converters import formats
 from converters.errors import CheckpointError
 from converters.formats import FORMATS
+from converters.stages import holds_cascade
 
 #: Suffixes that checkpoints have, whoever's they are, beside those of the formats.
 _SUFFIXES = {".caffemodel", ".npy", ".onnx", ".params", ".pickle", ".pkl", ".pth.tar", ".t7", ".tar", ".weights"}
@@ -23,7 +24,7 @@ class Found:
     """A file that is a checkpoint or should be one.
 
     Attributes:
-        path: The file.
+        path: The file; of a cascade that is one, the folder.
         within: Its place in the folder that was named; its name for a file that was.
     """
 
@@ -50,7 +51,7 @@ def survey(sources: Sequence[Path], format: str = "pt", *, recursive: bool = Fal
     """Looks through files and folders.
 
     An optimizer's `.state` goes with the `.model` beside it and is not listed, nor are the files that an index beside
-    them names. What is named itself is always found, whatever it is.
+    them names. The folder of a cascade is one checkpoint. What is named itself is always found, whatever it is.
 
     Args:
         sources: Files and folders.
@@ -60,11 +61,13 @@ def survey(sources: Sequence[Path], format: str = "pt", *, recursive: bool = Fal
     found: dict[Path, Found] = {}
     done, passed_over = [], []
     for source in sources:
-        if not source.is_dir():
+        if not is_folder(source):
             found.setdefault(source, Found(source, Path(source.name)))
             continue
         for file in _files_of(source, recursive):
-            if _is_checkpoint(file) is None and not _is_called_one(file):
+            if file.is_dir():
+                found.setdefault(file, Found(file, file.relative_to(source)))
+            elif _is_checkpoint(file) is None and not _is_called_one(file):
                 passed_over.append(file)
             elif _is_checkpoint(file) == format and _is_ours(file):
                 done.append(file)
@@ -73,21 +76,30 @@ def survey(sources: Sequence[Path], format: str = "pt", *, recursive: bool = Fal
     return Survey(_apart(list(found.values()), sources), tuple(done), tuple(passed_over))
 
 
+def is_folder(source: Path) -> bool:
+    """Tells whether a path is a folder of checkpoints: one that is a cascade is a checkpoint itself."""
+    return source.is_dir() and not holds_cascade(source)
+
+
 def checkpoints_in(source: str | os.PathLike[str], format: str = "pt") -> list[Path]:
     """Returns what a conversion of a folder takes: its checkpoints, by content, that are not of `format` already.
 
-    An optimizer's `.state` goes with the `.model` beside it and is not listed. A source that is no folder is returned
-    as it is.
+    An optimizer's `.state` goes with the `.model` beside it and is not listed. A source that is no folder, or that of a
+    cascade, is returned as it is.
     """
     source = Path(source)
-    if not source.is_dir():
+    if not is_folder(source):
         return [source]
     return [file for file in _files_of(source, recursive=False) if _is_checkpoint(file) not in (None, format)]
 
 
 def _files_of(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Yields the files of a folder, and the folders in it that are a cascade each."""
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(folders) if recursive else []
+        cascades = [name for name in folders if holds_cascade(Path(at, name))]
+        yield from (Path(at, name) for name in cascades)
+        folders[:] = [name for name in folders if name not in cascades]
         here = [Path(at, file) for file in sorted(files)]
         parts = {part for file in here for part in _parts_of(file)}
         yield from (file for file in here if file not in parts and not _goes_with_another(file))

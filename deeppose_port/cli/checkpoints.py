@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converters import Repair, Source
@@ -13,6 +13,15 @@ def optimizer(algorithm: str | None, progress: Mapping[str, object] | None) -> s
     """Says which optimizer's state there is, and how far its training came."""
     counts = [f"{name} {value}" for name, value in (progress or {}).items() if value is not None]
     return ", ".join([algorithm or "none", *counts])
+
+
+def stage(values: Mapping[str, Any]) -> str:
+    """Says what a stage of a cascade is, of one of `Report.stages`."""
+    crop = values["crop"]
+    networks = "one network" if values["networks"] == 1 else f"{values['networks']} networks, one a joint"
+    sees = "the person" if crop is None else f"close-ups of {crop['sigma']:g} diameters"
+    measured = ", displacements measured" if crop is not None and crop["mean"] else ""
+    return f"{sees}{measured}; {values['architecture']}, {networks}, {values['parameters']:,} parameters"
 
 
 def repairs_made(repairs: Iterable[Repair]) -> str:

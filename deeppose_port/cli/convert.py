@@ -86,8 +86,9 @@ def convert(options: ConvertOptions) -> int:
     """Converts checkpoints, reads them again and compares every byte.
 
     OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors,
-    told by its content, or a folder of them. ONNX and torch.export's archives (.pt2) are for other programs to run:
-    their outputs are compared with PyTorch's.
+    told by its content, or a folder of them; or a cascade, a file or the folder of one, which becomes one .pt or
+    safetensors, and a folder of any other format. ONNX and torch.export's archives (.pt2) are for other programs to
+    run: their outputs are compared with PyTorch's.
 
     Of a folder, each file that is a checkpoint or is called one is accounted for. The exit status is 3 where some of
     several were refused, and 2 where all were.
@@ -99,10 +100,11 @@ def convert(options: ConvertOptions) -> int:
       deeppose-port convert -r results -o converted --results converted.csv
     """
     import converters
+    from converters.folders import is_folder
     from deeppose_port import backends as backends  # they register the formats of theirs
 
     sources, output = options.sources, options.output
-    if len(sources) > 1 or sources[0].is_dir() or options.results is not None or options.skip_existing:
+    if len(sources) > 1 or is_folder(sources[0]) or options.results is not None or options.skip_existing:
         return _convert_many(options)
     with display.steps(sources[0].name, quiet=options.shown.as_json) as step:
         report = converters.convert(sources[0], output, progress=step, **_told(options))
@@ -138,10 +140,10 @@ def _convert_many(options: ConvertOptions) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
     from converters.files import refuse_targets
-    from converters.folders import survey
+    from converters.folders import is_folder, survey
 
     sources, output, as_json = options.sources, options.output, options.shown.as_json
-    single = len(sources) == 1 and not sources[0].is_dir()
+    single = len(sources) == 1 and not is_folder(sources[0])
     kind = options.format or "pt"
     told = {**_told(options), "format": kind}
     there = survey(sources, kind, recursive=options.recursive)
@@ -221,6 +223,8 @@ def _show(report: Report) -> None:
     table.add_row(
         "architecture", f"{report.architecture}, {report.parameters:,} parameters in {report.tensors} tensors"
     )
+    for number, stage in enumerate(report.stages or (), start=1):
+        table.add_row(f"stage {number}", checkpoints.stage(stage))
     table.add_row("joints", str(report.joints))
     table.add_row("optimizer", checkpoints.optimizer(report.optimizer, report.progress))
     table.add_row("repairs", checkpoints.repairs_made(report.repairs))

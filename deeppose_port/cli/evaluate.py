@@ -11,7 +11,7 @@ import click
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_targets
-from converters.stages import holds_cascade
+from converters.folders import is_folder
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
@@ -78,7 +78,7 @@ class EvalOptions:
     @property
     def is_folder(self) -> bool:
         """Whether several checkpoints are to be ranked."""
-        return self.checkpoint is not None and self.checkpoint.is_dir() and not holds_cascade(self.checkpoint)
+        return self.checkpoint is not None and is_folder(self.checkpoint)
 
 
 @command(lambda: EvalOptions, "eval")

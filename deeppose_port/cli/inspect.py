@@ -16,6 +16,7 @@ from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from converters import Checkpoint, Inspection
+    from converters.cascade import Cascade
     from converters.inspection import TensorSummary
 
 
@@ -43,8 +44,9 @@ def inspect(options: InspectOptions) -> int:
       deeppose-port inspect -r results
     """
     import converters
+    from converters.folders import is_folder
 
-    if len(options.files) > 1 or options.files[0].is_dir():
+    if len(options.files) > 1 or is_folder(options.files[0]):
         return _inventory(options)
     inspection = converters.inspect(options.files[0], state=options.state, **options.reading.as_arguments())
     if options.shown.as_json:
@@ -77,8 +79,8 @@ def _inventory(options: InspectOptions) -> int:
             try:
                 seen = converters.inspect(each.path, state=options.state, **options.reading.as_arguments())
                 entry = seen.as_dict()
-                if seen.checkpoint is not None:
-                    table.add_row(*_line(each.path, seen.checkpoint))
+                if (read := seen.checkpoint or seen.cascade) is not None:
+                    table.add_row(*_line(each.path, read))
                 problem = seen.problem
             except DeepPoseError as error:
                 problem = str(error)
@@ -96,18 +98,27 @@ def _inventory(options: InspectOptions) -> int:
     return 0 if not failed else SOME_REFUSED if failed < len(files) else BAD_INPUT
 
 
-def _line(file: Path, checkpoint: Checkpoint) -> Iterator[str]:
-    """Yields the cells of a checkpoint's line."""
+def _line(file: Path, read: Checkpoint | Cascade) -> Iterator[str]:
+    """Yields the cells of a checkpoint's or cascade's line; how far a cascade is, its last stage tells."""
+    from converters import Checkpoint
+
+    if isinstance(read, Checkpoint):
+        first = last = read
+        stages = ""
+    else:
+        first, last = read.first, read.stages[-1].networks[-1]
+        stages = f", {display.counted(len(read.stages), 'stage')}"
     yield str(file)
-    yield checkpoint.architecture.name
-    yield str(checkpoint.joints)
-    yield checkpoints.writer(checkpoint.source)
-    yield checkpoint.optimizer.algorithm if checkpoint.optimizer else ""
-    epoch = checkpoint.progress.epoch if checkpoint.progress else None
+    yield f"{first.architecture.name}{stages}"
+    yield str(read.joints)
+    yield checkpoints.writer(first.source)
+    yield last.optimizer.algorithm if last.optimizer else ""
+    epoch = last.progress.epoch if last.progress else None
     yield "" if epoch is None else str(epoch)
-    yield str(sum(repair.nan for repair in checkpoint.repairs))
-    yield str(sum(repair.inf for repair in checkpoint.repairs))
-    yield f"{file.stat().st_size / 1e6:.1f}"
+    yield str(sum(repair.nan for repair in read.repairs))
+    yield str(sum(repair.inf for repair in read.repairs))
+    files = [file] if file.is_file() else file.iterdir()
+    yield f"{sum(one.stat().st_size for one in files) / 1e6:.1f}"
 
 
 def _show(inspection: Inspection) -> None:
@@ -142,6 +153,8 @@ def _show(inspection: Inspection) -> None:
         facts.add_row("input", f"{size}; {pixels}")
         fractions = "fractions of it, " if checkpoint.preprocessing.coord_normalize else ""
         facts.add_row("answers", f"{fractions}{answers}")
+    if inspection.cascade is not None:
+        _show_cascade(inspection.cascade, facts)
     display.show(facts)
     if inspection.layers:
         layers = display.table("layers", "kind", "output", text=(0, 1, 2))
@@ -162,8 +175,24 @@ def _show(inspection: Inspection) -> None:
             *(f"{low:.4g}", f"{high:.4g}", str(nan), str(inf)),
         )
     display.show(table)
-    if checkpoint is not None:
-        display.notices(checkpoint.notices)
+    read = checkpoint or inspection.cascade
+    if read is not None:
+        display.notices(read.notices)
+
+
+def _show_cascade(cascade: Cascade, facts: display.Table) -> None:
+    """Adds what a cascade is to a table of facts."""
+    facts.add_row("sha256", cascade.source.sha256)
+    facts.add_row("cascade", f"{display.counted(len(cascade.stages), 'stage')}, {cascade.parameters:,} parameters")
+    for number, stage in enumerate(cascade.stages, start=1):
+        facts.add_row(f"stage {number}", checkpoints.stage(stage.as_dict()))
+    last = cascade.stages[-1].networks[-1]
+    algorithm = last.optimizer.algorithm if last.optimizer else None
+    facts.add_row("optimizer", checkpoints.optimizer(algorithm, last.progress.as_dict() if last.progress else None))
+    names = cascade.first.preprocessing.joints
+    facts.add_row("joints", f"{cascade.joints}: {', '.join(names)}" if names else str(cascade.joints))
+    if cascade.face is not None:
+        facts.add_row("looks at", "a rectangle that follows from the person's face")
 
 
 def _groups(tensors: Iterable[TensorSummary]) -> Iterator[tuple[str, list[TensorSummary]]]:
@@ -173,9 +202,10 @@ def _groups(tensors: Iterable[TensorSummary]) -> Iterator[tuple[str, list[Tensor
     weights: dict[str, TensorSummary] = {}
     slots: dict[str, list[TensorSummary]] = {}
     for tensor in tensors:
-        section, _, rest = tensor.name.partition(".")
-        if section == "optimizer":
-            slots.setdefault(f"optimizer {rest.partition('.')[0]}", []).append(tensor)
+        network, is_slot, rest = f".{tensor.name}".partition(".optimizer.")
+        if is_slot:
+            stage = f"{network[1:]} " if network else ""
+            slots.setdefault(f"{stage}optimizer {rest.partition('.')[0]}", []).append(tensor)
         else:
             weights[tensor.name] = tensor
     for names in fold_groups(weights).values():
