@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,22 @@ import numpy.typing as npt
 from converters import Preprocessing
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
+from converters.processors import usable_processors
 from deeppose_port.data.arrays import Float32Array, Float64Array
-from deeppose_port.data.close_up import Rectangle, input_of, rectangle_of_face, scaled, squares
+from deeppose_port.data.close_up import (
+    CloseUpError,
+    FaceView,
+    Look,
+    Rectangle,
+    input_of,
+    rectangle_of_face,
+    scaled,
+    squares,
+)
 from deeppose_port.data.faces import find_face
 from deeppose_port.data.pictures import Picture, checked_picture
+from deeppose_port.data.pixels import Window, size_of, whole_of
+from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import Box
 from deeppose_port.pose import Pose
 
@@ -44,6 +57,31 @@ class CascadePose:
             tuple(Pose(network, backend, device, relu_nan=relu_nan, engine=engine) for network in stage.networks)
             for stage in cascade.stages
         )
+
+    @property
+    def path(self) -> str:
+        """The file or folder, for messages."""
+        return self.cascade.source.path
+
+    @property
+    def backend(self) -> str:
+        """What runs it."""
+        return self.first.backend
+
+    @property
+    def device(self) -> str:
+        """Where its networks run."""
+        return self.first.device
+
+    @property
+    def looks_for_faces(self) -> bool:
+        """Whether a person is found by the face where no box is given."""
+        return self.cascade.face is not None
+
+    @property
+    def stage_count(self) -> int:
+        """Number of stages."""
+        return len(self.stages)
 
     @property
     def joints(self) -> int:
@@ -109,47 +147,31 @@ class CascadePose:
             NoFaceError: No face is found.
         """
         checked_picture(image)
-        if legacy_order:
-            self._refuse_order()
-        poses = [self._first(image, box, face) if start is None else self._started(start)]
-        for number in range(1, len(self.stages)):
-            if legacy_order and number > 1:
-                poses.append(self._mixed(number, image, poses))
-            else:
-                poses.append(self.refined(number, [image], poses[-1][None])[0])
-        return np.stack(poses)
+        if start is None:
+            look = self.look(image, box, face)
+            first = look.points(self.first(look.input(image)[None])[0])
+        else:
+            first = self._started(start)
+        (stages,) = self.stages_from([image], [first], legacy_order=legacy_order)
+        if isinstance(stages, CloseUpError):
+            raise stages
+        return stages
 
     # --- the first stage ---------------------------------------------------------------------------------------------
 
-    def _first(self, image: Picture, box: Box | None, face: Sequence[float] | None) -> Float64Array:
-        """Returns the first stage's answer, (joints, 2)."""
-        rule = self.cascade.face
+    def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> Look:
+        """Returns what the first stage sees of a person; arguments and errors are those of `predict_stages`."""
+        rule, preprocessing = self.cascade.face, self.first.preprocessing
         if rule is None:
-            if face is not None:
-                raise DeepPoseError("this cascade does not cut persons out by their faces: give box instead of face")
-            return self.first.predict(image, box)
+            return self.first.look(image, box, face)
         if box is None:
-            rectangle = rectangle_of_face(find_face(image) if face is None else face, rule)
+            rectangle = rectangle_of_face(find_face(whole_of(image)) if face is None else face, rule)
         elif face is None:
             x, y, width, height = map(float, box)
             rectangle = Rectangle(x + width / 2, y + height / 2, width, height)
         else:
             raise DeepPoseError("box and face both say where the person is: give one of them")
-        preprocessing = self.first.preprocessing
-        rows, columns = preprocessing.shape
-        outputs = self.first(input_of(scaled(image, preprocessing), rectangle, preprocessing)[None])[0]
-        # In float32, as the program does.
-        size = np.array([columns, rows], np.float32)
-        points = (outputs.reshape(-1, 2) * size + size / 2).astype(np.float64)
-        matrix = np.vstack([rectangle.matrix(columns, rows), (0, 0, 1)])
-        points = (np.linalg.inv(matrix) @ np.column_stack([points, np.ones(len(points))]).T)[:2].T
-        left, right = rule.shoulders
-        if points[left, 0] < points[right, 0]:
-            order = np.arange(len(points))
-            for a, b in rule.swapped:
-                order[[a, b]] = b, a
-            points = points[order]
-        return np.asarray(points, np.float64)
+        return FaceView(rectangle, rule, preprocessing, size_of(image))
 
     def _started(self, start: npt.ArrayLike) -> Float64Array:
         points = np.asarray(start, np.float64)
@@ -159,7 +181,42 @@ class CascadePose:
 
     # --- later stages ------------------------------------------------------------------------------------------------
 
-    def refined(self, number: int, pictures: Sequence[Picture], poses: npt.ArrayLike) -> Float64Array:
+    def stages_from(
+        self, pictures: Sequence[Picture | Window], first: Sequence[npt.ArrayLike], *, legacy_order: bool = False
+    ) -> list[Float64Array | CloseUpError]:
+        """Returns all stages of several persons at once, whose first stage is known.
+
+        Args:
+            pictures: One (H, W, 3) uint8 picture, BGR, for each person.
+            first: (joints, 2) for each, pixels of the picture.
+            legacy_order: As for `predict_stages`.
+
+        Returns:
+            For each person (stages, joints, 2) float64, pixels of the picture, the first stage as it was given; or why
+            there is nothing to look at.
+
+        Raises:
+            DeepPoseError: `legacy_order` is asked for where it is not known.
+        """
+        if legacy_order:
+            self._refuse_order()
+        poses = [np.asarray(pose, np.float64) for pose in first]
+        try:
+            stages = [np.stack(poses)] if poses else []
+            for number in range(1, len(self.stages)) if poses else ():
+                if legacy_order and number > 1:
+                    mixed = [self._mixed(number, *one) for one in zip(pictures, *stages[-2:], strict=True)]
+                    stages.append(np.stack(mixed))
+                else:
+                    stages.append(self.refined(number, pictures, stages[-1]))
+        except CloseUpError as error:
+            if len(poses) == 1:
+                return [error]
+            alone = zip(pictures, poses, strict=True)
+            return [self.stages_from([image], [pose], legacy_order=legacy_order)[0] for image, pose in alone]
+        return list(np.stack(stages, axis=1)) if poses else []
+
+    def refined(self, number: int, pictures: Sequence[Picture | Window], poses: npt.ArrayLike) -> Float64Array:
         """Returns what a later stage makes of the poses of the stage before, for several persons at once.
 
         Args:
@@ -178,14 +235,14 @@ class CascadePose:
         seen = [self._seen(picture) for picture in pictures]
         return before + self._displacements(number, seen, before, wanted).reshape(before.shape)
 
-    def _seen(self, picture: Picture) -> Picture | Float32Array:
+    def _seen(self, picture: Picture | Window) -> Picture | Window | Float32Array:
         """Returns a picture as close-ups are cut out of it."""
         return picture if self.cascade.face is None else scaled(picture, self.first.preprocessing)
 
     def _displacements(
         self,
         number: int,
-        seen: Sequence[Picture | Float32Array],
+        seen: Sequence[Picture | Window | Float32Array],
         poses: Float64Array,
         wanted: Sequence[tuple[int, int]],
     ) -> Float64Array:
@@ -193,29 +250,41 @@ class CascadePose:
         close_up = self.cascade.stages[number].close_up
         assert close_up is not None
         around = [squares(pose, close_up) for pose in poses]
-        rows, columns = self.stages[number][0].preprocessing.shape
+        networks = self.stages[number]
+        preprocessing = networks[0].preprocessing
+        rows, columns = preprocessing.shape
         size = np.array([columns, rows], np.float32)
         moved = np.empty((len(wanted), 2))
-        for start in range(0, len(wanted), _BATCH):
-            part = wanted[start : start + _BATCH]
-            answers = self._answers(number, [(seen[person], around[person][joint], joint) for person, joint in part])
-            for k, ((person, joint), answer) in enumerate(zip(part, answers, strict=True), start):
-                turn = around[person][joint].matrix(columns, rows)[:, :2]
-                moved[k] = np.linalg.inv(turn) @ (answer * size).astype(np.float64)
+        with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
+
+            def cut(place: int) -> Future[Float32Array]:
+                person, joint = wanted[place]
+                return pool.submit(input_of, seen[person], around[person][joint], preprocessing)
+
+            ahead: list[Future[Float32Array]] = []
+            parts = [*self._parts(number, wanted), []]
+            for before, part in zip([[], *parts], parts, strict=False):
+                current, ahead = ahead, [cut(place) for place in part]
+                if not before:
+                    continue
+                joints = np.array([wanted[place][1] for place in before])
+                inputs = np.stack([future.result() for future in current])
+                network = networks[0] if len(networks) == 1 else networks[joints[0]]
+                # A network of one joint answers only that.
+                answers = network(inputs).reshape(len(before), -1, 2)
+                answers = answers[np.arange(len(before)), joints if len(networks) == 1 else 0]
+                for place, answer in zip(before, answers, strict=True):
+                    person, joint = wanted[place]
+                    turn = around[person][joint].matrix(columns, rows)[:, :2]
+                    moved[place] = np.linalg.inv(turn) @ (answer * size).astype(np.float64)
         return moved
 
-    def _answers(self, number: int, looked_at: Sequence[tuple[Picture | Float32Array, Rectangle, int]]) -> Float32Array:
-        """Returns what a stage's networks answer to close-ups of joints, (close-ups, 2)."""
-        networks = self.stages[number]
-        inputs = np.stack([input_of(seen, square, networks[0].preprocessing) for seen, square, _ in looked_at])
-        joints = np.array([joint for _, _, joint in looked_at])
-        answers = np.empty((len(joints), 2), np.float32)
-        if len(networks) == 1:
-            answers[:] = networks[0](inputs).reshape(len(joints), -1, 2)[np.arange(len(joints)), joints]
-            return answers
-        for joint in np.unique(joints):
-            answers[joints == joint] = networks[joint](inputs[joints == joint])
-        return answers
+    def _parts(self, number: int, wanted: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """Returns which of the wanted go through a network of a stage together."""
+        groups = [list(range(len(wanted)))]
+        if len(self.stages[number]) > 1:
+            groups = [[k for k, (_, own) in enumerate(wanted) if own == joint] for joint in range(self.joints)]
+        return [group[start : start + _BATCH] for group in groups for start in range(0, len(group), _BATCH)]
 
     def _refuse_order(self) -> None:
         if self.cascade.face is None or len(self.stages) > _LEGACY_STAGES:
@@ -223,13 +292,12 @@ class CascadePose:
                 f"legacy_order is that of takiyu's program, known for its cascades of {_LEGACY_STAGES} stages"
             )
 
-    def _mixed(self, number: int, image: Picture, poses: Sequence[Float64Array]) -> Float64Array:
+    def _mixed(self, number: int, image: Picture | Window, first: Float64Array, before: Float64Array) -> Float64Array:
         """Returns the third stage as the program of takiyu computes it, joint by joint.
 
         It looks from a pose that has the second stage for the joints up to this one and the first for those after it,
         and adds what it answers, for every joint but the first, to the first stage's place.
         """
-        first, before = poses[number - 2], poses[number - 1]
         upto = np.arange(self.joints) <= np.arange(self.joints)[:, None]
         mixed = np.where(upto[:, :, None], before, first)  # a pose for each joint
         bases = np.concatenate([before[:1], first[1:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import Picture, checked_picture
+from deeppose_port.data.pixels import Window, size_of
 from deeppose_port.data.view import Box, View
 
 #: What ReLU makes of NaN.
@@ -78,6 +79,26 @@ class Pose:
         self.engine = backends.engine_named(backends.described(backend), engine)
         more |= {"engine": self.engine} if self.engine else {}
         self._predictor = backends.get(backend).predictor(checkpoint, device, **more)
+
+    @property
+    def path(self) -> str:
+        """The file, for messages."""
+        return self.checkpoint.source.path
+
+    @property
+    def first(self) -> Pose:
+        """Itself: the first stage of a cascade, which this is the only one of."""
+        return self
+
+    @property
+    def looks_for_faces(self) -> bool:
+        """Whether a person is found by the face where no box is given."""
+        return False
+
+    @property
+    def stage_count(self) -> int:
+        """Of how many stages it is: itself alone."""
+        return 1
 
     @property
     def joints(self) -> int:
@@ -172,8 +193,14 @@ class Pose:
             DeepPoseError: The picture has another shape, or nothing of it is in the box.
         """
         checked_picture(image)
-        view = View.of_box(box, image.shape[1], image.shape[0], self.preprocessing)
+        view = self.look(image, box)
         return view.points(self(view.input(image)[None])[0])
+
+    def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> View:
+        """Returns what the network sees of a person; arguments and errors are those of `predict`, with no face."""
+        if face is not None:
+            raise DeepPoseError("this checkpoint does not cut persons out by their faces: give box instead of face")
+        return View.of_box(box, *size_of(image), self.preprocessing)
 
     def predict_stages(self, image: Picture, box: Box | None = None) -> npt.NDArray[np.float64]:
         """Finds one person's joints as a cascade would, of which this is the only stage.
@@ -184,6 +211,18 @@ class Pose:
             (1, joints, 2) float64, x right and y down, in pixels of the picture.
         """
         return self.predict(image, box)[None]
+
+    def stages_from(
+        self, pictures: Sequence[Picture | Window], first: Sequence[npt.ArrayLike], *, legacy_order: bool = False
+    ) -> list[npt.NDArray[np.float64] | DeepPoseError]:
+        """Returns what is known of several persons as all stages of them, as `CascadePose.stages_from` does.
+
+        Raises:
+            DeepPoseError: An order of stages is asked for.
+        """
+        if legacy_order:
+            raise DeepPoseError("legacy_order is that of takiyu's cascades, and this is a single network")
+        return [np.asarray(pose, np.float64)[None] for pose in first]
 
     def _checked(self, inputs: npt.ArrayLike) -> Float32Array:
         checked = np.asarray(inputs, np.float32)

@@ -21,6 +21,7 @@ from deeppose_port.cli.options import (
     ReportOptions,
     load,
     persons,
+    single,
 )
 from deeppose_port.options import described
 
@@ -176,11 +177,11 @@ def _load(options: CompareOptions, first: EngineOptions, second: EngineOptions) 
 
     if options.new is not None:
         return (
-            load(options.old, options.reading, options.inputs, first, called="old"),
-            load(options.new, options.reading, options.inputs, second, called="new"),
+            single(load(options.old, options.reading, options.inputs, first, called="old")),
+            single(load(options.new, options.reading, options.inputs, second, called="new")),
         )
     try:
-        pose = load(options.old, options.reading, options.inputs, first)
+        pose = single(load(options.old, options.reading, options.inputs, first))
         backend = second.backend or pose.backend
         return pose, Pose(pose.checkpoint, backend, second.device, pose.preprocessing, engine=second.engine)
     except BackendError as error:

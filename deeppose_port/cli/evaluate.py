@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,8 @@ from deeppose_port.cli.options import JsonOptions, ReportOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
-    from deeppose_port.data import PoseDataset
+    from deeppose_port.cli.evaluating import Evaluated
     from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
-    from deeppose_port.pose import Pose
 
 
 def metrics() -> Iterable[str]:
@@ -85,8 +84,9 @@ class EvalOptions:
 def evaluate(options: EvalOptions) -> int:
     """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
 
-    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures. The checkpoints of a
-    folder are ranked, the best first; the exit status is 3 where some of them cannot be evaluated, and 2 if none can.
+    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures. Of a cascade every
+    stage is shown, side by side, and how the last differs from the first. The checkpoints of a folder are ranked, the
+    best first; the exit status is 3 where some of them cannot be evaluated, and 2 if none can.
 
     \b
     Example:
@@ -111,18 +111,15 @@ def evaluate(options: EvalOptions) -> int:
     if options.persons is not None:
         read = (options.checkpoint, options.how.annotated.csv)
         refuse_targets([options.persons], page.force, read=read, instead="--persons names another")
-    pose, dataset, evaluation = evaluate_one(options.checkpoint, options.how, quiet=as_json)
+    found = evaluate_one(options.checkpoint, options.how, quiet=as_json)
+    evaluation, dataset = found.evaluation, found.dataset
     intervals = evaluation.bootstrap(options.bootstrap, options.bootstrap_seed) if options.bootstrap else None
     if as_json:
-        values = {
-            **evaluation.as_dict(),
-            "backend": pose.backend,
-            "engine": pose.engine or None,
-            "checkpoint": str(options.checkpoint),
-        }
+        engine = found.pose.first.engine or None
+        values = {**found.as_dict(), "engine": engine, "checkpoint": str(options.checkpoint)}
         display.as_json(values if intervals is None else {**values, "bootstrap": intervals.as_dict()})
     else:
-        _show(evaluation, pose, intervals)
+        _show(found, intervals)
     if options.persons is not None:
         from deeppose_port.evaluate.persons import write_persons
 
@@ -130,29 +127,20 @@ def evaluate(options: EvalOptions) -> int:
         if not as_json:
             display.say(f"persons: {table}")
     if page.report is not None:
-        written = _report(pose, evaluation, dataset, page.report, intervals, force=page.force, quiet=as_json)
+        written = _report(found, page.report, intervals, force=page.force, quiet=as_json)
         display.wrote_report(None if as_json else written)
     return 0
 
 
-def _report(
-    pose: Pose,
-    evaluation: Evaluation,
-    dataset: PoseDataset,
-    folder: Path,
-    intervals: Bootstrap | None,
-    *,
-    force: bool,
-    quiet: bool,
-) -> Path:
+def _report(found: Evaluated, folder: Path, intervals: Bootstrap | None, *, force: bool, quiet: bool) -> Path:
     """Writes the page of an evaluation."""
     from deeppose_port.drawing.report import write_evaluation
 
     with display.steps("report", quiet=quiet, unit="persons") as step:
         return write_evaluation(
-            pose,
-            evaluation,
-            dataset,
+            found.pose,
+            found.stages,
+            found.dataset,
             folder,
             command=command_line(),
             intervals=intervals,
@@ -161,12 +149,14 @@ def _report(
         )
 
 
-def _show(evaluation: Evaluation, pose: Pose, intervals: Bootstrap | None) -> None:
+def _show(found: Evaluated, intervals: Bootstrap | None) -> None:
     """Shows an evaluation's metrics."""
+    evaluation, pose = found.evaluation, found.pose
     skeleton = evaluation.skeleton.name
     facts = display.facts()
-    path = pose.checkpoint.source.path
-    facts.add_row("checkpoint", f"{path} ({pose.checkpoint.architecture.name}, {pose.backend})")
+    stages = f", {display.counted(len(found.stages), 'stage')}" if len(found.stages) > 1 else ""
+    name = pose.first.checkpoint.architecture.name
+    facts.add_row("checkpoint", f"{pose.path} ({name}{stages}, {pose.backend})")
     facts.add_row("persons", str(evaluation.persons))
     if "pck" not in evaluation.measures:
         facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso among its joints (`prepare` has it)")
@@ -175,23 +165,55 @@ def _show(evaluation: Evaluation, pose: Pose, intervals: Bootstrap | None) -> No
             "PDJ, PCK", f"{display.counted(evaluation.without_torso, 'person')} left out: no torso is annotated"
         )
     display.show(facts)
-    _show_overall(evaluation, intervals)
+    _show_overall(found.stages, intervals)
+    if len(found.stages) > 1:
+        _show_stages(found.stages, "joint", "error_px")
+        _show_stages(found.stages, "limb", "pcp")
     _show_joints(evaluation)
     _show_limbs(evaluation)
 
 
-def _show_overall(evaluation: Evaluation, intervals: Bootstrap | None) -> None:
-    """Shows the metrics of all persons and joints, with their confidence intervals if there are any."""
+def _show_overall(stages: Sequence[Evaluation], intervals: Bootstrap | None) -> None:
+    """Shows the metrics of all persons and joints by stage, with the last's confidence intervals if there are any."""
     from deeppose_port.metrics import shown
 
     headings = [] if intervals is None else [f"{intervals.level:.0%} interval ({intervals.resamples} resamples)"]
-    table = display.table("metric", "", *headings)
-    for measure in evaluation.shown():
+    table = display.table("metric", *_columns(stages), *headings)
+    for measure in stages[-1].shown():
         metric = measure.metric
         title = ", ".join(filter(None, (metric.title, metric.over)))
         between = [] if intervals is None else [shown.interval(intervals.wholes[metric.key], metric.unit)]
-        table.add_row(title, shown.number(measure.overall, metric.unit), *between)
+        values = [stage.measures[metric.key].overall for stage in stages]
+        table.add_row(title, *_cells(values, metric.unit, shown.number), *between)
     display.show(table)
+
+
+def _show_stages(stages: Sequence[Evaluation], of: str, key: str) -> None:
+    """Shows a metric of each joint or limb by stage."""
+    from deeppose_port.metrics.shown import bare
+
+    if any(key not in stage.measures for stage in stages):
+        return
+    measures = [stage.measures[key] for stage in stages]
+    metric = measures[0].metric
+    table = display.table(f"{of}: {metric.heading}", *_columns(stages))
+    for i, name in enumerate(measures[0].names):
+        table.add_row(name, *_cells([float(measure.values[i]) for measure in measures], metric.unit, bare))
+    table.add_row("all", *_cells([measure.overall for measure in measures], metric.unit, bare), style="bold")
+    display.show(table)
+
+
+def _columns(stages: Sequence[Evaluation]) -> list[str]:
+    """Returns the headings of numbers by stage; a checkpoint that is no cascade has one number."""
+    return [""] if len(stages) == 1 else [*(f"stage {i}" for i in range(1, len(stages) + 1)), "difference"]
+
+
+def _cells(values: Sequence[float], unit: str, text: Callable[[float, str], str]) -> list[str]:
+    """Returns numbers by stage, and how the last differs from the first."""
+    from deeppose_port.metrics.shown import difference
+
+    cells = [text(value, unit) for value in values]
+    return cells if len(values) == 1 else [*cells, difference(values[0], values[-1], unit)]
 
 
 def _show_joints(evaluation: Evaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from deeppose_port.cli.options import AnnotationOptions, EngineOptions, InputOpt
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.data import PoseDataset
     from deeppose_port.metrics.evaluation import Evaluation
     from deeppose_port.pose import Pose
@@ -27,10 +31,46 @@ class EvaluatingOptions:
     engine: EngineOptions
 
 
-def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> tuple[Pose, PoseDataset, Evaluation]:
+@dataclass(frozen=True)
+class Evaluated:
+    """A checkpoint that was evaluated.
+
+    Attributes:
+        pose: What answered.
+        dataset: What it was asked.
+        stages: How good each stage of a cascade is; a checkpoint by itself is one.
+    """
+
+    pose: Pose | CascadePose
+    dataset: PoseDataset
+    stages: Sequence[Evaluation]
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How good its answers are: those of the last stage."""
+        return self.stages[-1]
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns the numbers as JSON-ready values.
+
+        A cascade has those of every stage too, as `stages`, and as `difference` how the last stage's numbers of the
+        whole differ from the first's.
+        """
+        values: dict[str, object] = {**self.evaluation.as_dict(), "backend": self.pose.backend}
+        if len(self.stages) == 1:
+            return values
+        first, last = self.stages[0], self.evaluation
+        changes = {m.metric.name: m.overall - first.measures[key].overall for key, m in last.measures.items()}
+        difference = {name: value if math.isfinite(value) else None for name, value in changes.items()}
+        return {**values, "stages": [stage.as_dict() for stage in self.stages], "difference": difference}
+
+
+def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Evaluated:
     """Evaluates a checkpoint, with a progress bar unless it is to be quiet."""
     from deeppose_port.data.references import HEAD_BOXES
     from deeppose_port.evaluate.evaluate import evaluate
+    from deeppose_port.evaluate.stages import evaluate_stages
+    from deeppose_port.pose import Pose
 
     told = how.annotated
     pose = load(checkpoint, how.reading, how.inputs, how.engine)
@@ -38,7 +78,14 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> tu
     if dataset.head_sizes_from not in (None, HEAD_BOXES):
         display.notices([f"PCKh is an estimate: the head sizes are {dataset.head_sizes_from}"])
     with display.steps("evaluating", quiet=quiet, unit="persons") as step:
-        evaluation = evaluate(
-            pose, dataset, batch_size=how.batch_size, progress=lambda done, total: step("", done, total)
-        )
-    return pose, dataset, evaluation
+
+        def progress(done: int, total: int) -> None:
+            step("", done, total)
+
+        if isinstance(pose, Pose):
+            stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=progress)]
+        else:
+            if pose.cascade.face is not None:
+                display.notices(["persons are cut out by the box of their joints, not by their faces as in training"])
+            stages = evaluate_stages(pose, dataset, batch_size=how.batch_size, progress=progress)
+    return Evaluated(pose, dataset, stages)

@@ -14,6 +14,7 @@ from deeppose_port.cli import display
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.data import PoseDataset
     from deeppose_port.pose import Pose
 
@@ -275,39 +276,47 @@ def load(
     engine: EngineOptions,
     called: str = "",
     pictures: int | None = None,
-) -> Pose:
-    """Loads a checkpoint, says what was chosen or repaired, and puts the user's preprocessing over its own.
+) -> Pose | CascadePose:
+    """Loads a checkpoint or a cascade and says what was chosen or repaired; the user's preprocessing goes first.
 
     Args:
-        checkpoint: The file.
+        checkpoint: The file, or the folder of a cascade.
         reading: How it is read.
-        inputs: In place of the checkpoint's own.
+        inputs: In place of the checkpoint's own; a cascade takes none.
         engine: What runs it; no backend's name is the engine that its file is for, if that is installed.
         called: What the notices call it, where there are several.
         pictures: How many there will be, which the choice of the fastest goes by; None for many.
     """
     import converters
-    from converters.cascade import one_network
+    from converters import Checkpoint
     from deeppose_port.backends import having
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.evaluate.engines import usable_engine
     from deeppose_port.pose import Pose
 
     if engine.relu_nan != "nan" and reading.nonfinite != "keep":
         raise DeepPoseError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
-    loaded = one_network(converters.read(checkpoint, state=False, **reading.as_arguments()))
+    loaded = converters.read(checkpoint, state=False, **reading.as_arguments())
     display.notices(loaded.notices, loaded.repairs, called)
-    preprocessing = loaded.preprocessing.overridden(
-        im_size=_size(inputs.im_size),
-        base_zoom=inputs.base_zoom,
-        coord_normalize=inputs.coord_normalize,
-        gcn=inputs.gcn,
-    )
     backend = engine.backend
     if not backend and engine.engine is not None:
         backend = having(engine.engine).name
     if not backend:
         backend, reason = usable_engine(loaded)
         display.notices([reason] if reason else [], called=called)
+    if not isinstance(loaded, Checkpoint):
+        if inputs != InputOptions():
+            told = (
+                "each of its networks has its own inputs, and --im-size, --base-zoom, --gcn and the like say otherwise"
+            )
+            raise DeepPoseError(f"this is a cascade: {told}", where=checkpoint, advice="leave them out")
+        return CascadePose(loaded, backend, engine.device, engine.relu_nan, engine.engine)
+    preprocessing = loaded.preprocessing.overridden(
+        im_size=_size(inputs.im_size),
+        base_zoom=inputs.base_zoom,
+        coord_normalize=inputs.coord_normalize,
+        gcn=inputs.gcn,
+    )
     return Pose(
         loaded,
         backend,
@@ -317,6 +326,21 @@ def load(
         engine=engine.engine,
         pictures=pictures,
     )
+
+
+def single(pose: Pose | CascadePose) -> Pose:
+    """Returns what was loaded where it is a single network.
+
+    Raises:
+        DeepPoseError: It is a cascade.
+    """
+    from deeppose_port.cascade import CascadePose
+
+    if isinstance(pose, CascadePose):
+        raise DeepPoseError(
+            "this is a cascade, and one network is asked for", where=pose.path, advice="--part takes one"
+        )
+    return pose
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:
@@ -330,7 +354,9 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
     return None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def persons(pose: Pose, csv: Path, images: Path, skeleton: str | None, counting: CountingOptions) -> PoseDataset:
+def persons(
+    pose: Pose | CascadePose, csv: Path, images: Path, skeleton: str | None, counting: CountingOptions
+) -> PoseDataset:
     """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
     from deeppose_port.data import PoseDataset
     from deeppose_port.data.skeletons import SKELETONS, get, of_network
@@ -339,9 +365,9 @@ def persons(pose: Pose, csv: Path, images: Path, skeleton: str | None, counting:
     if told is None:
         problem = f"nothing tells what its {pose.joints} joints are"
         advice = f"--skeleton does: {', '.join(SKELETONS)} or a file"
-        raise DeepPoseError(problem, where=pose.checkpoint.source.path, advice=advice)
+        raise DeepPoseError(problem, where=pose.path, advice=advice)
     known = get(told)
-    known.refuse_other_order(pose.preprocessing.told_joints, pose.checkpoint.source.path)
+    known.refuse_other_order(pose.preprocessing.told_joints, pose.path)
     return PoseDataset(
         csv,
         images=images,

@@ -42,6 +42,13 @@ class PredictOptions:
         default=(),
         metadata=described("A person's box in pixels, for every SOURCE; may be said several times.", metavar="x,y,w,h"),
     )
+    face: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            "For takiyu's cascades, in place of --box: a person's face, which is looked for otherwise.",
+            metavar="x,y,w,h",
+        ),
+    )
     boxes: Path | None = field(
         default=None,
         metadata=described(
@@ -73,6 +80,18 @@ class PredictOptions:
         ),
     )
     every: int = field(default=1, metadata=described("Of a video, look at each N-th frame.", metavar="N"))
+    stages: bool = field(
+        default=False,
+        metadata=described(
+            "Of a cascade, write where each stage has the joints, and draw their way.", names=("--stages",)
+        ),
+    )
+    legacy_order: bool = field(
+        default=False,
+        metadata=described(
+            "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.", names=("--legacy-order",)
+        ),
+    )
     csv: Path | None = field(
         default=None, metadata=described("As `persons` with --csv.", names=("--csv", "--test-csv-fn"))
     )
@@ -90,9 +109,11 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if bool(self.sources) == (self.csv is not None) or (self.images is None) != (self.csv is None):
             raise click.UsageError("name pictures, folders or videos, or --csv with --images")
-        told = [name for name in ("box", "boxes", "people") if getattr(self, name)]
+        told = [name for name in ("box", "face", "boxes", "people") if getattr(self, name)]
         if self.csv is not None and told:
             raise click.UsageError(f"--{told[0]} does not go with --csv, whose persons have their own boxes")
+        if self.csv is not None and (self.stages or self.legacy_order):
+            raise click.UsageError("--stages and --legacy-order do not go with --csv; eval shows every stage")
         if len(told) > 1:
             raise click.UsageError(f"--{told[0]} and --{told[1]} both say where persons are: choose one")
         if self.error_px is not None and self.smooth is None:
@@ -127,10 +148,10 @@ def predict(options: PredictOptions) -> int:
     """Finds the joints of persons in pictures and video frames, and draws them.
 
     SOURCE is a picture, a folder of pictures or a video. Without a CHECKPOINT the small network that comes along
-    predicts. Where persons are is told by --box, --boxes or --people; by
-    default the whole picture is one person. In a video each person keeps a number. One of several sources or persons
-    that cannot be read is named and does not keep the others; the exit status is then 3. With --csv and --images the
-    persons of a CSV are predicted, as `persons` does.
+    predicts. Where persons are is told by --box, --boxes or --people; by default the whole picture is one person.
+    takiyu's cascades take the one with the largest face, or --face tells. In a video each person keeps a number. One of
+    several sources or persons that cannot be read is named and does not keep the others; the exit status is then 3.
+    With --csv and --images the persons of a CSV are predicted, as `persons` does.
 
     \b
     Example:
@@ -152,10 +173,6 @@ def predict(options: PredictOptions) -> int:
                     shown=options.shown,
                 )
             )
-    if not (options.box or options.boxes or options.people):
-        display.notices(
-            ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
-        )
     result = _files(options)
     for failure in result.failures:
         display.error(failure.reason)
@@ -178,12 +195,14 @@ def _people(options: PredictOptions) -> People | None:
         return read_boxes(options.boxes, options.min_score)
     if options.people is not None:
         return detector(options.people, options.min_score)
-    return Given([parse_box(box) for box in options.box]) if options.box else None
+    if not (options.box or options.face):
+        return None
+    return Given([parse_box(box) for box in options.box], [parse_box(face) for face in options.face])
 
 
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
-    from deeppose_port.predict import how_many, predict_files, smoother
+    from deeppose_port.predict import Stages, how_many, predict_files, smoother
 
     told = options.finding
     sheet = told.sheet()
@@ -192,6 +211,12 @@ def _files(options: PredictOptions) -> Predictions:
     pictures = how_many(options.sources)
     with _checkpoint(options) as checkpoint:
         pose = load(checkpoint, told.reading, told.inputs, told.engine, pictures=pictures)
+    if people is None and not pose.looks_for_faces:
+        display.notices(
+            ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
+        )
+    if options.stages and pose.stage_count == 1:
+        display.notices(["it has one stage, so that there is no way of the joints to show"])
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
         return predict_files(
             pose,
@@ -206,6 +231,7 @@ def _files(options: PredictOptions) -> Predictions:
             every=options.every,
             allow_truncated=options.allow_truncated,
             max_pixels=options.counting.max_pixels,
+            stages=Stages(options.stages, options.legacy_order),
             progress=lambda done, total: step("", done, total),
         )
 

@@ -29,12 +29,12 @@ def rank(folder: Path, how: EvaluatingOptions, by: str, *, as_json: bool) -> int
     evaluated, refused = [], []
     for files in checkpoints:
         try:
-            pose, _, evaluation = evaluate_one(files[0], how, quiet=as_json)
+            found = evaluate_one(files[0], how, quiet=as_json)
         except DeepPoseError as error:
             refused.append((files[0], str(error)))
             display.error(str(error))
         else:
-            evaluated.append(Ranked(files, pose.backend, evaluation))
+            evaluated.append(Ranked(files, found.pose.backend, found.evaluation))
     order = ranked(evaluated, metric)
     if as_json:
         display.as_json(

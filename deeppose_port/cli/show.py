@@ -20,6 +20,7 @@ from deeppose_port.cli.options import (
     ReadingOptions,
     load,
     persons,
+    single,
     skeletons,
 )
 from deeppose_port.options import described
@@ -93,7 +94,7 @@ def show(options: ShowOptions) -> int:
     output, force, as_json = options.output, options.force, options.shown.as_json
     if output is not None:
         checked_targets(output, force=force)
-    pose = load(options.checkpoint, options.reading, options.inputs, options.engine)
+    pose = single(load(options.checkpoint, options.reading, options.inputs, options.engine))
     kept = pose.checkpoint
     if any(repair.became is not None for repair in kept.repairs):
         how = {**options.reading.as_arguments(), "nonfinite": "keep"}

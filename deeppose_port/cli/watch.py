@@ -31,16 +31,16 @@ def follow(options: WatchOptions) -> int:
 
     for file in new_checkpoints(options.results, idle=options.idle):
         try:
-            pose, _, evaluation = evaluate_one(file, options.how, quiet=True)
+            found = evaluate_one(file, options.how, quiet=True)
         except (DeepPoseError, OSError):
             if file.exists():
                 raise
             continue  # the training does not keep it any longer
-        record(options.results, file, {**evaluation.as_dict(), "backend": pose.backend})
+        record(options.results, file, {**found.evaluation.as_dict(), "backend": found.pose.backend})
         if options.shown.as_json:
-            display.as_json({"checkpoint": str(file), **evaluation.as_dict(), "backend": pose.backend}, lines=False)
+            display.as_json({"checkpoint": str(file), **found.as_dict()}, lines=False)
         else:
-            summary = "  ".join(f"{name} {value:.5g}" for name, value in evaluation.summary().items())
+            summary = "  ".join(f"{name} {value:.5g}" for name, value in found.evaluation.summary().items())
             display.say(f"{file}: {summary}")
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -17,9 +18,11 @@ from converters.cascade import CloseUp, FaceCrop
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pictures import Picture
-from deeppose_port.data.pixels import Window, warp
+from deeppose_port.data.pixels import Window, warp, whole_of
+from deeppose_port.data.view import View
 
 
 class CloseUpError(DeepPoseError):
@@ -82,6 +85,61 @@ def rectangle_of_face(face: Sequence[float], rule: FaceCrop) -> Rectangle:
     )
 
 
+@dataclass(frozen=True)
+class FaceView:
+    """What the first stage of takiyu/DeepPose sees of a person, and what it answers: `View`, by a face.
+
+    Attributes:
+        rectangle: What it sees.
+        rule: How persons are cut out.
+        preprocessing: What the network was trained on.
+        size: Columns and rows of the picture.
+    """
+
+    rectangle: Rectangle
+    rule: FaceCrop
+    preprocessing: Preprocessing
+    size: tuple[int, int]
+
+    @property
+    def crop(self) -> Crop:
+        """As much of the rectangle as lies in the picture; the picture where that is nothing."""
+        columns, rows = self.size
+        middle, half = (self.rectangle.x, self.rectangle.y), (self.rectangle.width / 2, self.rectangle.height / 2)
+        x0, y0 = (int(np.clip(m - h, 0, side)) for m, h, side in zip(middle, half, self.size, strict=True))
+        x1, y1 = (int(np.clip(m + h, 0, side)) for m, h, side in zip(middle, half, self.size, strict=True))
+        edges = (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, columns, rows)
+        return Crop(*edges, self.preprocessing.im_size)
+
+    def input(self, picture: Picture | Window) -> Float32Array:
+        """Makes the network's input, (3, height, width) float32, of (H, W, 3) uint8."""
+        return input_of(scaled(picture, self.preprocessing), self.rectangle, self.preprocessing)
+
+    def points(self, outputs: npt.ArrayLike) -> Points:
+        """Maps a network's (2 * J,) outputs to the picture, (J, 2).
+
+        The two sides are exchanged where the left shoulder comes out left of the right one, as in the program.
+        """
+        rows, columns = self.preprocessing.shape
+        size = np.array([columns, rows], np.float32)
+        # In float32, as the program does.
+        answers = np.asarray(outputs, np.float32).reshape(-1, 2)
+        inputs = (answers * size + size / 2).astype(np.float64)
+        matrix = np.vstack([self.rectangle.matrix(columns, rows), (0, 0, 1)])
+        points = (np.linalg.inv(matrix) @ np.column_stack([inputs, np.ones(len(inputs))]).T)[:2].T
+        left, right = self.rule.shoulders
+        if points[left, 0] < points[right, 0]:
+            order = np.arange(len(points))
+            for a, b in self.rule.swapped:
+                order[[a, b]] = b, a
+            points = points[order]
+        return np.asarray(points, np.float64)
+
+
+#: What a first stage sees of a person.
+Look: TypeAlias = View | FaceView
+
+
 def diameter(points: npt.ArrayLike, opposing: Sequence[tuple[int, int]]) -> float:
     """Returns a pose's diameter: the mean distance of opposing joints of the torso (Toshev and Szegedy, section 3.2).
 
@@ -111,9 +169,9 @@ def squares(points: npt.ArrayLike, close_up: CloseUp, size: float | None = None)
     return [Rectangle(float(x), float(y), side, side) for x, y in points]
 
 
-def scaled(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
+def scaled(picture: Picture | Window, preprocessing: Preprocessing) -> Float32Array:
     """Returns a picture in the levels of the network's input, before it is warped: how takiyu/DeepPose does it."""
-    levels: Float32Array = picture.astype(np.float32) / np.float32(preprocessing.scale)
+    levels: Float32Array = whole_of(picture).astype(np.float32) / np.float32(preprocessing.scale)
     return levels
 
 

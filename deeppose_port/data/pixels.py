@@ -162,3 +162,21 @@ class Window:
         corner = matrix[:, 2] + turn @ (0.5 / scale - 0.5 + (self.x0, self.y0))
         matrix = np.column_stack([turn / scale, corner])
         return warp(self.pixels, matrix, im_width or im_size, im_size, interpolation, border)
+
+
+def size_of(picture: Picture | Window) -> tuple[int, int]:
+    """Returns the columns and rows of a picture."""
+    return (picture.width, picture.height) if isinstance(picture, Window) else (picture.shape[1], picture.shape[0])
+
+
+def whole_of(picture: Picture | Window) -> Picture:
+    """Returns a picture of which all pixels are there.
+
+    Raises:
+        DeepPoseError: They are not.
+    """
+    if not isinstance(picture, Window):
+        return picture
+    if picture.is_reduced or picture.pixels.shape[:2] != (picture.height, picture.width):
+        raise DeepPoseError("the whole picture is needed, and only a part of its pixels is here")
+    return picture.pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,35 @@ def draw_persons(
                 cv2.rectangle(drawing, first, last, colour, stroke, cv2.LINE_AA)
         # Inside the box's corner, where the picture has it.
         _number(drawing, (max(0, first[0]), max(0, first[1]) + 14 + 4 * width), number, width)
+    return drawing
+
+
+def draw_ways(image: Picture, persons: Sequence[npt.ArrayLike]) -> Picture:
+    """Draws where the stages of a cascade had the joints, and how they moved, on a copy of a picture.
+
+    A ring is where the first stage had a joint, and an arrow goes from each stage to the next.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        persons: (stages, J, 2) for each, x right and y down, in pixels of the picture.
+
+    Returns:
+        The drawing, (H, W, 3) uint8, BGR.
+
+    Raises:
+        DeepPoseError: An argument has another shape.
+    """
+    checked_picture(image)
+    drawing = np.array(image, order="C")
+    width = max(1, round(min(image.shape[:2]) / 200))
+    for stages in persons:
+        poses = [_pixels(pose, None, None) for pose in np.asarray(stages, np.float64)]
+        for before, after in itertools.pairwise(poses):
+            for joint in before.keys() & after.keys():
+                for colour, stroke in ((OUTLINE, width + 2), (TRUTH, width)):
+                    cv2.arrowedLine(drawing, before[joint], after[joint], colour, stroke, cv2.LINE_AA, 0, 0.2)
+        for pixel in poses[0].values():
+            _ring(drawing, pixel, width)
     return drawing
 
 

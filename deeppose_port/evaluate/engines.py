@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from converters import Checkpoint
+from converters.cascade import Cascade
 from deeppose_port import backends
 from deeppose_port.backends.installed import version
 from deeppose_port.backends.protocol import Description
@@ -39,12 +40,15 @@ def own_engine(checkpoint: Checkpoint) -> Description:
     return backends.described(engine if known else "torch")
 
 
-def usable_engine(checkpoint: Checkpoint) -> tuple[str, str]:
+def usable_engine(read: Checkpoint | Cascade) -> tuple[str, str]:
     """Returns the backend to run a checkpoint in, and why it is not its own; empty where it is.
 
-    Only an engine that is not installed, or cannot be loaded, is replaced by PyTorch.
+    A cascade is run in one where all its networks are. Only an engine that is not installed, or cannot be loaded, is
+    replaced by PyTorch.
     """
-    own = own_engine(checkpoint)
+    networks = [read] if isinstance(read, Checkpoint) else list(read.networks.values())
+    engines = {own_engine(network).name: own_engine(network) for network in networks}
+    own = engines["torch"] if "torch" in engines else next(iter(engines.values()))
     try:
         backends.get(own.name)
     except backends.BackendError as error:

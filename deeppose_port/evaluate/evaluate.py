@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
 from deeppose_port.pose import Pose
@@ -39,7 +40,7 @@ def evaluate(
     return evaluation_of(predictions, dataset, head_sizes)
 
 
-def refuse_other_joints(pose: Pose, dataset: PoseDataset) -> None:
+def refuse_other_joints(pose: Pose | CascadePose, dataset: PoseDataset) -> None:
     """Refuses a dataset whose persons have another number of joints than a checkpoint answers.
 
     Raises:
@@ -48,6 +49,6 @@ def refuse_other_joints(pose: Pose, dataset: PoseDataset) -> None:
     skeleton = dataset.skeleton
     if pose.joints != len(skeleton.joints):
         raise DeepPoseError(
-            f"{pose.checkpoint.source.path} has {pose.joints} joints, but {skeleton.name} has {len(skeleton.joints)}; "
+            f"{pose.path} has {pose.joints} joints, but {skeleton.name} has {len(skeleton.joints)}; "
             "choose the skeleton that it was trained on"
         )

@@ -18,7 +18,11 @@ _PERSONS = 16
 
 
 def evaluate_stages(
-    pose: CascadePose, dataset: PoseDataset, *, progress: Callable[[int, int], None] | None = None
+    pose: CascadePose,
+    dataset: PoseDataset,
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Evaluation]:
     """Runs a cascade over a dataset.
 
@@ -27,6 +31,7 @@ def evaluate_stages(
     Args:
         pose: The cascade.
         dataset: The persons, made into inputs by the first stage's preprocessing.
+        batch_size: Persons in one pass through the first stage.
         progress: Called with the persons and stages done and all of them.
 
     Returns:
@@ -36,14 +41,14 @@ def evaluate_stages(
         DeepPoseError: The cascade has another number of joints than the dataset.
         DatasetError: A person cannot be made into an example, or has a torso without length in a stage.
     """
-    refuse_other_joints(pose.first, dataset)
+    refuse_other_joints(pose, dataset)
     done, total = 0, len(dataset) * len(pose.stages)
 
     def step(persons: int) -> None:
         if progress is not None:
             progress(done + persons, total)
 
-    predictions = predictions_of(pose.first, dataset, progress=lambda persons, _: step(persons))
+    predictions = predictions_of(pose.first, dataset, batch_size=batch_size, progress=lambda persons, _: step(persons))
     evaluations = [evaluation_of(predictions, dataset)]
     for number in range(1, len(pose.stages)):
         done += len(dataset)

@@ -12,6 +12,7 @@ from deeppose_port.predict.results import (
     PersonPredictions,
     Prediction,
     Predictions,
+    Stages,
     VideoPrediction,
 )
 from deeppose_port.predict.tracks import smoother
@@ -30,6 +31,7 @@ __all__ = [
     "PersonPredictions",
     "Prediction",
     "Predictions",
+    "Stages",
     "VideoPrediction",
     "detector",
     "files_in",

@@ -11,20 +11,23 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
+from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Answer, answers, drawn, files_in, joints_of, told_apart
 from deeppose_port.predict.people import Box, Found, Given, People
 from deeppose_port.predict.results import (
+    ONLY_THE_LAST,
     Failure,
     Prediction,
     Predictions,
+    Stages,
     VideoPrediction,
     checked_format,
     text_of,
@@ -49,7 +52,7 @@ def how_many(sources: Sequence[str | os.PathLike[str]]) -> int | None:
 
 
 def predict_files(
-    pose: Pose,
+    pose: Pose | CascadePose,
     sources: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
@@ -63,6 +66,7 @@ def predict_files(
     every: int = 1,
     allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
+    stages: Stages = ONLY_THE_LAST,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts pictures, folders of pictures, and videos.
@@ -85,6 +89,7 @@ def predict_files(
         every: Of a video, each so-many-th frame is predicted and drawn.
         allow_truncated: As for `read_picture`, as the next is.
         max_pixels: The most pixels that a picture may have.
+        stages: What is done with a cascade's stages.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
     Raises:
@@ -119,11 +124,13 @@ def predict_files(
     with staged(folder, force=force) as stage, Workers() as workers:
         written: deque[Future[None]] = deque()
         readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
-        for file, image, answered in answers(pose, _with_persons(readable, people, failures), workers):
+        with_persons = _with_persons(readable, people, failures)
+        for file, image, answered in answers(pose, with_persons, workers, stages.legacy_order):
             persons, refused = told_apart(answered, people.numbered)
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
-                write = partial(_draw, stage / drawings[file].name, image, persons, named, people.numbered)
+                target = stage / drawings[file].name
+                write = partial(_draw, target, image, persons, named, people.numbered, stages.shown)
                 written.append(workers.begin(write))
                 if len(written) > workers.threads + _AHEAD:
                     written.popleft().result()
@@ -131,17 +138,20 @@ def predict_files(
                     if sheet is not None:
                         sheet.add(image, view.crop, points, named)
                     box, score = person.found.box, person.found.score
-                    found.append(Prediction(file, points, drawings[file], person.number, box, score))
+                    ways = person.stages if stages.shown else None
+                    found.append(Prediction(file, points, drawings[file], person.number, box, score, ways))
             elif not refused:
                 nobody.append(file)
             done.one_more()
         for drawing in written:
             drawing.result()
         for file, lines in tables.items():
-            writing = VideoFiles(stage, drawings[file], lines, names, numbered=people.numbered)
+            count = pose.stage_count if stages.shown else 0
+            writing = VideoFiles(stage, drawings[file], lines, names, numbered=people.numbered, stages=count)
             following = Following(people, smooth, every)
             try:
-                video, refused = predict_video(pose, file, writing, following, named, sheet, done.one_more, workers)
+                told = (following, named, sheet, done.one_more, workers, stages)
+                video, refused = predict_video(pose, file, writing, *told)
                 videos.append(video)
                 failures += [Failure(file, problem) for problem in refused]
             except DeepPoseError as error:
@@ -152,7 +162,7 @@ def predict_files(
                 raise DeepPoseError(f"{files[0]}: nobody is found in it{_and_so(len(files))}")
             raise DeepPoseError(f"{failures[0].reason}{_and_so(len(failures))}")
         result = Predictions(
-            pose.checkpoint.source.path,
+            pose.path,
             names,
             tuple(found),
             tuple(videos),
@@ -203,11 +213,12 @@ def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
 def _draw(
     path: Path,
     image: Picture,
-    persons: Sequence[tuple[Answer, View, Points]],
+    persons: Sequence[tuple[Answer, Look, Points]],
     skeleton: Skeleton | None,
     numbered: bool,
+    ways: bool,
 ) -> None:
-    write_png(path, drawn(image, persons, skeleton, numbered))
+    write_png(path, drawn(image, persons, skeleton, numbered, ways))
 
 
 def _readable(

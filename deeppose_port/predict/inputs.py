@@ -17,16 +17,17 @@ import numpy as np
 
 from converters import formats
 from converters.errors import DeepPoseError
-from converters.takiyu_folder import holds_cascade
+from converters.stages import holds_cascade
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data import skeletons
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.data.view import View
-from deeppose_port.drawing.draw import draw_persons, draw_pose
+from deeppose_port.drawing.draw import draw_persons, draw_pose, draw_ways
 from deeppose_port.pose import Pose
 from deeppose_port.predict.people import Box, Found
 
@@ -77,7 +78,7 @@ def is_source(path: Path) -> bool:
 
 
 def joints_of(
-    pose: Pose, skeleton: str | os.PathLike[str] | Skeleton | None
+    pose: Pose | CascadePose, skeleton: str | os.PathLike[str] | Skeleton | None
 ) -> tuple[Skeleton | None, tuple[str, ...]]:
     """Returns what a checkpoint's joints are, told by their names or number if need be, and their names.
 
@@ -90,9 +91,8 @@ def joints_of(
         return named, named.joints if named else told
     named = skeletons.get(skeleton)
     if len(named.joints) != pose.joints:
-        path = pose.checkpoint.source.path
-        raise DeepPoseError(f"{path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
-    named.refuse_other_order(pose.preprocessing.told_joints, pose.checkpoint.source.path)
+        raise DeepPoseError(f"{pose.path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
+    named.refuse_other_order(pose.preprocessing.told_joints, pose.path)
     return named, named.joints
 
 
@@ -111,17 +111,20 @@ class Answer:
         found: The person.
         number: Its place among the persons of the picture, from 1.
         seen: What the network sees; or why it sees nothing.
-        points: (J, 2) float64, pixels of the picture.
+        stages: (stages, J, 2) float64, pixels of the picture; a checkpoint that is no cascade has one stage.
     """
 
     found: Found
     number: int
-    seen: View | DeepPoseError
-    points: Points | None = None
+    seen: Look | DeepPoseError
+    stages: Points | None = None
 
 
 def answers(
-    pose: Pose, pictures: Iterable[tuple[Item, Pixels, Sequence[Found]]], workers: Workers
+    pose: Pose | CascadePose,
+    pictures: Iterable[tuple[Item, Pixels, Sequence[Found]]],
+    workers: Workers,
+    legacy_order: bool = False,
 ) -> Iterator[tuple[Item, Pixels, list[Answer]]]:
     """Yields every picture with what is answered of its persons, whose order it keeps.
 
@@ -132,20 +135,26 @@ def answers(
         pose: What answers.
         pictures: The pictures, (H, W, 3) uint8 in BGR, or windows of them, with their persons.
         workers: They cut the persons out, while the pictures after them are found.
+        legacy_order: As for `CascadePose.predict_stages`.
     """
     waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
-    batch: list[tuple[list[Answer], int, View, Future[Float32Array]]] = []
+    batch: list[tuple[list[Answer], int, Pixels, Look, Future[Float32Array]]] = []
 
     def run() -> None:
-        seen: list[tuple[list[Answer], int, View, Float32Array]] = []
-        for answered, place, view, inputs in batch:
+        seen: list[tuple[list[Answer], int, Pixels, Look, Float32Array]] = []
+        for answered, place, image, look, inputs in batch:
             try:
-                seen.append((answered, place, view, inputs.result()))
+                seen.append((answered, place, image, look, inputs.result()))
             except DeepPoseError as error:
                 answered[place] = replace(answered[place], seen=error)
-        outputs = pose(np.stack([inputs for *_, inputs in seen])) if seen else ()
-        for (answered, place, view, _), output in zip(seen, outputs, strict=True):
-            answered[place] = replace(answered[place], points=view.points(output))
+        outputs = pose.first(np.stack([inputs for *_, inputs in seen])) if seen else ()
+        first = [look.points(output) for (*_, look, _), output in zip(seen, outputs, strict=True)]
+        found = pose.stages_from([image for _, _, image, *_ in seen], first, legacy_order=legacy_order)
+        for (answered, place, *_), stages in zip(seen, found, strict=True):
+            if isinstance(stages, DeepPoseError):
+                answered[place] = replace(answered[place], seen=stages)
+            else:
+                answered[place] = replace(answered[place], stages=stages)
         batch.clear()
 
     for item, image, found in pictures:
@@ -153,9 +162,9 @@ def answers(
         waiting.append((item, image, answered))
         for number, person in enumerate(found, 1):
             try:
-                view = View.of_box(person.box, *_size(image), pose.preprocessing)
-                batch.append((answered, number - 1, view, workers.begin(partial(view.input, image))))
-                answered.append(Answer(person, number, view))
+                look = pose.look(image, person.box, person.face)
+                batch.append((answered, number - 1, image, look, workers.begin(partial(look.input, image))))
+                answered.append(Answer(person, number, look))
             except DeepPoseError as error:
                 answered.append(Answer(person, number, error))
             if len(batch) == _BATCH:
@@ -168,26 +177,36 @@ def answers(
     yield from waiting
 
 
-def _size(image: Picture | Window) -> tuple[int, int]:
-    return (image.width, image.height) if isinstance(image, Window) else (image.shape[1], image.shape[0])
-
-
-def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, View, Points]], list[str]]:
+def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, Look, Points]], list[str]]:
     """Parts the persons of a picture into those who have joints, and what is wrong with the others' boxes."""
-    persons: list[tuple[Answer, View, Points]] = []
+    persons: list[tuple[Answer, Look, Points]] = []
     refused: list[str] = []
     for answer in answered:
-        if isinstance(answer.seen, View) and answer.points is not None:
-            persons.append((answer, answer.seen, answer.points))
+        if not isinstance(answer.seen, DeepPoseError) and answer.stages is not None:
+            persons.append((answer, answer.seen, answer.stages[-1]))
         else:
             refused.append(f"person {answer.number}: {answer.seen}" if numbered else str(answer.seen))
     return persons, refused
 
 
 def drawn(
-    image: Picture, persons: Sequence[tuple[Answer, View, Points]], skeleton: Skeleton | None, numbered: bool
+    image: Picture,
+    persons: Sequence[tuple[Answer, Look, Points]],
+    skeleton: Skeleton | None,
+    numbered: bool,
+    ways: bool = False,
 ) -> Picture:
-    """Draws the persons of a picture, with their numbers and boxes where there may be several."""
+    """Draws the persons of a picture, with their numbers and boxes where there may be several.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        persons: What `told_apart` returns.
+        skeleton: As for `draw_pose`.
+        numbered: Whether there may be several.
+        ways: Whether the way of each joint from stage to stage is drawn too.
+    """
+    if ways:
+        image = draw_ways(image, [answer.stages for answer, _, _ in persons if answer.stages is not None])
     if not numbered:
         return draw_pose(image, persons[0][2], skeleton)
     several = [(answer.number, answer.found.box, points) for answer, _, points in persons]

@@ -35,12 +35,14 @@ class Found:
     """A person of a picture.
 
     Attributes:
-        box: Where; None is the whole picture.
+        box: Where; None is the whole picture, or for takiyu's cascades where the face is.
         score: How sure that is, as whoever found the person says; None where nobody does.
+        face: Where the face is, for takiyu's cascades; None to look for it.
     """
 
     box: Box | None
     score: float | None = None
+    face: Box | None = None
 
 
 class People:
@@ -70,14 +72,15 @@ class Given(People):
 
     Args:
         boxes: x, y, width, height of each.
+        faces: In place of boxes the same of faces, for takiyu's cascades.
     """
 
-    def __init__(self, boxes: Sequence[Box]) -> None:
-        self.numbered = len(boxes) > 1
-        self._found = tuple(Found(box) for box in boxes)
+    def __init__(self, boxes: Sequence[Box], faces: Sequence[Box] = ()) -> None:
+        self._found = (*(Found(box) for box in boxes), *(Found(None, face=face) for face in faces))
+        self.numbered = len(self._found) > 1
 
     def of(self, file: Path, image: Picture) -> Sequence[Found]:
-        """Returns the boxes."""
+        """Returns the boxes or faces."""
         return self._found
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port import metrics
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
@@ -25,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 def predict_persons(
-    pose: Pose,
+    pose: Pose | CascadePose,
     dataset: PoseDataset,
     output: str | os.PathLike[str],
     *,
@@ -65,10 +67,15 @@ def predict_persons(
     with staged(folder, force=force) as stage:
         for batch in batches_of(range(len(dataset))):
             examples = [dataset[i] for i in batch]
-            outputs = pose(np.stack([inputs for inputs, _, _ in examples]))
-            for i, output_row, (_, target, _) in zip(batch, outputs, examples, strict=True):
-                view, image = dataset.view(i), dataset.picture(i)
-                points = view.points(output_row)
+            outputs = pose.first(np.stack([inputs for inputs, _, _ in examples]))
+            images = [dataset.picture(i) for i in batch]
+            first = [dataset.view(i).points(row) for i, row in zip(batch, outputs, strict=True)]
+            found = zip(batch, outputs, images, pose.stages_from(images, first), examples, strict=True)
+            for i, answer, image, stages, (_, target, _) in found:
+                if isinstance(stages, DeepPoseError):
+                    raise dataset.error(i, stages) from stages
+                view, points = dataset.view(i), stages[-1]
+                output_row = answer if len(stages) == 1 else view.labels(points)
                 true, visible, person = dataset.joints[i], dataset.visible[i], dataset.person(i)
                 errors[i] = _person_errors(points, true, visible, output_row, target, dataset)
                 drawing, label = drawings[i]
@@ -93,7 +100,7 @@ def predict_persons(
                 )
             if progress is not None:
                 progress(len(persons), len(dataset))
-        result = PersonPredictions(pose.checkpoint.source.path, names, tuple(persons), table, tile)
+        result = PersonPredictions(pose.path, names, tuple(persons), table, tile)
         (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
         if sheet is not None:
             write_png(stage / TILE, sheet.picture())

@@ -23,6 +23,23 @@ _ERRORS = ("error_px", "legacy_error", "mean_error_px", "mean_legacy_error")
 
 
 @dataclass(frozen=True)
+class Stages:
+    """What is done with the stages of a cascade.
+
+    Attributes:
+        shown: Whether each stage's joints are written, and their way from stage to stage drawn.
+        legacy_order: As for `CascadePose.predict_stages`.
+    """
+
+    shown: bool = False
+    legacy_order: bool = False
+
+
+#: Nothing that is not done with a single network.
+ONLY_THE_LAST = Stages()
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The joints of one person in a picture.
 
@@ -33,6 +50,7 @@ class Prediction:
         person: The person's number in the picture, from 1.
         box: Where the person is; None for the whole picture.
         score: How sure that is, as whoever found the person says; None where nobody does.
+        stages: (stages, J, 2), where each stage of a cascade has the joints, if that is asked for.
     """
 
     image: Path
@@ -41,9 +59,11 @@ class Prediction:
     person: int = 1
     box: Box | None = None
     score: float | None = None
+    stages: Points | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Returns the joints as JSON-ready values."""
+        """Returns the joints as JSON-ready values; where stages are asked for, each stage's too."""
+        stages = {} if self.stages is None else {"stages": [as_lists(pose) for pose in self.stages]}
         return {
             "image": str(self.image),
             "drawing": str(self.drawing),
@@ -51,6 +71,7 @@ class Prediction:
             "box": None if self.box is None else [_finite(side) for side in self.box],
             "score": self.score,
             "points": as_lists(self.points),
+            **stages,
         }
 
 
@@ -141,10 +162,17 @@ class Predictions:
     def as_csv(self) -> str:
         """Returns the joints of the pictures as a table, a line for each person."""
         more = BOX_COLUMNS if self.numbered else ()
+        stages = max((0 if p.stages is None else len(p.stages) for p in self.pictures), default=0)
         rows = (
-            [cell_of(p.image), *cells(p.points), *(box_cells(p.person, p.box) if more else ())] for p in self.pictures
+            [
+                cell_of(p.image),
+                *cells(p.points),
+                *(box_cells(p.person, p.box) if more else ()),
+                *(() if p.stages is None else cells(p.stages)),
+            ]
+            for p in self.pictures
         )
-        return csv_text(["image", *columns(self.names), *more], rows)
+        return csv_text(["image", *columns(self.names), *more, *stage_columns(self.names, stages)], rows)
 
 
 @dataclass(frozen=True)
@@ -241,8 +269,13 @@ def columns(names: Sequence[str]) -> list[str]:
     return [f"{name} {axis}" for name in names for axis in "xy"]
 
 
+def stage_columns(names: Sequence[str], stages: int) -> list[str]:
+    """Returns the headings of the columns of so many stages of a pose."""
+    return [f"stage {stage + 1}: {name}" for stage in range(stages) for name in columns(names)]
+
+
 def cells(points: Points) -> list[str]:
-    """Returns a pose as a CSV has it."""
+    """Returns a pose, or several, as a CSV has them."""
     return [f"{value:.3f}" for value in points.reshape(-1)]
 
 

@@ -10,17 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers, read_ahead
+from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.data.view import View
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import SUFFIXES, Frame, Video, VideoWriter
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
-from deeppose_port.predict.results import BOX_COLUMNS, VideoPrediction, as_lists, box_cells, cells, columns
+from deeppose_port.predict.results import (
+    BOX_COLUMNS,
+    ONLY_THE_LAST,
+    Stages,
+    VideoPrediction,
+    as_lists,
+    box_cells,
+    cells,
+    columns,
+    stage_columns,
+)
 from deeppose_port.predict.tracks import Smoother, Tracker
 
 #: Frames that are decoded before they are looked at.
@@ -42,27 +53,45 @@ def announced_frames(file: Path) -> int:
 
 
 class VideoFiles:
-    """The two files that are written of a video: a line for each person of a frame, and the frames drawn."""
+    """The two files that are written of a video: a line for each person of a frame, and the frames drawn.
 
-    def __init__(self, stage: Path, drawing: Path, table: Path, names: Sequence[str], *, numbered: bool) -> None:
+    Args:
+        stage: The folder to write to.
+        drawing: The drawings' file.
+        table: The joints' file.
+        names: Of the joints.
+        numbered: Whether there may be several persons in a frame.
+        stages: How many stages of each joint are written; 0 for none.
+    """
+
+    def __init__(
+        self, stage: Path, drawing: Path, table: Path, names: Sequence[str], *, numbered: bool, stages: int = 0
+    ) -> None:
         self.drawing, self.table = drawing, table
-        self._numbered = numbered
+        self._numbered, self._stages = numbered, stages
         self._paths = stage / drawing.name, stage / table.name
         self._lines = self._paths[1].open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._lines, lineterminator="\n") if table.suffix == ".csv" else None
         self._writer: VideoWriter | None = None
         if self._csv is not None:
-            self._csv.writerow(["frame", "time", *columns(names), *(BOX_COLUMNS if numbered else ())])
+            more = BOX_COLUMNS if numbered else ()
+            self._csv.writerow(["frame", "time", *columns(names), *more, *stage_columns(names, stages)])
 
-    def write_person(self, frame: Frame, person: int, box: Box | None, points: Points) -> None:
+    def write_person(
+        self, frame: Frame, person: int, box: Box | None, points: Points, stages: Points | None = None
+    ) -> None:
         """Appends a person of a frame."""
+        told = () if stages is None or not self._stages else tuple(stages)
         if self._csv is not None:
             more = box_cells(person, box) if self._numbered else ()
-            self._csv.writerow([frame.index, f"{frame.time:.3f}", *cells(points), *more])
+            by_stage = cells(stages) if told and stages is not None else ()
+            self._csv.writerow([frame.index, f"{frame.time:.3f}", *cells(points), *more, *by_stage])
             return
         entry: dict[str, object] = {"frame": frame.index, "time": round(frame.time, 3), "points": as_lists(points)}
         if self._numbered:
             entry |= {"person": person, "box": None if box is None else list(box)}
+        if told:
+            entry["stages"] = [as_lists(pose) for pose in told]
         self._lines.write(json.dumps(entry) + "\n")
 
     def write_drawing(self, drawing: Picture, fps: float) -> None:
@@ -120,8 +149,8 @@ class Following:
                     raise DeepPoseError(f"{video.path}, frame {frame.index}: {error}") from error
 
     def followed(
-        self, frame: Frame, persons: Sequence[tuple[Answer, View, Points]]
-    ) -> list[tuple[Answer, View, Points]]:
+        self, frame: Frame, persons: Sequence[tuple[Answer, Look, Points]]
+    ) -> list[tuple[Answer, Look, Points]]:
         """Returns a frame's persons under the numbers that they have throughout, with smoothed joints."""
         numbers = self._tracker.number([answer.found for answer, _, _ in persons], frame.time)
         if self._smooth is not None:
@@ -133,12 +162,12 @@ class Following:
                 box = answer.found.box
                 size = max(frame.image.shape[:2]) if box is None else max(box[2:])
                 points = smoother(points, frame.time, size)
-            made.append((replace(answer, number=number, points=points), view, points))
+            made.append((replace(answer, number=number), view, points))
         return made
 
 
 def predict_video(
-    pose: Pose,
+    pose: Pose | CascadePose,
     file: Path,
     writing: VideoFiles,
     following: Following,
@@ -146,6 +175,7 @@ def predict_video(
     sheet: ContactSheet | None,
     done: Callable[[], None],
     workers: Workers,
+    stages: Stages = ONLY_THE_LAST,
 ) -> tuple[VideoPrediction, list[str]]:
     """Predicts a video's frames; writes and draws them.
 
@@ -158,6 +188,7 @@ def predict_video(
         sheet: A contact sheet to fill.
         done: Called after each frame.
         workers: They cut the persons out.
+        stages: What is done with a cascade's stages.
 
     Returns:
         What was predicted, and what is wrong with the boxes of the first frame that has a wrong one.
@@ -169,17 +200,17 @@ def predict_video(
     wrong: list[str] = []
     numbered = following.people.numbered
     with Video(file) as video, closing(writing), closing(following.frames(video)) as decoded:
-        for frame, image, answered in answers(pose, decoded, workers):
+        for frame, image, answered in answers(pose, decoded, workers, stages.legacy_order):
             persons, refused = told_apart(answered, numbered)
             if refused and not numbered:
                 raise DeepPoseError(f"{file}, frame {frame.index}: {refused[0]}")
             wrong = wrong or [f"{file}, frame {frame.index}: {problem}" for problem in refused]
             persons = following.followed(frame, persons)
             for answer, view, points in persons:
-                writing.write_person(frame, answer.number, answer.found.box, points)
+                writing.write_person(frame, answer.number, answer.found.box, points, answer.stages)
                 if sheet is not None:
                     sheet.add(image, view.crop, points, skeleton)
-            writing.write_drawing(drawn(image, persons, skeleton, numbered), video.fps / following.every)
+            writing.write_drawing(drawn(image, persons, skeleton, numbered, stages.shown), video.fps / following.every)
             frames += 1
             done()
     if not frames:

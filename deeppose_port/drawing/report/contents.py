@@ -10,7 +10,7 @@ from converters import Repair
 from deeppose_port.drawing.report.subjects import Subject
 from deeppose_port.evaluate.engines import engine_of
 from deeppose_port.metrics import shown
-from deeppose_port.metrics.evaluation import Bootstrap, Measure
+from deeppose_port.metrics.evaluation import Bootstrap, Evaluation, Measure
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric
 from deeppose_port.text import counted
 
@@ -109,6 +109,16 @@ def metric_rows(subjects: Sequence[Subject], intervals: Bootstrap | None = None)
             )
         )
     return rows
+
+
+def stage_rows(stages: Sequence[Evaluation]) -> list[tuple[str, list[str]]]:
+    """Returns a title and a number a stage for each metric of the whole; nothing where there are no stages between."""
+    if len(stages) < 3:
+        return []
+    return [
+        (measure.metric.title, [shown.number(one[measure.metric.name].overall, measure.metric.unit) for one in stages])
+        for measure in stages[-1].shown()
+    ]
 
 
 def headlines(subject: Subject, rows: Sequence[MetricRow]) -> list[MetricRow]:

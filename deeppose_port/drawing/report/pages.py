@@ -20,6 +20,7 @@ from markupsafe import Markup
 from converters.errors import DeepPoseError
 from converters.files import atomic, checked_folder, refuse_targets
 from deeppose_port import __version__
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
@@ -44,8 +45,8 @@ Progress = Callable[[int, int], None]
 
 
 def write_evaluation(
-    pose: Pose,
-    evaluation: Evaluation,
+    pose: Pose | CascadePose,
+    evaluation: Evaluation | Sequence[Evaluation],
     dataset: PoseDataset,
     folder: str | os.PathLike[str],
     *,
@@ -58,7 +59,7 @@ def write_evaluation(
 
     Args:
         pose: What answered.
-        evaluation: Its answers.
+        evaluation: Its answers; of a cascade those of every stage, of which the first and the last stand side by side.
         dataset: What it was asked.
         folder: Where `index.html` goes; it is made if need be.
         command: The command that makes the same report, for the page to show.
@@ -73,9 +74,17 @@ def write_evaluation(
         DeepPoseError: There is a report already.
         DatasetError: A picture cannot be decoded any more.
     """
-    subject = Subject("a", "prediction", pose, evaluation, dataset)
-    values = {"comparison": None, "environment": environment(pose)}
-    return _write([subject], values, folder, command, intervals, force, progress)
+    stages = [evaluation] if isinstance(evaluation, Evaluation) else list(evaluation)
+    if isinstance(pose, CascadePose):
+        shown = {0: "a", len(stages) - 1: "b"} if len(stages) > 1 else {0: "a"}
+        subjects = [
+            Subject(style, f"stage {number + 1}", pose.stages[number][0], stages[number], dataset)
+            for number, style in shown.items()
+        ]
+    else:
+        subjects = [Subject("a", "prediction", pose, stages[0], dataset)]
+    values = {"comparison": None, "environment": environment(pose.first), "stages": contents.stage_rows(stages)}
+    return _write(subjects, values, folder, command, intervals, force, progress)
 
 
 def write_comparison(
@@ -92,7 +101,7 @@ def write_comparison(
         if side.evaluation is None or not isinstance(side.dataset, PoseDataset):
             raise DeepPoseError("a report shows persons: name them, --csv and --images")
         subjects.append(Subject(style, label, side.pose, side.evaluation, side.dataset))
-    values = {"comparison": _certificate(comparison), "environment": comparison.environment}
+    values = {"comparison": _certificate(comparison), "environment": comparison.environment, "stages": []}
     return _write(subjects, values, folder, command, None, force, progress)
 
 
