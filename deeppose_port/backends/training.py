@@ -16,8 +16,10 @@ from converters.checkpoint import is_parameter
 from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
+from deeppose_port.backends.stages import displacements_json, stage_data
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.cache import PictureCache
+from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import missing_for
@@ -64,31 +66,46 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
+    first_stage = start.checkpoint if start.later is None else start.later.before.first
     about: dict[str, Any] = {
         "images": options.images,
         "skeleton": skeleton,
-        "preprocessing": start.checkpoint.preprocessing,
+        "preprocessing": first_stage.preprocessing,
         "min_dim": options.min_dim,
         "ignore_label": options.ignore_label,
         "cache": PictureCache(options.cache),
         "max_pixels": options.max_pixels,
     }
     if options.pack is None:
-        train_set = PoseDataset(options.train_csv, **about)
+        persons = PoseDataset(options.train_csv, **about)
     else:
-        train_set = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
-    test_set = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
-    _refuse_unmeasured(options, test_set)
+        persons = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
+    validated = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
+    _refuse_unmeasured(options, validated)
+    train_set: PoseDataset | DrawnCloseUps = persons
+    test_set: PoseDataset | CloseUps | None = validated
+    mean: dict[str, float] = {}
+    if start.later is not None:
+        made = stage_data(start, start.later, persons, validated, backend, options)
+        start, train_set, test_set = made.start, made.train, made.test
+        for notice in made.notices:
+            callbacks.notice(notice)
+    elif first:
+        mean = _mean_pose_numbers(persons, validated, options)
     told = options
     if options.batch_size > len(train_set):
-        callbacks.notice(f"there are {len(train_set)} persons, fewer than a batch of {options.batch_size}: all are one")
+        what = "persons" if train_set is persons else "close-ups"
+        callbacks.notice(f"there are {len(train_set)} {what}, fewer than a batch of {options.batch_size}: all are one")
         options = replace(options, batch_size=len(train_set))
     writes = first and not options.eval_only
-    with ResultFolder.open(options, start, description.files, writes, callbacks.notice) as folder:
-        mean = _mean_pose_numbers(train_set, test_set, options) if first else {}
+    # No other file that goes on with a training holds a cascade.
+    files = description.files if start.later is None else "pt"
+    with ResultFolder.open(options, start, files, writes, callbacks.notice) as folder:
         run = Run(options, start, folder, train_set, test_set, callbacks, mean)
         if folder.writes:
             folder.write_config(backend, told)
+            if isinstance(train_set, DrawnCloseUps):
+                folder.write_displacements(displacements_json(train_set))
         if first:
             callbacks.begin(_header(run, description))
         with _stopped_by_interrupt(run.stop):
@@ -107,8 +124,8 @@ def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, options: Tr
 def _header(run: Run, backend: Description) -> Header:
     checkpoint = run.start.checkpoint
     return Header(
-        persons=len(run.train),
-        validation_persons=None if run.test is None else len(run.test),
+        persons=len(_persons_of(run.train)),
+        validation_persons=None if run.test is None else len(_persons_of(run.test)),
         architecture=checkpoint.architecture.name,
         parameters=sum(array.size for name, array in checkpoint.weights.items() if is_parameter(name)),
         im_size=checkpoint.preprocessing.im_size,
@@ -119,6 +136,10 @@ def _header(run: Run, backend: Description) -> Header:
         recipe=run.options.recipe,
         mean_pose=run.mean_pose,
     )
+
+
+def _persons_of(examples: PoseDataset | DrawnCloseUps | CloseUps) -> PoseDataset:
+    return examples if isinstance(examples, PoseDataset) else examples.persons
 
 
 def _refuse_unable(options: TrainingOptions, backend: Description) -> None:

@@ -37,6 +37,12 @@ class PackCommandOptions:
     )
     zoom_range: float = field(default=0.2, metadata=described("A fraction."))
     translate_range: int = field(default=5, metadata=described("Pixels."))
+    close_ups: float = field(
+        default=0.0,
+        metadata=described(
+            "For later stages of a cascade: what to keep on every side of each joint.", metavar="DIAMETERS"
+        ),
+    )
     min_dim: float = field(
         default=0.0, metadata=described("Leave out persons whose box of joints is smaller, in pixels.")
     )
@@ -81,6 +87,7 @@ def pack(options: PackCommandOptions) -> int:
         rotate_range=options.rotate_range,
         zoom_range=options.zoom_range,
         translate_range=options.translate_range,
+        close_ups=options.close_ups,
         min_dim=options.min_dim,
         ignore_label=options.ignore_label,
     )

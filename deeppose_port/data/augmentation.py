@@ -201,7 +201,7 @@ class Augmentation:
             raise DeepPoseError(f"cutout is {self.cutout}; it has to be less than the whole input, 1")
         old = [f"--{name}" for name in ("rotate", "zoom", "translate") if getattr(self, name)]
         old += ["--augment legacy"] * (self.method == "legacy")
-        new = [f"--{name}" for name in BOX if _is_on(getattr(self, name))]
+        new = [f"--{name}" for name in BOX if is_on(getattr(self, name))]
         if old and new:
             raise DeepPoseError(f"{', '.join(new)} and {', '.join(old)} do not go together: take one kind or the other")
 
@@ -209,12 +209,12 @@ class Augmentation:
     def does_nothing(self) -> bool:
         """Whether every example stays as the evaluation sees it."""
         parts = self.rotation, self.scale, self.aspect, self.shift, self.colour, self.cutout
-        return not (self.fliplr or self.rotate or self.zoom or self.translate or any(map(_is_on, parts)))
+        return not (self.fliplr or self.rotate or self.zoom or self.translate or any(map(is_on, parts)))
 
     @property
     def moves_box(self) -> bool:
         """Whether the box of the joints is another than the evaluation's."""
-        return any(_is_on(part) for part in (self.rotation, self.scale, self.aspect, self.shift))
+        return any(is_on(part) for part in (self.rotation, self.scale, self.aspect, self.shift))
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Draws what is done to one example.
@@ -265,7 +265,8 @@ class Augmentation:
         return left, top, width, height
 
 
-def _is_on(chance: Chance | None) -> bool:
+def is_on(chance: Chance | None) -> bool:
+    """Tells whether something is ever done."""
     return chance is not None and chance.amount > 0 and chance.share > 0
 
 
@@ -341,10 +342,10 @@ def drawn_example(
     except DeepPoseError as error:
         raise dataset.error(index, error) from error
     if drawn.colour is not None:
-        square = _coloured(square, drawn.colour)
+        square = coloured(square, drawn.colour)
     inputs = normalize(square, preprocessing, out)
     if drawn.cutout is not None:
-        _cut_out(inputs, drawn.cutout)
+        cut_out(inputs, drawn.cutout)
     return inputs, labels, mask
 
 
@@ -424,7 +425,7 @@ def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None) -> P
     return seen
 
 
-def _coloured(square: Picture, drawn: DrawnColour) -> Picture:
+def coloured(square: Picture, drawn: DrawnColour) -> Picture:
     """Varies the colours of a crop."""
     share = (1 - drawn.saturation) / 3
     mixed = cv2.transform(square, np.full((3, 3), share) + drawn.saturation * np.eye(3))
@@ -435,7 +436,7 @@ def _coloured(square: Picture, drawn: DrawnColour) -> Picture:
     return np.asarray(cv2.LUT(mixed, table[None]), np.uint8)
 
 
-def _cut_out(inputs: npt.NDArray[np.float32], rectangle: tuple[float, float, float, float]) -> None:
+def cut_out(inputs: npt.NDArray[np.float32], rectangle: tuple[float, float, float, float]) -> None:
     """Makes a rectangle of (3, H, W) inputs 0, in place."""
     rows, columns = inputs.shape[1:]
     left, top, width, height = rectangle

@@ -193,20 +193,15 @@ def input_of(
         (3, height, width) float32.
     """
     rows, columns = preprocessing.shape
-    return input_at(picture, rectangle.matrix(columns, rows), preprocessing, out)
-
-
-def input_at(
-    picture: Picture | Window | Float32Array,
-    matrix: Float64Array,
-    preprocessing: Preprocessing,
-    out: Float32Array | None = None,
-) -> Float32Array:
-    """Makes the network's input of what a (2, 3) matrix takes from the picture to it, as `input_of` does."""
-    rows, columns = preprocessing.shape
+    matrix = rectangle.matrix(columns, rows)
     if isinstance(picture, Window) or picture.dtype == np.uint8:
         window = picture if isinstance(picture, Window) else Window.whole(np.asarray(picture, np.uint8))
-        seen = window.warp(matrix, rows, preprocessing.interpolation, cv2.BORDER_CONSTANT, columns)
-        return normalize(seen, preprocessing, out)
+        return normalize(pixels_at(window, matrix, preprocessing), preprocessing, out)
     levels = warp(np.asarray(picture, np.float32), matrix, columns, rows)
     return np.ascontiguousarray(levels.transpose(2, 0, 1), np.float32)
+
+
+def pixels_at(window: Window, matrix: Float64Array, preprocessing: Preprocessing) -> Picture:
+    """Returns what a (2, 3) matrix takes from a picture to a network's input, (height, width, 3) uint8."""
+    rows, columns = preprocessing.shape
+    return window.warp(matrix, rows, preprocessing.interpolation, cv2.BORDER_CONSTANT, columns)

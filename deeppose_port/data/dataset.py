@@ -221,16 +221,16 @@ class PoseDataset:
         """
         return Window.whole(self.picture(index))
 
-    def refuse_beyond(self, lengths: npt.NDArray[np.float64], reach: float, more: float) -> None:
-        """Refuses to show what is around joints where the pixels of that are not there; whole pictures have them all.
+    def refuse_unpacked(self, lengths: npt.NDArray[np.float64], reach: float, more: float) -> None:
+        """Refuses a pack that has no pixels for close-ups of its persons' joints; whole pictures have all there are.
 
         Args:
-            lengths: (N,), a length of each person in pixels of the picture.
-            reach: How far from each joint that counts, in these lengths.
+            lengths: (N,), the persons' diameters in pixels of the pictures.
+            reach: How many of these a close-up shows on every side of a joint.
             more: Pixels beside that.
 
         Raises:
-            DatasetError: They are not there.
+            PackError: See there.
         """
 
     def picture(self, index: int) -> Picture:

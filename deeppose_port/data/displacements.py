@@ -23,16 +23,18 @@ from converters.cascade import CloseUp, Pair
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array, Float64Array
-from deeppose_port.data.augmentation import Augmentation, example_rng
-from deeppose_port.data.close_up import CloseUpError, Rectangle, input_at, input_of, squares
+from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on
+from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
+from deeppose_port.data.normalization import normalize
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.spread import Spread
 from deeppose_port.data.view import extent_of_joints
 
 #: Deviations beyond which no displacement is drawn, so that close-ups have an end: one of 16,000 would be.
 FARTHEST = 4.0
 #: Pixels that a warp may look at beyond what it shows.
-_AROUND = 3.0
+AROUND = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,22 @@ def diameters_of(persons: PoseDataset, opposing: Sequence[Pair]) -> Diameters:
     )
     proportion = float(np.median(lengths[known] / boxes[known]))
     return Diameters(np.where(known, lengths, proportion * boxes), int((~known).sum()))
+
+
+def reached(persons: PoseDataset, index: int, around: float, width: int, height: int) -> tuple[int, int, int, int]:
+    """Returns the part of a picture that is nearer than so many pixels to a joint of a person, as x0, y0, x1, y1.
+
+    Args:
+        persons: The persons.
+        index: Which of them.
+        around: Pixels on every side of each joint that counts.
+        width: Columns of the picture.
+        height: Rows of it.
+    """
+    joints, edges = persons.joints[index][persons.visible[index]], (width, height)
+    low = np.clip(np.floor(joints.min(axis=0) - around), 0, np.array(edges) - 1).astype(int)
+    high = np.clip(np.ceil(joints.max(axis=0) + around) + 1, low + 1, edges).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def named(skeleton: Skeleton, opposing: Sequence[Pair]) -> str:
@@ -184,12 +202,13 @@ class DrawnCloseUps(_CloseUps):
         for left, right in persons.skeleton.symmetric_pairs:
             self._partner[[left, right]] = right, left
         augmentation = augmentation or Augmentation()
-        turned = math.sqrt(2) if augmentation.rotate else 1.0
-        shrunk = 1 - augmentation.zoom_range if augmentation.zoom else 1.0
+        turned = math.sqrt(2) if augmentation.rotate or is_on(augmentation.rotation) else 1.0
+        grown = 1 / (1 - augmentation.zoom_range) if augmentation.zoom else 1.0
+        grown *= math.exp(_reach(augmentation.scale) + _reach(augmentation.aspect))
         self.reach = float((abs(self._mean) + FARTHEST * self._deviation).max() * turned)
-        self.reach += close_up.sigma / 2 * turned / shrunk
+        self.reach += close_up.sigma * (0.5 * turned * grown + _reach(augmentation.shift))
         shift = augmentation.translate_range if augmentation.translate else 0
-        persons.refuse_beyond(self._lengths, self.reach, shift + _AROUND)
+        persons.refuse_unpacked(self._lengths, self.reach, shift + AROUND)
 
     def __len__(self) -> int:
         return len(self._of) * self.draws
@@ -210,8 +229,8 @@ class DrawnCloseUps(_CloseUps):
     ) -> Example:
         """Draws a displacement and an augmentation, and makes one close-up with them.
 
-        It is turned, magnified and mirrored about its own middle. A mirrored joint is that of the other side, and is
-        displaced as that one.
+        It is turned, magnified, stretched and mirrored about its own middle, and shifted in fractions of its sides. A
+        mirrored joint is that of the other side, and is displaced as that one.
 
         Args:
             index: Which.
@@ -228,18 +247,30 @@ class DrawnCloseUps(_CloseUps):
         chance = rng.standard_normal(2).clip(-FARTHEST, FARTHEST)
         length, true = self._lengths[person], self.persons.joints[person, joint]
         displaced = (self._mean[answered] + self._deviation[answered] * chance) * length
-        cos, sin = math.cos(math.radians(drawn.rotation)), math.sin(math.radians(drawn.rotation))
-        turn = np.array([[cos, sin], [-sin, cos]])  # from the picture to the close-up
+        box = drawn.box or DrawnBox()
+        angle = math.radians(drawn.rotation + box.rotation)
+        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         if drawn.flip:
-            turn[0] *= -1
+            turn[0] *= -1  # from the picture to the close-up
+        sides = self.close_up.sigma * length / drawn.zoom * np.array(box.scale)
+        displaced += self.close_up.sigma * length * np.array(box.shift)
         middle = true + turn.T @ displaced + drawn.translation
-        side = self.close_up.sigma * length / drawn.zoom
         rows, columns = self.preprocessing.shape
-        scaled = turn * (np.array([columns, rows]) / side)[:, None]
-        # The square's middle is the middle of the input, as `Rectangle.matrix` has it.
+        scaled = turn * (np.array([columns, rows]) / sides)[:, None]
+        # The middle goes to the middle of the input, as that of a `Rectangle` does.
         matrix = np.column_stack([scaled, np.array([columns, rows]) / 2 - scaled @ middle])
-        inputs = input_at(self.persons.window(int(person)), matrix, self.preprocessing, out)
-        return inputs, *self._labels(answered, turn @ (true - middle) / side, 1)
+        seen = pixels_at(self.persons.window(int(person)), matrix, self.preprocessing)
+        if drawn.colour is not None:
+            seen = coloured(seen, drawn.colour)
+        inputs = normalize(seen, self.preprocessing, out)
+        if drawn.cutout is not None:
+            cut_out(inputs, drawn.cutout)
+        return inputs, *self._labels(answered, turn @ (true - middle) / sides, 1)
+
+
+def _reach(spread: Spread | None) -> float:
+    """Returns the largest number that is drawn from a distribution that may be off."""
+    return spread.reach if spread is not None and is_on(spread) else 0.0
 
 
 class CloseUps(_CloseUps):

@@ -9,6 +9,7 @@
     best.model .state    the best of the epochs                   Chainer
     epoch-N.pt           all of that                              PyTorch; snapshot_iter_N.pt within an epoch
     last.pt best.pt      the last and the best of them            PyTorch
+    displacements.json   of a later stage of a cascade, what it is trained on; its checkpoints are .pt in either
     evaluations          the metrics of its checkpoints, by `eval --watch`
 
 Checkpoints are written under another name and renamed when they are whole, so that a run that is killed leaves none in
@@ -33,8 +34,18 @@ from deeppose_port.data.spread import Chance
 from deeppose_port.options import values_of
 from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
-from deeppose_port.training.names import BEST, CONFIG, LAST, LOG, LOG_TXT, CheckpointName, checkpoints_in
+from deeppose_port.training.names import (
+    BEST,
+    CONFIG,
+    DISPLACEMENTS,
+    LAST,
+    LOG,
+    LOG_TXT,
+    CheckpointName,
+    checkpoints_in,
+)
 from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.stage import LaterStage
 from deeppose_port.training.start import Start
 
 #: An entry of the log: numbers by name; None for one that is not finite.
@@ -50,12 +61,16 @@ class ResultFolder:
         path: The folder.
         files: What its checkpoints are.
         writes: Whether this process writes; of several that train together one does.
+        later: What its checkpoints hold beside the network, where a later stage of a cascade is trained.
     """
 
-    def __init__(self, path: Path, files: CheckpointFiles = "pt", writes: bool = True) -> None:
+    def __init__(
+        self, path: Path, files: CheckpointFiles = "pt", writes: bool = True, later: LaterStage | None = None
+    ) -> None:
         self.path = path
         self.files = files
         self.writes = writes
+        self.later = later
         self._lock: Lock | None = None
 
     @classmethod
@@ -84,7 +99,7 @@ class ResultFolder:
         if path is None:
             name = f"{start.checkpoint.architecture.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
             path = Path("results") / name
-        folder = cls(path, files, writes)
+        folder = cls(path, files, writes, start.later)
         if writes:
             path.mkdir(parents=True, exist_ok=True)
             folder._lock = Lock(path, notice)
@@ -169,7 +184,8 @@ class ResultFolder:
         assert progress is not None
         name = _epoch_name(progress, ".pt") if epoch_ended else _snapshot_name(progress, ".pt")
         files = [self.path / str(name), self.path / f"{LAST}.pt"] + [self.path / f"{BEST}.pt"] * best
-        converters.write(checkpoint, files[0], force=True)
+        whole = checkpoint if self.later is None else self.later.with_network(checkpoint)
+        converters.write(whole, files[0], force=True)
         for other in files[1:]:
             same_file(files[0], other)
         return files
@@ -215,6 +231,11 @@ class ResultFolder:
         """Writes what the run was told into its config.toml."""
         with atomic(self.path / CONFIG, force=True) as temporary:
             write_config(temporary, backend, options)
+
+    def write_displacements(self, text: str) -> None:
+        """Writes what a later stage of a cascade is trained on."""
+        with atomic(self.path / DISPLACEMENTS, force=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     # --- logs --------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ EVALUATIONS = "evaluations"
 PLOT = "loss.png"
 #: What the run was told.
 CONFIG = "config.toml"
+#: What a later stage of a cascade is trained on.
+DISPLACEMENTS = "displacements.json"
 #: Who is training into the folder.
 LOCK = ".lock"
 #: Before the suffix, the checkpoint that was written last, and the best one.

@@ -293,6 +293,50 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class StageOptions:
+    """Which stage of a cascade is trained, and on which close-ups a later one."""
+
+    stage: int = field(
+        default=1,
+        metadata=described(
+            "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
+            metavar="N",
+            section="Cascade",
+        ),
+    )
+    before: Path | None = field(
+        default=None, metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",))
+    )
+    draws: int = field(
+        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N")
+    )
+    sigma: float | None = field(
+        default=None,
+        metadata=described(
+            "Side of a close-up, in diameters of the person.", default="2; of FLIC 1, of its 7 joints 1.1"
+        ),
+    )
+    opposing: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            "Two joints whose distance is the diameter; of several pairs it is the mean.",
+            metavar="JOINT,JOINT",
+            default="left shoulder,right hip; of FLIC's 7 joints each shoulder,other elbow",
+            rare=True,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("stage", "draws"):
+            if getattr(self, name) < 1:
+                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        if self.sigma is not None and not 0 < self.sigma < math.inf:
+            raise DeepPoseError(f"sigma is {self.sigma}; the side of a close-up has to be positive")
+        if self.before is not None and self.stage == 1:
+            raise DeepPoseError("--from names the stages before a later one: say which that is, as --stage 2")
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """A training."""
 
@@ -516,6 +560,7 @@ class TrainingOptions:
             "End a run whose answers do not depend on the picture after an epoch and 200 updates.", rare=True
         ),
     )
+    cascade: StageOptions = field(default_factory=StageOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:

@@ -69,6 +69,8 @@ _REPLACED = (
     (("pack",), (*BOX, "base_zoom")),
     # A network that has learned was made for its inputs.
     (("init", "finetune"), ("base_zoom",)),
+    # A later stage of a cascade sees close-ups, which are displaced already.
+    (("before",), ("base_zoom", "shift")),
 )
 
 

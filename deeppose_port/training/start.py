@@ -11,7 +11,7 @@ import numpy as np
 
 import converters
 from converters import Checkpoint, CheckpointError, Preprocessing
-from converters.cascade import one_network
+from converters.cascade import Cascade, one_network
 from converters.checkpoint import Array
 from converters.errors import DeepPoseError
 from converters.families import starting_preprocessing
@@ -29,6 +29,7 @@ from deeppose_port.training.options import (
     TrainingOptions,
     state_of,
 )
+from deeppose_port.training.stage import LaterStage, stage_preprocessing, stages_before
 
 #: What starts anew where nothing is said.
 DEFAULT_ARCHITECTURE = "alexnet"
@@ -48,6 +49,7 @@ class Start:
         iterator: State of a resumed snapshot's iterator, by Chainer's key; empty for anything else.
         resumed: The file whose run goes on, or None.
         notices: What was taken from where, one sentence each.
+        later: What there is of a cascade beside the network, where a later stage is trained; None for whole persons.
     """
 
     checkpoint: Checkpoint
@@ -57,6 +59,7 @@ class Start:
     iterator: dict[str, Array] = field(default_factory=dict)
     resumed: Path | None = None
     notices: tuple[str, ...] = ()
+    later: LaterStage | None = None
 
     def log(self) -> list[dict[str, Any]]:
         """Returns the log that a resumed snapshot holds; none if it holds none that can be read."""
@@ -95,31 +98,71 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
     """
     if options.resume is not None:
         start = _resume(options, *_read_latest(options.resume, options))
-    elif options.finetune is not None:
-        start = _finetune(options, options.finetune, joints)
-    elif options.init is not None:
-        checkpoint = _read(options.init, options, state=False)
-        start = Start(checkpoint, _anew(options.hyperparameters), notices=_notices(checkpoint))
     else:
-        preprocessing = _preprocessing(starting_preprocessing(options.architecture or DEFAULT_ARCHITECTURE), options)
-        if options.model_file is not None:
-            architecture = architecture_of_source(options.model_file, joints, preprocessing.shape, WRITER)
-        else:
-            name = options.architecture or DEFAULT_ARCHITECTURE
-            architecture = initial_architecture(name, joints, preprocessing.im_size, options.width)
-        start = Start(initial_checkpoint(architecture, preprocessing, options.seed), _anew(options.hyperparameters))
-    checkpoint = start.checkpoint
+        start = _new(options, joints)
+    checkpoint, later = start.checkpoint, start.later
     if options.heatmap_loss and not isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
         problem = f"{checkpoint.architecture.name} does not end with the soft-argmax of heat maps"
         raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it")
-    if checkpoint.joints != joints:
-        path, skeleton = checkpoint.source.path, options.skeleton
-        raise CheckpointError(path, f"it has {checkpoint.joints} joints, but {skeleton} has {joints}")
+    for path, found in ((checkpoint.source.path, checkpoint.joints), *_joints_before(later)):
+        if found != joints:
+            raise CheckpointError(path, f"it has {found} joints, but {options.skeleton} has {joints}")
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
+    if later is not None:
+        _refuse_of_first_stage(options)
+        preprocessing = stage_preprocessing(preprocessing)
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"
         raise CheckpointError(checkpoint.source.path, problem)
     return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing))
+
+
+def _new(options: TrainingOptions, joints: int) -> Start:
+    """Starts anew: from drawn weights, or from those of another network."""
+    later = _later_stage(options)
+    hyperparameters = _anew(options.hyperparameters)
+    if options.finetune is not None:
+        return replace(_finetune(options, options.finetune, joints), later=later)
+    if options.init is not None:
+        checkpoint = _read(options.init, options, state=False)
+        return Start(checkpoint, hyperparameters, notices=_notices(checkpoint), later=later)
+    before = None if later is None else later.before.stages[-1].networks[0]
+    own = options.model_file is not None or options.architecture is not None or options.width is not None
+    family = options.architecture or (DEFAULT_ARCHITECTURE if before is None else before.architecture.name)
+    preprocessing = starting_preprocessing(family) if before is None or own else before.preprocessing
+    preprocessing = _preprocessing(preprocessing, options)
+    if options.model_file is not None:
+        architecture = architecture_of_source(options.model_file, joints, preprocessing.shape, WRITER)
+    elif before is None or own:
+        architecture = initial_architecture(family, joints, preprocessing.im_size, options.width)
+    else:
+        architecture = before.architecture.with_joints(joints)
+    drawn = initial_checkpoint(architecture, preprocessing, options.seed)
+    return Start(drawn, hyperparameters, later=later)
+
+
+def _later_stage(options: TrainingOptions) -> LaterStage | None:
+    """Reads the stages before the one that is to be trained; None for the first."""
+    cascade = options.cascade
+    if cascade.stage == 1:
+        return None
+    if cascade.before is None:
+        raise DeepPoseError(
+            f"stage {cascade.stage} looks around where the stages before it have the joints: name them with --from"
+        )
+    found = converters.read(cascade.before, state=False)
+    return LaterStage(stages_before(found, cascade.before, cascade.stage))
+
+
+def _joints_before(later: LaterStage | None) -> list[tuple[str, int]]:
+    return [] if later is None else [(later.before.first.source.path, later.before.joints)]
+
+
+def _refuse_of_first_stage(options: TrainingOptions) -> None:
+    for name in ("base_zoom", "coord_normalize"):
+        if getattr(options, name) is not None:
+            spelled = name.replace("_", "-")
+            raise DeepPoseError(f"--{spelled} is of the first stage, which sees whole persons; leave it out")
 
 
 def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
@@ -160,7 +203,10 @@ def _preprocessing(preprocessing: Preprocessing, options: TrainingOptions) -> Pr
     )
 
 
-def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Start:
+def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later: LaterStage | None) -> Start:
+    number, said_stage = 1 if later is None else later.number, options.cascade.stage
+    if said_stage not in (1, number):
+        raise CheckpointError(path, f"it is of stage {number}, not of {said_stage}", "leave --stage out")
     if checkpoint.optimizer is None:
         problem = "it holds no optimizer's state, so its run cannot go on"
         advice = "put the .state beside the .model, or start anew from its weights with --init"
@@ -195,7 +241,7 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint) -> Sta
         raise CheckpointError(path, problem, "say it with --start-epoch")
     iteration = progress.iteration if progress and progress.iteration is not None else checkpoint.optimizer.step
     iterator = {k.removeprefix(_ITERATOR): v for k, v in checkpoint.trainer.items() if k.startswith(_ITERATOR)}
-    return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices))
+    return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices), later)
 
 
 def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoint:
@@ -205,20 +251,34 @@ def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoin
     )
 
 
-def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint]:
+def _read_any(path: Path, options: TrainingOptions, state: bool = True) -> tuple[Checkpoint, LaterStage | None]:
+    """Reads a checkpoint, or the last stage of a cascade with what there is beside it."""
+    # A cascade of ours says what its networks are; the options said that of the last alone.
+    own = options.resume is not None and options.cascade.stage > 1
+    architecture, model_file = (None, None) if own else (options.architecture, options.model_file)
+    found = converters.read(path, architecture=architecture, model_file=model_file, state=state)
+    if not isinstance(found, Cascade):
+        return found, None
+    *before, last = found.stages
+    if not last.shared:
+        raise CheckpointError(path, "its last stage has a network for each joint, and one is trained here for all")
+    return last.networks[0], LaterStage(Cascade(tuple(before)), last.close_up) if before else None
+
+
+def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint, LaterStage | None]:
     """Reads a file, or of a result folder the checkpoint with the most behind it."""
     if not path.is_dir():
-        return path, _read(path, options)
+        return path, *_read_any(path, options)
     found = [(name, file) for name, file in checkpoints_in(path) if name.has_weights]
     snapshot, epoch = (
         max(((name.number, file) for name, file in found if name.kind == kind), default=None)
         for kind in ("snapshot", "epoch")
     )
     if snapshot is not None:
-        checkpoint = _read(snapshot[1], options)
+        checkpoint, later = _read_any(snapshot[1], options)
         # A snapshot of the same epoch is at its end or after it.
         if epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
-            return snapshot[1], checkpoint
+            return snapshot[1], checkpoint, later
     if epoch is None:
         raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
-    return epoch[1], _read(epoch[1], options)
+    return epoch[1], *_read_any(epoch[1], options)

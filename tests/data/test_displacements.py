@@ -11,10 +11,12 @@ from deeppose_port.data import Augmentation, PoseDataset, skeletons
 from deeppose_port.data.augmentation import example_rng
 from deeppose_port.data.close_up import Rectangle
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps, diameters_of, measured
+from deeppose_port.data.spread import Chance, Spread
 from deeppose_port.metrics.evaluation import refined_by
 
 SIZE = Preprocessing(im_size=48, gcn="none")
 ALL = Augmentation(fliplr=True, rotate=True, zoom=True, translate=True, rotate_range=30)
+TODAYS = Augmentation(fliplr=True, rotation=Spread(30), scale=Spread(0.2), aspect=Spread(0.1), shift=Spread(0.05))
 PERSONS, HEIGHT, WIDTH = 5, 300, 400
 
 
@@ -72,7 +74,7 @@ def centre_of(inputs):
 
 
 class TestLabels:
-    @pytest.mark.parametrize("augmentation", [None, Augmentation(fliplr=True), ALL], ids=["none", "mirror", "all"])
+    @pytest.mark.parametrize("augmentation", [None, Augmentation(fliplr=True), ALL, TODAYS], ids=str)
     def test_the_dot_in_a_close_up_is_where_its_label_says(self, dots, augmentation):
         """The crop and the label agree: a network that finds the joint in its input answers the label."""
         close_ups = DrawnCloseUps(dots, SIZE, rule(), 2, augmentation)
@@ -149,6 +151,15 @@ class TestDraws:
         displaced = -2.0 * labels[:, np.arange(14), np.arange(14)]  # in diameters; labels lead back
         assert np.allclose(displaced.mean(axis=0), close_up.mean, atol=0.07)
         assert np.allclose(displaced.std(axis=0), close_up.deviation, atol=0.06)
+
+    def test_colours_and_a_rectangle_are_varied(self, persons):
+        close_ups = DrawnCloseUps(persons, SIZE, rule(), 1)
+        plain, coloured, cut = (
+            close_ups.drawn(3, augmentation, example_rng(1, 0, 3))[0]
+            for augmentation in (Augmentation(), Augmentation(colour=Chance(1.0)), Augmentation(cutout=Chance(0.5)))
+        )
+        assert not np.array_equal(coloured, plain)
+        assert (cut == 0).sum() > (plain == 0).sum()
 
     def test_they_follow_from_seed_epoch_and_index(self, persons):
         close_ups = DrawnCloseUps(persons, SIZE, rule(), 2)

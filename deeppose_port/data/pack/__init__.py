@@ -22,6 +22,7 @@ looked at when they are first used, and the CSV and the pictures have to be thos
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 import zlib
@@ -33,8 +34,10 @@ import numpy as np
 from converters.errors import DeepPoseError
 from converters.files import hash_file, refuse_no_file
 from deeppose_port.data.annotations import IGNORE_LABEL
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import PoseDataset
+from deeppose_port.data.displacements import reached
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
 from deeppose_port.data.pictures import find_picture
@@ -196,6 +199,23 @@ class PackedDataset(PoseDataset):
             PackError: They are damaged.
         """
         return self.pack.window(self.person(index).line)
+
+    def refuse_unpacked(self, lengths: Float64Array, reach: float, more: float) -> None:
+        """Refuses this pack where it has no pixels for close-ups; see `PoseDataset.refuse_unpacked`.
+
+        Raises:
+            PackError: It names a person, and what the pack is to be made with.
+        """
+        for i, length in enumerate(lengths):
+            person = self.pack.persons[self.person(i).line]
+            picture = self.pack.pictures[person.file]
+            x0, y0, x1, y1 = reached(self, i, reach * length + more, picture.width, picture.height)
+            if x0 < person.x0 or y0 < person.y0 or x1 > person.x1 or y1 > person.y1:
+                raise PackError(
+                    f"{self.pack.folder}: close-ups reach {reach:.2g} diameters from a joint, and it has no pixels for "
+                    f"those of line {person.line}; make it again with close_ups {math.ceil(10 * reach) / 10:g} "
+                    "(`deeppose-port pack --close-ups`)"
+                )
 
     def _refuse_missing(self) -> None:
         if self.images.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ class PackOptions:
         zoom_range: So do factors of 1 - zoom_range .. 1 + zoom_range.
         translate_range: So do shifts of -translate_range .. translate_range - 1 pixels.
         resolution: The most pixels along a side of a person's crop; 0 for no bound.
+        close_ups: Diameters of the person that are kept on every side of each joint, for later stages of a cascade.
     """
 
     skeleton: str
@@ -52,12 +54,15 @@ class PackOptions:
     zoom_range: float = 0.2
     translate_range: int = 5
     resolution: int = 440
+    close_ups: float = 0.0
 
     def __post_init__(self) -> None:
         # Which refuses ranges that are none.
         Augmentation(rotate_range=self.rotate_range, zoom_range=self.zoom_range, translate_range=self.translate_range)
         if self.resolution < 0:
             raise DeepPoseError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
+        if not 0 <= self.close_ups < math.inf:
+            raise DeepPoseError(f"close_ups is {self.close_ups}; it has to be a number of diameters, or 0 for none")
 
 
 @dataclass(frozen=True, slots=True)

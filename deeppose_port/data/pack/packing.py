@@ -18,8 +18,10 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.files import hash_file
 from converters.processors import usable_processors
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.dataset import PoseDataset
+from deeppose_port.data.displacements import AROUND, diameters_of, reached
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import PackedPerson, PackedPicture, PackError, PackOptions
@@ -141,7 +143,7 @@ def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progr
 
 
 def needed_rectangle(
-    dataset: PoseDataset, index: int, options: PackOptions, width: int, height: int
+    dataset: PoseDataset, index: int, options: PackOptions, width: int, height: int, around: float = 0.0
 ) -> tuple[int, int, int, int]:
     """Returns the part of a picture that any augmentation of a person may look at, as x0, y0, x1, y1.
 
@@ -155,6 +157,7 @@ def needed_rectangle(
         options: What may be done.
         width: Columns of the picture.
         height: Rows of it.
+        around: Pixels that are kept on every side of each joint; 0 for none but those of the crop.
     """
     x, y, *box = extent_of_joints(dataset.joints[index], dataset.visible[index])
     centre = np.array([x, y])
@@ -164,7 +167,21 @@ def needed_rectangle(
     reach = (half * abs(np.cos(angles)) + half[::-1] * abs(np.sin(angles))).max(axis=0) + 2
     low = np.clip(np.floor(centre - reach), 0, (width - 1, height - 1)).astype(int)
     high = np.clip(np.ceil(centre + reach) + 1, low + 1, (width, height)).astype(int)
+    if around:
+        x0, y0, x1, y1 = reached(dataset, index, around, width, height)
+        low, high = np.minimum(low, (x0, y0)), np.maximum(high, (x1, y1))
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _around_joints(dataset: PoseDataset, options: PackOptions) -> Float64Array:
+    """Returns how many pixels are kept on every side of each person's joints, (N,)."""
+    if not options.close_ups:
+        return np.zeros(len(dataset))
+    if not dataset.skeleton.diameter:
+        raise PackError(f"{dataset.skeleton.name} has no opposing joints by which close-ups are measured")
+    lengths = diameters_of(dataset, dataset.skeleton.diameter).lengths
+    around: Float64Array = options.close_ups * lengths + options.translate_range + AROUND
+    return around
 
 
 def packed_size(rectangle: tuple[int, int, int, int], crop: Crop, resolution: int) -> tuple[int, int]:
@@ -183,11 +200,12 @@ def _decoded(
 ) -> Iterator[tuple[str, PackedPicture, list[Cut]]]:
     """Yields the pictures with what is cut out of them, in order; threads are a few pictures ahead."""
     threads = usable_processors() if threads is None else threads
+    around = _around_joints(dataset, options)
     ahead: deque[tuple[str, Future[tuple[PackedPicture, list[Cut]]]]] = deque()
     with without_opencv_threads, ThreadPoolExecutor(threads) as pool:
         try:
             for name, rows in todo.items():
-                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options)))
+                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options, around)))
                 if len(ahead) > 2 * threads:
                     first, future = ahead.popleft()
                     yield first, *future.result()
@@ -198,7 +216,9 @@ def _decoded(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions) -> tuple[PackedPicture, list[Cut]]:
+def _cuts_of_picture(
+    dataset: PoseDataset, rows: list[int], options: PackOptions, around: Float64Array
+) -> tuple[PackedPicture, list[Cut]]:
     """Decodes a picture and cuts out all its persons."""
     path = dataset.path(rows[0])
     try:
@@ -211,10 +231,10 @@ def _cuts_of_picture(dataset: PoseDataset, rows: list[int], options: PackOptions
         raise dataset.error(rows[0], error.problem) from error
     height, width, _ = pixels.shape
     picture = PackedPicture(width, height, len(data), hashlib.sha256(data.data).hexdigest(), stamp)
-    return picture, [_cut(dataset, row, options, pixels) for row in rows]
+    return picture, [_cut(dataset, row, options, pixels, float(around[row])) for row in rows]
 
 
-def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) -> Cut:
+def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture, around: float) -> Cut:
     """Cuts one person out of a picture, reduced where it is to be."""
     height, width, _ = pixels.shape
     person = dataset.person(row)
@@ -223,7 +243,7 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture) 
         crop = View.of_person(person.joints, person.visible, width, height, zoomed).crop
     except DeepPoseError as error:
         raise dataset.error(row, f"{error.problem}; correct or delete the line") from error
-    x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height)
+    x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height, around)
     part = pixels[y0:y1, x0:x1]
     size = packed_size(rectangle, crop, options.resolution)
     if size != (x1 - x0, y1 - y0):

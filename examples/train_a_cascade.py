@@ -1,0 +1,67 @@
+"""Trains a cascade of three stages on drawn stick figures, and shows what each stage is worth on others.
+
+    python examples/train_a_cascade.py FOLDER [--backend torch|chainer]
+
+Every joint of a stick figure is known exactly, so that nothing but the stages makes the difference. With what is set
+here it takes some minutes of one processor. docs/cascade.md has the table that it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import stick_figures
+
+import deeppose_port
+from deeppose_port.backends.training import train
+from deeppose_port.cascade import CascadePose
+from deeppose_port.data import PoseDataset
+from deeppose_port.evaluate.stages import evaluate_stages
+from deeppose_port.options import build
+from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.run import Callbacks
+
+STAGES = 3
+
+parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+parser.add_argument("folder", type=Path)
+parser.add_argument("--backend", default="torch")
+parser.add_argument("--train", type=int, default=400, help="persons to learn from")
+parser.add_argument("--test", type=int, default=200, help="persons that no stage learns from")
+parser.add_argument("--epochs", type=int, default=40, help="of the first stage")
+parser.add_argument("--later-epochs", type=int, default=3, help="of each later stage")
+told = parser.parse_args()
+
+folder: Path = told.folder
+images = folder / "pictures"
+if not (folder / "test.csv").exists():
+    stick_figures.write(folder, told.train, told.test)
+
+result = folder
+for stage in range(1, STAGES + 1):
+    options: dict[str, object] = {
+        "train_csv": folder / "train.csv",
+        "images": images,
+        "skeleton": "lsp",
+        "output": folder / f"{told.backend}-stage{stage}",
+        "cache": 512 << 20,
+        "batch_size": 32,
+        "schedule": "cosine",
+        "lr": 0.002,
+    }
+    if stage == 1:
+        options |= {"architecture": "resfpn-softargmax", "width": "0.25", "im_size": 48, "epochs": told.epochs}
+    else:
+        options |= {"stage": stage, "before": result, "draws": 1, "epochs": told.later_epochs}
+    run = train(build(TrainingOptions, options), told.backend, Callbacks(notice=print))
+    name = f"epoch-{run.options.epochs}"
+    result = next(file for file in run.folder.path.glob(f"{name}.*") if file.suffix in (".pt", ".model"))
+
+cascade = deeppose_port.load(result, told.backend)
+assert isinstance(cascade, CascadePose)
+persons = PoseDataset(folder / "test.csv", images=images, skeleton="lsp", preprocessing=cascade.preprocessing)
+print(f"\n{'stage':5}  {'mean error, px':>14}  {'PDJ@0.2':>8}  {'PCP@0.5':>8}")
+for number, evaluation in enumerate(evaluate_stages(cascade, persons), start=1):
+    error, pdj, pcp = (evaluation[key].overall for key in ("mean_error_px", "pdj@0.2", "pcp"))
+    print(f"{number:5}  {error:14.2f}  {pdj:8.1%}  {pcp:8.1%}")
