@@ -357,6 +357,16 @@ class Checkpoint:
     repairs: tuple[Repair, ...] = ()
     notices: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Returns what it is, in a line: never its arrays."""
+        return f"<Checkpoint {self.title}, {self.parameters:,} parameters>"
+
+    @property
+    def title(self) -> str:
+        """The file, the network and its joints, in a few words."""
+        file = self.source.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return f"{file + ': ' if file else ''}{self.architecture.name}, {self.joints} joints"
+
     @property
     def joints(self) -> int:
         """Number of joints, read off the last layer."""

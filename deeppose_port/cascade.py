@@ -24,7 +24,7 @@ from deeppose_port.data.close_up import (
     squares,
 )
 from deeppose_port.data.faces import find_face
-from deeppose_port.data.pictures import Picture, checked_picture
+from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of, whole_of
 from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import Box
@@ -100,12 +100,13 @@ class CascadePose:
 
     def predict(
         self,
-        image: Picture,
+        image: AnyPicture,
         box: Box | None = None,
         *,
         face: Sequence[float] | None = None,
         start: npt.ArrayLike | None = None,
         legacy_order: bool = False,
+        colors: str = "bgr",
     ) -> Float64Array:
         """Finds one person's joints in a picture: the answer of the last stage.
 
@@ -114,22 +115,23 @@ class CascadePose:
         Returns:
             (joints, 2) float64, x right and y down, in pixels of the picture.
         """
-        stages = self.predict_stages(image, box, face=face, start=start, legacy_order=legacy_order)
+        stages = self.predict_stages(image, box, face=face, start=start, legacy_order=legacy_order, colors=colors)
         return np.asarray(stages[-1], np.float64)
 
     def predict_stages(
         self,
-        image: Picture,
+        image: AnyPicture,
         box: Box | None = None,
         *,
         face: Sequence[float] | None = None,
         start: npt.ArrayLike | None = None,
         legacy_order: bool = False,
+        colors: str = "bgr",
     ) -> Float64Array:
         """Finds one person's joints in a picture, stage by stage.
 
         Args:
-            image: (H, W, 3) uint8, BGR as OpenCV reads it.
+            image: (H, W, 3) uint8, BGR as OpenCV reads it; or a path, or a PIL picture.
             box: (x, y, width, height) in pixels of the picture: what the first stage sees; None: all of it. For a
                 cascade that cuts persons out by their faces it is the rectangle that follows from one.
             face: (x, y, width, height) of the person's face, for such a cascade; None, with no box: the largest that
@@ -138,6 +140,7 @@ class CascadePose:
                 answer.
             legacy_order: The order in which the program of takiyu goes about it: joint by joint, so that from the third
                 stage on it mixes stages.
+            colors: The order of an array's colours, `bgr` or `rgb`.
 
         Returns:
             (stages, joints, 2) float64, x right and y down, in pixels of the picture.
@@ -146,13 +149,13 @@ class CascadePose:
             DeepPoseError: The picture, box, face or pose cannot be used, or a torso has no length.
             NoFaceError: No face is found.
         """
-        checked_picture(image)
+        picture = picture_of(image, colors)
         if start is None:
-            look = self.look(image, box, face)
-            first = look.points(self.first(look.input(image)[None])[0])
+            look = self.look(picture, box, face)
+            first = look.points(self.first(look.input(picture)[None])[0])
         else:
             first = self._started(start)
-        (stages,) = self.stages_from([image], [first], legacy_order=legacy_order)
+        (stages,) = self.stages_from([picture], [first], legacy_order=legacy_order)
         if isinstance(stages, CloseUpError):
             raise stages
         return stages

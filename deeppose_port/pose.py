@@ -15,7 +15,7 @@ from deeppose_port import backends
 from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.heatmaps import joints_of
-from deeppose_port.data.pictures import Picture, checked_picture
+from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
 from deeppose_port.data.view import Box, View
 
@@ -79,6 +79,12 @@ class Pose:
         self.engine = backends.engine_named(backends.described(backend), engine)
         more |= {"engine": self.engine} if self.engine else {}
         self._predictor = backends.get(backend).predictor(checkpoint, device, **more)
+
+    def __repr__(self) -> str:
+        """Returns what it is, in a line, for a notebook."""
+        height, width = self.preprocessing.shape
+        engine = f"{self.engine}, " if self.engine else ""
+        return f"<Pose {self.checkpoint.title}, inputs of {width} x {height}, {engine}{self.backend} on {self.device}>"
 
     @property
     def path(self) -> str:
@@ -179,12 +185,13 @@ class Pose:
         """
         yield from self._predictor.activations(self._checked(inputs), nudged)
 
-    def predict(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> npt.NDArray[np.float64]:
+    def predict(self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr") -> npt.NDArray[np.float64]:
         """Finds one person's joints in a picture.
 
         Args:
-            image: (H, W, 3) uint8, BGR as OpenCV reads it.
+            image: (H, W, 3) uint8, BGR as OpenCV reads it; or a path, or a PIL picture.
             box: (x, y, width, height) in pixels of the picture: the crop itself, clipped to it. None: all of it.
+            colors: The order of an array's colours, `bgr` or `rgb`.
 
         Returns:
             (joints, 2) float64, x right and y down, in pixels of the picture.
@@ -192,9 +199,9 @@ class Pose:
         Raises:
             DeepPoseError: The picture has another shape, or nothing of it is in the box.
         """
-        checked_picture(image)
-        view = self.look(image, box)
-        return view.points(self(view.input(image)[None])[0])
+        picture = picture_of(image, colors)
+        view = self.look(picture, box)
+        return view.points(self(view.input(picture)[None])[0])
 
     def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> View:
         """Returns what the network sees of a person; arguments and errors are those of `predict`, with no face."""
@@ -202,7 +209,9 @@ class Pose:
             raise DeepPoseError("this checkpoint does not cut persons out by their faces: give box instead of face")
         return View.of_box(box, *size_of(image), self.preprocessing)
 
-    def predict_stages(self, image: Picture, box: Box | None = None) -> npt.NDArray[np.float64]:
+    def predict_stages(
+        self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr"
+    ) -> npt.NDArray[np.float64]:
         """Finds one person's joints as a cascade would, of which this is the only stage.
 
         Arguments and errors are those of `predict`.
@@ -210,7 +219,7 @@ class Pose:
         Returns:
             (1, joints, 2) float64, x right and y down, in pixels of the picture.
         """
-        return self.predict(image, box)[None]
+        return self.predict(image, box, colors=colors)[None]
 
     def stages_from(
         self, pictures: Sequence[Picture | Window], first: Sequence[npt.ArrayLike], *, legacy_order: bool = False

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import converters
 import deeppose_port
 from converters import CheckpointError, Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
@@ -212,3 +214,33 @@ def test_network_of_biases_answers_where_its_bias_says(astronaut):
     weights["fc8.bias"] = np.tile(np.float32([0.25, -0.25]), 7)
     pose = deeppose_port.load(checkpoint_of(checkpoint.architecture, weights))
     assert pose.predict(astronaut, (100, 200, 80, 40)).tolist() == [[160, 210]] * 7
+
+
+class TestPictures:
+    def test_a_path_a_pil_picture_and_arrays_of_either_order_are_one_picture(self, tmp_path):
+        pose = deeppose_port.Pose(random_checkpoint())
+        bgr = np.random.RandomState(0).randint(0, 256, (60, 50, 3)).astype(np.uint8)
+        path = tmp_path / "a.png"
+        cv2.imwrite(str(path), bgr)
+        expected = pose.predict(bgr)
+        rgb = np.ascontiguousarray(bgr[:, :, ::-1])
+        for same in (path, str(path), Image.fromarray(rgb), Image.fromarray(rgb).convert("RGBA")):
+            np.testing.assert_array_equal(pose.predict(same), expected)
+        np.testing.assert_array_equal(pose.predict(rgb, colors="rgb"), expected)
+        assert (pose.predict(rgb) != expected).any()
+
+    def test_what_is_no_picture_is_told(self):
+        pose = deeppose_port.Pose(random_checkpoint())
+        with pytest.raises(DeepPoseError, match=r"the picture is None; .*imread gives None"):
+            pose.predict(None)
+        with pytest.raises(DeepPoseError, match="the picture is of the type list"):
+            pose.predict([1, 2])
+        with pytest.raises(DeepPoseError, match="colors is 'RGB'; it is bgr or rgb"):
+            pose.predict(np.zeros((9, 9, 3), np.uint8), colors="RGB")
+
+
+def test_a_notebook_shows_a_line_not_arrays():
+    checkpoint = random_checkpoint()
+    assert repr(checkpoint) == f"<Checkpoint in memory: alexnet, 7 joints, {checkpoint.parameters:,} parameters>"
+    shown = "<Pose in memory: alexnet, 7 joints, inputs of 220 x 220, torch on cpu>"
+    assert repr(deeppose_port.Pose(checkpoint)) == shown

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,9 +18,14 @@ from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 Picture = npt.NDArray[np.uint8]
+#: Whatever holds a picture, see `picture_of`.
+AnyPicture: TypeAlias = "Picture | str | os.PathLike[str] | Image"
+#: The orders of an array's colours.
+COLORS = ("bgr", "rgb")
 
 #: The most pixels of a picture that is decoded: where Pillow takes a picture for a bomb. They have 537 MB.
 MAX_PIXELS = 178_956_970
@@ -38,14 +43,48 @@ class PictureError(DeepPoseError):
     """A picture that cannot be used. The message names it and says what is wrong."""
 
 
-def checked_picture(image: npt.NDArray[np.generic]) -> None:
-    """Refuses an array that is no picture.
+def checked_picture(image: object) -> None:
+    """Refuses what is no picture.
 
     Raises:
-        PictureError: It is not (H, W, 3) uint8.
+        PictureError: It is not an array of (H, W, 3) uint8.
     """
+    if not isinstance(image, np.ndarray):
+        advice = ": OpenCV's imread gives None for a file that it cannot read" if image is None else ""
+        raise PictureError(f"the picture is {_named(image)}; it has to be uint8 (height, width, 3){advice}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise PictureError(f"the picture is {image.dtype} {image.shape}; it has to be uint8 (height, width, 3)")
+
+
+def _named(value: object) -> str:
+    return "None" if value is None else f"of the type {type(value).__name__}"
+
+
+def picture_of(image: AnyPicture, colors: str = "bgr") -> Picture:
+    """Returns a picture as OpenCV has it, from whatever holds one.
+
+    Args:
+        image: A path; a PIL picture, whatever its mode; or (H, W, 3) uint8.
+        colors: The order of an array's last axis, `bgr` or `rgb`.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        PictureError: It is none of these, or the file is no picture.
+        DeepPoseError: There is no such order.
+    """
+    if colors not in COLORS:
+        raise DeepPoseError(f"colors is {colors!r}; it is {' or '.join(COLORS)}")
+    if isinstance(image, str | os.PathLike):
+        return read_picture(image)
+    if not isinstance(image, np.ndarray):
+        from PIL.Image import Image
+
+        if isinstance(image, Image):
+            return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+    checked_picture(image)
+    return image if colors == "bgr" else np.ascontiguousarray(image[:, :, ::-1])
 
 
 def read_picture(

@@ -6,7 +6,9 @@
 
 Chainer's last release is of January 2022. Each item here mends one place where it and a newer package disagree; it
 looks for the disagreement first and leaves everything as it is where there is none. Nothing here is about DeepPose:
-any Chainer program may call `install`.
+any Chainer program may call `install`, or be run by it as it is:
+
+    python -m deeppose_port.backends.chainer.compat train_mnist.py --gpu -1
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import runpy
 import sys
 import threading
 import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -388,3 +392,23 @@ FOR_TESTING: tuple[Item, ...] = (
         apply=_import_testing,
     ),
 )
+
+
+def run(arguments: list[str]) -> None:
+    """Runs a script as `python SCRIPT ARGUMENT…` does, after `install`.
+
+    Args:
+        arguments: The script's path, and what it is given.
+    """
+    install()
+    sys.argv = arguments
+    sys.path[0] = str(Path(arguments[0]).resolve().parent)
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python -m deeppose_port.backends.chainer.compat SCRIPT [ARGUMENT]…")
+    if not Path(sys.argv[1]).is_file():
+        sys.exit(f"{sys.argv[1]}: there is no such script")
+    run(sys.argv[1:])

@@ -512,3 +512,27 @@ class TestInstall:
             """
         )
         assert done.returncode == 0, done.stderr
+
+
+def run_script(*arguments, folder):
+    command = [sys.executable, "-m", "deeppose_port.backends.chainer.compat", *arguments]
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_an_old_script_runs_as_it_is(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "beside.py").write_text("SIZE = 3\n")
+    (tmp_path / "old" / "train.py").write_text(
+        "import sys\nimport chainer\nimport chainer.links as L\nimport numpy as np\nimport beside\n"
+        "if __name__ == '__main__':\n"
+        "    print(chainer.__version__, sys.argv[1:], L.Linear(beside.SIZE, 2)(np.ones((4, 3), 'f')).shape)\n"
+    )
+    done = run_script("old/train.py", "--gpu", "-1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "7.8.1 ['--gpu', '-1'] (4, 2)\n"), done.stderr
+
+
+def test_a_script_that_is_not_there_is_told(tmp_path):
+    done = run_script("nothing.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "nothing.py: there is no such script\n")
