@@ -4,10 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import converters
-import deeppose_port.backends  # noqa: F401 - it registers ONNX
+import deeppose_port
+import deeppose_port.backends
+from converters.cascade import Cascade, CloseUp, Stage
+from tests.helpers.networks import random_checkpoint
 
 pytest.importorskip("torch", reason="the examples use the PyTorch backend")
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,3 +73,16 @@ def test_onnx_needs_nothing_of_this_project_and_answers_the_same(tmp_path: Path)
     text = run("examples/onnx_predict.py", str(tmp_path / "pose.onnx"), picture, *box.split())
     expected = run("examples/predict_picture.py", checkpoint, picture, *box.split())
     assert [line[-16:] for line in text.splitlines()] == [line[-16:] for line in expected.splitlines()]
+
+
+def test_the_stages_of_a_cascade_are_graphs_that_give_the_same_joints(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
+    first, later = (random_checkpoint(joints=7, seed=seed) for seed in (1, 2))
+    cascade = Cascade((Stage((first,)), Stage((later,), CloseUp(2.0, ((2, 4), (0, 6))))))
+    converters.write(cascade, tmp_path / "onnx", format="onnx")
+    picture = "examples/pictures/astronaut.png"
+    text = run("examples/onnx_cascade.py", str(tmp_path / "onnx"), picture, *["0", "2", "428", "510"])
+    told = [np.array(line.partition(": ")[2].split(), float).reshape(-1, 2) for line in text.splitlines()]
+    expected = deeppose_port.load(cascade).predict_stages(cv2.imread(str(ROOT / picture)), (0, 2, 428, 510))
+    assert np.abs(told[0] - expected[0]).max() < 0.2
+    assert np.abs(told[1] - expected[1]).max() < 2  # a warp quantises places, and these networks magnify that
