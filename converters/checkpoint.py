@@ -127,6 +127,7 @@ class Preprocessing(_Plain):
         limbs: The lines of a drawing, as two indices of joints each, the inner one first.
         joints_assumed: Whether the names of the joints are those that their number tells, as FLIC's 7, LSP's 14 and
             MPII's 16, and nothing says so.
+        whole_pixels: Whether labels are of whole pixels of the input: joints are moved into it and lose the fractions.
     """
 
     im_size: int = 220
@@ -150,6 +151,7 @@ class Preprocessing(_Plain):
     truncate: bool = False
     limbs: tuple[tuple[int, int], ...] = field(default=(), compare=False)
     joints_assumed: bool = field(default=False, compare=False)
+    whole_pixels: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:

@@ -106,6 +106,7 @@ def in_words(preprocessing: Preprocessing) -> tuple[str, str, str, str]:
     labels = _FRAMES[preprocessing.frame] if preprocessing.coord_normalize else "pixels of the input"
     labels += {"xy": "", "yx": ", y first"}[preprocessing.axes]
     labels += {"interleaved": "", "planar": ", all x, then all y"}[preprocessing.order]
+    labels += ", of whole pixels" if preprocessing.whole_pixels else ""
     labels += ", answers clipped to it" if preprocessing.clip else ""
     part = _PARTS[preprocessing.part].format(preprocessing)
     return part, f"{size}, {_INTERPOLATIONS[preprocessing.interpolation]}", pixels, labels

@@ -52,7 +52,9 @@ register(
         tables={"alexnet-asanakoy": alexnet()},
         formats=("tf1", "pt", "safetensors", "chainer-npz"),
         beside={"tf1": r"fc8/(?:weight|bias)"},
-        preprocessing=Preprocessing(im_size=227, base_zoom=1.2, part="joints-whole", frame="middle", clip=True),
+        preprocessing=Preprocessing(
+            im_size=227, base_zoom=1.2, part="joints-whole", frame="middle", clip=True, whole_pixels=True
+        ),
         notice="asanakoy/deeppose_tf trained on the box of the joints times 1 to 1.5, and tested on it times 1, 1.2 "
         "and 1.5: taken as 1.2; --base-zoom says otherwise",
     )

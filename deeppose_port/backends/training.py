@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
 from deeppose_port.backends.stages import displacements_json, stage_data
 from deeppose_port.data import PoseDataset, skeletons
+from deeppose_port.data.annotations import joints_in
 from deeppose_port.data.cache import PictureCache
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
@@ -53,7 +55,10 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     first = os.environ.get("RANK", "0") == "0" or "processes" not in description.abilities
     callbacks = callbacks if callbacks is not None and first else Callbacks()
     engine = backends.get(backend)
-    skeleton = skeletons.get(options.skeleton)
+    if options.skeleton is None:
+        options = replace(options, skeleton=_told_skeleton(options.train_csv))
+        callbacks.notice(f"by their number the joints are those of {options.skeleton}; --skeleton says otherwise")
+    skeleton = skeletons.get(options.skeleton or "")
     start = starting_point(options, len(skeleton.joints))
     before = start.checkpoint.preprocessing
     skeleton.refuse_other_order(before.told_joints, start.checkpoint.source.path)
@@ -111,6 +116,22 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         with _stopped_by_interrupt(run.stop):
             engine.train(run)
     return run
+
+
+def _told_skeleton(csv: Path) -> str:
+    """Returns the name of the skeleton that the number of joints in a CSV tells.
+
+    Raises:
+        DeepPoseError: It tells none.
+    """
+    joints = joints_in(csv)
+    skeleton = skeletons.of_network(joints)
+    if skeleton is None:
+        known = ", ".join(skeletons.SKELETONS)
+        raise DeepPoseError(
+            f"nothing tells what its {joints} joints are", where=csv, advice=f"--skeleton does: {known} or a file"
+        )
+    return skeleton.name
 
 
 def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, options: TrainingOptions) -> dict[str, float]:

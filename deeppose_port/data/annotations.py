@@ -31,6 +31,8 @@ LARGEST = float(1 << 20)
 #: The largest CSV that is read: COCO's 150,000 persons have 40 MB.
 LARGEST_FILE = 1 << 28
 
+_NOBODY = "no person in it; a line is `file,x0,y0,x1,y1,...`"
+
 
 class AnnotationError(DeepPoseError):
     """A CSV that cannot be used. The message names the file and the line and says what to do."""
@@ -101,8 +103,21 @@ def read_csv(
         points.flags.writeable = counts.flags.writeable = False
         persons.append(Person(name, points, counts, line, path))
     if not persons:
-        raise AnnotationError(f"{path}: no person in it; a line is `file,x0,y0,x1,y1,...`")
+        raise AnnotationError(f"{path}: {_NOBODY}")
     return persons
+
+
+def joints_in(path: str | os.PathLike[str]) -> int:
+    """Returns how many joints the first person of a legacy CSV has.
+
+    Raises:
+        AnnotationError: The file cannot be read, or has nobody in it.
+    """
+    path = Path(path)
+    refuse_no_file(path, AnnotationError, LARGEST_FILE)
+    for line, (name, *coordinates) in _rows(path):
+        return len(_points(name, coordinates, None, IGNORE_LABEL, f"{path}, line {line}"))
+    raise AnnotationError(f"{path}: {_NOBODY}")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -149,6 +149,9 @@ class View:
         """
         if self.preprocessing.truncate:
             points = np.trunc(points)
+        if self.preprocessing.whole_pixels:  # without the centre of `to_crop`, whose rounding may pass a pixel's edge
+            points = (np.asarray(points, np.float64) - (self.crop.x0, self.crop.y0)) * self.crop.scale
+            return input_labels(points, self.preprocessing)
         return input_labels(self.crop.to_crop(points), self.preprocessing)
 
     def points(self, outputs: npt.ArrayLike) -> Points:
@@ -165,6 +168,8 @@ class View:
 
 def input_labels(points: Points, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
     """Makes a network's labels of (J, 2) pixels of its input, see `View.labels`."""
+    if preprocessing.whole_pixels:
+        points = np.trunc(np.clip(points, 0, np.array(preprocessing.shape[::-1]) - 1))
     if preprocessing.coord_normalize:
         size, origin = _frame(preprocessing)
         points = (points - origin) / size

@@ -346,8 +346,13 @@ class TrainingOptions:
         )
     )
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True))
-    skeleton: str = field(
-        metadata=described("What the joints are, or a file that says.", choices=lambda: SKELETONS, elsewhere=True)
+    skeleton: str | None = field(
+        default=None,
+        metadata=described(
+            "What the joints are, or a file that says; by default told by their number in the CSV: FLIC's 7, LSP's 14 "
+            "or MPII's 16.",
+            choices=lambda: SKELETONS,
+        ),
     )
     recipe: str | None = field(
         default=None,

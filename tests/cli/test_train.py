@@ -7,6 +7,7 @@ import pytest
 
 import converters
 from deeppose_port.cli import main
+from deeppose_port.data.skeletons import FLIC
 from tests.helpers.trainings import same_bits, write_csv
 
 pytest.importorskip("torch")
@@ -52,9 +53,21 @@ class TestOneFolder:
         train("--epochs", 2, status=2)
         assert capsys.readouterr().err == "error: --backend is missing: it says what trains (torch or chainer)\n"
         train("--backend", "torch", "--images", tmp_path, status=2)
-        assert "--train-csv, --skeleton are missing: The persons to learn from." in capsys.readouterr().err
+        assert "--train-csv is missing: The persons to learn from." in capsys.readouterr().err
         train(*arguments, "--config", tmp_path / "nothing.toml", status=2)
         assert "nothing.toml: " in capsys.readouterr().err
+
+    def test_the_number_of_joints_tells_the_skeleton(self, arguments, tmp_path, capsys):
+        place = arguments.index("--skeleton")
+        left = [*arguments[:place], *arguments[place + 2 :]]
+        train(*left, "--epochs", 1, "-o", tmp_path / "run")
+        assert "by their number the joints are those of flic; --skeleton says otherwise" in capsys.readouterr().err
+        assert 'skeleton = "flic"' in (tmp_path / "run" / "config.toml").read_text()
+        assert converters.read(tmp_path / "run" / "epoch-1.pt").preprocessing.told_joints == FLIC.joints
+        csv = tmp_path / "three.csv"
+        csv.write_text("a.jpg,1,2,3,4,5,6\n")
+        train(*left, "--train-csv", csv, status=2)
+        assert f"{csv}: nothing tells what its 3 joints are (--skeleton does: flic, lsp," in capsys.readouterr().err
 
     @pytest.mark.parametrize("backend", ["torch", "chainer"])
     def test_one_epoch_is_one_however_large_the_batch(self, backend, arguments, tmp_path, capsys):
