@@ -13,7 +13,7 @@ import click
 from converters.errors import DeepPoseError
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import JsonOptions, ReadingOptions
+from deeppose_port.cli.options import SOME_REFUSED, JsonOptions, ReadingOptions
 from deeppose_port.cli.summary import Summary
 from deeppose_port.options import described
 
@@ -180,7 +180,7 @@ def _convert_many(options: ConvertOptions) -> int:
     else:
         for line in summary.lines(len(skipped), len(there.passed_over)):
             display.say(line)
-    return summary.status
+    return SOME_REFUSED if summary.failures and skipped else summary.status
 
 
 def _target(found: Found, output: Path | None, kind: str) -> Path:

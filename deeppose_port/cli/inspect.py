@@ -88,6 +88,7 @@ def _inventory(options: InspectOptions) -> int:
             if problem is not None:
                 failed += 1
                 display.error(problem)
+                table.add_row(str(each.path), "refused", *[""] * 7)
     if options.shown.as_json:
         display.as_json({"files": files, "failed": failed, "passed_over": len(there.passed_over)})
     else:

@@ -121,7 +121,7 @@ class TestAgain:
         run("convert", folder, "-o", tmp_path / "new", status=3)
         before = {name: (tmp_path / "new" / name).stat().st_mtime_ns for name in files_below(tmp_path / "new")}
         run("convert", folder, "-o", tmp_path / "new", status=2)
-        out, err = run("convert", folder, "-o", tmp_path / "new", "--skip-existing", status=2)
+        out, err = run("convert", folder, "-o", tmp_path / "new", "--skip-existing", status=3)
         assert "2 files converted before" in out
         assert "exists" not in err
         assert before == {name: (tmp_path / "new" / name).stat().st_mtime_ns for name in files_below(tmp_path / "new")}
@@ -183,7 +183,8 @@ class TestInventory:
     def test_each_file_has_a_line(self, run, folder):
         out, err = run("inspect", folder, status=3)
         rows = {line.split()[0]: line for line in out.splitlines() if line.strip().startswith(str(folder))}
-        assert rows.keys() == {str(folder / "epoch-1.model"), str(folder / "bare.model")}
+        assert rows.keys() == {str(folder / name) for name in (*DAMAGED, "epoch-1.model", "bare.model")}
+        assert all(rows[str(folder / name)].split()[1:] == ["refused"] for name in DAMAGED)
         assert rows[str(folder / "epoch-1.model")].split()[1:3] == ["alexnet", "16"]
         assert "(assumed)" in rows[str(folder / "bare.model")]
         assert "2 of 7 checkpoints can be read" in out
