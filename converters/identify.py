@@ -20,7 +20,7 @@ from converters.files import Identity, identity_of
 from converters.folding import fold
 from converters.formats import Contents, Format
 from converters.keys import chainer_names, links
-from converters.layouts import NO_STATE, Sections, Training
+from converters.layouts import NO_STATE, WITHOUT_STATE, Sections, Training
 from converters.legacy_log import LegacyLog, read_beside
 from converters.networks import (
     TABLES,
@@ -202,7 +202,7 @@ class _Identification:
     def _without_state(self, error: CheckpointError) -> None:
         """Says that the optimizer's state is not read, where anybody wanted it."""
         if self.options.state:
-            self.notices.append(f"{error.where}: {error.problem}; the weights are read without it")
+            self.notices.append(f"{error.where}: {error.problem}; {WITHOUT_STATE}")
 
     def _open(self, path: Path, part: str | None = None, contents: Contents | None = None) -> _File:
         self.identities[path] = identity_of(path)

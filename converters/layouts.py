@@ -25,6 +25,8 @@ from converters.stored import Stored
 LAYOUTS = ("head", "state", "snapshot")
 
 NO_STATE = "read the weights alone with --no-state"
+#: How a notice ends that an optimizer's state is not read.
+WITHOUT_STATE = "the weights are read without it"
 _MODEL, _OPTIMIZER = "updater/model:main/", "updater/optimizer:main/"
 #: Slots of one parameter -> Chainer's optimizer. `v` alone is a velocity, NesterovAG's too, beside `m` it is the second
 #: moment; AMSGrad's are AdaBound's with AMSBound too.

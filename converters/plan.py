@@ -15,7 +15,7 @@ from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK, Identity, hash_file, identity_of
-from converters.layouts import Training
+from converters.layouts import WITHOUT_STATE, Training
 from converters.repair import POLICIES, refuse_nonfinite, repair, repair_slots
 from converters.stored import Stored, read_all
 
@@ -149,7 +149,7 @@ class Plan:
 
     def without_state(self, error: DeepPoseError) -> Plan:
         """Returns the same without the optimizer's state, which cannot be read, and says so."""
-        notice = f"{error.where}: {error.problem}; the weights are read without it"
+        notice = f"{error.where}: {error.problem}; {WITHOUT_STATE}"
         outline = self.outline.replace(
             optimizer=None,
             source=replace(self.outline.source, state_path=None),

@@ -21,7 +21,7 @@ else:
 
 _MOST_BYTES = 1 << 20
 #: What is of one start of a run alone.
-_OF_ONE_START = ("config", "output", "resume", "start_epoch", "eval_only", "profile", "as_json")
+_OF_ONE_START = ("config", "output", "resume", "state", "start_epoch", "eval_only", "profile", "as_json")
 #: What a run that goes on has behind it: its checkpoint holds the network, whatever became of the file that defined it.
 _OF_THE_BEGINNING = ("init", "finetune", "model_file", "before")
 

@@ -413,6 +413,10 @@ class TrainingOptions:
         default=None,
         metadata=described("Go on where a checkpoint or result folder stopped, legacy ones too."),
     )
+    state: bool = field(
+        default=True,
+        metadata=described("Whether a resumed file's optimizer goes on; otherwise it begins anew.", rare=True),
+    )
     start_epoch: int | None = field(
         default=None, metadata=described("Epochs that a resumed file has behind it, where nothing says.", rare=True)
     )

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 import converters
-from converters import Checkpoint, CheckpointError, Preprocessing
+from converters import Checkpoint, CheckpointError, Optimizer, Preprocessing
 from converters.cascade import Cascade, one_network
 from converters.checkpoint import Array
 from converters.errors import DeepPoseError
 from converters.families import starting_preprocessing
 from converters.folding import fold
-from converters.layouts import frozen
+from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
 from converters.networks import SoftArgmax
 from converters.sourced import architecture_of_source
@@ -34,6 +34,7 @@ from deeppose_port.training.stage import LaterStage, stage_preprocessing, stages
 #: What starts anew where nothing is said.
 DEFAULT_ARCHITECTURE = "alexnet"
 _ITERATOR = "updater/iterator:main/"
+_WITHOUT = "go on with a new optimizer by --no-state, or start anew from its weights with --init"
 _ALGORITHMS = " or ".join(", ".join(OPTIMIZERS.values()).rsplit(", ", 1))
 
 
@@ -203,34 +204,52 @@ def _preprocessing(preprocessing: Preprocessing, options: TrainingOptions) -> Pr
     )
 
 
+def _optimizer_of(path: Path, checkpoint: Checkpoint, said: HyperparameterOptions) -> Optimizer:
+    """Returns the optimizer's state that a run goes on with.
+
+    Raises:
+        CheckpointError: There is none, or none that goes on here.
+    """
+    optimizer = checkpoint.optimizer
+    if optimizer is None:
+        reason = next((f": {notice}" for notice in checkpoint.notices if notice.endswith(WITHOUT_STATE)), "")
+        problem = f"it holds no optimizer's state, so its run cannot go on{reason}"
+        raise CheckpointError(path, problem, f"put the .state beside the .model, or {_WITHOUT}")
+    if optimizer.algorithm not in OPTIMIZERS:
+        problem = (
+            f"it holds the state of {optimizer.algorithm}, with which no training goes on here, only with {_ALGORITHMS}"
+        )
+        raise CheckpointError(path, problem, _WITHOUT)
+    if unmoved := frozen(optimizer.slots, checkpoint.weights):
+        problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
+        raise CheckpointError(path, problem, _WITHOUT)
+    if said.algorithm is not None and state_of(said.algorithm) != optimizer.algorithm:
+        problem = f"it holds the state of {OPTIMIZERS[optimizer.algorithm]}, not of {said.opt}"
+        raise CheckpointError(path, problem, f"leave --opt out, or {_WITHOUT}")
+    return optimizer
+
+
 def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later: LaterStage | None) -> Start:
     number, said_stage = 1 if later is None else later.number, options.cascade.stage
     if said_stage not in (1, number):
         raise CheckpointError(path, f"it is of stage {number}, not of {said_stage}", "leave --stage out")
-    if checkpoint.optimizer is None:
-        problem = "it holds no optimizer's state, so its run cannot go on"
-        advice = "put the .state beside the .model, or start anew from its weights with --init"
-        raise CheckpointError(path, problem, advice)
-    algorithm = checkpoint.optimizer.algorithm
-    if algorithm not in OPTIMIZERS:
-        problem = f"it holds the state of {algorithm}, with which no training goes on here, only with {_ALGORITHMS}"
-        raise CheckpointError(path, problem, "start anew from its weights with --init")
-    if unmoved := frozen(checkpoint.optimizer.slots, checkpoint.weights):
-        problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
-        raise CheckpointError(path, problem, "start anew from its weights with --init")
-    said = options.hyperparameters
-    if said.algorithm is not None and state_of(said.algorithm) != algorithm:
-        problem = f"it holds the state of {OPTIMIZERS[algorithm]}, not of {said.opt}"
-        raise CheckpointError(path, problem, "leave --opt out, or start anew with --init")
-    log = read_beside(path)
+    said, step = options.hyperparameters, checkpoint.optimizer.step if checkpoint.optimizer else 0
     notices = list(_notices(checkpoint))
+    algorithm = said.algorithm
+    if options.state:
+        algorithm = _optimizer_of(path, checkpoint, said).algorithm
+    else:
+        checkpoint = checkpoint.replace(optimizer=None)
+        notices.append("its optimizer begins anew")
+    log = read_beside(path)
     if log is not None and log.options:
         logged = HyperparameterOptions.from_log(log.options)
-        if logged.algorithm is not None and state_of(logged.algorithm) == algorithm:
+        algorithm = algorithm or logged.algorithm
+        if logged.algorithm is not None and algorithm is not None and state_of(logged.algorithm) == state_of(algorithm):
             said = said.over(logged)
             notices.append(f"hyper-parameters that were not given come from {log.path}")
-    algorithm = said.algorithm or algorithm
-    if said.learning_rate(algorithm) is None:
+    algorithm = said.algorithm or algorithm or "adam"
+    if options.state and said.learning_rate(algorithm) is None:
         option = "--adam-alpha" if state_of(algorithm) == "adam" else "--lr"
         problem = "no file of this kind holds the learning rate, and no log.txt beside it tells"
         raise CheckpointError(path, problem, f"say it with {option}")
@@ -239,7 +258,7 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
     if epoch is None:
         problem = "neither it nor its name says how many epochs are behind it"
         raise CheckpointError(path, problem, "say it with --start-epoch")
-    iteration = progress.iteration if progress and progress.iteration is not None else checkpoint.optimizer.step
+    iteration = progress.iteration if progress and progress.iteration is not None else step
     iterator = {k.removeprefix(_ITERATOR): v for k, v in checkpoint.trainer.items() if k.startswith(_ITERATOR)}
     return Start(checkpoint, said.complete(algorithm), epoch, iteration, iterator, path, tuple(notices), later)
 

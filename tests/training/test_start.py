@@ -135,6 +135,21 @@ class TestResume:
         with pytest.raises(CheckpointError, match=r"the state of sgd, .* only with Adam, .*or RMSprop \(.*--init\)"):
             start_of(resume=adam / "epoch-1.model", hyperparameters=HyperparameterOptions(lr=0.1, **how))
 
+    @pytest.mark.parametrize("state", ["whole", "of another", "none"])
+    def test_without_its_state_a_run_goes_on_with_a_new_optimizer(self, state, adam):
+        if state == "none":
+            (adam / "epoch-1.state").unlink()
+        if state == "of another":
+            (adam / "epoch-1.state").write_bytes(b"no")
+            with pytest.raises(CheckpointError, match=r"cannot go on: .*epoch-1\.state: this is text.*--no-state"):
+                start_of(resume=adam / "epoch-1.model")
+        how = {"resume": adam / "epoch-1.model", "state": False, "start_epoch": 1}
+        start = start_of(**how, hyperparameters=HyperparameterOptions(opt="MomentumSGD", lr=0.5))
+        assert (start.checkpoint.optimizer, start.epoch) == (None, 1)
+        assert (start.hyperparameters.algorithm, start.hyperparameters.lr) == ("momentumsgd", 0.5)
+        assert "its optimizer begins anew" in start.notices
+        assert start_of(**how).hyperparameters.algorithm == "adam"
+
     def test_layers_that_were_not_updated_are_named(self, adam):
         with np.load(adam / "epoch-1.state") as state:
             arrays = {key: state[key] for key in state.files if "/conv1/" not in key}
