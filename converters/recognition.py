@@ -29,6 +29,9 @@ _NO_LAYERS = re.compile(
     r"(?:.*[./])?(?:\w*loss\w*|criterion\w*|ema(?:_\w*)?|\w*average\w*|metrics?)[./].*", re.IGNORECASE
 )
 
+#: The first parts of keys that are looked at for a network that stands among others.
+_MOST_PARTS = 8
+
 
 @dataclass(frozen=True)
 class Network:
@@ -151,13 +154,15 @@ def _advice(headers: Mapping[str, Header], asked: str | None) -> str:
     """Says what to do with arrays that fit no architecture, or not the one that was asked for."""
     if asked is not None and (name := _fitting(headers)):
         return f"they are those of {name}: leave --architecture out"
-    for wrapper in known_wrappers():
+    firsts = dict.fromkeys(found[0] for key in headers if (found := re.match(r"[^./]+[./]", key)))
+    for wrapper in dict.fromkeys((*known_wrappers(), *list(firsts)[:_MOST_PARTS])):
         part = {key.removeprefix(wrapper): header for key, header in headers.items() if key.startswith(wrapper)}
         others = [key for key in headers if not key.startswith(wrapper)]
         if not others or not (name := _fitting(part)):
             continue
-        if all(_NO_LAYERS.fullmatch(key) for key in others):
-            return f"those under {wrapper!r} alone are {name}: save them by themselves; nothing is loaded in part"
+        if all(_NO_LAYERS.fullmatch(key) or not headers[key].shape for key in others):
+            how = f"--part {wrapper[:-1]} reads them" if wrapper in firsts else "save them by themselves"
+            return f"those under {wrapper!r} alone are {name}: {how}; nothing is loaded in part unasked"
         return (
             f"those under {wrapper!r} are {name}, but {fold(others)} beside them may be layers of the same network: "
             "its source tells how they go together, --model-file FILE.py reads it; nothing is loaded in part"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from converters.families import FAMILIES
 from converters.families.unsupported import UNSUPPORTED
+from converters.formats.foreign import FOREIGN
 from converters.preprocessing import in_words
 
 
@@ -33,6 +34,7 @@ def tables() -> dict[str, str]:
             ("whose files", "recognised by", "why", "what to do"),
             ((m.title, m.recognised, m.problem, m.advice) for m in UNSUPPORTED),
         ),
+        "foreign": _table(("what is said", "what to do"), ((kind.problem, kind.advice) for kind in FOREIGN)),
     }
 
 

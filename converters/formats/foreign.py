@@ -117,6 +117,11 @@ FOREIGN = (
     Foreign(  # the version of its format, then what it is for
         _matches(rb"\x08[\x01-\x0f]\x12[\x01-\xff]{1,3}\n"), "this is a Core ML model, which is not read", _TAKE_SOURCE
     ),
+    Foreign(
+        _matches(rb"\x93NUMPY.{4,8}\{'descr': '\|O'"),
+        "this is a Python object that NumPy pickled (.npy), which could run code when read; it was not opened",
+        "save the arrays in it as npz, where it was made: np.savez('a.npz', **arrays)",
+    ),
     Foreign(_starts(b"\x93NUMPY"), "this is one array of NumPy's (.npy)", "put all arrays of a network into one npz"),
     Foreign(_starts(b"MATLAB 5.0 MAT-file"), "this is a MATLAB file", "save the weights as npz"),
     Foreign(_starts(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8"), "this is a picture", "name the checkpoint"),

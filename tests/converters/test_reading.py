@@ -304,8 +304,10 @@ class TestArchitecture:
     def test_a_network_among_others_is_found_but_not_loaded(self, other, tmp_path):
         arrays = {**wrapped(in_torch_names(alexnet()), "model."), other: np.ones(3, np.float32)}
         save_file(arrays, tmp_path / "a.safetensors")
-        advice = r"\(those under 'model.' alone are alexnet: save them by themselves; nothing is loaded in part\)"
+        advice = r"\(those under 'model.' alone are alexnet: --part model reads them; nothing is loaded"
         refused(tmp_path / "a.safetensors", rf"its arrays fit no architecture, .*{other}.* {advice}")
+        part = converters.read(tmp_path / "a.safetensors", part="model")
+        assert_same_arrays(part.weights, in_torch_names(alexnet()))
 
     @pytest.mark.parametrize(("outputs", "told"), [(27, "27 outputs"), (1, "1 output")])
     def test_an_odd_number_of_outputs_is_no_pose(self, outputs, told, tmp_path):

@@ -50,9 +50,9 @@ def tar():
     return stream.getvalue()
 
 
-def npy():
+def npy(array=None):
     stream = io.BytesIO()
-    np.save(stream, np.ones(3))
+    np.save(stream, np.ones(3) if array is None else array, allow_pickle=True)
     return stream.getvalue()
 
 
@@ -87,6 +87,10 @@ FILES = {
     "Torch 7 as text": (b"4\n1\n3\nV 1\n17\nnn.Sequential\n", r"this is a file of Torch 7 \(\.t7\)"),
     "ONNX without a producer": (onnx_without_a_producer, "this is an ONNX model, which is written but not read"),
     "one array": (npy, r"this is one array of NumPy's \(\.npy\)"),
+    "a pickled object of NumPy's": (
+        lambda: npy(np.array({"conv1": np.ones(3)}, dtype=object)),
+        r"this is a Python object that NumPy pickled \(\.npy\)",
+    ),
     "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM", "this is a MATLAB file"),
     "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(50), "this is a picture"),
     "a JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(50), "this is a picture"),

@@ -118,3 +118,15 @@ def test_advice_loses_no_layers(tmp_path):
     message = refused(tmp_path / "a.pth", r"those under 'model\.' are resnet34-torchvision, but pose\.\{bias,weight\}")
     assert "save them by themselves" not in message
     assert "--model-file" in message
+
+
+def test_a_network_among_another_and_counters_is_one_part(tmp_path):
+    """As ema-pytorch saves a network with its average."""
+    one, other = drawn(ResNet(18, 28)).state_dict(), drawn(ResNet(18, 28), seed=1).state_dict()
+    both = {**wrapped(one, "online_model."), **wrapped(other, "ema_model.")}
+    torch.save({**both, "initted": torch.tensor(True), "step": torch.tensor(3)}, tmp_path / "a.pth")
+    refused(
+        tmp_path / "a.pth", r"\(those under 'online_model\.' alone are .*: --part online_model reads them; nothing is"
+    )
+    checkpoint = converters.read(tmp_path / "a.pth", part="ema_model")
+    np.testing.assert_array_equal(checkpoint.weights["fc.weight"], other["fc.weight"].numpy())
