@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from deeppose_port.text import counted
+
 if TYPE_CHECKING:
     from converters import Repair, Source
 
@@ -39,6 +41,11 @@ def repairs_made(repairs: Iterable[Repair]) -> str:
 def is_assumed(source: Source) -> bool:
     """Tells whether nothing says who wrote a file."""
     return source.writer_told_by == "assumed"
+
+
+def assumed_writers(count: int) -> str:
+    """Says of how many files nothing says who wrote them."""
+    return f"{counted(count, 'writer')} assumed: --writer chainer-X.Y.Z says otherwise"
 
 
 def writer(source: Source) -> str:

@@ -71,7 +71,7 @@ def _inventory(options: InspectOptions) -> int:
         *("file", "architecture", "joints", "writer", "optimizer", "epoch", "NaN", "Inf", "MB"), text=(0, 1, 3, 4)
     )
     files: list[dict[str, Any]] = []
-    failed = 0
+    failed = assumed = 0
     with display.steps("looking", quiet=options.shown.as_json, unit="files") as step:
         for each in there.found:
             step(each.path.name, len(files), len(there.found))
@@ -80,6 +80,7 @@ def _inventory(options: InspectOptions) -> int:
                 seen = converters.inspect(each.path, state=options.state, **options.reading.as_arguments())
                 entry = seen.as_dict()
                 if (read := seen.checkpoint or seen.cascade) is not None:
+                    assumed += checkpoints.is_assumed(read.source)
                     table.add_row(*_line(each.path, read))
                 problem = seen.problem
             except DeepPoseError as error:
@@ -90,10 +91,12 @@ def _inventory(options: InspectOptions) -> int:
                 display.error(problem)
                 table.add_row(str(each.path), "refused", *[""] * 7)
     if options.shown.as_json:
-        display.as_json({"files": files, "failed": failed, "passed_over": len(there.passed_over)})
+        display.as_json({"files": files, "failed": failed, "assumed": assumed, "passed_over": len(there.passed_over)})
     else:
         display.show(table)
         display.say(f"{len(files) - failed} of {display.counted(len(files), 'checkpoint')} can be read")
+        if assumed:
+            display.say(checkpoints.assumed_writers(assumed))
         if there.passed_over:
             display.say(f"{display.counted(len(there.passed_over), 'file')} passed over")
     return 0 if not failed else SOME_REFUSED if failed < len(files) else BAD_INPUT

@@ -73,7 +73,7 @@ class Summary:
         for reason, count in self.reasons().items():
             yield f"  {count} refused: {reason}"
         if self.assumed:
-            yield f"{counted(self.assumed, 'writer')} assumed: --writer chainer-X.Y.Z says otherwise"
+            yield checkpoints.assumed_writers(self.assumed)
         if skipped:
             yield f"{counted(skipped, 'file')} converted before"
         if passed_over:

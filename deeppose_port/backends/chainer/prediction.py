@@ -9,6 +9,7 @@ import numpy as np
 
 from converters import Checkpoint
 from converters.networks import Layer
+from deeppose_port.backends import refuse_foreign
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.chainer.devices import usable_device
@@ -32,6 +33,7 @@ class ChainerPredictor:
         self.device = usable_device(device)
         self._checkpoint, self._relu_nan = checkpoint, relu_nan
         # The emulation of an old engine's NaN needs every layer by itself.
+        refuse_foreign("chainer", checkpoint.architecture)  # what is folded is a table of its own
         fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
         self._fast = self.network if fast is checkpoint else self._placed(fast)
 
