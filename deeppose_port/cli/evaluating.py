@@ -74,7 +74,7 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Ev
 
     told = how.annotated
     pose = load(checkpoint, how.reading, how.inputs, how.engine)
-    dataset = persons(pose, told.csv, told.images, told.skeleton, told.counting)
+    dataset = persons(pose, told.csv, told.images, told.skeleton, told.counting, fast_decode=told.fast_decode)
     if dataset.head_sizes_from not in (None, HEAD_BOXES):
         display.notices([f"PCKh is an estimate: the head sizes are {dataset.head_sizes_from}"])
     with display.steps("evaluating", quiet=quiet, unit="persons") as step:

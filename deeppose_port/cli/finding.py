@@ -46,8 +46,14 @@ class FindingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FastFindingOptions(FindingOptions):
-    """The same, by the fastest engine."""
+    """The same, by the fastest engine, and of lists of pictures too."""
 
+    format: str = field(
+        default="json",
+        metadata=described(
+            "Of the joints' file.", choices=("json", "csv", "parquet"), default="json, with --manifest lines of it"
+        ),
+    )
     engine: FastestOptions
 
 

@@ -34,6 +34,9 @@ def skeletons() -> Iterable[str]:
     return SKELETONS
 
 
+#: What shares a list of pictures among processes, on one or many machines.
+RAY = "ray"
+
 #: What says which joints there are.
 SKELETON = described("What the joints are, or a .toml or .json file that says.", choices=skeletons)
 #: The same where a checkpoint may.
@@ -59,6 +62,11 @@ def engines() -> Iterable[str]:
     from deeppose_port.backends import engines
 
     return engines()
+
+
+def engines_and_ray() -> Iterable[str]:
+    """Returns the same, and Ray, which shares work among processes that run them."""
+    return (*engines(), RAY)
 
 
 def architectures() -> Iterable[str]:
@@ -232,6 +240,14 @@ class FastestOptions(EngineOptions):
             section="Engine",
         ),
     )
+    engine: str | None = field(
+        default=None,
+        metadata=described(
+            "What executes it: of the backend onnx, onnxruntime or openvino; or ray, whose processes share the "
+            "pictures of --manifest, each with the backend that is said or the fastest.",
+            choices=engines_and_ray,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +282,14 @@ class AnnotationOptions:
     )
     images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
     skeleton: str | None = field(default=None, metadata=SKELETON_OR_TOLD)
+    fast_decode: bool = field(
+        default=False,
+        metadata=described(
+            "Decode JPEGs at a reduced size where the network's input is at most half of the crop: faster, and no "
+            "longer the legacy program's inputs to the bit.",
+            rare=True,
+        ),
+    )
     counting: CountingOptions
 
 
@@ -355,7 +379,13 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def persons(
-    pose: Pose | CascadePose, csv: Path, images: Path, skeleton: str | None, counting: CountingOptions
+    pose: Pose | CascadePose,
+    csv: Path,
+    images: Path,
+    skeleton: str | None,
+    counting: CountingOptions,
+    *,
+    fast_decode: bool = False,
 ) -> PoseDataset:
     """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
     from deeppose_port.data import PoseDataset
@@ -376,4 +406,5 @@ def persons(
         min_dim=counting.min_dim,
         ignore_label=counting.ignore_label,
         max_pixels=counting.max_pixels,
+        fast_decode=fast_decode,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import click
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files
-from deeppose_port.cli.options import SOME_REFUSED, CountingOptions, JsonOptions, load
+from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOptions, load
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -37,6 +39,20 @@ class PredictOptions:
     )
     sources: tuple[Path, ...] = field(
         default=(), metadata=described("Pictures, folders of pictures, or videos.", names=("SOURCE",))
+    )
+    manifest: Path | None = field(
+        default=None,
+        metadata=described(
+            "A list of pictures in place of SOURCE, a path or URL a line: DIR gets their joints in parts, without "
+            "drawings; the same command goes on with what is missing, and the processes of torchrun share it.",
+            metavar="FILE",
+        ),
+    )
+    fast_decode: bool = field(
+        default=False,
+        metadata=described(
+            "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop."
+        ),
     )
     box: tuple[str, ...] = field(
         default=(),
@@ -107,8 +123,14 @@ class PredictOptions:
     shown: JsonOptions
 
     def __post_init__(self) -> None:
-        if bool(self.sources) == (self.csv is not None) or (self.images is None) != (self.csv is None):
-            raise click.UsageError("name pictures, folders or videos, or --csv with --images")
+        if bool(self.sources) + (self.csv is not None) + (self.manifest is not None) != 1:
+            raise click.UsageError("name pictures, folders or videos; or --csv with --images; or --manifest")
+        if (self.images is None) != (self.csv is None):
+            raise click.UsageError("--csv goes with --images")
+        if self.manifest is None and (self.fast_decode or self.finding.engine.engine == RAY):
+            raise click.UsageError("--fast-decode and --engine ray go with --manifest")
+        if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):
+            raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
         told = [name for name in ("box", "face", "boxes", "people") if getattr(self, name)]
         if self.csv is not None and told:
             raise click.UsageError(f"--{told[0]} does not go with --csv, whose persons have their own boxes")
@@ -173,6 +195,8 @@ def predict(options: PredictOptions) -> int:
                     shown=options.shown,
                 )
             )
+    if options.manifest is not None:
+        return _manifest(options, options.manifest)
     result = _files(options)
     for failure in result.failures:
         display.error(failure.reason)
@@ -234,6 +258,42 @@ def _files(options: PredictOptions) -> Predictions:
             stages=Stages(options.stages, options.legacy_order),
             progress=lambda done, total: step("", done, total),
         )
+
+
+def _manifest(options: PredictOptions, manifest: Path) -> int:
+    """Predicts the pictures of a list."""
+    from deeppose_port.predict import People
+    from deeppose_port.predict.manifest import Asked, predict_manifest
+
+    told = options.finding
+    by_ray = told.engine.engine == RAY
+    engine = replace(told.engine, engine=None) if by_ray else told.engine
+    asked = Asked(
+        _people(options) or People(),
+        {"json": "jsonl"}.get(told.format, told.format),
+        options.fast_decode,
+        options.allow_truncated,
+        options.counting.max_pixels,
+    )
+    share = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    quiet = options.shown.as_json
+    with _checkpoint(options) as checkpoint, display.steps("predicting", quiet=quiet, unit="pictures") as step:
+        result = predict_manifest(
+            partial(load, checkpoint, told.reading, told.inputs, engine),
+            manifest,
+            told.output,
+            asked,
+            share=share,
+            ray=by_ray,
+            progress=lambda done, total: step("", done, total),
+        )
+    if options.shown.as_json:
+        display.as_json(result.as_dict())
+    else:
+        were = f", {result.failures} of which have an error in place of joints" if result.failures else ""
+        display.say(f"{display.counted(result.done, 'picture')} of {result.pictures} predicted now{were}")
+        display.say(f"joints in {result.folder}")
+    return SOME_REFUSED if result.failures else 0
 
 
 def _show(result: Predictions) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Crop, Letterbox, Points
-from deeppose_port.data.pictures import Picture, checked_picture
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, checked_picture, decode_picture, encoded_size
 
 #: `antialiased` is Pillow's, which only resizes; where a picture is turned too, or has been reduced, OpenCV does it.
 _INTERPOLATION = {
@@ -23,6 +25,9 @@ _INTERPOLATION = {
 }
 
 _Levels = TypeVar("_Levels", Picture, Float32Array)
+
+#: By what JPEGs can be reduced while they are decoded.
+_FACTORS: tuple[Literal[1, 2, 4, 8], ...] = (1, 2, 4, 8)
 
 #: The most columns or rows of a picture that OpenCV warps.
 LARGEST_WARP = 32766
@@ -112,6 +117,34 @@ def _needed(image: _Levels, matrix: Points, width: int, height: int) -> tuple[_L
 
     (y0, y1), (x0, x1) = needed(rows, image.shape[0]), needed(columns, image.shape[1])
     return image[y0:y1, x0:x1], np.array([[a, b, tx + a * x0 + b * y0], [c, d, ty + c * x0 + d * y0]])
+
+
+def decode_window(
+    data: npt.NDArray[np.uint8], crops: Sequence[Crop], *, allow_truncated: bool = False, max_pixels: int = MAX_PIXELS
+) -> Window:
+    """Decodes a picture for some crops of it: a JPEG at a reduced size, if every crop has enough pixels then.
+
+    Args:
+        data: (N,), the bytes of its file.
+        crops: What is to be cut out; none wants the whole size.
+        allow_truncated: As for `read_picture`, as the next is.
+        max_pixels: The most pixels that the picture may have.
+
+    Returns:
+        The whole picture, at its own size or a half, a quarter or an eighth of it.
+
+    Raises:
+        PictureError: As for `read_picture`.
+    """
+    least = min((1 / max(crop.scale) for crop in crops), default=1.0)  # pixels of the picture for one of the input
+    fitting: list[Literal[1, 2, 4, 8]] = [factor for factor in _FACTORS if factor <= least]
+    is_jpeg = data[:3].tobytes() == b"\xff\xd8\xff"
+    factor = fitting[-1] if is_jpeg and fitting else 1
+    picture = decode_picture(data, allow_truncated=allow_truncated, max_pixels=max_pixels, factor=factor)
+    if factor == 1:
+        return Window.whole(picture)
+    width, height = encoded_size(data)
+    return Window(picture, 0, 0, (picture.shape[1] / width, picture.shape[0] / height), width, height)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,9 +50,11 @@ class People:
 
     Attributes:
         numbered: Whether there may be several: they are numbered in drawings and tables.
+        by_pixels: Whether it takes the picture's pixels to tell, or its size.
     """
 
     numbered = False
+    by_pixels = False
 
     def of(self, file: Path, image: Picture) -> Sequence[Found]:
         """Returns the persons of a picture, or of a frame of a video.
@@ -98,7 +100,7 @@ class Listed(People):
     def __init__(self, path: Path, by_name: Mapping[str, Sequence[Found]], *, fractions: bool = False) -> None:
         self.path = path
         self._by_name = by_name
-        self._fractions = fractions
+        self._fractions = self.by_pixels = fractions
         #: Names without their folders -> names; None where several pictures have it.
         self._by_base: dict[str, str | None] = {}
         for name in by_name:
@@ -146,6 +148,7 @@ class Detected(People):
     """
 
     numbered = True
+    by_pixels = True
 
     def __init__(self, detector: Detector, name: str, min_score: float = MIN_SCORE) -> None:
         self._detector = detector

@@ -1,0 +1,235 @@
+"""Lists of pictures: every one once, whatever happens in between."""
+
+import functools
+import http.server
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+import deeppose_port
+from deeppose_port.cli import main
+from deeppose_port.data import PoseDataset
+from deeppose_port.data.crop import Crop
+from deeppose_port.data.pixels import decode_window
+from deeppose_port.data.view import View
+from deeppose_port.predict import Detected, Given, manifest
+from deeppose_port.predict.manifest import Asked, predict_manifest
+from tests.conftest import PICTURES, ROOT
+from tests.helpers.networks import random_checkpoint
+
+
+@pytest.fixture(scope="module")
+def pose():
+    return deeppose_port.load(random_checkpoint(), backend="auto")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Seven JPEGs, of which one is none, and their list."""
+    random = np.random.default_rng(0)
+    for i in range(7):
+        noise = cv2.GaussianBlur(random.integers(0, 256, (480, 640, 3), np.uint8), (0, 0), 8)
+        cv2.imwrite(str(tmp_path / f"{i}.jpg"), cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))
+    (tmp_path / "3.jpg").write_bytes(b"nothing")
+    (tmp_path / "list.txt").write_text("\n".join(["", *(str(tmp_path / f"{i}.jpg") for i in range(7)), "", ""]))
+    return tmp_path
+
+
+@pytest.fixture
+def run(pose, pictures, monkeypatch):
+    monkeypatch.setattr(manifest, "PART", 2)
+    return functools.partial(predict_manifest, lambda: pose, pictures / "list.txt", pictures / "out")
+
+
+def records(folder):
+    return [json.loads(line) for path in sorted(folder.glob("part-*.jsonl")) for line in path.read_text().splitlines()]
+
+
+class TestParts:
+    def test_every_picture_has_its_line(self, run, pose, pictures):
+        result = run()
+        assert (result.pictures, result.done, result.failures) == (7, 7, 1)
+        found = records(result.folder)
+        assert [each["line"] for each in found] == list(range(1, 8))
+        assert [each["image"] for each in found] == [str(pictures / f"{i}.jpg") for i in range(7)]
+        assert found[3]["persons"] == []
+        assert f"{pictures}/3.jpg: cannot be decoded" in found[3]["error"]
+        (person,) = found[5]["persons"]
+        np.testing.assert_allclose(person["points"], pose.predict(cv2.imread(str(pictures / "5.jpg"))), atol=2e-3)
+
+    def test_what_is_there_is_not_done_again(self, run):
+        class Killed(BaseException):
+            pass
+
+        def kill(done, total):
+            if done == 4:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(progress=kill)
+        before = {path: path.stat().st_mtime_ns for path in sorted(run.args[2].glob("part-*"))}
+        assert len(before) == 2
+        assert run().done == 3
+        assert [each["line"] for each in records(run.args[2])] == list(range(1, 8))
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+        assert run().done == 0
+
+    def test_processes_share_the_parts(self, run):
+        assert [run(share=(rank, 2)).done for rank in (0, 1)] == [4, 3]
+        assert [each["line"] for each in records(run.args[2])] == list(range(1, 8))
+
+    def test_parts_of_another_list_or_network_are_refused(self, run, pictures):
+        run()
+        (pictures / "list.txt").write_text(str(pictures / "0.jpg"))
+        with pytest.raises(ValueError, match="the parts here are of another manifest"):
+            run()
+        (pictures / "out" / "manifest.json").unlink()
+        with pytest.raises(ValueError, match=r"there are parts here, but no manifest\.json"):
+            run()
+
+    def test_a_list_of_nothing_is_refused(self, run, pictures):
+        (pictures / "list.txt").write_text("\n \n")
+        with pytest.raises(ValueError, match=r"list\.txt: no picture is in this list"):
+            run()
+
+    def test_persons_have_their_boxes(self, run):
+        run(Asked(Given([(10, 20, 300, 400), (-9, -9, 2, 2)])))
+        found = records(run.args[2])[0]
+        assert [(person["person"], person["box"]) for person in found["persons"]] == [(1, [10, 20, 300, 400])]
+        assert found["error"].startswith("person 2: nothing is left of the box")
+
+    def test_a_detector_sees_the_pictures(self, run):
+        seen = []
+        run(Asked(Detected(lambda image: seen.append(image.shape) or [(0, 0, 100, 100)], "d"), fast_decode=True))
+        assert seen == [(480, 640, 3)] * 6
+
+    @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
+    def test_parquet_holds_the_same(self, run, pictures):
+        from pyarrow import parquet
+
+        run(Asked(format="parquet"))
+        rows = [
+            row
+            for path in sorted((pictures / "out").glob("part-*.parquet"))
+            for row in parquet.read_table(path).to_pylist()
+        ]
+        assert [row["line"] for row in rows] == list(range(1, 8))
+        assert len(rows[0]["persons"][0]["points"]) == 7
+
+    def test_a_format_that_there_is_not(self, run):
+        with pytest.raises(ValueError, match="there are jsonl, parquet"):
+            run(Asked(format="csv"))
+
+
+class TestUrls:
+    @pytest.fixture
+    def server(self, pictures):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *told):
+                pass
+
+        handler = functools.partial(Quiet, directory=str(pictures))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+
+    def test_pictures_are_fetched(self, run, pictures, server):
+        names = [f"{server}/0.jpg", f"{server}/gone.jpg", "s3://bucket/0.jpg", str(pictures / "0.jpg")]
+        (pictures / "list.txt").write_text("\n".join(names))
+        assert run().failures == 2
+        found = records(pictures / "out")
+        assert found[0]["persons"] == found[3]["persons"] != []
+        assert f"{server}/gone.jpg: cannot be fetched: " in found[1]["error"]
+        assert "s3://bucket/0.jpg: http and https are fetched" in found[2]["error"]
+
+
+class TestFastDecode:
+    @pytest.mark.parametrize(("side", "factor"), [(219, 1), (439, 1), (440, 2), (900, 4), (1760, 8), (4000, 8)])
+    def test_a_jpeg_is_reduced_where_enough_pixels_are_left(self, side, factor):
+        picture = np.full((2 * side, 2 * side, 3), 100, np.uint8)
+        data = cv2.imencode(".jpg", picture)[1].ravel()
+        window = decode_window(data, [Crop(0, 0, side, side, 220)])
+        assert window.pixels.shape[0] == -(-2 * side // factor)
+        assert (window.width, window.height) == (2 * side, 2 * side)
+        assert decode_window(data, [Crop(0, 0, side, side, 220), Crop(0, 0, 9, 9, 220)]).pixels.shape == picture.shape
+        assert decode_window(cv2.imencode(".png", picture)[1].ravel(), [Crop(0, 0, side, side, 220)]).scale == (1, 1)
+
+    def test_joints_stay_where_they_are(self, tmp_path):
+        cv2.imwrite(str(tmp_path / "a.jpg"), cv2.imread(str(PICTURES / "astronaut.png")))
+        (tmp_path / "list.txt").write_text(str(tmp_path / "a.jpg"))
+        trained = deeppose_port.load(ROOT / "examples" / "astronaut" / "epoch-300.model", backend="auto")
+        found = []
+        for fast in (False, True):
+            asked = Asked(Given([(0, 2, 500, 510)]), fast_decode=fast)
+            folder = predict_manifest(lambda: trained, tmp_path / "list.txt", tmp_path / f"{fast}", asked).folder
+            found.append(records(folder)[0]["persons"][0]["points"])
+        assert 0 < np.abs(np.subtract(*found)).max() < 8  # pixels of 500
+
+    def test_evaluation_does_it_only_when_it_is_asked_to(self, pictures):
+        (pictures / "a.csv").write_text("0.jpg," + ",".join(["100", "100", "400", "400"] + ["200", "200"] * 5) + "\n")
+        told = {"images": pictures, "skeleton": "flic"}
+        exact, again, fast = (
+            PoseDataset(pictures / "a.csv", **told, **more)[0] for more in ({}, {}, {"fast_decode": True})
+        )
+        assert np.array_equal(exact[0], again[0])
+        assert not np.array_equal(exact[0], fast[0])
+        assert np.abs(exact[0] - fast[0]).mean() < 0.2
+        assert np.array_equal(exact[1], fast[1])
+
+    def test_a_turned_picture_is_turned(self, tmp_path):
+        from PIL import Image
+
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.zeros((400, 900, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+        data = np.fromfile(tmp_path / "a.jpg", np.uint8)
+        window = decode_window(data, [View.of_box(None, 400, 900, random_checkpoint().preprocessing).crop])
+        assert (window.width, window.height) == (400, 900)
+        assert window.pixels.shape[:2] in ((900, 400), (450, 200))
+
+
+class TestCommand:
+    @pytest.fixture
+    def predict(self, pictures, capsys):
+        def predict(*more, status=0):
+            checkpoint = ROOT / "examples" / "astronaut" / "epoch-300.model"
+            command = ["predict", str(checkpoint), "-o", str(pictures / "out"), *map(str, more)]
+            assert main(command) == status
+            return capsys.readouterr()
+
+        return predict
+
+    def test_a_list_is_predicted(self, predict, pictures):
+        shown = predict("--manifest", pictures / "list.txt", "--fast-decode", status=3)
+        assert "7 pictures of 7 predicted now, 1 of which have an error in place of joints" in shown.out
+        shown = predict("--manifest", pictures / "list.txt", "--fast-decode", "--json")
+        assert json.loads(shown.out)["done"] == 0
+
+    @pytest.mark.parametrize(
+        ("more", "phrase"),
+        [
+            (("--engine", "ray", "a.png"), "go with --manifest"),
+            (("--fast-decode", "a.png"), "go with --manifest"),
+            (("--manifest", "list.txt", "a.png"), "or --manifest"),
+            (("--manifest", "list.txt", "--tile", "2x2"), "draws nothing"),
+        ],
+    )
+    def test_what_does_not_go_together(self, predict, more, phrase):
+        assert phrase in predict(*more, status=2).err
+
+    @pytest.mark.end_to_end
+    @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+    def test_rays_processes_share_it(self, pictures):
+        checkpoint = ROOT / "examples" / "astronaut" / "epoch-300.model"
+        told = ["--manifest", pictures / "list.txt", "-o", pictures / "out", "--engine", "ray", "--json"]
+        command = [sys.executable, "-m", "deeppose_port", "predict", checkpoint, *told]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert result.returncode == 3, result.stderr
+        assert [each["line"] for each in records(pictures / "out")] == list(range(1, 8))
