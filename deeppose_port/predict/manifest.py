@@ -15,6 +15,7 @@ import importlib.util
 import itertools
 import json
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -246,6 +247,8 @@ def _fetched(url: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             data = answer.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):  # which is an answer as well
+            error.close()
         raise DeepPoseError(f"cannot be fetched: {reason_of(error)}", where=url) from error
     if len(data) > _LARGEST:
         raise DeepPoseError(f"it has more than {_LARGEST:,} bytes", where=url)
