@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint constr
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help families install demo test test-end-to-end test-all test-matrix fuzz chaos mutants check format bench dist clean
+.PHONY: help families install demo test test-end-to-end test-all test-gpu test-matrix fuzz chaos mutants check format bench dist clean
 
 # In as many processes as there are processors; each of which then has one thread for its networks.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -36,6 +36,9 @@ test-all: $(VENV)/installed-dev ## all of them, the slow ones too
 
 test-matrix: ## on every Python here, with the oldest and the newest of everything, without PyTorch
 	$(PYTHON) tests/matrix.py
+
+test-gpu: ## every test that needs a GPU, and what one does, in one table: with a PYTHON that has PyTorch for it
+	$(PYTHON) -m benchmarks.gpu
 
 fuzz: $(VENV)/installed-dev ## 10,000 damaged files of every format
 	$(BIN)/python -m tests.hostile.fuzz
@@ -79,5 +82,5 @@ $(VENV)/installed: $(BIN)/python $(SETUP_FILES)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,test,dev]'
+	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,openvino,parquet,test,dev]'
 	@touch $@

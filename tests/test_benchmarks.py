@@ -35,3 +35,13 @@ def test_peers_answer_alike_and_everything_that_is_installed_takes_part():
     assert all(row.ours > 0 for row in peers.rows(cells))
     assert peers.table(cells).row_count == 2
     assert torch.get_num_threads() == before
+
+
+def test_what_is_measured_on_gpus_is_measured_on_a_cpu_where_it_can_be():
+    pytest.importorskip("torch")
+    from benchmarks import gpu
+
+    found = list(gpu.rows("cpu", random_checkpoint("alexnet", writer="chainer-7.8.1").architecture, batch=2))
+    exact = [row for row in found if row.compared == "ours"]
+    assert len(exact) >= 2
+    assert all(row.passed for row in exact)
