@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -85,6 +86,23 @@ class Pose:
         height, width = self.preprocessing.shape
         engine = f"{self.engine}, " if self.engine else ""
         return f"<Pose {self.checkpoint.title}, inputs of {width} x {height}, {engine}{self.backend} on {self.device}>"
+
+    def reduced(self, precision: str, inputs: npt.ArrayLike) -> Pose:
+        """Returns the same in less than float32, which answers a little otherwise.
+
+        Args:
+            precision: `bf16` or `int8`.
+            inputs: As for a call, what it is calibrated on: persons as they will come.
+
+        Raises:
+            BackendError: It cannot be had here.
+            DeepPoseError: As for a call.
+        """
+        (backend,) = backends.able("precision")
+        other = copy.copy(self)
+        other._predictor = backends.get(backend.name).reduced(self.checkpoint, precision, self._checked(inputs))
+        other.backend, other.engine = backend.name, {"int8": "onnxruntime", "bf16": "openvino"}[precision]
+        return other
 
     @property
     def path(self) -> str:

@@ -73,6 +73,7 @@ BACKENDS = {
             distribution="onnxruntime",
             install="pip install 'deeppose-port[onnx]'",
             roots=("onnx", "onnxruntime", "openvino"),
+            abilities=frozenset({"precision"}),
             exports={"onnx": ".onnx"},
             engines={"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"},
         ),

@@ -19,7 +19,16 @@ if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever ask
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.
 Ability = Literal[
-    "train", "processes", "accumulate", "amp", "channels-last", "compile", "gradient-sum", "profile", "workers"
+    "train",
+    "processes",
+    "accumulate",
+    "amp",
+    "channels-last",
+    "compile",
+    "gradient-sum",
+    "profile",
+    "workers",
+    "precision",
 ]
 
 
@@ -120,6 +129,18 @@ class Backend(Protocol):
         """Loads a checkpoint's network onto a device, for evaluation.
 
         `relu_nan`, as for `Pose`, is given where it is not `nan`, and `engine` where the backend has several.
+        """
+
+    def reduced(self, checkpoint: Checkpoint, precision: str, inputs: Float32Array) -> Predictor:
+        """Loads a checkpoint's network in less than float32; only of a backend that can `precision`.
+
+        Args:
+            checkpoint: The checkpoint.
+            precision: `bf16` or `int8`.
+            inputs: (N, 3, H, W) float32: what it is calibrated on; it takes inputs of that size.
+
+        Raises:
+            BackendError: It cannot be had here.
         """
 
     def train(self, run: Run) -> None:

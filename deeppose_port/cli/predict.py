@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files
@@ -20,6 +21,8 @@ from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOp
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from deeppose_port.cascade import CascadePose
+    from deeppose_port.pose import Pose
     from deeppose_port.predict import People, Predictions
 
 
@@ -114,6 +117,28 @@ class PredictOptions:
     images: Path | None = field(
         default=None, metadata=described("With --csv: the pictures' folder.", names=("--images", "--img-dir"))
     )
+    precision: str | None = field(
+        default=None,
+        metadata=described(
+            "Compute in less than float32: bfloat16 in OpenVINO, or 8-bit whole numbers in ONNX Runtime. By how much "
+            "that moves joints is measured and said.",
+            choices=("bf16", "int8"),
+        ),
+    )
+    calibration: Path | None = field(
+        default=None,
+        metadata=described(
+            "With --precision: pictures, or their folder, to calibrate and measure on.",
+            metavar="PICTURES",
+            default="the first of SOURCE",
+        ),
+    )
+    max_moved: float = field(
+        default=2.0,  # deeppose_port.predict.precision.MAX_MOVED
+        metadata=described(
+            "With --precision: refuse it where joints move by more pixels than these, on average.", metavar="PIXELS"
+        ),
+    )
     allow_truncated: bool = field(
         default=False,
         metadata=described("Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",)),
@@ -131,6 +156,10 @@ class PredictOptions:
             raise click.UsageError("--fast-decode and --engine ray go with --manifest")
         if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):
             raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
+        if self.precision is None and self.calibration is not None:
+            raise click.UsageError("--calibration goes with --precision")
+        if self.precision is not None and not self.sources:
+            raise click.UsageError("--precision goes with SOURCE")
         told = [name for name in ("box", "face", "boxes", "people") if getattr(self, name)]
         if self.csv is not None and told:
             raise click.UsageError(f"--{told[0]} does not go with --csv, whose persons have their own boxes")
@@ -241,6 +270,8 @@ def _files(options: PredictOptions) -> Predictions:
         )
     if options.stages and pose.stage_count == 1:
         display.notices(["it has one stage, so that there is no way of the joints to show"])
+    if options.precision is not None:
+        pose = _reduced(pose, options.precision, people, options)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
         return predict_files(
             pose,
@@ -258,6 +289,23 @@ def _files(options: PredictOptions) -> Predictions:
             stages=Stages(options.stages, options.legacy_order),
             progress=lambda done, total: step("", done, total),
         )
+
+
+def _reduced(pose: Pose | CascadePose, precision: str, people: People | None, options: PredictOptions) -> Pose:
+    """Returns the network in less than float32, and says by how much that moves joints."""
+    from deeppose_port.pose import Pose
+    from deeppose_port.predict import files_in
+    from deeppose_port.predict.precision import reduced
+    from deeppose_port.predict.videos import is_video
+
+    if not isinstance(pose, Pose):
+        raise DeepPoseError("--precision is for a network by itself", where=pose.path, advice="a cascade has none")
+    sources = options.sources if options.calibration is None else (options.calibration,)
+    pictures = [file for source in sources for file in files_in(source) if not is_video(file)]
+    max_pixels = options.counting.max_pixels
+    smaller, moved = reduced(pose, precision, pictures, people, max_moved=options.max_moved, max_pixels=max_pixels)
+    display.notices([str(moved)])
+    return smaller
 
 
 def _manifest(options: PredictOptions, manifest: Path) -> int:

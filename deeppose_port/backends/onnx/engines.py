@@ -54,7 +54,7 @@ def onnxruntime(program: Program, device: str) -> Session:
     return run
 
 
-def openvino(program: Program, device: str) -> Session:
+def openvino(program: Program, device: str, precision: str = "f32") -> Session:
     """Makes a session of OpenVINO, in full float32 precision: it takes bfloat16 by itself where the processor has it.
 
     Raises:
@@ -65,7 +65,7 @@ def openvino(program: Program, device: str) -> Session:
     if gpu_indices(device):
         raise BackendError(f"OpenVINO has no {device}: take --device cpu, or --engine onnxruntime")
     options: dict[str, str | int] = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": "NO",  # several processes, or a busy machine, would share one processor
     }
