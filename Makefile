@@ -38,7 +38,9 @@ test-matrix: ## on every Python here, with the oldest and the newest of everythi
 	$(PYTHON) tests/matrix.py
 
 test-gpu: ## every test that needs a GPU, and what one does, in one table: with a PYTHON that has PyTorch for it
-	$(PYTHON) -m benchmarks.gpu
+	$(PYTHON) -m venv --system-site-packages .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --editable '.[test]'
+	.venv-gpu/bin/python -m benchmarks.gpu
 
 fuzz: $(VENV)/installed-dev ## 10,000 damaged files of every format
 	$(BIN)/python -m tests.hostile.fuzz
@@ -71,7 +73,7 @@ dist: $(VENV)/installed-dev ## sdist and wheel in dist/, and what they hold is l
 	$(BIN)/python tests/distribution.py dist
 
 clean: ## remove what was built and the virtual environment
-	rm -rf $(VENV) build dist *.egg-info demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-gpu build dist *.egg-info demo .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
