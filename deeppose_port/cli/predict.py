@@ -148,10 +148,9 @@ class PredictOptions:
     shown: JsonOptions
 
     def __post_init__(self) -> None:
-        if bool(self.sources) + (self.csv is not None) + (self.manifest is not None) != 1:
-            raise click.UsageError("name pictures, folders or videos; or --csv with --images; or --manifest")
-        if (self.images is None) != (self.csv is None):
-            raise click.UsageError("--csv goes with --images")
+        told_of = bool(self.sources) + (self.csv is not None) + (self.manifest is not None)
+        if told_of != 1 or (self.images is None) != (self.csv is None):
+            raise click.UsageError("name pictures, folders or videos, or --csv with --images, or a --manifest")
         if self.manifest is None and (self.fast_decode or self.finding.engine.engine == RAY):
             raise click.UsageError("--fast-decode and --engine ray go with --manifest")
         if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):

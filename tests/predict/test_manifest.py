@@ -217,7 +217,7 @@ class TestCommand:
         [
             (("--engine", "ray", "a.png"), "go with --manifest"),
             (("--fast-decode", "a.png"), "go with --manifest"),
-            (("--manifest", "list.txt", "a.png"), "or --manifest"),
+            (("--manifest", "list.txt", "a.png"), "or a --manifest"),
             (("--manifest", "list.txt", "--tile", "2x2"), "draws nothing"),
         ],
     )
