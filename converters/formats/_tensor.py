@@ -58,14 +58,16 @@ class Storage:
         """Bytes of a number."""
         return 2 if self.dtype == BFLOAT16 else np.dtype(self.dtype).itemsize if self.dtype in DTYPES else 1
 
-    def refuse_short(self) -> None:
-        """Refuses a storage that has fewer bytes than numbers.
+    def refuse_other_size(self) -> None:
+        """Refuses a storage that has fewer bytes than numbers, or more, as PyTorch does.
 
         Raises:
             ValueError: It has.
         """
         if self.length * self.itemsize > self.nbytes:
             raise ValueError(f"it says that a storage has {self.length} numbers, which are not there")
+        if self.length * self.itemsize < self.nbytes and self.dtype in (BFLOAT16, *DTYPES):
+            raise ValueError(f"it says that a storage has {self.length} numbers, but it has {self.nbytes} bytes")
 
     def read(self, path: Path, offset: int, length: int) -> Iterator[bytes]:
         """Reads some of its bytes; those of a zip are compared with their checksum.

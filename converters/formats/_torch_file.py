@@ -26,6 +26,8 @@ MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
 _ZIP = b"PK\x03\x04"
 _Kind = TypeVar("_Kind")
 _VERSION = 1001
+#: Of zips, those that PyTorch reads.
+_VERSIONS = [str(version).encode() for version in range(1, 11)]
 _MOST_INSTRUCTIONS = 500_000
 _LARGEST_PICKLE = 64 << 20
 _LONGEST_TEXT = 1 << 20
@@ -137,6 +139,10 @@ def _load_zip(path: Path) -> Saved:
     order = _member(path, members[f"{root}byteorder"], 16) if f"{root}byteorder" in members else b"little"
     if order not in _ORDERS:
         raise ValueError(f"its bytes are in the order {order!r}")
+    said = next((name for name in (f"{root}.data/version", f"{root}version") if name in members), None)
+    version = b"" if said is None else _member(path, members[said], 16).strip()
+    if version not in _VERSIONS:
+        raise ValueError(f"its version is {version!r}" if version else "it does not say which version it is of")
     machine = _Unpickler(lambda: io.BytesIO(content), len(content), path, _ORDERS[order])
     payload = machine.plain(machine.run())
     for key, storage in machine.storages.items():
@@ -144,7 +150,7 @@ def _load_zip(path: Path) -> Saved:
         if member is None:
             raise ValueError(f"it lacks the numbers {key!r}")
         storage.nbytes, storage.member = member.file_size, member
-        storage.refuse_short()
+        storage.refuse_other_size()
     return Saved(payload, tuple(machine.strangers))
 
 
@@ -178,7 +184,7 @@ def _load_older(path: Path) -> Saved:
             storage.start, storage.nbytes = stream.tell(), length * storage.itemsize
             if length != storage.length or storage.start + storage.nbytes > size:
                 raise ValueError(f"its storage {key} has {length} numbers instead of {storage.length}")
-            storage.refuse_short()
+            storage.refuse_other_size()
             stream.seek(storage.nbytes, os.SEEK_CUR)
     return Saved(payload, tuple(machine.strangers))
 

@@ -54,6 +54,21 @@ WRITER = """
 """
 
 
+class TestSizes:
+    def test_a_file_may_be_as_large_as_is_said(self, tmp_path):
+        (tmp_path / "a").write_bytes(b"1234")
+        files.refuse_no_file(tmp_path / "a", largest=4)
+        with pytest.raises(DeepPoseError, match="it has 4 bytes, and such a file has at most 3"):
+            files.refuse_no_file(tmp_path / "a", largest=3)
+
+    def test_no_more_is_read_at_a_time_than_is_said(self, tmp_path):
+        (tmp_path / "a").write_bytes(b"12345")
+        with files.Bounded(tmp_path / "a", 4) as stream:
+            assert (stream.read(4), stream.read(4), stream.read(4)) == (b"1234", b"5", b"")
+            with pytest.raises(ValueError, match="5 bytes of it are one header, where 4 are the most"):
+                stream.read(5)
+
+
 class TestTargets:
     def test_files_that_exist_are_refused_unless_forced(self, tmp_path):
         (tmp_path / "there").write_text("old")

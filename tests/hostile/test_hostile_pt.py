@@ -106,6 +106,10 @@ def test_a_training_of_ours_that_was_changed(change, phrase, ours, save):
     assert converters.read(path, state=False).joints == 7
 
 
+def test_a_training_before_its_first_update(ours, save):
+    assert converters.read(save({**ours, "optimizer": {**ours["optimizer"], "step": 0}})).optimizer.step == 0
+
+
 def test_a_slot_of_another_shape(ours, save):
     ours["optimizer"]["slots"]["m"]["fc8.bias"] = torch.ones(13)
     refused(save(ours), r"the optimizer's 'm' of fc8\.bias is a float32 of shape \(13,\) instead of float32 \(14,\)")
@@ -136,7 +140,7 @@ class TestLies:
         ("old", "new", "phrase"),
         [
             # The storage of fc8.bias has 14 numbers, its tensor starts at 0 and has the shape (14,) and stride (1,).
-            (b"K\x0etq", b"K\x0dtq", r"has only 56 bytes|it says|is damaged|of shape|arrays fit"),
+            (b"K\x0etq", b"K\x0dtq", "it says that a storage has 13 numbers, but it has 56 bytes"),
             (b"K\x0etq", b"J\xff\xff\xff\x7ftq", "a storage has 2147483647 numbers, which are not there"),
             (b"QK\x00K\x0e\x85", b"QK\x01K\x0e\x85", r"'fc8\.bias' of shape \(14,\) ends after the 56 bytes"),
             (b"QK\x00K\x0e\x85", b"QJ\xff\xff\xff\xffK\x0e\x85", "it has a tensor that cannot be"),
@@ -154,11 +158,7 @@ class TestLies:
             at = content.rindex(old)
             return content[:at] + new + content[at + len(old) :]
 
-        path = changed(change)
-        if old == b"K\x0etq" and new == b"K\x0dtq":  # fewer numbers than there are: those that are asked for are there
-            assert converters.read(path).joints == 7
-        else:
-            refused(path, phrase)
+        refused(changed(change), phrase)
 
     def test_a_tensor_whose_numbers_are_another_members(self, changed):
         """A storage's name is looked up among the zip's own members alone."""
@@ -176,7 +176,7 @@ class TestLies:
 
         path = changed(others=inflated, compression=zipfile.ZIP_DEFLATED)
         assert path.stat().st_size < 1 << 20
-        assert "is a part of a storage that is compressed" in read_within_limits(path)
+        assert "a storage has 726 numbers, but it has 209715200 bytes" in read_within_limits(path)
 
     def test_a_storage_that_inflates_to_more_than_is_allowed(self, changed, read_within_limits):
         path = changed(compression=zipfile.ZIP_DEFLATED)

@@ -134,6 +134,32 @@ def test_numbers_of_the_other_order_of_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "phrase"),
+    [
+        ("byteorder", b"middle", "its bytes are in the order b'middle'"),
+        ("byteorder", b"", "its bytes are in the order b''"),
+        ("version", b"11", "its version is b'11'"),
+        ("version", b"0", "its version is b'0'"),
+        ("version", b"-1", "its version is b'-1'"),
+        ("version", b"three", "its version is b'three'"),
+        ("version", None, "it does not say which version it is of"),
+    ],
+)
+def test_what_pytorch_refuses_is_refused(name, content, phrase, tmp_path):
+    torch.save({"a": numbers(3)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as source, zipfile.ZipFile(tmp_path / "b.pt", "w") as target:
+        for member in source.namelist():
+            if member != f"a/{name}":
+                target.writestr(member, source.read(member))
+            elif content is not None:
+                target.writestr(member, content)
+    with pytest.raises((RuntimeError, ValueError)):
+        torch.load(tmp_path / "b.pt", weights_only=True)
+    with pytest.raises(ValueError, match=phrase):
+        _torch_file.load(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
     ("tensor", "phrase"),
     [
         (numbers(3).to_sparse(), "is a sparse tensor, which is not read"),
