@@ -4,7 +4,7 @@
 
 Each work is a command. It is run once in peace, then again and again with SIGINT, SIGTERM or SIGKILL at a random
 moment. After each its files are looked at, and it is run to its end. What then lies there is compared with what the run
-in peace left, byte for byte. The exit status is 1 if anything was otherwise.
+in peace left, byte for byte, trainings' checkpoints number for number. The exit status is 1 if anything was otherwise.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import converters
+from converters.files import hash_file
 from tests.conftest import PICTURES, ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz, wrapped
 from tests.helpers.trainings import write_csv
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 #: What tells of the moment and not of the work.
-_OF_THE_MOMENT = re.compile(r"log\.txt|log|run\.json|train\.toml|args\.txt|.*\.lock|\.lock")
+_OF_THE_MOMENT = re.compile(r"log\.txt|log|config\.toml|.*\.lock")
+#: What a training saves; a state is read with the model beside it.
+_CHECKPOINT = re.compile(r"epoch-\d+\.(pt|model)|snapshot_iter_\d+(\.pt)?|(last|best)\.pt")
+_PAGE = re.compile(r"index\.html")
+_STATE = re.compile(rf"{_OF_THE_MOMENT.pattern}|epoch-\d+\.state")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp|tmp.*")
 
 
@@ -45,12 +50,18 @@ class Work:
         again: Those that bring it to its end after it was interrupted; None for the same.
         goes_on: Whether what it left in the middle is a part of it, and not nothing.
         differs: The names of files that are not the same in two runs in peace.
+        timed: Whether its checkpoints hold times beside their numbers.
     """
 
     arguments: Callable[[Path], list[object]]
     again: Callable[[Path], list[object]] | None = None
     goes_on: bool = False
     differs: re.Pattern[str] = _OF_THE_MOMENT
+    timed: bool = False
+
+    def left(self, folder: Path) -> dict[str, str]:
+        """Returns the files that it left in a folder, with the hashes of what is in them."""
+        return _hashes(folder, self.differs, self.timed)
 
 
 def works(inputs: Path) -> dict[str, Work]:
@@ -75,7 +86,11 @@ def works(inputs: Path) -> dict[str, Work]:
             return ["train", "--backend", backend, *of_training[: None if not there else -2], *output]
 
         return Work(
-            lambda folder: ["train", "--backend", backend, *of_training, "--output", folder], again, goes_on=True
+            lambda folder: ["train", "--backend", backend, *of_training, "--output", folder],
+            again,
+            goes_on=True,
+            differs=_STATE,
+            timed=True,
         )
 
     return {
@@ -102,7 +117,9 @@ def works(inputs: Path) -> dict[str, Work]:
         "prepare": Work(lambda folder: ["prepare", "lsp", inputs / "lsp", folder]),
         "train in PyTorch": training("torch"),
         "train in Chainer": training("chainer"),
-        "eval --report": Work(lambda folder: ["eval", model, *persons, "--skeleton", "flic", "--report", folder]),
+        "eval --report": Work(
+            lambda folder: ["eval", model, *persons, "--skeleton", "flic", "--report", folder], differs=_PAGE
+        ),
     }
 
 
@@ -188,7 +205,7 @@ def _interrupted(
     problem = _looked_at(folder, number, work, whole)
     if problem:
         return problem
-    left = _hashes(folder, work.differs)
+    left = work.left(folder)
     if process.returncode and (work.goes_on or left != whole):
         try:
             left = _finished(_started((work.again or work.arguments)(folder)), folder, work)
@@ -206,13 +223,16 @@ def _looked_at(folder: Path, number: signal.Signals, work: Work, whole: dict[str
         if _TEMPORARY.fullmatch(path.name):
             if number != signal.SIGKILL:
                 return f"it left {path.name}"
+        elif path.suffix == ".html":
+            if not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+                return f"it left half of {path.name}"
         elif path.suffix in (".pt", ".model", ".safetensors"):
             try:
                 converters.read(path)
             except converters.CheckpointError as error:
                 return f"it left a broken file: {error}"
     if not work.goes_on and number != signal.SIGKILL:
-        left = _hashes(folder, work.differs)
+        left = work.left(folder)
         if left and left != whole:
             return f"it left {', '.join(sorted(left))}, a part of the whole"
     return ""
@@ -243,16 +263,25 @@ def _finished(process: subprocess.Popen[str], folder: Path, work: Work) -> dict[
     temporary = [path.name for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name)]
     if temporary:
         raise RuntimeError(f"a run in peace left {', '.join(temporary)}")
-    return _hashes(folder, work.differs)
+    return work.left(folder)
 
 
-def _hashes(folder: Path, but: re.Pattern[str] | None = None) -> dict[str, str]:
+def _hashes(folder: Path, but: re.Pattern[str] | None = None, timed: bool = False) -> dict[str, str]:
     """Returns the files of a folder with their contents' hashes."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): (_hash_of_numbers if timed and _CHECKPOINT.fullmatch(path.name) else hash_file)(
+            path
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not (but and but.fullmatch(path.name)) and not _TEMPORARY.fullmatch(path.name)
     }
+
+
+def _hash_of_numbers(path: Path) -> str:
+    checkpoint, digest = converters.read(path), hashlib.sha256()
+    for name, array in checkpoint.tensors():
+        digest.update(name.encode() + array.tobytes())
+    return f"{digest.hexdigest()} {checkpoint.progress}"
 
 
 def main() -> int:
