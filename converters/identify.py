@@ -40,6 +40,10 @@ from converters.recognition import Network, recognise
 from converters.sourced import candidates, recognise_by_source
 from converters.stored import Stored
 
+#: Where takiyu/DeepPose goes on: `resume/model_s0.npz`, `model_s1_j0.npz`, and each one's optimizer.
+_RESUMED = re.compile(r"model(_s\d+(?:_j\d+)?\.npz)")
+_RESUMED_STATE = re.compile(r"optimizer(_s\d+(?:_j\d+)?\.npz)")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -186,7 +190,7 @@ class _Identification:
         if file.sections.layout == "state":
             self.path = _model_beside(file.path)
             return self._open(self.path), file
-        state = self.path.with_suffix(".state")
+        state = _state_beside(self.path)
         if file.sections.layout != "model" or not file.format.chainer or state == self.path or not state.is_file():
             return file, None
         try:
@@ -429,9 +433,16 @@ def _not_understood(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(path, problem, "was it edited? convert the original again")
 
 
+def _state_beside(model: Path) -> Path:
+    """Returns where the optimizer's state of a model is: as Chainer's users name it, or as takiyu/DeepPose does."""
+    resumed = _RESUMED.fullmatch(model.name)
+    return model.with_suffix(".state") if resumed is None else model.with_name(f"optimizer{resumed[1]}")
+
+
 def _model_beside(state: Path) -> Path:
     """Returns the model that an optimizer's state belongs to."""
-    model = state.with_suffix(".model")
+    resumed = _RESUMED_STATE.fullmatch(state.name)
+    model = state.with_suffix(".model") if resumed is None else state.with_name(f"model{resumed[1]}")
     if model == state or not model.is_file():
         problem = "this is an optimizer's state, without the network's weights"
         raise CheckpointError(state, problem, f"put {model.name} beside it, which has them")

@@ -263,3 +263,28 @@ def test_a_cascade_is_no_start_for_one_network(shared, tmp_path):
     converters.write(shared, tmp_path / "cascade.pt")
     with pytest.raises(CheckpointError, match=r"cascade\.pt: this is a cascade"):
         one_network(converters.read(tmp_path / "cascade.pt"))
+
+
+class TestResume:
+    """What takiyu/DeepPose left to go on from: MomentumSGD's velocity in a file of its own."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        shutil.copy(TAKIYU / "best_model_s1_j0.npz", tmp_path / "model_s1_j0.npz")
+        with np.load(TAKIYU / "best_model_s1_j0.npz") as arrays:
+            slots = {f"{key}/v": np.full_like(arrays[key], 0.25) for key in arrays.files}
+        np.savez(tmp_path / "optimizer_s1_j0.npz", t=np.array(77), epoch=np.array(0), **slots)
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["model_s1_j0.npz", "optimizer_s1_j0.npz"])
+    def test_the_optimizer_arrives_with_the_weights(self, folder, name):
+        checkpoint = converters.read(folder / name, architecture="alexnet-takiyu")
+        assert (checkpoint.optimizer.algorithm, checkpoint.optimizer.step) == ("momentumsgd", 77)
+        assert (checkpoint.optimizer.slots["v"]["fc8.weight"] == 0.25).all()
+        assert checkpoint.progress.iteration == 77
+        assert checkpoint.source.state_path == str(folder / "optimizer_s1_j0.npz")
+
+    def test_an_optimizer_alone_says_what_is_missing(self, folder):
+        (folder / "model_s1_j0.npz").unlink()
+        with pytest.raises(CheckpointError, match=r"put model_s1_j0\.npz beside it"):
+            converters.read(folder / "optimizer_s1_j0.npz", architecture="alexnet-takiyu")
