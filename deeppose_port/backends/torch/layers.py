@@ -185,15 +185,18 @@ class BatchNorm(nn.BatchNorm2d):
             running = (None, None) if self.batch else (self.running_mean, self.running_var)
             eps = self.eps if self.batch else self.rules.test_eps
             return functional.batch_norm(input, *running, self.weight, self.bias, self.batch, 0.0, eps)
+        buffer, momentum = self.running_var, self.momentum or 0.0
+        assert buffer is not None
+        # Where eps is added to it, of a copy: autograd keeps what it is given, which nothing may change after that.
+        variance = buffer.clone() if self.rules.eps_in_running_variance else buffer
         # Not through the parent, which counts batches: Chainer's counter, of its fine-tuning mode, stays as it is.
         result = functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum or 0.0, self.eps
+            input, self.running_mean, variance, self.weight, self.bias, True, momentum, self.eps
         )
-        if self.rules.eps_in_running_variance and self.running_var is not None and self.momentum is not None:
+        if self.rules.eps_in_running_variance:
             samples = input.numel() // input.size(1)
-            # Chainer scales the sum of variance and eps by m / (m - 1). Through `.data`, because autograd keeps the
-            # buffer for a backward pass that does not read it.
-            self.running_var.data += self.momentum * self.rules.eps * samples / (samples - 1)
+            # Chainer scales the sum of variance and eps by m / (m - 1).
+            buffer.copy_(variance + momentum * self.rules.eps * samples / (samples - 1))
         return result
 
     def extra_repr(self) -> str:
