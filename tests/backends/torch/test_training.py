@@ -584,6 +584,7 @@ class TestLog:
                 "pictures_per_second",
                 "waiting",
                 "lr",
+                "gradient_norm",
                 "movement",
             }
             numbers = ("loss", "mean_error_px", "pcp", "pck_box@0.2")  # and PDJ, but flic has no torso
