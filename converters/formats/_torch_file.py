@@ -163,16 +163,16 @@ def _member(path: Path, member: zipfile.ZipInfo, most: int) -> bytes:
 def _load_older(path: Path) -> Saved:
     size = path.stat().st_size
 
-    def unpickler(stream: BinaryIO, order: Literal["<", ">"] = "<") -> _Unpickler:
-        return _Unpickler(lambda: path.open("rb"), size, path, order, stream)
+    def unpickler(stream: BinaryIO) -> _Unpickler:
+        return _Unpickler(lambda: path.open("rb"), size, path, stream=stream)
 
     with path.open("rb") as stream:
         if unpickler(stream).run() != MAGIC or unpickler(stream).run() != _VERSION:
             raise ValueError("it is of another version")
-        facts = unpickler(stream)
-        system = facts.plain(facts.run())
-        little = not isinstance(system, dict) or system.get("little_endian") is not False
-        machine = unpickler(stream, "<" if little else ">")
+        unpickler(
+            stream
+        ).run()  # facts of the system; its order of bytes is that of its pickles, numbers are little-endian
+        machine = unpickler(stream)
         payload = machine.plain(machine.run())
         last = unpickler(stream)
         keys = last.plain(last.run())

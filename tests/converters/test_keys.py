@@ -7,6 +7,7 @@ from converters.keys import (
     Stripping,
     canonical_name,
     chainer_names,
+    set_aside,
     spelled_names,
     strippings,
 )
@@ -130,3 +131,8 @@ def test_header_counts_its_bytes():
     assert Header(np.dtype("f4"), (2, 3)).nbytes == 24
     assert Header(np.dtype("i8"), ()).nbytes == 8
     assert Header(np.dtype("f8"), (10**6, 10**6, 10**6)).nbytes == 8 * 10**18
+
+
+def test_a_counter_stands_beside_a_network_and_a_layer_of_its_name_does_not():
+    keys = ["n_averaged", "module.n_averaged", "steps", "steps.0.weight", "steps_out.bias", "conv1.weight"]
+    assert set_aside(keys, "pt") == ["n_averaged", "module.n_averaged", "steps"]

@@ -279,7 +279,7 @@ def _hashes(folder: Path, but: re.Pattern[str] | None = None, timed: bool = Fals
 
 def _hash_of_numbers(path: Path) -> str:
     checkpoint, digest = converters.read(path), hashlib.sha256()
-    for name, array in checkpoint.tensors():
+    for name, array in sorted(checkpoint.tensors(), key=lambda tensor: tensor[0]):
         digest.update(name.encode() + array.tobytes())
     return f"{digest.hexdigest()} {checkpoint.progress}"
 

@@ -133,6 +133,15 @@ def test_numbers_of_the_other_order_of_bytes(tmp_path):
     assert same(torch.load(tmp_path / "b.pt", weights_only=True), _torch_file.load(tmp_path / "b.pt").payload)
 
 
+def test_before_1_6_numbers_are_little_endian_whatever_the_machine(tmp_path):
+    """PyTorch wrote them so on the others too, and takes them so."""
+    torch.save({"a": numbers(4, 5)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pt").read_bytes()
+    at = content.index(b"\x88", content.index(b"little_endian"))
+    (tmp_path / "a.pt").write_bytes(content[:at] + b"\x89" + content[at + 1 :])
+    assert same(torch.load(tmp_path / "a.pt", weights_only=True), _torch_file.load(tmp_path / "a.pt").payload)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "phrase"),
     [
@@ -163,10 +172,11 @@ def test_what_pytorch_refuses_is_refused(name, content, phrase, tmp_path):
     ("tensor", "phrase"),
     [
         (numbers(3).to_sparse(), "is a sparse tensor, which is not read"),
+        (torch.complex(numbers(3), numbers(3)).conj().imag, "is a negative view, which is not read"),
         (numbers(3, dtype=torch.float8_e5m2), "is a torch.strided tensor of torch.float8_e5m2, which is not read"),
         (torch.ones(1).expand(1 << 20), r"of shape \(1048576,\) has only 4 bytes"),
     ],
-    ids=["sparse", "float8", "expanded"],
+    ids=["sparse", "negative", "float8", "expanded"],
 )
 def test_what_is_not_read_says_so_when_it_is_asked_for(tensor, phrase, tmp_path):
     torch.save({"a": tensor, "b": numbers(2)}, tmp_path / "a.pt")
