@@ -202,6 +202,7 @@ class Preprocessing(_Plain):
         base_zoom: float | None = None,
         coord_normalize: bool | None = None,
         gcn: bool | None = None,
+        decoding: Decoding | None = None,
     ) -> Preprocessing:
         """Returns a copy with what a user says in place of it; None leaves a value.
 
@@ -210,12 +211,13 @@ class Preprocessing(_Plain):
             base_zoom: As the attribute, as the next is.
             coord_normalize: Likewise.
             gcn: Whether to normalise contrasts: `divide`, or `none`.
+            decoding: As the attribute.
 
         Raises:
             DeepPoseError: A value makes no sense; width and height differ, and this is no letterbox.
         """
         width, height = im_size if isinstance(im_size, tuple) else (im_size, im_size)
-        given = {"im_size": height, "base_zoom": base_zoom, "coord_normalize": coord_normalize}
+        given = {"im_size": height, "base_zoom": base_zoom, "coord_normalize": coord_normalize, "decoding": decoding}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if gcn is not None:
             changes["gcn"] = "divide" if gcn else "none"

@@ -175,16 +175,24 @@ class Pose:
             DeepPoseError: As for a call, or the network answers coordinates.
         """
         inputs = self._checked(inputs)
+        self.refuse_without_heatmaps()
         # An example more where there is none: no engine need run an empty batch.
         some = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), np.float32)
-        if isinstance(self.layers[-1], SoftArgmax):
+        if not self.stacks:
             maps, _ = deque((output for _, output in self._predictor.activations(some)), maxlen=2)
             return maps[None, : len(inputs)]
-        if not self.stacks:
-            path, name = self.checkpoint.source.path, self.checkpoint.architecture.name
-            raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=path or None)
         stacked: Float32Array = self._predictor(some)[: len(inputs)].swapaxes(0, 1)
         return stacked
+
+    def refuse_without_heatmaps(self) -> None:
+        """Refuses a network that has no heat maps, not even inside.
+
+        Raises:
+            DeepPoseError: It is one.
+        """
+        if not self.stacks and not isinstance(self.layers[-1], SoftArgmax):
+            path, name = self.checkpoint.source.path, self.checkpoint.architecture.name
+            raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=path or None)
 
     def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields what each layer of the network makes of some inputs, in the order in which they are computed.

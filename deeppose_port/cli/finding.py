@@ -32,6 +32,9 @@ class FindingOptions:
         metadata=described("A contact sheet, tile.png, of so many persons drawn by chance.", metavar="COLUMNSxROWS"),
     )
     seed: int = field(default=0, metadata=described("With --tile: of the choice."))
+    heatmaps: bool = field(
+        default=False, metadata=described("Draw each joint's heat map too, where the network has some.")
+    )
     force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
     reading: ReadingOptions
     inputs: InputOptions

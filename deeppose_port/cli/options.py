@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from converters.checkpoint import Decoding
 from converters.errors import DeepPoseError
 from converters.families import on_request
 from converters.files import byte_count
@@ -199,6 +200,13 @@ class InputOptions:
         default=None, metadata=described("Whether the network answers fractions of the crop or its pixels.", rare=True)
     )
     gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation of the input.", rare=True))
+    decoding: Decoding | None = field(
+        default=None,
+        metadata=described(
+            "What of a heat map is its joint: its largest number, or the mean of its pixels by their softmax.",
+            choices=get_args(Decoding),
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,7 +348,11 @@ def load(
         base_zoom=inputs.base_zoom,
         coord_normalize=inputs.coord_normalize,
         gcn=inputs.gcn,
+        decoding=inputs.decoding,
     )
+    if inputs.decoding is not None and not loaded.architecture.stacks:
+        name = loaded.architecture.name
+        raise DeepPoseError(f"--decoding: this {name} answers no heat maps", where=loaded.source.path)
     return Pose(
         loaded,
         backend,

@@ -44,6 +44,7 @@ def find(options: PersonsOptions) -> int:
             told.output,
             format=told.format,
             sheet=sheet,
+            heatmaps=told.heatmaps,
             force=told.force,
             progress=lambda done, total: step("", done, total),
         )

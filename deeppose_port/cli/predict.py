@@ -280,6 +280,7 @@ def _files(options: PredictOptions) -> Predictions:
             skeleton=told.skeleton,
             format=told.format,
             sheet=sheet,
+            heatmaps=told.heatmaps,
             force=told.force,
             smooth=smooth,
             every=options.every,

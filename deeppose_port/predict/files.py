@@ -20,7 +20,16 @@ from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.draw import write_png
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Answer, answers, drawn, files_in, joints_of, told_apart
+from deeppose_port.predict.inputs import (
+    Answer,
+    answers,
+    drawn,
+    drawn_heatmaps,
+    files_in,
+    heatmaps_beside,
+    joints_of,
+    told_apart,
+)
 from deeppose_port.predict.people import Box, Found, Given, People
 from deeppose_port.predict.results import (
     ONLY_THE_LAST,
@@ -61,6 +70,7 @@ def predict_files(
     skeleton: str | os.PathLike[str] | Skeleton | None = None,
     format: str = "json",
     sheet: ContactSheet | None = None,
+    heatmaps: bool = False,
     force: bool = False,
     smooth: Callable[[], Smoother] | None = None,
     every: int = 1,
@@ -71,9 +81,9 @@ def predict_files(
 ) -> Predictions:
     """Predicts pictures, folders of pictures, and videos.
 
-    For each picture it writes `NAME_pose.png`, for all together `predictions.json` or `.csv`; for each video
-    `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line for each person of a frame. Of several pictures,
-    videos and persons, one that cannot be read does not keep the others.
+    For each picture it writes `NAME_pose.png` (and `NAME_heatmaps.png`), for all together `predictions.json` or
+    `.csv`; for each video `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line for each person of a frame. Of
+    several pictures, videos and persons, one that cannot be read does not keep the others.
 
     Args:
         pose: The checkpoint.
@@ -84,6 +94,7 @@ def predict_files(
         skeleton: As for `skeletons.get`; None tells it by the joints' names or number, and draws dots where that fails.
         format: `json` or `csv`.
         sheet: A contact sheet to fill and write as `tile.png`.
+        heatmaps: Whether to draw each joint's heat map too; of pictures only.
         force: Whether files that exist may be replaced.
         smooth: Makes what smooths the joints of a person in a video, see `tracks.smoother`; None for nothing.
         every: Of a video, each so-many-th frame is predicted and drawn.
@@ -100,6 +111,8 @@ def predict_files(
         raise DeepPoseError("box and people both say where persons are: choose one")
     if every < 1:
         raise DeepPoseError(f"every {every} frames: it has to be 1 or more")
+    if heatmaps:
+        pose.first.refuse_without_heatmaps()
     people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
     folder = checked_folder(output)
@@ -110,9 +123,12 @@ def predict_files(
     suffix = {"json": ".jsonl", "csv": ".csv"}[checked_format(format)]
     tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if is_video(file)}
     pictures = [file for file in files if file not in tables]
+    if heatmaps and tables:
+        raise DeepPoseError(f"{next(iter(tables))}: heat maps are drawn of pictures, not of videos")
+    sheets = {file: heatmaps_beside(drawings[file]) for file in pictures} if heatmaps else {}
     table = folder / f"predictions.{format}" if pictures else None
     tile = folder / TILE if sheet is not None else None
-    targets = (table, tile, *drawings.values(), *tables.values())
+    targets = (table, tile, *drawings.values(), *tables.values(), *sheets.values())
     refuse_targets(targets, force, read=files, instead="-o names another folder")
 
     found: list[Prediction] = []
@@ -125,21 +141,25 @@ def predict_files(
         written: deque[Future[None]] = deque()
         readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
         with_persons = _with_persons(readable, people, failures)
-        for file, image, answered in answers(pose, with_persons, workers, stages.legacy_order):
+        for file, image, answered in answers(pose, with_persons, workers, stages.legacy_order, heatmaps):
             persons, refused = told_apart(answered, people.numbered)
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
                 target = stage / drawings[file].name
                 write = partial(_draw, target, image, persons, named, people.numbered, stages.shown)
                 written.append(workers.begin(write))
-                if len(written) > workers.threads + _AHEAD:
+                if file in sheets:
+                    maps = partial(_draw_heatmaps, stage / sheets[file].name, image, persons, names, people.numbered)
+                    written.append(workers.begin(maps))
+                while len(written) > workers.threads + _AHEAD:
                     written.popleft().result()
                 for person, view, points in persons:
                     if sheet is not None:
                         sheet.add(image, view.crop, points, named)
                     box, score = person.found.box, person.found.score
                     ways = person.stages if stages.shown else None
-                    found.append(Prediction(file, points, drawings[file], person.number, box, score, ways))
+                    drawing, maps_drawing = drawings[file], sheets.get(file)
+                    found.append(Prediction(file, points, drawing, person.number, box, score, ways, maps_drawing))
             elif not refused:
                 nobody.append(file)
             done.one_more()
@@ -208,6 +228,13 @@ def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
         taken.add(name)
         names[file] = folder / f"{name}{'.mp4' if is_video(file) else '.png'}"
     return names
+
+
+def _draw_heatmaps(
+    path: Path, image: Picture, persons: Sequence[tuple[Answer, Look, Points]], names: Sequence[str], numbered: bool
+) -> None:
+    """Draws and writes the heat maps of the persons of a picture."""
+    write_png(path, drawn_heatmaps(image, persons, names, numbered))
 
 
 def _draw(

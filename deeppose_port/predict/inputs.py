@@ -27,7 +27,9 @@ from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import draw_persons, draw_pose, draw_ways
+from deeppose_port.drawing.maps import draw_heatmaps, stacked
 from deeppose_port.pose import Pose
 from deeppose_port.predict.people import Box, Found
 
@@ -112,12 +114,15 @@ class Answer:
         number: Its place among the persons of the picture, from 1.
         seen: What the network sees; or why it sees nothing.
         stages: (stages, J, 2) float64, pixels of the picture; a checkpoint that is no cascade has one stage.
+        maps: (J, h, w) float32, the heat maps of the last stack of hourglasses, or those that a soft-argmax is given,
+            where they were asked for.
     """
 
     found: Found
     number: int
     seen: Look | DeepPoseError
     stages: Points | None = None
+    maps: Float32Array | None = None
 
 
 def answers(
@@ -125,6 +130,7 @@ def answers(
     pictures: Iterable[tuple[Item, Pixels, Sequence[Found]]],
     workers: Workers,
     legacy_order: bool = False,
+    heatmaps: bool = False,
 ) -> Iterator[tuple[Item, Pixels, list[Answer]]]:
     """Yields every picture with what is answered of its persons, whose order it keeps.
 
@@ -136,6 +142,7 @@ def answers(
         pictures: The pictures, (H, W, 3) uint8 in BGR, or windows of them, with their persons.
         workers: They cut the persons out, while the pictures after them are found.
         legacy_order: As for `CascadePose.predict_stages`.
+        heatmaps: Whether the last stack's maps are kept too.
     """
     waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
     batch: list[tuple[list[Answer], int, Pixels, Look, Future[Float32Array]]] = []
@@ -147,14 +154,14 @@ def answers(
                 seen.append((answered, place, image, look, inputs.result()))
             except DeepPoseError as error:
                 answered[place] = replace(answered[place], seen=error)
-        outputs = pose.first(np.stack([inputs for *_, inputs in seen])) if seen else ()
+        outputs, maps = asked(pose.first, np.stack([inputs for *_, inputs in seen]), heatmaps) if seen else ((), None)
         first = [look.points(output) for (*_, look, _), output in zip(seen, outputs, strict=True)]
         found = pose.stages_from([image for _, _, image, *_ in seen], first, legacy_order=legacy_order)
-        for (answered, place, *_), stages in zip(seen, found, strict=True):
+        for i, ((answered, place, *_), stages) in enumerate(zip(seen, found, strict=True)):
             if isinstance(stages, DeepPoseError):
                 answered[place] = replace(answered[place], seen=stages)
             else:
-                answered[place] = replace(answered[place], stages=stages)
+                answered[place] = replace(answered[place], stages=stages, maps=None if maps is None else maps[i])
         batch.clear()
 
     for item, image, found in pictures:
@@ -175,6 +182,14 @@ def answers(
             yield waiting.popleft()
     run()
     yield from waiting
+
+
+def asked(pose: Pose, inputs: Float32Array, heatmaps: bool) -> tuple[Float32Array, Float32Array | None]:
+    """Returns what a network answers, (N, 2 * joints), with the last stack's heat maps, (N, joints, h, w), if asked."""
+    maps = pose.heatmaps(inputs) if heatmaps else None
+    if maps is None or not pose.stacks:
+        return pose(inputs), None if maps is None else maps[-1]
+    return pose.joints_of(maps.swapaxes(0, 1)), maps[-1]
 
 
 def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, Look, Points]], list[str]]:
@@ -211,3 +226,21 @@ def drawn(
         return draw_pose(image, persons[0][2], skeleton)
     several = [(answer.number, answer.found.box, points) for answer, _, points in persons]
     return draw_persons(image, several, skeleton)
+
+
+def drawn_heatmaps(
+    image: Picture, persons: Sequence[tuple[Answer, Look, Points]], names: Sequence[str], numbered: bool
+) -> Picture:
+    """Draws the heat maps of the persons of a picture, one person under the other."""
+    return stacked(
+        [
+            draw_heatmaps(image, view, answer.maps, points, names, f"person {answer.number}" if numbered else "")
+            for answer, view, points in persons
+            if answer.maps is not None and isinstance(view, View)
+        ]
+    )
+
+
+def heatmaps_beside(drawing: Path) -> Path:
+    """Returns where heat maps are drawn, beside `NAME_pose.png` or `NAME_pred.png`."""
+    return drawing.with_name(f"{drawing.stem.rpartition('_')[0]}_heatmaps.png")

@@ -18,9 +18,10 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
 from deeppose_port.drawing.draw import write_png
+from deeppose_port.drawing.maps import draw_heatmaps
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import batches_of, joints_of
+from deeppose_port.predict.inputs import asked, batches_of, heatmaps_beside, joints_of
 from deeppose_port.predict.results import PersonPrediction, PersonPredictions, checked_format, text_of
 
 Progress = Callable[[int, int], None]
@@ -33,6 +34,7 @@ def predict_persons(
     *,
     format: str = "json",
     sheet: ContactSheet | None = None,
+    heatmaps: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> PersonPredictions:
@@ -47,6 +49,7 @@ def predict_persons(
         output: As for `predict_files`, as the next are.
         format: `json` or `csv`.
         sheet: A contact sheet; it shows the truth too.
+        heatmaps: Whether to draw each joint's heat map too, as `LINE_NAME_heatmaps.png`.
         force: Whether files that exist may be replaced.
         progress: Called with the persons done and all of them.
 
@@ -58,20 +61,23 @@ def predict_persons(
     folder = checked_folder(output)
     table = folder / f"predictions.{checked_format(format)}"
     tile = folder / TILE if sheet is not None else None
+    if heatmaps:
+        pose.first.refuse_without_heatmaps()
     drawings = [_person_drawings(folder, dataset, i) for i in range(len(dataset))]
     inputs = [dataset.csv, *{dataset.path(i) for i in range(len(dataset))}]
-    targets = (table, tile, *itertools.chain.from_iterable(drawings))
+    sheets = [heatmaps_beside(drawing) for drawing, _ in drawings] if heatmaps else []
+    targets = (table, tile, *itertools.chain.from_iterable(drawings), *sheets)
     refuse_targets(targets, force, read=inputs, instead="-o names another folder")
     persons: list[PersonPrediction] = []
     errors = np.empty((len(dataset), 2))
     with staged(folder, force=force) as stage:
         for batch in batches_of(range(len(dataset))):
             examples = [dataset[i] for i in batch]
-            outputs = pose.first(np.stack([inputs for inputs, _, _ in examples]))
+            outputs, maps = asked(pose.first, np.stack([inputs for inputs, _, _ in examples]), heatmaps)
             images = [dataset.picture(i) for i in batch]
             first = [dataset.view(i).points(row) for i, row in zip(batch, outputs, strict=True)]
             found = zip(batch, outputs, images, pose.stages_from(images, first), examples, strict=True)
-            for i, answer, image, stages, (_, target, _) in found:
+            for place, (i, answer, image, stages, (_, target, _)) in enumerate(found):
                 if isinstance(stages, DeepPoseError):
                     raise dataset.error(i, stages) from stages
                 view, points = dataset.view(i), stages[-1]
@@ -81,6 +87,9 @@ def predict_persons(
                 drawing, label = drawings[i]
                 write_png(stage / drawing.name, draw_crop(image, view.crop, points, named))
                 write_png(stage / label.name, draw_crop(image, view.crop, true, named, visible=visible))
+                if maps is not None:
+                    picture = draw_heatmaps(image, view, maps[place], points, names)
+                    write_png(stage / sheets[i].name, picture)
                 if sheet is not None:
                     sheet.add(image, view.crop, points, named, truth=true, visible=visible)
                 error_px, legacy_error = map(float, errors[i])
@@ -96,6 +105,7 @@ def predict_persons(
                         mean_legacy_error=mean_legacy_error,
                         drawing=drawing,
                         label=label,
+                        heatmaps=sheets[i] if sheets else None,
                     )
                 )
             if progress is not None:

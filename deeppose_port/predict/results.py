@@ -51,6 +51,7 @@ class Prediction:
         box: Where the person is; None for the whole picture.
         score: How sure that is, as whoever found the person says; None where nobody does.
         stages: (stages, J, 2), where each stage of a cascade has the joints, if that is asked for.
+        heatmaps: The joints' heat maps, drawn; None where that was not asked for.
     """
 
     image: Path
@@ -60,6 +61,7 @@ class Prediction:
     box: Box | None = None
     score: float | None = None
     stages: Points | None = None
+    heatmaps: Path | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Returns the joints as JSON-ready values; where stages are asked for, each stage's too."""
@@ -72,6 +74,7 @@ class Prediction:
             "score": self.score,
             "points": as_lists(self.points),
             **stages,
+            **({} if self.heatmaps is None else {"heatmaps": str(self.heatmaps)}),
         }
 
 
@@ -189,6 +192,7 @@ class PersonPrediction:
         mean_legacy_error: The mean of `legacy_error` over the persons up to here.
         drawing: The person's crop with the predicted limbs drawn.
         label: The person's crop with the true limbs drawn.
+        heatmaps: The joints' heat maps, drawn; None where that was not asked for.
     """
 
     image: Path
@@ -200,6 +204,7 @@ class PersonPrediction:
     mean_legacy_error: float
     drawing: Path
     label: Path
+    heatmaps: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +238,7 @@ class PersonPredictions:
                     "label": str(p.label),
                     **{name: _finite(getattr(p, name), 6) for name in _ERRORS},
                     "points": as_lists(p.points),
+                    **({} if p.heatmaps is None else {"heatmaps": str(p.heatmaps)}),
                 }
                 for p in self.persons
             ],

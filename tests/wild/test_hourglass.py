@@ -1,7 +1,9 @@
 """The stacked hourglass of a Keras course: from the files that Keras wrote to joints."""
 
 import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,8 +13,13 @@ from converters import Architecture, CheckpointError
 from converters.families.hourglass import measured, stacked_hourglass
 from converters.networks import BatchNormalization, Convolution, OwnTable, walk
 from deeppose_port.backends import BackendError
-from deeppose_port.data import PoseDataset
+from deeppose_port.cli import main
+from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.references import References, encode, path_beside
+from deeppose_port.data.view import View
+from deeppose_port.drawing.maps import draw_heatmaps
+from deeppose_port.evaluate import made_up
+from deeppose_port.evaluate.comparison import compare
 from tests.helpers.keras import fill
 from tests.helpers.networks import load_in, runners
 
@@ -175,6 +182,117 @@ class TestAnswers:
         pose = deeppose_port.load(golden / "tf1-asanakoy" / "checkpoint")
         with pytest.raises(ValueError, match="answers coordinates, it has no heat maps"):
             pose.heatmaps(np.zeros((1, 3, 227, 227)))
+
+
+class TestComparison:
+    """What `compare` says of networks with heat maps."""
+
+    @pytest.fixture(autouse=True)
+    def two_pictures(self, monkeypatch):
+        monkeypatch.setattr(made_up.MadeUpPictures, "__len__", lambda pictures: 2)
+
+    @pytest.fixture
+    def small(self, two):
+        return replace(converters.read(two).preprocessing, im_size=64)
+
+    def test_stacks_have_a_row(self, two, small):
+        pose = deeppose_port.load(two, preprocessing=small)
+        found = compare(pose, pose)
+        assert found.same
+        assert [row.name for row in found.stacks] == ["stack 1", "stack 2"]
+        assert {check.name: check.passed for check in found.checks}["stacks"]
+        assert [row["name"] for row in found.as_dict()["stacks"]] == ["stack 1", "stack 2"]
+
+    def test_a_stack_that_is_missing_parts(self, two, small, golden):
+        one = golden / "keras-hourglass" / "hourglass-1stack-narrow-later.h5"
+        found = compare(*(deeppose_port.load(file, preprocessing=small) for file in (two, one)))
+        check = {check.name: check for check in found.checks}["stacks"]
+        assert not check.passed
+        assert found.stacks[1].finding == "16 x 16 x 16 against nothing"
+
+    def test_joints_of_maps_that_are_the_same_within_rounding_are_the_same(self, two, small):
+        """Two numbers of a map that are one within rounding: either may be its largest."""
+        poses = [deeppose_port.load(two, preprocessing=small) for _ in range(2)]
+        poses[1].joints_of = lambda outputs: poses[0].joints_of(outputs) + np.eye(1, 32, 3, "f") / 256
+        found = compare(*poses)
+        assert found.layers[-1].parted
+        assert found.same
+        assert (
+            "in 2 persons where two numbers of a heat map are one within rounding"
+            in {c.name: c for c in found.checks}["joints"].finding
+        )
+
+
+class TestCommands:
+    def test_heat_maps_are_drawn_of_pictures(self, two, tmp_path):
+        image = np.random.RandomState(0).randint(0, 256, (90, 60, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "a.png"), image)
+        out = tmp_path / "out"
+        arguments = [
+            "predict",
+            two,
+            tmp_path / "a.png",
+            "-o",
+            out,
+            "--box",
+            "0,0,30,60",
+            "--heatmaps",
+            "--im-size",
+            "64",
+        ]
+        assert main(map(str, arguments)) == 0
+        assert sorted(path.name for path in out.iterdir()) == ["a_heatmaps.png", "a_pose.png", "predictions.json"]
+        told = json.loads((out / "predictions.json").read_text())["pictures"]
+        assert told[0]["heatmaps"] == str(out / "a_heatmaps.png")
+        pose = deeppose_port.load(two, preprocessing=replace(converters.read(two).preprocessing, im_size=64))
+        view = View.of_box((0, 0, 30, 60), 60, 90, pose.preprocessing)
+        maps = pose.heatmaps(view.input(image)[None])
+        points = view.points(pose(view.input(image)[None])[0])
+        np.testing.assert_allclose(told[0]["points"], points, rtol=0, atol=6e-4)
+        drawn = draw_heatmaps(image, view, maps[-1, 0], points, skeletons.MPII.joints)
+        np.testing.assert_array_equal(cv2.imread(str(out / "a_heatmaps.png")), drawn)
+
+    def test_heat_maps_are_drawn_of_persons(self, two, shared_golden, tmp_path):
+        images = shared_golden / "images"
+        csv = tmp_path / "a.csv"
+        csv.write_text((images / "mpii.csv").read_text().splitlines()[0] + "\n")
+        arguments = ["persons", two, "--csv", csv, "--images", images / "mpii", "-o", tmp_path / "out", "--heatmaps"]
+        assert main(map(str, [*arguments, "--im-size", "64"])) == 0
+        (person,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["persons"]
+        assert cv2.imread(person["heatmaps"]).shape[0] > 220
+
+    @pytest.mark.parametrize("command", ["eval", "predict"])
+    def test_decoding_on_request(self, command, two, shared_golden, tmp_path, capsys):
+        images = shared_golden / "images"
+        csv = tmp_path / "a.csv"
+        csv.write_text((images / "mpii.csv").read_text().splitlines()[0] + "\n")
+        answers = []
+        for decoding in ("argmax", "soft-argmax"):
+            more = ["-o", tmp_path / decoding] if command == "predict" else []
+            arguments = [command, two, "--csv", csv, "--images", images / "mpii", "--decoding", decoding, "--json"]
+            arguments += ["--im-size", "64"]
+            assert main(map(str, arguments + more)) == 0
+            answers.append(capsys.readouterr().out)
+        assert answers[0] != answers[1]
+
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [
+            (["--heatmaps"], "it has no heat maps"),
+            (["--decoding", "argmax"], "--decoding: this alexnet-asanakoy answers no"),
+        ],
+    )
+    def test_networks_of_coordinates_have_none(self, option, said, golden, tmp_path, capsys):
+        cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
+        file = golden / "tf1-asanakoy" / "checkpoint"
+        assert main(["predict", str(file), str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), *option]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_videos_have_none(self, two, tmp_path, capsys):
+        (tmp_path / "a.mp4").write_bytes(b"")
+        assert main(["predict", str(two), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out"), "--heatmaps"]) == 2
+        assert "a.mp4: heat maps are drawn of pictures, not of videos" in capsys.readouterr().err
 
 
 class TestInputs:
