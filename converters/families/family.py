@@ -104,6 +104,8 @@ class Family:
         writers: The versions of Chainer that it was written for.
         notice: What a user should know of how inputs are made, where the file does not say.
         anew: Whether a training that starts anew makes its inputs as `preprocessing` says, not as the legacy program.
+        grown: Architectures of any number of stacks, for trainings that start anew: what makes the table of joints,
+            stacks and a width, each of which may be None for its program's.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Family:
     writers: Writers = field(default_factory=Writers)
     notice: str | None = None
     anew: bool = False
+    grown: Mapping[str, Callable[[int, int | None, str | None], tuple[Layer, ...]]] = field(default_factory=dict)
 
     def holds(self, found: Found) -> bool:
         """Tells whether a file is of this family."""
@@ -171,8 +174,14 @@ def register(family: Family) -> None:
 
 def starting_preprocessing(architecture: str) -> Preprocessing:
     """Returns how a training that starts anew makes an architecture's inputs and labels, where nothing else is said."""
-    own = (family.preprocessing for family in FAMILIES.values() if family.anew and architecture in family.tables)
+    anew = (family for family in FAMILIES.values() if family.anew)
+    own = (family.preprocessing for family in anew if architecture in {*family.tables, *family.grown})
     return next(own, Preprocessing())
+
+
+def grown(architecture: str) -> Callable[[int, int | None, str | None], tuple[Layer, ...]] | None:
+    """Returns what makes the table of an architecture that may have any number of stacks; None for another."""
+    return next((family.grown[architecture] for family in FAMILIES.values() if architecture in family.grown), None)
 
 
 def family_of(found: Found) -> Family:

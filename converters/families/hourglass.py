@@ -6,6 +6,7 @@ Newell, Yang and Deng, "Stacked hourglass networks for human pose estimation", E
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 
@@ -29,6 +30,8 @@ from converters.networks import (
 )
 
 NAME = "hourglass"
+#: What the course trained.
+STACKS, _WIDTHS = 4, (64, 128, 256)
 #: How often an hourglass halves its maps.
 _ORDER = 4
 #: Layers outside of the stacks; in a stack, beside those of its bottlenecks; and in each bottleneck. The bottlenecks
@@ -38,6 +41,8 @@ _CONVOLUTIONS, _NORMALIZATIONS = 4, 1
 _MOST_STACKS = 8
 #: Numbers of the two convolutions that project: what follows is as wide as they are.
 _PROJECTIONS = (1, 8)
+#: Times 1 / sqrt(fan-in): the deviation of the first weights, as He et al. (ICCV 2015) say.
+_HE = math.sqrt(2)
 _ARRAY = re.compile(r"(?:conv2d|batch_normalization)(?:_\d+)?[./]\w+")
 _PREPROCESSING = Preprocessing(
     im_size=256,
@@ -66,8 +71,8 @@ class _Builder:
 
     def convolution(self, channels: int, kernel: int = 1, stride: int = 1) -> tuple[Layer, ...]:
         if stride == 1:
-            return (Convolution(self._next("conv2d"), channels, kernel, pad=kernel // 2),)
-        return SamePadding(kernel, stride), Convolution(self._next("conv2d"), channels, kernel, stride)
+            return (Convolution(self._next("conv2d"), channels, kernel, pad=kernel // 2, scale=_HE),)
+        return SamePadding(kernel, stride), Convolution(self._next("conv2d"), channels, kernel, stride, scale=_HE)
 
     def activation(self) -> tuple[Layer, ...]:
         return BatchNormalization(self._next("batch_normalization"), eps=1e-3), ReLU()
@@ -91,7 +96,7 @@ class _Builder:
 
 
 def stacked_hourglass(
-    stacks: int, residuals: int = 1, joints: int = 16, widths: tuple[int, int, int] = (64, 128, 256)
+    stacks: int, residuals: int = 1, joints: int = 16, widths: tuple[int, int, int] = _WIDTHS
 ) -> tuple[Layer, ...]:
     """Returns the table of a stacked hourglass: (3, H, W) -> (stacks, joints, H / 4, W / 4), these multiples of 16.
 
@@ -115,6 +120,31 @@ def stacked_hourglass(
         else:
             layers += maps
     return (*layers, Take(tuple(f"stack{i}" for i in range(stacks)), "concat"), Heatmaps(stacks))
+
+
+def anew(joints: int, stacks: int | None, width: str | None) -> tuple[Layer, ...]:
+    """Returns the table of a stacked hourglass that is to be trained.
+
+    Args:
+        joints: Heat maps of each stack.
+        stacks: How many; None for the course's.
+        width: A factor on the course's channels, or the three `widths` of `stacked_hourglass` with commas between; None
+            for the course's.
+
+    Raises:
+        DeepPoseError: There are too many stacks, or a width is none.
+    """
+    if stacks is not None and not 0 < stacks <= _MOST_STACKS:
+        raise DeepPoseError(f"an {NAME} has 1 to {_MOST_STACKS} stacks, not {stacks}")
+    try:
+        parts = [float(part) for part in (width or "1").split(",")]
+        first, second, third = parts if len(parts) > 1 else [2 * round(parts[0] * each / 2) for each in _WIDTHS]
+        widths = int(first), int(second), int(third)
+    except (ValueError, OverflowError):
+        raise DeepPoseError(f"the width {width!r} is neither a factor nor three channels with commas between") from None
+    if min(widths) < 2 or any(channels % 2 for channels in widths[1:]):
+        raise DeepPoseError(f"the width {width!r} makes {widths} channels: an {NAME} halves them, the first but for")
+    return stacked_hourglass(STACKS if stacks is None else stacks, 1, joints, widths)
 
 
 def measured(shapes: Mapping[str, Shape]) -> Built | None:
@@ -165,5 +195,7 @@ register(
         preprocessing=_PREPROCESSING,
         engines=("torch",),
         build=measured,
+        anew=True,
+        grown={NAME: anew},
     )
 )

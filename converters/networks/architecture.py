@@ -30,6 +30,7 @@ from converters.networks.layers import (
 from converters.networks.tables import (
     EVERY_ENGINE,
     TABLES,
+    answering,
     engines_of,
     feature_size,
     last_weighted,
@@ -224,9 +225,10 @@ class Architecture:
         """
         if self.own is None:
             return dataclasses.replace(self, joints=joints)
-        outputs = per_joint(self.own.layers) * joints
-        own = dataclasses.replace(self.own, layers=with_channels(self.own.layers, {self.outputs_layer: outputs}))
-        if math.prod(side or 1 for side in own.steps[-1].after) != 2 * joints:
+        outputs = dict.fromkeys(answering(self.own.layers), per_joint(self.own.layers) * joints)
+        own = dataclasses.replace(self.own, layers=with_channels(self.own.layers, outputs))
+        after = own.steps[-1].after
+        if (after[1] if self.stacks else math.prod(side or 1 for side in after) / 2) != joints:
             raise DeepPoseError(f"the last layer of {self.name} alone cannot be made for {joints} joints")
         return dataclasses.replace(self, joints=joints, own=own, source=None)
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from converters.errors import DeepPoseError
 from converters.networks.flow import side_after
-from converters.networks.layers import Convolution, Heatmaps, Layer, Linear, SoftArgmax, walk
+from converters.networks.layers import Convolution, Heatmaps, Layer, Linear, Name, SoftArgmax, Take, walk
 
 #: The engines that a table's arithmetic exists in, where a family does not say otherwise.
 EVERY_ENGINE = ("torch", "chainer")
@@ -49,6 +49,20 @@ def stacks_of(layers: tuple[Layer, ...]) -> int:
     """Returns how many stacks of heat maps a table answers; 0 where it answers coordinates."""
     last = layers[-1] if layers else None
     return last.stacks if isinstance(last, Heatmaps) else 0
+
+
+def answering(layers: tuple[Layer, ...]) -> tuple[str, ...]:
+    """Returns the names of the layers with weights that give a table's answers: the last, or each stack's heat maps."""
+    ends = [layer for layer in layers[-2:] if isinstance(layer, Take)]
+    if not stacks_of(layers) or not ends:
+        return (last_weighted(layers).name,)
+    found, last = [], ""
+    for layer in walk(layers):
+        if isinstance(layer, Convolution):
+            last = layer.name
+        elif isinstance(layer, Name) and layer.value in ends[0].values:
+            found.append(last)
+    return tuple(found)
 
 
 def per_joint(layers: tuple[Layer, ...]) -> int:

@@ -67,6 +67,11 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     for notice in start.notices:
         callbacks.notice(notice)
     backends.refuse_foreign(backend, start.checkpoint.architecture)
+    if start.checkpoint.architecture.stacks and options.loss != "l2":
+        problem = (
+            f"--loss {options.loss} is of coordinates, and this {start.checkpoint.architecture.name} has heat maps"
+        )
+        raise DeepPoseError(problem, advice="leave it out, or say --recipe course")
     if start.epoch >= options.epochs and not options.eval_only:
         raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"

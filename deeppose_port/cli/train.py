@@ -31,7 +31,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.options import options_of
     from deeppose_port.training.config import completed
     from deeppose_port.training.options import TrainingOptions
-    from deeppose_port.training.recipes import DEFAULT, with_recipe
+    from deeppose_port.training.recipes import default_for, with_recipe
 
     values, notices = completed(said, _options())
     if "backend" not in values:
@@ -40,7 +40,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
         display.note(notice)
     if values.get("resume") is not None:
         return values
-    name = str(values.get("recipe") or DEFAULT)
+    name = str(values.get("recipe") or default_for(values))
     whole = with_recipe(name, values)
     declared = options_of(TrainingOptions)
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]

@@ -108,6 +108,7 @@ class Drawn:
         colour: What is done to the colours.
         cutout: Left, top, width and height of the rectangle that is left out, in fractions of what is beside it and
             of the input; None for none.
+        margin: What the margin around the joints has more than its own, as a share of the person's height.
     """
 
     rotation: int = 0
@@ -117,6 +118,7 @@ class Drawn:
     box: DrawnBox | None = None
     colour: DrawnColour | None = None
     cutout: tuple[float, float, float, float] | None = None
+    margin: float = 0.0
 
     @property
     def resamples(self) -> bool:
@@ -141,6 +143,13 @@ class Augmentation:
     rotate_range: int = field(default=10, metadata=described("Degrees.", metavar="DEGREES"))
     zoom_range: float = field(default=0.2, metadata=described("A fraction.", metavar="FRACTION"))
     translate_range: int = field(default=5, metadata=described("Pixels.", metavar="PIXELS"))
+    margin_range: float = field(
+        default=0.0,
+        metadata=described(
+            "Draw the margin around the joints, where the network's crop has one, from so much less to so much more.",
+            metavar="FRACTION",
+        ),
+    )
     method: Method = field(
         default="fast",
         metadata=described("One warp, or one step after the other.", choices=get_args(Method), names=("--augment",)),
@@ -195,6 +204,8 @@ class Augmentation:
                 )
         if not 0 <= self.zoom_range < 1:
             raise DeepPoseError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
+        if not 0 <= self.margin_range <= 1:
+            raise DeepPoseError(f"margin_range is {self.margin_range}; it has to be at least 0 and at most 1")
         if self.method not in get_args(Method):
             raise DeepPoseError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
         if self.cutout is not None and self.cutout.amount >= 1:
@@ -209,7 +220,9 @@ class Augmentation:
     def does_nothing(self) -> bool:
         """Whether every example stays as the evaluation sees it."""
         parts = self.rotation, self.scale, self.aspect, self.shift, self.colour, self.cutout
-        return not (self.fliplr or self.rotate or self.zoom or self.translate or any(map(is_on, parts)))
+        return not (
+            self.fliplr or self.rotate or self.zoom or self.translate or self.margin_range or any(map(is_on, parts))
+        )
 
     @property
     def moves_box(self) -> bool:
@@ -242,6 +255,7 @@ class Augmentation:
             box=self._draw_box(rng) if self.moves_box else None,
             colour=self._draw_colour(rng),
             cutout=self._draw_cutout(rng),
+            margin=float(rng.uniform(-self.margin_range, self.margin_range)) if self.margin_range else 0.0,
         )
 
     def _draw_box(self, rng: np.random.Generator) -> DrawnBox:
@@ -353,7 +367,7 @@ def _moved_person(
     dataset: PoseDataset, index: int, drawn: Drawn, method: Method
 ) -> tuple[Picture, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Makes crop, labels and mask as the legacy program does."""
-    view = dataset.view(index, drawn.zoom)
+    view = dataset.view(index, drawn.zoom, drawn.margin)
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
     rotation = _rotation(drawn.rotation, x, y)
     if not drawn.resamples:
@@ -379,7 +393,7 @@ def _boxed(
     x, y, *joints_box = extent_of_joints(points @ turn[:, :2].T + turn[:, 2], visible)
     sides = np.maximum(joints_box, NARROWEST * max(joints_box))
     height, width = preprocessing.shape
-    seen = _seen(sides, preprocessing, scale) * box.scale
+    seen = _seen(sides, preprocessing, scale, drawn.margin) * box.scale
     grow = np.array([width, height]) / seen
     matrix = turn * grow[:, None]
     matrix[:, 2] += np.array([width, height]) / 2 - grow * ((x, y) + sides * box.shift)
@@ -399,13 +413,14 @@ def _boxed(
     return square, input_labels(mapped, preprocessing), flattened(mask, preprocessing).copy()
 
 
-def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None) -> Points:
+def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None, margin: float) -> Points:
     """Returns width and height of what a network sees of a person, in pixels of the picture.
 
     Args:
         sides: Width and height of the box of the joints.
         preprocessing: What the network was trained on.
         scale: The person's height over 200 pixels, where it is known.
+        margin: What the margin has more than its own.
 
     Raises:
         DeepPoseError: It does not see a box around the joints.
@@ -416,7 +431,7 @@ def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None) -> P
         raise DeepPoseError(f"{options} move the box of the joints, and this network sees the {part}; leave them out")
     if part == "joints-margin":
         largest = float(sides.max()) if scale is None or math.isnan(scale) else 200 * scale
-        return sides + 2 * int(largest * preprocessing.margin)
+        return sides + 2 * int(largest * max(0.0, preprocessing.margin + margin))
     seen = preprocessing.base_zoom * sides
     if part.startswith("letterbox"):
         rows, columns = preprocessing.shape
@@ -455,7 +470,7 @@ def _mirrored(dataset: PoseDataset) -> npt.NDArray[np.intp]:
 
 def _flipped(square: Picture, drawn: Drawn) -> Picture:
     """Mirrors a crop left to right, if that was drawn."""
-    return np.asarray(cv2.flip(square, 1), np.uint8) if drawn.flip else square
+    return np.asarray(cv2.flip(square, 1), square.dtype) if drawn.flip else square
 
 
 def _rotation(degrees: float, x: float, y: float) -> Points:

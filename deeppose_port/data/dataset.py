@@ -185,13 +185,14 @@ class PoseDataset:
             raise IndexError(f"index {index} of a dataset of {len(self)} persons")
         return self._persons[index]
 
-    def view(self, index: int, zoom: float = 1.0) -> View:
+    def view(self, index: int, zoom: float = 1.0, margin: float = 0.0) -> View:
         """Returns what an example shows of its picture.
 
         Args:
             index: The example.
             zoom: Factor by which the picture is magnified first. The part moves with the joints and keeps its size,
                 so that the person in it grows.
+            margin: What the margin around the joints has more than its own, where the part has one.
 
         Raises:
             DatasetError: Nothing of the picture is in it, or the picture cannot be decoded.
@@ -211,7 +212,7 @@ class PoseDataset:
             magnified = f", magnified {zoom:g} times"
         try:
             scale = None if self.scales is None or np.isnan(self.scales[index]) else zoom * float(self.scales[index])
-            return View.of_person(joints, person.visible, width, height, self.preprocessing, scale)
+            return View.of_person(joints, person.visible, width, height, self.preprocessing, scale, margin)
         except DeepPoseError as error:
             raise DatasetError(
                 f"{self._where(person)}{magnified}: {error.problem}; correct or delete the line (min_dim=1, "

@@ -49,6 +49,7 @@ class View:
         height: int,
         preprocessing: Preprocessing,
         scale: float | None = None,
+        margin: float = 0.0,
     ) -> View:
         """Returns what a network was trained to see of a person: what `part` of the preprocessing says.
 
@@ -59,6 +60,7 @@ class View:
             height: Rows of the picture.
             preprocessing: What the network was trained on.
             scale: The person's height over 200 pixels, as MPII gives it, where it is known.
+            margin: What a `joints-margin` has more than the preprocessing's.
 
         Raises:
             DeepPoseError: No joint counts, or nothing of the picture is in the crop.
@@ -76,7 +78,8 @@ class View:
                 y0, y1 = _touched(y - zoom * h / 2, zoom * h)
                 crop = _clipped(x0, y0, x1, y1, width, height, im_size)
             case "joints-margin":
-                grown = int((max(w, h) if scale is None else 200 * scale) * preprocessing.margin)
+                margin = max(0.0, preprocessing.margin + margin)
+                grown = int((max(w, h) if scale is None else 200 * scale) * margin)
                 w, h = w / 2 + grown, h / 2 + grown
                 crop = _clipped(x - w, y - h, x + w, y + h, width, height, im_size)
             case "window":

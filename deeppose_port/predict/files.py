@@ -158,8 +158,10 @@ def predict_files(
                         sheet.add(image, view.crop, points, named)
                     box, score = person.found.box, person.found.score
                     ways = person.stages if stages.shown else None
-                    drawing, maps_drawing = drawings[file], sheets.get(file)
-                    found.append(Prediction(file, points, drawing, person.number, box, score, ways, maps_drawing))
+                    maps_drawing = sheets.get(file)
+                    found.append(
+                        Prediction(file, points, drawings[file], person.number, box, score, ways, maps_drawing)
+                    )
             elif not refused:
                 nobody.append(file)
             done.one_more()

@@ -8,13 +8,16 @@ import numpy as np
 
 from converters import Architecture, Checkpoint, Preprocessing, Source
 from converters.errors import DeepPoseError
+from converters.families import grown
 from converters.networks import (
     OUTPUTS,
     TABLES,
     TORCH_WRITER,
     BatchNormalization,
     Convolution,
+    Layer,
     Linear,
+    OwnTable,
     PReLU,
     Scale,
     engines_of,
@@ -27,19 +30,27 @@ from converters.networks import (
 WRITER = "chainer-7.8.1"
 
 
-def initial_architecture(name: str, joints: int, im_size: int, width: str | None = None) -> Architecture:
+def initial_architecture(
+    name: str, joints: int, im_size: int, width: str | None = None, stacks: int | None = None
+) -> Architecture:
     """Returns an architecture to start from.
 
     Args:
-        name: A key of `networks.TABLES`.
+        name: A key of `networks.TABLES`, or an architecture that a family makes of any number of stacks.
         joints: Number of joints.
         im_size: Side of the input.
         width: A factor on every layer's channels (`0.25`), or the channels of each layer but the last, in the order of
             the layers (`8,12,16,16,12,32,32`); None for the table's own.
+        stacks: Of one that has some; None for its program's.
 
     Raises:
         DeepPoseError: There is no such architecture, the width does not fit it, or the input is too small for it.
     """
+    make = grown(name)
+    if make is not None:
+        return _grown(name, make(joints, stacks, width), joints, im_size)
+    if stacks is not None:
+        raise DeepPoseError(f"{name} has no stacks: leave --stacks out")
     if name not in TABLES:
         raise DeepPoseError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
     side, multiple = feature_size(name, im_size), side_multiple(TABLES[name])
@@ -55,6 +66,16 @@ def initial_architecture(name: str, joints: int, im_size: int, width: str | None
         assert architecture.steps
     except DeepPoseError as error:
         raise DeepPoseError(f"with the width {width!r} the branches of {name} do not fit each other") from error
+    return architecture
+
+
+def _grown(name: str, layers: tuple[Layer, ...], joints: int, im_size: int) -> Architecture:
+    """Returns an architecture with a table of its own."""
+    try:
+        architecture = Architecture(name, joints, writer=TORCH_WRITER, own=OwnTable(layers, (im_size, im_size)))
+        assert architecture.steps
+    except DeepPoseError as error:
+        raise DeepPoseError(f"{name} cannot take inputs of {im_size} pixels: {error}") from error
     return architecture
 
 

@@ -358,8 +358,8 @@ class TrainingOptions:
         default=None,
         metadata=described(
             "The named set of options that what is said counts over, see `recipes.with_recipe`.",
-            choices=("legacy", "paper", "modern"),
-            default="modern, or that of the run that goes on",
+            choices=("legacy", "paper", "modern", "course"),
+            default="modern, course for an hourglass, or that of the run that goes on",
             section="Recipe",
         ),
     )
@@ -400,6 +400,9 @@ class TrainingOptions:
     width: str | None = field(
         default=None,
         metadata=described("Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…"),
+    )
+    stacks: int | None = field(
+        default=None, metadata=described("Of an hourglass that starts anew: how many.", metavar="N", default="4")
     )
     dropout: float | None = field(
         default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.", rare=True)

@@ -3,6 +3,7 @@
     legacy   what the legacy program did: the options' own defaults
     paper    what the paper says of the network's first stage, and nothing else (Toshev and Szegedy, CVPR 2014)
     modern   what was measured to learn; `train` takes it for what starts anew
+    course   what the Keras course did with the stacked hourglass, which `train` takes for one that starts anew
 
 The options of a recipe are those that the command line would say. What is left of them where something else is said is
 here too: another optimizer has its own rates, the legacy program's geometry takes the place of today's, and so on.
@@ -14,12 +15,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from converters.errors import DeepPoseError
+from converters.families import grown
 from converters.networks import TABLES, BatchNormalization, Layer, SoftArgmax, walk
 from deeppose_port.data.augmentation import BOX
 from deeppose_port.data.spread import Chance, Spread
-
-#: What `train` takes where nothing is said.
-DEFAULT = "modern"
 
 RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -54,6 +53,8 @@ RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "colour": Chance(1.0, 0.5),
             "cutout": Chance(0.36, 0.4),
         },
+        # The number of persons in a batch is not the course's, which is not known.
+        "course": {"batch_size": 16, "opt": "Adam", "lr": 0.0007, "margin_range": 0.1},
     }
 )
 
@@ -72,6 +73,11 @@ _REPLACED = (
     # A later stage of a cascade sees close-ups, which are displaced already.
     (("before",), ("base_zoom", "shift")),
 )
+
+
+def default_for(said: Mapping[str, object]) -> str:
+    """Returns the recipe that `train` takes where none is said."""
+    return "course" if grown(str(said.get("architecture"))) is not None else "modern"
 
 
 def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
@@ -94,6 +100,8 @@ def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
         recipe["lr"] = _CAREFUL_RATE
     if not _has_maps(said):
         recipe.pop("heatmap_loss", None)
+    if grown(str(said.get("architecture"))) is not None:  # whose loss and inputs are its own
+        recipe = {option: value for option, value in recipe.items() if option not in ("loss", "base_zoom")}
     for others, replaced in _REPLACED:
         if any(said.get(other) not in (None, False, recipe.get(other)) for other in others):
             recipe = {option: value for option, value in recipe.items() if option not in replaced}

@@ -135,7 +135,7 @@ def _new(options: TrainingOptions, joints: int) -> Start:
     if options.model_file is not None:
         architecture = architecture_of_source(options.model_file, joints, preprocessing.shape, WRITER)
     elif before is None or own:
-        architecture = initial_architecture(family, joints, preprocessing.im_size, options.width)
+        architecture = initial_architecture(family, joints, preprocessing.im_size, options.width, options.stacks)
     else:
         architecture = before.architecture.with_joints(joints)
     drawn = initial_checkpoint(architecture, preprocessing, options.seed)
@@ -173,15 +173,21 @@ def _finetune(options: TrainingOptions, path: Path, joints: int) -> Start:
     if checkpoint.joints != joints:
         architecture = checkpoint.architecture.with_joints(joints)
         drawn = initial_checkpoint(architecture, checkpoint.preprocessing, options.seed)
-        last = architecture.outputs_layer + "."
-        weights = {n: drawn.weights[n] if n.startswith(last) else w for n, w in checkpoint.weights.items()}
+        others = {
+            name.rpartition(".")[0] for name, w in checkpoint.weights.items() if w.shape != drawn.weights[name].shape
+        }
+        weights = {n: drawn.weights[n] if n.rpartition(".")[0] in others else w for n, w in checkpoint.weights.items()}
         notices = (
             *notices,
-            f"{path} has {checkpoint.joints} joints, not {joints}: its {last.rstrip('.')} is drawn anew, all other "
+            f"{path} has {checkpoint.joints} joints, not {joints}: its {_listed(sorted(others))} drawn anew, all other "
             "layers start from its weights",
         )
         checkpoint = checkpoint.replace(architecture=architecture, weights=weights)
     return Start(checkpoint, _anew(options.hyperparameters), notices=notices)
+
+
+def _listed(layers: list[str]) -> str:
+    return f"{', '.join(layers)} {'is' if len(layers) == 1 else 'are'}"
 
 
 def _notices(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from converters.checkpoint import Array
 from converters.networks import TORCH_WRITER
 from deeppose_port.backends.torch.average import Average
 from deeppose_port.backends.torch.distributed import Processes, processes
+from deeppose_port.backends.torch.heatmaps import stacks_loss
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import WithMaps, load
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
@@ -26,6 +27,7 @@ from deeppose_port.backends.torch.streams import WorkerStream, deaths_named
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
+from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.metrics.evaluation import Predictions, predictions_of
 from deeppose_port.metrics.losses import heatmap_targets
@@ -176,7 +178,7 @@ class _Trainer:
         for parameter in self.named.values():
             parameter.grad = None
         statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()] if self._may_skip else []
-        own = self._accumulate(inputs, targets, mask, count)
+        own = self._accumulate(inputs, targets, mask, count, given)
         with self._range("optimizer"):
             (loss,) = self.group.sum(own)
             if not self._guarded_step(loss, lr):
@@ -198,7 +200,7 @@ class _Trainer:
             first_skipped=self.guard.first,
         )
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float) -> float:
+    def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float, given: float) -> float:
         """Adds up the gradient of a batch, part by part, and returns its loss without that of heat maps."""
         options, loss = self.run.options, 0.0
         parts = list(zip(*(whole.chunk(options.accumulate) for whole in (inputs, targets, mask)), strict=True))
@@ -208,7 +210,7 @@ class _Trainer:
             with contextlib.nullcontext() if waiting is None else waiting.no_sync():
                 with self._range("forward"), self._autocast():
                     maps, outputs = self.model(some)
-                    part = masked_loss(outputs, labels, counting, count, options.loss, options.loss_beta)
+                    part = self._loss(outputs, labels, counting, count, given)
                     minimised = part
                     if options.heatmap_loss:
                         minimised = part + options.heatmap_loss * heatmap_loss(maps, labels, counting, count)
@@ -219,6 +221,12 @@ class _Trainer:
                     scaled.backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())
         return loss
+
+    def _loss(self, outputs: Tensor, targets: Tensor, mask: Tensor, count: float, given: float) -> Tensor:
+        """Returns what the kind of network is trained on, of a part of a batch that has so many examples in all."""
+        if self.network.architecture.stacks:
+            return stacks_loss(outputs, targets, mask, given)
+        return masked_loss(outputs, targets, mask, count, self.run.options.loss, self.run.options.loss_beta)
 
     def _next_batch(self) -> tuple[Batch, float, float]:
         """Returns this process's part of the next batch, and how many coordinates count and pictures are in all.
@@ -295,7 +303,10 @@ class _Trainer:
         network = self.answering.eval()
         with torch.inference_mode(), self._autocast():
             outputs: Tensor = network(self._place(torch.from_numpy(inputs)))
-            return outputs.float().cpu().numpy()
+            answers: Float32Array = outputs.float().cpu().numpy()
+        if self.network.architecture.stacks:
+            return joints_of(answers[:, -1], self.run.start.checkpoint.preprocessing.decoding)
+        return answers
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
