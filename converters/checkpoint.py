@@ -28,6 +28,7 @@ Part = Literal["joints", "joints-whole", "joints-margin", "picture", "window", "
 Frame = Literal["centred", "middle", "unit", "symmetric"]
 Order = Literal["interleaved", "planar"]
 Decoding = Literal["argmax", "soft-argmax"]
+Peak = Literal["middle", "corner"]
 #: The largest side of a network's input, in pixels: more is a mistake, and a batch of it would not fit.
 LARGEST_INPUT = 4096
 #: The largest number in metadata: more is exact neither in JSON nor as a float64, and fits no array's counter.
@@ -124,6 +125,8 @@ class Preprocessing(_Plain):
         truncate: Whether joints lose the fractions of their pixels before a crop and labels are made of them.
         decoding: What of a heat map is its joint: `argmax`, the largest number moved a quarter of a pixel toward its
             larger neighbour, or `soft-argmax`, the mean of the pixels weighted by the softmax of their numbers.
+        peak: Where in a heat map's pixel its number counts: in its `middle`, or in its upper left `corner`, which is
+            what labels mean that are made by rounding a joint's place to a pixel's number.
         limbs: The lines of a drawing, as two indices of joints each, the inner one first.
         joints_assumed: Whether the names of the joints are those that their number tells, as FLIC's 7, LSP's 14 and
             MPII's 16, and nothing says so.
@@ -147,6 +150,7 @@ class Preprocessing(_Plain):
     joints: tuple[str, ...] = field(default=(), compare=False)
     clip: bool = False
     decoding: Decoding = "argmax"
+    peak: Peak = "middle"
     margin: float = 0.0
     truncate: bool = False
     limbs: tuple[tuple[int, int], ...] = field(default=(), compare=False)
@@ -167,6 +171,7 @@ class Preprocessing(_Plain):
             ("frame", Frame),
             ("order", Order),
             ("decoding", Decoding),
+            ("peak", Peak),
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise DeepPoseError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(get_args(kinds))}")

@@ -159,7 +159,8 @@ class Pose:
 
     def joints_of(self, outputs: Float32Array) -> Float32Array:
         """Returns what the network's last layer gives, as `activations` has it, as a call answers it."""
-        return joints_of(outputs[:, -1], self.preprocessing.decoding) if self.stacks else outputs
+        told = self.preprocessing
+        return joints_of(outputs[:, -1], told.decoding, told.peak) if self.stacks else outputs
 
     def heatmaps(self, inputs: npt.ArrayLike) -> Float32Array:
         """Runs a network with heat maps.

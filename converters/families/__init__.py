@@ -20,6 +20,7 @@ from converters.families import hosseinpai as hosseinpai
 from converters.families import jindongjiang as jindongjiang
 from converters.families import naman_ntc as naman_ntc
 from converters.families import mmpose as mmpose
+from converters.families import simple_baseline as simple_baseline
 from converters.families import wzmiaomiao as wzmiaomiao
 from converters.families import torchvision_regressors as torchvision_regressors
 from converters.families import resfpn as resfpn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from packaging.version import Version
@@ -175,8 +175,12 @@ def register(family: Family) -> None:
 def starting_preprocessing(architecture: str) -> Preprocessing:
     """Returns how a training that starts anew makes an architecture's inputs and labels, where nothing else is said."""
     anew = (family for family in FAMILIES.values() if family.anew)
-    own = (family.preprocessing for family in anew if architecture in {*family.tables, *family.grown})
-    return next(own, Preprocessing())
+    for family in anew:
+        if architecture in family.tables:
+            return family.preprocessing
+        if architecture in family.grown:  # whose labels are made anew, by numbers of pixels
+            return replace(family.preprocessing, peak="corner")
+    return Preprocessing()
 
 
 def grown(architecture: str) -> Callable[[int, int | None, str | None], tuple[Layer, ...]] | None:

@@ -34,7 +34,7 @@ _SIZE = re.compile(
 _NAMES = {"mmpose": "head", "mmpose-0": "keypoint_head"}
 _PARTS = ("weight", "bias")
 HEADS = tuple(_NAMES.values())
-_PREPROCESSING = Preprocessing(
+PREPROCESSING = Preprocessing(
     im_size=256,
     base_zoom=1.25,
     gcn="none",
@@ -54,7 +54,7 @@ def configuration(values: Mapping[str, object]) -> str:
     return re.sub(r"#[^\n]*", "", text)
 
 
-def _said(values: Mapping[str, object]) -> dict[str, int | None]:
+def said(values: Mapping[str, object]) -> dict[str, int | None]:
     """Returns the input's size that a configuration says, if it says one alone."""
     sizes = {tuple(int(n) for n in match.groups() if n) for match in _SIZE.finditer(configuration(values))}
     if len(sizes) != 1:
@@ -92,11 +92,9 @@ register(
         },
         beside=dict.fromkeys(("pt", "safetensors"), r"(?:.*\.)?data_preprocessor\.(?:mean|std)"),
         recognise=lambda found: found.names in _NAMES or not found.architecture,
-        preprocessing=_PREPROCESSING,
-        by_joints={
-            len(names): replace(_PREPROCESSING, im_width=192, joints=names) for names in (COCO.names, *_CLOTHES)
-        },
-        said=_said,
+        preprocessing=PREPROCESSING,
+        by_joints={len(names): replace(PREPROCESSING, im_width=192, joints=names) for names in (COCO.names, *_CLOTHES)},
+        said=said,
         build=_build,
         engines=("torch",),
     )

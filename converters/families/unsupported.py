@@ -58,6 +58,15 @@ def _classifies(shapes: Shapes, values: Values) -> bool:
     return any(shapes[key][:1] == (1000,) for key in _LAST_LAYERS if key in shapes)
 
 
+#: The last layers of MMPose's networks with heat maps.
+_HEATMAPS = r"(?:^|\.)(?:keypoint_)?head\.(?:simplebaseline_head\.)?(?:deconv_layers|final_layer)\."
+
+
+def _says(values: Values, pattern: str) -> bool:
+    """Tells whether the configuration inside of a file has something in it."""
+    return re.search(pattern, configuration(values)) is not None
+
+
 #: Joints of networks that MMPose published with RLE.
 _RLE_JOINTS = (14, 16, 17, 26, 133)
 
@@ -130,11 +139,31 @@ UNSUPPORTED = (
         certain=False,
     ),
     UnsupportedModel(
+        "MMPose with UDP",
+        "MMPose's networks with heat maps by UDP",
+        "`use_udp=True` or `UDPHeatmap` in the configuration inside of a file with `head.final_layer…`",
+        lambda shapes, values: (
+            _has(_HEATMAPS)(shapes, values) and _says(values, r"\buse_udp\s*=\s*True|\bUDPHeatmap\b")
+        ),
+        "this is a network of MMPose with heat maps by UDP, whose inputs and joints lie otherwise in their pixels",
+        "MMPose itself reads it",
+    ),
+    UnsupportedModel(
+        "MMPose without bias",
+        "MMPose's integral regression without its bias",
+        "`debias=True` in the configuration inside of a file with `head.simplebaseline_head…`",
+        lambda shapes, values: _has(_HEATMAPS)(shapes, values) and _says(values, r"\bdebias\s*=\s*True"),
+        "this is MMPose's integral regression whose bias was removed (debias), which is not done here",
+        "MMPose itself reads it",
+    ),
+    UnsupportedModel(
         "MMPose with heat maps",
-        "MMPose's networks with heat maps",
-        "`head.deconv_layers…`, `head.final_layer…`",
-        _has(r"(?:^|\.)(?:keypoint_)?head\.(?:deconv_layers|final_layer)\."),
-        "this is a network of MMPose with heat maps, no regression of coordinates as DeepPose is",
+        "MMPose's other networks with heat maps",
+        "`head.deconv_layers…`, `head.final_layer…` without a ResNet's `backbone.layer4…`",
+        lambda shapes, values: (
+            _has(_HEATMAPS)(shapes, values) and not _has(r"(?:^|\.)backbone\.layer4\.\d+\.conv2\.")(shapes, values)
+        ),
+        "this is a network of MMPose with heat maps on another backbone than a ResNet",
         "MMPose itself reads it",
     ),
 )

@@ -250,7 +250,10 @@ class TestCommands:
         points = view.points(pose(view.input(image)[None])[0])
         np.testing.assert_allclose(told[0]["points"], points, rtol=0, atol=6e-4)
         drawn = draw_heatmaps(image, view, maps[-1, 0], points, skeletons.MPII.joints)
-        np.testing.assert_array_equal(cv2.imread(str(out / "a_heatmaps.png")), drawn)
+        difference = np.abs(
+            cv2.imread(str(out / "a_heatmaps.png")).astype(int) - drawn
+        )  # another engine may have run it
+        assert difference.max() <= 4
 
     def test_heat_maps_are_drawn_of_persons(self, two, shared_golden, tmp_path):
         images = shared_golden / "images"

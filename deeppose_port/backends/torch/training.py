@@ -305,7 +305,8 @@ class _Trainer:
             outputs: Tensor = network(self._place(torch.from_numpy(inputs)))
             answers: Float32Array = outputs.float().cpu().numpy()
         if self.network.architecture.stacks:
-            return joints_of(answers[:, -1], self.run.start.checkpoint.preprocessing.decoding)
+            told = self.run.start.checkpoint.preprocessing
+            return joints_of(answers[:, -1], told.decoding, told.peak)
         return answers
 
     def checkpoint(self) -> Checkpoint:

@@ -446,6 +446,8 @@ SHOWN_BY = {
     "resnet-mmpose": (f"{_PORTS}::test_mmpose_answers_from_the_picture_on",),
     "resnet-torchvision": (f"{_PORTS}::test_wzmiaomiao_answers_from_the_picture_on",),
     "torchvision": ("tests/wild/test_torchvision.py",),
+    "simplebaseline-mmpose": ("tests/wild/test_simple_baseline.py",),
+    "integral-mmpose": ("tests/wild/test_simple_baseline.py",),
     "resfpn-softargmax": ("tests/converters/families/test_resfpn.py",),
 }
 

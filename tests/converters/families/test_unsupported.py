@@ -23,6 +23,8 @@ FILES = {
         "safetensors",
         {"backbone.conv1.weight": ONE, "head.fc.weight": np.ones((68, 4), np.float32)},
     ),
+    "MMPose with UDP": ("pt", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
+    "MMPose without bias": ("pt", {"backbone.conv1.weight": ONE, "head.simplebaseline_head.final_layer.weight": ONE}),
     "MMPose with heat maps": ("safetensors", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
 }
 
@@ -32,7 +34,13 @@ def test_each_is_refused_by_name(name, tmp_path):
     (model,) = (m for m in UNSUPPORTED if m.name == name)
     kind, arrays = FILES[name]
     path = tmp_path / "a.model"
-    if kind == "keras":
+    if kind == "pt":
+        torch = pytest.importorskip("torch")
+        state = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        torch.save(
+            {"meta": {"config": "use_udp=True" if name.endswith("UDP") else "debias=True"}, "state_dict": state}, path
+        )
+    elif kind == "keras":
         h5py = pytest.importorskip("h5py")
         with h5py.File(path, "w") as file:
             fill(file, arrays)
