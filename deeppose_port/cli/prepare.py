@@ -78,7 +78,8 @@ def prepare(options: PrepareOptions) -> int:
 
     SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat), joints.mat of
     LSP, LSP extended or HR-LSPET, mpii_human_pose_v1_u12_1.mat, MPII's train.json and validation.json, or
-    mpii_annotations.json. Nothing is downloaded.
+    mpii_annotations.json; with tfrecords the shards of the Keras course on MPII, whose pictures go into TARGET/images.
+    Nothing is downloaded.
 
     Beside each CSV goes a file that eval finds: head boxes for PCKh, torso lengths for FLIC's PDJ, visibility.
 

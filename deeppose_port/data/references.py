@@ -12,6 +12,7 @@
     head_sizes_from what the sizes were computed from, in words
     torso_lengths   PDJ's length: from the left shoulder to the right hip, in pixels, or null
     scales          MPII's scale: the person's height over 200 pixels, or null
+    centres         [x, y] in pixels of the picture: MPII's centre of the person, or null
     is_visible      [1 | 0 | null, ...] for each joint: seen, occluded, not told
 
 A list that the data set's authors do not give is null as a whole. Visibility says what is seen in the picture, not what
@@ -63,6 +64,7 @@ class References:
         head_sizes_from: What they were computed from, in words.
         torso_lengths: (N,) PDJ's lengths in pixels; NaN likewise.
         scales: (N,) heights of the persons over 200 pixels; NaN likewise.
+        centres: (N, 2) centres of the persons in pixels of the picture; NaN likewise.
         is_visible: (N, J) 1 for a joint that is seen, 0 for one that is occluded, NaN where that is not told.
     """
 
@@ -74,6 +76,7 @@ class References:
     torso_lengths: Float64Array | None = None
     is_visible: Float64Array | None = None
     scales: Float64Array | None = None
+    centres: Float64Array | None = None
 
     def of(self, rows: list[int]) -> References:
         """Returns what is known of some of the lines, in that order."""
@@ -138,7 +141,7 @@ def read_beside(csv: str | os.PathLike[str]) -> References | None:
 _ADVICE = "run `deeppose-port prepare` again, or delete it"
 
 # How many numbers an entry has: 1 for a number by itself, 0 for as many as there are joints.
-_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "is_visible": 0}
+_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "centres": 2, "is_visible": 0}
 
 
 def _rows(array: Float64Array | None) -> list[object] | None:

@@ -177,7 +177,14 @@ def _person(file: str, rectangle: dict[str, object]) -> tuple[Annotation | None,
     corners = [matlab.number(rectangle.get(name)) for name in ("x1", "y1", "x2", "y2")]
     x1, y1, x2, y2 = corners
     box = None if x1 is None or y1 is None or x2 is None or y2 is None else (x1, y1, x2, y2)
-    return Annotation(file, joints, head_box=box, is_visible=seen, scale=_scale(rectangle.get("scale"))), points
+    return Annotation(
+        file,
+        joints,
+        head_box=box,
+        is_visible=seen,
+        scale=_scale(rectangle.get("scale")),
+        centre=_centre(rectangle.get("objpos")),
+    ), points
 
 
 def _points(rectangle: dict[str, object]) -> Iterator[tuple[int, _Point]]:
@@ -309,7 +316,13 @@ def _cpm_person(entry: object, where: str) -> tuple[Annotation, str]:
     flags = np.where(annotated, values[:, 2], np.nan).tolist()
     seen = tuple(int(flag) if flag in (0, 1) else None for flag in flags)
     role = "test" if matlab.number(entry.get("isValidation")) else "train"
-    return Annotation(entry["img_paths"], joints, is_visible=seen, scale=_scale(entry.get("scale_provided"))), role
+    return Annotation(
+        entry["img_paths"],
+        joints,
+        is_visible=seen,
+        scale=_scale(entry.get("scale_provided")),
+        centre=_centre(entry.get("objpos")),
+    ), role
 
 
 def _json_person(entry: object, where: str) -> Annotation:
@@ -329,13 +342,23 @@ def _json_person(entry: object, where: str) -> Annotation:
             f"({JOINTS}, 2) and ({JOINTS},)"
         )
     joints = np.where(annotated[:, np.newaxis] & np.isfinite(joints), joints, np.nan)
-    return Annotation(entry["image"], joints, scale=_scale(entry.get("scale")))
+    return Annotation(entry["image"], joints, scale=_scale(entry.get("scale")), centre=_centre(entry.get("center")))
 
 
 def _scale(value: object) -> float | None:
     """Returns MPII's scale, where there is one."""
     scale = matlab.number(value)
     return scale if scale is not None and scale > 0 else None
+
+
+def _centre(value: object) -> tuple[float, float] | None:
+    """Returns MPII's centre of a person, where there is one."""
+    if isinstance(value, dict):
+        value = [value.get("x"), value.get("y")]
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    x, y = map(matlab.number, value)
+    return None if x is None or y is None or min(x, y) < 0 else (x, y)
 
 
 def _head_size(joints: Float64Array) -> float | None:

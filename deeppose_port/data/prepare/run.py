@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from converters.files import atomic
+from converters.files import atomic, staged
 from converters.processors import usable_processors
 from deeppose_port.data import skeletons
-from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures
+from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures, tfrecords
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
 
@@ -39,6 +39,7 @@ DATASETS = {
     "flic": DataSet(flic.read, flic.SPLITS),
     "lsp": DataSet(lsp.read),
     "mpii": DataSet(mpii.read),
+    "tfrecords": DataSet(tfrecords.read),
 }
 
 #: Called with what is being done, how much of it is done, and how much there is (0: not known).
@@ -132,7 +133,9 @@ def prepare(
     _refuse_names(read, Path(source))
 
     where = read.pictures
-    sizes = None if where is None else _sizes(read, where, verify, jobs, engine, step)
+    sizes: dict[str, pictures.Size] | None = None if read.sizes is None else {**read.sizes}
+    if where is not None:
+        sizes = _sizes(read, where, verify, jobs, engine, step)
     if sizes is not None and not any(isinstance(size, tuple) for size in sizes.values()):
         if images is not None:
             raise PrepareError(f"{_first_problem(where, sizes)}; is it the pictures' folder? See {read.published}")
@@ -142,6 +145,10 @@ def prepare(
         raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
     files = _encoded(read, folder)
     _refuse_left_over(folder, files)
+    if read.extract is not None:
+        where = folder / "images"
+        with staged(where, force=force) as stage:
+            read.extract(stage)
     _write(files, force)
     counts = {name: len(persons) for name, persons in read.splits.items()}
     return Preparation(dataset, counts, tuple(read.rows), tuple(read.notes), where, tuple(files))
@@ -263,12 +270,14 @@ def _references(skeleton: str, persons: list[Annotation], head_sizes_from: str |
     unseen = (None,) * len(skeletons.get(skeleton).joints)
     seen = np.array([[_or_nan(flag) for flag in person.is_visible or unseen] for person in persons])
     scales = np.array([_or_nan(person.scale) for person in persons])
+    centres = np.array([person.centre or none[:2] for person in persons], np.float64)
     arrays = {
         "head_boxes": boxes,
         "head_sizes": sizes,
         "torso_lengths": torsos,
         "is_visible": seen,
         "scales": scales,
+        "centres": centres,
     }
     known = {name: array for name, array in arrays.items() if not np.isnan(array).all()}
     return References(skeleton, len(persons), head_sizes_from=head_sizes_from, **known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Annotation:
         torso_length: PDJ's length where the joints do not give it; None otherwise.
         is_visible: 1 (seen), 0 (occluded) or None (not told) for each joint; None where the data set does not say.
         scale: MPII's scale, the person's height over 200 pixels, or None.
+        centre: x and y of MPII's centre of the person, or None.
     """
 
     file: str
@@ -37,6 +38,7 @@ class Annotation:
     torso_length: float | None = None
     is_visible: tuple[int | None, ...] | None = None
     scale: float | None = None
+    centre: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Source:
         published: Where the pictures come from, for messages.
         head_sizes_from: For each split what its head sizes are computed from, in words; empty without them.
         files: More files to write, by name.
+        sizes: (width, height) of the pictures by name, where the annotations hold these.
+        extract: Writes such pictures into a folder.
     """
 
     skeleton: str
@@ -86,6 +90,8 @@ class Source:
     pictures: Path | None = None
     head_sizes_from: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] | None = None
+    extract: Callable[[Path], None] | None = None
 
 
 def find(source: Path, names: Sequence[str]) -> list[Path]:
