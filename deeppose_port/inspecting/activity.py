@@ -7,7 +7,6 @@ their ReLUs died in the first iterations, and they answer the mean pose to every
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
 from deeppose_port.predict import files_in
+from deeppose_port.training.collapse import RELU
 
 #: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
 #: constant and nearly constant. Legacy networks that had collapsed had 0 to 5.6e-3 (measured), others 2.4e-2 and more.
@@ -34,7 +34,6 @@ _NOTHING = 1e-3
 _BATCH = 16
 
 Item = TypeVar("Item")
-_RELU = re.compile(r"(.*\.)?relu(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ class _Moments:
         with np.errstate(invalid="ignore", over="ignore"):
             deviation = self.deviation()
             typical = math.hypot(deviation, float(np.sqrt(np.square(self._mean).mean())))
-        is_relu = _RELU.fullmatch(name) is not None
+        is_relu = RELU.fullmatch(name) is not None
         return LayerRow(
             name,
             tuple(self._mean.shape),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -17,6 +18,23 @@ LEAST = 0.05
 SAY_AFTER, END_AFTER = 50, 200
 
 
+#: The outputs of a ReLU among those of all layers, by their names.
+RELU = re.compile(r"(.*\.)?relu(_\d+)?")
+
+
+def dead_units(activations: Iterable[tuple[str, Float32Array]]) -> int:
+    """Counts the channels of ReLUs that are above 0 nowhere, in no picture.
+
+    Args:
+        activations: What each layer makes of some pictures, (N, C, …), with its name.
+    """
+    return sum(
+        int((maps.reshape(*maps.shape[:2], -1).max(axis=(0, 2)) <= 0).sum())
+        for name, maps in activations
+        if RELU.fullmatch(name)
+    )
+
+
 class Movement:
     """Measures how much the answers to some persons differ, as a part of how much these persons' labels do.
 
@@ -24,6 +42,9 @@ class Movement:
 
     Args:
         dataset: The persons; evenly spaced ones are taken.
+
+    Attributes:
+        inputs: (N, 3, H, W) float32, those persons'.
 
     Raises:
         DatasetError: One of them cannot be made into an example.
@@ -35,7 +56,7 @@ class Movement:
         for person in (len(dataset) * i // count for i in range(count)):
             with dataset.naming(person):
                 examples.append(dataset[person])
-        self._inputs = np.stack([inputs for inputs, _, _ in examples])
+        self.inputs = np.stack([inputs for inputs, _, _ in examples])
         labels = np.stack([labels for _, labels, _ in examples]).astype(np.float64)
         masks = np.stack([mask for _, _, mask in examples]) != 0
         self._labels = _spread(np.where(masks, labels, np.nan))
@@ -47,7 +68,7 @@ class Movement:
             answers: (N, 3, H, W) float32 -> (N, 2 * J) float32, without dropout.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            return _spread(answers(self._inputs).astype(np.float64)) / self._labels if self._labels > 0 else np.nan
+            return _spread(answers(self.inputs).astype(np.float64)) / self._labels if self._labels > 0 else np.nan
 
 
 def _spread(values: Float64Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +18,7 @@ from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import Predictions
-from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement
+from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement, dead_units
 from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite
 from deeppose_port.training.options import TrainingOptions
@@ -34,6 +34,9 @@ class Trainer(Protocol):
 
     def answers(self, inputs: Float32Array) -> Float32Array:
         """Runs the network on (N, 3, H, W) inputs, without dropout and with BatchNormalization's statistics."""
+
+    def activations(self, inputs: Float32Array) -> Iterator[tuple[str, Float32Array]]:
+        """Yields what each layer makes of (N, 3, H, W) inputs, with its name by `activations.layer_names`."""
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
@@ -193,6 +196,8 @@ class Events:
         if self._movement is None:
             return told
         told["movement"] = movement = self._movement.measure(self.trainer.answers)
+        if validated:
+            told["dead_units"] = dead_units(self.trainer.activations(self._movement.inputs))
         updates = update.iteration - self.run.start.iteration
         warm = update.epoch >= self.run.start.hyperparameters.warmup
         collapsed = movement < LEAST and updates >= (SAY_AFTER if warm else END_AFTER)

@@ -14,7 +14,7 @@ from deeppose_port.metrics.losses import masked_loss
 from deeppose_port.training import events
 from deeppose_port.training.mean_pose import mean_pose
 from deeppose_port.training.start import starting_point
-from tests.helpers.trainings import log_lines, run, small_options, weights_of
+from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weights_of
 
 
 @pytest.fixture(params=[description.name for description in backends.able("train")])
@@ -129,3 +129,14 @@ class TestPyTorch:
         entries = log_lines(tmp_path / "results" / "log")
         assert "first_skipped" not in entries[0]
         assert (entries[-1]["first_skipped"], entries[-1]["skipped"]) == (2, 3)
+
+
+def test_the_log_has_the_units_that_are_dead(backend, tmp_path, pictures):
+    start = starting_point(small_options(tmp_path, pictures), 7).checkpoint
+    # Nothing comes through the first layer, and no other has a bias.
+    weights = {**start.weights, "conv1.bias": np.full_like(start.weights["conv1.bias"], -1e6)}
+    converters.write(start.replace(weights=weights), tmp_path / "dead.safetensors")
+    given = {"epochs": 1, "lr": 1e-30, "test_csv": tmp_path / "train.csv"}
+    dead = run(tmp_path, pictures, backend, **given, init=tmp_path / "dead.safetensors").entries[-1]["dead_units"]
+    assert dead == sum(map(int, NARROW_WIDTH.split(",")))
+    assert run(tmp_path, pictures, backend, **given, output=tmp_path / "new").entries[-1]["dead_units"] < dead / 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeppose_port.data import PoseDataset
-from deeppose_port.training.collapse import Movement
+from deeppose_port.training.collapse import Movement, dead_units
 
 
 @pytest.fixture
@@ -46,3 +46,11 @@ def test_one_person_tells_nothing(dataset, pictures, tmp_path):
     (tmp_path / "one.csv").write_text((pictures / "free.csv").read_text().splitlines()[0] + "\n")
     one = PoseDataset(tmp_path / "one.csv", images=pictures, skeleton="flic", im_size=64)
     assert math.isnan(Movement(one).measure(lambda inputs: np.zeros((1, 14), np.float32)))
+
+
+def test_units_that_are_dead_are_counted():
+    maps = np.full((2, 4, 3, 3), -1.0, np.float32)
+    maps[1, 2, 0, 0] = 0.5
+    maps[:, 3] = 0
+    named = [("conv1", maps), ("conv1.relu", maps), ("res2.a.relu_2", maps[:, :2]), ("fc6.relu", maps[:, :, 0, 0])]
+    assert dead_units(named) == 3 + 2 + 3

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,7 @@ from deeppose_port.backends.chainer.iterator import PoseIterator  # noqa: E402
 from deeppose_port.backends.chainer.loss import PoseEstimationError  # noqa: E402
 from deeppose_port.backends.chainer.networks import BatchNorm, DeepPose, load, read_weights  # noqa: E402
 from deeppose_port.backends.chainer.optimizers import make_optimizer  # noqa: E402
+from deeppose_port.backends.chainer.prediction import ChainerPredictor  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
 from deeppose_port.metrics.evaluation import Predictions, predictions_of  # noqa: E402
 from deeppose_port.training import average  # noqa: E402
@@ -230,6 +231,12 @@ class _Trainer:
         with chainer.using_config("train", False), chainer.no_backprop_mode():
             answers: Float32Array = chainer.backends.cuda.to_cpu(self.answering(self.device.send(inputs)).array)
         return answers
+
+    def activations(self, inputs: Float32Array) -> Iterator[tuple[str, Float32Array]]:
+        """Yields what each layer makes of inputs, by `activations.layer_names`."""
+        weights = read_weights(self.answering)
+        seen = self.run.start.checkpoint.replace(weights=weights, optimizer=None, trainer={})
+        return ChainerPredictor(seen, self.run.options.device.split(",")[0]).activations(inputs)
 
     def checkpoint(self) -> Checkpoint:
         """Returns the trainer's present state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from deeppose_port.backends.torch.heatmaps import stacks_loss
 from deeppose_port.backends.torch.layers import BatchNorm
 from deeppose_port.backends.torch.networks import WithMaps, load
 from deeppose_port.backends.torch.optimizers import OPTIMIZERS, ChainerOptimizer
+from deeppose_port.backends.torch.prediction import TorchPredictor
 from deeppose_port.backends.torch.profiling import Profile
 from deeppose_port.backends.torch.streams import WorkerStream, deaths_named
 from deeppose_port.data.arrays import Float32Array
@@ -308,6 +309,11 @@ class _Trainer:
             told = self.run.start.checkpoint.preprocessing
             return joints_of(answers[:, -1], told.decoding, told.peak)
         return answers
+
+    def activations(self, inputs: Float32Array) -> Iterator[tuple[str, Float32Array]]:
+        """Yields what each layer makes of inputs, by `activations.layer_names`."""
+        seen = self.run.start.checkpoint.replace(weights=_arrays_of(self.answering), optimizer=None, trainer={})
+        return TorchPredictor(seen, str(self.group.device)).activations(inputs)
 
     def checkpoint(self) -> Checkpoint:
         """Returns the run's present state."""
