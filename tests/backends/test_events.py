@@ -358,7 +358,8 @@ class TestLog:
     def test_it_tells_the_same_in_each_backend(self, tmp_path, pictures, backend):
         watch = run(tmp_path, pictures, backend, test_csv=tmp_path / "train.csv", at={5: interrupt})
         names = {"main/loss", "epoch", "iteration", "elapsed_time", "pictures_per_second", "waiting", "lr", "movement"}
-        validation = {"mean_pose/loss"} | {
+        names |= {"gradient_norm"}
+        validation = {"mean_pose/loss", "dead_units"} | {
             f"validation/main/{name}" for name in ("loss", "mean_error_px", "pcp", "pck_box@0.2")
         }
         assert [entry.keys() for entry in watch.entries] == [
