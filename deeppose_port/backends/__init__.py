@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +22,7 @@ from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.installed import INSTALL_CHAINER, wanted
-from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober
+from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober, Processes
 
 __all__ = [
     "BACKENDS",
@@ -36,6 +39,7 @@ __all__ = [
     "having",
     "prober",
     "refuse_foreign",
+    "together",
 ]
 
 #: The backends by name.
@@ -150,6 +154,24 @@ def get(name: str) -> Backend:
         if error.name is None or error.name.split(".")[0] not in backend.roots:
             raise
         raise BackendError(f"the backend {name} cannot be loaded: {error}; {backend.installation}") from error
+
+
+@contextmanager
+def together(device: str) -> Iterator[Processes | None]:
+    """Joins the processes that torchrun started; None where it has not.
+
+    Args:
+        device: As for `load`; `cuda` is each process's own GPU.
+
+    Raises:
+        BackendError: PyTorch, whose processes they are, is not installed, or the device cannot be used.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield None
+        return
+    (backend,) = able("processes")
+    with get(backend.name).processes(device) as group:
+        yield group
 
 
 def prober(name: str) -> Prober:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
@@ -15,6 +16,8 @@ if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever ask
     from deeppose_port.data.arrays import Float32Array
     from deeppose_port.training.folder import CheckpointFiles
     from deeppose_port.training.run import Run
+
+_Value = TypeVar("_Value")
 
 #: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
 #: which names what it needs.
@@ -94,6 +97,21 @@ class Probe:
     mends: tuple[Mapping[str, str], ...] = ()
 
 
+class Processes(Protocol):
+    """This process among those that do something together."""
+
+    @property
+    def rank(self) -> int:
+        """Its number."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """Returns every process's value, in the order of their numbers."""
+
+
 class Predictor(Protocol):
     """A network in evaluation mode."""
 
@@ -142,6 +160,9 @@ class Backend(Protocol):
         Raises:
             BackendError: It cannot be had here.
         """
+
+    def processes(self, device: str) -> AbstractContextManager[Processes]:
+        """Joins the processes that torchrun started; only of a backend that has `processes`."""
 
     def train(self, run: Run) -> None:
         """Trains a run to its end; only of a backend that can `train`."""

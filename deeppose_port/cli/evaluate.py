@@ -14,7 +14,7 @@ from converters.files import refuse_targets
 from converters.folders import is_folder
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
-from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
+from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one, speaks
 from deeppose_port.cli.options import JsonOptions, ReportOptions
 from deeppose_port.options import described
 
@@ -112,6 +112,8 @@ def evaluate(options: EvalOptions) -> int:
         read = (options.checkpoint, options.how.annotated.csv)
         refuse_targets([options.persons], page.force, read=read, instead="--persons names another")
     found = evaluate_one(options.checkpoint, options.how, quiet=as_json)
+    if not speaks():
+        return 0
     evaluation, dataset = found.evaluation, found.dataset
     intervals = evaluation.bootstrap(options.bootstrap, options.bootstrap_seed) if options.bootstrap else None
     if as_json:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,25 +66,38 @@ class Evaluated:
         return {**values, "stages": [stage.as_dict() for stage in self.stages], "difference": difference}
 
 
+def speaks() -> bool:
+    """Tells whether this process is the one of torchrun's that writes and speaks, or alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Evaluated:
-    """Evaluates a checkpoint, with a progress bar unless it is to be quiet."""
+    """Evaluates a checkpoint, with a progress bar unless it is to be quiet.
+
+    The processes of torchrun share the persons; of a cascade each evaluates all.
+    """
+    from deeppose_port.backends import together
     from deeppose_port.data.references import HEAD_BOXES
     from deeppose_port.evaluate.evaluate import evaluate
     from deeppose_port.evaluate.stages import evaluate_stages
     from deeppose_port.pose import Pose
 
     told = how.annotated
-    pose = load(checkpoint, how.reading, how.inputs, how.engine)
+    engine = how.engine
+    if engine.device == "cuda" and "LOCAL_RANK" in os.environ:
+        engine = replace(engine, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    pose = load(checkpoint, how.reading, how.inputs, engine)
     dataset = persons(pose, told.csv, told.images, told.skeleton, told.counting, fast_decode=told.fast_decode)
     if dataset.head_sizes_from not in (None, HEAD_BOXES):
         display.notices([f"PCKh is an estimate: the head sizes are {dataset.head_sizes_from}"])
-    with display.steps("evaluating", quiet=quiet, unit="persons") as step:
+    quiet = quiet or not speaks()
+    with together(how.engine.device) as group, display.steps("evaluating", quiet=quiet, unit="persons") as step:
 
         def progress(done: int, total: int) -> None:
             step("", done, total)
 
         if isinstance(pose, Pose):
-            stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=progress)]
+            stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=progress, group=group)]
         else:
             if pose.cascade.face is not None:
                 display.notices(["persons are cut out by the box of their joints, not by their faces as in training"])

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.backends.protocol import Processes
 from deeppose_port.cascade import CascadePose
-from deeppose_port.data import PoseDataset
-from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
+from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.metrics.evaluation import Evaluation, Predictions, evaluation_of, predictions_of
 from deeppose_port.pose import Pose
 
 
@@ -20,6 +21,7 @@ def evaluate(
     batch_size: int = 32,
     head_sizes: npt.ArrayLike | None = None,
     progress: Callable[[int, int], None] | None = None,
+    group: Processes | None = None,
 ) -> Evaluation:
     """Runs a checkpoint over a dataset.
 
@@ -30,13 +32,26 @@ def evaluate(
         head_sizes: (N,) lengths for PCKh, in pixels; None takes those of the CSV's side file, and without one leaves
             PCKh out.
         progress: Called with the persons done and all of them.
+        group: The processes that share the persons, as trainings' validation does; each returns the same. None for
+            this one alone.
 
     Raises:
         DeepPoseError: The checkpoint has another number of joints than the dataset.
         DatasetError: A person cannot be made into an example.
     """
     refuse_other_joints(pose, dataset)
-    predictions = predictions_of(pose, dataset, batch_size=batch_size, progress=progress)
+    share = (0, 1) if group is None else (group.rank, group.size)
+    part: Predictions | DatasetError
+    try:
+        part = predictions_of(pose, dataset, batch_size=batch_size, part=share, progress=progress)
+    except DatasetError as error:
+        part = error  # the others wait for this one
+    parts: list[Predictions] = []
+    for one in [part] if group is None else group.gather(part):
+        if isinstance(one, DatasetError):
+            raise one
+        parts.append(one)
+    predictions = Predictions.merge(parts)
     return evaluation_of(predictions, dataset, head_sizes)
 
 

@@ -242,3 +242,17 @@ class TestForeignCheckpoints:
         build(checkpoint.architecture).load_state_dict({n: torch.from_numpy(a) for n, a in weights.items()})
         watch = run(tmp_path, pictures, init=tmp_path / "theirs.pth", epochs=1, batch_size=6)
         assert len(watch.steps) == 1
+
+
+def test_eval_shares_the_persons(pictures):
+    checkpoint = ROOT / "examples" / "astronaut" / "epoch-300.model"
+    told = ["eval", checkpoint, "--csv", pictures / "free.csv", "--images", pictures, "--json"]
+    shared = finished(torchrun("-m", "deeppose_port", *told))
+    alone = subprocess.run(
+        [sys.executable, "-m", "deeppose_port", *map(str, told)], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    start = shared.index("{")
+    found, expected = json.JSONDecoder().raw_decode(shared[start:])[0], json.loads(alone)
+    assert shared.count('"persons"') == 1
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert found["persons"] == expected["persons"]

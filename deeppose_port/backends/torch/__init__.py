@@ -27,4 +27,8 @@ def __getattr__(name: str) -> object:
         from deeppose_port.backends.torch.exporting import export
 
         return export
+    if name == "processes":
+        from deeppose_port.backends.torch.distributed import processes
+
+        return processes
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
