@@ -34,7 +34,7 @@ def rank(folder: Path, how: EvaluatingOptions, by: str, *, as_json: bool) -> int
             refused.append((files[0], str(error)))
             display.error(str(error))
         else:
-            evaluated.append(Ranked(files, found.pose.backend, found.evaluation))
+            evaluated.append(Ranked(files, found.pose.backend, found.evaluation, found.pose.first.engine))
     order = ranked(evaluated, metric)
     if as_json:
         display.as_json(

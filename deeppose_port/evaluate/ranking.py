@@ -21,11 +21,13 @@ class Ranked:
         files: Its files, which are equal byte by byte, as a training's `epoch-9.pt` and `best.pt` are.
         backend: What ran it.
         evaluation: How good it is.
+        engine: Which of the backend's engines; empty where it has no choice.
     """
 
     files: tuple[Path, ...]
     backend: str
     evaluation: Evaluation
+    engine: str = ""
 
     def value(self, metric: Metric) -> float:
         """Returns a metric's number of the whole; NaN where the data cannot give it."""
@@ -34,7 +36,8 @@ class Ranked:
     def as_dict(self) -> dict[str, object]:
         """Returns the evaluation as JSON-ready values, with the checkpoint's files."""
         names = [str(file) for file in self.files]
-        return {**self.evaluation.as_dict(), "backend": self.backend, "checkpoint": names[0], "files": names}
+        ran = {"backend": self.backend, "engine": self.engine or None}
+        return {**self.evaluation.as_dict(), **ran, "checkpoint": names[0], "files": names}
 
 
 def different_checkpoints(folder: Path) -> list[tuple[Path, ...]]:
