@@ -34,10 +34,11 @@ from tests.helpers.trainings import write_csv
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 #: What tells of the moment and not of the work.
 _OF_THE_MOMENT = re.compile(r"log\.txt|log|config\.toml|.*\.lock")
-#: What a training saves; a state is read with the model beside it.
-_CHECKPOINT = re.compile(r"epoch-\d+\.(pt|model)|snapshot_iter_\d+(\.pt)?|(last|best)\.pt")
+#: What a training saves at each epoch; a state is read with the model beside it.
+_CHECKPOINT = re.compile(r"epoch-\d+\.(pt|model)|(last|best)\.pt")
 _PAGE = re.compile(r"index\.html")
-_STATE = re.compile(rf"{_OF_THE_MOMENT.pattern}|epoch-\d+\.state")
+#: What an interrupted training leaves beside them: where it was, and curves.
+_STATE = re.compile(rf"{_OF_THE_MOMENT.pattern}|epoch-\d+\.state|snapshot_iter_\d+(\.pt)?|loss\.png")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp|tmp.*")
 
 
@@ -210,7 +211,9 @@ def _interrupted(
         try:
             left = _finished(_started((work.again or work.arguments)(folder)), folder, work)
         except RuntimeError as error:
-            return str(error)
+            if "nothing to do" not in str(error):  # a training that was through
+                return str(error)
+            left = work.left(folder)
     if left != whole:
         names = sorted(path for path in {*left, *whole} if left.get(path) != whole.get(path))
         return f"what it left differs from a run in peace: {', '.join(names)}"
