@@ -33,7 +33,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "shift": Spread(0.1, kind="uniform"),
         },
         "modern": {
-            "epochs": 45,
+            "epochs": 90,
             "batch_size": 32,
             "loss": "l1",
             "heatmap_loss": 0.02,
