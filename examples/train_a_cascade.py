@@ -3,7 +3,7 @@
     python examples/train_a_cascade.py FOLDER [--backend torch|chainer]
 
 Every joint of a stick figure is known exactly, so that nothing but the stages makes the difference. With what is set
-here it takes some minutes of one processor. docs/cascade.md has the table that it prints.
+here it takes a minute or two of one processor. docs/cascade.md has the tables that it prints.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ STAGES = 3
 parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
 parser.add_argument("folder", type=Path)
 parser.add_argument("--backend", default="torch")
-parser.add_argument("--train", type=int, default=400, help="persons to learn from")
-parser.add_argument("--test", type=int, default=200, help="persons that no stage learns from")
-parser.add_argument("--epochs", type=int, default=40, help="of the first stage")
-parser.add_argument("--later-epochs", type=int, default=3, help="of each later stage")
+parser.add_argument("--train", type=int, default=300, help="persons to learn from")
+parser.add_argument("--test", type=int, default=150, help="persons that no stage learns from")
+parser.add_argument("--epochs", type=int, default=25, help="of the first stage")
+parser.add_argument("--later-epochs", type=int, default=2, help="of each later stage")
+parser.add_argument("--width", default="0.25", help="factor on the network's channels")
+parser.add_argument("--im-size", type=int, default=48, help="side of its inputs")
 told = parser.parse_args()
 
 folder: Path = told.folder
@@ -51,7 +53,8 @@ for stage in range(1, STAGES + 1):
         "lr": 0.002,
     }
     if stage == 1:
-        options |= {"architecture": "resfpn-softargmax", "width": "0.25", "im_size": 48, "epochs": told.epochs}
+        options |= {"architecture": "resfpn-softargmax", "width": told.width, "im_size": told.im_size}
+        options |= {"epochs": told.epochs}
     else:
         options |= {"stage": stage, "before": result, "draws": 1, "epochs": told.later_epochs}
     run = train(build(TrainingOptions, options), told.backend, Callbacks(notice=print))

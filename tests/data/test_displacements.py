@@ -111,6 +111,18 @@ class TestLabels:
                 found = close_ups.points([person], answer)[0, joint]
                 assert np.abs(found - dots.joints[person, joint]).max() <= 0.5
 
+    def test_a_mirrored_close_up_is_the_mirror_image(self, dots):
+        """About its middle, which is between two pixels' centres: the first column has no partner."""
+        dots.joint = 4
+        still = CloseUp(1.5, ((9, 2),), ((0.05, 0.0),) * 14, ((0.0, 0.0),) * 14)
+        opposite = CloseUp(1.5, ((9, 2),), ((-0.05, 0.0),) * 14, ((0.0, 0.0),) * 14)
+        seed = next(seed for seed in range(99) if Augmentation(fliplr=True).draw(example_rng(seed, 0, 4)).flip)
+        mirrored = DrawnCloseUps(dots, SIZE, still, 1).drawn(4, Augmentation(fliplr=True), example_rng(seed, 0, 4))
+        plain = DrawnCloseUps(dots, SIZE, opposite, 1).drawn(4, Augmentation(), example_rng(seed, 0, 4))
+        assert np.abs(mirrored[0][..., 1:] - plain[0][..., :0:-1]).max() <= 2
+        assert np.allclose(mirrored[1].reshape(14, 2)[1], plain[1].reshape(14, 2)[4] * (-1, 1))
+        assert np.flatnonzero(mirrored[2].reshape(14, 2)[:, 0]).tolist() == [1]
+
     def test_labels_as_answers_give_back_the_truth(self, persons):
         drawn = np.random.default_rng(1).normal(0, 20, persons.joints.shape)
         close_ups = CloseUps(persons, SIZE, rule(), persons.joints + drawn)

@@ -86,3 +86,12 @@ def test_the_stages_of_a_cascade_are_graphs_that_give_the_same_joints(tmp_path: 
     expected = deeppose_port.load(cascade).predict_stages(cv2.imread(str(ROOT / picture)), (0, 2, 428, 510))
     assert np.abs(told[0] - expected[0]).max() < 0.2
     assert np.abs(told[1] - expected[1]).max() < 2  # a warp quantises places, and these networks magnify that
+
+
+def test_a_cascade_is_trained_on_stick_figures(tmp_path: Path) -> None:
+    few = ("--train", "24", "--test", "8", "--epochs", "2", "--later-epochs", "1")
+    text = run("examples/train_a_cascade.py", str(tmp_path), *few)
+    assert [line.split()[0] for line in text.splitlines()[-4:]] == ["stage", "1", "2", "3"]
+    cascade = converters.read(tmp_path / "torch-stage3" / "epoch-1.pt")
+    assert isinstance(cascade, Cascade)
+    assert [stage.close_up and stage.close_up.sigma for stage in cascade.stages] == [None, 2.0, 2.0]
