@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint constr
 SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help families install demo test test-end-to-end test-all test-gpu test-matrix fuzz chaos mutants check format bench dist clean
+.PHONY: help docs families install demo test test-end-to-end test-all test-gpu test-matrix fuzz chaos mutants check format bench dist clean
 
 # In as many processes as there are processors; each of which then has one thread for its networks.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -62,6 +62,9 @@ format: $(VENV)/installed-dev ## mend what ruff can
 
 families: $(VENV)/installed ## docs/families.md from converters/families
 	$(BIN)/python -m converters.families docs/families.md
+
+docs: $(VENV)/installed-dev ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --site-dir site
 
 bench: $(VENV)/installed-dev ## ratios, measured in one run
 	$(BIN)/python -m benchmarks
