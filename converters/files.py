@@ -95,10 +95,10 @@ class Bounded(io.FileIO):
         """Reads.
 
         Raises:
-            ValueError: More is asked for.
+            DeepPoseError: More is asked for.
         """
         if size is not None and size > self._most:
-            raise ValueError(f"{size:,} bytes of it are one header, where {self._most:,} are the most")
+            raise DeepPoseError(f"{size:,} bytes of it are one header, where {self._most:,} are the most")
         return super().read(size) or b""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from converters.errors import DeepPoseError
 from converters.files import CHUNK
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
@@ -153,10 +154,10 @@ def _value_of(word: str) -> int | float | bool | None:
     """Returns what a word stands for.
 
     Raises:
-        ValueError: Nothing, or a number that is none.
+        DeepPoseError: Nothing, or a number that is none.
     """
     if word in _WORDS:
         return _WORDS[word]
     if not _NUMBER.fullmatch(word):
-        raise ValueError(word)
+        raise DeepPoseError(word)
     return float(word) if {*word} & {*".eE"} else int(word)

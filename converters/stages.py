@@ -7,6 +7,7 @@ The folders are those of github takiyu/DeepPose (`takiyu_folder`), and our own f
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,10 @@ def plan_of(path: Path, options: Options) -> Plan | CascadePlan:
         plan = _plan_of_folder(path, replace(options, part=None))
         _refuse_large(plan, options)
         return plan if options.part is None else _part(plan, options.part)
-    file = formats.resolve(path)
+    try:
+        file = formats.resolve(path)
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}") from error
     contents = formats.opened(file)
     if contents.cascade is None or options.part is not None:
         return identify(file, options, contents)
@@ -46,7 +50,7 @@ def plan_of(path: Path, options: Options) -> Plan | CascadePlan:
 
 def holds_cascade(path: Path) -> bool:
     """Tells whether a path is the folder of a cascade, whole or not."""
-    return path.is_dir() and ((path / _INDEX).is_file() or takiyu_folder.holds_cascade(path))
+    return os.path.isdir(path) and ((path / _INDEX).is_file() or takiyu_folder.holds_cascade(path))
 
 
 def files_of(cascade: Cascade, kind: Format) -> tuple[dict[str, Checkpoint], dict[str, bytes]]:

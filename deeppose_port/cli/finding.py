@@ -54,7 +54,7 @@ class FastFindingOptions(FindingOptions):
     format: str = field(
         default="json",
         metadata=described(
-            "Of the joints' file.", choices=("json", "csv", "parquet"), default="json, with --manifest lines of it"
+            "Of the joints' file; with --manifest json is JSON lines.", choices=("json", "csv", "parquet")
         ),
     )
     engine: FastestOptions

@@ -38,14 +38,14 @@ class Chance:
         """Makes one of what was written.
 
         Raises:
-            ValueError: It is not `AMOUNT@SHARE`, `AMOUNT` or `none`.
+            DeepPoseError: It is not `AMOUNT@SHARE`, `AMOUNT` or `none`.
         """
         if text == "none":
             return cls(0.0)
         try:
             return cls(*_numbers(text))
         except (ValueError, DeepPoseError) as error:
-            raise ValueError(f"{text!r} is not AMOUNT, AMOUNT@SHARE or none, as 0.4@0.5: {error}") from None
+            raise DeepPoseError(f"{text!r} is not AMOUNT, AMOUNT@SHARE or none, as 0.4@0.5: {error}") from None
 
     def __str__(self) -> str:
         return "none" if not self.amount else _shown(self.amount, self.share)
@@ -69,7 +69,7 @@ class Spread(Chance):
         """Makes one of what was written.
 
         Raises:
-            ValueError: It is not `KIND:AMOUNT@SHARE`, without the kind or the share perhaps, or `none`.
+            DeepPoseError: It is not `KIND:AMOUNT@SHARE`, without the kind or the share perhaps, or `none`.
         """
         if text == "none":
             return cls(0.0)
@@ -77,11 +77,11 @@ class Spread(Chance):
         known: dict[str, Kind] = {name: name for name in get_args(Kind)}
         try:
             if colon and kind not in known:
-                raise ValueError(f"there is no distribution {kind!r}")
+                raise DeepPoseError(f"there is no distribution {kind!r}")
             return cls(*_numbers(rest), kind=known[kind] if colon else "normal")
         except (ValueError, DeepPoseError) as error:
             kinds = " or ".join(known)
-            raise ValueError(f"{text!r} is not {kinds}:AMOUNT@SHARE or none, as normal:30@0.6: {error}") from None
+            raise DeepPoseError(f"{text!r} is not {kinds}:AMOUNT@SHARE or none, as normal:30@0.6: {error}") from None
 
     def __str__(self) -> str:
         return "none" if not self.amount else f"{self.kind}:{_shown(self.amount, self.share)}"

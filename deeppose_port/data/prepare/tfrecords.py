@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from converters.errors import reason_of
+from converters.errors import DeepPoseError, reason_of
 from converters.formats._leveldb import masked_crc32c
 from converters.formats._protobuf import fields, signed, varint
 from deeppose_port.data.arrays import Float64Array
@@ -75,14 +75,14 @@ def example(record: bytes) -> dict[str, Feature]:
     """Returns the features of a `tf.train.Example` by name.
 
     Raises:
-        ValueError: It is none.
+        DeepPoseError: It is none.
     """
     found: dict[str, Feature] = {}
     for features in _messages(record, 1):
         for entry in _messages(features, 1):
             (name,), values = _messages(entry, 1), _messages(entry, 2)
             if len(values) != 1:
-                raise ValueError(f"{name!r} has {len(values)} values")
+                raise DeepPoseError(f"{name!r} has {len(values)} values")
             found[name.decode()] = _feature(values[0])
     return found
 
@@ -194,7 +194,7 @@ def _messages(message: bytes, number: int) -> list[bytes]:
     found = [value for each, value in fields(message) if each == number]
     texts = [value for value in found if isinstance(value, bytes)]
     if len(texts) < len(found):
-        raise ValueError(f"field {number} in it is a number")
+        raise DeepPoseError(f"field {number} in it is a number")
     return texts
 
 
@@ -204,19 +204,19 @@ def _feature(message: bytes) -> Feature:
     numbers: list[float] = []
     for kind, value in fields(message):
         if not isinstance(value, bytes):
-            raise ValueError("a feature in it is a number")
+            raise DeepPoseError("a feature in it is a number")
         for _, item in fields(value):
             if kind == 1 and isinstance(item, bytes):
                 texts.append(item)
             elif kind == 2:
                 packed = item if isinstance(item, bytes) else _CRC.pack(item)
                 if len(packed) % 4:
-                    raise ValueError("numbers in it are cut short")
+                    raise DeepPoseError("numbers in it are cut short")
                 numbers += np.frombuffer(packed, "<f4").tolist()
             elif kind == 3:
                 numbers += _whole(item) if isinstance(item, bytes) else [signed(item)]
             else:
-                raise ValueError(f"a feature in it is of the unknown kind {kind}")
+                raise DeepPoseError(f"a feature in it is of the unknown kind {kind}")
     return texts if texts else np.array(numbers, np.float64)
 
 

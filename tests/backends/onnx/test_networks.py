@@ -11,7 +11,7 @@ import pytest
 
 import converters
 import deeppose_port
-from converters.networks import TABLES, BatchNormalization, Convolution, Linear, ReLU
+from converters.networks import TABLES, BatchNormalization, Convolution, Linear, ReLU, SoftArgmax
 from deeppose_port.backends import BackendError, get
 from deeppose_port.backends.onnx import model_of, predictor
 from deeppose_port.backends.onnx.engines import engine as engine_of
@@ -37,7 +37,12 @@ def test_every_network_answers_as_in_pytorch(name, engine):
     checkpoint = narrow(name)
     inputs = np.random.RandomState(4).randn(3, 3, *checkpoint.preprocessing.shape).astype(np.float32)
     outputs = predictor(checkpoint, engine=engine)(inputs)
-    assert error(outputs, deeppose_port.load(checkpoint)(inputs)) < 1e-5
+    expected = deeppose_port.load(checkpoint)(inputs)
+    if isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
+        # Of random maps it answers the middle of the crop, whatever it is shown: its answers span -0.5 to 0.5.
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=0.5e-5)
+    else:
+        assert error(outputs, expected) < 1e-5
 
 
 class TestGraph:

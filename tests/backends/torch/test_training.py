@@ -588,7 +588,7 @@ class TestLog:
                 "movement",
             }
             numbers = ("loss", "mean_error_px", "pcp", "pck_box@0.2")  # and PDJ, but flic has no torso
-            validation = {"mean_pose/loss"} | {f"validation/main/{name}" for name in numbers}
+            validation = {"mean_pose/loss", "dead_units"} | {f"validation/main/{name}" for name in numbers}
             assert entry.keys() == (kinds | validation if entry["iteration"] % 3 == 0 else kinds)
         assert all(a["elapsed_time"] < b["elapsed_time"] for a, b in itertools.pairwise(entries))
         log = read_beside(tmp_path / "results" / "epoch-1.pt")
