@@ -72,16 +72,16 @@ def test_our_own_npz(tmp_path):
     survives(tmp_path / "b.npz")
 
 
-def test_the_directory_of_an_npz(tmp_path):
+@pytest.mark.parametrize("flip", [0x01, pytest.param(0x80, marks=pytest.mark.slow)])
+def test_the_directory_of_an_npz(flip, tmp_path):
     """The part of a zip that says where everything is: damaged in every byte."""
     path = save_npz(tmp_path / "a.npz", {"conv1/W": np.ones((2, 3), np.float32), "conv1/b": np.ones(2, np.float32)})
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         start = archive.start_dir
     for position in [*range(140), *range(start, len(content))]:
-        for flip in (0x01, 0x80):
-            path.write_bytes(content[:position] + bytes([content[position] ^ flip]) + content[position + 1 :])
-            assert read_or_error(path)[1] is not None
+        path.write_bytes(content[:position] + bytes([content[position] ^ flip]) + content[position + 1 :])
+        assert read_or_error(path)[1] is not None
 
 
 def test_a_state(tmp_path):

@@ -99,7 +99,9 @@ def as_pickle_of_2015(path, content):
     path.write_bytes(b"\x80\2cAlexNet_flic\nAlexNet_flic\n)\x81}" + content + b"b.")
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "pt_zip" else pytest.param(kind, marks=pytest.mark.slow) for kind in FILES]
+)
 def test_a_pickle_that_grows_is_refused_in_little_time_and_memory(kind, tmp_path):
     paths = []
     for i, bomb in enumerate(BOMBS.values()):

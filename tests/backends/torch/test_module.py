@@ -47,7 +47,13 @@ def answer_alone(folder, inputs, tmp_path):
     return np.load(tmp_path / "outputs.npy")
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+#: Each takes a process that imports PyTorch: these in every run, of each framework one with a construct of its own.
+_QUICK = ("g2_bn_elu-chainer1.13.0", "t2_functional-torch")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FOLDERS]
+)
 def test_people_s_own_networks_answer_as_the_real_framework(name, golden, tmp_path):
     folder = golden / "own-networks" / name
     report = converters.convert(folder / FOLDERS[name], tmp_path / "net.module", format="pytorch-module")

@@ -62,7 +62,7 @@ class TestSizes:
     def test_maps_have_chainers_sizes(self, name, sides):
         assert {size: feature_size(name, size) for size in sides} == sides
 
-    @pytest.mark.parametrize("name", ["alexnet", "vgg_bn"])
+    @pytest.mark.parametrize("name", ["alexnet", pytest.param("vgg_bn", marks=pytest.mark.slow)])
     def test_every_feature_size_has_inputs(self, name):
         for side in range(1, 40):
             smallest, largest = Architecture(name, 7, feature_size=side).input_sizes()
