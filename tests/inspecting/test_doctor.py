@@ -327,7 +327,7 @@ class TestCombinations:
     def test_a_torch_outside_of_the_range(self, machine: Machine) -> None:
         machine({**BOTH, "torch": "2.5.0"})
         found = row(doctor.examine(), "PyTorch")
-        assert (found.verdict, found.remedy) == ("warning", "pip install 'torch>=2.6'")
+        assert (found.verdict, found.remedy) == ("warning", "pip install 'torch>=2.8'")
 
     def test_no_h5py(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         machine(BOTH)
