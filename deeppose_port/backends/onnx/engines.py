@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from deeppose_port.backends import described, engine_named
 from deeppose_port.backends.devices import BackendError, gpu_indices
 from deeppose_port.backends.onnx.graph import Program
 from deeppose_port.data.arrays import Float32Array
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 Values: TypeAlias = Mapping[str, Float32Array]
 #: A graph that is ready to run: its outputs by name, of its inputs by name.
@@ -60,8 +64,6 @@ def openvino(program: Program, device: str, precision: str = "f32") -> Session:
     Raises:
         BackendError: It cannot use that device.
     """
-    import openvino as runtime
-
     if gpu_indices(device):
         raise BackendError(f"OpenVINO has no {device}: take --device cpu, or --engine onnxruntime")
     options: dict[str, str | int] = {
@@ -71,7 +73,7 @@ def openvino(program: Program, device: str, precision: str = "f32") -> Session:
     }
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options["INFERENCE_NUM_THREADS"] = int(threads)
-    core = runtime.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(program.whole().SerializeToString()), "CPU", options)
     outputs = [(output.get_any_name(), output) for output in compiled.outputs]
 
@@ -80,6 +82,18 @@ def openvino(program: Program, device: str, precision: str = "f32") -> Session:
         return {name: np.asarray(answers[output]) for name, output in outputs}
 
     return run
+
+
+@functools.cache
+def openvino_core() -> Core:
+    """Returns the one core of this process.
+
+    Each core of OpenVINO 2026.4 gives signals a stack of its own, takes its memory back when it is collected, and puts
+    the one before in its place, which may be gone by then: the next Ctrl-C would be a segmentation fault.
+    """
+    import openvino as runtime
+
+    return runtime.Core()
 
 
 #: The engines by their names in the list of backends.

@@ -18,7 +18,7 @@ import onnx
 
 from converters import Checkpoint
 from deeppose_port.backends.devices import BackendError
-from deeppose_port.backends.onnx.engines import onnxruntime, openvino
+from deeppose_port.backends.onnx.engines import onnxruntime, openvino, openvino_core
 from deeppose_port.backends.onnx.graph import INPUT, Program, program_of
 from deeppose_port.backends.onnx.prediction import OnnxPredictor
 from deeppose_port.data.arrays import Float32Array
@@ -85,11 +85,10 @@ def reduced(checkpoint: Checkpoint, precision: str, inputs: Float32Array) -> Red
         raise BackendError(f"there is no precision {precision!r}; there are bf16 and int8")
     if any(not np.isfinite(array).all() for array in checkpoint.weights.values() if array.dtype.kind == "f"):
         raise BackendError("a network with NaN or Inf among its weights has no reduced precision")
-    if precision == "bf16" and importlib.util.find_spec("openvino") is not None:
-        import openvino as runtime
-
-        if "BF16" not in runtime.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise BackendError(
-                "this processor has no bfloat16, so that it would not be faster; --precision int8 may be"
-            )
+    if (
+        precision == "bf16"
+        and importlib.util.find_spec("openvino") is not None
+        and "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    ):
+        raise BackendError("this processor has no bfloat16, so that it would not be faster; --precision int8 may be")
     return ReducedPredictor(checkpoint, precision, inputs)

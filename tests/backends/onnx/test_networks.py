@@ -126,3 +126,22 @@ class TestEngines:
 
     def test_graphs_pass_the_checker(self):
         onnx.checker.check_model(model_of(random_checkpoint("vgg_bn")), full_check=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_a_signal_is_heard_when_networks_of_openvino_are_gone():
+    program = f"""
+        import gc, signal
+        from deeppose_port import load
+        file = {str(ROOT / "examples" / "astronaut" / "epoch-300.model")!r}
+        poses = [load(file, backend="onnx", engine="openvino") for _ in range(3)]
+        while poses:
+            del poses[0]
+            gc.collect()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("heard")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
