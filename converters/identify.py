@@ -70,19 +70,20 @@ class Options:
             chainer_version(self.writer)
 
 
-def identify(path: Path, options: Options, contents: Contents | None = None) -> Plan:
+def identify(path: Path, options: Options, contents: Contents | None = None, identity: Identity | None = None) -> Plan:
     """Finds out what a file is, with what lies beside it. Of its arrays only counters and colours are read.
 
     Args:
         path: The file.
         options: What a user says of it.
         contents: What it holds; None to look.
+        identity: Which file it was before that was looked at.
 
     Raises:
         CheckpointError: The file is refused; the message says what is wrong, where, and what to do.
     """
     try:
-        return _Identification(path, options, contents).plan()
+        return _Identification(path, options, contents, identity).plan()
     except OSError as error:
         raise CheckpointError(path, f"it cannot be read: {reason_of(error)}", "is the disk sound?") from error
 
@@ -138,12 +139,14 @@ class _File:
 class _Identification:
     """Finds out what one file is, with what lies beside it."""
 
-    def __init__(self, path: Path, options: Options, contents: Contents | None = None) -> None:
+    def __init__(
+        self, path: Path, options: Options, contents: Contents | None = None, identity: Identity | None = None
+    ) -> None:
         self.path = formats.resolve(path)
         self.options = options
         self.contents = contents
         self.notices: list[str] = []
-        self.identities: dict[Path, Identity | None] = {}
+        self.identities: dict[Path, Identity | None] = {} if identity is None else {self.path: identity}
 
     def plan(self) -> Plan:
         """Returns what was found out."""
@@ -209,10 +212,8 @@ class _Identification:
             self.notices.append(f"{error.where}: {error.problem}; {WITHOUT_STATE}")
 
     def _open(self, path: Path, part: str | None = None, contents: Contents | None = None) -> _File:
-        self.identities[path] = identity_of(path)
-        format = formats.format_of(path)
-        assert format.read is not None
-        contents = format.read(path) if contents is None else contents
+        self.identities.setdefault(path, identity_of(path))
+        contents = formats.opened(path) if contents is None else contents
         contents = parts.chosen(path, contents, part)
         self.identities |= {file: identity_of(file) for file in contents.files}
         formats.refuse_many(path, len(contents.headers))
@@ -221,7 +222,7 @@ class _Identification:
         _check_metadata(path, contents.metadata or {})
         keys = [*contents.headers, *contents.uninitialised]
         sections = contents.sections or Sections("model", model={key: key for key in keys})
-        return _File(path, format, contents, sections)
+        return _File(path, formats.FORMATS[contents.format], contents, sections)
 
     def _recognise(self, file: _File, beside: _File | None, log: LegacyLog | None) -> Network:
         model, writer = file.sections.model, self.options.writer

@@ -16,6 +16,7 @@ from converters import formats, takiyu_folder
 from converters.cascade import Cascade, Rules
 from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError, reason_of
+from converters.files import identity_of
 from converters.formats import Format, encode_metadata
 from converters.identify import Options, identify
 from converters.plan import CascadePlan, Plan
@@ -35,14 +36,12 @@ def plan_of(path: Path, options: Options) -> Plan | CascadePlan:
         plan = _plan_of_folder(path, replace(options, part=None))
         _refuse_large(plan, options)
         return plan if options.part is None else _part(plan, options.part)
-    try:
-        file = formats.resolve(path)
-    except OSError as error:
-        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}") from error
+    file = formats.resolve(path)
+    identity = identity_of(file)
     contents = formats.opened(file)
     if contents.cascade is None or options.part is not None:
-        return identify(file, options, contents)
-    networks = {part: identify(file, replace(options, part=part), contents) for part in contents.parts}
+        return identify(file, options, contents, identity)
+    networks = {part: identify(file, replace(options, part=part), contents, identity) for part in contents.parts}
     plan = CascadePlan(file, contents.cascade, networks)
     _refuse_large(plan, options)
     return plan
@@ -50,7 +49,7 @@ def plan_of(path: Path, options: Options) -> Plan | CascadePlan:
 
 def holds_cascade(path: Path) -> bool:
     """Tells whether a path is the folder of a cascade, whole or not."""
-    return os.path.isdir(path) and ((path / _INDEX).is_file() or takiyu_folder.holds_cascade(path))
+    return os.path.isdir(path) and (os.path.isfile(path / _INDEX) or takiyu_folder.holds_cascade(path))
 
 
 def files_of(cascade: Cascade, kind: Format) -> tuple[dict[str, Checkpoint], dict[str, bytes]]:

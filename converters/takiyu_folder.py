@@ -34,7 +34,10 @@ _TWO_TRAININGS = "are the files of two trainings in one folder?"
 
 def holds_cascade(folder: Path) -> bool:
     """Tells whether a folder is one of this program's cascades, whole or not."""
-    return folder.is_dir() and bool(files_in(folder))
+    try:
+        return bool(files_in(folder))
+    except OSError:  # none, or one that nobody may look into
+        return False
 
 
 def files_in(folder: Path) -> set[str]:

@@ -85,10 +85,13 @@ def resolve(path: Path) -> Path:
     """Returns the file that is read for a path: of a checkpoint that is several files, the one that tells of them.
 
     Raises:
-        CheckpointError: It names a checkpoint that is not there.
+        CheckpointError: It names a checkpoint that is not there, or cannot be looked for.
     """
-    found = (format.finds(path) for format in readable())
-    return next((file for file in found if file is not None), path)
+    try:
+        found = (format.finds(path) for format in readable())
+        return next((file for file in found if file is not None), path)
+    except OSError as error:
+        raise CheckpointError(path, f"it cannot be read: {reason_of(error)}") from error
 
 
 def format_of(path: Path) -> Format:

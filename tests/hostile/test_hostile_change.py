@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import converters
-from converters import CheckpointError
+from converters import CheckpointError, formats
 from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, save_npz, wrapped
 
 
@@ -72,3 +72,17 @@ def test_a_state_that_changes_is_refused(tmp_path):
     state = save_npz(tmp_path / "a.state", adam_state(wrapped(alexnet())))
     with pytest.raises(CheckpointError, match=r"a\.state: it changed while it was read \(try again when its writer"):
         converters.read(model, progress=lambda done, total: os.utime(state))
+
+
+@pytest.mark.parametrize("change", [rewrite, replace])
+def test_a_file_that_changes_before_its_arrays_are_read_is_refused(change, path, monkeypatch):
+    opened = formats.opened
+
+    def meddle(file):
+        contents = opened(file)
+        change(file)
+        return contents
+
+    monkeypatch.setattr(formats, "opened", meddle)
+    with pytest.raises(CheckpointError, match="changed while"):
+        converters.read(path)

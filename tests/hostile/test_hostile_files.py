@@ -1,13 +1,18 @@
 """Files that are no checkpoints, under a checkpoint's name."""
 
+import errno
 import io
 import os
 import tarfile
 import zipfile
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import converters
+from converters.folders import survey
 from tests.helpers.checkpoint_files import alexnet, refused, save_npz, save_zip
 
 NAMES = ["epoch-1.model", "weights.npz", "weights.pt", "weights.safetensors", "no suffix"]
@@ -58,6 +63,23 @@ def test_a_file_taken_for_a_folder(tmp_path):
 
 def test_a_name_that_is_too_long(tmp_path):
     refused(tmp_path / ("a" * 300), "it cannot be read: File name too long")
+    for look in (converters.inspect, partial(converters.convert, dry_run=True)):
+        with pytest.raises(converters.CheckpointError, match="it cannot be read: File name too long"):
+            look(tmp_path / ("a" * 300))
+
+
+def test_a_folder_that_nobody_may_look_into(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    model = save_npz(tmp_path / "a.model", alexnet())
+    iterdir = Path.iterdir
+
+    def denied(folder):
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert [found.path for found in survey([tmp_path], recursive=True).found] == [model]
 
 
 def test_a_link_to_itself(tmp_path):
