@@ -8,7 +8,6 @@ how much to move it.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import Array, Checkpoint, Repair, Source, is_parameter
+from converters.checkpoint import Array, Checkpoint, Repair, Source, parameters_of
 from converters.errors import CheckpointError, DeepPoseError
 
 #: Two joints by their indices.
@@ -146,8 +145,7 @@ class Stage:
     @property
     def parameters(self) -> int:
         """Number of trained numbers of its networks, whose arrays are not looked at."""
-        shapes = [one for network in self.networks for one in network.architecture.shapes.items()]
-        return sum(math.prod(shape) for name, shape in shapes if is_parameter(name))
+        return sum(parameters_of(network.architecture) for network in self.networks)
 
     def as_dict(self) -> dict[str, object]:
         """Returns what it is as JSON-ready values: `architecture`, the number of `networks`, `parameters`, `crop`."""

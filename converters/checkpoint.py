@@ -7,6 +7,7 @@ deep-learning framework.
 from __future__ import annotations
 
 import builtins
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -439,6 +440,11 @@ def check_names(names: Sequence[str], what: str = "joint") -> None:
 def is_parameter(name: str) -> bool:
     """Tells whether a canonical name is a trained parameter, not a statistic of BatchNormalization."""
     return not name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
+
+
+def parameters_of(architecture: Architecture) -> int:
+    """Returns the number of an architecture's trained numbers."""
+    return sum(math.prod(shape) for name, shape in architecture.shapes.items() if is_parameter(name))
 
 
 def bytes_of(array: Array) -> memoryview:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from converters import formats, stages, streaming
 from converters.cascade import Cascade
-from converters.checkpoint import Checkpoint, Repair, Source, is_parameter
+from converters.checkpoint import Checkpoint, Repair, Source, parameters_of
 from converters.errors import CheckpointError, DeepPoseError
 from converters.files import atomic, checked_folder, hash_file, refuse_targets, staged
 from converters.formats import FORMATS, Format
@@ -275,7 +274,7 @@ def _report(
         architecture=first.architecture.name,
         joints=checkpoint.joints,
         tensors=sum(len(network.architecture.shapes) for network in networks),
-        parameters=sum(map(_parameters, networks)),
+        parameters=sum(parameters_of(network.architecture) for network in networks),
         optimizer=trained.optimizer.algorithm if trained.optimizer else None,
         progress=trained.progress.as_dict() if trained.progress else None,
         preprocessing=first.preprocessing.as_dict(),
@@ -284,10 +283,6 @@ def _report(
         verified=digest is not None,
         stages=tuple(stage.as_dict() for stage in checkpoint.stages) if isinstance(checkpoint, Cascade) else None,
     )
-
-
-def _parameters(checkpoint: Checkpoint) -> int:
-    return sum(math.prod(shape) for name, shape in checkpoint.architecture.shapes.items() if is_parameter(name))
 
 
 def _left_out(checkpoint: Checkpoint, kind: Format, layout: str | None) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from converters.files import CHUNK
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
 _NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")
 _EPOCH = re.compile(r"\bepoch:\s*(\d{1,15})\b")
-#: Of a file and of a line of it; a training of years writes less.
 _MOST_LOSSES = 50
+#: Of a file and of a line of it; a training of years writes less.
 _MOST_BYTES, _MOST_LINES, _LONGEST_LINE = 64 << 20, 500_000, 1 << 14
 #: An option as argparse prints it: a text, a plain word, or something in brackets, which is passed over.
 _OPTION = re.compile(

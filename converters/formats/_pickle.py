@@ -23,6 +23,8 @@ import numpy as np
 from converters.networks import Shape
 
 LONGEST_NAME = 200
+#: Greater numbers as keys could be chosen so that their hashes are the same.
+LARGEST_KEY = 1 << 53
 #: What NumPy's arrays are made with, in pickles of every Python.
 ARRAY_NAMES = (
     *("numpy.dtype", "_codecs.encode"),

@@ -19,7 +19,17 @@ from typing import BinaryIO, Literal, TypeVar
 
 from converters.files import CHUNK
 from converters.formats import _zip
-from converters.formats._pickle import ARRAY_NAMES, Array, ArrayMachine, Dtype, Encoded, Text, UnpicklingError, rebuilt
+from converters.formats._pickle import (
+    ARRAY_NAMES,
+    LARGEST_KEY,
+    Array,
+    ArrayMachine,
+    Dtype,
+    Encoded,
+    Text,
+    UnpicklingError,
+    rebuilt,
+)
 from converters.formats._tensor import STORAGES, PickledTensor, Storage, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
@@ -53,8 +63,6 @@ _KNOWN = {
     "argparse.Namespace",
 }
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
-#: Greater numbers as keys could be chosen so that their hashes are the same.
-_LARGEST_KEY = 1 << 53
 
 
 #: Where the types of storages, tensors and numbers are.
@@ -169,9 +177,8 @@ def _load_older(path: Path) -> Saved:
     with path.open("rb") as stream:
         if unpickler(stream).run() != MAGIC or unpickler(stream).run() != _VERSION:
             raise ValueError("it is of another version")
-        unpickler(
-            stream
-        ).run()  # facts of the system; its order of bytes is that of its pickles, numbers are little-endian
+        # Facts of the system: its order of bytes is that of its pickles, numbers are little-endian.
+        unpickler(stream).run()
         machine = unpickler(stream)
         payload = machine.plain(machine.run())
         last = unpickler(stream)
@@ -291,7 +298,7 @@ class _Unpickler(ArrayMachine):
 
     def key(self, value: object) -> object:
         """Returns the key of a dict: text, a plain number, or one of its own for anything else."""
-        if value is None or (isinstance(value, bool | int | float) and not abs(value) > _LARGEST_KEY):
+        if value is None or (isinstance(value, bool | int | float) and not abs(value) > LARGEST_KEY):
             return value
         return self.text(value, _LONGEST_TEXT) if isinstance(value, Text) else _Key()
 

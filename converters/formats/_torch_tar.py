@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from converters.files import Bounded
-from converters.formats._pickle import LONGEST_NAME, Machine, Text, UnpicklingError, rebuilt
+from converters.formats._pickle import LARGEST_KEY, LONGEST_NAME, Machine, Text, UnpicklingError, rebuilt
 from converters.formats._tensor import STORAGES, Storage, Tensor
 
 MEMBERS = ("storages", "tensors", "pickle")
 _MOST_MEMBERS = 16
 _LARGEST_HEADER = 1 << 20
-#: Greater numbers as keys could be chosen so that their hashes are the same.
-_LARGEST_KEY = 1 << 53
 _MOST_TENSORS = 100_000
 _LONGEST_TEXT = 1 << 16
 _MOST_AXES = 32
@@ -78,7 +76,7 @@ class _Saved(Machine):
 
     def key(self, value: object) -> object:
         """Returns the key of a dict: text, or a number as in an optimizer's state."""
-        if type(value) is int and abs(value) <= _LARGEST_KEY:
+        if type(value) is int and abs(value) <= LARGEST_KEY:
             return value
         return self.text(value, LONGEST_NAME)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from converters._version import __version__
 from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint
-from converters.errors import CheckpointError
+from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.formats import _zip
 from converters.keys import Header
 from converters.stored import Buffer, Stored
@@ -46,6 +46,19 @@ DAMAGES = (
 #: A file's start is this long, where it tells its format.
 _START = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
+
+
+def rules_of(path: Path, metadata: Mapping[str, Any]) -> tuple[Rules, dict[str, dict[str, Any]]]:
+    """Returns what a file of ours says of its cascade, as `Rules.from_metadata` does.
+
+    Raises:
+        CheckpointError: It cannot be understood.
+    """
+    try:
+        return Rules.from_metadata(metadata)
+    except DeepPoseError as error:
+        problem = f"what it says of its cascade cannot be understood: {reason_of(error)}"
+        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
 
 
 @dataclass(frozen=True)

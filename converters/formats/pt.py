@@ -13,14 +13,14 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from converters.cascade import Cascade, Rules
+from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint, Optimizer
-from converters.errors import CheckpointError, DeepPoseError, reason_of
+from converters.errors import CheckpointError, reason_of
 from converters.formats import _torch_file, _torch_tar, _zip
 from converters.formats._bfloat16 import WIDENED
 from converters.formats._tensor import Tensor, refuse_overlaps
 from converters.formats._torch_file import Saved, StandIn
-from converters.formats.format import DAMAGES, Beginning, Contents, Format, encode_metadata, register
+from converters.formats.format import DAMAGES, Beginning, Contents, Format, encode_metadata, register, rules_of
 from converters.interrupts import Interrupts, Stream, held_while
 from converters.layouts import Training
 from converters.stored import Stored
@@ -67,11 +67,7 @@ def read(path: Path) -> Contents:
 
 def _cascade(path: Path, payload: Mapping[str, Any]) -> Contents:
     """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
-    try:
-        rules, entries = Rules.from_metadata(payload)
-    except DeepPoseError as error:
-        problem = f"what it says of its cascade cannot be understood: {reason_of(error)}"
-        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
+    rules, entries = rules_of(path, payload)
     tensors, parts, said = dict[str, Tensor](), dict[str, Callable[[], Contents]](), dict[str, dict[str, object]]()
     for part, entry in entries.items():
         if not isinstance(entry.get("state_dict"), Mapping):

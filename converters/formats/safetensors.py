@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.cascade import Cascade, Rules
+from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint, bytes_of
-from converters.errors import CheckpointError, DeepPoseError, reason_of
+from converters.errors import CheckpointError, reason_of
 from converters.files import CHUNK
 from converters.formats._bfloat16 import WIDENED, widened_bfloat16
-from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register
+from converters.formats.format import Beginning, Contents, Format, decode_metadata, encode_metadata, register, rules_of
 from converters.keys import Header
 from converters.stored import Buffer, Stored
 
@@ -80,11 +80,7 @@ def read(path: Path) -> Contents:
 def _cascade(path: Path, contents: Contents) -> Contents:
     """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
     metadata = contents.metadata or {}
-    try:
-        rules, said = Rules.from_metadata(metadata)
-    except DeepPoseError as error:
-        problem = f"what it says of its cascade cannot be understood: {reason_of(error)}"
-        raise CheckpointError(path, problem, "was it edited? convert the original again") from error
+    rules, said = rules_of(path, metadata)
     owner = {key: next((part for part in said if key.startswith(f"{part}.")), None) for key in contents.headers}
     if strangers := [key for key, part in owner.items() if part is None]:
         raise CheckpointError(path, f"{strangers[0]!r} belongs to no stage of its cascade", "was it edited?")
