@@ -2,13 +2,11 @@
 
 import json
 import math
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import converters
-from deeppose_port import backends
 from deeppose_port.training import events
 from deeppose_port.training.events import Best, Update
 from deeppose_port.training.folder import read_log
@@ -29,17 +27,6 @@ from tests.helpers.trainings import (
 )
 
 RESNET = {"architecture": "resnet50", "width": "0.0625"}
-
-
-@pytest.fixture(params=[description.name for description in backends.able("train")])
-def backend(request, monkeypatch):
-    if find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    if request.param == "chainer":  # plots take longer than such a training
-        from deeppose_port.backends.chainer.networks import chainer
-
-        monkeypatch.setattr(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False))
-    return request.param
 
 
 def best_in(results):

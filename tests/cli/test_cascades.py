@@ -10,7 +10,6 @@ import pytest
 import converters
 import deeppose_port
 from converters.cascade import Cascade, CloseUp, Stage
-from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.stages import evaluate_stages
 from tests.conftest import GOLDEN, PICTURES
@@ -20,16 +19,6 @@ from tests.helpers.tables import tables_of
 TAKIYU = GOLDEN / "takiyu-cascade"
 ASTRONAUT, COFFEE = PICTURES / "astronaut.png", PICTURES / "coffee.png"
 CLOSE_UP = CloseUp(2.0, ((2, 4),))
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments, status=0):
-        assert main([str(argument) for argument in arguments]) == status
-        shown = capsys.readouterr()
-        return shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from deeppose_port.cli import cli, legacy, main
+from deeppose_port.cli import cli, legacy
 from tests.conftest import PICTURES, ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz
 
@@ -26,15 +26,6 @@ def commands(group=cli, names=()):
 
 COMMANDS = dict(commands())
 every_command = pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments, status=0):
-        assert main([str(argument) for argument in arguments]) == status
-        return capsys.readouterr()
-
-    return run
 
 
 class TestHelp:

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 import converters
-from deeppose_port.cli import main
 from tests.conftest import GOLDEN
 from tests.helpers.checkpoint_files import alexnet, save_npz
 
@@ -21,16 +20,6 @@ DAMAGED = {
     "snapshot_iter_3": (b"\x00" * 2000, ""),
 }
 OTHERS = {"notes.txt": b"nothing", "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(100), "log.json": b"{}"}
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments, status=0):
-        assert main([str(argument) for argument in arguments]) == status
-        shown = capsys.readouterr()
-        return shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

@@ -22,17 +22,24 @@ def zipped(tmp_path_factory):
     return path
 
 
-def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path):
-    code = "import sys, deeppose_port.cli; sys.exit(deeppose_port.cli.main())"
+def run_zipped(zipped, folder, *arguments):
+    """Runs the command line out of the zip file; returns what it wrote, after where it was run from."""
+    code = "import sys, deeppose_port.cli; print(deeppose_port.__file__); sys.exit(deeppose_port.cli.main())"
     result = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(PICTURES / "astronaut.png"), "-o", str(tmp_path / "out")],
+        [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(zipped)},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(zipped)), "it is run from elsewhere"
+    return result
+
+
+def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path):
+    result = run_zipped(zipped, tmp_path, "predict", PICTURES / "astronaut.png", "-o", tmp_path / "out")
     assert "lspet-small.safetensors, which comes along" in result.stderr
     assert (tmp_path / "out" / "astronaut_pose.png").is_file()
 
@@ -40,17 +47,7 @@ def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path)
 def test_a_report_is_written_from_a_zip_file(zipped, tmp_path):
     model = ROOT / "examples" / "astronaut" / "epoch-300.model"
     data = ("--csv", PICTURES / "free.csv", "--images", PICTURES, "--skeleton", "flic")
-    code = "import sys, deeppose_port.cli; print(deeppose_port.__file__); sys.exit(deeppose_port.cli.main())"
-    result = subprocess.run(
-        [sys.executable, "-c", code, "eval", *map(str, (model, *data)), "--report", str(tmp_path / "page")],
-        env={**os.environ, "PYTHONPATH": str(zipped)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(str(zipped)), "it is run from elsewhere"
+    run_zipped(zipped, tmp_path, "eval", model, *data, "--report", tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "--photo-a" in page
     assert "showModal" in page
