@@ -133,10 +133,10 @@ class _Answers:
 
 def _network(checkpoint: Checkpoint, backend: str, device: str) -> Network:
     device = device.partition(",")[0]  # of several, the first
-    predictor, decoding = backends.get(backend).predictor(checkpoint, device), checkpoint.preprocessing.decoding
+    predictor, told = backends.get(backend).predictor(checkpoint, device), checkpoint.preprocessing
     if not checkpoint.architecture.stacks:
         return predictor
-    return lambda inputs: joints_of(predictor(inputs)[:, -1], decoding)
+    return lambda inputs: joints_of(predictor(inputs)[:, -1], told.decoding, told.peak)
 
 
 def _stage_network(stage: Stage, backend: str, device: str) -> StageNetwork:

@@ -1,7 +1,6 @@
 """Later stages of a cascade are trained as the first is, in each backend."""
 
 import json
-from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ import converters
 import deeppose_port
 from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
-from deeppose_port import backends
+from deeppose_port.backends.stages import _network
 from deeppose_port.cli import main
 from deeppose_port.data import PackError, PoseDataset, skeletons
 from deeppose_port.data.displacements import measured
@@ -21,23 +20,13 @@ from deeppose_port.evaluate.stages import evaluate_stages
 from deeppose_port.metrics.evaluation import predictions_of
 from deeppose_port.training.options import StageOptions
 from deeppose_port.training.stage import opposing_joints
+from deeppose_port.training.start import starting_point
 from tests.helpers.networks import random_checkpoint
-from tests.helpers.trainings import run, write_csv
+from tests.helpers.trainings import run, small_options, write_csv
 
 #: Some 40 close-ups in batches of 16 cross the edge of every epoch.
 STAGE = {"stage": 2, "draws": 1, "batch_size": 16, "valid_freq": 0, "width": None, "im_size": None, "dropout": None}
 VARIED = {"rotate": True, "zoom": True, "translate": True}
-
-
-@pytest.fixture(params=[description.name for description in backends.able("train")])
-def backend(request, monkeypatch):
-    if find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    if request.param == "chainer":  # plots take longer than such a training
-        from deeppose_port.backends.chainer.networks import chainer
-
-        monkeypatch.setattr(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False))
-    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +40,14 @@ def first(tmp_path_factory, pictures):
 def train_stage(folder, pictures, first, backend="torch", **given):
     """Trains a second stage; returns what it told."""
     return run(folder, pictures, backend, **{**STAGE, "before": first, "epochs": 1} | given)
+
+
+def test_a_first_stage_of_heat_maps_is_asked_as_it_answers(tmp_path, pictures):
+    given = {"architecture": "hourglass", "stacks": 1, "width": "4,4,4", "im_size": 64, "dropout": None}
+    checkpoint = starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint
+    assert checkpoint.preprocessing.peak == "corner"
+    inputs = np.random.RandomState(0).randn(3, 3, 64, 64).astype(np.float32)
+    np.testing.assert_array_equal(_network(checkpoint, "torch", "cpu")(inputs), deeppose_port.Pose(checkpoint)(inputs))
 
 
 class TestResult:
