@@ -32,6 +32,7 @@ from converters.errors import DeepPoseError
 from converters.files import atomic, same_file, sweep
 from deeppose_port.data.spread import Chance
 from deeppose_port.options import values_of
+from deeppose_port.training.average import trained_of
 from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
 from deeppose_port.training.names import (
@@ -135,9 +136,10 @@ class ResultFolder:
                 advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
                 raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
             return
-        later = sorted(str(name) for name in kept if name.is_after(start.epoch, start.iteration))
-        if later:
-            advice = f"resume from the last of them, or name another folder with --output; there is {', '.join(later)}"
+        later = [name for name in kept if name.is_after(start.epoch, start.iteration)]
+        if later and not (trained_of(start.checkpoint) is not None and _lack_a_snapshot(later)):
+            names = ", ".join(sorted(map(str, later)))
+            advice = f"resume from the last of them, or name another folder with --output; there is {names}"
             raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
 
     def _copy_source(self, start: Start) -> None:
@@ -312,6 +314,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def _epoch_name(progress: Progress, suffix: str) -> CheckpointName:
     assert progress.epoch is not None
     return CheckpointName("epoch", progress.epoch, suffix)
+
+
+def _lack_a_snapshot(names: Sequence[CheckpointName]) -> bool:
+    """Tells whether checkpoints are those of one epoch of Chainer's, before whose snapshot a run was killed.
+
+    Without it they hold of a running average nothing to go on from, and are written again.
+    """
+    return all(name.suffix in (".model", ".state") for name in names) and len({name.number for name in names}) == 1
 
 
 def _snapshot_name(progress: Progress, suffix: str) -> CheckpointName:

@@ -20,6 +20,7 @@ from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
 from converters.networks import SoftArgmax
 from converters.sourced import architecture_of_source
+from deeppose_port.training.average import trained_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import checkpoints_in
 from deeppose_port.training.options import (
@@ -301,8 +302,9 @@ def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint
     )
     if snapshot is not None:
         checkpoint, later = _read_any(snapshot[1], options)
-        # A snapshot of the same epoch is at its end or after it.
-        if epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
+        # A snapshot of the same epoch is at its end or after it; of a running average it alone holds what goes on.
+        alone = epoch is not None and epoch[1].suffix == ".model" and trained_of(checkpoint) is not None
+        if alone or epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
             return snapshot[1], checkpoint, later
     if epoch is None:
         raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")

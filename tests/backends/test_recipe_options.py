@@ -8,19 +8,12 @@ import pytest
 import converters
 from converters.checkpoint import is_parameter
 from converters.errors import DeepPoseError
-from deeppose_port import backends
 from deeppose_port.data import PoseDataset
 from deeppose_port.metrics.losses import masked_loss
 from deeppose_port.training import events
 from deeppose_port.training.mean_pose import mean_pose
 from deeppose_port.training.start import starting_point
 from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weights_of
-
-
-@pytest.fixture(params=[description.name for description in backends.able("train")])
-def backend(request):
-    pytest.importorskip(f"deeppose_port.backends.{request.param}.networks")
-    return request.param
 
 
 def file_of(folder, backend, epoch):
@@ -76,6 +69,20 @@ def test_an_average_is_what_is_saved_and_validated(backend, tmp_path, pictures):
         share = min(0.5, (1 + update) / (10 + update))
         expected = share * expected + (1 - share) * state[name]
     np.testing.assert_allclose(last.weights[name], expected, rtol=0, atol=1e-6)
+
+
+def test_a_run_killed_before_its_snapshot_goes_on_with_what_was_trained(backend, tmp_path, pictures):
+    """Of Chainer's files `epoch-N.model`, which is written before it, holds the average alone."""
+    given = {"ema": 0.9, "batch_size": 4, "lr": 0.01, "valid_freq": 0, "snapshot": 1, "fliplr": True}
+    run(tmp_path, pictures, backend, epochs=4, **given)
+    killed = tmp_path / "killed"
+    run(tmp_path, pictures, backend, epochs=3, **given, output=killed)
+    if backend == "chainer":
+        max(killed.glob("snapshot_iter_*"), key=lambda file: int(file.name.rpartition("_")[2])).unlink()
+    run(tmp_path, pictures, backend, epochs=4, **given, resume=killed, output=killed)
+    for epoch in (3, 4):
+        expected, found = (weights_of(file_of(folder, backend, epoch)) for folder in (tmp_path / "results", killed))
+        assert all(np.array_equal(array, found[name]) for name, array in expected.items()), epoch
 
 
 def test_nothing_is_said_of_answers_that_do_not_move_while_the_rate_rises(backend, tmp_path, pictures, monkeypatch):
