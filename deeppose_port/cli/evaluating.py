@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeppose_port.cli import display
-from deeppose_port.cli.options import AnnotationOptions, EngineOptions, InputOptions, ReadingOptions, load, persons
+from deeppose_port.cli.options import (
+    AnnotationOptions,
+    EngineOptions,
+    InputOptions,
+    ReadingOptions,
+    load,
+    own_device,
+    persons,
+)
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -83,9 +91,7 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Ev
     from deeppose_port.pose import Pose
 
     told = how.annotated
-    engine = how.engine
-    if engine.device == "cuda" and "LOCAL_RANK" in os.environ:
-        engine = replace(engine, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    engine = own_device(how.engine)
     pose = load(checkpoint, how.reading, how.inputs, engine)
     dataset = persons(pose, told.csv, told.images, told.skeleton, told.counting, fast_decode=told.fast_decode)
     if dataset.head_sizes_from not in (None, HEAD_BOXES):

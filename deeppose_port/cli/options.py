@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -209,18 +210,18 @@ class InputOptions:
     )
 
 
+_BACKEND = described(
+    "What runs it; auto is the fastest that is installed and answers alike.",
+    choices=backends_and_auto,
+    section="Engine",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """What runs a network."""
 
-    backend: str = field(
-        default="torch",
-        metadata=described(
-            "What runs it; auto is the fastest that is installed and answers alike.",
-            choices=backends_and_auto,
-            section="Engine",
-        ),
-    )
+    backend: str = field(default="torch", metadata=_BACKEND)
     engine: str | None = field(
         default=None,
         metadata=described("What runs an ONNX graph; by default the first that is installed.", choices=engines),
@@ -236,18 +237,18 @@ class EngineOptions:
     )
 
 
+def own_device(engine: EngineOptions) -> EngineOptions:
+    """Gives each of torchrun's processes on a machine a GPU of its own, where `cuda` is asked for."""
+    if engine.device == "cuda" and "LOCAL_RANK" in os.environ:
+        return replace(engine, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    return engine
+
+
 @dataclass(frozen=True, kw_only=True)
 class FastestOptions(EngineOptions):
     """The same where nothing but the joints is asked for."""
 
-    backend: str = field(
-        default="auto",
-        metadata=described(
-            "What runs it; auto is the fastest that is installed and answers alike.",
-            choices=backends_and_auto,
-            section="Engine",
-        ),
-    )
+    backend: str = field(default="auto", metadata=_BACKEND)
     engine: str | None = field(
         default=None,
         metadata=described(

@@ -17,7 +17,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files
-from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOptions, load
+from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOptions, load, own_device
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -155,6 +155,10 @@ class PredictOptions:
             raise click.UsageError("--fast-decode and --engine ray go with --manifest")
         if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):
             raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
+        if self.manifest is not None and (self.finding.heatmaps or self.stages or self.legacy_order):
+            raise click.UsageError("--heatmaps, --stages and --legacy-order do not go with --manifest")
+        if self.manifest is not None and self.finding.skeleton is not None:
+            raise click.UsageError("--skeleton does not go with --manifest, which draws nothing")
         if self.precision is None and self.calibration is not None:
             raise click.UsageError("--calibration goes with --precision")
         if self.precision is not None and not self.sources:
@@ -315,7 +319,7 @@ def _manifest(options: PredictOptions, manifest: Path) -> int:
 
     told = options.finding
     by_ray = told.engine.engine == RAY
-    engine = replace(told.engine, engine=None) if by_ray else told.engine
+    engine = own_device(replace(told.engine, engine=None) if by_ray else told.engine)
     asked = Asked(
         _people(options) or People(),
         {"json": "jsonl"}.get(told.format, told.format),

@@ -14,6 +14,7 @@ import pytest
 
 import deeppose_port
 from deeppose_port.cli import main
+from deeppose_port.cli.options import EngineOptions, own_device
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.pixels import decode_window
@@ -233,3 +234,23 @@ class TestCommand:
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         assert result.returncode == 3, result.stderr
         assert [each["line"] for each in records(pictures / "out")] == list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    "option", [["--heatmaps"], ["--stages"], ["--legacy-order"], ["--skeleton", "lsp"], ["--tile", "2x2"]]
+)
+def test_what_a_list_has_no_use_for_is_refused(option, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("a.png\n")
+    said = ["predict", "--manifest", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out"), *option]
+    assert main(said) == 2
+    assert option[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert own_device(EngineOptions(device="cuda")).device == "cuda:3"
+    assert own_device(EngineOptions(device="cuda:1")).device == "cuda:1"
+    assert own_device(EngineOptions()).device == "cpu"
+    monkeypatch.delenv("LOCAL_RANK")
+    assert own_device(EngineOptions(device="cuda")).device == "cuda"
