@@ -53,7 +53,8 @@ def train(options: TrainOptions) -> int:
     """Trains a network, anew or where an old run stopped.
 
     --recipe names a set of options, which is shown and over which what is said counts: modern is what was measured to
-    learn, paper what the paper says, legacy what the old program did.
+    learn, paper what the paper says, legacy what the old program did, course what the hourglass
+    was trained by.
 
     The result folder holds config.toml, log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch;
     epoch-N.model, epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did. With --resume and such a
