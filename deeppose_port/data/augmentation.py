@@ -404,7 +404,7 @@ def _boxed(
     if drawn.rotation or box.rotation:
         mask = mask * visible[:, None]
     if drawn.flip:
-        order = _mirrored(dataset)
+        order = mirrored(dataset)
         mapped, mask = mapped[order], mask[order]
     # From edges to the centres of pixels.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
@@ -460,7 +460,7 @@ def cut_out(inputs: npt.NDArray[np.float32], rectangle: tuple[float, float, floa
     inputs[:, y : y + high, x : x + wide] = 0
 
 
-def _mirrored(dataset: PoseDataset) -> npt.NDArray[np.intp]:
+def mirrored(dataset: PoseDataset) -> npt.NDArray[np.intp]:
     """Returns which joint each joint is in a mirror."""
     order = np.arange(len(dataset.skeleton.joints))
     for left, right in dataset.skeleton.symmetric_pairs:
@@ -489,7 +489,7 @@ def _labels(
         mask = mask * dataset.visible[index][:, None]
     points = (points @ rotation[:, :2].T + rotation[:, 2] + drawn.translation) * drawn.zoom
     if drawn.flip:
-        order = _mirrored(dataset)
+        order = mirrored(dataset)
         points, mask = view.crop.to_crop(points)[order], mask[order]
         points[:, 0] = view.preprocessing.shape[1] - 1 - points[:, 0]
         points = view.crop.to_picture(points)

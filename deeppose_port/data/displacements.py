@@ -12,8 +12,8 @@ taken from the longer side of the box of the joints, in the median proportion of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from converters.cascade import CloseUp, Pair
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array, Float64Array
-from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on
+from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on, mirrored
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
@@ -198,9 +198,7 @@ class DrawnCloseUps(_CloseUps):
         self._lengths, self.guessed = diameters.lengths, diameters.guessed
         self._mean, self._deviation = np.array(close_up.mean), np.array(close_up.deviation)
         self._of = np.argwhere(persons.visible)  # a person and a joint in each row
-        self._partner = np.arange(joints)
-        for left, right in persons.skeleton.symmetric_pairs:
-            self._partner[[left, right]] = right, left
+        self._partner = mirrored(persons)
         augmentation = augmentation or Augmentation()
         turned = math.sqrt(2) if augmentation.rotate or is_on(augmentation.rotation) else 1.0
         grown = 1 / (1 - augmentation.zoom_range) if augmentation.zoom else 1.0
@@ -309,11 +307,9 @@ class CloseUps(_CloseUps):
     def __getitem__(self, index: int) -> Example:
         return self.example(index)
 
-    @contextmanager
-    def naming(self, index: int) -> Iterator[None]:
+    def naming(self, index: int) -> AbstractContextManager[None]:
         """Names the picture of a close-up that cannot be made; see `PoseDataset.naming`."""
-        with self.persons.naming(index // self.poses.shape[1]):
-            yield
+        return self.persons.naming(index // self.poses.shape[1])
 
     def example(self, index: int, out: Float32Array | None = None) -> Example:
         """Makes one close-up.

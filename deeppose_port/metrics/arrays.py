@@ -56,6 +56,19 @@ def checked_mask(array: npt.ArrayLike, name: str) -> Mask:
     return mask.astype(np.bool_, copy=False)
 
 
+def checked_answers(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLike
+) -> tuple[Float64Array, Float64Array, Mask]:
+    """Check what a network answers, what it should answer, and which of that counts, all of one shape; return them."""
+    outputs, targets = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    counted = checked_mask(mask, "mask")
+    if not outputs.shape == targets.shape == counted.shape:
+        raise DeepPoseError(
+            f"outputs {outputs.shape}, targets {targets.shape} and mask {counted.shape} must have one shape"
+        )
+    return outputs, targets, counted
+
+
 def checked_thresholds(thresholds: float | Sequence[float]) -> Float64Array:
     """Check one threshold or several: finite and not negative."""
     values = np.asarray(thresholds, dtype=np.float64)

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float64Array
-from deeppose_port.metrics.arrays import checked_mask, checked_poses, distances_between, errors_and_lengths
+from deeppose_port.metrics.arrays import checked_answers, checked_poses, distances_between, errors_and_lengths
 from deeppose_port.metrics.tallies import Tally
 from deeppose_port.metrics.totals import total_of
 
@@ -179,12 +178,7 @@ def masked_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLi
 
 def squared_error_tally(outputs: npt.ArrayLike, targets: npt.ArrayLike, mask: npt.ArrayLike) -> Tally:
     """Tell what each person adds to `masked_mse`: a Tally of (N, 1), N the length of the first axis."""
-    outputs, targets = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    counted = checked_mask(mask, "mask")
-    if not outputs.shape == targets.shape == counted.shape:
-        raise DeepPoseError(
-            f"outputs {outputs.shape}, targets {targets.shape} and mask {counted.shape} must have one shape"
-        )
+    outputs, targets, counted = checked_answers(outputs, targets, mask)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.where(counted, np.square(outputs - targets), 0.0)
     axes = tuple(range(1, squares.ndim))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float64Array
-from deeppose_port.metrics.arrays import checked_mask
+from deeppose_port.metrics.arrays import checked_answers
 
 
 def _smooth(sizes: Float64Array, beta: float) -> Float64Array:
@@ -70,12 +69,7 @@ def masked_loss(
     Raises:
         DeepPoseError: the three shapes differ, or the mask holds something else than 0 and 1.
     """
-    outputs, targets = np.asarray(outputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    counted = checked_mask(mask, "mask")
-    if not outputs.shape == targets.shape == counted.shape:
-        raise DeepPoseError(
-            f"outputs {outputs.shape}, targets {targets.shape} and mask {counted.shape} must have one shape"
-        )
+    outputs, targets, counted = checked_answers(outputs, targets, mask)
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.abs(outputs - targets)[counted]
         return float(LOSSES[loss](sizes, beta).mean()) if sizes.size else 0.0

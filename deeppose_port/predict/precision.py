@@ -14,6 +14,7 @@ from deeppose_port.data.pictures import MAX_PIXELS, read_picture
 from deeppose_port.data.view import View
 from deeppose_port.pose import Pose
 from deeppose_port.predict.people import People
+from deeppose_port.text import counted
 
 PRECISIONS = ("bf16", "int8")
 #: Persons that it is calibrated and measured on, at most, and the pixels that their joints may move on average.
@@ -37,7 +38,7 @@ class Moved:
     largest_px: float
 
     def __str__(self) -> str:
-        number = f"{self.persons} calibration person{'' if self.persons == 1 else 's'}"
+        number = counted(self.persons, "calibration person")
         return (
             f"{self.precision} moves joints by {self.mean_px:.2f} px, by {self.largest_px:.2f} px at most, on {number}"
         )

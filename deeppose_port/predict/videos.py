@@ -81,16 +81,16 @@ class VideoFiles:
         self, frame: Frame, person: int, box: Box | None, points: Points, stages: Points | None = None
     ) -> None:
         """Appends a person of a frame."""
-        told = () if stages is None or not self._stages else tuple(stages)
+        told = stages if self._stages else None
         if self._csv is not None:
             more = box_cells(person, box) if self._numbered else ()
-            by_stage = cells(stages) if told and stages is not None else ()
+            by_stage = () if told is None else cells(told)
             self._csv.writerow([frame.index, f"{frame.time:.3f}", *cells(points), *more, *by_stage])
             return
         entry: dict[str, object] = {"frame": frame.index, "time": round(frame.time, 3), "points": as_lists(points)}
         if self._numbered:
             entry |= {"person": person, "box": None if box is None else list(box)}
-        if told:
+        if told is not None:
             entry["stages"] = [as_lists(pose) for pose in told]
         self._lines.write(json.dumps(entry) + "\n")
 

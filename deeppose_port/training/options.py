@@ -20,6 +20,7 @@ from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
 from deeppose_port.options import described
 from deeppose_port.training.parameters import scale_factors
+from deeppose_port.training.recipes import RECIPES
 
 #: Algorithm -> the legacy program's `--opt`, and that of AdamW, which it did not have.
 OPTIMIZERS = {
@@ -358,7 +359,7 @@ class TrainingOptions:
         default=None,
         metadata=described(
             "The named set of options that what is said counts over, see `recipes.with_recipe`.",
-            choices=("legacy", "paper", "modern", "course"),
+            choices=tuple(RECIPES),
             default="modern, course for an hourglass, or that of the run that goes on",
             section="Recipe",
         ),

@@ -142,16 +142,21 @@ def _average(run: Run, network: DeepPose, device: chainer.backend.Device) -> Ave
     return Average(begun, options.ema, trained[1])
 
 
+def _keys_of_parameters(network: DeepPose) -> dict[str, str]:
+    """Returns Chainer's name of each parameter by the canonical one."""
+    return {name: key for name, key in chainer_names(network.architecture).items() if is_parameter(name)}
+
+
 def _scales(network: DeepPose, patterns: Sequence[str]) -> dict[str, float]:
     """Returns the factors on learning rates that are not 1, by the names that an optimizer's target has."""
-    keys = {name: key for name, key in chainer_names(network.architecture).items() if is_parameter(name)}
+    keys = _keys_of_parameters(network)
     scales = scales_of(list(keys), patterns)
     return {f"/predictor/{keys[name]}": scale for name, scale in scales.items() if scale != 1}
 
 
 def _freeze(network: DeepPose, patterns: Sequence[str]) -> None:
     """Takes parameters out of training, and leaves the statistics of a BatchNormalization without any as they are."""
-    keys = {name: key for name, key in chainer_names(network.architecture).items() if is_parameter(name)}
+    keys = _keys_of_parameters(network)
     parameters = {name.lstrip("/"): parameter for name, parameter in network.namedparams()}
     for name in frozen(list(keys), patterns):
         parameters[keys[name]].update_rule.enabled = False

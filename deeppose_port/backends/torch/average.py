@@ -28,7 +28,6 @@ class Average:
         self.decay = decay
         self.updates = updates
 
-    @torch.no_grad()
     def load(self, network: nn.Module) -> None:
         """Takes a network's state for the average."""
         self.network.load_state_dict(network.state_dict())

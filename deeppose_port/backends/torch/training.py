@@ -256,12 +256,13 @@ class _Trainer:
         trained = {name: p for name, p in self.named.items() if p.grad is not None}
         gradients = [p.grad for p in trained.values() if p.grad is not None]
         largest = torch.stack(torch._foreach_norm(gradients, math.inf)).tolist()
-        self.gradient_norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        self.gradient_norm = float(norm)
         culprit = self.guard.culprit(loss, zip(trained, largest, strict=True))
         if culprit is None:
             self.guard.passed()
             if self.run.options.grad_clip is not None:
-                nn.utils.clip_grad_norm_(list(trained.values()), self.run.options.grad_clip)
+                nn.utils.clip_grads_with_norm_(list(trained.values()), self.run.options.grad_clip, norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr * group["scale"]
             self.optimizer.step()
@@ -434,8 +435,7 @@ def _arrays_of(network: nn.Module) -> dict[str, Array]:
 
 def _scaler_state(checkpoint: Checkpoint) -> dict[str, float]:
     """Returns what a checkpoint holds of the scale of float16's loss; nothing where it holds none."""
-    state = {k.removeprefix(_SCALER): v.item() for k, v in checkpoint.trainer.items() if k.startswith(_SCALER)}
-    return state
+    return {k.removeprefix(_SCALER): v.item() for k, v in checkpoint.trainer.items() if k.startswith(_SCALER)}
 
 
 def _has_narrow_projections(network: nn.Module) -> bool:
