@@ -112,6 +112,9 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
     if later is not None:
         _refuse_of_first_stage(options)
+        if checkpoint.architecture.stacks:
+            name = checkpoint.architecture.name
+            raise DeepPoseError(f"{name} answers heat maps, a later stage answers displacements: take another network")
         preprocessing = stage_preprocessing(preprocessing)
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"

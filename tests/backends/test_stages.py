@@ -195,6 +195,11 @@ class TestRefused:
         with pytest.raises(DeepPoseError, match=r"other\.pt: it has 14 joints, but flic has 7"):
             train_stage(tmp_path, pictures, tmp_path / "other.pt", width="8,12,16,16,12,32,32", im_size=64)
 
+    def test_a_network_of_heat_maps_is_refused(self, tmp_path, pictures, first):
+        given = {"architecture": "hourglass", "stacks": 1, "width": "4,4,4", "im_size": 64}
+        with pytest.raises(DeepPoseError, match="hourglass answers heat maps, a later stage answers displacements"):
+            train_stage(tmp_path, pictures, first, **given)
+
     def test_a_cascade_that_sees_faces(self, tmp_path, pictures, golden):
         with pytest.raises(DeepPoseError, match="cuts persons out by their faces"):
             train_stage(tmp_path, pictures, golden / "takiyu-cascade")
