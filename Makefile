@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist w
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-install: $(VENV)/installed ## .venv with bin/deeppose-port, Chainer, HDF5 and ONNX
+install: $(VENV)/installed ## .venv with bin/deeppose-port, Chainer, HDF5, ONNX and H.264
 demo: $(VENV)/installed ## convert a real legacy checkpoint, evaluate it, draw what it sees
 	@$(BIN)/python examples/demo.py
 
@@ -82,10 +82,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python $(SETUP_FILES)
-	@echo "Installing deeppose-port with Chainer, HDF5 and ONNX into $(VENV); PyTorch takes a few minutes the first time."
-	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx]'
+	@echo "Installing deeppose-port with Chainer, HDF5, ONNX and H.264 into $(VENV); PyTorch takes a few minutes the first time."
+	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,video]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,openvino,parquet,test,dev]'
+	$(INSTALL) --editable '.[chainer,fast,hdf5,onnx,openvino,parquet,video,test,dev]'
 	@touch $@

@@ -232,10 +232,7 @@ def predict(options: PredictOptions) -> int:
     result = _files(options)
     for failure in result.failures:
         display.error(failure.reason)
-    for video in result.videos:
-        # Files announce a frame or two too many.
-        if video.frames < video.announced - max(2, video.announced // 50):
-            display.notices([f"{video.video}: {video.frames} of {video.announced} frames could be decoded"])
+    display.notices(dict.fromkeys(notice for video in result.videos for notice in video.notices))
     if options.shown.as_json:
         display.as_json(result.as_dict())
     else:

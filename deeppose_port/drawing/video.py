@@ -1,28 +1,36 @@
-"""Videos, frame by frame: read with the times of their frames, and written."""
+"""Videos, frame by frame: read with the times of their frames. They are written by `video_writing`."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from converters.errors import DeepPoseError
-from deeppose_port.data.pictures import Picture
+from converters.errors import DeepPoseError, reason_of
+from deeppose_port.data.pictures import MAX_PIXELS, Picture
+
+if TYPE_CHECKING:
+    from PIL.GifImagePlugin import GifImageFile
 
 #: Files with these suffixes are taken for videos.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
 _FFMPEG_IS_SILENT, _OPENCV_IS_SILENT = "-8", 0  # their AV_LOG_QUIET and LOG_LEVEL_SILENT
+#: Frames, seconds and parts of a video that may be missing at its end: files announce a little too much.
+_FRAMES_OFF, _SECONDS_OFF, _PART_OFF = 2, 0.25, 0.02
+_GIF_SECONDS = 0.1  # that browsers show a frame for whose file says less than 0.02
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keeps OpenCV and its FFmpeg from writing to standard error what is wrong with a file: it is said once, by us."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_IS_SILENT)
     logging = getattr(cv2.utils, "logging", cv2)  # before 4.13 its functions stood in cv2 itself
@@ -32,6 +40,22 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         logging.setLogLevel(level)
+
+
+def has_pyav() -> bool:
+    """Tells whether PyAV is installed, which writes H.264 and copies the sound."""
+    return importlib.util.find_spec("av") is not None
+
+
+def is_animated(path: Path) -> bool:
+    """Tells whether a file is a GIF of more than one frame."""
+    if path.suffix.lower() != ".gif" or not path.is_file():
+        return False
+    try:
+        with _gif(path) as image:
+            return bool(image.is_animated)
+    except Exception:  # whatever Pillow makes of a damaged one: as a picture it is refused by its name
+        return False
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,7 @@ class Video:
         if not path.is_file():
             raise DeepPoseError(f"{path}: there is no such video")
         self.path = path
-        with _silence():
+        with silence():
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise DeepPoseError(f"{path}: cannot be decoded; is it a whole video?")
@@ -89,6 +113,35 @@ class Video:
             yield Frame(index, time, image.astype(np.uint8, copy=False))
             index, last = index + 1, time
 
+    def broken_off(self, decoded: int, end: float) -> str:
+        """Says how much of it is missing, in words; empty where it is whole.
+
+        What a file announces is often a guess, or counts frames that are not to be shown. Only where less was decoded,
+        its packets are counted, and the time that they end at is held against the length that it announces.
+
+        Args:
+            decoded: How many frames were.
+            end: The time of the last one, seconds.
+        """
+        if decoded >= self.frames:
+            return ""
+        packets, last, length = _demuxed(self.path) if has_pyav() else self._grabbed(end)
+        if decoded < packets - max(_FRAMES_OFF, _PART_OFF * packets):
+            return f"{decoded} of {packets} frames could be decoded"
+        if last < length - max(_SECONDS_OFF, _PART_OFF * length):
+            return f"it breaks off after {last:.1f} of {length:.1f} seconds, {decoded} frames"
+        return ""
+
+    def _grabbed(self, end: float) -> tuple[int, float, float]:
+        """Returns what `_demuxed` does, by OpenCV, which sees the pictures alone."""
+        with silence():
+            raw = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])  # nothing is decoded
+        packets = 0
+        while raw.grab():
+            packets += 1
+        raw.release()
+        return packets, end + 1 / self.fps, self.frames / self.fps
+
     def __enter__(self) -> Video:
         return self
 
@@ -98,29 +151,81 @@ class Video:
         self._capture.release()
 
 
-class VideoWriter:
-    """An MP4 file to write, in MPEG-4; of sides that are odd it leaves out the last column or row.
+class Gif(Video):
+    """An animated GIF to read; arguments, attributes and errors as for `Video`."""
 
-    Args:
-        path: The file; its suffix is `.mp4`.
-        fps: Frames a second.
-        width: Columns of every frame.
-        height: Rows of every frame.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._image = _gif(path)
+            self.frames = self._image.n_frames
+        except Exception as error:  # whatever Pillow makes of a damaged one
+            raise DeepPoseError(f"{path}: cannot be decoded: {reason_of(error)}") from error
+        width, height = self._image.size
+        if width * height > MAX_PIXELS:
+            self._image.close()
+            raise DeepPoseError(f"{path}: {width:,} x {height:,} pixels are more than the {MAX_PIXELS:,} of a frame")
+        self.fps = 1 / self._seconds()
+        self._problem = ""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames, once, up to the first that cannot be decoded."""
+        time = 0.0
+        for index in range(self.frames):
+            try:
+                self._image.seek(index)
+                image = np.asarray(self._image.convert("RGB"), np.uint8)
+            except Exception as error:  # as above
+                self._problem = f"{index} of {self.frames} frames could be decoded: {reason_of(error)}"
+                return
+            yield Frame(index, time, np.ascontiguousarray(image[:, :, ::-1]))
+            time += self._seconds()
+
+    def broken_off(self, decoded: int, end: float) -> str:
+        """Says how much of it is missing; see `Video`."""
+        return self._problem
+
+    def _seconds(self) -> float:
+        seconds = float(self._image.info.get("duration", 0)) / 1000
+        return seconds if seconds >= 0.02 else _GIF_SECONDS
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._image.close()
+
+
+def opened(path: Path) -> Video:
+    """Opens a video or an animated GIF.
 
     Raises:
-        DeepPoseError: OpenCV cannot write such a file here.
+        DeepPoseError: It is not there, or none.
     """
+    return Gif(path) if is_animated(path) else Video(path)
 
-    def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
-        with _silence():
-            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
-        if not self._writer.isOpened():
-            raise DeepPoseError(f"{path}: OpenCV cannot write videos of {width} x {height} pixels here")
 
-    def write(self, image: Picture) -> None:
-        """Appends a frame."""
-        self._writer.write(image)
+def _gif(path: Path) -> GifImageFile:
+    """Opens a GIF by its own reader: `Image.open` has a bound on pixels for the whole process."""
+    from PIL.GifImagePlugin import GifImageFile
 
-    def close(self) -> None:
-        """Ends the file."""
-        self._writer.release()
+    return GifImageFile(path)
+
+
+def _demuxed(path: Path) -> tuple[int, float, float]:
+    """Returns how many packets of a video's pictures there are, when the last packet of all ends, and its length."""
+    import av
+
+    packets, last = 0, 0.0
+    try:
+        with av.open(str(path)) as container:
+            pictures = container.streams.video[0]
+            start = (container.start_time or 0) / av.time_base
+            length = (container.duration or 0) / av.time_base
+            for packet in container.demux():
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                packets += packet.stream == pictures and packet.size > 0 and not packet.is_discard
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
+    except av.FFmpegError:
+        pass  # it ends here
+    return packets, last, length

@@ -82,8 +82,9 @@ def predict_files(
     """Predicts pictures, folders of pictures, and videos.
 
     For each picture it writes `NAME_pose.png` (and `NAME_heatmaps.png`), for all together `predictions.json` or
-    `.csv`; for each video `NAME_pose.mp4`, and `NAME_pose.jsonl` or `.csv` with a line for each person of a frame. Of
-    several pictures, videos and persons, one that cannot be read does not keep the others.
+    `.csv`; for each video `NAME_pose.mp4` (`.gif` for an animated GIF, which is a video too), and `NAME_pose.jsonl` or
+    `.csv` with a line for each person of a frame. Of several pictures, videos and persons, one that cannot be read does
+    not keep the others; of a video that breaks off, the frames up to there are written.
 
     Args:
         pose: The checkpoint.
@@ -169,7 +170,9 @@ def predict_files(
             drawing.result()
         for file, lines in tables.items():
             count = pose.stage_count if stages.shown else 0
-            writing = VideoFiles(stage, drawings[file], lines, names, numbered=people.numbered, stages=count)
+            writing = VideoFiles(
+                stage, drawings[file], lines, names, numbered=people.numbered, stages=count, source=file
+            )
             following = Following(people, smooth, every)
             try:
                 told = (following, named, sheet, done.one_more, workers, stages)
@@ -228,7 +231,8 @@ def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
         while name in taken:
             name, number = f"{file.stem}_{number}_pose", number + 1
         taken.add(name)
-        names[file] = folder / f"{name}{'.mp4' if is_video(file) else '.png'}"
+        suffix = ".png" if not is_video(file) else ".gif" if file.suffix.lower() == ".gif" else ".mp4"
+        names[file] = folder / f"{name}{suffix}"
     return names
 
 

@@ -90,6 +90,7 @@ class VideoPrediction:
         file: The joints, JSON or CSV, a line for each person of a frame.
         drawing: The video with the limbs drawn.
         persons: How many persons were followed.
+        notices: What is good to know of the drawn video.
     """
 
     video: Path
@@ -99,6 +100,7 @@ class VideoPrediction:
     file: Path
     drawing: Path
     persons: int = 1
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.sheet import ContactSheet
-from deeppose_port.drawing.video import SUFFIXES, Frame, Video, VideoWriter
+from deeppose_port.drawing.video import SUFFIXES, Frame, Video, is_animated, opened
+from deeppose_port.drawing.video_writing import Writer, video_writer
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
@@ -39,14 +40,14 @@ _AHEAD = 4
 
 
 def is_video(file: Path) -> bool:
-    """Tells whether a file is taken for a video, by its suffix."""
-    return file.suffix.lower() in SUFFIXES
+    """Tells whether a file is taken for a video, by its suffix; an animated GIF is one."""
+    return file.suffix.lower() in SUFFIXES or is_animated(file)
 
 
 def announced_frames(file: Path) -> int:
     """Returns how many frames a video says it has; 0 where it does not say."""
     try:
-        with Video(file) as video:
+        with opened(file) as video:
             return video.frames
     except DeepPoseError:
         return 0
@@ -62,17 +63,27 @@ class VideoFiles:
         names: Of the joints.
         numbered: Whether there may be several persons in a frame.
         stages: How many stages of each joint are written; 0 for none.
+        source: The file whose sound the drawn video has; None for none.
     """
 
     def __init__(
-        self, stage: Path, drawing: Path, table: Path, names: Sequence[str], *, numbered: bool, stages: int = 0
+        self,
+        stage: Path,
+        drawing: Path,
+        table: Path,
+        names: Sequence[str],
+        *,
+        numbered: bool,
+        stages: int = 0,
+        source: Path | None = None,
     ) -> None:
         self.drawing, self.table = drawing, table
+        self._source = source
         self._numbered, self._stages = numbered, stages
         self._paths = stage / drawing.name, stage / table.name
         self._lines = self._paths[1].open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._lines, lineterminator="\n") if table.suffix == ".csv" else None
-        self._writer: VideoWriter | None = None
+        self._writer: Writer | None = None
         if self._csv is not None:
             more = BOX_COLUMNS if numbered else ()
             self._csv.writerow(["frame", "time", *columns(names), *more, *stage_columns(names, stages)])
@@ -94,11 +105,17 @@ class VideoFiles:
             entry["stages"] = [as_lists(pose) for pose in told]
         self._lines.write(json.dumps(entry) + "\n")
 
-    def write_drawing(self, drawing: Picture, fps: float) -> None:
-        """Appends a frame's drawing."""
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is good to know of the drawn video."""
+        return () if self._writer is None else tuple(self._writer.notices)
+
+    def write_drawing(self, drawing: Picture, time: float, fps: float) -> None:
+        """Appends a frame's drawing at a time."""
         if self._writer is None:
-            self._writer = VideoWriter(self._paths[0], fps, drawing.shape[1], drawing.shape[0])
-        self._writer.write(drawing)
+            height, width = drawing.shape[:2]
+            self._writer = video_writer(self._paths[0], fps, width, height, self._source)
+        self._writer.write(drawing, time)
 
     def close(self) -> None:
         """Ends both files."""
@@ -108,7 +125,8 @@ class VideoFiles:
 
     def remove(self) -> None:
         """Takes both files away."""
-        self.close()
+        with suppress(DeepPoseError):  # it is why they are
+            self.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
@@ -120,11 +138,15 @@ class Following:
         people: Who is in a frame.
         smooth: Makes a person's smoother; None for none.
         every: Each so-many-th frame is looked at.
+
+    Attributes:
+        decoded: How many frames there were, those among them that are not looked at.
     """
 
     def __init__(self, people: People, smooth: Callable[[], Smoother] | None = None, every: int = 1) -> None:
         self.people = people
         self.every = every
+        self.decoded = 0
         self._smooth = smooth
         self._tracker = Tracker()
         self._smoothers: dict[int, Smoother] = {}
@@ -140,8 +162,14 @@ class Following:
         Raises:
             DeepPoseError: Nothing tells who is in a frame.
         """
-        looked_at = (frame for frame in video if frame.index % self.every == 0)
-        with closing(read_ahead(looked_at, _AHEAD)) as frames:
+
+        def looked_at() -> Iterator[Frame]:
+            for frame in video:
+                self.decoded = frame.index + 1
+                if frame.index % self.every == 0:
+                    yield frame
+
+        with closing(read_ahead(looked_at(), _AHEAD)) as frames:
             for frame in frames:
                 try:
                     yield frame, frame.image, self.people.of(video.path, frame.image)
@@ -191,7 +219,7 @@ def predict_video(
         stages: What is done with a cascade's stages.
 
     Returns:
-        What was predicted, and what is wrong with the boxes of the first frame that has a wrong one.
+        What was predicted, and what is wrong with the boxes of the first frame that has a wrong one, or with the video.
 
     Raises:
         DeepPoseError: It cannot be decoded, nothing tells who is in it, or nothing is left of its only box.
@@ -199,7 +227,8 @@ def predict_video(
     frames = 0
     wrong: list[str] = []
     numbered = following.people.numbered
-    with Video(file) as video, closing(writing), closing(following.frames(video)) as decoded:
+    last = 0.0
+    with opened(file) as video, closing(writing), closing(following.frames(video)) as decoded:
         for frame, image, answered in answers(pose, decoded, workers, stages.legacy_order):
             persons, refused = told_apart(answered, numbered)
             if refused and not numbered:
@@ -210,13 +239,24 @@ def predict_video(
                 writing.write_person(frame, answer.number, answer.found.box, points, answer.stages)
                 if sheet is not None:
                     sheet.add(image, view.crop, points, skeleton)
-            writing.write_drawing(drawn(image, persons, skeleton, numbered, stages.shown), video.fps / following.every)
+            fps = video.fps / following.every
+            writing.write_drawing(drawn(image, persons, skeleton, numbered, stages.shown), frame.time, fps)
             frames += 1
+            last = frame.time
             done()
-    if not frames:
-        raise DeepPoseError(f"{file}: no frame of it can be decoded; is it a whole video?")
+        if not frames:
+            raise DeepPoseError(f"{file}: no frame of it can be decoded; is it a whole video?")
+        if missing := video.broken_off(following.decoded, last):
+            wrong.append(f"{file}: {missing}; those are drawn")
     announced = -(-video.frames // following.every)
     found = VideoPrediction(
-        file, frames, announced, video.fps, writing.table, writing.drawing, max(1, following.persons)
+        file,
+        frames,
+        announced,
+        video.fps,
+        writing.table,
+        writing.drawing,
+        max(1, following.persons),
+        writing.notices,
     )
     return found, wrong

@@ -421,8 +421,9 @@ class TestCommand:
     def test_video_cut_short_is_said(self, run, clip, tmp_path, monkeypatch):
         monkeypatch.setattr("deeppose_port.drawing.video.Video.__iter__", cut_short(7))
         status, _, err = run(clip, "-o", tmp_path / "out")
-        assert status == 0
-        assert f"note: {clip}: 7 of 20 frames could be decoded" in err
+        assert status == 3
+        assert f"error: {clip}: 7 of 20 frames could be decoded; those are drawn" in err
+        assert len((tmp_path / "out" / "clip_pose.jsonl").read_text().splitlines()) == 7
 
 
 def cut_short(frames):
