@@ -15,8 +15,11 @@ from converters.processors import usable_processors
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.close_up import (
     CloseUpError,
+    CloseUpInputs,
+    CloseUpView,
     FaceView,
     Look,
+    Pictures,
     Rectangle,
     input_of,
     rectangle_of_face,
@@ -238,6 +241,21 @@ class CascadePose:
         seen = [self._seen(picture) for picture in pictures]
         return before + self._displacements(number, seen, before, wanted).reshape(before.shape)
 
+    def asked(self, number: int, pictures: Pictures, poses: Float64Array) -> list[CloseUpInputs]:
+        """Returns what each network of a later stage is asked about persons; arguments are those of `refined`.
+
+        Raises:
+            DeepPoseError: A torso has no length; it names the person.
+        """
+        close_up, networks = self.cascade.stages[number].close_up, self.stages[number]
+        assert close_up is not None
+        whole_first = self.cascade.face is not None
+        joints = [None] if len(networks) == 1 else list(range(self.joints))
+        return [
+            CloseUpInputs(pictures, poses, joint, close_up, network.preprocessing, whole_first=whole_first)
+            for joint, network in zip(joints, networks, strict=True)
+        ]
+
     def _seen(self, picture: Picture | Window) -> Picture | Window | Float32Array:
         """Returns a picture as close-ups are cut out of it."""
         return picture if self.cascade.face is None else scaled(picture, self.first.preprocessing)
@@ -255,8 +273,6 @@ class CascadePose:
         around = [squares(pose, close_up) for pose in poses]
         networks = self.stages[number]
         preprocessing = networks[0].preprocessing
-        rows, columns = preprocessing.shape
-        size = np.array([columns, rows], np.float32)
         moved = np.empty((len(wanted), 2))
         with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
 
@@ -270,16 +286,13 @@ class CascadePose:
                 current, ahead = ahead, [cut(place) for place in part]
                 if not before:
                     continue
-                joints = np.array([wanted[place][1] for place in before])
                 inputs = np.stack([future.result() for future in current])
-                network = networks[0] if len(networks) == 1 else networks[joints[0]]
-                # A network of one joint answers only that.
-                answers = network(inputs).reshape(len(before), -1, 2)
-                answers = answers[np.arange(len(before)), joints if len(networks) == 1 else 0]
-                for place, answer in zip(before, answers, strict=True):
+                network = networks[0] if len(networks) == 1 else networks[wanted[before[0]][1]]
+                for place, answer in zip(before, network(inputs), strict=True):
                     person, joint = wanted[place]
-                    turn = around[person][joint].matrix(columns, rows)[:, :2]
-                    moved[place] = np.linalg.inv(turn) @ (answer * size).astype(np.float64)
+                    # A network of one joint answers only that.
+                    view = CloseUpView(around[person][joint], joint if len(networks) == 1 else 0, preprocessing)
+                    moved[place] = view.way(answer)
         return moved
 
     def _parts(self, number: int, wanted: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from converters.errors import DeepPoseError
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.options import (
@@ -21,12 +23,13 @@ from deeppose_port.cli.options import (
     ReportOptions,
     load,
     persons,
-    single,
 )
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
-    from deeppose_port.evaluate.comparison import Comparison
+    from deeppose_port.cascade import CascadePose
+    from deeppose_port.evaluate.cascades import CascadeComparison
+    from deeppose_port.evaluate.comparison import Comparison, Side
     from deeppose_port.evaluate.differences import MetricRow
     from deeppose_port.pose import Pose
 
@@ -95,7 +98,8 @@ def compare(options: CompareOptions) -> int:
     """Compares two checkpoints, or one in two backends: weights, inputs, layers, outputs, joints, metrics.
 
     OLD and NEW may have any formats. Each is run with its own preprocessing. The exit status is 0 if they are the same
-    network up to the rounding of float32, else 1; then the first layer where they part is named.
+    network up to the rounding of float32, else 1; then the first layer where they part is named. Two cascades are
+    compared stage by stage, each network on what the stage before it in OLD makes it look at.
 
     \b
     Example:
@@ -105,8 +109,10 @@ def compare(options: CompareOptions) -> int:
           --images images --report certificate
     """
     from deeppose_port.drawing.report import refuse_existing, write_comparison
+    from deeppose_port.evaluate.cascades import CascadeComparison, compare_cascades
     from deeppose_port.evaluate.comparison import TOLERANCE
-    from deeppose_port.evaluate.comparison import compare as run
+    from deeppose_port.evaluate.comparison import compare as compare_networks
+    from deeppose_port.pose import Pose
 
     report, force, as_json = options.page.report, options.page.force, options.shown.as_json
     if report is not None:
@@ -114,19 +120,21 @@ def compare(options: CompareOptions) -> int:
     sides = _sides(options)
     if options.new is None and sides[0] == sides[1]:
         raise click.UsageError("name a NEW checkpoint, or two --backends, --engines or --devices for OLD")
-    poses = _load(options, *sides)
+    old, new = _load(options, *sides)
     datasets = None
     if options.csv is not None and options.images is not None:
         told = (options.csv, options.images, options.skeleton, options.counting)
-        datasets = persons(poses[0], *told), persons(poses[1], *told)
+        datasets = persons(old, *told), persons(new, *told)
+    tolerance = TOLERANCE if options.tolerance is None else options.tolerance
     with display.steps("comparing", quiet=as_json, unit="persons") as step:
-        comparison = run(
-            *poses,
-            datasets,
-            tolerance=TOLERANCE if options.tolerance is None else options.tolerance,
-            batch_size=options.batch_size,
-            progress=step,
-        )
+        size: dict[str, Any] = {"tolerance": tolerance, "batch_size": options.batch_size, "progress": step}
+        comparison: Comparison | CascadeComparison
+        if isinstance(old, Pose) and isinstance(new, Pose):
+            comparison = compare_networks(old, new, datasets, **size)
+        elif isinstance(old, Pose) or isinstance(new, Pose):
+            raise _two_kinds(old, new)
+        else:
+            comparison = compare_cascades(old, new, datasets, **size)
         page = None
         if report is not None:
             page = write_comparison(
@@ -138,6 +146,9 @@ def compare(options: CompareOptions) -> int:
             )
     if as_json:
         display.as_json(comparison.as_dict())
+    elif isinstance(comparison, CascadeComparison):
+        _show_cascades(comparison)
+        display.wrote_report(page)
     else:
         _show(comparison)
         display.wrote_report(page)
@@ -170,19 +181,24 @@ def _sides(options: CompareOptions) -> tuple[EngineOptions, EngineOptions]:
     return first, second
 
 
-def _load(options: CompareOptions, first: EngineOptions, second: EngineOptions) -> tuple[Pose, Pose]:
+def _load(
+    options: CompareOptions, first: EngineOptions, second: EngineOptions
+) -> tuple[Pose | CascadePose, Pose | CascadePose]:
     """Loads both, each in its own engine where no backend is named; a single file is read once."""
     from deeppose_port.backends import BackendError
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.pose import Pose
 
     if options.new is not None:
         return (
-            single(load(options.old, options.reading, options.inputs, first, called="old")),
-            single(load(options.new, options.reading, options.inputs, second, called="new")),
+            load(options.old, options.reading, options.inputs, first, called="old"),
+            load(options.new, options.reading, options.inputs, second, called="new"),
         )
     try:
-        pose = single(load(options.old, options.reading, options.inputs, first))
+        pose = load(options.old, options.reading, options.inputs, first)
         backend = second.backend or pose.backend
+        if isinstance(pose, CascadePose):
+            return pose, CascadePose(pose.cascade, backend, second.device, engine=second.engine)
         return pose, Pose(pose.checkpoint, backend, second.device, pose.preprocessing, engine=second.engine)
     except BackendError as error:
         names = " and ".join(dict.fromkeys(side.engine or side.backend for side in (first, second)))
@@ -192,21 +208,83 @@ def _load(options: CompareOptions, first: EngineOptions, second: EngineOptions) 
         ) from error
 
 
+def _two_kinds(old: Pose | CascadePose, new: Pose | CascadePose) -> DeepPoseError:
+    """Returns why a cascade and a single network are not compared."""
+    from deeppose_port.cascade import CascadePose
+
+    told = ["a cascade" if isinstance(pose, CascadePose) else "a single network" for pose in (old, new)]
+    return DeepPoseError(
+        f"{old.path} is {told[0]}, {new.path} is {told[1]}: no two such are the same",
+        advice="`convert --part stage1` takes one network out of a cascade",
+    )
+
+
 def _show(comparison: Comparison) -> None:
     """Shows a comparison."""
     facts = display.facts()
     for name, side in (("old", comparison.old), ("new", comparison.new)):
-        source, pose = side.pose.checkpoint.source, side.pose
-        what = f"{pose.checkpoint.architecture.name}; {side.file}"
-        facts.add_row(name, f"{source.path} ({what})")
-        facts.add_row("", f"run by {side.engine}: {pose.backend} on {pose.device}")
-        facts.add_row("", f"file {source.sha256}")
-        facts.add_row("", f"inputs {side.input_sha256}")
+        source = side.pose.checkpoint.source
+        _add_side(facts, name, side, source.path, source.sha256)
     if comparison.is_made_up:
         facts.add_row("asked", f"{len(comparison.old.input_hashes)} pictures that are made up: no persons were named")
     display.show(facts)
     _show_weights(comparison)
     _show_layers(comparison)
+    _show_verdict(comparison)
+
+
+def _show_cascades(comparison: CascadeComparison) -> None:
+    """Shows a comparison of cascades: a line a network, the layers of those that differ, and each side's own way."""
+    facts = display.facts()
+    networks = comparison.networks
+    first = networks["stage1"]
+    for name, side, pose in (("old", first.old, comparison.old), ("new", first.new, comparison.new)):
+        source = pose.cascade.source
+        _add_side(facts, name, side, source.path, source.sha256)
+    if comparison.is_made_up:
+        facts.add_row("asked", f"{comparison.persons} pictures that are made up: no persons were named")
+    display.show(facts)
+    table = display.table(
+        "network", "tensors equal", "inputs equal", "layers differ by", "outputs by", "joints by, px", "", text=(0, 6)
+    )
+    for part, one in networks.items():
+        weights, (*layers, outputs) = one.weights, one.layers
+        worst = max((math.inf if row.relative is None else row.relative for row in layers), default=0.0)
+        table.add_row(
+            part,
+            f"{weights.equal} of {weights.equal + len(weights.rows)}",
+            f"{one.equal_inputs} of {len(one.old.input_hashes)}",
+            f"{worst:.2e}",
+            "-" if outputs.relative is None else f"{outputs.relative:.2e}",
+            f"{one.joints.maximum:.2g}",
+            "" if one.same else f"<- part at {one.first_parting}" if one.first_parting else "<- not the same",
+        )
+    display.show(table)
+    for part, one in networks.items():
+        if not one.same:
+            display.say(f"{part}:")
+            _show_weights(one)
+            _show_layers(one)
+    bounds = (f"beyond {pixels:g} px" for pixels in comparison.last.joints.beyond)
+    table = display.table("each side from its own stage before", "joints", "farthest, px", *bounds)
+    for stage in comparison.stages:
+        joints = stage.joints
+        counts = map(str, joints.beyond.values())
+        table.add_row(f"stage {stage.number}", str(joints.compared), f"{joints.maximum:.2g}", *counts)
+    display.show(table)
+    _show_verdict(comparison)
+
+
+def _add_side(facts: display.Table, name: str, side: Side, path: str, sha256: str) -> None:
+    """Adds what a side is."""
+    facts.add_row(name, f"{path} ({side.pose.checkpoint.architecture.name}; {side.file})")
+    facts.add_row("", f"run by {side.engine}: {side.pose.backend} on {side.pose.device}")
+    facts.add_row("", f"file {sha256}")
+    facts.add_row("", f"inputs {side.input_sha256}")
+
+
+def _show_verdict(comparison: Comparison | CascadeComparison) -> None:
+    """Shows the metrics, the checks and the verdict."""
     if comparison.metrics:
         _show_metrics(comparison)
     checks = display.table("check", "", "found", text=3)
@@ -256,7 +334,7 @@ def _show_layers(comparison: Comparison) -> None:
     display.show(table)
 
 
-def _show_metrics(comparison: Comparison) -> None:
+def _show_metrics(comparison: Comparison | CascadeComparison) -> None:
     """Shows the metrics of the whole, and those of joints and limbs that are not equal."""
     table = display.table("metric", "old", "new", "difference")
     for row in comparison.metrics:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -167,6 +168,116 @@ def squares(points: npt.ArrayLike, close_up: CloseUp, size: float | None = None)
     if not side > 0:
         raise CloseUpError("the torso has no length in the stage before, so that there is nothing to look at")
     return [Rectangle(float(x), float(y), side, side) for x, y in points]
+
+
+@dataclass(frozen=True)
+class CloseUpView:
+    """What a network of a later stage sees of a joint, and by how much it moves it: `View`, of a close-up.
+
+    Attributes:
+        square: What it sees.
+        answer: Which two of its outputs count, as a joint's index: 0 of a network of one joint.
+        preprocessing: What the network was trained on.
+    """
+
+    square: Rectangle
+    answer: int
+    preprocessing: Preprocessing
+
+    @property
+    def crop(self) -> Crop:
+        """The square in whole pixels of the picture; it may lie outside."""
+        x0, y0 = (int(np.floor(middle - self.square.width / 2)) for middle in (self.square.x, self.square.y))
+        side = int(np.ceil(self.square.width))
+        return Crop(x0, y0, x0 + side, y0 + side, self.preprocessing.im_size)
+
+    def input(self, picture: Picture | Window | Float32Array) -> Float32Array:
+        """Makes the network's input, as `input_of` does."""
+        return input_of(picture, self.square, self.preprocessing)
+
+    def way(self, outputs: npt.ArrayLike) -> Float64Array:
+        """Returns by how much a network's (2 * J,) outputs move the joint, (2,) in pixels of the picture."""
+        rows, columns = self.preprocessing.shape
+        answer = np.asarray(outputs, np.float32).reshape(-1, 2)[self.answer] * np.array([columns, rows], np.float32)
+        turn = self.square.matrix(columns, rows)[:, :2]
+        return np.asarray(np.linalg.inv(turn) @ answer.astype(np.float64), np.float64)
+
+    def points(self, outputs: npt.ArrayLike) -> Points:
+        """Returns where a network's (2 * J,) outputs have the joint, (1, 2) in pixels of the picture."""
+        return np.array([[self.square.x, self.square.y]]) + self.way(outputs)
+
+
+class Pictures(Protocol):
+    """Pictures of persons, as a `PoseDataset` has them."""
+
+    def __len__(self) -> int:
+        """Returns how many persons there are."""
+        ...
+
+    def picture(self, index: int, /) -> Picture:
+        """Returns a person's picture, (H, W, 3) uint8, BGR."""
+        ...
+
+    def error(self, index: int, problem: object, /) -> DeepPoseError:
+        """Returns an error that names a person."""
+        ...
+
+
+class CloseUpInputs:
+    """What one network of a later stage sees of some persons: a close-up around each joint that it answers.
+
+    `inputs[i]` is `(input,)`, first all joints of the first person.
+
+    Args:
+        pictures: The persons' pictures.
+        poses: (N, J, 2) float64, where the stage before has the joints, in pixels of the pictures.
+        joint: The only joint that the network answers; None for all.
+        close_up: The stage's rule.
+        preprocessing: How close-ups become the network's inputs.
+        whole_first: Whether a picture becomes levels before it is warped, see `scaled`.
+
+    Raises:
+        DeepPoseError: A torso has no length, or a joint is not finite; it names the person.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        poses: Float64Array,
+        joint: int | None,
+        close_up: CloseUp,
+        preprocessing: Preprocessing,
+        *,
+        whole_first: bool = False,
+    ) -> None:
+        self.preprocessing = preprocessing
+        self._views: list[CloseUpView] = []
+        for person, pose in enumerate(poses):
+            try:
+                around = squares(pose, close_up)
+            except CloseUpError as error:
+                raise pictures.error(person, error) from error
+            seen = range(len(around)) if joint is None else (joint,)
+            self._views += [CloseUpView(around[j], j if joint is None else 0, preprocessing) for j in seen]
+        self._each = len(self._views) // max(len(poses), 1)
+
+        # Close-ups are asked for person by person.
+        @lru_cache(maxsize=1)
+        def picture(person: int) -> Picture | Float32Array:
+            found = pictures.picture(person)
+            return scaled(found, preprocessing) if whole_first else found
+
+        self._picture = picture
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Float32Array]:
+        return (self.view(index).input(self._picture(index // self._each)),)
+
+    def view(self, index: int) -> CloseUpView:
+        """Returns what the network sees of a joint."""
+        return self._views[index]
 
 
 def scaled(picture: Picture | Window, preprocessing: Preprocessing) -> Float32Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from converters.errors import DeepPoseError
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.close_up import CloseUpInputs
 from deeppose_port.evaluate.differences import (
     Joints,
     LayerRow,
@@ -68,16 +69,16 @@ class Side:
 
     Attributes:
         pose: What answered.
-        dataset: What it was asked, with its preprocessing: persons, or pictures that are made up.
+        dataset: What it was asked, with its preprocessing: persons, pictures that are made up, or close-ups.
         outputs: (N, 2 * joints) float32, what it answered; NaN where its network broke down.
-        predicted: (N, joints, 2), that in pixels of the pictures.
-        evaluation: How good that is; None of made-up pictures.
+        predicted: (N, joints, 2), that in pixels of the pictures; of a close-up only its joint.
+        evaluation: How good that is; None of made-up pictures and close-ups.
         input_hashes: sha256 of each person's input, float32 in (C, H, W) order.
         failure: Why its network broke down; None if it did not.
     """
 
     pose: Pose
-    dataset: PoseDataset | MadeUpPictures
+    dataset: PoseDataset | MadeUpPictures | CloseUpInputs
     outputs: Float32Array
     predicted: Float64Array
     evaluation: Evaluation | None
@@ -248,12 +249,7 @@ class Comparison:
     @property
     def granted(self) -> str:
         """The tolerance in words."""
-        words = f"{self.tolerance:g} of the largest value"
-        needed = [row.tolerance for row in self.layers if (row.relative or 0) > self.tolerance and not row.parted]
-        if needed:
-            words += f", or {AMPLIFIED} times what one unit in the last place of each layer makes of it "
-            words += f"(at most {max(needed):.1e})"
-        return words
+        return granted_in_words(self.tolerance, self.layers)
 
     @property
     def sentence(self) -> str:
@@ -277,6 +273,15 @@ class Comparison:
             "new": self.new.as_dict(),
             "persons": 0 if self.is_made_up else len(self.old.input_hashes),
             "made_up_pictures": len(self.old.input_hashes) if self.is_made_up else 0,
+            **self.network_as_dict(),
+            "metrics": {row.name: row.as_dict() for row in self.metrics},
+            "metrics_agree": agreeing == len(self.metrics),
+            "environment": dict(self.environment),
+        }
+
+    def network_as_dict(self) -> dict[str, object]:
+        """Returns what the two networks have in common by themselves, as JSON-ready values: a part of `as_dict()`."""
+        return {
             "weights": self.weights.as_dict(),
             "inputs": {"equal": self.equal_inputs, "persons": len(self.old.input_hashes)},
             "layers": [row.as_dict() for row in self.layers[:-1]],
@@ -284,9 +289,6 @@ class Comparison:
             "outputs": self.layers[-1].as_dict(),
             **({"stacks": [row.as_dict() for row in self.stacks]} if self.stacks else {}),
             "joints": self.joints.as_dict(),
-            "metrics": {row.name: row.as_dict() for row in self.metrics},
-            "metrics_agree": agreeing == len(self.metrics),
-            "environment": dict(self.environment),
         }
 
     def _weights_check(self) -> Check:
@@ -343,6 +345,16 @@ class Comparison:
         return ("old", self.old), ("new", self.new)
 
 
+def granted_in_words(tolerance: float, layers: Iterable[LayerRow]) -> str:
+    """Returns what layers may differ by, in words."""
+    words = f"{tolerance:g} of the largest value"
+    needed = [row.tolerance for row in layers if (row.relative or 0) > tolerance and not row.parted]
+    if needed:
+        words += f", or {AMPLIFIED} times what one unit in the last place of each layer makes of it "
+        words += f"(at most {max(needed):.1e})"
+    return words
+
+
 def compare(
     old: Pose,
     new: Pose,
@@ -372,7 +384,7 @@ def compare(
         raise DeepPoseError(f"the tolerance is {tolerance}; it has to be 0 or more")
     if datasets is None:
         _refuse_others(old, new)
-        sides = _on_pictures(old, batch_size), _on_pictures(new, batch_size)
+        old_side, new_side = (asked(pose, MadeUpPictures(pose.preprocessing), batch_size) for pose in (old, new))
     else:
         for pose, dataset in zip((old, new), datasets, strict=True):
             refuse_other_joints(pose, dataset)
@@ -385,21 +397,29 @@ def compare(
             hashes = tuple(network.hashes)
             return Side(pose, dataset, told.outputs, told.predicted, evaluation, hashes, network.failure)
 
-        sides = side("old", old, datasets[0]), side("new", new, datasets[1])
+        old_side, new_side = side("old", old, datasets[0]), side("new", new, datasets[1])
+    return compared(old_side, new_side, tolerance, progress)
+
+
+def compared(
+    old: Side, new: Side, tolerance: float = TOLERANCE, progress: Callable[[str, int, int], None] | None = None
+) -> Comparison:
+    """Compares what two networks have answered, and their layers; arguments are those of `compare`."""
+    sides = old, new
     outputs = sides[0].outputs, sides[1].outputs
     looked_at = _most_different(*outputs)
     layers = _compare_layers(sides, looked_at, tolerance, progress)
     granted = layers[-1].tolerance if layers else tolerance
     return Comparison(
         *sides,
-        weights=compare_weights(old.checkpoint, new.checkpoint),
+        weights=compare_weights(old.pose.checkpoint, new.pose.checkpoint),
         layers=(*layers, layer_row("outputs", *outputs, granted)),
         stacks=_compare_stacks(sides, looked_at, granted),
         looked_at=looked_at,
         joints=compare_joints(sides[0].predicted, sides[1].predicted),
         metrics=compare_metrics(sides[0].evaluation, sides[1].evaluation),
         tolerance=tolerance,
-        environment=environment(old, new),
+        environment=environment(old.pose, new.pose),
     )
 
 
@@ -411,14 +431,13 @@ def _refuse_others(old: Pose, new: Pose) -> None:
         )
 
 
-def _on_pictures(pose: Pose, batch_size: int) -> Side:
-    """Asks one side about the pictures that are made up."""
-    pictures, network = MadeUpPictures(pose.preprocessing), _Recorder(pose)
-    inputs = [pictures[i][0] for i in range(len(pictures))]
-    answers = [network(np.stack(inputs[i : i + batch_size])) for i in range(0, len(inputs), batch_size)]
-    outputs = np.concatenate(answers)
-    points = [pictures.view(i).points(row) for i, row in enumerate(outputs)]
-    return Side(pose, pictures, outputs, np.array(points), None, tuple(network.hashes), network.failure)
+def asked(pose: Pose, inputs: MadeUpPictures | CloseUpInputs, batch_size: int = 32) -> Side:
+    """Asks one side about pictures that nothing is annotated in."""
+    network, size = _Recorder(pose), len(inputs)
+    parts = [range(start, min(start + batch_size, size)) for start in range(0, size, batch_size)]
+    outputs = np.concatenate([network(np.stack([inputs[i][0] for i in part])) for part in parts])
+    points = [inputs.view(i).points(row) for i, row in enumerate(outputs)]
+    return Side(pose, inputs, outputs, np.array(points), None, tuple(network.hashes), network.failure)
 
 
 class _Recorder:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from converters import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.view import View
@@ -41,3 +42,7 @@ class MadeUpPictures:
         clouds = cv2.resize(random.uniform(0, 255, (6, 8, 3)), (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
         picture: Picture = np.clip(clouds + random.normal(0, 12, clouds.shape), 0, 255).astype(np.uint8)
         return picture
+
+    def error(self, index: int, problem: object) -> DeepPoseError:
+        """Returns an error that names a picture."""
+        return DeepPoseError(f"made-up picture {index + 1}: {problem}", advice="name persons, --csv and --images")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.close_up import CloseUpError
 from deeppose_port.evaluate.evaluate import refuse_other_joints
-from deeppose_port.metrics.evaluation import Evaluation, Predictions, evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, evaluation_of_poses, predictions_of
+from deeppose_port.metrics.registry import Poses
 
 #: Persons whose close-ups are cut at a time.
 _PERSONS = 16
@@ -52,28 +54,43 @@ def evaluate_stages(
     evaluations = [evaluation_of(predictions, dataset)]
     for number in range(1, len(pose.stages)):
         done += len(dataset)
-        predictions = _refined(pose, number, dataset, predictions, step)
-        evaluations.append(evaluation_of(predictions, dataset))
+        predicted = _refined(pose, number, dataset, evaluations[-1].predicted, step)
+        evaluations.append(evaluation_at(predicted, dataset, evaluations[-1]))
     return evaluations
 
 
+def evaluation_at(predicted: Float64Array, dataset: PoseDataset, before: Evaluation) -> Evaluation:
+    """Computes all metrics of a later stage's answers.
+
+    Args:
+        predicted: (N, J, 2) float64, in pixels of the pictures.
+        dataset: The persons.
+        before: Of the same persons, a stage before.
+    """
+    network = before.network
+    if network is not None:
+        labels = [dataset.view(person).labels(points) for person, points in enumerate(predicted)]
+        network = replace(network, outputs=np.reshape(labels, network.outputs.shape).astype(np.float32))
+    known = {each.name: getattr(before, each.name) for each in fields(Poses)}
+    return evaluation_of_poses(Poses(**{**known, "predicted": predicted, "network": network}))
+
+
 def _refined(
-    pose: CascadePose, number: int, dataset: PoseDataset, before: Predictions, step: Callable[[int], None]
-) -> Predictions:
+    pose: CascadePose, number: int, dataset: PoseDataset, before: Float64Array, step: Callable[[int], None]
+) -> Float64Array:
     """Returns a later stage's answers, from those of the stage before."""
-    predicted = np.empty_like(before.predicted)
+    predicted = np.empty_like(before)
     for start in range(0, len(dataset), _PERSONS):
         persons = range(start, min(start + _PERSONS, len(dataset)))
         pictures = [dataset.picture(person) for person in persons]
         try:
-            predicted[persons] = pose.refined(number, pictures, before.predicted[persons])
+            predicted[persons] = pose.refined(number, pictures, before[persons])
         except CloseUpError:
             for person, picture in zip(persons, pictures, strict=True):  # to name the one
                 try:
-                    pose.refined(number, [picture], before.predicted[person][None])
+                    pose.refined(number, [picture], before[person][None])
                 except CloseUpError as error:
                     raise dataset.error(person, error) from error
             raise
         step(persons.stop)
-    outputs = [dataset.view(person).labels(points) for person, points in enumerate(predicted)]
-    return replace(before, predicted=predicted, outputs=np.reshape(outputs, before.outputs.shape).astype(np.float32))
+    return predicted

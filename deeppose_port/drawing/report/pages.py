@@ -26,8 +26,9 @@ from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
 from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, rounded, thumbnails
 from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
-from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison
-from deeppose_port.evaluate.differences import LayerRow, shape_text
+from deeppose_port.evaluate.cascades import CascadeComparison
+from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison, Side
+from deeppose_port.evaluate.differences import Joints, LayerRow, shape_text
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
@@ -88,7 +89,7 @@ def write_evaluation(
 
 
 def write_comparison(
-    comparison: Comparison,
+    comparison: Comparison | CascadeComparison,
     folder: str | os.PathLike[str],
     *,
     command: str,
@@ -96,12 +97,18 @@ def write_comparison(
     progress: Progress | None = None,
 ) -> Path:
     """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s."""
+    if isinstance(comparison, Comparison):
+        sides = comparison.old, comparison.new
+        evaluations = comparison.old.evaluation, comparison.new.evaluation
+    else:
+        first = comparison.networks["stage1"]
+        sides, evaluations = (first.old, first.new), comparison.last.evaluations
     subjects = []
-    for style, label, side in (("a", "old", comparison.old), ("b", "new", comparison.new)):
-        if side.evaluation is None or not isinstance(side.dataset, PoseDataset):
+    for style, label, side, evaluation in zip("ab", ("old", "new"), sides, evaluations, strict=True):
+        if evaluation is None or not isinstance(side.dataset, PoseDataset):
             raise DeepPoseError("a report shows persons: name them, --csv and --images")
-        subjects.append(Subject(style, label, side.pose, side.evaluation, side.dataset))
-    values = {"comparison": _certificate(comparison), "environment": comparison.environment, "stages": []}
+        subjects.append(Subject(style, label, side.pose, evaluation, side.dataset))
+    values = {"comparison": _certificate(comparison, sides), "environment": comparison.environment, "stages": []}
     return _write(subjects, values, folder, command, None, force, progress)
 
 
@@ -249,45 +256,80 @@ class _Layer:
 
 
 @dataclass(frozen=True)
+class _Network:
+    """A network's layers on both sides.
+
+    Attributes:
+        name: What it is called in files of a cascade; empty of a single network.
+        value: Its comparison.
+        chart: Of the layers.
+        layers: Their rows.
+        zeros: How many layers do not differ at all.
+    """
+
+    name: str
+    value: Comparison
+    chart: Markup
+    layers: list[_Layer]
+    zeros: int
+
+
+@dataclass(frozen=True)
 class _Certificate:
     """What the page says of a comparison.
 
     Attributes:
         value: The comparison.
+        sides: Old and new, of a cascade their first stage.
         source: Where the tolerance is from.
-        chart: Of the layers.
-        layers: Their rows.
+        networks: Of which there is one, or those of a cascade.
+        ways: Of a cascade, where each side has the joints from its own stage before: a stage, and how far apart.
+        input_sha256: Of old's inputs and of new's.
+        joints: The answers.
         agreeing: How many metrics agree in every digit shown.
         moved: Name, old, new and difference of those that are not equal.
-        zeros: How many layers do not differ at all.
     """
 
-    value: Comparison
+    value: Comparison | CascadeComparison
+    sides: tuple[Side, Side]
     source: str
-    chart: Markup
-    layers: list[_Layer]
+    networks: list[_Network]
+    ways: list[tuple[str, str]]
+    input_sha256: tuple[str, str]
+    joints: Joints
     agreeing: int
     moved: list[tuple[str, str, str, str]]
-    zeros: int
 
 
-def _certificate(comparison: Comparison) -> _Certificate:
+def _certificate(comparison: Comparison | CascadeComparison, sides: tuple[Side, Side]) -> _Certificate:
+    if isinstance(comparison, Comparison):
+        networks, ways, joints = {"": comparison}, [], comparison.joints
+        sums = comparison.old.input_sha256, comparison.new.input_sha256
+    else:
+        networks, joints, sums = comparison.networks, comparison.last.joints, comparison.input_sha256
+        ways = [(f"stage {stage.number}", stage.joints.finding) for stage in comparison.stages]
+    return _Certificate(
+        comparison,
+        sides,
+        TOLERANCE_SOURCE,
+        [_network(name, one) for name, one in networks.items()],
+        ways,
+        sums,
+        joints,
+        sum(row.agrees for row in comparison.metrics),
+        [(row.title, *row.cells) for row in comparison.metrics if row.difference],
+    )
+
+
+def _network(name: str, comparison: Comparison) -> _Network:
     rows = comparison.layers
     chart = charts.layers(
-        "Relative differences of the layers",
+        f"Relative differences of the layers{f' of {name}' if name else ''}",
         [row.name for row in rows],
         [row.relative for row in rows],
         [row.tolerance for row in rows],
     )
-    return _Certificate(
-        comparison,
-        TOLERANCE_SOURCE,
-        chart,
-        [_layer(row) for row in rows],
-        sum(row.agrees for row in comparison.metrics),
-        [(row.title, *row.cells) for row in comparison.metrics if row.difference],
-        sum(row.maximum == 0 for row in rows),
-    )
+    return _Network(name, comparison, chart, [_layer(row) for row in rows], sum(row.maximum == 0 for row in rows))
 
 
 def _layer(row: LayerRow) -> _Layer:
