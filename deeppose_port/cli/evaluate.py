@@ -125,7 +125,7 @@ def evaluate(options: EvalOptions) -> int:
     if options.persons is not None:
         from deeppose_port.evaluate.persons import write_persons
 
-        table = write_persons(evaluation, dataset, options.persons, force=page.force)
+        table = write_persons(found.stages, dataset, options.persons, force=page.force)
         if not as_json:
             display.say(f"persons: {table}")
     if page.report is not None:

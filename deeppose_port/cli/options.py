@@ -365,21 +365,6 @@ def load(
     )
 
 
-def single(pose: Pose | CascadePose) -> Pose:
-    """Returns what was loaded where it is a single network.
-
-    Raises:
-        DeepPoseError: It is a cascade.
-    """
-    from deeppose_port.cascade import CascadePose
-
-    if isinstance(pose, CascadePose):
-        raise DeepPoseError(
-            "this is a cascade, and one network is asked for", where=pose.path, advice="--part takes one"
-        )
-    return pose
-
-
 def _size(text: str | None) -> int | tuple[int, int] | None:
     """Reads a side, or a width and a height."""
     try:

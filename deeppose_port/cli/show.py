@@ -20,12 +20,14 @@ from deeppose_port.cli.options import (
     ReadingOptions,
     load,
     persons,
-    single,
     skeletons,
 )
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from converters import Checkpoint
+    from converters.cascade import Cascade
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.data import PoseDataset
     from deeppose_port.data.arrays import Float32Array
     from deeppose_port.inspecting.activity import Activity
@@ -80,7 +82,9 @@ def show(options: ShowOptions) -> int:
     """Shows what a checkpoint looks like inside, and whether it still sees anything.
 
     Its weights, where NaN sit, units that no picture activates, and whether the network has collapsed to a constant
-    answer: many old ones have. Pictures of the first layer's filters and of the weights' distributions with -o.
+    answer: many old ones have. Pictures of the first layer's filters and of the weights' distributions with -o. Of a
+    cascade, all of that for every network: those of later stages are shown close-ups, where the stage before has the
+    joints.
 
     \b
     Example:
@@ -88,62 +92,99 @@ def show(options: ShowOptions) -> int:
       deeppose-port show epoch-100.model --csv test_joints.csv --images images
     """
     import converters
-    from converters.cascade import one_network
+    from converters.cascade import Cascade
+    from deeppose_port.cascade import CascadePose
     from deeppose_port.inspecting.weights import checked_targets, tensor_rows, write_pictures
 
     output, force, as_json = options.output, options.force, options.shown.as_json
+    pose = load(options.checkpoint, options.reading, options.inputs, options.engine)
+    read: Checkpoint | Cascade = pose.cascade if isinstance(pose, CascadePose) else pose.checkpoint
     if output is not None:
-        checked_targets(output, force=force)
-    pose = single(load(options.checkpoint, options.reading, options.inputs, options.engine))
-    kept = pose.checkpoint
-    if any(repair.became is not None for repair in kept.repairs):
+        checked_targets(output, _networks(read), force=force)
+    if any(repair.became is not None for repair in read.repairs):
         how = {**options.reading.as_arguments(), "nonfinite": "keep"}
-        kept = one_network(converters.read(options.checkpoint, state=False, **how))
+        read = converters.read(options.checkpoint, state=False, **how)
+    kept = {part: (network, tensor_rows(network)) for part, network in _networks(read).items()}
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
         dataset = None
         if options.csv is not None and options.images is not None:
             dataset = persons(pose, options.csv, options.images, options.skeleton, options.counting)
-        seen = _activity(pose, options, dataset, step)
-    rows = tensor_rows(kept)
-    written = [] if output is None else write_pictures(kept, rows, output, force=force)
+        seen = _activities(pose, options, dataset, step)
+    written = [] if output is None else write_pictures(kept, output, force=force)
     if as_json:
-        values = {
-            "checkpoint": str(options.checkpoint),
-            "architecture": kept.architecture.name,
-            "backend": pose.backend,
-            "tensors": [row.as_dict() for row in rows],
-            **seen.as_dict(),
-            "files": [str(path) for path in written],
-        }
-        display.as_json(values)
+        told = {part: _as_dict(*kept[part], seen[part]) for part in kept}
+        values: dict[str, object] = {"checkpoint": str(options.checkpoint), "backend": pose.backend}
+        if isinstance(read, Cascade):
+            stages = [[{"part": part, **told[part]} for part in parts] for parts in read.rules.parts]
+            values |= {"stages": [{"networks": networks} for networks in stages]}
+        else:
+            values |= told[""]
+        display.as_json({**values, "files": [str(path) for path in written]})
         return 0
-    _show_tensors(rows)
-    _show_layers(seen)
-    display.say(seen.sentence)
+    for part, (network, rows) in kept.items():
+        if part:
+            display.say(f"{part}: {network.architecture.name}")
+        _show_tensors(rows)
+        found = seen[part]
+        if isinstance(found, DeepPoseError):
+            display.say(f"It sees nothing: {found}")
+        else:
+            _show_layers(found)
+            display.say(found.sentence)
     for path in written:
         display.say(f"written: {path}")
     return 0
 
 
-def _activity(pose: Pose, options: ShowOptions, dataset: PoseDataset | None, step: display.Step) -> Activity:
-    """Looks at the pictures that were asked for."""
-    from deeppose_port.inspecting.activity import activity, inputs_of_files, inputs_of_persons, inputs_of_synthetic
+def _networks(read: Checkpoint | Cascade) -> dict[str, Checkpoint]:
+    """Returns the networks by what they are called in files; one by itself has no name."""
+    from converters.cascade import Cascade
+
+    return read.networks if isinstance(read, Cascade) else {"": read}
+
+
+def _as_dict(network: Checkpoint, rows: Sequence[TensorRow], seen: Activity | DeepPoseError) -> dict[str, object]:
+    """Returns what a network looks like inside as JSON-ready values."""
+    told = {"architecture": network.architecture.name, "tensors": [row.as_dict() for row in rows]}
+    if isinstance(seen, DeepPoseError):
+        return {**told, "verdict": None, "sentence": f"It sees nothing: {seen}"}
+    return {**told, **seen.as_dict()}
+
+
+def _activities(
+    pose: Pose | CascadePose, options: ShowOptions, dataset: PoseDataset | None, step: display.Step
+) -> dict[str, Activity | DeepPoseError]:
+    """Looks at the pictures that were asked for, with each network."""
+    from deeppose_port.inspecting.activity import (
+        activities,
+        activity,
+        inputs_of_files,
+        inputs_of_persons,
+        inputs_of_synthetic,
+    )
+    from deeppose_port.pose import Pose
 
     samples, seed, told = options.samples, options.seed, pose.preprocessing
     if dataset is not None:
-        inputs, described = inputs_of_persons(dataset, samples, seed), "persons"
+        subjects, described = inputs_of_persons(dataset, samples, seed), "persons"
     elif options.images is not None:
-        inputs = inputs_of_files(options.images, told, samples, seed, options.counting.max_pixels)
+        subjects = inputs_of_files(options.images, told, samples, seed, options.counting.max_pixels)
         described = "pictures"
     else:
-        inputs, described = inputs_of_synthetic(told, samples, seed), "made-up pictures"
+        subjects, described = inputs_of_synthetic(told, samples, seed), "made-up pictures"
+    if not isinstance(pose, Pose):
+        found: dict[str, Activity | DeepPoseError] = {}
+        for part, one in activities(pose, subjects, samples, seed, described):
+            found[part] = one
+            step(part, len(found), len(pose.cascade.networks))
+        return found
 
     def counted() -> Iterator[Float32Array]:
-        for i, one in enumerate(inputs):
+        for i, one in enumerate(subjects):
             step("", i, samples)
             yield one
 
-    return activity(pose, counted(), described)
+    return {"": activity(pose, counted(), described)}
 
 
 def _show_tensors(rows: Sequence[TensorRow]) -> None:

@@ -6,9 +6,11 @@ their ReLUs died in the first iterations, and they answer the mean pose to every
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
@@ -160,33 +163,71 @@ def synthetic_pictures(count: int, height: int, width: int, seed: int = 0) -> It
         yield np.clip(127.5 + 50 * noise, 0, 255).astype(np.uint8)
 
 
-def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Iterator[Float32Array]:
+class Subjects:
+    """Pictures that a network is shown, and what it sees of them; iterating gives its inputs, (3, height, width) each.
+
+    Args:
+        names: What they are called in errors.
+        picture: Returns one of them.
+        view: Returns what a network sees of one.
+    """
+
+    def __init__(self, names: Sequence[object], picture: Callable[[int], Picture], view: Callable[[int], View]) -> None:
+        self._names, self._picture, self._view = names, picture, view
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        return (self.view(index).input(self.picture(index)) for index in range(len(self)))
+
+    def picture(self, index: int) -> Picture:
+        """Returns a picture, (H, W, 3) uint8, BGR."""
+        return self._picture(index)
+
+    def view(self, index: int) -> View:
+        """Returns what the network sees of a picture."""
+        return self._view(index)
+
+    def error(self, index: int, problem: object) -> DeepPoseError:
+        """Returns an error that names a picture."""
+        return DeepPoseError(f"{self._names[index]}: {problem}")
+
+
+def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0) -> Subjects:
     """Makes a network's inputs of synthetic pictures of its own size."""
-    for picture in synthetic_pictures(count, *preprocessing.shape, seed):
-        yield _whole(picture, preprocessing)
+    rows, columns = preprocessing.shape
+    made = list(synthetic_pictures(count, rows, columns, seed))
+    whole = View.of_box(None, columns, rows, preprocessing)
+    return Subjects([f"made-up picture {i + 1}" for i in range(count)], made.__getitem__, lambda index: whole)
 
 
 def inputs_of_files(
     source: Path, preprocessing: Preprocessing, count: int, seed: int = 0, max_pixels: int = MAX_PIXELS
-) -> Iterator[Float32Array]:
+) -> Subjects:
     """Makes a network's inputs of a picture or of some of a folder's, each as a whole.
 
     Raises:
-        DeepPoseError: There is no picture, or one cannot be read.
+        DeepPoseError: There is no picture; later, one cannot be read.
     """
-    for file in _some(files_in(source), count, seed):
-        yield _whole(read_picture(file, max_pixels=max_pixels), preprocessing)
+    files = _some(files_in(source), count, seed)
+
+    @lru_cache(maxsize=1)
+    def picture(index: int) -> Picture:
+        return read_picture(files[index], max_pixels=max_pixels)
+
+    def view(index: int) -> View:
+        rows, columns, _ = picture(index).shape
+        return View.of_box(None, columns, rows, preprocessing)
+
+    return Subjects(files, picture, view)
 
 
-def _whole(picture: Picture, preprocessing: Preprocessing) -> Float32Array:
-    """Makes a network's input of a whole picture."""
-    return View.of_box(None, picture.shape[1], picture.shape[0], preprocessing).input(picture)
-
-
-def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Iterator[Float32Array]:
+def inputs_of_persons(dataset: PoseDataset, count: int, seed: int = 0) -> Subjects:
     """Makes a network's inputs of some of a dataset's persons."""
-    for index in _some(range(len(dataset)), count, seed):
-        yield dataset[index][0]
+    chosen = _some(range(len(dataset)), count, seed)
+    names = [f"{dataset.csv}, line {dataset.person(index).line}" for index in chosen]
+    return Subjects(names, lambda index: dataset.picture(chosen[index]), lambda index: dataset.view(chosen[index]))
 
 
 def _some(items: Sequence[Item], count: int, seed: int) -> list[Item]:
@@ -224,6 +265,49 @@ def activity(pose: Pose, inputs: Iterable[Float32Array], described: str) -> Acti
         answers.deviation() / pose.preprocessing.im_size,
         pose.preprocessing.im_size,
     )
+
+
+def activities(
+    pose: CascadePose, subjects: Subjects, samples: int, seed: int, described: str
+) -> Iterator[tuple[str, Activity | DeepPoseError]]:
+    """Looks at what the networks of a cascade make of pictures: each later one of close-ups of them.
+
+    Args:
+        pose: The cascade.
+        subjects: The pictures, as its first stage sees them.
+        samples: Close-ups that a network is shown at most.
+        seed: Of which they are.
+        described: What the pictures are, in the plural.
+
+    Yields:
+        What a network is called in files, and its activity; or why it sees nothing, where the stage before answers no
+        pose.
+    """
+    parts = pose.cascade.rules.parts
+    yield parts[0][0], activity(pose.first, subjects, described)
+    poses = np.array(
+        [
+            points
+            for start, batch in enumerate(_batches(subjects))
+            for points in (
+                subjects.view(start * _BATCH + place).points(row) for place, row in enumerate(pose.first(batch))
+            )
+        ]
+    )
+    for number in range(1, pose.stage_count):
+        try:
+            seen = pose.asked(number, subjects, poses)
+        except DeepPoseError as error:
+            yield from ((part, error) for part in itertools.chain(*parts[number:]))
+            return
+        for part, network, inputs in zip(parts[number], pose.stages[number], seen, strict=True):
+            shown = _some(range(len(inputs)), samples, seed)
+            yield part, activity(network, (inputs[index][0] for index in shown), f"close-ups of {described}")
+        if number + 1 < pose.stage_count:
+            moved = [
+                pose.refined(number, [subjects.picture(index)], poses[index][None])[0] for index in range(len(subjects))
+            ]
+            poses = np.array(moved)
 
 
 def _batches(inputs: Iterable[Float32Array]) -> Iterator[Float32Array]:

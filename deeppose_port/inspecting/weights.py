@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,35 +173,47 @@ def draw_histograms(rows: Sequence[TensorRow], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def checked_targets(output: str | os.PathLike[str], *, force: bool) -> tuple[Path, Path]:
+def checked_targets(output: str | os.PathLike[str], parts: Iterable[str] = ("",), *, force: bool) -> list[Path]:
     """Returns where `filters.png` and `histograms.png` go.
+
+    Args:
+        output: The folder.
+        parts: What the networks of a cascade are called in files, whose pictures begin with that; empty for a network
+            by itself.
+        force: Whether files that exist may be replaced.
 
     Raises:
         DeepPoseError: One of them exists, or the folder is a file.
     """
     folder = checked_folder(output)
-    targets = folder / "filters.png", folder / "histograms.png"
+    begins = [f"{part.replace('.', '_')}_" if part else "" for part in parts]
+    targets = [folder / f"{begin}{name}.png" for begin in begins for name in ("filters", "histograms")]
     refuse_targets(targets, force, instead="-o names another folder")
     return targets
 
 
 def write_pictures(
-    checkpoint: Checkpoint, rows: Sequence[TensorRow], output: str | os.PathLike[str], *, force: bool = False
+    networks: Mapping[str, tuple[Checkpoint, Sequence[TensorRow]]],
+    output: str | os.PathLike[str],
+    *,
+    force: bool = False,
 ) -> list[Path]:
-    """Writes `filters.png` and `histograms.png`.
+    """Writes `filters.png` and `histograms.png`, of a cascade for each network.
 
     Args:
-        checkpoint: Whose filters; NaN show if it was read with nonfinite="keep".
-        rows: Its tensors.
+        networks: Whose filters, and their tensors; NaN show if they were read with nonfinite="keep". By what they are
+            called in files, see `checked_targets`.
         output: The folder to write to; it is made if need be.
         force: Whether files that exist may be replaced.
 
     Raises:
         DeepPoseError: A file exists, or the first layer does not look at colours.
     """
-    targets = checked_targets(output, force=force)
-    picture = filters_picture(checkpoint)
+    targets = checked_targets(output, networks, force=force)
+    names = iter(target.name for target in targets)
+    pictures = [filters_picture(checkpoint) for checkpoint, _ in networks.values()]
     with staged(Path(output), force=force) as stage:
-        write_png(stage / targets[0].name, picture)
-        draw_histograms(rows, stage / targets[1].name)
-    return list(targets)
+        for picture, (_, rows) in zip(pictures, networks.values(), strict=True):
+            write_png(stage / next(names), picture)
+            draw_histograms(rows, stage / next(names))
+    return targets

@@ -106,6 +106,7 @@ def predict_persons(
                         drawing=drawing,
                         label=label,
                         heatmaps=sheets[i] if sheets else None,
+                        stage_errors_px=_stage_errors(stages, true, visible),
                     )
                 )
             if progress is not None:
@@ -123,6 +124,13 @@ def _person_drawings(folder: Path, dataset: PoseDataset, index: int) -> tuple[Pa
     digits = len(str(dataset.person(len(dataset) - 1).line))
     name = f"{person.line:0{digits}}_{Path(person.file).stem}"
     return folder / f"{name}_pred.png", folder / f"{name}_label.png"
+
+
+def _stage_errors(stages: Points, true: Points, visible: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """Returns a person's mean distance in pixels of the picture after each stage of a cascade; nothing of a network."""
+    if len(stages) == 1:
+        return ()
+    return tuple(metrics.mean_error(points[np.newaxis], true[np.newaxis], visible[np.newaxis]) for points in stages)
 
 
 def _person_errors(

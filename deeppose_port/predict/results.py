@@ -195,6 +195,7 @@ class PersonPrediction:
         drawing: The person's crop with the predicted limbs drawn.
         label: The person's crop with the true limbs drawn.
         heatmaps: The joints' heat maps, drawn; None where that was not asked for.
+        stage_errors_px: `error_px` after each stage of a cascade; empty of a single network.
     """
 
     image: Path
@@ -207,6 +208,7 @@ class PersonPrediction:
     drawing: Path
     label: Path
     heatmaps: Path | None = None
+    stage_errors_px: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class PersonPredictions:
                     "drawing": str(p.drawing),
                     "label": str(p.label),
                     **{name: _finite(getattr(p, name), 6) for name in _ERRORS},
+                    **({"stage_errors_px": [_finite(e, 6) for e in p.stage_errors_px]} if p.stage_errors_px else {}),
                     "points": as_lists(p.points),
                     **({} if p.heatmaps is None else {"heatmaps": str(p.heatmaps)}),
                 }
@@ -248,12 +251,20 @@ class PersonPredictions:
         }
 
     def as_csv(self) -> str:
-        """Returns the joints and errors as a table, a line a person."""
+        """Returns the joints and errors as a table, a line a person; of a cascade every stage's error at the end."""
+        stages = max((len(p.stage_errors_px) for p in self.persons), default=0)
         rows = (
-            [cell_of(p.image), str(p.line), *(f"{getattr(p, name):.6g}" for name in _ERRORS), *cells(p.points)]
+            [
+                cell_of(p.image),
+                str(p.line),
+                *(f"{getattr(p, name):.6g}" for name in _ERRORS),
+                *cells(p.points),
+                *(f"{error:.6g}" for error in p.stage_errors_px),
+            ]
             for p in self.persons
         )
-        return csv_text(["image", "line", *_ERRORS, *columns(self.names)], rows)
+        more = [f"stage {stage + 1}: error_px" for stage in range(stages)]
+        return csv_text(["image", "line", *_ERRORS, *columns(self.names), *more], rows)
 
 
 def checked_format(format: str) -> str:

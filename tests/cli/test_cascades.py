@@ -141,6 +141,58 @@ class TestEval:
         data = ("--csv", tmp_path / "persons.csv", "--images", PICTURES, "--skeleton", tmp_path / "nine.toml")
         assert "by the box of their joints, not by their faces" in run("eval", TAKIYU, *data, "--json")[1]
 
+    def test_a_table_of_persons_has_every_stage(self, run, file, persons, expected, tmp_path):
+        run("eval", file, *persons, "--persons", tmp_path / "persons.csv")
+        heading, *rows = csv.reader((tmp_path / "persons.csv").read_text().splitlines())
+        assert len(rows) == 3
+        for row, person in zip(rows, range(3), strict=True):
+            told = dict(zip(heading, row, strict=True))
+            for number, evaluation in enumerate(expected, start=1):
+                distances = np.linalg.norm(evaluation.predicted - evaluation.true, axis=2)[person]
+                seen = evaluation.visible[person]
+                assert float(told[f"stage {number}: mean_error_px"]) == pytest.approx(distances[seen].mean(), rel=1e-5)
+                assert float(told[f"stage {number}: head px"]) == pytest.approx(distances[3], rel=1e-5)
+            assert told["mean_error_px"] == told["stage 3: mean_error_px"]
+
+
+class TestShow:
+    @pytest.fixture
+    def networks(self):
+        return [random_checkpoint(joints=7, seed=seed) for seed in (1, 2)]
+
+    @pytest.fixture
+    def written(self, tmp_path):
+        def write(first, second):
+            converters.write(Cascade((Stage((first,)), Stage((second,), CLOSE_UP))), tmp_path / "two.pt")
+            return tmp_path / "two.pt"
+
+        return write
+
+    def test_every_network_has_its_filters_and_its_activity(self, run, written, networks, tmp_path):
+        out, _ = run("show", written(*networks), "--samples", "2", "-o", tmp_path / "inside")
+        files = {f"stage{number}_{name}.png" for number in (1, 2) for name in ("filters", "histograms")}
+        assert {path.name for path in (tmp_path / "inside").iterdir()} == files
+        assert [line for line in out.splitlines() if line.startswith("stage")] == ["stage1: alexnet", "stage2: alexnet"]
+        assert "over 2 made-up pictures" in out
+        assert "over 2 close-ups of made-up pictures" in out
+
+    def test_a_later_stage_that_answers_one_thing_is_found(self, run, written, networks):
+        first, second = networks
+        flat = second.replace(weights={**second.weights, "fc8.weight": np.zeros_like(second.weights["fc8.weight"])})
+        values = json.loads(run("show", written(first, flat), "--samples", "2", "--json")[0])
+        ((one,), (two,)) = (stage["networks"] for stage in values["stages"])
+        assert (one["part"], two["part"]) == ("stage1", "stage2")
+        assert one["verdict"] != "constant"
+        assert (two["verdict"], two["output_std"]) == ("constant", 0)
+        assert {row["name"] for row in two["tensors"]} == second.weights.keys()
+
+    def test_a_first_stage_without_a_torso_leaves_nothing_to_see(self, run, written, networks):
+        first, second = networks
+        nothing = {name: np.zeros_like(first.weights[name]) for name in ("fc8.weight", "fc8.bias")}
+        out, _ = run("show", written(first.replace(weights={**first.weights, **nothing}), second), "--samples", "2")
+        assert "collapsed to a constant answer" in out
+        assert "It sees nothing: made-up picture 1: the torso has no length in the stage before" in out
+
 
 class TestPredict:
     def test_stages_are_the_librarys(self, run, pose, file, tmp_path):
@@ -196,7 +248,13 @@ class TestPredict:
             assert not (tmp_path / "out").exists()
 
     def test_persons_of_a_csv_have_the_last_stages_errors(self, run, file, persons, expected, tmp_path):
-        run("persons", file, *persons, "-o", tmp_path)
+        out, _ = run("persons", file, *persons, "-o", tmp_path)
+        assert tables_of(out)[0][0][2:6] == ["stage 1 px", "stage 2 px", "stage 3 px", "error px"]
         found = json.loads((tmp_path / "predictions.json").read_text())["persons"]
+        for person, told in enumerate(found):
+            assert told["error_px"] == told["stage_errors_px"][-1]
+            for error, evaluation in zip(told["stage_errors_px"], expected, strict=True):
+                distances = np.linalg.norm(evaluation.predicted - evaluation.true, axis=2)[person]
+                assert error == pytest.approx(distances[evaluation.visible[person]].mean(), rel=1e-4)
         assert found[-1]["mean_legacy_error"] == pytest.approx(expected[-1]["legacy_error"].overall, rel=1e-4)
         assert len(found) == 3

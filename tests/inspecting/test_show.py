@@ -264,7 +264,7 @@ class TestPictures:
         assert filters_picture(random_checkpoint(name)).ndim == 3
 
     def test_filters_and_histograms_are_written(self, checkpoint, tmp_path):
-        files = write_pictures(checkpoint, tensor_rows(checkpoint), tmp_path / "inside")
+        files = write_pictures({"": (checkpoint, tensor_rows(checkpoint))}, tmp_path / "inside")
         assert [file.name for file in files] == ["filters.png", "histograms.png"]
         assert all(cv2.imread(str(file)) is not None for file in files)
         assert len(list((tmp_path / "inside").iterdir())) == 2
@@ -272,9 +272,9 @@ class TestPictures:
     def test_files_are_replaced_only_with_force(self, checkpoint, tmp_path):
         (tmp_path / "histograms.png").write_text("mine")
         with pytest.raises(ValueError, match=r"histograms\.png: it exists already"):
-            write_pictures(checkpoint, tensor_rows(checkpoint), tmp_path)
+            write_pictures({"": (checkpoint, tensor_rows(checkpoint))}, tmp_path)
         assert [file.name for file in tmp_path.iterdir()] == ["histograms.png"]
-        write_pictures(checkpoint, tensor_rows(checkpoint), tmp_path, force=True)
+        write_pictures({"": (checkpoint, tensor_rows(checkpoint))}, tmp_path, force=True)
 
 
 class TestCommand:
