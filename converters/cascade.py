@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from converters import words
 from converters.checkpoint import Array, Checkpoint, Repair, Source, parameters_of
 from converters.errors import CheckpointError, DeepPoseError
 
@@ -179,6 +180,19 @@ class Cascade:
             raise DeepPoseError("the first stage of a cascade is one network that sees the whole person")
         for number, stage in enumerate(self.stages[1:], start=2):
             self._refuse_unlike(number, stage)
+
+    def __repr__(self) -> str:
+        """Returns what it is, in a line: never its arrays."""
+        return f"<Cascade {self.title}, {self.parameters:,} parameters>"
+
+    def _repr_html_(self) -> str:
+        """Returns what is known of it as a notebook shows it."""
+        return words.html_of_facts(self.title, words.facts_of_cascade(self))
+
+    @property
+    def title(self) -> str:
+        """The first stage's title, and how many stages there are."""
+        return f"{self.first.title}, {len(self.stages)} {'stage' if len(self.stages) == 1 else 'stages'}"
 
     def _refuse_unlike(self, number: int, stage: Stage) -> None:
         """Refuses a later stage that does not go with the first."""

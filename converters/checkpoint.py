@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from converters import words
 from converters.errors import DeepPoseError
 from converters.networks import Architecture
 
@@ -370,6 +371,10 @@ class Checkpoint:
     def __repr__(self) -> str:
         """Returns what it is, in a line: never its arrays."""
         return f"<Checkpoint {self.title}, {self.parameters:,} parameters>"
+
+    def _repr_html_(self) -> str:
+        """Returns what is known of it as a notebook shows it."""
+        return words.html_of_facts(self.title, words.facts_of(self))
 
     @property
     def title(self) -> str:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from converters import formats, stages, streaming
+from converters import formats, stages, streaming, words
 from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint, Repair, Source, parameters_of
-from converters.errors import CheckpointError, DeepPoseError
+from converters.errors import CheckpointError, DeepPoseError, printable
 from converters.files import atomic, checked_folder, hash_file, refuse_targets, staged
 from converters.formats import FORMATS, Format
 from converters.identify import Options
@@ -63,6 +63,18 @@ class Report:
     notices: tuple[str, ...]
     verified: bool
     stages: tuple[dict[str, object], ...] | None = None
+
+    def __repr__(self) -> str:
+        """Returns what was done, in a line."""
+        done = "verified" if self.verified else "dry run"
+        files = f"{printable(self.source.path)} -> {printable(self.output)}"
+        return f"<Report {files}: {self.architecture}, {self.joints} joints, {done}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what was done as a notebook shows it."""
+        facts = words.facts_of_report(self)
+        notices = {f"note {number}": notice for number, notice in enumerate(self.notices, start=1)}
+        return words.html_of_facts(f"{self.source.path} \N{RIGHTWARDS ARROW} {self.output}", {**facts, **notices})
 
     def as_dict(self) -> dict[str, object]:
         """Returns the report as JSON-ready values."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from converters import formats
+from converters import formats, words
 from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint
-from converters.errors import CheckpointError
+from converters.errors import CheckpointError, printable
 from converters.families import FAMILIES, Family
 from converters.files import hash_file
 from converters.networks import steps_of
@@ -66,6 +66,32 @@ class Inspection:
     cascade: Cascade | None = None
     sha256: str = ""
 
+    def __repr__(self) -> str:
+        """Returns what it is, in a line: never its table of tensors."""
+        read = self.checkpoint or self.cascade
+        what = printable(self.problem) if read is None else read.title
+        return f"<Inspection of {printable(self.path)}, {self.format}: {what}, {len(self.tensors)} tensors>"
+
+    def _repr_html_(self) -> str:
+        """Returns what the file holds as a notebook shows it; its layers and tensors open on a click."""
+        facts: dict[str, object] = {"sha256": self.sha256, "format": self.format}
+        if self.problem is not None:
+            facts["problem"] = self.problem
+        if self.checkpoint is not None:
+            facts |= words.facts_of(self.checkpoint)
+        if self.cascade is not None:
+            facts |= words.facts_of_cascade(self.cascade)
+        layers = [(name, kind, " x ".join(map(str, output))) for name, kind, output in self.layers]
+        tensors = [
+            (t.name, " x ".join(map(str, t.shape)), t.dtype, _number(t.minimum), _number(t.maximum), t.nan, t.inf)
+            for t in self.tensors
+        ]
+        tables = [words.html_of_facts(self.path, facts)]
+        if layers:
+            tables.append(words.html_of_rows(("layer", "kind", "output"), layers, title=f"{len(layers)} layers"))
+        columns = ("tensor", "shape", "dtype", "smallest", "largest", "NaN", "Inf")
+        return "".join([*tables, words.html_of_rows(columns, tensors, title=f"{len(tensors)} tensors")])
+
     @property
     def generation(self) -> Family | None:
         """Whose file it is, a row of docs/families.md; None if it is no network that is known, or a cascade."""
@@ -100,6 +126,10 @@ class Inspection:
             **known,
             "tensors": tensors,
         }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _known(checkpoint: Checkpoint) -> dict[str, object]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from converters import Preprocessing
+from converters import Preprocessing, words
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
@@ -29,9 +30,10 @@ from deeppose_port.data.close_up import (
 from deeppose_port.data.faces import find_face
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of, whole_of
+from deeppose_port.data.skeletons import AnySkeleton
 from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import Box
-from deeppose_port.pose import Pose
+from deeppose_port.pose import Pose, boxes_of, draw, naming
 
 #: How many close-ups go through a network at once.
 _BATCH = 32
@@ -101,25 +103,56 @@ class CascadePose:
         """The first stage, which answers by itself as any checkpoint does."""
         return self.stages[0][0]
 
+    def __repr__(self) -> str:
+        """Returns what it is, in a line, for a notebook."""
+        height, width = self.preprocessing.shape
+        return f"<CascadePose {self.cascade.title}, inputs of {width} x {height}, {self.backend} on {self.device}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what it is as a notebook shows it."""
+        facts = {"runs in": f"{self.backend} on {self.device}", **words.facts_of_cascade(self.cascade)}
+        return words.html_of_facts(f"CascadePose of {self.cascade.title}", facts)
+
     def predict(
         self,
-        image: AnyPicture,
-        box: Box | None = None,
+        image: AnyPicture | Sequence[AnyPicture],
+        box: Box | Sequence[Box | None] | None = None,
         *,
         face: Sequence[float] | None = None,
         start: npt.ArrayLike | None = None,
         legacy_order: bool = False,
         colors: str = "bgr",
     ) -> Float64Array:
-        """Finds one person's joints in a picture: the answer of the last stage.
+        """Finds one person's joints in a picture, or in each of several: the answer of the last stage.
 
-        Arguments and errors are those of `predict_stages`.
+        Arguments and errors are those of `predict_stages`, of several pictures those of `Pose.predict`; these have
+        neither `face` nor `start`.
 
         Returns:
-            (joints, 2) float64, x right and y down, in pixels of the picture.
+            (joints, 2) float64, x right and y down, in pixels of the picture; (N, joints, 2) of N pictures.
         """
-        stages = self.predict_stages(image, box, face=face, start=start, legacy_order=legacy_order, colors=colors)
+        if isinstance(image, list | tuple):
+            if face is not None or start is not None:
+                raise DeepPoseError("face and start are of one picture, and these are several")
+            found = np.empty((len(image), self.joints, 2))
+            for number, own in enumerate(boxes_of(image, box)):
+                with naming(number):
+                    found[number] = self.predict(image[number], own, legacy_order=legacy_order, colors=colors)
+            return found
+        picture, own = cast(AnyPicture, image), cast("Box | None", box)
+        stages = self.predict_stages(picture, own, face=face, start=start, legacy_order=legacy_order, colors=colors)
         return np.asarray(stages[-1], np.float64)
+
+    def draw(
+        self,
+        image: AnyPicture,
+        box: Box | None = None,
+        *,
+        colors: str = "bgr",
+        skeleton: AnySkeleton | None = None,
+    ) -> Picture:
+        """Draws a person's joints, as `predict` finds them; see `Pose.draw`."""
+        return draw(self, image, box, colors, skeleton)
 
     def predict_stages(
         self,

@@ -5,23 +5,36 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from converters import Checkpoint, Preprocessing
+from converters import Checkpoint, Preprocessing, words
 from converters.errors import DeepPoseError
 from converters.networks import Layer, SoftArgmax
 from deeppose_port import backends
+from deeppose_port.backends import BackendError
 from deeppose_port.backends.fastest import AUTO, fastest
+from deeppose_port.data import skeletons
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
+from deeppose_port.data.skeletons import AnySkeleton, Skeleton
 from deeppose_port.data.view import Box, View
+from deeppose_port.drawing.draw import draw_pose
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deeppose_port.cascade import CascadePose
 
 #: What ReLU makes of NaN.
 RELU_NAN = ("nan", "zero")
+#: How many persons go through a network at once.
+_BATCH = 32
 
 
 class Pose:
@@ -86,6 +99,18 @@ class Pose:
         height, width = self.preprocessing.shape
         engine = f"{self.engine}, " if self.engine else ""
         return f"<Pose {self.checkpoint.title}, inputs of {width} x {height}, {engine}{self.backend} on {self.device}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what it is as a notebook shows it."""
+        engine = f" by {self.engine}" if self.engine else ""
+        return words.html_of_facts(
+            f"Pose of {self.checkpoint.title}",
+            {"runs in": f"{self.backend}{engine} on {self.device}", **words.facts_of(self._told())},
+        )
+
+    def _told(self) -> Checkpoint:
+        """Returns the checkpoint with the preprocessing that is in force."""
+        return self.checkpoint.replace(preprocessing=self.preprocessing)
 
     def reduced(self, precision: str, inputs: npt.ArrayLike) -> Pose:
         """Returns the same in less than float32, which answers a little otherwise.
@@ -212,23 +237,92 @@ class Pose:
         """
         yield from self._predictor.activations(self._checked(inputs), nudged)
 
-    def predict(self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr") -> npt.NDArray[np.float64]:
-        """Finds one person's joints in a picture.
+    def predict(
+        self,
+        image: AnyPicture | Sequence[AnyPicture],
+        box: Box | Sequence[Box | None] | None = None,
+        *,
+        colors: str = "bgr",
+    ) -> npt.NDArray[np.float64]:
+        """Finds one person's joints in a picture, or in each of several.
 
         Args:
-            image: (H, W, 3) uint8, BGR as OpenCV reads it; or a path, or a PIL picture.
-            box: (x, y, width, height) in pixels of the picture: the crop itself, clipped to it. None: all of it.
+            image: (H, W, 3) uint8, BGR as OpenCV reads it; or a path, or a PIL picture; or a list of these.
+            box: (x, y, width, height) in pixels of the picture: the crop itself, clipped to it. None: all of it. Of
+                several pictures a list, one for each.
             colors: The order of an array's colours, `bgr` or `rgb`.
 
         Returns:
-            (joints, 2) float64, x right and y down, in pixels of the picture.
+            (joints, 2) float64, x right and y down, in pixels of the picture; (N, joints, 2) of N pictures.
 
         Raises:
-            DeepPoseError: The picture has another shape, or nothing of it is in the box.
+            DeepPoseError: The picture has another shape, or nothing of it is in the box; there is not one box for each
+                picture.
         """
-        picture = picture_of(image, colors)
-        view = self.look(picture, box)
+        if isinstance(image, list | tuple):
+            return self._predict_several(image, boxes_of(image, box), colors)
+        picture = picture_of(cast(AnyPicture, image), colors)
+        view = self.look(picture, cast("Box | None", box))
         return view.points(self(view.input(picture)[None])[0])
+
+    def _predict_several(
+        self, images: Sequence[AnyPicture], boxes: Sequence[Box | None], colors: str
+    ) -> npt.NDArray[np.float64]:
+        """Finds one person's joints in each of several pictures, of which a few are in memory at a time."""
+        points = np.empty((len(images), self.joints, 2))
+        for start in range(0, len(images), _BATCH):
+            views, inputs = [], []
+            for number in range(start, min(start + _BATCH, len(images))):
+                with naming(number):
+                    picture = picture_of(images[number], colors)
+                    views.append(self.look(picture, boxes[number]))
+                    inputs.append(views[-1].input(picture))
+            for number, (view, output) in enumerate(zip(views, self(np.stack(inputs)), strict=True), start):
+                points[number] = view.points(output)
+        return points
+
+    def draw(
+        self,
+        image: AnyPicture,
+        box: Box | None = None,
+        *,
+        colors: str = "bgr",
+        skeleton: AnySkeleton | None = None,
+    ) -> Picture:
+        """Draws a person's joints, as `predict` finds them, on a copy of the picture.
+
+        Args:
+            image: As for `predict`, one picture.
+            box: As for `predict`.
+            colors: As for `predict`.
+            skeleton: As for `draw_pose`; None for what the checkpoint tells.
+
+        Returns:
+            (H, W, 3) uint8, RGB, as notebooks and matplotlib show pictures.
+
+        Raises:
+            DeepPoseError: As for `predict` and `draw_pose`.
+        """
+        return draw(self, image, box, colors, skeleton)
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """What its joints are, as far as its checkpoint or their number tells; None for nothing."""
+        told = self.checkpoint.preprocessing
+        return skeletons.of_network(self.joints, told.joints) or skeletons.of_drawing(told.joints or None, told.limbs)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network as PyTorch's module, in evaluation mode on its device: every layer by its name.
+
+        Raises:
+            BackendError: The backend has none.
+        """
+        network: nn.Module | None = getattr(self._predictor, "network", None) if self.backend == "torch" else None
+        if network is None:
+            problem = f"the backend {self.backend} has no module of PyTorch's"
+            raise BackendError(problem, advice='load(…, backend="torch") has one')
+        return network
 
     def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> View:
         """Returns what the network sees of a person; arguments and errors are those of `predict`, with no face."""
@@ -277,3 +371,34 @@ class Pose:
         if not architecture.accepts(side):
             problem = f"this {architecture.name} takes {architecture.takes}, not {side}"
             raise DeepPoseError(f"{self.checkpoint.source.path}: {problem}")
+
+
+def boxes_of(images: Sequence[AnyPicture], boxes: Box | Sequence[Box | None] | None) -> list[Box | None]:
+    """Returns the box of each of several pictures.
+
+    Raises:
+        DeepPoseError: There is not one for each, four numbers or None.
+    """
+    each: list[Box | None] = [None] * len(images) if boxes is None else list(cast("Sequence[Box | None]", boxes))
+    if len(each) != len(images) or any(box is not None and np.shape(box) != (4,) for box in each):
+        raise DeepPoseError(f"{len(images)} pictures have as many boxes, each (x, y, width, height) or None")
+    return each
+
+
+@contextmanager
+def naming(number: int) -> Iterator[None]:
+    """Says of an error which picture of a list it is about."""
+    try:
+        yield
+    except DeepPoseError as error:
+        problem = f"picture {number} of the list: {error.problem}"
+        raise DeepPoseError(problem, where=error.where, advice=error.advice) from error
+
+
+def draw(
+    pose: Pose | CascadePose, image: AnyPicture, box: Box | None, colors: str, skeleton: AnySkeleton | None
+) -> Picture:
+    """Draws what answers finds, see `Pose.draw`."""
+    picture = picture_of(image, colors)
+    told = pose.first.skeleton if skeleton is None else skeleton
+    return np.ascontiguousarray(draw_pose(picture, pose.predict(picture, box), told)[:, :, ::-1])

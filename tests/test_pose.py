@@ -11,12 +11,14 @@ from PIL import Image
 import converters
 import deeppose_port
 from converters import CheckpointError, Preprocessing
+from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.view import View
+from deeppose_port.drawing.draw import draw_pose
 from tests.helpers.networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 
@@ -41,6 +43,10 @@ def spy(monkeypatch):
 
     monkeypatch.setattr(backends, "get", lambda name: SimpleNamespace(predictor=predictor))
     return backend
+
+
+def later_stage():
+    return Stage((random_checkpoint(seed=6),), CloseUp(2.0, ((2, 5),)))
 
 
 class TestLoad:
@@ -233,14 +239,91 @@ class TestPictures:
         pose = deeppose_port.Pose(random_checkpoint())
         with pytest.raises(DeepPoseError, match=r"the picture is None; .*imread gives None"):
             pose.predict(None)
-        with pytest.raises(DeepPoseError, match="the picture is of the type list"):
+        with pytest.raises(DeepPoseError, match="picture 0 of the list: the picture is of the type int"):
             pose.predict([1, 2])
         with pytest.raises(DeepPoseError, match="colors is 'RGB'; it is bgr or rgb"):
             pose.predict(np.zeros((9, 9, 3), np.uint8), colors="RGB")
+
+    @pytest.mark.parametrize("stages", [1, 2])
+    def test_several_are_answered_as_each_alone(self, stages, tmp_path, monkeypatch):
+        monkeypatch.setattr("deeppose_port.pose._BATCH", 2)
+        first = random_checkpoint()
+        pose = deeppose_port.load(first if stages == 1 else Cascade((Stage((first,)), later_stage())))
+        images = np.random.RandomState(0).randint(0, 256, (3, 60, 50, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "a.png"), images[1])
+        boxes = [None, (5, 6, 30, 40), np.array([0, 0, 50, 50])]
+        found = pose.predict([images[0], tmp_path / "a.png", images[2]], boxes)
+        alone = [pose.predict(image, box) for image, box in zip(images, boxes, strict=True)]
+        np.testing.assert_allclose(found, np.stack(alone), rtol=0, atol=1e-3)
+        assert pose.predict([]).shape == (0, 7, 2)
+        assert pose.predict(list(images), colors="rgb").shape == (3, 7, 2)
+        with pytest.raises(DeepPoseError, match="picture 2 of the list: nothing is left of the box"):
+            pose.predict(list(images), [None, None, (900, 0, 10, 10)])
+        for wrong in ([None], (0, 0, 10), [(1, 2, 3, 4), (1, 2, 3), None]):
+            with pytest.raises(DeepPoseError, match="3 pictures have as many boxes"):
+                pose.predict(list(images), wrong)
+
+    def test_a_drawing_is_rgb_and_the_pose_is_on_it(self):
+        pose = deeppose_port.Pose(random_checkpoint())
+        bgr = np.random.RandomState(0).randint(0, 256, (90, 80, 3)).astype(np.uint8)
+        expected = draw_pose(bgr, pose.predict(bgr, (5, 5, 60, 70)), "flic")[:, :, ::-1]
+        rgb = np.ascontiguousarray(bgr[:, :, ::-1])
+        for drawn in (
+            pose.draw(bgr, (5, 5, 60, 70)),
+            pose.draw(rgb, (5, 5, 60, 70), colors="rgb"),
+            pose.draw(Image.fromarray(rgb), (5, 5, 60, 70), skeleton="FLIC"),
+        ):
+            np.testing.assert_array_equal(drawn, expected)
+        with pytest.raises(DeepPoseError, match="no skeleton is called 'mars'"):
+            pose.draw(bgr, skeleton="mars")
+
+    def test_what_is_drawn_is_what_the_checkpoint_tells(self):
+        assert deeppose_port.Pose(random_checkpoint()).skeleton is deeppose_port.skeletons.FLIC
+        own = Preprocessing(joints=tuple("abcdefg"), limbs=((0, 1), (1, 2)))
+        told = deeppose_port.Pose(random_checkpoint(preprocessing=own)).skeleton
+        assert (told.joints, told.limbs) == (own.joints, own.limbs)
+        assert deeppose_port.Pose(random_checkpoint(joints=5)).skeleton is None
+
+
+class TestModule:
+    def test_it_is_the_network_by_the_names_of_its_layers(self, pose):
+        torch = pytest.importorskip("torch")
+        assert isinstance(pose.module, torch.nn.Module)
+        assert not pose.module.training
+        for name, tensor in pose.module.state_dict().items():
+            np.testing.assert_array_equal(tensor.numpy(), pose.checkpoint.weights[name])
+        with torch.no_grad():
+            found = pose.module(torch.from_numpy(narrow_inputs())).numpy()
+        np.testing.assert_allclose(found, pose(narrow_inputs()), rtol=0, atol=1e-5)
+
+    def test_another_backend_has_none(self):
+        pytest.importorskip("onnxruntime")
+        pose = deeppose_port.Pose(random_checkpoint(), "onnx")
+        with pytest.raises(BackendError, match=r'the backend onnx has no module of PyTorch.*backend="torch"'):
+            _ = pose.module
+
+
+def test_the_package_shows_its_names():
+    assert set(deeppose_port.__all__) <= set(dir(deeppose_port))
+    assert all(getattr(deeppose_port, name) is not None for name in deeppose_port.__all__)
 
 
 def test_a_notebook_shows_a_line_not_arrays():
     checkpoint = random_checkpoint()
     assert repr(checkpoint) == f"<Checkpoint in memory: alexnet, 7 joints, {checkpoint.parameters:,} parameters>"
     shown = "<Pose in memory: alexnet, 7 joints, inputs of 220 x 220, torch on cpu>"
+    pose = deeppose_port.Pose(checkpoint, preprocessing=Preprocessing(im_size=228))
     assert repr(deeppose_port.Pose(checkpoint)) == shown
+    assert "<td" in checkpoint._repr_html_()
+    assert "220 pixels a side" in checkpoint._repr_html_()
+    assert "228 pixels a side" in pose._repr_html_()
+    assert "torch on cpu" in pose._repr_html_()
+
+
+def test_a_notebook_shows_a_cascade():
+    cascade = Cascade((Stage((random_checkpoint(),)), later_stage()))
+    assert repr(cascade).startswith("<Cascade in memory: alexnet, 7 joints, 2 stages, ")
+    pose = deeppose_port.load(cascade)
+    assert repr(pose) == "<CascadePose in memory: alexnet, 7 joints, 2 stages, inputs of 220 x 220, torch on cpu>"
+    for value in (cascade, pose):
+        assert "close-ups of 2 diameters" in value._repr_html_()

@@ -211,33 +211,19 @@ def _counted(skipped: Collection[Path], passed_over: Collection[Path]) -> dict[s
 
 def _show(report: Report) -> None:
     """Shows what a conversion did."""
-    from converters.formats import FORMATS
+    from converters import words
 
-    source = report.source
     table = display.facts()
-    table.add_row("source", source.path)
-    table.add_row("sha256", source.sha256)
-    table.add_row("format", f"{source.format} ({source.layout})")
-    table.add_row("writer", f"{source.writer} ({source.writer_told_by})")
-    table.add_row("wrappers", " ".join(source.wrappers) or "none")
-    table.add_row(
-        "architecture", f"{report.architecture}, {report.parameters:,} parameters in {report.tensors} tensors"
-    )
-    for number, stage in enumerate(report.stages or (), start=1):
-        table.add_row(f"stage {number}", checkpoints.stage(stage))
-    table.add_row("joints", str(report.joints))
-    table.add_row("optimizer", checkpoints.optimizer(report.optimizer, report.progress))
-    table.add_row("repairs", checkpoints.repairs_made(report.repairs))
-    verified = FORMATS[report.output_format].proof if report.verified else "not written (dry run)"
-    table.add_row("output", f"{report.output} ({report.output_format}; {verified})")
-    if report.output_sha256:
-        table.add_row("sha256", report.output_sha256)
+    for name, told in words.facts_of_report(report).items():
+        table.add_row(name, told)
     display.show(table)
 
 
 def _show_line(report: Report) -> None:
     """Shows what a conversion did, in one line."""
-    repairs = f", {checkpoints.repairs_made(report.repairs)}" if report.repairs else ""
+    from converters import words
+
+    repairs = f", {words.repairs(report.repairs)}" if report.repairs else ""
     display.say(
         f"{report.source.path} -> {report.output}: {report.architecture}, {report.joints} joints, "
         f"{checkpoints.writer(report.source)}{repairs}" + ("" if report.verified else " (dry run)")

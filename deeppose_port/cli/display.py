@@ -38,6 +38,8 @@ Step = Callable[[str, int, int], None]
 
 #: Wider than any table: where neither a terminal nor COLUMNS says how wide one may be, nothing is folded.
 _WIDTH = 10_000
+#: Characters to which a column of text may shrink before numbers do.
+_LEAST_TEXT = 8
 
 
 class OutputClosedError(Exception):
@@ -207,6 +209,14 @@ class Table:
         lines = [[cell] if isinstance(cell, str) else cell for cell in cells]
         self.rows.append((tuple("\n".join(map(printable, cell)) for cell in lines), style))
 
+    def _fits(self, width: int) -> bool:
+        """Tells whether there is room for whole numbers: one that is cut in two reads as two, so that text gives way."""
+        needed = sum(
+            _LEAST_TEXT if i in self.text else max(len(column), *(len(cells[i]) for cells, _ in self.rows), 0)
+            for i, column in enumerate(self.columns)
+        )
+        return needed + 3 * len(self.columns) <= width
+
     def lines(self, console: Console) -> list[str]:
         """Returns what a console shows of it."""
         from rich import box
@@ -215,7 +225,13 @@ class Table:
         if self.columns:
             table = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
             for i, column in enumerate(self.columns):
-                table.add_column(printable(column), justify="left" if i in self.text else "right", overflow="fold")
+                text = i in self.text
+                table.add_column(
+                    printable(column),
+                    justify="left" if text else "right",
+                    overflow="fold",
+                    no_wrap=not text and self._fits(console.width),
+                )
         else:
             table = Drawn(box=None, show_header=False, pad_edge=False)
             table.add_column(style="bold", no_wrap=True)

@@ -127,38 +127,22 @@ def _line(file: Path, read: Checkpoint | Cascade) -> Iterator[str]:
 
 def _show(inspection: Inspection) -> None:
     """Shows what a file holds."""
-    from converters.preprocessing import in_words
+    from converters import words
 
     facts = display.facts()
     facts.add_row("file", inspection.path)
     facts.add_row("sha256", inspection.sha256)
     facts.add_row("format", inspection.format)
-    checkpoint = inspection.checkpoint
-    generation = inspection.generation
-    if checkpoint is not None and generation is not None:
-        source = checkpoint.source
-        facts.add_row("generation", f"{generation.name}: {generation.title}")
-        facts.add_row("recognised by", generation.recognised)
-        facts.add_row("done", generation.done)
-        if source.sha256 != inspection.sha256:
-            facts.add_row("weights", f"in {source.path}, sha256 {source.sha256}")
-        facts.add_row("layout", source.layout)
-        facts.add_row("writer", f"{source.writer} ({source.writer_told_by})")
-        facts.add_row("wrappers", " ".join(source.wrappers) or "none")
-        facts.add_row("architecture", f"{checkpoint.architecture.name}, {checkpoint.parameters:,} parameters")
-        names = ", ".join(checkpoint.preprocessing.joints)
-        told = " (told by their number)" if checkpoint.preprocessing.joints_assumed else ""
-        facts.add_row("joints", f"{checkpoint.joints}: {names}{told}" if names else str(checkpoint.joints))
-        algorithm = checkpoint.optimizer.algorithm if checkpoint.optimizer else None
-        progress = checkpoint.progress.as_dict() if checkpoint.progress else None
-        facts.add_row("optimizer", checkpoints.optimizer(algorithm, progress))
-        part, size, pixels, answers = in_words(checkpoint.preprocessing)
-        facts.add_row("looks at", part)
-        facts.add_row("input", f"{size}; {pixels}")
-        fractions = "fractions of it, " if checkpoint.preprocessing.coord_normalize else ""
-        facts.add_row("answers", f"{fractions}{answers}")
-    if inspection.cascade is not None:
-        _show_cascade(inspection.cascade, facts)
+    checkpoint, cascade = inspection.checkpoint, inspection.cascade
+    if checkpoint is not None:
+        if checkpoint.source.sha256 != inspection.sha256:
+            facts.add_row("weights", f"in {checkpoint.source.path}, sha256 {checkpoint.source.sha256}")
+        for name, told in words.facts_of(checkpoint).items():
+            facts.add_row(name, told)
+    if cascade is not None:
+        facts.add_row("sha256", cascade.source.sha256)
+        for name, told in words.facts_of_cascade(cascade).items():
+            facts.add_row(name, told)
     display.show(facts)
     if inspection.layers:
         layers = display.table("layers", "kind", "output", text=(0, 1, 2))
@@ -182,21 +166,6 @@ def _show(inspection: Inspection) -> None:
     read = checkpoint or inspection.cascade
     if read is not None:
         display.notices(read.notices)
-
-
-def _show_cascade(cascade: Cascade, facts: display.Table) -> None:
-    """Adds what a cascade is to a table of facts."""
-    facts.add_row("sha256", cascade.source.sha256)
-    facts.add_row("cascade", f"{display.counted(len(cascade.stages), 'stage')}, {cascade.parameters:,} parameters")
-    for number, stage in enumerate(cascade.stages, start=1):
-        facts.add_row(f"stage {number}", checkpoints.stage(stage.as_dict()))
-    last = cascade.stages[-1].networks[-1]
-    algorithm = last.optimizer.algorithm if last.optimizer else None
-    facts.add_row("optimizer", checkpoints.optimizer(algorithm, last.progress.as_dict() if last.progress else None))
-    names = cascade.first.preprocessing.joints
-    facts.add_row("joints", f"{cascade.joints}: {', '.join(names)}" if names else str(cascade.joints))
-    if cascade.face is not None:
-        facts.add_row("looks at", "a rectangle that follows from the person's face")
 
 
 def _groups(tensors: Iterable[TensorSummary]) -> Iterator[tuple[str, list[TensorSummary]]]:

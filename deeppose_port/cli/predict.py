@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from deeppose_port.predict import People, Predictions
 
 
+def _detectors() -> Iterable[str]:
+    from deeppose_port.predict.people import DETECTORS
+
+    return DETECTORS
+
+
 def _smoothers() -> Iterable[str]:
     from deeppose_port.predict.tracks import SMOOTHERS
 
@@ -82,6 +88,7 @@ class PredictOptions:
             "What finds the persons: OpenCV's hog, or a function of your own that takes a picture (BGR) and returns "
             "boxes.",
             metavar="hog|MODULE:FUNCTION",
+            choices=_detectors,
         ),
     )
     min_score: float = field(

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters import words
 from converters.checkpoint import Gcn, Preprocessing
 from converters.errors import DeepPoseError
-from deeppose_port.data import skeletons
+from converters.preprocessing import in_words
+from deeppose_port.data import figures, skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
 from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.pictures import (
@@ -31,6 +33,7 @@ from deeppose_port.data.pixels import Window, decode_window
 from deeppose_port.data.references import References, path_beside, read_beside
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import View, extent_of_joints, flattened
+from deeppose_port.text import counted, shown
 
 _logger = logging.getLogger(__name__)
 
@@ -142,6 +145,31 @@ class PoseDataset:
 
     def __len__(self) -> int:
         return len(self._persons)
+
+    def __repr__(self) -> str:
+        """Returns what it is, in a line: never its arrays."""
+        height, width = self.preprocessing.shape
+        persons = f"{counted(len(self), 'person')} of {self.skeleton.name}"
+        return f"<{type(self).__name__} {shown(self.csv.name)}, {persons}, inputs of {width} x {height}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what it is, and its first persons as stick figures, as a notebook shows it."""
+        part, size, pixels, answers = in_words(self.preprocessing)
+        facts = {
+            "persons": f"{len(self):,} in {counted(len(self._paths), 'picture')}",
+            "left out": f"{len(self.skipped):,}, smaller than min_dim",
+            "pictures in": str(self.images),
+            "skeleton": f"{self.skeleton.name}: {', '.join(self.skeleton.joints)}",
+            "annotated": f"{self.visible.mean():.1%} of the joints",
+            "a person is": part,
+            "input": f"{size}; {pixels}",
+            "labels": answers,
+        }
+        if not self.skipped:
+            del facts["left out"]
+        return words.html_of_facts(str(self.csv), facts) + figures.svg_of(
+            self.joints[: figures.MOST], self.visible[: figures.MOST], self.skeleton
+        )
 
     def __getitem__(self, index: int) -> Example:
         return self.example(index)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from converters.checkpoint import check_names
 from converters.errors import DeepPoseError
 from converters.families import joints as data_sets
 
@@ -185,6 +186,9 @@ COCO = Skeleton(
     torso=(5, 12),
 )
 
+#: Whatever says what joints are, see `of_drawing`.
+AnySkeleton: TypeAlias = Skeleton | str | os.PathLike[str] | Sequence[str]
+
 SKELETONS: Mapping[str, Skeleton] = {skeleton.name: skeleton for skeleton in (FLIC, LSP, MPII, COCO, FLIC11)}
 """Every skeleton by its name."""
 
@@ -229,6 +233,33 @@ def of_network(joints: int, names: Sequence[str] = ()) -> Skeleton | None:
     if not names and joints in data_sets.BY_NUMBER:
         names = data_sets.BY_NUMBER[joints].names
     return next((skeleton for skeleton in SKELETONS.values() if skeleton.joints == tuple(names)), None)
+
+
+def of_drawing(skeleton: AnySkeleton | None, limbs: Sequence[tuple[int, int]] = ()) -> Skeleton | None:
+    """Returns what a drawing needs to know of joints.
+
+    Args:
+        skeleton: as for `get`; or the joints' names, in their order; None for nothing.
+        limbs: of joints that are named, the lines of the drawing as (inner, outer) indices; by default those that the
+            first skeleton with all of these names has between them.
+
+    Raises:
+        DeepPoseError: as `get`; or the names are none.
+    """
+    if skeleton is None or isinstance(skeleton, str | os.PathLike | Skeleton):
+        return None if skeleton is None else get(skeleton)
+    names = tuple(skeleton)
+    if not all(isinstance(name, str) for name in names):
+        raise DeepPoseError("the skeleton is neither one of ours, nor its name, nor the names of joints")
+    check_names(names)
+    known = next((one for one in SKELETONS.values() if set(names) <= set(one.joints)), None)
+    if known is not None and known.joints == names:
+        return known
+    if known is not None and not limbs:
+        places = {joint: names.index(joint) for joint in names}
+        ends = ((known.joints[a], known.joints[b]) for a, b in known.limbs)
+        limbs = [(places[a], places[b]) for a, b in ends if a in places and b in places]
+    return Skeleton("", names, limbs=tuple(limbs))
 
 
 def side(joint: str) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.pictures import Picture, checked_picture
-from deeppose_port.data.skeletons import Skeleton, side
+from deeppose_port.data.skeletons import AnySkeleton, of_drawing, side
 
 Box = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
@@ -42,7 +42,7 @@ def write_png(path: Path, picture: Picture) -> None:
 def draw_pose(
     image: Picture,
     points: npt.ArrayLike,
-    skeleton: Skeleton | None,
+    skeleton: AnySkeleton | None,
     *,
     visible: npt.ArrayLike | None = None,
     truth: npt.ArrayLike | None = None,
@@ -55,7 +55,7 @@ def draw_pose(
     Args:
         image: (H, W, 3) uint8, BGR.
         points: (J, 2), x right and y down, in pixels of the picture.
-        skeleton: What the joints are; None draws numbered dots.
+        skeleton: What the joints are: a skeleton, its name or file, or the joints' names; None draws numbered dots.
         visible: (J,) bool, the joints to draw, those of the truth too; None is all.
         truth: (J, 2), the true pose, drawn over the other as white dashes and rings; None is none.
 
@@ -63,7 +63,7 @@ def draw_pose(
         The drawing, (H, W, 3) uint8, BGR.
 
     Raises:
-        DeepPoseError: An argument has another shape.
+        DeepPoseError: An argument has another shape, or there is no such skeleton.
     """
     checked_picture(image)
     drawing = np.array(image, order="C")
@@ -72,7 +72,7 @@ def draw_pose(
 
 
 def draw_persons(
-    image: Picture, persons: Sequence[tuple[int, Box | None, npt.ArrayLike]], skeleton: Skeleton | None
+    image: Picture, persons: Sequence[tuple[int, Box | None, npt.ArrayLike]], skeleton: AnySkeleton | None
 ) -> Picture:
     """Draws several persons on a copy of a picture, each with a number and a box.
 
@@ -135,14 +135,15 @@ def draw_ways(image: Picture, persons: Sequence[npt.ArrayLike]) -> Picture:
 def _draw(
     drawing: Picture,
     points: npt.ArrayLike,
-    skeleton: Skeleton | None,
+    skeleton: AnySkeleton | None,
     visible: npt.ArrayLike | None,
     truth: npt.ArrayLike | None,
     width: int,
 ) -> None:
     """Draws a pose into a picture, with lines so many pixels wide."""
-    names = None if skeleton is None else skeleton.joints
-    limbs = () if skeleton is None else skeleton.limbs
+    known = of_drawing(skeleton)
+    names = None if known is None else known.joints
+    limbs = () if known is None else known.limbs
     pose = _pixels(points, visible, names)
     true = {} if truth is None else _pixels(truth, visible, names)
     colours = {joint: CENTRE if names is None else _colour(names[joint]) for joint in pose}
@@ -156,7 +157,7 @@ def _draw(
             _dashes(drawing, true[start], true[end], width)
     for pixel in true.values():
         _ring(drawing, pixel, width)
-    if skeleton is None:
+    if known is None:
         for joint, pixel in pose.items():
             _number(drawing, pixel, joint, width)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from converters import words
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
@@ -17,7 +18,12 @@ from deeppose_port.data.batches import batches
 from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics.lengths import torso_lengths
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
+from deeppose_port.metrics.shown import bare, number
 from deeppose_port.metrics.tallies import Tally, interval, resample
+from deeppose_port.text import counted
+
+if TYPE_CHECKING:
+    import pandas
 
 #: (N, 3, H, W) float32 -> (N, 2 * J) float32.
 Network: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -51,6 +57,11 @@ class Measure:
     tally: Tally
     names: tuple[str, ...]
     excluded: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        """Returns its number of the whole, in a line."""
+        title = ", ".join(filter(None, (self.metric.title, self.metric.over)))
+        return f"<{title}: {number(self.overall, self.metric.unit)}>"
 
     @property
     def values(self) -> Float64Array:
@@ -139,6 +150,54 @@ class Evaluation(Poses):
             DeepPoseError: There is no such metric.
         """
         return self.measures[find(name).key]
+
+    def __repr__(self) -> str:
+        """Returns what it is, in a line: never its arrays."""
+        found = ", ".join(f"{m.metric.title} {number(m.overall, m.metric.unit)}" for m in self.headlines())
+        return f"<Evaluation of {counted(self.persons, 'person')} of {self.skeleton.name}: {found}>"
+
+    def _repr_html_(self) -> str:
+        """Returns its numbers as a notebook shows them: of the whole, and by joint and limb."""
+        whole = {
+            ", ".join(filter(None, (m.metric.title, m.metric.over))): number(m.overall, m.metric.unit)
+            for m in self.shown()
+        }
+        title = f"{counted(self.persons, 'person')} of {self.skeleton.name}"
+        tables = [words.html_of_facts(title, whole)]
+        for one, columns in (("joint", self.by("joints")), ("limb", self.by("limbs"))):
+            if columns:
+                names = (*columns[0].names, columns[0].metric.summary)
+                values = [[*m.values, m.overall] for m in columns]
+                cells = [[bare(float(v), m.metric.unit) for v in of] for m, of in zip(columns, values, strict=True)]
+                headings = (one, *(m.metric.heading for m in columns))
+                tables.append(words.html_of_rows(headings, zip(names, *cells, strict=True), title=f"by {one}"))
+        return "".join(tables)
+
+    def to_frame(self, of: Literal["all", "joints", "limbs"] = "joints") -> pandas.DataFrame:
+        """Returns its numbers as a table of pandas: fractions from 0 to 1, errors in pixels, NaN for what nobody has.
+
+        Args:
+            of: What has a line each: `joints`, and `all` of them last; `limbs`, and their `mean` last; or `all`, the
+                metrics, with their title, value and unit. The columns of the first two are the metrics by their names.
+
+        Raises:
+            DeepPoseError: pandas is not installed, or there is no such table.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise DeepPoseError("a frame needs pandas", advice="pip install 'deeppose-port[pandas]'") from error
+        if of == "all":
+            rows = {m.metric.name: (m.metric.title, m.overall, m.metric.unit) for m in self.measures.values()}
+            frame = pandas.DataFrame.from_dict(rows, orient="index", columns=["title", "value", "unit"])
+            return frame.rename_axis("metric")
+        if of not in ("joints", "limbs"):
+            raise DeepPoseError(f"there is no frame of {of!r}; there are all, joints and limbs")
+        measures = [measure for measure in self.measures.values() if measure.metric.columns == of]
+        one, names = ("joint", self.skeleton.joints) if of == "joints" else ("limb", tuple(self.skeleton.pcp_limbs))
+        columns = {measure.metric.name: [*measure.values, measure.overall] for measure in measures}
+        lines = pandas.Index([*names, "all" if of == "joints" else "mean"], name=one)
+        return pandas.DataFrame(columns, index=lines, dtype=float)
 
     @property
     def persons(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from converters.errors import DeepPoseError
 from converters.files import byte_count
+from converters.networks import TABLES
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
@@ -385,6 +386,7 @@ class TrainingOptions:
         metadata=described(
             "What starts anew, as resfpn-softargmax or resnet50; or what a file is that leaves a choice.",
             metavar="NAME",
+            choices=lambda: TABLES,
             default="alexnet",
             section="Network",
         ),

@@ -108,7 +108,8 @@ def starting_point(options: TrainingOptions, joints: int) -> Start:
         raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it")
     for path, found in ((checkpoint.source.path, checkpoint.joints), *_joints_before(later)):
         if found != joints:
-            raise CheckpointError(path, f"it has {found} joints, but {options.skeleton} has {joints}")
+            advice = "--finetune in place of --init draws its last layer anew" if options.init is not None else None
+            raise CheckpointError(path, f"it has {found} joints, but {options.skeleton} has {joints}", advice)
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
     if later is not None:
         _refuse_of_first_stage(options)

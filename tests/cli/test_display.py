@@ -79,6 +79,21 @@ class TestTables:
         assert max(map(len, lines)) <= columns
         assert sum(line.count("word") for line in lines) == 1 + 60
 
+    @pytest.mark.parametrize("columns", [40, 50])
+    def test_text_gives_way_to_numbers(self, columns, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        table = display.table("tensor", "smallest", "largest", text=1)
+        table.add_row("res2.b_1.bn1.running_mean, res2.b_1.bn1.running_var", "-0.02124", "0.001634")
+        display.show(table)
+        lines = capsys.readouterr().out.splitlines()
+        assert any("smallest" in line and "largest" in line for line in lines)
+        assert any("-0.02124" in line and "0.001634" in line for line in lines)
+        assert max(map(len, lines)) <= columns
+
+    def test_where_there_is_no_room_numbers_are_folded_rather_than_cut(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "24")
+        assert sum(line.count("9") for line in self.shown(capsys, "a", "b", "9" * 30)) == 30
+
     def test_markup_is_text(self, capsys):
         assert any("[bold]a[/bold] :smile:" in line for line in self.shown(capsys, "[bold]a[/bold] :smile:", "", "1"))
 

@@ -181,6 +181,9 @@ class TestHowMuchIsShown:
         ("deeppose-port eval a --skeleton m", "mpii"),
         ("deeppose-port convert a --to onn", "onnx"),
         ("deeppose-port train --backend ch", "chainer"),
+        ("deeppose-port train --architecture resfpn-s", "resfpn-softargmax"),
+        ("deeppose-port predict --people h", "hog"),
+        ("deeppose-port eval a --by los", "loss"),
         ("deeppose-port prep", "prepare"),
     ],
 )

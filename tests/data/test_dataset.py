@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -345,3 +346,23 @@ class TestErrors:
 def test_import_needs_no_framework():
     code = "import sys, deeppose_port.data; print(sorted({'torch', 'chainer', 'cupy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_notebook_shows_a_line_a_table_and_figures(tmp_path):
+    (tmp_path / "<b>.csv").write_text("a.png,1,2,3,4,5,6,7,8,9,10,11,12,-1,-1\n" * 2 + "a.png" + ",1,2" * 7 + "\n")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 20, 3), np.uint8))
+    dataset = PoseDataset(tmp_path / "<b>.csv", images=tmp_path, skeleton="flic", min_dim=1)
+    assert repr(dataset) == "<PoseDataset <b>.csv, 2 persons of flic, inputs of 220 x 220>"
+    shown = dataset._repr_html_()
+    assert "&lt;b&gt;.csv" in shown
+    assert "<b>.csv" not in shown
+    for text in ("2 in 1 picture", "1, smaller than min_dim", "left wrist, left elbow", "85.7% of the joints"):
+        assert text in shown
+    assert shown.count("<circle") == 12
+    # Both elbows' lower arms but the one without a wrist, and what else hangs on shoulders and head.
+    assert shown.count("<line") == 2 * sum(6 not in limb for limb in dataset.skeleton.limbs)
+    figure = ElementTree.fromstring(shown[shown.index("<svg") :])
+    width, height = float(figure.get("width")), float(figure.get("height"))
+    for dot in figure.iter("{http://www.w3.org/2000/svg}circle"):
+        assert 0 < float(dot.get("cx")) < width
+        assert 0 < float(dot.get("cy")) < height

@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
+from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
 from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, draw_pose
 
@@ -168,3 +171,30 @@ def test_arguments_of_another_shape_are_refused(arguments, phrase):
     right = {"image": np.zeros((9, 9, 3), np.uint8), "points": POSE, "skeleton": FLIC}
     with pytest.raises(ValueError, match=phrase):
         draw_pose(**{**right, **arguments})
+
+
+def test_a_skeleton_may_be_told_by_its_name_or_by_those_of_joints(grey, tmp_path):
+    drawing = draw_pose(grey, POSE, FLIC)
+    (tmp_path / "own.json").write_text(json.dumps({"joints": FLIC.joints, "limbs": [["head", "left shoulder"]]}))
+    for same in ("flic", "FLIC", FLIC.joints, list(FLIC.joints)):
+        assert np.array_equal(draw_pose(grey, POSE, same), drawing)
+    own = draw_pose(grey, POSE, tmp_path / "own.json")
+    assert is_drawn(own, midpoint(2, 3), 2)
+    assert not is_drawn(own, midpoint(0, 1), 2)
+    for wrong, problem in (
+        ("mars", "no skeleton is called 'mars'"),
+        ([1] * 7, "nor the names of joints"),
+        (["a"], "7"),
+    ):
+        with pytest.raises(DeepPoseError, match=problem):
+            draw_pose(grey, POSE, wrong)
+
+
+def test_joints_in_another_order_or_fewer_have_the_limbs_between_them(grey):
+    order = [3, 2, 1, 0]
+    drawing = draw_pose(grey, POSE[order], [FLIC.joints[joint] for joint in order])
+    assert colour_at(drawing, midpoint(0, 1)) == LEFT
+    assert is_drawn(drawing, midpoint(2, 3), 2)
+    strange = draw_pose(grey, POSE[:2], ["left paw", "tail"])
+    assert colour_at(strange, POSE[0]) == LEFT
+    assert not is_drawn(strange, midpoint(0, 1), 2)

@@ -1,4 +1,5 @@
 import json
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import Preprocessing
+from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PoseDataset, skeletons
@@ -331,6 +333,41 @@ class TestAsDict:
         assert list(result.summary(find("nme"), find("pckh"), find("loss")))[4:] == ["nme"], "no head sizes"
         pose, _ = answering(targets(free))
         assert list(evaluate(pose, free).summary()) == ["loss", "mean_error_px", "pcp", "pck_box@0.2"]
+
+
+class TestInNotebooks:
+    @pytest.fixture
+    def result(self, persons, answering):
+        pose, _ = answering([target + 0.05 for target in targets(persons())])
+        return evaluate(pose, persons(), head_sizes=np.full(9, 20.0))
+
+    def test_a_line_and_tables_without_arrays(self, result):
+        assert repr(result).startswith("<Evaluation of 9 persons of lsp: Loss 0.0025, Mean error ")
+        assert repr(result["loss"]) == "<Loss: 0.0025>"
+        shown = result._repr_html_()
+        assert "array" not in repr(result) + shown
+        for name in (*skeletons.LSP.joints, *skeletons.LSP.pcp_limbs, "PCKh", "<summary>by limb"):
+            assert name in shown
+
+    def test_frames_have_the_numbers_of_json(self, result):
+        pytest.importorskip("pandas")
+        values = result.as_dict()
+        joints = result.to_frame()
+        assert joints.index.tolist() == [*skeletons.LSP.joints, "all"]
+        assert joints["pdj@0.2"].tolist() == list(values["pdj"]["0.2"].values())
+        assert joints.loc["left knee", "mean_error_px"] == values["error_px"]["left knee"]
+        limbs = result.to_frame("limbs")
+        assert limbs["pcp"].to_dict() == values["pcp"]
+        whole = result.to_frame("all")
+        assert whole.loc["loss", "value"] == values["loss"]
+        assert whole.loc["mean_error_px", "unit"] == "px"
+        with pytest.raises(DeepPoseError, match="no frame of 'persons'; there are all, joints and limbs"):
+            result.to_frame("persons")
+
+    def test_without_pandas_it_says_what_to_do(self, result, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(DeepPoseError, match=r"a frame needs pandas \(pip install 'deeppose-port\[pandas\]'\)"):
+            result.to_frame()
 
 
 class TestCommand:

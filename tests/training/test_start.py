@@ -63,6 +63,10 @@ class TestAnew:
         with pytest.raises(CheckpointError, match="its arrays are not those of resnet50"):
             start_of(**{how: adam / "epoch-1.model"}, architecture="resnet50")
 
+    def test_init_with_other_joints_names_finetune(self, adam):
+        with pytest.raises(CheckpointError, match=r"16 joints, but flic has 7 \(--finetune in place of --init draws"):
+            start_of(init=adam / "epoch-1.model", joints=7)
+
     def test_preprocessing_is_the_checkpoints_and_the_options_come_first(self, adam):
         (adam / "log.txt").write_text(LEGACY_LOG.format(opt="Adam"))
         start = start_of(init=adam / "epoch-1.model")
