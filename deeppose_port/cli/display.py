@@ -210,7 +210,7 @@ class Table:
         self.rows.append((tuple("\n".join(map(printable, cell)) for cell in lines), style))
 
     def _fits(self, width: int) -> bool:
-        """Tells whether there is room for whole numbers: one that is cut in two reads as two, so that text gives way."""
+        """Tells whether whole numbers have room: one that is cut in two reads as two, so that text gives way."""
         needed = sum(
             _LEAST_TEXT if i in self.text else max(len(column), *(len(cells[i]) for cells, _ in self.rows), 0)
             for i, column in enumerate(self.columns)
