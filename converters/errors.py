@@ -43,7 +43,7 @@ class DeepPoseError(ValueError):
         self.problem = problem
         self.advice = advice
         place = "" if where is None else f"{os.fspath(where)}: "
-        super().__init__(_cut(printable(f"{place}{problem}" + (f" ({advice})" if advice else ""))))
+        super().__init__(one_line(f"{place}{problem}" + (f" ({advice})" if advice else "")))
 
     def __reduce__(self) -> tuple[object, ...]:
         # An error goes from process to process whole, whatever its constructor takes.
@@ -81,6 +81,7 @@ def reason_of(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _cut(text: str) -> str:
-    """Cuts what is endless."""
+def one_line(text: object) -> str:
+    """Returns a text from outside in printable characters, what is endless cut."""
+    text = printable(text)
     return text if len(text) <= _LONGEST else f"{text[:900]} … {text[-250:]}"

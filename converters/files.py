@@ -148,7 +148,7 @@ def refuse_targets(
     for target in targets:
         if target is None:
             continue
-        with _told_of(target):
+        with told_of(target):
             _refuse_special(target)
             if any(target.exists() and target.samefile(path) for path in inputs):
                 problem = "this is the input itself, which is never changed"
@@ -203,13 +203,32 @@ def atomic(target: Path, *, force: bool) -> Iterator[Path]:
     Raises:
         DeepPoseError: The target is there already, or is no file, or cannot be written.
     """
-    with Interrupts() as interrupts, _told_of(target):
+    with Interrupts() as interrupts, told_of(target):
         _refuse_special(target)
         _sweep(target)
         with _Temporary(target, folder=False) as temporary:
             with interrupts.let_through():
                 yield temporary
             _put(temporary, target, force)
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Makes a folder, and those above it, for what is done meanwhile; if that fails, the empty ones are removed again.
+
+    Raises:
+        DeepPoseError: It cannot be made.
+    """
+    new = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    with told_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for each in new:
+            with suppress(OSError):  # it is not empty
+                each.rmdir()
+        raise
 
 
 @contextmanager
@@ -223,9 +242,7 @@ def staged(folder: Path, *, force: bool) -> Iterator[Path]:
     Raises:
         DeepPoseError: A file is in the folder's place or in one of the files', or it cannot be written.
     """
-    with Interrupts() as interrupts, _told_of(folder):
-        made = not checked_folder(folder).exists()
-        folder.mkdir(parents=True, exist_ok=True)
+    with Interrupts() as interrupts, told_of(folder), made(checked_folder(folder)):
         _sweep(folder / _STAGE)
         placed: list[Path] = []
         try:
@@ -239,9 +256,6 @@ def staged(folder: Path, *, force: bool) -> Iterator[Path]:
             for path in placed if not force else ():  # those are new
                 path.unlink()
             raise
-        finally:
-            if made and not any(folder.iterdir()):
-                folder.rmdir()
 
 
 def same_file(source: Path, target: Path) -> None:
@@ -372,8 +386,16 @@ def _put(temporary: Path, target: Path, force: bool) -> None:
 
 
 @contextmanager
-def _told_of(target: Path) -> Iterator[None]:
-    """Tells what the system says of a place where something is written in a sentence."""
+def told_of(target: Path, advice: str = "nothing was left behind; see to the place, or name another") -> Iterator[None]:
+    """Tells what the system says of a place where something is written in a sentence.
+
+    Args:
+        target: The file or folder.
+        advice: What to do.
+
+    Raises:
+        DeepPoseError: The system refuses to write it.
+    """
     try:
         yield
     except OSError as error:
@@ -381,7 +403,6 @@ def _told_of(target: Path) -> Iterator[None]:
             path = Path(os.fsdecode(error.filename))
             if path != target and not any(_TEMPORARY.fullmatch(part) for part in path.parts):
                 raise  # of another file, which is another's to tell of
-        advice = "nothing was left behind; see to the place, or name another"
         raise DeepPoseError(f"it cannot be written: {reason_of(error)}", where=target, advice=advice) from error
 
 

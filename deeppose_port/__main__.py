@@ -80,9 +80,13 @@ def _flushed(status: int) -> int:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or _CLOSED
+        if isinstance(error, BrokenPipeError):
+            return status or _CLOSED
+        if not status:  # else it was told
+            print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return status or _REFUSED
     return status
 
 

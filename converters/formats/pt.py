@@ -353,18 +353,31 @@ def _save(payload_of: Callable[[], dict[str, object]], source: str, path: Path) 
         raise CheckpointError(source, problem, "safetensors needs none") from error
 
     payload = payload_of()
+    save_whole(lambda writing: torch.save(payload, writing), path)
 
-    def save(interrupts: Interrupts) -> None:
+
+def save_whole(save: Callable[[BinaryIO], None], path: Path) -> None:
+    """Lets PyTorch write a file, which at a full disk or a signal in between fails as files do.
+
+    Args:
+        save: Writes to what it gets.
+        path: The file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def write(interrupts: Interrupts) -> None:
         with path.open("wb") as stream:
             writing = Stream(stream, interrupts)
             try:
-                torch.save(payload, cast(BinaryIO, writing))
+                save(cast(BinaryIO, writing))
             except RuntimeError:  # what PyTorch's C++ makes of any error of the stream
                 if writing.problem is not None:
                     raise writing.problem from None
                 raise
 
-    held_while(save)
+    held_while(write)
 
 
 register(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 import click
@@ -36,6 +38,9 @@ REPORT = (
     "`deeppose-port doctor` says"
 )
 
+#: What no file is to blame for by itself.
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -64,20 +69,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ended.code == TERMINATED:
             display.say("terminated: nothing was left behind", err=True)
         raise
-    except (DeepPoseError, OSError) as error:
+    except DeepPoseError as error:
         display.error(str(error))
+        return BAD_INPUT
+    except OSError as error:
+        told = _told(error)
+        if told is None:
+            return _bug()
+        display.error(told)
         return BAD_INPUT
     except MemoryError as error:
         display.error(f"there is not enough memory: {reason_of(error)}")
         return BAD_INPUT
     except Exception:
-        display.trace()
-        display.say(
-            f"error: this is a bug in deeppose-port {__version__}, not in what it was given; {REPORT}", err=True
-        )
-        return BUG
+        return _bug()
     finally:
         display.end()
+
+
+def _bug() -> int:
+    """Shows an error that nobody thought of, and what to do about it."""
+    display.trace()
+    display.say(f"error: this is a bug in deeppose-port {__version__}, not in what it was given; {REPORT}", err=True)
+    return BUG
+
+
+def _told(error: OSError) -> str | None:
+    """Returns what the system refuses, with the file; None where it says neither which nor that a disk is to blame."""
+    if error.filename is not None:
+        other = f" -> {os.fsdecode(error.filename2)}" if error.filename2 is not None else ""
+        name = error.filename if isinstance(error.filename, int) else os.fsdecode(error.filename)
+        return f"{name}{other}: {reason_of(error)}"
+    if error.errno in _OF_THE_MACHINE:
+        return f"{reason_of(error)}: the machine has no more room, or a disk is broken (-v shows where it was met)"
+    return None
 
 
 # Legacy options were spelled with underscores.

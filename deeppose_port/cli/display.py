@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from converters.errors import printable
+from converters.errors import DeepPoseError, one_line, printable, reason_of
 from deeppose_port.text import counted as counted  # the commands have them from here
 from deeppose_port.text import shown as shown
 
@@ -81,7 +81,8 @@ def log_to(path: Path, command: str) -> None:
 def end() -> None:
     """Closes the log."""
     if settings.log is not None:
-        settings.log.close()
+        with suppress(OSError):  # of a full disk, which was told when it was full
+            settings.log.close()
         settings.log = None
 
 
@@ -100,7 +101,7 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 def error(message: str) -> None:
     """Shows what went wrong, in one line."""
-    say(f"error: {message.strip()}", err=True)
+    say(f"error: {one_line(message.strip())}", err=True)
     if settings.verbose and sys.exc_info()[0] is not None:
         trace()
 
@@ -108,7 +109,7 @@ def error(message: str) -> None:
 def trace() -> None:
     """Shows where the present error was raised."""
     for line in traceback.format_exc().splitlines():
-        say(line, err=True)
+        say(one_line(line), err=True)
 
 
 def usage_error(refused: click.ClickException, advice: str = "") -> None:
@@ -119,15 +120,16 @@ def usage_error(refused: click.ClickException, advice: str = "") -> None:
             say(line, err=True)
         say(err=True)
     problem = refused.format_message()
-    say(f"Error: {f'{problem} ({advice})' if advice else problem}", err=True)
+    say(f"Error: {one_line(f'{problem} ({advice})' if advice else problem)}", err=True)
 
 
 def note(sentence: str) -> None:
     """Shows what is good to know."""
+    line = f"note: {one_line(sentence)}"
     if settings.quiet:
-        _log(f"note: {printable(sentence)}")
+        _log(line)
     else:
-        say(f"note: {sentence}", err=True)
+        say(line, err=True)
 
 
 def notices(sentences: Iterable[str], repairs: Iterable[Repair] = (), called: str = "") -> None:
@@ -279,17 +281,19 @@ def percent(fraction: float) -> str:
 
 @contextmanager
 def read_by_somebody() -> Iterator[None]:
-    """Tells a closed output from other pipes that break."""
+    """Tells a closed output from other pipes that break, and one that cannot be written from other files."""
     try:
         yield
     except BrokenPipeError:
         raise OutputClosedError from None
+    except OSError as problem:
+        raise DeepPoseError(f"standard output cannot be written: {reason_of(problem)}") from problem
 
 
 def _write(line: str, *, err: bool) -> None:
     """Writes a line, and into the log."""
     _log(line)
-    with suppress(OutputClosedError) if err else nullcontext(), read_by_somebody():
+    with suppress(OutputClosedError, DeepPoseError) if err else nullcontext(), read_by_somebody():
         click.echo(line, err=err)
 
 
@@ -297,6 +301,11 @@ def _log(lines: str) -> None:
     if settings.log is None:
         return
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    for line in re.sub(r"\x1b\[[\d;]*m", "", lines).splitlines() or [""]:
-        settings.log.write(f"{now} {line}\n")
-    settings.log.flush()
+    try:
+        for line in re.sub(r"\x1b\[[\d;]*m", "", lines).splitlines() or [""]:
+            settings.log.write(f"{now} {line}\n")
+        settings.log.flush()
+    except OSError as problem:
+        where = settings.log.name
+        end()
+        raise DeepPoseError(f"the log cannot be written: {reason_of(problem)}", where=where) from problem

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
-from converters.files import atomic, refuse_targets
+from converters.files import atomic, made, refuse_targets
 from deeppose_port.metrics.registry import of_curve
 from deeppose_port.training.curves import LOSS, Run
 
@@ -58,9 +58,8 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     axes[-1].set_xlabel("epoch")
     kind = path.suffix[1:].lower()
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Text as text; the same bytes again.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeppose-port"}), atomic(path, force=force) as temporary:
+    texts = rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeppose-port"})  # as text; the same bytes again
+    with texts, made(path.parent), atomic(path, force=force) as temporary:
         figure.savefig(temporary, format=kind, dpi=150, metadata=undated)
     return path
 

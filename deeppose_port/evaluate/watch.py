@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from converters.files import told_of
 from deeppose_port.training.folder import read_log
 from deeppose_port.training.names import EVALUATIONS, epochs_in
 
@@ -49,5 +50,6 @@ def new_checkpoints(
 def record(folder: Path, checkpoint: Path, evaluation: Mapping[str, object]) -> None:
     """Appends an evaluation to the folder's evaluations."""
     entry = {"checkpoint": checkpoint.name, **evaluation}
-    with (folder / EVALUATIONS).open("a", encoding="utf-8") as stream:
+    file = folder / EVALUATIONS
+    with told_of(file, "what stands in it is whole"), file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from typing import Any, Literal, TypeAlias
 import converters
 from converters import Checkpoint, Progress
 from converters.errors import DeepPoseError
-from converters.files import atomic, same_file, sweep
+from converters.files import atomic, made, same_file, sweep, told_of
 from deeppose_port.data.spread import Chance
 from deeppose_port.options import values_of
 from deeppose_port.training.average import trained_of
@@ -72,7 +73,7 @@ class ResultFolder:
         self.files = files
         self.writes = writes
         self.later = later
-        self._lock: Lock | None = None
+        self._closing = ExitStack()
 
     @classmethod
     def open(
@@ -102,20 +103,17 @@ class ResultFolder:
             path = Path("results") / name
         folder = cls(path, files, writes, start.later)
         if writes:
-            path.mkdir(parents=True, exist_ok=True)
-            folder._lock = Lock(path, notice)
-            try:
+            with ExitStack() as closing:
+                closing.enter_context(made(path))
+                closing.callback(Lock(path, notice).release)
                 folder._prepare(start)
                 folder._copy_source(start)
-            except BaseException:
-                folder.close()
-                raise
+                folder._closing = closing.pop_all()
         return folder
 
     def close(self) -> None:
         """Lets others train into the folder."""
-        if self._lock is not None:
-            self._lock.release()
+        self._closing.close()
 
     def __enter__(self) -> ResultFolder:
         return self
@@ -123,7 +121,7 @@ class ResultFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self._closing.__exit__(kind, error, traceback)
 
     def _prepare(self, start: Start) -> None:
         """Removes what a run that is gone was writing, and refuses a folder that this run would spoil."""
@@ -264,8 +262,7 @@ class ResultFolder:
         """Writes the last entry of the log into `log`, of Chainer's files with all before it, and into log.txt."""
         entry = entries[-1]
         if self.files == "pt":
-            with (self.path / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(_line(entry))
+            _append(self.path / LOG, _line(entry))
         else:
             self._replace_log(json.dumps(entries, indent=4, allow_nan=False))
         losses = {
@@ -277,15 +274,29 @@ class ResultFolder:
     def earlier_log(self, start: Start) -> list[Entry]:
         """Returns what a run that goes on has behind it: of `log`, or of the snapshot that it starts from."""
         entries = [entry for entry in read_log(self.path / LOG) if (entry.get("iteration") or 0) <= start.iteration]
-        return entries or start.log()
+        return [{name: _strict(value) for name, value in entry.items()} for entry in entries or start.log()]
 
     def _write_lines(self, *lines: str) -> None:
-        with (self.path / LOG_TXT).open("a", encoding="utf-8") as stream:
-            stream.writelines(f"INFO:root:{line}\n" for line in lines)
+        _append(self.path / LOG_TXT, "".join(f"INFO:root:{line}\n" for line in lines))
 
     def _replace_log(self, text: str) -> None:
         with atomic(self.path / LOG, force=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _strict(value: object) -> Any:
+    """Returns what JSON has for a value of a log: other programs write NaN, which is none of it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return None if isinstance(value, list | dict) else value
+
+
+def _append(path: Path, text: str) -> None:
+    with (
+        told_of(path, "the checkpoints are whole; --resume goes on from the last"),
+        path.open("a", encoding="utf-8") as stream,
+    ):
+        stream.write(text)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from converters.errors import DeepPoseError, printable
+from converters.files import told_of
 from deeppose_port.training.names import LOCK
 
 if sys.platform == "win32":
@@ -34,13 +35,14 @@ class Lock:
         notice: Told where the lock of a process that is gone is taken over.
 
     Raises:
-        DeepPoseError: Another process holds it.
+        DeepPoseError: Another process holds it, or it cannot be written.
     """
 
     def __init__(self, folder: Path, notice: Callable[[str], None]) -> None:
         self._path = folder / LOCK
         while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            with told_of(self._path):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             got = _lock(self._descriptor)
             if got is False or _is(self._descriptor, self._path):
                 break
@@ -53,9 +55,14 @@ class Lock:
         if holder:
             notice(f"{folder}: {_named(holder)} was training into it and is gone; its lock is taken over")
         me = {"host": socket.gethostname(), "process": os.getpid(), "time": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, json.dumps(me).encode())
+        try:
+            with told_of(self._path):
+                os.ftruncate(self._descriptor, 0)
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                os.write(self._descriptor, json.dumps(me).encode())
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Lets others train into the folder; it may be called again."""

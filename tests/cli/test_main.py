@@ -1,5 +1,7 @@
 """What ends a command, and how."""
 
+import errno
+
 import click
 import pytest
 
@@ -39,7 +41,42 @@ def test_what_is_refused_is_one_line_and_status_2(error, ends_with, capsys):
 
 def test_what_the_system_refuses_is_too(ends_with, capsys):
     assert ends_with(PermissionError(13, "Permission denied", "a.csv")) == 2
-    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'a.csv'\n"
+    assert capsys.readouterr().err == "error: a.csv: Permission denied\n"
+
+
+def test_two_files_are_both_named(ends_with, capsys):
+    assert ends_with(OSError(18, "Invalid cross-device link", "a", None, "b")) == 2
+    assert capsys.readouterr().err == "error: a -> b: Invalid cross-device link\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])
+def test_where_it_names_no_file_the_machine_is_said_to_be_at_fault(number, ends_with, capsys):
+    assert ends_with(OSError(number, "so it is")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: so it is: the machine has no more room, or a disk is broken")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("a library's"), OSError(errno.EINVAL, "Invalid argument"), ConnectionResetError()]
+)
+def test_an_error_of_no_file_and_no_disk_is_a_bug(error, ends_with, capsys):
+    assert ends_with(error) == 1
+    assert "this is a bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (PermissionError(13, "Permission denied", "a" * 4000), 2),
+        (DeepPoseError("a" * 4000), 2),
+        (click.UsageError("a" * 4000), 2),
+        (MemoryError("a" * 4000), 2),
+        (RuntimeError("a" * 4000), 1),
+    ],
+)
+def test_no_line_is_endless(error, status, ends_with, capsys):
+    assert ends_with(error) == status
+    assert max(map(len, capsys.readouterr().err.splitlines())) < 1300
 
 
 def test_memory_that_is_not_there_is_too(ends_with, capsys):

@@ -6,14 +6,14 @@ import zipfile
 
 import numpy as np
 import pytest
-import torch
 
 import converters
 from converters import CheckpointError, Optimizer
 from converters.cascade import Cascade, CloseUp, Rules, Stage, one_network
-from deeppose_port.backends.torch import build
 from tests.conftest import GOLDEN
 from tests.helpers.networks import random_checkpoint
+
+torch = pytest.importorskip("torch")
 
 TAKIYU = GOLDEN / "takiyu-cascade"
 CLOSE_UP = CloseUp(2.0, ((2, 4),), mean=((0.1, -0.2),) * 7, deviation=((0.3, 0.25),) * 7)
@@ -85,6 +85,8 @@ class TestRoundTrip:
 
 class TestPt:
     def test_any_torch_reads_the_stages(self, shared, tmp_path):
+        from deeppose_port.backends.torch import build
+
         converters.write(shared, tmp_path / "cascade.pt")
         payload = torch.load(tmp_path / "cascade.pt", weights_only=True)
         assert [stage["crop"] for stage in payload["stages"]] == [None, CLOSE_UP.as_dict(), CLOSE_UP.as_dict()]

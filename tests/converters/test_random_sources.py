@@ -5,11 +5,12 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 import converters
 import deeppose_port
 from tests.helpers.networks import error
+
+torch = pytest.importorskip("torch")
 
 SIDE = 64
 #: What an answer may differ by, as a part of the largest one.

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from converters.errors import DeepPoseError
 from deeppose_port import cli
+from deeppose_port.cli import watch
 from deeppose_port.evaluate.watch import new_checkpoints, record
 from deeppose_port.training.names import EVALUATIONS
 from tests.helpers.trainings import run, write_csv
@@ -112,6 +114,20 @@ class TestCommand:
         assert cli.main(arguments) == 0
         (line,) = capsys.readouterr().out.splitlines()
         assert line.startswith(f"{results / 'epoch-3.pt'}: loss ")
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_one_that_goes_while_it_is_evaluated_is_passed_over(self, kept, tmp_path, monkeypatch, capsys):
+        touch(tmp_path, "epoch-1.pt")
+
+        def evaluate(file, how, quiet):
+            if not kept:
+                file.unlink()
+            raise DeepPoseError("there is no such file", where=file)
+
+        monkeypatch.setattr(watch, "evaluate_one", evaluate)
+        data = ["--csv", "a.csv", "--images", "a", "--skeleton", "flic"]
+        assert cli.main(["watch", str(tmp_path), "--idle", "0", *data]) == (2 if kept else 0)
+        assert capsys.readouterr().err.splitlines() == [f"error: {tmp_path}/epoch-1.pt: there is no such file"] * kept
 
     def test_a_checkpoint_or_a_folder_is_named_not_both(self, tmp_path, capsys):
         data = ["--csv", "a.csv", "--images", "a", "--skeleton", "flic"]

@@ -301,6 +301,14 @@ class TestLog:
         assert folder.earlier_log(start_of(1, 1)) == ENTRIES[:1]
         assert folder.earlier_log(start_of(1, 2)) == ENTRIES
 
+    def test_what_is_no_json_in_it_is_null_when_a_run_goes_on(self, tmp_path):
+        folder = chainers(tmp_path)
+        (tmp_path / "log").write_text('[{"iteration": 1, "main/loss": NaN, "lr": 1e999, "a": [NaN], "b": "c"}]')
+        (entry,) = folder.earlier_log(start_of(1, 1))
+        assert entry == {"iteration": 1, "main/loss": None, "lr": None, "a": None, "b": "c"}
+        folder.log([entry, {"epoch": 1, "main/loss": 0.5}])
+        assert json.loads((tmp_path / "log").read_text(), parse_constant=pytest.fail)[0] == entry
+
     def test_a_damaged_log_is_read_as_far_as_it_goes(self, tmp_path):
         lines = "".join(json.dumps(entry) + "\n" for entry in ENTRIES)
         (tmp_path / "log").write_text(lines[:-20])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -49,8 +50,9 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
         program = torch.export.export(
             network, (_inputs(checkpoint, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
         )
-        with path.open("wb") as target:
-            torch.export.save(program, target, extra_files={METADATA: json.dumps(encode_metadata(checkpoint))})
+        written = io.BytesIO()  # PyTorch's own writer ends the process at a full disk
+        torch.export.save(program, written, extra_files={METADATA: json.dumps(encode_metadata(checkpoint))})
+        path.write_bytes(written.getbuffer())
         with path.open("rb") as source:
             again = torch.export.load(source).module()
 

@@ -6,6 +6,7 @@ function of the numbers in which they differ.
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError
+from converters.formats.pt import save_whole
 from converters.networks import (
     ELU,
     SELU,
@@ -70,11 +71,14 @@ from deeppose_port.data.arrays import Float32Array
 NET, WEIGHTS = "net.py", "weights.pt"
 _WIDTH = 118
 _ANSWER = """
-import sys
+import io, sys
 sys.path.insert(0, sys.argv[1])
 import numpy, torch, net
+inputs = numpy.load(io.BytesIO(sys.stdin.buffer.read()))
+answers = io.BytesIO()
 with torch.inference_mode():
-    numpy.save(sys.argv[3], net.load()(torch.from_numpy(numpy.load(sys.argv[2]))).numpy())
+    numpy.save(answers, net.load()(torch.from_numpy(inputs)).numpy())
+sys.stdout.buffer.write(answers.getbuffer())
 """
 
 #: Helpers of net.py, of which those are written that its network needs.
@@ -186,18 +190,17 @@ def write_module(checkpoint: Checkpoint, folder: Path) -> Callable[[Float32Array
     writer = _Writer(checkpoint)
     text, state = writer.text(), writer.state
     (folder / NET).write_text(text, encoding="utf-8")
-    torch.save(state, folder / WEIGHTS)
+    save_whole(lambda writing: torch.save(state, writing), folder / WEIGHTS)
 
     def answer(inputs: Float32Array) -> Float32Array:
-        with TemporaryDirectory() as scratch:
-            files = [str(Path(scratch) / name) for name in ("inputs.npy", "outputs.npy")]
-            np.save(files[0], inputs)
-            command = [sys.executable, "-I", "-B", "-c", _ANSWER, str(folder.resolve()), *files]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            if run.returncode:
-                reason = (run.stderr.strip().splitlines() or ["it ended"])[-1]
-                raise CheckpointError(checkpoint.source.path, f"the module that was written does not run: {reason}")
-            outputs: Float32Array = np.load(files[1])
+        told = io.BytesIO()
+        np.save(told, inputs)
+        command = [sys.executable, "-I", "-B", "-c", _ANSWER, str(folder.resolve())]
+        run = subprocess.run(command, input=told.getbuffer(), capture_output=True, check=False)
+        if run.returncode:
+            reason = (run.stderr.decode(errors="replace").strip().splitlines() or ["it ended"])[-1]
+            raise CheckpointError(checkpoint.source.path, f"the module that was written does not run: {reason}")
+        outputs: Float32Array = np.load(io.BytesIO(run.stdout))
         return outputs
 
     return answer

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from converters.files import atomic, staged
+from converters.files import atomic, made, staged
 from converters.processors import usable_processors
 from deeppose_port.data import skeletons
 from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures, tfrecords
@@ -291,5 +291,5 @@ def _write(files: Mapping[Path, bytes], force: bool) -> None:
     """Writes all files or none."""
     with ExitStack() as writing:
         for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            writing.enter_context(made(path.parent))
             writing.enter_context(atomic(path, force=force)).write_bytes(content)

@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from converters.errors import DeepPoseError
-from converters.files import atomic, checked_folder, refuse_targets
+from converters.files import atomic, checked_folder, made, refuse_targets
 from deeppose_port import __version__
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
@@ -159,8 +159,7 @@ def _write(
         now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
     page = Path(folder) / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(page, force=force) as temporary:
+    with made(page.parent), atomic(page, force=force) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return page
 
