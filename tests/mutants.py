@@ -1,11 +1,12 @@
 """Single edits of the source, each of which some test should notice: how many do.
 
-    python -m tests.mutants [MODULE...] [--count 200] [--seed 0] [--tests TEST...]
+    python -m tests.mutants [MODULE...] [--count 200] [--seed 0] [--results FILE]
 
-A comparison is turned, an operator exchanged, a number made one larger, a guard left out, a condition negated.
-Each edit is made in a copy of the checkout, and the tests that mirror the module (tests/a/test_b.py for a/b.py, else
-those of its folder) run there until one fails. The modules are files or folders; without any, all of both packages.
-The same seed takes the same edits. Not a part of CI: 200 edits take an hour or two.
+The edits of mutants.toml, which somebody thought of, and so many more that are drawn: a comparison turned, an operator
+exchanged, a number made one larger, a guard left out, a condition negated. The same seed draws the same ones, of each
+module no more than its share. Each is made in a copy of the checkout, where the tests run that bear the module's name
+or import it, until one fails that passes without the edit. They run in a process that is forked from one in which the
+libraries are loaded. What is in FILE already is not done again. Not a part of CI: 200 edits take an hour.
 """
 
 from __future__ import annotations
@@ -13,18 +14,45 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import os
 import random
+import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("converters", "deeppose_port")
+CHOSEN = Path(__file__).with_suffix(".toml")
+#: Files of tests that run for one edit.
+_MOST_TESTS = 4
+#: Seconds of work after which an edit is taken to hang.
+_SECONDS = 120
+_LIBRARIES = (
+    "numpy",
+    "scipy.io",
+    "cv2",
+    "PIL.Image",
+    "h5py",
+    "safetensors",
+    "torch",
+    "pytest",
+    "rich",
+    "click",
+    "jinja2",
+)
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
@@ -36,13 +64,44 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Edit(NamedTuple):
-    """One edit: the module, its line, what stood there, what stands there now, and the whole text."""
+    """One edit: the module, its line, what stood there, what stands there now, the whole text, and the tests if any."""
 
-    module: Path
+    module: str
     line: int
     before: str
     after: str
     text: str
+    tests: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from others."""
+        return f"{self.module}:{self.line}: {self.before!r} -> {self.after!r}"
+
+
+def chosen() -> list[Edit]:
+    """Returns the edits of mutants.toml.
+
+    Raises:
+        ValueError: What one replaces is not there once.
+    """
+    found = []
+    for row in tomllib.loads(CHOSEN.read_text(encoding="utf-8"))["edit"]:
+        text = (ROOT / row["module"]).read_text(encoding="utf-8")
+        if text.count(row["before"]) != 1:
+            raise ValueError(f"{row['module']} has {row['before']!r} {text.count(row['before'])} times, not once")
+        line = text[: text.index(row["before"])].count("\n") + 1
+        edited = text.replace(row["before"], row["after"])
+        found.append(Edit(row["module"], line, row["before"], row["after"], edited, tuple(row.get("tests", ()))))
+    return found
+
+
+def drawn(places: list[Path], count: int, seed: int) -> list[Edit]:
+    """Returns some of all edits, of each module about as many as its share."""
+    chance = random.Random(seed)
+    modules = sorted({path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))})
+    every = [edit for module in modules if tests_of(module) for edit in edits(module)]
+    return sorted(chance.sample(every, min(count, len(every))), key=lambda edit: (edit.module, edit.line))
 
 
 def edits(module: Path) -> list[Edit]:
@@ -65,7 +124,7 @@ def edits(module: Path) -> list[Edit]:
         start, end = place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
         after = f"({ast.unparse(new)})" if isinstance(new, ast.expr) else ast.unparse(new)
         edited = (content[:start] + after.encode() + content[end:]).decode()
-        found.append(Edit(module, node.lineno, content[start:end].decode(), after, edited))
+        found.append(Edit(str(module.relative_to(ROOT)), node.lineno, content[start:end].decode(), after, edited))
     return found
 
 
@@ -113,17 +172,39 @@ def _is_type(node: ast.BinOp) -> bool:
     return bool(texts) or (isinstance(node.op, ast.BitOr) and all(name.id in dir(__builtins__) for name in names))
 
 
-def mirrored(module: Path) -> list[str]:
-    """Returns the tests of a module."""
+@cache
+def tests_of(module: Path) -> tuple[str, ...]:
+    """Returns files of tests of a module: of its name, those that import it, and of its package, the near first."""
     relative = module.relative_to(ROOT)
-    parts = relative.parts[1:] if relative.parts[0] == "deeppose_port" else relative.parts
-    folder = Path("tests", *parts[:-1])
     name = module.parent.name if module.stem == "__init__" else module.stem.strip("_")
-    own = [folder / f"test_{name}.py", folder / f"test_{folder.name}_{name}.py", folder.parent / f"test_{name}.py"]
-    found = [path for path in own if (ROOT / path).exists()]
-    while not found and folder != Path("tests"):
-        found, folder = ([folder] if (ROOT / folder).is_dir() else []), folder.parent
-    return [str(path) for path in found]
+    dotted = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+    package, _, last = dotted.rpartition(".")
+    parts = relative.parts[1:-1] if relative.parts[0] == "deeppose_port" else relative.parts[:-1]
+    own, around = (
+        re.compile(rf"(from|import) {re.escape(one)}\b|from {re.escape(other)} import [^\n]*\b{two}\b")
+        for one, other, two in ((dotted, package, last), (package, *package.rpartition(".")[::2]))
+    )
+
+    def rank(path: str, text: str) -> tuple[int, int, str]:
+        folders = Path(path).parts[1:-1]
+        common = next((i for i, (a, b) in enumerate(zip(folders, parts, strict=False)) if a != b), len(folders))
+        stem, near = Path(path).stem, folders == parts[: len(folders)]
+        kind = 0 if stem in (f"test_{name}", f"test_{parts[-1:] and parts[-1]}_{name}") else 1
+        kind = kind if kind == 0 or own.search(text) else 2 if near and around.search(text) else 9
+        return kind, len(folders) + len(parts) - 2 * common, path
+
+    ranks = sorted(rank(path, text) for path, text in _tests().items())
+    return tuple(path for kind, _, path in ranks if kind < 9)[:_MOST_TESTS]
+
+
+@cache
+def _tests() -> dict[str, str]:
+    """Returns the texts of all files of tests but those of whole processes."""
+    return {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+        for path in sorted(ROOT.glob("tests/**/test_*.py"))
+        if "end_to_end" not in path.parts and path.name not in ("test_fuzz.py", "test_arrows.py")
+    }
 
 
 def copy_to(folder: Path) -> None:
@@ -140,54 +221,97 @@ def copy_to(folder: Path) -> None:
                 (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
-def passes(folder: Path, tests: list[str], limit: float | None) -> bool:
-    """Runs tests until one fails; what takes too long has failed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+def failing(folder: Path, tests: tuple[str, ...]) -> str | None:
+    """Runs tests in a process of their own until one fails; returns it, or what else ended them; None if all pass."""
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if not child:
+            _run(folder, tests, said.fileno())
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        found = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", said.read(), re.MULTILINE)
+    if status == 0:
+        return None
+    return found[1] if found else f"status {status}"
+
+
+def _run(folder: Path, tests: tuple[str, ...], output: int) -> None:
+    """Becomes a process that runs tests in a copy of the checkout."""
+    import pytest
+
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    os.chdir(folder)
+    os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    sys.path[:] = [str(folder), *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, folder))]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    status = 1
     try:
-        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return ended.returncode == 0
+        status = pytest.main(["-q", "-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", *tests])
+    finally:
+        os._exit(status)
 
 
 def main() -> int:
     """Makes the edits one after the other, and prints those that no test noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", type=Path, metavar="MODULE")
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("modules", nargs="*", type=Path, metavar="MODULE", help="files or folders; all without any")
+    parser.add_argument("--count", type=int, default=200, help="of all edits together")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tests", nargs="+", metavar="TEST", help="instead of those that mirror the modules")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="JSON lines of what became of each")
     options = parser.parse_args()
 
     places = [ROOT / place for place in options.modules or map(Path, PACKAGES)]
-    modules = sorted({path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))})
-    chance = random.Random(options.seed)
-    every = [edit for module in modules if options.tests or mirrored(module) for edit in edits(module)]
-    chosen = sorted(chance.sample(every, min(options.count, len(every))), key=lambda edit: (edit.module, edit.line))
-    noticed, whole = 0, dict[tuple[str, ...], float]()
+    all_edits = [edit for edit in chosen() if any((ROOT / edit.module).is_relative_to(place) for place in places)]
+    all_edits += drawn(places, max(0, options.count - len(all_edits)), options.seed)
+    results: dict[str, str | None] = {}
+    if options.results and options.results.exists():
+        results = dict(json.loads(line) for line in options.results.read_text().splitlines())
+    for library in _LIBRARIES:
+        __import__(library)
     with tempfile.TemporaryDirectory(prefix="deeppose-port-mutants-") as place:
         folder = Path(place)
         copy_to(folder)
-        for number, edit in enumerate(chosen, start=1):
-            tests = tuple(options.tests or mirrored(edit.module))
-            if tests not in whole:
+        for number, edit in enumerate(all_edits[: options.count], start=1):
+            if edit.key not in results:
                 begun = time.monotonic()
-                if not passes(folder, list(tests), None):
-                    print(f"{' '.join(tests)} fails without any edit")
-                    return 2
-                whole[tests] = time.monotonic() - begun
-            target = folder / edit.module.relative_to(ROOT)
-            target.unlink()
-            target.write_text(edit.text, encoding="utf-8")
-            survived = passes(folder, list(tests), 3 * whole[tests] + 30)
-            target.write_bytes(edit.module.read_bytes())
-            noticed += not survived
-            if survived:
-                name = edit.module.relative_to(ROOT)
-                print(f"{number}: {name}:{edit.line}: {edit.before!r} -> {edit.after!r} was not noticed", flush=True)
-    print(f"{noticed} of {len(chosen)} edits were noticed ({100 * noticed / max(len(chosen), 1):.0f} %)")
+                results[edit.key] = noticed_by(folder, edit)
+                print(
+                    f"{number}: {results[edit.key] or 'SURVIVED'}, {time.monotonic() - begun:.0f} s: {edit.key}",
+                    flush=True,
+                )
+                if options.results:
+                    with options.results.open("a") as stream:
+                        stream.write(json.dumps([edit.key, results[edit.key]]) + "\n")
+    told = [results[edit.key] for edit in all_edits[: options.count]]
+    noticed = sum(test is not None for test in told)
+    print(f"{noticed} of {len(told)} edits were noticed ({100 * noticed / max(len(told), 1):.0f} %); these were not:")
+    for edit in all_edits[: options.count]:
+        if results[edit.key] is None:
+            print(f"  {edit.key}")
     return 0
+
+
+def noticed_by(folder: Path, edit: Edit) -> str | None:
+    """Makes an edit; returns the test that fails of it, None if none does.
+
+    Raises:
+        RuntimeError: It fails without the edit too.
+    """
+    target, original = folder / edit.module, (ROOT / edit.module).read_bytes()
+    tests = edit.tests or tests_of(ROOT / edit.module)
+    target.unlink()
+    target.write_text(edit.text, encoding="utf-8")
+    try:
+        failed = failing(folder, tests)
+    finally:
+        target.write_bytes(original)
+    if failed is not None and "::" in failed and failing(folder, (failed,)) is not None:
+        raise RuntimeError(f"{failed} fails without any edit")
+    return failed
 
 
 if __name__ == "__main__":
