@@ -21,6 +21,11 @@ from converters.errors import DeepPoseError
 
 T = TypeVar("T")
 
+
+class Named(str):
+    """What a user names that is a path or an address: shells complete it as a path, and it stays as it is written."""
+
+
 _KEY = "option"
 #: A type of options, what of a file it is made of, and what makes it.
 _KINDS: tuple[tuple[type, type | tuple[type, ...], Callable[[Any], object]], ...] = (

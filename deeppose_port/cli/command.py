@@ -26,7 +26,7 @@ import click
 from click.core import ParameterSource
 
 from deeppose_port.cli import display
-from deeppose_port.options import Option, build, options_of
+from deeppose_port.options import Named, Option, build, options_of
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -43,6 +43,7 @@ _TYPES: dict[object, click.ParamType[Any]] = {
     float: click.FLOAT,
     str: click.STRING,
     Path: click.Path(path_type=Path),
+    Named: click.Path(path_type=Named),
 }
 
 

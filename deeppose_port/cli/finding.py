@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FindingOptions:
     """How joints are found and where they go."""
 
-    output: Path = field(
+    output: Path | None = field(
         metadata=described("Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output"))
     )
     skeleton: str | None = field(
@@ -40,6 +40,16 @@ class FindingOptions:
     inputs: InputOptions
     engine: EngineOptions
 
+    def folder(self) -> Path:
+        """Returns where everything goes."""
+        from deeppose_port.predict import free_folder
+
+        if self.output is not None:
+            return self.output
+        folder = free_folder()
+        display.notices([f"there is no -o, so everything goes to {folder}"])
+        return folder
+
     def sheet(self) -> ContactSheet | None:
         """Makes the contact sheet, if there is to be one."""
         from deeppose_port.drawing.sheet import ContactSheet, parse_tile
@@ -51,6 +61,15 @@ class FindingOptions:
 class FastFindingOptions(FindingOptions):
     """The same, by the fastest engine, and of lists of pictures too."""
 
+    output: Path | None = field(
+        default=None,
+        metadata=described(
+            "Where the drawn pictures and the joints go.",
+            metavar="DIR",
+            names=("-o", "--output"),
+            default="predictions; where that has files, predictions-2, …",
+        ),
+    )
     format: str = field(
         default="json",
         metadata=described(

@@ -41,7 +41,7 @@ def find(options: PersonsOptions) -> int:
         found = predict_persons(
             pose,
             dataset,
-            told.output,
+            told.folder(),
             format=told.format,
             sheet=sheet,
             heatmaps=told.heatmaps,

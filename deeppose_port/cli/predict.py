@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,12 +19,15 @@ from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files
 from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOptions, load, own_device
-from deeppose_port.options import described
+from deeppose_port.options import Named, described
 
 if TYPE_CHECKING:
     from deeppose_port.cascade import CascadePose
     from deeppose_port.pose import Pose
-    from deeppose_port.predict import People, Predictions
+    from deeppose_port.predict import People, Predictions, Source
+
+
+_DEFAULT_FOLDER = "predictions"
 
 
 def _detectors() -> Iterable[str]:
@@ -42,12 +46,29 @@ def _smoothers() -> Iterable[str]:
 class PredictOptions:
     """What `predict` is told."""
 
-    checkpoint: Path | None = field(
+    checkpoint: Named | None = field(
         default=None,
         metadata=described("A checkpoint; by default the small network that comes along.", names=("CHECKPOINT",)),
     )
-    sources: tuple[Path, ...] = field(
-        default=(), metadata=described("Pictures, folders of pictures, or videos.", names=("SOURCE",))
+    sources: tuple[Named, ...] = field(
+        default=(),
+        metadata=described(
+            "Pictures, folders of pictures, videos, quoted patterns, http(s) addresses, the number of a camera, "
+            "addresses of streams (rtsp, http, …), or - for a list of them on standard input, one a line.",
+            names=("SOURCE",),
+        ),
+    )
+    recursive: bool = field(
+        default=False, metadata=described("Look through the folders in a folder too.", names=("-r", "--recursive"))
+    )
+    image_format: str = field(
+        default="png", metadata=described("Of the drawn pictures.", choices=("png", "jpg", "webp"))
+    )
+    show: bool = field(
+        default=False,
+        metadata=described(
+            "Show the drawn frames of videos, cameras and streams in a window; q ends.", names=("--show",)
+        ),
     )
     manifest: Path | None = field(
         default=None,
@@ -164,6 +185,8 @@ class PredictOptions:
             raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
         if self.manifest is not None and (self.finding.heatmaps or self.stages or self.legacy_order):
             raise click.UsageError("--heatmaps, --stages and --legacy-order do not go with --manifest")
+        if not self.sources and (self.recursive or self.show or self.image_format != "png"):
+            raise click.UsageError("--recursive, --show and --image-format go with SOURCE")
         if self.manifest is not None and self.finding.skeleton is not None:
             raise click.UsageError("--skeleton does not go with --manifest, which draws nothing")
         if self.precision is None and self.calibration is not None:
@@ -186,7 +209,7 @@ def _told(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.predict import is_source
 
     checkpoint, sources = said.get("checkpoint"), said.get("sources", ())
-    if not isinstance(checkpoint, Path) or not isinstance(sources, tuple) or not is_source(checkpoint):
+    if not isinstance(checkpoint, Named) or not isinstance(sources, tuple) or not is_source(checkpoint):
         return said
     return {**said, "checkpoint": None, "sources": (checkpoint, *sources)}
 
@@ -197,7 +220,7 @@ def _checkpoint(options: PredictOptions) -> Iterator[Path]:
     from deeppose_port.predict.shipped import NAME, shipped_network
 
     if options.checkpoint is not None:
-        yield options.checkpoint
+        yield Path(options.checkpoint)
         return
     with shipped_network() as path:
         display.notices([f"no checkpoint is named, so {NAME}, which comes along, predicts LSP's 14 joints"])
@@ -208,11 +231,12 @@ def _checkpoint(options: PredictOptions) -> Iterator[Path]:
 def predict(options: PredictOptions) -> int:
     """Finds the joints of persons in pictures and video frames, and draws them.
 
-    SOURCE is a picture, a folder of pictures or a video. Without a CHECKPOINT the small network that comes along
-    predicts. Where persons are is told by --box, --boxes or --people; by default the whole picture is one person.
-    takiyu's cascades take the one with the largest face, or --face tells. In a video each person keeps a number. One of
-    several sources or persons that cannot be read is named and does not keep the others; the exit status is then 3.
-    With --csv and --images the persons of a CSV are predicted, as `persons` does.
+    SOURCE is a picture, a folder of pictures, a quoted pattern, an http(s) address, a video, or a camera or stream,
+    which Ctrl-C ends. Without a CHECKPOINT the small network that comes along predicts. Where persons are is told
+    by --box, --boxes or --people; by default the whole picture is one person. takiyu's cascades take the one with
+    the largest face, or --face tells. In a video each person keeps a number. One of several sources or persons that
+    cannot be read is named and does not keep the others; the exit status is then 3. The processes of torchrun share
+    pictures and videos. With --csv and --images the persons of a CSV are predicted, as `persons` does.
 
     \b
     Example:
@@ -221,6 +245,7 @@ def predict(options: PredictOptions) -> int:
       deeppose-port predict epoch-100.model holiday/ clip.mp4 -o out --tile 5x5
       deeppose-port predict epoch-100.model photos/ --boxes boxes.json -o out
       deeppose-port predict epoch-100.model clip.mp4 --people hog -o out
+      deeppose-port predict epoch-100.model 0 --show
     """
     if options.csv is not None and options.images is not None:
         with _checkpoint(options) as checkpoint:
@@ -260,17 +285,43 @@ def _people(options: PredictOptions) -> People | None:
     return Given([parse_box(box) for box in options.box], [parse_box(face) for face in options.face])
 
 
+def _share() -> tuple[int, int]:
+    """Returns which of torchrun's processes this is, and how many there are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _named(options: PredictOptions) -> Iterator[str]:
+    """Yields what is named on the command line, and in the list on standard input."""
+    from deeppose_port.predict.sources import listed
+
+    for name in options.sources:
+        if name == "-":
+            yield from listed(sys.stdin)
+        else:
+            yield name
+
+
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
-    from deeppose_port.predict import Stages, how_many, predict_files, smoother
+    from deeppose_port.drawing.window import Window
+    from deeppose_port.predict import Stages, how_many, predict_files, smoother, sources_in
 
-    told = options.finding
+    told, share = options.finding, _share()
+    if share[1] > 1 and (told.output is None or "-" in options.sources or options.show):
+        raise DeepPoseError("several processes share this: name one folder with -o, no list on -, and no --show")
     sheet = told.sheet()
     people = _people(options)
     smooth = None if options.smooth is None else smoother(options.smooth, options.error_px)
-    pictures = how_many(options.sources)
+    folder = told.folder()
+    every_one = (sources_in(name, recursive=options.recursive, without=folder) for name in _named(options))
+    sources = [source for several in every_one for source in several]
+    pictures = how_many(sources)
+    if options.show and pictures is not None:
+        raise DeepPoseError("--show shows videos, cameras and streams, and there is none of them")
+    window = Window() if options.show else None
     with _checkpoint(options) as checkpoint:
-        pose = load(checkpoint, told.reading, told.inputs, told.engine, pictures=pictures)
+        engine = own_device(told.engine) if share[1] > 1 else told.engine
+        pose = load(checkpoint, told.reading, told.inputs, engine, pictures=pictures)
     if people is None and not pose.looks_for_faces:
         display.notices(
             ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
@@ -278,38 +329,52 @@ def _files(options: PredictOptions) -> Predictions:
     if options.stages and pose.stage_count == 1:
         display.notices(["it has one stage, so that there is no way of the joints to show"])
     if options.precision is not None:
-        pose = _reduced(pose, options.precision, people, options)
+        pose = _reduced(pose, options.precision, people, sources, options)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
-        return predict_files(
-            pose,
-            options.sources,
-            told.output,
-            people=people,
-            skeleton=told.skeleton,
-            format=told.format,
-            sheet=sheet,
-            heatmaps=told.heatmaps,
-            force=told.force,
-            smooth=smooth,
-            every=options.every,
-            allow_truncated=options.allow_truncated,
-            max_pixels=options.counting.max_pixels,
-            stages=Stages(options.stages, options.legacy_order),
-            progress=lambda done, total: step("", done, total),
-        )
+        try:
+            return predict_files(
+                pose,
+                sources,
+                folder,
+                people=people,
+                skeleton=told.skeleton,
+                format=told.format,
+                sheet=sheet,
+                heatmaps=told.heatmaps,
+                force=told.force,
+                smooth=smooth,
+                every=options.every,
+                allow_truncated=options.allow_truncated,
+                max_pixels=options.counting.max_pixels,
+                stages=Stages(options.stages, options.legacy_order),
+                image_format=options.image_format,
+                share=share,
+                show=None if window is None else window.show,
+                progress=lambda done, total: step("", done, total),
+            )
+        finally:
+            if window is not None:
+                window.close()
 
 
-def _reduced(pose: Pose | CascadePose, precision: str, people: People | None, options: PredictOptions) -> Pose:
+def _reduced(
+    pose: Pose | CascadePose,
+    precision: str,
+    people: People | None,
+    sources: Sequence[Source],
+    options: PredictOptions,
+) -> Pose:
     """Returns the network in less than float32, and says by how much that moves joints."""
     from deeppose_port.pose import Pose
-    from deeppose_port.predict import files_in
+    from deeppose_port.predict import sources_in
     from deeppose_port.predict.precision import reduced
-    from deeppose_port.predict.videos import is_video
+    from deeppose_port.predict.sources import is_video
 
     if not isinstance(pose, Pose):
         raise DeepPoseError("--precision is for a network by itself", where=pose.path, advice="a cascade has none")
-    sources = options.sources if options.calibration is None else (options.calibration,)
-    pictures = [file for source in sources for file in files_in(source) if not is_video(file)]
+    if options.calibration is not None:
+        sources = sources_in(options.calibration)
+    pictures = [file for file in sources if isinstance(file, Path) and not is_video(file)]
     max_pixels = options.counting.max_pixels
     smaller, moved = reduced(pose, precision, pictures, people, max_moved=options.max_moved, max_pixels=max_pixels)
     display.notices([str(moved)])
@@ -331,15 +396,17 @@ def _manifest(options: PredictOptions, manifest: Path) -> int:
         options.allow_truncated,
         options.counting.max_pixels,
     )
-    share = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    folder = told.output or Path(_DEFAULT_FOLDER)
+    if told.output is None:
+        display.notices([f"there is no -o, so everything goes to {folder}, which the same command goes on with"])
     quiet = options.shown.as_json
     with _checkpoint(options) as checkpoint, display.steps("predicting", quiet=quiet, unit="pictures") as step:
         result = predict_manifest(
             partial(load, checkpoint, told.reading, told.inputs, engine),
             manifest,
-            told.output,
+            folder,
             asked,
-            share=share,
+            share=_share(),
             ray=by_ray,
             progress=lambda done, total: step("", done, total),
         )

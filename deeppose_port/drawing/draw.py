@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -34,9 +35,31 @@ OUTLINE: Colour = (0, 0, 0)
 _FAR = 1e6  # Pixels from the origin. Farther points would leave the integers that OpenCV draws with.
 
 
-def write_png(path: Path, picture: Picture) -> None:
-    """Writes a picture, (H, W, 3) uint8, BGR."""
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+#: The formats of drawings by their suffixes' names, with what OpenCV is told: of JPEG and WebP few see a difference.
+FORMATS: dict[str, list[int]] = {
+    "png": [],
+    "jpg": [
+        *(cv2.IMWRITE_JPEG_QUALITY, 92),
+        # Thin lines in colours keep these.
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ],
+    "webp": [cv2.IMWRITE_WEBP_QUALITY, 90],
+}
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Writes a picture, (H, W, 3) uint8, BGR, in the format of its suffix, one of `FORMATS`.
+
+    Raises:
+        DeepPoseError: This format has no pictures of that size.
+    """
+    written, data = False, None
+    with suppress(cv2.error):
+        written, data = cv2.imencode(path.suffix, picture, FORMATS[path.suffix[1:]])
+    if not written or data is None:
+        height, width = picture.shape[:2]
+        raise DeepPoseError(f"a drawing of {width:,} x {height:,} pixels cannot be a {path.suffix[1:]}; png can")
+    path.write_bytes(data.tobytes())
 
 
 def draw_pose(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", "
 _FFMPEG_IS_SILENT, _OPENCV_IS_SILENT = "-8", 0  # their AV_LOG_QUIET and LOG_LEVEL_SILENT
 #: Frames, seconds and parts of a video that may be missing at its end: files announce a little too much.
 _FRAMES_OFF, _SECONDS_OFF, _PART_OFF = 2, 0.25, 0.02
+_STREAM_MILLISECONDS = 10_000  # that a stream may say nothing
+_LOOKS_UP = 0.1  # seconds after which it is seen that it shall end
 _GIF_SECONDS = 0.1  # that browsers show a frame for whose file says less than 0.02
 
 
@@ -83,10 +87,13 @@ class Video:
         path: The file.
         fps: Frames a second.
         frames: How many the file says it has; 0 where it does not say.
+        live: Whether it has no end, so that frames are dropped where they are not taken in time.
 
     Raises:
         DeepPoseError: It is not there, or no video.
     """
+
+    live = False
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -96,6 +103,10 @@ class Video:
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise DeepPoseError(f"{path}: cannot be decoded; is it a whole video?")
+        self._measure()
+
+    def _measure(self) -> None:
+        """Asks for the rate and the number of frames."""
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else 25.0
         self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -193,6 +204,101 @@ class Gif(Video):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._image.close()
+
+
+class Stream(Video):
+    """A camera or a stream to read; attributes as for `Video`.
+
+    A thread takes its frames as they come. Whoever asks gets the newest, so that what is shown is not behind; of a
+    stream that has an end, each.
+
+    Args:
+        address: The number or device of a camera, or a URL.
+
+    Raises:
+        DeepPoseError: It cannot be opened.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.path = Path(address)
+        self._address = address
+        self._ended = threading.Event()
+        self._news = threading.Condition()
+        self._newest: tuple[float, Picture] | None = None
+        self._over = False
+        with silence():
+            if address.isdecimal():
+                self._capture = cv2.VideoCapture(int(address))
+            elif "://" in address:
+                waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+                told = [value for wait in waits for value in (wait, _STREAM_MILLISECONDS)]
+                self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, told)
+            else:
+                self._capture = cv2.VideoCapture(address)
+        if not self._capture.isOpened():
+            what = "a stream that can be played" if "://" in address else "a camera"
+            raise DeepPoseError(f"{address}: cannot be opened; is it {what}, and used by nobody else?")
+        self._measure()
+        self.live = not self.frames
+
+    def end(self) -> None:
+        """Gives no more frames."""
+        self._ended.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was asked to."""
+        return self._ended.is_set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames, up to the end of the stream or until it was asked to end."""
+        if not self.live:
+            for frame in super().__iter__():
+                if self.ended:
+                    return
+                yield frame
+            return
+        self._thread = threading.Thread(target=self._take, name="deeppose-camera", daemon=True)
+        self._thread.start()
+        index, began = 0, 0.0
+        while (taken := self._next()) is not None:
+            time, image = taken
+            began = began if index else time
+            yield Frame(index, time - began, image)
+            index += 1
+
+    def _next(self) -> tuple[float, Picture] | None:
+        with self._news:
+            while self._newest is None and not self._over and not self.ended:
+                self._news.wait(_LOOKS_UP)
+            newest, self._newest = self._newest, None
+            return None if self.ended else newest
+
+    def _take(self) -> None:
+        """Takes frames, whether they are asked for or not."""
+        while not self.ended:
+            decoded, image = self._capture.read()
+            with self._news:
+                self._over = not decoded
+                if decoded:
+                    self._newest = monotonic(), image.astype(np.uint8, copy=False)
+                self._news.notify()
+            if not decoded:
+                return
+
+    def broken_off(self, decoded: int, end: float) -> str:
+        """Says nothing: a stream ends when it ends."""
+        return ""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+        thread = getattr(self, "_thread", None)
+        if thread is not None:
+            thread.join(_STREAM_MILLISECONDS / 1000)
+        if thread is None or not thread.is_alive():  # which may wait for a frame that never comes
+            self._capture.release()
 
 
 def opened(path: Path) -> Video:

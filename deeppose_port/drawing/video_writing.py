@@ -28,6 +28,7 @@ WITHOUT_PYAV = (
 )
 
 _TIME_BASE = Fraction(1, 90_000)  # of videos that have none of their own
+_LONGEST_GAP = 10  # seconds; a longer one is a jump of the clock
 _FINEST = 1_000_000  # parts of a second that an MP4 is given
 #: x264: visually as good as the source, in as little time as that takes.
 _H264 = {"crf": "20", "preset": "veryfast"}
@@ -70,6 +71,8 @@ def video_writer(path: Path, fps: float, width: int, height: int, source: Path |
 class Mpeg4Writer:
     """An MP4 file to write, in MPEG-4 and without sound; of sides that are odd it leaves out the last column or row.
 
+    Its frames are even in time: one that lasts longer is there several times.
+
     Args:
         path: The file; its suffix is `.mp4`.
         fps: Frames a second.
@@ -83,14 +86,22 @@ class Mpeg4Writer:
     def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
         self.notices = [WITHOUT_PYAV]
         self._size = width, height
+        self._fps, self._written = fps, 0
+        self._before: Picture | None = None
         with silence():
             self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, self._size)
         if not self._writer.isOpened():
             raise DeepPoseError(f"{path}: OpenCV cannot write videos of {width} x {height} pixels here")
 
     def write(self, image: Picture, time: float) -> None:
-        """Appends a frame; the time is by the frames a second."""
-        self._writer.write(_sized(image, *self._size))
+        """Appends a frame."""
+        missing = round(time * self._fps) - self._written
+        if self._before is not None:
+            for _ in range(min(missing, round(_LONGEST_GAP * self._fps))):
+                self._writer.write(self._before)
+        self._written += 1 + max(0, missing)
+        self._before = _sized(image, *self._size)
+        self._writer.write(self._before)
 
     def close(self) -> None:
         """Ends the file."""

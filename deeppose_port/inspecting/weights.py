@@ -14,7 +14,7 @@ import numpy.typing as npt
 from converters import Checkpoint
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
-from deeppose_port.drawing.draw import write_png
+from deeppose_port.drawing.draw import write_picture
 
 Picture = npt.NDArray[np.uint8]
 
@@ -214,6 +214,6 @@ def write_pictures(
     pictures = [filters_picture(checkpoint) for checkpoint, _ in networks.values()]
     with staged(Path(output), force=force) as stage:
         for picture, (_, rows) in zip(pictures, networks.values(), strict=True):
-            write_png(stage / next(names), picture)
+            write_picture(stage / next(names), picture)
             draw_histograms(rows, stage / next(names))
     return targets

@@ -1,8 +1,8 @@
 """Joints of pictures, videos and annotated persons, as files of numbers and as drawings."""
 
 from deeppose_port.predict.boxes import read_boxes
-from deeppose_port.predict.files import how_many, predict_files
-from deeppose_port.predict.inputs import PICTURE_SUFFIXES, files_in, is_source, parse_box
+from deeppose_port.predict.files import free_folder, how_many, predict_files
+from deeppose_port.predict.inputs import parse_box
 from deeppose_port.predict.people import Box, Detected, Found, Given, Listed, People, detector
 from deeppose_port.predict.persons import predict_persons
 from deeppose_port.predict.results import (
@@ -15,6 +15,7 @@ from deeppose_port.predict.results import (
     Stages,
     VideoPrediction,
 )
+from deeppose_port.predict.sources import PICTURE_SUFFIXES, Remote, Source, files_in, is_source, sources_in
 from deeppose_port.predict.tracks import smoother
 
 __all__ = [
@@ -31,10 +32,13 @@ __all__ = [
     "PersonPredictions",
     "Prediction",
     "Predictions",
+    "Remote",
+    "Source",
     "Stages",
     "VideoPrediction",
     "detector",
     "files_in",
+    "free_folder",
     "how_many",
     "is_source",
     "parse_box",
@@ -42,4 +46,5 @@ __all__ = [
     "predict_persons",
     "read_boxes",
     "smoother",
+    "sources_in",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,17 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
-from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, read_picture
+from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.drawing.draw import write_png
+from deeppose_port.drawing.draw import FORMATS, write_picture
 from deeppose_port.drawing.sheet import TILE, ContactSheet
 from deeppose_port.pose import Pose
+from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import (
     Answer,
     answers,
     drawn,
     drawn_heatmaps,
-    files_in,
     heatmaps_beside,
     joints_of,
     told_apart,
@@ -41,8 +42,9 @@ from deeppose_port.predict.results import (
     checked_format,
     text_of,
 )
+from deeppose_port.predict.sources import Remote, Source, is_video, sources_in
 from deeppose_port.predict.tracks import Smoother
-from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, is_video, predict_video
+from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
 
 Progress = Callable[[int, int], None]
 
@@ -50,19 +52,28 @@ Progress = Callable[[int, int], None]
 _AHEAD = 2
 
 
-def how_many(sources: Sequence[str | os.PathLike[str]]) -> int | None:
+def how_many(sources: Sequence[str | os.PathLike[str] | Remote]) -> int | None:
     """Returns how many pictures there are in some files and folders; None for videos, which have many.
 
     Raises:
         DeepPoseError: There is no picture in a folder.
     """
-    files = [file for source in sources for file in files_in(Path(source))]
+    files = [file for source in sources for file in sources_in(source)]
     return None if any(map(is_video, files)) else len(files)
+
+
+def free_folder(name: str = "predictions") -> Path:
+    """Returns a folder to write to where none is named: the first of NAME, NAME-2, … that is not there, or is empty."""
+    for number in itertools.count(1):
+        folder = Path(name if number == 1 else f"{name}-{number}")
+        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+            return folder
+    raise AssertionError
 
 
 def predict_files(
     pose: Pose | CascadePose,
-    sources: Sequence[str | os.PathLike[str]],
+    sources: Sequence[str | os.PathLike[str] | Remote],
     output: str | os.PathLike[str],
     *,
     box: Box | None = None,
@@ -77,9 +88,13 @@ def predict_files(
     allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     stages: Stages = ONLY_THE_LAST,
+    recursive: bool = False,
+    image_format: str = "png",
+    share: tuple[int, int] = (0, 1),
+    show: Callable[[Picture], bool] | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Predicts pictures, folders of pictures, and videos.
+    """Predicts pictures, folders of pictures, videos, cameras and streams.
 
     For each picture it writes `NAME_pose.png` (and `NAME_heatmaps.png`), for all together `predictions.json` or
     `.csv`; for each video `NAME_pose.mp4` (`.gif` for an animated GIF, which is a video too), and `NAME_pose.jsonl` or
@@ -88,7 +103,7 @@ def predict_files(
 
     Args:
         pose: The checkpoint.
-        sources: The files and folders; those whose suffixes are a video's are videos.
+        sources: Files, folders, patterns, addresses and cameras, see `sources_in`; of pictures and videos.
         output: The folder to write to; it is made if need be.
         box: The crop, in pixels of every picture; None for the whole picture.
         people: Who is in the pictures, in place of `box`.
@@ -102,6 +117,11 @@ def predict_files(
         allow_truncated: As for `read_picture`, as the next is.
         max_pixels: The most pixels that a picture may have.
         stages: What is done with a cascade's stages.
+        recursive: Whether the folders in a folder are looked through too; the output is not.
+        image_format: Of drawn pictures, a key of `drawing.draw.FORMATS`.
+        share: Which of several processes this is: `(0, 2)` has every other picture and video, from the first on, and
+            writes its joints to `predictions-1-of-2.json`.
+        show: Gets the drawing of each frame of a video, and tells whether to go on.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
     Raises:
@@ -117,29 +137,52 @@ def predict_files(
     people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
     folder = checked_folder(output)
-    files = list(dict.fromkeys(file for source in sources for file in files_in(Path(source))))
-    if not files:
+    if image_format not in FORMATS:
+        told = ", ".join(FORMATS)
+        raise DeepPoseError(f"there is no format {image_format!r} for drawings; there are {told}")
+    rank, processes = share
+    if processes > 1 and sheet is not None:
+        raise DeepPoseError("a contact sheet is of all persons, and here each of several processes has some of them")
+    every_one = (each for source in sources for each in sources_in(source, recursive=recursive, without=folder))
+    everything = list(dict.fromkeys(every_one))
+    if not everything:
         raise DeepPoseError("there is nothing to predict: name pictures, folders or videos")
-    drawings = _drawing_names(folder, files)
+    moving = {each for each in everything if is_video(each)}
+    drawings = _drawing_names(folder, everything, moving, image_format)
+    files = everything[rank::processes]
+    drawings = {file: drawings[file] for file in files}
     suffix = {"json": ".jsonl", "csv": ".csv"}[checked_format(format)]
-    tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if is_video(file)}
+    tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if file in moving}
     pictures = [file for file in files if file not in tables]
     if heatmaps and tables:
         raise DeepPoseError(f"{next(iter(tables))}: heat maps are drawn of pictures, not of videos")
+    if not files:  # there are more processes than files
+        return Predictions(pose.path, names, (), (), (), None, None, (), people.numbered)
     sheets = {file: heatmaps_beside(drawings[file]) for file in pictures} if heatmaps else {}
-    table = folder / f"predictions.{format}" if pictures else None
+    part = f"-{rank + 1}-of-{processes}" if processes > 1 else ""
+    table = folder / f"predictions{part}.{format}" if pictures else None
     tile = folder / TILE if sheet is not None else None
     targets = (table, tile, *drawings.values(), *tables.values(), *sheets.values())
-    refuse_targets(targets, force, read=files, instead="-o names another folder")
+    inputs = [file for file in files if isinstance(file, Path)]
+    refuse_targets(targets, force, read=inputs, instead="-o names another folder")
 
     found: list[Prediction] = []
     videos: list[VideoPrediction] = []
     failures: list[Failure] = []
-    nobody: list[Path] = []
-    read = partial(read_picture, allow_truncated=allow_truncated, max_pixels=max_pixels)
+    nobody: list[Source] = []
+    read = partial(_read, allow_truncated=allow_truncated, max_pixels=max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
     with staged(folder, force=force) as stage, Workers() as workers:
-        written: deque[Future[None]] = deque()
+        written: deque[tuple[Source, Future[None]]] = deque()
+
+        def wait_for(most: int) -> None:
+            while len(written) > most:
+                file, drawing = written.popleft()
+                try:
+                    drawing.result()
+                except DeepPoseError as error:
+                    failures.append(Failure(file, f"{file}: {error}"))
+
         readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
         with_persons = _with_persons(readable, people, failures)
         for file, image, answered in answers(pose, with_persons, workers, stages.legacy_order, heatmaps):
@@ -148,12 +191,11 @@ def predict_files(
             if persons:
                 target = stage / drawings[file].name
                 write = partial(_draw, target, image, persons, named, people.numbered, stages.shown)
-                written.append(workers.begin(write))
+                written.append((file, workers.begin(write)))
                 if file in sheets:
                     maps = partial(_draw_heatmaps, stage / sheets[file].name, image, persons, names, people.numbered)
-                    written.append(workers.begin(maps))
-                while len(written) > workers.threads + _AHEAD:
-                    written.popleft().result()
+                    written.append((file, workers.begin(maps)))
+                wait_for(workers.threads + _AHEAD)
                 for person, view, points in persons:
                     if sheet is not None:
                         sheet.add(image, view.crop, points, named)
@@ -166,17 +208,18 @@ def predict_files(
             elif not refused:
                 nobody.append(file)
             done.one_more()
-        for drawing in written:
-            drawing.result()
+        wait_for(0)
         for file, lines in tables.items():
             count = pose.stage_count if stages.shown else 0
+            sound = file if isinstance(file, Path) else None
             writing = VideoFiles(
-                stage, drawings[file], lines, names, numbered=people.numbered, stages=count, source=file
+                stage, drawings[file], lines, names, numbered=people.numbered, stages=count, source=sound
             )
             following = Following(people, smooth, every)
             try:
-                told = (following, named, sheet, done.one_more, workers, stages)
-                video, refused = predict_video(pose, file, writing, *told)
+                video, refused = predict_video(
+                    pose, file, writing, following, named, sheet, done.one_more, workers, stages, show
+                )
                 videos.append(video)
                 failures += [Failure(file, problem) for problem in refused]
             except DeepPoseError as error:
@@ -200,7 +243,7 @@ def predict_files(
         if table is not None and found:
             (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
         if sheet is not None:
-            write_png(stage / TILE, sheet.picture())
+            write_picture(stage / TILE, sheet.picture())
     return result
 
 
@@ -210,37 +253,50 @@ def _and_so(count: int) -> str:
 
 
 def _with_persons(
-    pictures: Iterable[tuple[Path, Picture]], people: People, failures: list[Failure]
-) -> Iterator[tuple[Path, Picture, Sequence[Found]]]:
+    pictures: Iterable[tuple[Source, Picture]], people: People, failures: list[Failure]
+) -> Iterator[tuple[Source, Picture, Sequence[Found]]]:
     """Yields pictures with their persons; adds those of which nothing tells these to the failures."""
     for file, image in pictures:
         try:
-            found = people.of(file, image)
+            found = people.of(Path(file.path) if isinstance(file, Remote) else file, image)
         except DeepPoseError as error:
             failures.append(Failure(file, f"{file}: {error}"))
             continue
         yield file, image, found
 
 
-def _drawing_names(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+def _drawing_names(
+    folder: Path, files: Sequence[Source], moving: Collection[Source], image_format: str
+) -> dict[Source, Path]:
     """Returns each file's drawing; files of the same name in several folders are numbered."""
-    names: dict[Path, Path] = {}
+    names: dict[Source, Path] = {}
     taken: set[str] = set()
     for file in files:
         name, number = f"{file.stem}_pose", 2
         while name in taken:
             name, number = f"{file.stem}_{number}_pose", number + 1
         taken.add(name)
-        suffix = ".png" if not is_video(file) else ".gif" if file.suffix.lower() == ".gif" else ".mp4"
-        names[file] = folder / f"{name}{suffix}"
+        is_gif = isinstance(file, Path) and file.suffix.lower() == ".gif"
+        suffix = image_format if file not in moving else "gif" if is_gif else "mp4"
+        names[file] = folder / f"{name}.{suffix}"
     return names
+
+
+def _read(source: Source, allow_truncated: bool, max_pixels: int) -> Picture:
+    """Reads a picture, or fetches it."""
+    if isinstance(source, Path):
+        return read_picture(source, allow_truncated=allow_truncated, max_pixels=max_pixels)
+    try:
+        return decode_picture(fetched(source.address), allow_truncated=allow_truncated, max_pixels=max_pixels)
+    except PictureError as error:
+        raise PictureError(error.problem, where=source.address, advice=error.advice) from error
 
 
 def _draw_heatmaps(
     path: Path, image: Picture, persons: Sequence[tuple[Answer, Look, Points]], names: Sequence[str], numbered: bool
 ) -> None:
     """Draws and writes the heat maps of the persons of a picture."""
-    write_png(path, drawn_heatmaps(image, persons, names, numbered))
+    write_picture(path, drawn_heatmaps(image, persons, names, numbered))
 
 
 def _draw(
@@ -251,17 +307,17 @@ def _draw(
     numbered: bool,
     ways: bool,
 ) -> None:
-    write_png(path, drawn(image, persons, skeleton, numbered, ways))
+    write_picture(path, drawn(image, persons, skeleton, numbered, ways))
 
 
 def _readable(
-    files: Iterable[tuple[Path, Callable[[], Picture]]], failures: list[Failure]
-) -> Iterator[tuple[Path, Picture]]:
+    files: Iterable[tuple[Source, Callable[[], Picture]]], failures: list[Failure]
+) -> Iterator[tuple[Source, Picture]]:
     """Yields the pictures that can be read; adds the others to the failures."""
     for file, read in files:
         try:
             image = read()
-        except PictureError as error:
+        except DeepPoseError as error:
             failures.append(Failure(file, str(error)))
             continue
         yield file, image

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import mimetypes
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from converters import formats
 from converters.errors import DeepPoseError
-from converters.stages import holds_cascade
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import skeletons
 from deeppose_port.data.ahead import Workers
@@ -36,9 +33,6 @@ from deeppose_port.predict.people import Box, Found
 Item = TypeVar("Item")
 Pixels = TypeVar("Pixels", bound="Picture | Window")
 
-#: In a folder, files with these suffixes are taken for pictures.
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
 _BATCH = 16
 
 
@@ -53,30 +47,6 @@ def parse_box(text: str) -> Box:
     except ValueError:
         raise DeepPoseError(f"the box {text!r} is not four numbers; write it as x,y,width,height") from None
     return x, y, width, height
-
-
-def files_in(source: Path) -> list[Path]:
-    """Returns the pictures of a folder by their suffixes, sorted; what is no folder is returned as it is.
-
-    Raises:
-        DeepPoseError: There is no picture in the folder.
-    """
-    if not source.is_dir():
-        return [source]
-    files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-    if not files:
-        raise DeepPoseError(f"{source}: there is no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    return files
-
-
-def is_source(path: Path) -> bool:
-    """Tells whether a path is one of pictures or a video, by its suffix or what is in the folder, not of a network."""
-    if not path.is_dir():
-        kind, _ = mimetypes.guess_type(path.name)
-        return path.suffix.lower() in PICTURE_SUFFIXES or (kind or "").startswith(("image/", "video/"))
-    if holds_cascade(path) or formats.resolve(path) != path:
-        return False
-    return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
 
 
 def joints_of(
@@ -131,6 +101,7 @@ def answers(
     workers: Workers,
     legacy_order: bool = False,
     heatmaps: bool = False,
+    at_once: bool = False,
 ) -> Iterator[tuple[Item, Pixels, list[Answer]]]:
     """Yields every picture with what is answered of its persons, whose order it keeps.
 
@@ -143,6 +114,7 @@ def answers(
         workers: They cut the persons out, while the pictures after them are found.
         legacy_order: As for `CascadePose.predict_stages`.
         heatmaps: Whether the last stack's maps are kept too.
+        at_once: Whether each picture is answered before the next is asked for, as of a camera.
     """
     waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
     batch: list[tuple[list[Answer], int, Pixels, Look, Future[Float32Array]]] = []
@@ -176,7 +148,7 @@ def answers(
                 answered.append(Answer(person, number, error))
             if len(batch) == _BATCH:
                 run()
-        if len(waiting) == _BATCH:  # with few persons among them
+        if at_once or len(waiting) == _BATCH:  # with few persons among them
             run()
         while waiting and not any(answers is waiting[0][2] for answers, *_ in batch):
             yield waiting.popleft()
@@ -243,4 +215,4 @@ def drawn_heatmaps(
 
 def heatmaps_beside(drawing: Path) -> Path:
     """Returns where heat maps are drawn, beside `NAME_pose.png` or `NAME_pred.png`."""
-    return drawing.with_name(f"{drawing.stem.rpartition('_')[0]}_heatmaps.png")
+    return drawing.with_name(f"{drawing.stem.rpartition('_')[0]}_heatmaps{drawing.suffix}")

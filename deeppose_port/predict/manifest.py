@@ -15,8 +15,6 @@ import importlib.util
 import itertools
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from deeppose_port.data.pictures import MAX_PIXELS, encoded_size, picture_bytes
 from deeppose_port.data.pixels import Window, decode_window
 from deeppose_port.data.view import View
 from deeppose_port.pose import Pose
+from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import answers, joints_of, told_apart
 from deeppose_port.predict.people import Found, People
 from deeppose_port.predict.results import as_lists
@@ -41,9 +40,6 @@ from deeppose_port.predict.results import as_lists
 #: Pictures of a part: what a run that is killed loses at most, in each process.
 PART = 256
 FORMATS = ("jsonl", "parquet")
-
-_SECONDS = 30  # without a byte of a URL
-_LARGEST = 1 << 28  # of a URL's picture
 
 Progress = Callable[[int, int], None]
 
@@ -223,7 +219,7 @@ def _records(pose: Pose | CascadePose, part: Part, asked: Asked) -> Iterator[dic
 def _seen(part: Part, asked: Asked, pose: Pose | CascadePose, line: int) -> tuple[Window, Sequence[Found] | None]:
     """Reads a picture; returns its persons too, where they are told without its pixels."""
     name = part.names[line - part.first]
-    data = _fetched(name) if "://" in name else picture_bytes(name, asked.max_pixels)
+    data = fetched(name) if "://" in name else picture_bytes(name, asked.max_pixels)
     found: Sequence[Found] | None = None
     crops: list[Crop] = []
     try:
@@ -237,22 +233,6 @@ def _seen(part: Part, asked: Asked, pose: Pose | CascadePose, line: int) -> tupl
         return window, found
     except DeepPoseError as error:
         raise DeepPoseError(error.problem, where=error.where or name, advice=error.advice) from error
-
-
-def _fetched(url: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Returns the bytes behind a URL."""
-    if not url.startswith(("http://", "https://")):
-        raise DeepPoseError("http and https are fetched; a bucket's signed URLs are such", where=url)
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
-            data = answer.read(_LARGEST + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):  # which is an answer as well
-            error.close()
-        raise DeepPoseError(f"cannot be fetched: {reason_of(error)}", where=url) from error
-    if len(data) > _LARGEST:
-        raise DeepPoseError(f"it has more than {_LARGEST:,} bytes", where=url)
-    return np.frombuffer(data, np.uint8)
 
 
 def _measured(manifest: Path) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
-from deeppose_port.drawing.draw import write_png
+from deeppose_port.drawing.draw import write_picture
 from deeppose_port.drawing.maps import draw_heatmaps
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
 from deeppose_port.pose import Pose
@@ -85,11 +85,11 @@ def predict_persons(
                 true, visible, person = dataset.joints[i], dataset.visible[i], dataset.person(i)
                 errors[i] = _person_errors(points, true, visible, output_row, target, dataset)
                 drawing, label = drawings[i]
-                write_png(stage / drawing.name, draw_crop(image, view.crop, points, named))
-                write_png(stage / label.name, draw_crop(image, view.crop, true, named, visible=visible))
+                write_picture(stage / drawing.name, draw_crop(image, view.crop, points, named))
+                write_picture(stage / label.name, draw_crop(image, view.crop, true, named, visible=visible))
                 if maps is not None:
                     picture = draw_heatmaps(image, view, maps[place], points, names)
-                    write_png(stage / sheets[i].name, picture)
+                    write_picture(stage / sheets[i].name, picture)
                 if sheet is not None:
                     sheet.add(image, view.crop, points, named, truth=true, visible=visible)
                 error_px, legacy_error = map(float, errors[i])
@@ -114,7 +114,7 @@ def predict_persons(
         result = PersonPredictions(pose.path, names, tuple(persons), table, tile)
         (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
         if sheet is not None:
-            write_png(stage / TILE, sheet.picture())
+            write_picture(stage / TILE, sheet.picture())
     return result
 
 

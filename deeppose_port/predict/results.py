@@ -12,6 +12,7 @@ import numpy as np
 from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Points
 from deeppose_port.predict.people import Box
+from deeppose_port.predict.sources import Source
 from deeppose_port.text import cell_of, csv_text
 
 FORMATS = ("json", "csv")
@@ -44,7 +45,7 @@ class Prediction:
     """The joints of one person in a picture.
 
     Attributes:
-        image: The picture.
+        image: The picture, a file or behind an address.
         points: (J, 2) float64, x right and y down, in its pixels.
         drawing: The picture with the limbs of all its persons drawn.
         person: The person's number in the picture, from 1.
@@ -54,7 +55,7 @@ class Prediction:
         heatmaps: The joints' heat maps, drawn; None where that was not asked for.
     """
 
-    image: Path
+    image: Source
     points: Points
     drawing: Path
     person: int = 1
@@ -83,7 +84,7 @@ class VideoPrediction:
     """One video's joints.
 
     Attributes:
-        video: The video.
+        video: The video, camera or stream.
         frames: How many were read.
         announced: How many the file says it has; 0 where it does not say.
         fps: Frames a second.
@@ -93,7 +94,7 @@ class VideoPrediction:
         notices: What is good to know of the drawn video.
     """
 
-    video: Path
+    video: Source
     frames: int
     announced: int
     fps: float
@@ -108,11 +109,11 @@ class Failure:
     """A picture or video without joints.
 
     Attributes:
-        source: The file.
+        source: What.
         reason: What is wrong with it; names it.
     """
 
-    source: Path
+    source: Source
     reason: str
 
 
@@ -139,7 +140,7 @@ class Predictions:
     failures: tuple[Failure, ...]
     file: Path | None
     tile: Path | None
-    nobody: tuple[Path, ...] = ()
+    nobody: tuple[Source, ...] = ()
     numbered: bool = False
 
     def as_dict(self) -> dict[str, object]:
@@ -170,7 +171,7 @@ class Predictions:
         stages = max((0 if p.stages is None else len(p.stages) for p in self.pictures), default=0)
         rows = (
             [
-                cell_of(p.image),
+                cell_of(str(p.image)),
                 *cells(p.points),
                 *(box_cells(p.person, p.box) if more else ()),
                 *(() if p.stages is None else cells(p.stages)),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from converters.errors import DeepPoseError
 from deeppose_port.cascade import CascadePose
@@ -17,7 +20,7 @@ from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.sheet import ContactSheet
-from deeppose_port.drawing.video import SUFFIXES, Frame, Video, is_animated, opened
+from deeppose_port.drawing.video import Frame, Stream, Video, opened
 from deeppose_port.drawing.video_writing import Writer, video_writer
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
@@ -33,21 +36,20 @@ from deeppose_port.predict.results import (
     columns,
     stage_columns,
 )
+from deeppose_port.predict.sources import Remote, Source
 from deeppose_port.predict.tracks import Smoother, Tracker
+from deeppose_port.text import counted
 
 #: Frames that are decoded before they are looked at.
 _AHEAD = 4
 
 
-def is_video(file: Path) -> bool:
-    """Tells whether a file is taken for a video, by its suffix; an animated GIF is one."""
-    return file.suffix.lower() in SUFFIXES or is_animated(file)
-
-
-def announced_frames(file: Path) -> int:
-    """Returns how many frames a video says it has; 0 where it does not say."""
+def announced_frames(source: Source) -> int:
+    """Returns how many frames a video says it has; 0 where it does not say, and of cameras and streams."""
+    if isinstance(source, Remote):
+        return 0
     try:
-        with opened(file) as video:
+        with opened(source) as video:
             return video.frames
     except DeepPoseError:
         return 0
@@ -131,6 +133,23 @@ class VideoFiles:
             path.unlink(missing_ok=True)
 
 
+class Problem:
+    """What is wrong with some frames of a video: the first of them, and how many there are."""
+
+    def __init__(self) -> None:
+        self._first = ""
+        self.frames = 0
+
+    def add(self, frame: int, sentence: str) -> None:
+        """Adds a frame."""
+        self._first = self._first or f"frame {frame}: {sentence}"
+        self.frames += 1
+
+    def __str__(self) -> str:
+        more = f" (and so it is with {counted(self.frames - 1, 'more frame')})" if self.frames > 1 else ""
+        return f"{self._first}{more}"
+
+
 class Following:
     """The persons of one video: who is in its frames, the same from one to the next, and their joints smoothed.
 
@@ -141,12 +160,14 @@ class Following:
 
     Attributes:
         decoded: How many frames there were, those among them that are not looked at.
+        problem: In which of them nothing tells who is there, or a box is wrong.
     """
 
     def __init__(self, people: People, smooth: Callable[[], Smoother] | None = None, every: int = 1) -> None:
         self.people = people
         self.every = every
         self.decoded = 0
+        self.problem = Problem()
         self._smooth = smooth
         self._tracker = Tracker()
         self._smoothers: dict[int, Smoother] = {}
@@ -157,24 +178,29 @@ class Following:
         return self._tracker.persons
 
     def frames(self, video: Video) -> Generator[tuple[Frame, Picture, Sequence[Found]], None, None]:
-        """Yields the frames to look at with their persons.
+        """Yields the frames to look at with their persons; where a detector fails there are none.
 
         Raises:
-            DeepPoseError: Nothing tells who is in a frame.
+            DeepPoseError: Nothing tells who is in the frames of this video.
         """
 
-        def looked_at() -> Iterator[Frame]:
+        def looked_at() -> Generator[Frame, None, None]:
             for frame in video:
                 self.decoded = frame.index + 1
                 if frame.index % self.every == 0:
                     yield frame
 
-        with closing(read_ahead(looked_at(), _AHEAD)) as frames:
+        ahead = looked_at() if video.live else read_ahead(looked_at(), _AHEAD)
+        with closing(ahead) as frames:
             for frame in frames:
                 try:
-                    yield frame, frame.image, self.people.of(video.path, frame.image)
+                    found = self.people.of(video.path, frame.image)
                 except DeepPoseError as error:
-                    raise DeepPoseError(f"{video.path}, frame {frame.index}: {error}") from error
+                    if not self.people.by_pixels:  # it is so of every frame
+                        raise DeepPoseError(f"{video.path}: {error}") from error
+                    self.problem.add(frame.index, str(error))
+                    found = ()
+                yield frame, frame.image, found
 
     def followed(
         self, frame: Frame, persons: Sequence[tuple[Answer, Look, Points]]
@@ -196,7 +222,7 @@ class Following:
 
 def predict_video(
     pose: Pose | CascadePose,
-    file: Path,
+    source: Source,
     writing: VideoFiles,
     following: Following,
     skeleton: Skeleton | None,
@@ -204,12 +230,15 @@ def predict_video(
     done: Callable[[], None],
     workers: Workers,
     stages: Stages = ONLY_THE_LAST,
+    show: Callable[[Picture], bool] | None = None,
 ) -> tuple[VideoPrediction, list[str]]:
     """Predicts a video's frames; writes and draws them.
 
+    A camera, or a stream without an end, ends with Ctrl-C; what there was is whole then.
+
     Args:
         pose: The checkpoint.
-        file: The video.
+        source: The video, camera or stream.
         writing: Where the frames go.
         following: Its persons.
         skeleton: What the joints are; None draws dots.
@@ -217,42 +246,54 @@ def predict_video(
         done: Called after each frame.
         workers: They cut the persons out.
         stages: What is done with a cascade's stages.
+        show: Gets each drawing, and tells whether to go on.
 
     Returns:
-        What was predicted, and what is wrong with the boxes of the first frame that has a wrong one, or with the video.
+        What was predicted, and what is wrong with some of its frames, and with the video.
 
     Raises:
         DeepPoseError: It cannot be decoded, nothing tells who is in it, or nothing is left of its only box.
     """
-    frames = 0
+    frames, last = 0, 0.0
     wrong: list[str] = []
     numbered = following.people.numbered
-    last = 0.0
-    with opened(file) as video, closing(writing), closing(following.frames(video)) as decoded:
-        for frame, image, answered in answers(pose, decoded, workers, stages.legacy_order):
+    video = Stream(source.address) if isinstance(source, Remote) else opened(source)
+    with (
+        video,
+        closing(writing),
+        _ended_by_ctrl_c(video),
+        closing(following.frames(video)) as decoded,
+    ):
+        for frame, image, answered in answers(pose, decoded, workers, stages.legacy_order, at_once=video.live):
             persons, refused = told_apart(answered, numbered)
             if refused and not numbered:
-                raise DeepPoseError(f"{file}, frame {frame.index}: {refused[0]}")
-            wrong = wrong or [f"{file}, frame {frame.index}: {problem}" for problem in refused]
+                raise DeepPoseError(f"{source}, frame {frame.index}: {refused[0]}")
+            if refused:
+                following.problem.add(frame.index, refused[0])
             persons = following.followed(frame, persons)
             for answer, view, points in persons:
                 writing.write_person(frame, answer.number, answer.found.box, points, answer.stages)
                 if sheet is not None:
                     sheet.add(image, view.crop, points, skeleton)
-            fps = video.fps / following.every
-            writing.write_drawing(drawn(image, persons, skeleton, numbered, stages.shown), frame.time, fps)
-            frames += 1
-            last = frame.time
+            drawing = drawn(image, persons, skeleton, numbered, stages.shown)
+            writing.write_drawing(drawing, frame.time, video.fps / following.every)
+            frames, last = frames + 1, frame.time
             done()
-        if not frames:
-            raise DeepPoseError(f"{file}: no frame of it can be decoded; is it a whole video?")
-        if missing := video.broken_off(following.decoded, last):
-            wrong.append(f"{file}: {missing}; those are drawn")
-    announced = -(-video.frames // following.every)
+            if show is not None and not show(drawing):
+                break
+        else:
+            if missing := video.broken_off(following.decoded, last) if frames else "":
+                wrong.append(f"{source}: {missing}; those are drawn")
+    if not frames:
+        raise DeepPoseError(f"{source}: no frame of it can be decoded; is it a whole video?")
+    if following.problem.frames:
+        wrong.insert(0, f"{source}, {following.problem}")
+    if following.problem.frames == frames and not following.persons:
+        raise DeepPoseError(wrong[0])
     found = VideoPrediction(
-        file,
+        source,
         frames,
-        announced,
+        -(-video.frames // following.every),
         video.fps,
         writing.table,
         writing.drawing,
@@ -260,3 +301,25 @@ def predict_video(
         writing.notices,
     )
     return found, wrong
+
+
+@contextmanager
+def _ended_by_ctrl_c(video: Video) -> Iterator[None]:
+    """Lets Ctrl-C end what has no end of its own; a second one ends the program."""
+    before = signal.getsignal(signal.SIGINT)
+    ignored = before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread()
+    if not isinstance(video, Stream) or ignored:
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if video.ended:
+            signal.signal(number, before)
+            signal.raise_signal(number)
+        video.end()
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

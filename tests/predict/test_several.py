@@ -230,7 +230,7 @@ class TestVideos:
         (failure,) = result.failures
         assert failure.reason.startswith(f"{film}, frame 0: person 2: nothing is left of the box")
 
-    def test_a_detector_that_fails_ends_the_video_with_its_frame(self, pose, film, photo, tmp_path):
+    def test_a_detector_that_fails_in_some_frames_does_not_keep_the_others(self, pose, film, photo, tmp_path):
         def failing(image):
             if image.shape[0] == 120 and image[20, 100, 0] > 100:
                 raise RuntimeError("out of memory")
@@ -240,7 +240,17 @@ class TestVideos:
         assert len(result.pictures) == 1
         (failure,) = result.failures
         assert failure.reason.startswith(f"{film}, frame 8: the detector mine failed: RuntimeError: out of memory")
-        assert not (tmp_path / "out" / "film_pose.mp4").exists()
+        assert failure.reason.endswith("(and so it is with 1 more frame)")
+        assert result.videos[0].frames == 10
+        assert [row["frame"] for row in self.lines(result.videos[0].file)] == list(range(8))
+
+    def test_a_detector_that_fails_in_every_frame_is_a_failure(self, pose, film, tmp_path):
+        def failing(image):
+            raise RuntimeError("out of memory")
+
+        with pytest.raises(ValueError, match=r"frame 0: the detector mine failed.* with 9 more frames\)"):
+            predict_files(pose, [film], tmp_path / "out", people=Detected(failing, "mine"))
+        assert not (tmp_path / "out").exists()
 
 
 class TestCommand:

@@ -1,0 +1,184 @@
+"""What is named to be predicted: pictures, folders of them, patterns, addresses, videos, cameras and streams."""
+
+from __future__ import annotations
+
+import glob
+import mimetypes
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from converters import formats
+from converters.errors import DeepPoseError
+from converters.stages import holds_cascade
+from deeppose_port.drawing.video import SUFFIXES, is_animated
+from deeppose_port.predict.fetching import is_stream
+
+#: In a folder, files with these suffixes are taken for pictures.
+PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+_FETCHED = ("http", "https")
+#: What OpenCV's FFmpeg plays.
+_PLAYED = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp")
+_STREAM_SUFFIXES = SUFFIXES | {".m3u8", ".mjpeg", ".mjpg", ".mpd", ".ts"}
+_LONGEST_STEM = 100
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What is no file: a picture behind an address, or a camera or a stream.
+
+    Attributes:
+        address: Its URL; of a camera its number, or its device.
+        stream: Whether it is a camera or a stream.
+    """
+
+    address: str
+    stream: bool = False
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def path(self) -> PurePosixPath:
+        """What stands for a path in it."""
+        return PurePosixPath(unquote(urlsplit(self.address).path))
+
+    @property
+    def stem(self) -> str:
+        """What files that are made of it are called."""
+        if self.address.isdecimal():
+            return f"camera-{self.address}"
+        name = self.path.stem or urlsplit(self.address).hostname or "stream"
+        return re.sub(r"[^\w.-]+", "_", name)[:_LONGEST_STEM]
+
+
+#: What is predicted.
+Source: TypeAlias = Path | Remote
+
+
+def sources_in(
+    named: str | os.PathLike[str] | Remote, *, recursive: bool = False, without: Path | None = None
+) -> list[Source]:
+    """Returns what is meant by one name.
+
+    Args:
+        named: A file; a folder, of which the pictures are taken; a pattern with `*`, `?` or `[`, where no file has that
+            name; an address; the number of a camera, or its device.
+        recursive: Whether the folders in a folder are looked through too.
+        without: A folder whose files are not taken, where folders are looked through.
+
+    Raises:
+        DeepPoseError: There is no picture in the folder, nothing that matches, or no such scheme.
+    """
+    if isinstance(named, Remote):
+        return [named]
+    text = os.fspath(named)
+    scheme, parted, _ = text.partition("://")
+    if parted:
+        return [_remote(scheme.lower(), text)]
+    path = Path(text)
+    if _is_camera(path):
+        return [Remote(text, stream=True)]
+    if glob.has_magic(text) and not os.path.lexists(path):
+        return _matching(text, recursive, without)
+    return [*files_in(path, recursive=recursive, without=without)]
+
+
+def files_in(source: Path, *, recursive: bool = False, without: Path | None = None) -> list[Path]:
+    """Returns the pictures of a folder by their suffixes, sorted; what is no folder is returned as it is.
+
+    Args:
+        source: The folder.
+        recursive: Whether the folders in it are looked through too.
+        without: A folder that is not.
+
+    Raises:
+        DeepPoseError: There is no picture in the folder.
+    """
+    if not source.is_dir():
+        return [source]
+    found = _walked(source, without) if recursive else sorted(source.iterdir())
+    files = [file for file in found if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()]
+    if not files:
+        advice = "" if recursive else "; -r looks into its folders"
+        known = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise DeepPoseError(f"{source}: there is no picture in this folder ({known}{advice})")
+    return files
+
+
+def is_source(named: str | os.PathLike[str]) -> bool:
+    """Tells whether something named is what is predicted, and no network: by what it is, or its suffix."""
+    text = os.fspath(named)
+    path = Path(text)
+    if text == "-" or "://" in text or _is_camera(path) or (glob.has_magic(text) and not os.path.lexists(path)):
+        return True
+    if not path.is_dir():
+        kind, _ = mimetypes.guess_type(path.name)
+        return path.suffix.lower() in PICTURE_SUFFIXES or (kind or "").startswith(("image/", "video/"))
+    if holds_cascade(path) or formats.resolve(path) != path:
+        return False
+    return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
+
+
+def is_video(source: Source) -> bool:
+    """Tells whether something is a video, by its suffix: an animated GIF is one, and so are cameras and streams."""
+    if isinstance(source, Remote):
+        return source.stream
+    return source.suffix.lower() in SUFFIXES or is_animated(source)
+
+
+def listed(lines: Iterable[str]) -> Iterator[str]:
+    """Yields the names of a list, one a line, without empty lines."""
+    for line in lines:
+        if name := line.strip():
+            yield name
+
+
+def _remote(scheme: str, text: str) -> Remote:
+    if scheme in _PLAYED:
+        return Remote(text, stream=True)
+    if scheme not in _FETCHED:
+        told = ", ".join((*_FETCHED, *_PLAYED))
+        raise DeepPoseError(f"there is no way to {scheme} here; there are {told}", where=text)
+    suffix = Remote(text).path.suffix.lower()
+    known = suffix in PICTURE_SUFFIXES or suffix in _STREAM_SUFFIXES
+    return Remote(text, stream=suffix in _STREAM_SUFFIXES if known else is_stream(text))
+
+
+def _is_camera(path: Path) -> bool:
+    if str(path).isdecimal():
+        return not os.path.lexists(path)
+    with suppress(OSError):
+        return path.name.startswith("video") and stat.S_ISCHR(path.stat().st_mode)
+    return False
+
+
+def _matching(pattern: str, recursive: bool, without: Path | None) -> list[Source]:
+    """Returns what a pattern matches; what is no picture and no video by its suffix only where all is of that kind."""
+    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    files = [path for path in found if not path.is_dir()]
+    known = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES | SUFFIXES]
+    inside: list[Path] = []
+    if recursive or not files:
+        for path in found:
+            if path.is_dir():
+                with suppress(DeepPoseError):  # there is none in this one
+                    inside += files_in(path, recursive=recursive, without=without)
+    if not files and not inside:
+        raise DeepPoseError(f"{pattern}: no file matches this pattern")
+    return [*(known or files), *inside]
+
+
+def _walked(folder: Path, without: Path | None) -> Iterator[Path]:
+    """Yields the files under a folder, folder by folder, in their order."""
+    left_out = None if without is None else without.resolve()
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if Path(root, name).resolve() != left_out)
+        yield from (Path(root, name) for name in sorted(names))
