@@ -40,7 +40,7 @@ from converters.recognition import Network, recognise
 from converters.sourced import candidates, recognise_by_source
 from converters.stored import Stored
 
-#: Where takiyu/DeepPose goes on: `resume/model_s0.npz`, `model_s1_j0.npz`, and each one's optimizer.
+#: Where takiyu/DeepPose goes on: `resume/model_s0.npz`, `model_s1_j0.npz`, and each one's optimizer and losses.
 _RESUMED = re.compile(r"model(_s\d+(?:_j\d+)?\.npz)")
 _RESUMED_STATE = re.compile(r"optimizer(_s\d+(?:_j\d+)?\.npz)")
 
@@ -413,7 +413,22 @@ class _Identification:
             counters = ("updater/iterator:main/epoch", "updater/iteration")
             counts = [layouts.count_of(trainer, key, str(self.path)) if key in trainer else None for key in counters]
             return training, Progress(*counts)
-        return training, progress or Progress(_epoch_of_name(self.path), _step(state))
+        return training, progress or Progress(self._epoch_beside(), _step(state))
+
+    def _epoch_beside(self) -> int | None:
+        """Returns the epochs that are behind a model, as its name says or takiyu's losses: one an epoch."""
+        resumed = _RESUMED.fullmatch(self.path.name)
+        losses = self.path if resumed is None else self.path.with_name(f"loss{resumed[1]}")
+        if losses == self.path or not losses.is_file():
+            return _epoch_of_name(self.path)
+        try:
+            shapes = {key: formats.opened(losses).headers[key].shape for key in ("train", "test")}
+            (epochs,) = shapes["train"]
+        except (CheckpointError, KeyError, ValueError) as error:
+            reason = error.problem if isinstance(error, CheckpointError) else "it holds no losses of training and test"
+            self.notices.append(f"{losses}: {reason}; how many epochs are behind the network is not told")
+            return None
+        return epochs
 
 
 def _text_of(path: Path) -> str:

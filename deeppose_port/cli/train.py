@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
@@ -15,6 +16,7 @@ from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED
 
 if TYPE_CHECKING:
+    from converters.networks import Layer
     from deeppose_port.cli.training import TrainOptions
     from deeppose_port.training.folder import Entry
     from deeppose_port.training.run import Callbacks, Header, Summary
@@ -32,6 +34,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.training.config import completed
     from deeppose_port.training.options import TrainingOptions
     from deeppose_port.training.recipes import default_for, with_recipe
+    from deeppose_port.training.stage import layers_before
 
     values, notices = completed(said, _options())
     if "backend" not in values:
@@ -41,7 +44,10 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     if values.get("resume") is not None:
         return values
     name = str(values.get("recipe") or default_for(values))
-    whole = with_recipe(name, values)
+    before: tuple[Layer, ...] = ()
+    if values.get("before") is not None:
+        before = layers_before(Path(str(values["before"])), int(str(values.get("stage") or 2)))
+    whole = with_recipe(name, values, before)
     declared = options_of(TrainingOptions)
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
     display.note(f"recipe {name}: {', '.join(taken) or 'the options as they are'}")

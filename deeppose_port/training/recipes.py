@@ -80,12 +80,14 @@ def default_for(said: Mapping[str, object]) -> str:
     return "course" if grown(str(said.get("architecture"))) is not None else "modern"
 
 
-def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
+def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...] = ()) -> dict[str, object]:
     """Puts what is said over a recipe's options, to make `TrainingOptions` of with `options.build`.
 
     Args:
         name: A key of `RECIPES`.
         said: Options by name.
+        before: The layers of the stage before, whose kind of network a later stage is where none is said; empty for a
+            first stage.
 
     Returns:
         The options by name, `recipe` among them.
@@ -96,9 +98,9 @@ def with_recipe(name: str, said: Mapping[str, object]) -> dict[str, object]:
     if name not in RECIPES:
         raise DeepPoseError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
     recipe = dict(RECIPES[name])
-    if name == "modern" and _is_careful(said):
+    if name == "modern" and _is_careful(said, before):
         recipe["lr"] = _CAREFUL_RATE
-    if not _has_maps(said):
+    if not _has_maps(said, before):
         recipe.pop("heatmap_loss", None)
     if grown(str(said.get("architecture"))) is not None:  # whose loss and inputs are its own
         recipe = {option: value for option, value in recipe.items() if option not in ("loss", "base_zoom")}
@@ -114,15 +116,17 @@ def _begins_anew(said: Mapping[str, object]) -> bool:
     return not any(said.get(name) is not None for name in ("init", "finetune", "model_file"))
 
 
-def _table(said: Mapping[str, object]) -> tuple[Layer, ...]:
-    return TABLES.get(str(said.get("architecture") or "alexnet"), ())
+def _layers(said: Mapping[str, object], before: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    named = said.get("architecture")
+    return before if named is None and before else TABLES.get(str(named or "alexnet"), ())
 
 
-def _is_careful(said: Mapping[str, object]) -> bool:
+def _is_careful(said: Mapping[str, object], before: tuple[Layer, ...]) -> bool:
     """Tells whether a network is one that a high learning rate spoils."""
-    return not _begins_anew(said) or not any(isinstance(layer, BatchNormalization) for layer in walk(_table(said)))
+    layers = walk(_layers(said, before))
+    return not _begins_anew(said) or not any(isinstance(layer, BatchNormalization) for layer in layers)
 
 
-def _has_maps(said: Mapping[str, object]) -> bool:
+def _has_maps(said: Mapping[str, object], before: tuple[Layer, ...]) -> bool:
     """Tells whether a network is one whose joints come of maps."""
-    return _begins_anew(said) and any(isinstance(layer, SoftArgmax) for layer in _table(said))
+    return _begins_anew(said) and any(isinstance(layer, SoftArgmax) for layer in _layers(said, before))

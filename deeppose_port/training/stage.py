@@ -9,6 +9,10 @@ from pathlib import Path
 from converters import Checkpoint, Preprocessing
 from converters.cascade import Cascade, CloseUp, Pair, Stage
 from converters.errors import DeepPoseError
+from converters.identify import Options
+from converters.networks import Layer
+from converters.plan import Plan
+from converters.stages import plan_of
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.training.options import StageOptions
 
@@ -58,6 +62,26 @@ def stages_before(found: Checkpoint | Cascade, path: Path, number: int) -> Casca
         have = "1 stage" if len(cascade.stages) == 1 else f"{len(cascade.stages)} stages"
         raise DeepPoseError(f"it has {have}; stage {number} comes after {number - 1}", where=path)
     return Cascade(cascade.stages[: number - 1])
+
+
+def layers_before(path: Path, number: int) -> tuple[Layer, ...]:
+    """Returns the layers of the stage before one that is to be trained, of which no array is read.
+
+    Args:
+        path: A checkpoint or a cascade.
+        number: Which stage is to be trained.
+
+    Returns:
+        Empty where there is no such stage, which is refused later.
+
+    Raises:
+        CheckpointError: The file is refused.
+    """
+    plan = plan_of(path, Options(state=False))
+    if isinstance(plan, Plan):
+        return plan.outline.architecture.layers
+    parts = plan.rules.parts[number - 2 : number - 1]
+    return plan.networks[parts[0][0]].outline.architecture.layers if parts else ()
 
 
 def stage_preprocessing(preprocessing: Preprocessing) -> Preprocessing:

@@ -286,6 +286,22 @@ class TestResume:
         assert checkpoint.progress.iteration == 77
         assert checkpoint.source.state_path == str(folder / "optimizer_s1_j0.npz")
 
+    @pytest.mark.parametrize("name", ["model_s1_j0.npz", "optimizer_s1_j0.npz"])
+    def test_losses_tell_how_many_epochs_are_behind_it(self, folder, name):
+        """The program's own count of them when it goes on: one loss of training and one of the test an epoch."""
+        np.savez(folder / "loss_s1_j0.npz", train=[0.5, 0.25, 0.125], test=[0.6, 0.3, 0.2])
+        np.savez(folder / "loss_s0.npz", train=[0.5], test=[0.6])
+        checkpoint = converters.read(folder / name, architecture="alexnet-takiyu")
+        assert (checkpoint.progress.epoch, checkpoint.progress.iteration) == (3, 77)
+
+    @pytest.mark.parametrize("arrays", [{}, {"train": np.ones(3)}, {"train": np.ones((3, 2)), "test": np.ones(3)}])
+    def test_losses_that_are_none_are_said_and_keep_nothing_back(self, folder, arrays):
+        np.savez(folder / "loss_s1_j0.npz", **arrays)
+        checkpoint = converters.read(folder / "model_s1_j0.npz", architecture="alexnet-takiyu")
+        assert checkpoint.progress.epoch is None
+        (said,) = [notice for notice in checkpoint.notices if "loss_s1_j0.npz: " in notice]
+        assert said.endswith("how many epochs are behind the network is not told")
+
     def test_an_optimizer_alone_says_what_is_missing(self, folder):
         (folder / "model_s1_j0.npz").unlink()
         with pytest.raises(CheckpointError, match=r"put model_s1_j0\.npz beside it"):

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 import converters
+from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
+from converters.families import starting_preprocessing
 from deeppose_port.cli import main
+from deeppose_port.cli.train import _complete
 from deeppose_port.data.augmentation import BOX
 from deeppose_port.options import build, options_of
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.recipes import RECIPES, with_recipe
+from deeppose_port.training.stage import layers_before
+from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import run, same_bits, write_csv
 
 DATA = {"train_csv": "a.csv", "images": "b", "skeleton": "lsp"}
@@ -68,6 +74,28 @@ class TestOptions:
     )
     def test_the_rate_is_for_what_normalises(self, network, rate):
         assert made("modern", **network).hyperparameters.lr == rate
+
+    @pytest.mark.parametrize(("kind", "rate"), [("resfpn-softargmax", 0.002), ("vgg_bn", 0.002), ("alexnet", 0.0003)])
+    def test_a_later_stage_is_of_the_kind_before_it(self, kind, rate, tmp_path):
+        """As the command does it: the network is the one before, and so are its rate and its loss of maps."""
+        first = tmp_path / "first.pt"
+        told = starting_preprocessing(kind)
+        network = initial_checkpoint(initial_architecture(kind, 7, told.im_size, "0.05"), told, 0)
+        converters.write(network, first)
+        second = Stage((random_checkpoint("resnet50"),), CloseUp(1.0, ((2, 4),)))
+        converters.write(Cascade((Stage((network,)), second)), tmp_path / "two.pt")
+        said = {**DATA, "backend": "torch", "before": first, "stage": 2}
+        whole = _complete(said)
+        assert whole["lr"] == rate
+        assert ("heatmap_loss" in whole) == (kind == "resfpn-softargmax")
+        assert _complete({**said, "before": tmp_path / "two.pt", "stage": 3})["lr"] == 0.002, "stage 2 is a ResNet50"
+        assert _complete({**said, "architecture": "alexnet"})["lr"] == 0.0003
+        assert _complete({**said, "init": "a.pt"})["lr"] == 0.0003
+        assert layers_before(tmp_path / "two.pt", 4) == (), "there is no stage 3: the training says so"
+
+    def test_stages_before_that_are_not_there_are_refused(self, tmp_path):
+        with pytest.raises(DeepPoseError, match=r"nothing\.pt"):
+            _complete({**DATA, "backend": "torch", "before": tmp_path / "nothing.pt", "stage": 2})
 
     def test_there_is_no_other(self):
         with pytest.raises(DeepPoseError, match="there is no recipe 'best'; there are legacy, paper, modern"):
