@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.timing import Row
 
-NAMES = ("startup", "forward", "convert", "optimizers", "data", "memory", "metrics", "report", "peers")
+NAMES = ("startup", "forward", "convert", "optimizers", "data", "memory", "metrics", "report", "cascade", "peers")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ NAMES = ("startup", "forward", "convert", "optimizers", "data", "memory", "metri
 def main(names: tuple[str, ...], target: Path | None) -> None:
     """Measures NAMEs, or all of them, in one run.
 
-    They are startup, forward, convert, optimizers, data, memory, metrics, report and peers.
+    They are startup, forward, convert, optimizers, data, memory, metrics, report, cascade and peers.
 
     The exit status is 1 if a number misses its bound.
     """

@@ -1,5 +1,7 @@
 """What the benchmarks compare with."""
 
+import itertools
+
 import pytest
 
 from benchmarks import generated, legacy
@@ -45,3 +47,18 @@ def test_what_is_measured_on_gpus_is_measured_on_a_cpu_where_it_can_be():
     exact = [row for row in found if row.compared == "ours"]
     assert len(exact) >= 2
     assert all(row.passed for row in exact)
+
+
+def test_every_stage_of_the_cascade_that_is_measured_has_something_to_see(tmp_path):
+    pytest.importorskip("torch")
+    from benchmarks import cascade
+
+    csv = generated.write(tmp_path, 2)
+    pose = cascade.cascade_of(random_checkpoint(joints=generated.JOINTS).architecture)
+    stages = cascade.evaluate_stages(pose, PoseDataset(csv, images=tmp_path, skeleton="mpii"))
+    assert len(stages) == 3
+    crop = 440 * 1.5
+    for before, after in itertools.pairwise(stages):
+        diameters = ((before.predicted[:, 2] - before.predicted[:, 13]) ** 2).sum(axis=1) ** 0.5
+        assert (diameters > 0.05 * crop).all()
+        assert ((after.predicted - before.predicted) != 0).all()
