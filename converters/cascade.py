@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from converters import words
 from converters.checkpoint import Array, Checkpoint, Repair, Source, parameters_of
 from converters.errors import CheckpointError, DeepPoseError
+from converters.values import dataclass
 
 #: Two joints by their indices.
 Pair = tuple[int, int]

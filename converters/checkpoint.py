@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from converters import words
 from converters.errors import DeepPoseError
 from converters.networks import Architecture
+from converters.values import dataclass
 
 Array = npt.NDArray[Any]
 Gcn = Literal["divide", "subtract", "none"]

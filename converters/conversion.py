@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from converters.files import atomic, checked_folder, hash_file, refuse_targets, 
 from converters.formats import FORMATS, Format
 from converters.identify import Options
 from converters.plan import CascadePlan, Plan, check_policy
+from converters.values import dataclass
 from converters.verification import Advance, verify
 
 #: Called with the step's name, the bytes done and the bytes to do (0: not known).

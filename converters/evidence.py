@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from packaging.version import Version
 
@@ -12,6 +11,7 @@ from converters.errors import DeepPoseError
 from converters.families import Writers
 from converters.layouts import Sections
 from converters.networks import batch_normalization_rules, chainer_version
+from converters.values import dataclass
 
 #: Taken when nothing tells: the version the legacy program was written for.
 DEFAULT_WRITER = "chainer-1.13.0"

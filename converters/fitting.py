@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from converters.formats import Contents
 from converters.keys import Header, Stripping, strippings
 from converters.matching import Match, compare, match, odd
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, per_joint
+from converters.values import dataclass
 
 #: In more parts than these nothing is looked for that is there twice.
 _MOST_PARTS = 8

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters import formats
 from converters.errors import CheckpointError
 from converters.formats import FORMATS
 from converters.stages import holds_cascade
+from converters.values import dataclass
 
 #: Suffixes that checkpoints have, whoever's they are, beside those of the formats.
 _SUFFIXES = {".caffemodel", ".npy", ".onnx", ".params", ".pickle", ".pkl", ".pth.tar", ".t7", ".tar", ".weights"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from converters.preprocessing import preprocessing_of
 from converters.recognition import Network, recognise
 from converters.sourced import candidates, recognise_by_source
 from converters.stored import Stored
+from converters.values import dataclass
 
 #: Where takiyu/DeepPose goes on: `resume/model_s0.npz`, `model_s1_j0.npz`, and each one's optimizer and losses.
 _RESUMED = re.compile(r"model(_s\d+(?:_j\d+)?\.npz)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from converters.networks import steps_of
 from converters.reading import read
 from converters.stages import holds_cascade
 from converters.stored import read_all
+from converters.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from converters.families import CANONICAL, FAMILIES, naming
 from converters.networks import Architecture, BatchNormalization, Shape, walk
+from converters.values import dataclass
 
 #: Prefixes that a training loop, a trainer or a compiler puts before every key, whatever the program.
 _WRAPPERS = ("/", "updater/model:main/", "module.", "_orig_mod.", "model.", "net.", "network.")

@@ -9,7 +9,7 @@ snapshot   updater/model:main/predictor/conv1/W, updater/optimizer:main/t, updat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from converters.folding import fold
 from converters.keys import chainer_names, links
 from converters.networks import Shape
 from converters.stored import Stored
+from converters.values import dataclass
 
 #: What `write(..., layout=...)` takes: the model with HEAD's names, its optimizer's state, a trainer's snapshot.
 LAYOUTS = ("head", "state", "snapshot")

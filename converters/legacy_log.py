@@ -6,12 +6,13 @@ import ast
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
 from converters.errors import DeepPoseError
 from converters.files import CHUNK
+from converters.values import dataclass
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
 _NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 
 from converters.errors import DeepPoseError
@@ -26,6 +26,7 @@ from converters.networks import (
     walk,
 )
 from converters.networks import feature_size as table_feature_size
+from converters.values import dataclass
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +18,7 @@ from converters.files import CHUNK, Identity, hash_file, identity_of
 from converters.layouts import WITHOUT_STATE, Training
 from converters.repair import POLICIES, refuse_nonfinite, repair, repair_slots
 from converters.stored import Stored, read_all
+from converters.values import dataclass
 
 #: Called with the bytes done and the bytes to do; from several threads.
 ProgressCallback = Callable[[int, int], None]

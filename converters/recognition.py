@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from converters.errors import CheckpointError
@@ -23,6 +23,7 @@ from converters.keys import (
 )
 from converters.matching import Match, match
 from converters.networks import Architecture, ModelSource
+from converters.values import dataclass
 
 #: What may stand beside a network and is no layer of it: losses, averages of its weights, measurements.
 _NO_LAYERS = re.compile(

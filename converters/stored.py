@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,6 +14,7 @@ from converters.files import CHUNK
 from converters.keys import Header
 from converters.networks import Shape
 from converters.processors import in_threads
+from converters.values import dataclass
 
 #: A piece of an array's bytes.
 Buffer: TypeAlias = bytes | memoryview

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias
 
 from packaging.version import Version
@@ -11,6 +11,7 @@ from packaging.version import Version
 from converters.checkpoint import Preprocessing
 from converters.networks import TABLES, Layer, Shape, add_table
 from converters.networks.tables import EVERY_ENGINE
+from converters.values import dataclass
 
 #: Patterns in canonical names and what stands there instead, one after the other.
 Substitutions: TypeAlias = tuple[tuple[str, str], ...]

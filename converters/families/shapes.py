@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from converters.families.torchvision import BLOCKS, resnet
 from converters.networks import BatchNormalization, Convolution, Dropout, Layer, Linear, ReLU, Residual, Shape
+from converters.values import dataclass
 
 #: torchvision's names of a ResNet's children, by their number.
 _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from converters.errors import CheckpointError
 from converters.families.mmpose import HEADS, configuration
 from converters.networks import Shape
+from converters.values import dataclass
 
 Shapes: TypeAlias = Mapping[str, Shape]
 Values: TypeAlias = Mapping[str, object]

@@ -15,12 +15,13 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from converters.networks import Shape
+from converters.values import dataclass
 
 LONGEST_NAME = 200
 #: Greater numbers as keys could be chosen so that their hashes are the same.

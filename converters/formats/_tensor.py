@@ -6,7 +6,7 @@ import codecs
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -20,6 +20,7 @@ from converters.formats._pickle import Array as PickledArray
 from converters.keys import Header
 from converters.networks import Shape
 from converters.stored import Stored
+from converters.values import dataclass
 
 BFLOAT16 = "bfloat16"  # NumPy has none: the upper half of a float32
 #: The types of storages -> their numbers' dtypes.

@@ -13,7 +13,6 @@ import os
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
@@ -31,6 +30,7 @@ from converters.formats._pickle import (
     rebuilt,
 )
 from converters.formats._tensor import STORAGES, PickledTensor, Storage, Tensor
+from converters.values import dataclass
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the format before 1.6
 _ZIP = b"PK\x03\x04"

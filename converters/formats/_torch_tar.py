@@ -13,13 +13,13 @@ import os
 import struct
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from converters.files import Bounded
 from converters.formats._pickle import LARGEST_KEY, LONGEST_NAME, Machine, Text, UnpicklingError, rebuilt
 from converters.formats._tensor import STORAGES, Storage, Tensor
+from converters.values import dataclass
 
 MEMBERS = ("storages", "tensors", "pickle")
 _MOST_MEMBERS = 16

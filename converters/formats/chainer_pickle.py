@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from converters.formats._pickle import ARRAY_NAMES, Array, ArrayMachine, Dtype, 
 from converters.formats.format import Contents, Format, register
 from converters.keys import Header
 from converters.layouts import split
+from converters.values import dataclass
 
 #: The classes of layers -> what of them is the network: attribute -> name in Chainer's later files.
 _PARAMETERS = {"W": "W", "b": "b"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from converters.errors import CheckpointError
 from converters.formats.format import Beginning
+from converters.values import dataclass
 
 
 @dataclass(frozen=True)

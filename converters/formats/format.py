@@ -6,7 +6,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,7 @@ from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.formats import _zip
 from converters.keys import Header
 from converters.stored import Buffer, Stored
+from converters.values import dataclass
 
 if TYPE_CHECKING:
     from converters.layouts import Sections, Training

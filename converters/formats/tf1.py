@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.layouts import Sections
 from converters.networks import TENSORFLOW_WRITER, Shape
+from converters.values import dataclass
 
 #: An index of 20,000 variables takes less.
 _LARGEST_INDEX, _LARGEST_TEXT = 4 << 20, 1 << 20

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +36,7 @@ from converters.networks.tables import (
     per_joint,
     stacks_of,
 )
+from converters.values import dataclass
 
 _MOST_NUMBERS = 1 << 29
 _LARGEST_INPUT = 1024

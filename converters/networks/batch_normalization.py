@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from packaging.version import InvalidVersion, Version
 
 from converters.errors import DeepPoseError
 from converters.networks.layers import BatchNormalization
+from converters.values import dataclass
 
 
 @dataclass(frozen=True)

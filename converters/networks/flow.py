@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from converters.errors import DeepPoseError
@@ -42,6 +41,7 @@ from converters.networks.layers import (
     same_margin,
     walk,
 )
+from converters.values import dataclass
 
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
 Value: TypeAlias = tuple[int | None, ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from converters.values import dataclass
 
 Shape: TypeAlias = tuple[int, ...]
 #: A size of maps: the same for height and width, or (height, width).

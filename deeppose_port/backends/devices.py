@@ -6,9 +6,9 @@ import ctypes
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 
 _SMI_SECONDS = 20  # a driver that hangs must not hang us; the first call after a boot may take several seconds
 

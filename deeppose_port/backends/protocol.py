@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
+from converters.values import dataclass
 from deeppose_port.backends.installed import Problem, wanted
 
 if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need

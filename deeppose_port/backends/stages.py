@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from converters import Checkpoint
 from converters.cascade import Cascade, CloseUp, Stage
+from converters.values import dataclass
 from deeppose_port import backends
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.options import (

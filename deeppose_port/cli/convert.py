@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import SOME_REFUSED, JsonOptions, ReadingOptions

@@ -16,12 +16,13 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from converters.errors import DeepPoseError, one_line, printable, reason_of
+from converters.values import dataclass
 from deeppose_port.text import counted as counted  # the commands have them from here
 from deeppose_port.text import shown as shown
 

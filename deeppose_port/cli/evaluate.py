@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import click
 from converters.errors import DeepPoseError
 from converters.files import refuse_targets
 from converters.folders import is_folder
+from converters.values import dataclass
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one, speaks

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.options import (
     AnnotationOptions,

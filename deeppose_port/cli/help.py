@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import click
 
+from converters.values import dataclass
 from deeppose_port.cli.command import command
 from deeppose_port.options import described
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import BAD_INPUT, SOME_REFUSED, JsonOptions, SourceOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,6 +12,7 @@ from converters.checkpoint import Decoding
 from converters.errors import DeepPoseError
 from converters.families import on_request
 from converters.files import byte_count
+from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.options import described
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FindingOptions, show_files

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files

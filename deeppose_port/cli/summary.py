@@ -6,11 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError, printable
+from converters.values import dataclass
 from deeppose_port.cli import checkpoints
 from deeppose_port.cli.options import BAD_INPUT, SOME_REFUSED
 from deeppose_port.text import counted

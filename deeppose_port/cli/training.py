@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from converters.values import dataclass
 from deeppose_port import backends
 from deeppose_port.options import described
 from deeppose_port.training.options import TrainingOptions

@@ -11,7 +11,6 @@ import csv
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_no_file
+from converters.values import dataclass
 from deeppose_port.data.skeletons import SKELETONS
 
 #: The coordinate that legacy CSVs write for "not annotated".

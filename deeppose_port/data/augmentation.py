@@ -39,7 +39,7 @@ than 0.1 level away in the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, get_args
 
 import cv2
@@ -48,6 +48,7 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize

@@ -7,7 +7,6 @@ are x to the right, y down, in pixels of the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeAlias
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from converters.cascade import CloseUp, FaceCrop
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.normalization import normalize

@@ -6,12 +6,11 @@ the same bits. Points are x to the right, y down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 
 Points = npt.NDArray[np.float64]
 

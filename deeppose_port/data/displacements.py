@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from converters.cascade import CloseUp, Pair
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on, mirrored
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TypedDict
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
+from converters.values import dataclass
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import Example, PoseDataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Crop, Letterbox, Points
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, checked_picture, decode_picture, encoded_size

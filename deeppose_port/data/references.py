@@ -25,13 +25,14 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from converters.errors import DeepPoseError
 from converters.files import hash_file, refuse_no_file
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
 
 FORMAT = "deeppose-port references"

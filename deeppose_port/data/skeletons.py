@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from converters.checkpoint import check_names
 from converters.errors import DeepPoseError
 from converters.families import joints as data_sets
+from converters.values import dataclass
 
 End: TypeAlias = int | tuple[int, ...]
 """One end of a limb: a joint's index, or the indices of joints whose mean position it is."""

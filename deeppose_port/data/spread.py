@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 
 Kind = Literal["normal", "uniform"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.crop import Crop, Letterbox, Points
 from deeppose_port.data.normalization import normalize
 from deeppose_port.data.pictures import Picture

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
+from converters.values import dataclass
 from deeppose_port.data.pictures import MAX_PIXELS, Picture
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from converters.cascade import CloseUp, Pair
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array

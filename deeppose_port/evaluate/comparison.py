@@ -11,12 +11,13 @@ import difflib
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array

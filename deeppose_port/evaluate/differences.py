@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.checkpoint import Array, bytes_of
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Evaluation

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from converters import Checkpoint
 from converters.cascade import Cascade
+from converters.values import dataclass
 from deeppose_port import backends
 from deeppose_port.backends.installed import version
 from deeppose_port.backends.protocol import Description

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters.files import hash_file
 from converters.folders import survey
+from converters.values import dataclass
 from deeppose_port.metrics.evaluation import Evaluation
 from deeppose_port.metrics.registry import Metric
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Literal
 
+from converters.values import dataclass
 from deeppose_port.backends import BACKENDS, Description, described, prober
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
 from deeppose_port.backends.fastest import MANY, candidates

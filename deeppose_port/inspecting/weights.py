@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from converters import Checkpoint
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
+from converters.values import dataclass
 from deeppose_port.drawing.draw import write_picture
 
 Picture = npt.NDArray[np.uint8]

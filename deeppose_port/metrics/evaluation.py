@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from converters import words
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.batches import batches

@@ -11,7 +11,6 @@ To add one, register a row:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal, TypeAlias
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from converters import Preprocessing
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import input_points

@@ -8,12 +8,12 @@ how far it might have been another with other persons of the same kind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
 
 _MOST_DRAWS = 1 << 22

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import skeletons
 from deeppose_port.data.ahead import Workers

@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import atomic, refuse_no_file
+from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.crop import Crop

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
+from converters.values import dataclass
 from deeppose_port.data.pictures import Picture
 
 #: x and y of the upper left corner, width and height, in pixels of the picture.

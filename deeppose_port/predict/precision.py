@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.pictures import MAX_PIXELS, read_picture
 from deeppose_port.data.view import View
 from deeppose_port.pose import Pose

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.crop import Points
 from deeppose_port.predict.people import Box
 from deeppose_port.predict.sources import Source

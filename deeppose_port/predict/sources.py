@@ -9,7 +9,6 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from converters import formats
 from converters.errors import DeepPoseError
 from converters.stages import holds_cascade
+from converters.values import dataclass
 from deeppose_port.drawing.video import SUFFIXES, is_animated
 from deeppose_port.predict.fetching import is_stream
 

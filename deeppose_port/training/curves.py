@@ -13,12 +13,13 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
+from converters.values import dataclass
 from deeppose_port.metrics.registry import METRICS
 from deeppose_port.training.folder import read_log
 from deeppose_port.training.names import EVALUATIONS, LOG, LOG_TXT, CheckpointName

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from converters import Checkpoint
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from converters.values import dataclass
 
 #: The losses in JSON: a list (Chainer), or a line an entry (PyTorch).
 LOG = "log"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from converters.errors import DeepPoseError
 from converters.files import byte_count
 from converters.networks import TABLES
+from converters.values import dataclass
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.training.folder import ResultFolder

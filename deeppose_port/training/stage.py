@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters import Checkpoint, Preprocessing
@@ -13,6 +12,7 @@ from converters.identify import Options
 from converters.networks import Layer
 from converters.plan import Plan
 from converters.stages import plan_of
+from converters.values import dataclass
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.training.options import StageOptions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
 from converters.networks import SoftArgmax
 from converters.sourced import architecture_of_source
+from converters.values import dataclass
 from deeppose_port.training.average import trained_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import checkpoints_in

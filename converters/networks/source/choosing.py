@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +20,7 @@ from converters.networks.source.era import era_of
 from converters.networks.source.errors import ExhaustedError
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
+from converters.values import dataclass
 
 #: Of the files beside a checkpoint.
 _MOST_FILES = 30

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from converters.networks.flow import Value, after, joined
 from converters.networks.layers import (
@@ -16,6 +16,7 @@ from converters.networks.layers import (
     Linear,
 )
 from converters.networks.source.errors import Place
+from converters.values import dataclass
 
 _MAKE_ONE_SIZE = (Linear, GlobalAveragePooling, GlobalMaxPooling, AdaptiveAveragePooling, AdaptiveMaxPooling)
 

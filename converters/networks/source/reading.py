@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from packaging.version import Version
 
@@ -35,6 +35,7 @@ from converters.networks.source.values import (
     Unknown,
     solve,
 )
+from converters.values import dataclass
 
 #: What an argument that nothing tells is tried with first.
 _PROBE = 14

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 from converters.networks.source.values import Namespace, Native, NativeFunction
+from converters.values import dataclass
 
 #: Dotted name -> what stands for it.
 KNOWN: dict[str, object] = {}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from converters.networks.source.errors import Place
 from converters.networks.source.graph import Node
+from converters.values import dataclass
 
 if TYPE_CHECKING:
     from converters.networks.source.context import Context

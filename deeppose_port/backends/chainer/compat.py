@@ -25,13 +25,14 @@ import threading
 import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from converters.values import dataclass
 
 if TYPE_CHECKING:
     import chainer

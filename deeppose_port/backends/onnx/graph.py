@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -64,6 +63,7 @@ from converters.networks import (
 )
 from converters.networks.flow import Value, after, joined
 from converters.networks.fold import factors, fold
+from converters.values import dataclass
 from deeppose_port.backends.devices import BackendError
 
 #: What a graph is given and gives.

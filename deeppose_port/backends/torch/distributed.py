@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
+from converters.values import dataclass
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch.prediction import usable_device
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ from converters.networks import (
 )
 from converters.networks.flow import Value, after, joined
 from converters.networks.layers import same_margin
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 
 #: The files of the folder.

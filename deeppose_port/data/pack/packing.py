@@ -8,7 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.files import hash_file
 from converters.processors import usable_processors
+from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.dataset import PoseDataset

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from converters.values import dataclass
 from deeppose_port.data.pictures import PictureError, find_picture, picture_size, read_picture
 from deeppose_port.data.prepare import engine
 

@@ -8,13 +8,14 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from converters.files import atomic, made, staged
 from converters.processors import usable_processors
+from converters.values import dataclass
 from deeppose_port.data import skeletons
 from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures, tfrecords
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted

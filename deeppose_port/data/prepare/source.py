@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.values import dataclass
 
 
 class PrepareError(DeepPoseError):

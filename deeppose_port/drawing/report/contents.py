@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from converters import Repair
+from converters.values import dataclass
 from deeppose_port.drawing.report.subjects import Subject
 from deeppose_port.evaluate.engines import engine_of
 from deeppose_port.metrics import shown

@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.processors import usable_processors
+from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Points
 from deeppose_port.data.skeletons import Skeleton, side

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from markupsafe import Markup
 
 from converters.errors import DeepPoseError
 from converters.files import atomic, checked_folder, made, refuse_targets
+from converters.values import dataclass
 from deeppose_port import __version__
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset

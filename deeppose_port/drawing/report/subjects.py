@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from converters.values import dataclass
 from deeppose_port import metrics
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
