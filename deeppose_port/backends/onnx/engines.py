@@ -49,7 +49,7 @@ def onnxruntime(program: Program, device: str) -> Session:
     values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in program.constants.values()]
     if values:
         options.add_external_initializers(list(program.constants), values)
-    session = runtime.InferenceSession(program.graph.SerializeToString(), options, providers=providers)
+    session = runtime.InferenceSession(program.apart(), options, providers=providers)
     names = [output.name for output in session.get_outputs()]
 
     def run(values: Values) -> dict[str, Float32Array]:
@@ -74,7 +74,7 @@ def openvino(program: Program, device: str, precision: str = "f32") -> Session:
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options["INFERENCE_NUM_THREADS"] = int(threads)
     core = openvino_core()
-    compiled = core.compile_model(core.read_model(program.whole().SerializeToString()), "CPU", options)
+    compiled = core.compile_model(core.read_model(program.whole()), "CPU", options)
     outputs = [(output.get_any_name(), output) for output in compiled.outputs]
 
     def run(values: Values) -> dict[str, Float32Array]:

@@ -6,7 +6,6 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from converters import Checkpoint, CheckpointError
 from deeppose_port.backends import BackendError
@@ -38,7 +37,7 @@ def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
     """
     try:
         path.write_bytes(model_of(checkpoint).SerializeToString(deterministic=True))
-        network, written = predictor(checkpoint), engine()(Program(onnx.load(path), {}), "cpu")
+        network, written = predictor(checkpoint), engine()(Program(path.read_bytes()), "cpu")
     except BackendError as error:
         raise CheckpointError(checkpoint.source.path, error.problem, error.advice) from error
     answers = checkpoint.architecture.answers

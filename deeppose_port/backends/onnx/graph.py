@@ -1,4 +1,4 @@
-"""A network as an ONNX graph, written from its table of layers: NumPy and onnx alone, no engine and no exporter.
+"""A network as an ONNX graph, written from its table of layers: NumPy alone, no engine and no exporter.
 
 For prediction BatchNormalization is folded into the layer before it, in float64 and rounded once, which ONNX Runtime
 and OpenVINO would do in float32; for looking inside every layer stands by itself.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import field
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from converters import Architecture, Checkpoint
 from converters.checkpoint import Array
@@ -64,7 +63,13 @@ from converters.networks import (
 from converters.networks.flow import Value, after, joined
 from converters.networks.fold import factors, fold
 from converters.values import dataclass
+from deeppose_port.backends import described
 from deeppose_port.backends.devices import BackendError
+from deeppose_port.backends.onnx import wire
+from deeppose_port.backends.onnx.wire import Attribute
+
+if TYPE_CHECKING:
+    import onnx
 
 #: What a graph is given and gives.
 INPUT, OUTPUT = "inputs", "joints"
@@ -73,7 +78,6 @@ OPSET, IR_VERSION = 17, 8
 #: Bytes from which on a constant lies beside its graph. Engines want the small ones, shapes say, in it.
 _LARGE = 4096
 
-Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
 Weights: TypeAlias = Mapping[str, Array]
 
 
@@ -96,27 +100,41 @@ class Program:
     """A graph, and its large constants beside it: an engine can take these as they lie in memory.
 
     Attributes:
-        graph: The model, which names the large constants as external data and does not hold them.
+        model: The bytes of a ModelProto without its large constants.
         constants: These.
+        inputs: The names of what it is given.
     """
 
-    graph: onnx.ModelProto
-    constants: Mapping[str, Array]
+    model: bytes
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
-    def whole(self) -> onnx.ModelProto:
-        """Returns the model with everything in it, checked by onnx."""
-        model = onnx.ModelProto()
-        model.CopyFrom(self.graph)
-        for tensor in model.graph.initializer:
-            if tensor.name in self.constants:
-                tensor.CopyFrom(numpy_helper.from_array(self.constants[tensor.name], tensor.name))
-        onnx.checker.check_model(model)
-        return model
+    def apart(self) -> bytes:
+        """Returns the model, which names the large constants as external data and does not hold them."""
+        return self._with_constants(apart=True)
+
+    def whole(self) -> bytes:
+        """Returns the model with everything in it."""
+        return self._with_constants(apart=False)
+
+    def _with_constants(self, apart: bool) -> bytes:
+        constants = [wire.tensor(name, array, apart=apart) for name, array in self.constants.items()]
+        return wire.with_constants(self.model, constants)
 
 
 def model_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> onnx.ModelProto:
-    """Writes a checkpoint's network as `program_of` does, everything in one model."""
-    return program_of(checkpoint, shape).whole()
+    """Writes a checkpoint's network as `program_of` does, everything in one model, checked by onnx.
+
+    Raises:
+        BackendError: onnx is not installed, or a layer has no ONNX.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError(f"it cannot become onnx: {error}; {described('onnx').installation}") from error
+    model = onnx.load_from_string(program_of(checkpoint, shape).whole())
+    onnx.checker.check_model(model)
+    return model
 
 
 def program_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> Program:
@@ -142,10 +160,11 @@ def program_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> 
     if not architecture.stacks:
         last = graph.flat(last)
     graph.node("Identity", [last.name], architecture.answers)
-    program = graph.program([start], [Tensor(architecture.answers, last.shape)])
-    for name, value in encode_metadata(checkpoint).items():
-        program.graph.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    return program
+    about = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in encode_metadata(checkpoint).items()
+    }
+    return graph.program([start], [Tensor(architecture.answers, last.shape)], about)
 
 
 def part_of(
@@ -181,32 +200,26 @@ class Graph:
     def __init__(self, architecture: Architecture, weights: Weights) -> None:
         self.architecture = architecture
         self.weights = weights
-        self.nodes: list[onnx.NodeProto] = []
+        self.nodes: list[bytes] = []
         self.constants: dict[str, Array] = {}
         self._numbers = itertools.count()
 
-    def program(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Program:
+    def program(
+        self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], about: Mapping[str, str] | None = None
+    ) -> Program:
         """Returns what was written."""
-        graph = helper.make_graph(
-            self.nodes,
-            "DeepPose",
-            [_described(value) for value in inputs],
-            [_described(value) for value in outputs],
-            [_held(name, array) for name, array in self.constants.items()],
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeppose-port", ir_version=IR_VERSION
-        )
-        return Program(model, {name: array for name, array in self.constants.items() if array.nbytes >= _LARGE})
+        large = {name: array for name, array in self.constants.items() if array.nbytes >= _LARGE}
+        small = [wire.tensor(n, array, apart=False) for n, array in self.constants.items() if n not in large]
+        graph = wire.graph("DeepPose", self.nodes, small, _described(inputs), _described(outputs))
+        model = wire.model(graph, IR_VERSION, OPSET, "deeppose-port", about or {})
+        return Program(model, large, tuple(value.name for value in inputs))
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def node(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Attribute) -> str:
         """Adds an operator; returns the name of what it gives."""
         output = output or f"v{next(self._numbers)}"
-        node = helper.make_node(operator, list(inputs), [output])
-        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
-        self.nodes.append(node)
+        self.nodes.append(wire.node(operator, inputs, output, attributes))
         return output
 
     def constant(self, array: Array, name: str | None = None) -> str:
@@ -333,11 +346,11 @@ class Graph:
                     return scaled
                 return add("Add", [scaled, self.constant(self.floats(f"{layer.name}.bias.bias").reshape(axes))])
             case LeakyReLU():
-                return add("LeakyRelu", [x.name], alpha=layer.slope)
+                return add("LeakyRelu", [x.name], alpha=float(layer.slope))
             case ClippedReLU():
                 return add("Clip", [x.name, self.number(0), self.number(layer.maximum)])
             case ELU():
-                return add("Elu", [x.name], alpha=layer.alpha)
+                return add("Elu", [x.name], alpha=float(layer.alpha))
             case SELU():
                 return add("Selu", [x.name])
             case Sigmoid():
@@ -499,18 +512,8 @@ class Graph:
         return self.node("Concat", cells, axis=2)
 
 
-def _held(name: str, array: Array) -> onnx.TensorProto:
-    """Returns a constant as a graph has it: a large one by its name alone."""
-    if array.nbytes < _LARGE:
-        return numpy_helper.from_array(array, name)
-    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-    tensor = TensorProto(name=name, dims=array.shape, data_type=kind, data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="memory")
-    return tensor
-
-
-def _described(value: Tensor) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["batch", *value.shape])
+def _described(values: Sequence[Tensor]) -> list[bytes]:
+    return [wire.value(value.name, ("batch", *value.shape)) for value in values]
 
 
 def _parts(side: int, count: int) -> Iterator[tuple[int, int]]:

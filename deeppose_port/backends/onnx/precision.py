@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from converters import Checkpoint
 from deeppose_port.backends.devices import BackendError
@@ -32,7 +31,7 @@ class ReducedPredictor(OnnxPredictor):
         super().__init__(checkpoint, "cpu", "nan", name)
         program = program_of(checkpoint, (inputs.shape[2], inputs.shape[3]))
         if precision == "int8":
-            session = onnxruntime(Program(_quantized(program.whole(), inputs), {}), "cpu")
+            session = onnxruntime(Program(_quantized(program.whole(), inputs)), "cpu")
         else:
             session = openvino(program, "cpu", "bf16")
         self._sessions = {(inputs.shape[2], inputs.shape[3]): session}
@@ -53,7 +52,8 @@ class _Calibration:
         return 0  # all of them together
 
 
-def _quantized(model: onnx.ModelProto, inputs: Float32Array) -> onnx.ModelProto:
+def _quantized(model: bytes, inputs: Float32Array) -> bytes:
+    import onnx
     from onnxruntime import quantization  # type: ignore[import-untyped]
 
     logger = logging.getLogger()  # to which it gives advice on graphs that nobody folded
@@ -62,7 +62,7 @@ def _quantized(model: onnx.ModelProto, inputs: Float32Array) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "quantized.onnx"
             quantization.quantize_static(
-                model,
+                onnx.load_from_string(model),
                 str(path),
                 _Calibration(inputs),
                 quant_format=quantization.QuantFormat.QDQ,
@@ -70,7 +70,7 @@ def _quantized(model: onnx.ModelProto, inputs: Float32Array) -> onnx.ModelProto:
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
             )
-            return onnx.load(path)
+            return path.read_bytes()
     finally:
         logger.disabled = was
 

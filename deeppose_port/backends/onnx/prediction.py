@@ -53,8 +53,7 @@ class OnnxPredictor:
         shapes = {name: array.shape[1:] for name, array in values.items()}
         architecture, weights = self._checkpoint.architecture, self._checkpoint.weights
         program = part_of(architecture, weights, layers, shapes)
-        used = {each.name for each in program.graph.graph.input}
-        outputs = self._engine(program, self._device)({name: values[name] for name in used})
+        outputs = self._engine(program, self._device)({name: values[name] for name in program.inputs})
         named.update((name, array) for name, array in outputs.items() if name != OUTPUT)
         return outputs[OUTPUT]
 
