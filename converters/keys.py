@@ -168,12 +168,12 @@ def spelled_names(architecture: str, names: str, canonical: Iterable[str]) -> di
         names: Which layer names, as `Source.names`; where it has none of its own, they are the canonical ones.
         canonical: The canonical names.
     """
-    substitutions = naming(architecture).get(names, ())
+    substitutions = [(re.compile(pattern), to) for pattern, to in naming(architecture).get(names, ())]
     result = {}
     for name in canonical:
         renamed = name
         for pattern, replacement in substitutions:
-            renamed = re.sub(pattern, replacement, renamed)
+            renamed = pattern.sub(replacement, renamed)
         result[name] = renamed
     return result
 

@@ -27,7 +27,8 @@ else:
             own = dict(vars(cls))
             cls = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
             for name, method in _methods(cls, frozen, eq).items():
-                if own.get(name) is None:  # where there is an `__eq__`, there is a `__hash__` that is None
+                shown = "__init__" if name == "__signature__" else name
+                if own.get(shown) is None:  # where there is an `__eq__`, there is a `__hash__` that is None
                     setattr(cls, name, method)
             return cls
 

@@ -1,6 +1,7 @@
 """Arrows between modules run one way, and engines are loaded only where they belong."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,3 +159,26 @@ def test_importing_loads_no_engine(module: str) -> None:
     code = f"import sys, {module}; print(sorted({engines} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_picture_is_predicted_without_what_it_does_not_need(tmp_path: Path) -> None:
+    picture = ROOT / "examples" / "pictures" / "astronaut.png"
+    arguments = ["predict", str(ROOT / "examples" / "astronaut" / "epoch-300.model"), str(picture), "-o", str(tmp_path)]
+    code = f"import json, sys; from deeppose_port.cli import main; main({arguments}); print(json.dumps([*sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(result.stdout.splitlines()[-1]))
+    assert "onnxruntime" in loaded
+    slow = {
+        "onnx",
+        "openvino",
+        "torch",
+        "chainer",
+        "scipy",
+        "rich",
+        "pandas",
+        "matplotlib",
+        "PIL",
+        "importlib.metadata",
+    }
+    assert not loaded & slow
+    assert not {f"deeppose_port.cli.{name}" for name in ("convert", "evaluate", "train", "bench")} & loaded

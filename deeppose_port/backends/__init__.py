@@ -21,7 +21,6 @@ from converters import Checkpoint, CheckpointError, formats
 from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
-from deeppose_port.backends.installed import INSTALL_CHAINER, wanted
 from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober, Processes
 
 __all__ = [
@@ -64,7 +63,10 @@ BACKENDS = {
             "Chainer",
             package="deeppose_port.backends.chainer",
             distribution="chainer",
-            install=INSTALL_CHAINER,
+            # Its setup.py imports pkg_resources, which newer setuptools do not have; this order works with every pip.
+            install=(
+                "pip install 'setuptools>=70.1,<81' wheel && pip install --no-build-isolation 'deeppose-port[chainer]'"
+            ),
             roots=("chainer", "cupy"),
             abilities=frozenset({"train", "gradient-sum"}),
             files="chainer-npz",
@@ -134,6 +136,8 @@ def engine_named(backend: Description, name: str | None = None) -> str:
         raise BackendError(f"{name} runs networks of --backend {having(name).name}, not of {backend.name}")
     found = [each for each in backend.engines if importlib.util.find_spec(each) is not None]
     if not found or (name is not None and name not in found):
+        from deeppose_port.backends.installed import wanted  # what reads metadata takes a while to load
+
         missing = name or next(iter(backend.engines))
         raise BackendError(f"{missing} is not installed: pip install '{missing}{wanted(missing)}'")
     return name or found[0]

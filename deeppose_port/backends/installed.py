@@ -15,8 +15,6 @@ from deeppose_port.backends.devices import Driver
 
 PROJECT = "deeppose-port"
 
-# Chainer's setup.py imports pkg_resources, which newer setuptools do not have; this order works with every pip.
-INSTALL_CHAINER = f"pip install 'setuptools>=70.1,<81' wheel && pip install --no-build-isolation '{PROJECT}[chainer]'"
 INSTALL_DRIVER = "install the driver from https://www.nvidia.com/drivers (containers: start them with --gpus all)"
 
 _CUPY = re.compile(r"cupy(-cuda(?P<cuda>\d+)x?|-rocm-[\d-]+)?")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
 from converters.values import dataclass
-from deeppose_port.backends.installed import Problem, wanted
 
 if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need
+    from deeppose_port.backends.installed import Problem
     from deeppose_port.data.arrays import Float32Array
     from deeppose_port.training.folder import CheckpointFiles
     from deeppose_port.training.run import Run
@@ -72,6 +72,8 @@ class Description:
     @property
     def installation(self) -> str:
         """The command that installs the engine."""
+        from deeppose_port.backends.installed import wanted  # what reads metadata takes a while to load
+
         return self.install or f"pip install '{self.distribution}{wanted(self.distribution)}'"
 
 

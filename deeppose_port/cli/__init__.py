@@ -10,26 +10,8 @@ import click
 
 from converters.errors import DeepPoseError, reason_of
 from deeppose_port import __version__
-from deeppose_port.cli import (
-    bench,
-    compare,
-    convert,
-    display,
-    doctor,
-    evaluate,
-    help,
-    inspect,
-    legacy,
-    pack,
-    persons,
-    plot,
-    predict,
-    prepare,
-    show,
-    train,
-    watch,
-)
-from deeppose_port.cli.command import Group, common_options
+from deeppose_port.cli import display, legacy
+from deeppose_port.cli.command import Commands, Group, common_options
 from deeppose_port.cli.options import BAD_INPUT, BUG, CLOSED, INTERRUPTED, TERMINATED
 
 #: What to do about a bug.
@@ -105,9 +87,33 @@ def _told(error: OSError) -> str | None:
     return None
 
 
+#: The commands as they are listed, and the module that each is in.
+COMMANDS = Commands(
+    __name__,
+    {
+        "convert": "convert",
+        "inspect": "inspect",
+        "eval": "evaluate",
+        "watch": "watch",
+        "compare": "compare",
+        "predict": "predict",
+        "persons": "persons",
+        "plot": "plot",
+        "show": "show",
+        "train": "train",
+        "prepare": "prepare",
+        "pack": "pack",
+        "doctor": "doctor",
+        "bench": "bench",
+        "help": "help",
+    },
+)
+
+
 # Legacy options were spelled with underscores.
 @click.group(
     cls=Group,
+    commands=COMMANDS,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda token: token.replace("_", "-"),
@@ -125,22 +131,4 @@ def cli() -> None:
     """
 
 
-for command in (
-    convert.convert,
-    inspect.inspect,
-    evaluate.evaluate,
-    watch.watch,
-    compare.compare,
-    predict.predict,
-    persons.persons,
-    plot.plot,
-    show.show,
-    train.train,
-    prepare.prepare,
-    pack.pack,
-    doctor.doctor,
-    bench.bench,
-    help.help,
-):
-    cli.add_command(command)
 cli.params += common_options()

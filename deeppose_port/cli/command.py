@@ -12,12 +12,13 @@ def greet(options: GreetOptions) -> int:
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import shlex
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -106,6 +107,39 @@ class Command(click.Command):
         if self._rare and not ctx.meta.get(_ALL):
             formatter.write_paragraph()
             formatter.write_text(f"{len(self._rare)} more options: {ctx.command_path} --help-all")
+
+
+class Commands(MutableMapping[str, click.Command]):
+    """Commands by name, each loaded from its module when it is first asked for.
+
+    Args:
+        package: Where the modules are.
+        modules: A command's name, and the module that it is in.
+    """
+
+    def __init__(self, package: str, modules: Mapping[str, str]) -> None:
+        self._package = package
+        self._found: dict[str, str | click.Command] = dict(modules)
+
+    def __getitem__(self, name: str) -> click.Command:
+        found = self._found[name]
+        if isinstance(found, str):
+            module = importlib.import_module(f"{self._package}.{found}")
+            (found,) = (each for each in vars(module).values() if isinstance(each, click.Command) and each.name == name)
+            self._found[name] = found
+        return found
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._found[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class Group(click.Group):

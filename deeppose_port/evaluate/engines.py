@@ -6,7 +6,6 @@ from converters import Checkpoint
 from converters.cascade import Cascade
 from converters.values import dataclass
 from deeppose_port import backends
-from deeppose_port.backends.installed import version
 from deeppose_port.backends.protocol import Description
 from deeppose_port.pose import Pose
 
@@ -24,6 +23,8 @@ class Engine:
 
 def engine_of(pose: Pose) -> Engine:
     """Returns what runs a pose."""
+    from deeppose_port.backends.installed import version  # what reads metadata takes a while to load
+
     backend = backends.described(pose.backend)
     title, distribution = backend.engines.get(pose.engine, backend.title), pose.engine or backend.distribution
     return Engine(title, version(distribution) or "")
