@@ -32,9 +32,9 @@ _DEFAULT_FOLDER = "predictions"
 
 
 def _detectors() -> Iterable[str]:
-    from deeppose_port.predict.people import DETECTORS
+    from deeppose_port.predict.people import DETECTORS, TORCHVISIONS
 
-    return DETECTORS
+    return (*DETECTORS, *TORCHVISIONS)
 
 
 def _smoothers() -> Iterable[str]:
@@ -107,10 +107,18 @@ class PredictOptions:
     people: str | None = field(
         default=None,
         metadata=described(
-            "What finds the persons: OpenCV's hog, or a function of your own that takes a picture (BGR) and returns "
-            "boxes.",
-            metavar="hog|MODULE:FUNCTION",
+            "What finds the persons: OpenCV's hog; torchvision's fcos, fasterrcnn or keypointrcnn; an ONNX file; or a "
+            "function of your own that takes a picture (BGR) and returns boxes.",
+            metavar="hog|fcos|…|FILE.onnx|MODULE:FUNCTION",
             choices=_detectors,
+        ),
+    )
+    people_weights: Path | None = field(
+        default=None,
+        metadata=described(
+            "With --people of torchvision's: its weights. Nothing is downloaded.",
+            metavar="FILE",
+            default="those in torchvision's cache",
         ),
     )
     min_score: float = field(
@@ -201,6 +209,8 @@ class PredictOptions:
             raise click.UsageError("--stages and --legacy-order do not go with --csv; eval shows every stage")
         if len(told) > 1:
             raise click.UsageError(f"--{told[0]} and --{told[1]} both say where persons are: choose one")
+        if self.people_weights is not None and self.people is None:
+            raise click.UsageError("--people-weights goes with --people")
         if self.error_px is not None and self.smooth is None:
             raise click.UsageError("--error-px goes with --smooth kalman")
 
@@ -280,7 +290,8 @@ def _people(options: PredictOptions) -> People | None:
     if options.boxes is not None:
         return read_boxes(options.boxes, options.min_score)
     if options.people is not None:
-        return detector(options.people, options.min_score)
+        device = own_device(options.finding.engine).device
+        return detector(options.people, options.min_score, options.people_weights, device)
     if not (options.box or options.face):
         return None
     return Given([parse_box(box) for box in options.box], [parse_box(face) for face in options.face])

@@ -166,7 +166,7 @@ def _found(box: object, score: object, where: str, path: Path) -> Found:
         raise BoxesError(f"{where}: {box!r} is not a box of four numbers", where=path)
     x, y, width, height = (math.nan if number is None else number for number in numbers)
     certain = None if score is None else _number(score)
-    if score is not None and certain is None:
+    if score is not None and (certain is None or not math.isfinite(certain)):
         raise BoxesError(f"{where}: {score!r} is not a score", where=path)
     return Found((x, y, width, height), certain)
 

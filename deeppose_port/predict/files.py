@@ -185,7 +185,8 @@ def predict_files(
 
         readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
         with_persons = _with_persons(readable, people, failures)
-        for file, image, answered in answers(pose, with_persons, workers, stages.legacy_order, heatmaps):
+        answering = answers(pose, with_persons, workers, stages.legacy_order, heatmaps, answered_of=done.persons)
+        for file, image, answered in answering:
             persons, refused = told_apart(answered, people.numbered)
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
@@ -207,7 +208,7 @@ def predict_files(
                     )
             elif not refused:
                 nobody.append(file)
-            done.one_more()
+            done.one_more(file, len(answered))
         wait_for(0)
         for file, lines in tables.items():
             count = pose.stage_count if stages.shown else 0
@@ -324,12 +325,24 @@ def _readable(
 
 
 class _Counter:
-    """Reports what is done of how much."""
+    """Reports what is done of how much: pictures and frames; of a picture with a crowd in it, persons."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
+        self._crowds: dict[Source, int] = {}
 
-    def one_more(self) -> None:
-        self._done += 1
+    def persons(self, source: Source, count: int) -> None:
+        """So many persons of a picture are done, which is not."""
+        self._crowds[source] = count
+        self._report()
+
+    def one_more(self, source: Source | None = None, persons: int = 1) -> None:
+        """A picture with so many persons is done, or a frame."""
+        one = persons if source is not None and self._crowds.pop(source, 0) else 1
+        self._done, self._total = self._done + one, self._total + one - 1
+        self._report()
+
+    def _report(self) -> None:
         if self._progress is not None:
-            self._progress(self._done, max(self._done, self._total))
+            done = self._done + sum(self._crowds.values())
+            self._progress(done, max(done, self._total))

@@ -175,29 +175,43 @@ class Detected(People):
         if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
             told = f"an array of {boxes.shape}" if boxes.dtype == np.float64 else f"a {type(answer).__name__}"
             raise DeepPoseError(f"the detector {self.name} answered {told}, not (N, 4) or (N, 5) boxes")
+        if boxes.shape[1] == 5 and not np.isfinite(boxes[:, 4]).all():
+            raise DeepPoseError(f"the detector {self.name} answered a score that is no number")
         scores = boxes[:, 4].tolist() if boxes.shape[1] == 5 else [None] * len(boxes)
         found = [Found((x, y, w, h), s) for (x, y, w, h), s in zip(boxes[:, :4].tolist(), scores, strict=True)]
         kept = [person for person in found if person.score is None or person.score >= self._min_score]
         return sorted(kept, key=lambda person: -(person.score or 0.0))
 
 
-def detector(name: str, min_score: float = MIN_SCORE) -> Detected:
+def detector(
+    name: str, min_score: float = MIN_SCORE, weights: str | os.PathLike[str] | None = None, device: str = "cpu"
+) -> Detected:
     """Returns a detector by its name.
 
     Args:
-        name: A key of `DETECTORS`; or a user's own function, `module:function` or `file.py:function`, see `Detector`.
+        name: A key of `DETECTORS`, or of torchvision's; an ONNX file, see `backends.onnx.detectors` for its layouts; or
+            a user's own function, `module:function` or `file.py:function`, see `Detector`.
         min_score: As for `Detected`.
+        weights: For torchvision's, a file of weights; None for those in torchvision's own cache.
+        device: Where torchvision's or an ONNX file runs.
 
     Raises:
         DeepPoseError: There is none, or it cannot be loaded.
     """
+    if weights is not None and name not in TORCHVISIONS:
+        raise DeepPoseError(f"--people-weights is for {', '.join(TORCHVISIONS)}, not for {name}")
     if name in DETECTORS:
         return Detected(DETECTORS[name](), name, min_score)
+    if name in TORCHVISIONS:
+        return Detected(_torchvision(name, None if weights is None else Path(weights), device), name, min_score)
+    if name.lower().endswith(".onnx"):
+        return Detected(_onnx(Path(name), device), name, min_score)
     module, _, function = name.rpartition(":")
     if not module or not function:
-        several = ", ".join(DETECTORS)
+        several = ", ".join((*DETECTORS, *TORCHVISIONS))
         raise DeepPoseError(
-            f"there is no detector {name!r}; there is {several}, and a function of your own is module:function"
+            f"there is no detector {name!r}; there are {several}, an ONNX file is named by its path, and a function of "
+            "your own is module:function"
         )
     try:
         found = getattr(_module(module), function)
@@ -248,6 +262,31 @@ def _hog() -> Detector:
 
 #: The detectors that need nothing but what is installed; each is made when it is asked for.
 DETECTORS: dict[str, Callable[[], Detector]] = {"hog": _hog}
+
+
+#: torchvision's, which take its weights.
+TORCHVISIONS = ("fcos", "fasterrcnn", "keypointrcnn")
+
+
+def _torchvision(name: str, weights: Path | None, device: str) -> Detector:
+    """Makes a detector of torchvision's, in PyTorch."""
+    from deeppose_port import backends
+
+    backends.get("torch")  # says what to install
+    from deeppose_port.backends.torch.detectors import torchvision_detector
+
+    return torchvision_detector(name, weights, device)
+
+
+def _onnx(path: Path, device: str) -> Detector:
+    """Makes a detector of an ONNX file, in ONNX Runtime."""
+    from deeppose_port import backends
+
+    backends.engine_named(backends.described("onnx"), "onnxruntime")  # says what to install
+    backends.get("onnx")
+    from deeppose_port.backends.onnx.detectors import onnx_detector
+
+    return onnx_detector(path, device)
 
 
 def spelled(name: str) -> str:

@@ -1,6 +1,7 @@
 """Who is in a picture: boxes of the user's, of files, of detectors."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import ClassVar
@@ -149,6 +150,7 @@ class TestCsv:
         [
             ("", "no box in it"),
             ("a.png,1,2,3\n", "line 1: 4 fields"),
+            ("a.png,1,2,3,4,nan\n", "line 1: 'nan' is not a score"),
             ("a.png,1,2,3,x\n", r"line 1: \['1', '2', '3', 'x'\] is not a box"),
             ("a.png,1,2,3,4\nb.png,1,,3,4\n", "line 2: .* is not a box"),
             ('a.png,1,2,3,4\n"b.png,1,2,3,4\n', "line 2: unexpected end of data"),
@@ -205,6 +207,11 @@ class TestDetectors:
         with pytest.raises(ValueError, match=rf"the detector mine answered {told}, not \(N, 4\) or \(N, 5\) boxes"):
             Detected(lambda image: answer, "mine").of(Path("a.png"), IMAGE)
 
+    @pytest.mark.parametrize("score", [math.nan, math.inf])
+    def test_a_score_that_is_no_number_is_told(self, score):
+        with pytest.raises(ValueError, match="the detector mine answered a score that is no number"):
+            Detected(lambda image: [[0, 0, 9, 9, score]], "mine").of(Path("a.png"), IMAGE)
+
     def test_its_own_errors_are_told(self):
         def broken(image):
             raise RuntimeError("no weights\nat all")
@@ -215,7 +222,7 @@ class TestDetectors:
     @pytest.mark.parametrize(
         ("name", "phrase"),
         [
-            ("yolo", "there is no detector 'yolo'; there is hog, and a function of your own is module:function"),
+            ("yolo", "there is no detector 'yolo'; there are hog, fcos, fasterrcnn, keypointrcnn, an ONNX file"),
             (":f", "there is no detector ':f'"),
             ("no_such_module:f", "cannot be loaded: No module named 'no_such_module'"),
             ("json:no_such_function", "cannot be loaded"),

@@ -170,6 +170,17 @@ class TestPictures:
             np.testing.assert_allclose(p.points, pose.predict(cv2.imread(str(p.image)), p.box), atol=1e-3)
         assert [path.name for path in result.nobody] == ["0.png", "4.png"]
 
+    def test_a_crowd_is_done_person_by_person(self, pose, photo, tmp_path):
+        other = tmp_path / "other.png"
+        cv2.imwrite(str(other), np.zeros((50, 50, 3), np.uint8))
+        done = []
+        crowd = Given([(i % 50, i % 40, 30, 30) for i in range(50)])
+        predict_files(pose, [photo, other], tmp_path / "out", people=crowd, progress=lambda *told: done.append(told))
+        assert [count for count, _ in done] == sorted(count for count, _ in done)
+        assert done[0] == (16, 16)
+        assert done[-1] == (100, 100)
+        assert len(done) >= 6
+
     def test_one_answer_alone_says_where_persons_are(self, pose, photo, tmp_path):
         with pytest.raises(ValueError, match="box and people both say where persons are"):
             predict_files(pose, [photo], tmp_path / "out", box=LEFT, people=Given([RIGHT]))
