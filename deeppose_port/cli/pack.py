@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
@@ -14,25 +14,44 @@ from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from deeppose_port.data import PoseDataset
     from deeppose_port.data.pack import Pack
+    from deeppose_port.data.pack.index import PackOptions
+
+#: What is trained where nothing else is said, as `train`'s own.
+ALEXNET = "alexnet"
+BASE_ZOOM = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackCommandOptions:
     """What `pack` is told."""
 
-    csv: Path = field(metadata=described("The persons.", names=("CSV",)))
+    csv: Path = field(metadata=described("The persons: a CSV, or shards of the Keras course.", names=("CSV",)))
     target: Path = field(metadata=described("The folder to write.", names=("PACK",)))
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=SKELETON)
+    images: Path | None = field(
+        default=None, metadata=described("The pictures' folder, of a CSV.", names=("--images", "--img-dir"))
+    )
+    skeleton: str | None = field(default=None, metadata=SKELETON)
     only_verify: bool = field(
         default=False,
         metadata=described("Write nothing: compare PACK with CSV and pictures, whole.", names=("--verify",)),
     )
+    architecture: str = field(
+        default=ALEXNET,
+        metadata=described("What is to be trained: it tells which part of a picture it sees.", metavar="NAME"),
+    )
     resolution: int = field(
         default=440, metadata=described("Of a person's crop, at most; 0: as it is.", metavar="PIXELS")
     )
-    base_zoom: float = field(default=1.5, metadata=described("Factor on the box of a person's joints."))
+    base_zoom: float = field(default=BASE_ZOOM, metadata=described("Factor on the box of a person's joints."))
+    margin_range: float = field(
+        default=0.1,
+        metadata=described(
+            "Where it sees a margin around the joints instead: the largest that trainings will add to it.",
+            metavar="FRACTION",
+        ),
+    )
     rotate_range: int = field(
         default=10, metadata=described("The largest that trainings will use, in degrees; so are these:")
     )
@@ -66,41 +85,25 @@ def pack(options: PackCommandOptions) -> int:
 
     A run that was stopped goes on where it was. PACK is refused when CSV or a picture has changed since.
 
+    In place of CSV, shards of the Keras course on MPII (*.tfrecords, or a folder of them) have the persons to train and
+    their pictures; PACK then has their CSV, too, and train needs no other.
+
     \b
     Example:
       deeppose-port pack train.csv train.pack --images images --skeleton lsp
       deeppose-port pack train.csv train.pack --images images --skeleton lsp \\
           --verify
       deeppose-port train --pack train.pack --train-csv train.csv …
+      deeppose-port pack shards mpii.pack --architecture hourglass
+      deeppose-port train --pack mpii.pack --architecture hourglass …
     """
-    from deeppose_port.data import skeletons as known
-    from deeppose_port.data.dataset import PoseDataset
-    from deeppose_port.data.pack.index import PackOptions
     from deeppose_port.data.pack.packing import pack as run
     from deeppose_port.data.pack.packing import verify
 
     if options.threads is not None and options.threads < 1:
         raise DeepPoseError(f"threads is {options.threads}; it has to be at least 1")
-    made_with = PackOptions(
-        skeleton=known.get(options.skeleton).name,
-        resolution=options.resolution,
-        base_zoom=options.base_zoom,
-        rotate_range=options.rotate_range,
-        zoom_range=options.zoom_range,
-        translate_range=options.translate_range,
-        close_ups=options.close_ups,
-        min_dim=options.min_dim,
-        ignore_label=options.ignore_label,
-    )
-    dataset = PoseDataset(
-        options.csv,
-        images=options.images,
-        skeleton=options.skeleton,
-        base_zoom=options.base_zoom,
-        min_dim=options.min_dim,
-        ignore_label=options.ignore_label,
-        max_pixels=options.max_pixels,
-    )
+    made_with = _made_with(options)
+    dataset, notes = _persons(options, made_with)
     resumed = 0
     if options.only_verify:
         with display.steps("verifying", quiet=options.shown.as_json, unit="parts") as step:
@@ -120,7 +123,71 @@ def pack(options: PackCommandOptions) -> int:
                 return INTERRUPTED
         made, resumed = packed.pack, packed.resumed
     _show(made, resumed, options.only_verify, options.shown.as_json)
+    if not options.shown.as_json:
+        display.notices(notes)
     return 0
+
+
+def _made_with(options: PackCommandOptions) -> PackOptions:
+    """Returns what a pack is to be made with, of what an architecture sees and what was said.
+
+    Raises:
+        DeepPoseError: A pack cannot have what it sees, or two of them contradict each other.
+    """
+    from converters.families import grown, starting_preprocessing
+    from converters.networks import TABLES
+    from deeppose_port.data import skeletons as known
+    from deeppose_port.data.pack.index import PackOptions
+    from deeppose_port.data.pack.shards import SKELETON as OF_SHARDS
+    from deeppose_port.data.pack.shards import is_shards
+
+    if options.architecture not in TABLES and grown(options.architecture) is None:
+        raise DeepPoseError(f"there is no architecture {options.architecture!r}")
+    sees = starting_preprocessing(options.architecture)
+    has_margin = sees.part == "joints-margin"
+    if has_margin and options.base_zoom != BASE_ZOOM:
+        raise DeepPoseError(f"{options.architecture} sees a margin around the joints: leave --base-zoom out")
+    if options.skeleton is None and not is_shards(options.csv):
+        raise DeepPoseError("--skeleton is missing: it says what the joints are", advice="lsp, mpii or flic")
+    return PackOptions(
+        skeleton=known.get(options.skeleton or OF_SHARDS).name,
+        resolution=options.resolution,
+        base_zoom=options.base_zoom,
+        rotate_range=options.rotate_range,
+        zoom_range=options.zoom_range,
+        translate_range=options.translate_range,
+        close_ups=options.close_ups,
+        min_dim=options.min_dim,
+        ignore_label=options.ignore_label,
+        part=sees.part,
+        margin=sees.margin + options.margin_range if has_margin else 0.0,
+    )
+
+
+def _persons(options: PackCommandOptions, made_with: PackOptions) -> tuple[PoseDataset, list[str]]:
+    """Returns the persons to be packed, and sentences for the user.
+
+    Raises:
+        DeepPoseError: They cannot be read, or nothing says where their pictures are.
+    """
+    from deeppose_port.data.dataset import PoseDataset
+    from deeppose_port.data.pack.shards import SKELETON as OF_SHARDS
+    from deeppose_port.data.pack.shards import is_shards, read_shards
+
+    about: dict[str, Any] = {
+        "preprocessing": made_with.preprocessing,
+        "min_dim": options.min_dim,
+        "ignore_label": options.ignore_label,
+        "max_pixels": options.max_pixels,
+    }
+    if is_shards(options.csv):
+        if made_with.skeleton != OF_SHARDS or options.images is not None:
+            problem = f"shards have pictures and the joints of {OF_SHARDS}: leave --images and --skeleton out"
+            raise DeepPoseError(problem, where=options.csv)
+        return read_shards(options.csv, options.target, writes=not options.only_verify, **about)
+    if options.images is None:
+        raise DeepPoseError("--images is missing: the pictures' folder")
+    return PoseDataset(options.csv, images=options.images, skeleton=options.skeleton or "", **about), []
 
 
 def _show(made: Pack, resumed: int, verified: bool, as_json: bool) -> None:

@@ -41,6 +41,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
         raise DeepPoseError("--backend is missing: it says what trains", advice="torch or chainer")
     for notice in notices:
         display.note(notice)
+    values = {**_in_pack(values), **values}
     if values.get("resume") is not None:
         return values
     name = str(values.get("recipe") or default_for(values))
@@ -52,6 +53,16 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
     display.note(f"recipe {name}: {', '.join(taken) or 'the options as they are'}")
     return whole
+
+
+def _in_pack(values: Mapping[str, object]) -> dict[str, object]:
+    """Returns the persons of a pack that has them itself, and its folder in place of one of their pictures."""
+    from deeppose_port.data.pack.shards import persons_of
+
+    pack = values.get("pack")
+    if not isinstance(pack, Path) or values.get("train_csv") is not None or not persons_of(pack).is_file():
+        return {}
+    return {"train_csv": persons_of(pack), "images": pack}
 
 
 @command(_options, complete=_complete)

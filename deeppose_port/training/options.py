@@ -442,7 +442,10 @@ class TrainingOptions:
         ),
     )
     pack: Path | None = field(
-        default=None, metadata=described("Train from a pack of --train-csv (see `deeppose-port pack`).")
+        default=None,
+        metadata=described(
+            "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself."
+        ),
     )
     seed: int = field(default=1701, metadata=described("Of weights, order, augmentation and dropout.", section="Run"))
     threads: int | None = field(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.checkpoint import Preprocessing
+from converters.families import starting_preprocessing
 from deeppose_port.cli import main
-from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDataset, TrainingLoader
+from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDataset, TrainingLoader, references
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data import pack as pack_module
 from deeppose_port.data.augmentation import Augmentation, Drawn, drawn_example
@@ -27,6 +29,7 @@ from deeppose_port.data.pack import Pack
 from deeppose_port.data.pack import journal as pack_journal
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pack.packing import pack, verify
+from deeppose_port.data.spread import Spread
 
 ALL = Augmentation(fliplr=True, rotate=True, zoom=True, translate=True)
 
@@ -174,6 +177,77 @@ class TestExamples:
         resident = int(re.search(r"\nRss: +(\d+) kB", about)[1]) << 10
         largest = max(person.size for person in dataset.pack.persons.values())
         assert resident < largest + (256 << 10) < dataset.pack.bytes / 3
+
+
+SEES = starting_preprocessing("hourglass")
+
+
+def write_person(folder, scale):
+    """Writes the CSV of a person, and the height beside it."""
+    csv = b"a.png" + b",400.9,350.7,480.1,520.9" * 3 + b",440,440\n"
+    (folder / "a.csv").write_bytes(csv)
+    scales = references.References("flic", 1, scales=np.array([scale]))
+    references.path_beside(folder / "a.csv").write_bytes(references.encode(scales, csv))
+
+
+def of_person(folder, sees):
+    return PoseDataset(folder / "a.csv", images=folder, skeleton="flic", preprocessing=sees)
+
+
+@pytest.fixture(scope="module")
+def with_margins(tmp_path_factory):
+    """A person in the middle of a picture, whose height is known, and a pack of margins up to 0.3."""
+    folder = tmp_path_factory.mktemp("margins")
+    picture = np.random.RandomState(0).randint(0, 256, (900, 900, 3)).astype(np.uint8)
+    cv2.imwrite(str(folder / "a.png"), picture)
+    write_person(folder, 1.5)
+    dataset = of_person(folder, replace(SEES, margin=0.3))
+    made = pack(dataset, folder / "pack", options(part="joints-margin", margin=0.3, translate_range=30)).pack
+    assert made.bytes < 0.7 * picture.nbytes  # and nothing reaches an edge of the picture
+    return folder
+
+
+class TestMargins:
+    """Crops that have a margin around the joints, by the person's height: those of a hourglass."""
+
+    @pytest.mark.parametrize("zoom", [0.8, 1.2])
+    @pytest.mark.parametrize("translation", [(-30, -30), (29, 29)])
+    @pytest.mark.parametrize("rotation", [0, 9])
+    @pytest.mark.parametrize("margin", [-0.1, 0.1])
+    def test_pixels_suffice_for_all_that_is_drawn(self, with_margins, zoom, translation, rotation, margin):
+        whole = of_person(with_margins, SEES)
+        augmentation = Augmentation(margin_range=0.1, rotate=True, zoom=True, translate=True, translate_range=30)
+        ours = packed(whole, with_margins / "pack", preprocessing=SEES, augmentation=augmentation)
+        assert np.array_equal(ours[0][0], whole[0][0])
+        drawn = Drawn(rotation, translation, zoom, margin=margin)
+        pairs = zip(drawn_example(ours, 0, drawn), drawn_example(whole, 0, drawn), strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs)
+
+    @pytest.mark.parametrize(
+        ("sees", "augmentation", "phrase"),
+        [
+            (
+                Preprocessing(),
+                Augmentation(),
+                "made for networks that see the part joints-margin, and this one sees joints",
+            ),
+            (SEES, Augmentation(margin_range=0.2), "made for margins up to 0.3, which has no pixels for 0.4"),
+            (SEES, Augmentation(rotation=Spread(30.0)), "has not all pixels of --rotation"),
+        ],
+    )
+    def test_what_it_has_no_pixels_for_is_refused(self, with_margins, sees, augmentation, phrase):
+        with pytest.raises(PackError, match=phrase):
+            packed(of_person(with_margins, sees), with_margins / "pack", preprocessing=sees, augmentation=augmentation)
+
+    def test_a_pack_of_deeppose_is_refused(self, whole):
+        with pytest.raises(PackError, match=r"this one sees joints-margin; make one with .* --architecture"):
+            packed(*whole, preprocessing=SEES)
+
+    def test_a_person_who_has_grown_since_is_refused(self, with_margins, tmp_path):
+        shutil.copytree(with_margins, tmp_path / "copy")
+        write_person(tmp_path / "copy", 1.6)
+        with pytest.raises(DatasetError, match=r"a\.csv, line 1, .* was made when the person was smaller"):
+            packed(of_person(tmp_path / "copy", SEES), tmp_path / "copy" / "pack", preprocessing=SEES)
 
 
 class TestResuming:

@@ -35,11 +35,20 @@ from converters.errors import DeepPoseError
 from converters.files import hash_file, refuse_no_file
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.arrays import Float64Array
-from deeppose_port.data.augmentation import Augmentation
+from deeppose_port.data.augmentation import BOX, Augmentation, is_on
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.displacements import reached
 from deeppose_port.data.pack import index as pack_index
-from deeppose_port.data.pack.index import ADVICE, PackedPicture, PackError, PackOptions, shard_name
+from deeppose_port.data.pack.index import (
+    ADVICE,
+    PARTS,
+    PackedPerson,
+    PackedPicture,
+    PackError,
+    PackOptions,
+    shard_name,
+)
+from deeppose_port.data.pack.rectangle import needed_rectangle
 from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
@@ -98,6 +107,11 @@ class Pack:
     def reduced(self) -> int:
         """Number of persons who were reduced."""
         return sum(person.scale != (1.0, 1.0) for person in self.persons.values())
+
+    @property
+    def of_shards(self) -> bool:
+        """Whether the pictures were in shards, and not in a folder."""
+        return not any(picture.stamp for picture in self.pictures.values())
 
     def window(self, line: int) -> Window:
         """Returns the pixels of the person of a line, read-only.
@@ -186,7 +200,7 @@ class PackedDataset(PoseDataset):
         refuse_stale_csv(self.pack, self.csv)
         self._refuse_other_options(augmentation or Augmentation(), options.get("ignore_label", IGNORE_LABEL))
         names = {self.person(i).file for i in range(len(self))}
-        if self.images.is_dir():
+        if self._has_pictures:
             for name in sorted(names):
                 refuse_stale_picture(self.pack.pictures[name], find_picture(self.images, name), self.pack.folder)
         for name in names:
@@ -217,8 +231,13 @@ class PackedDataset(PoseDataset):
                     "(`deeppose-port pack --close-ups`)"
                 )
 
+    @property
+    def _has_pictures(self) -> bool:
+        """Whether the pictures can be looked at: those of shards are in no folder."""
+        return not self.pack.of_shards and self.images.is_dir()
+
     def _refuse_missing(self) -> None:
-        if self.images.is_dir():
+        if self._has_pictures:
             super()._refuse_missing()
 
     def _refuse_other_options(self, augmentation: Augmentation, ignore_label: float) -> None:
@@ -232,11 +251,25 @@ class PackedDataset(PoseDataset):
         for name, (here, there) in wanted.items():
             if here != there:
                 raise PackError(f"{folder}: it was made with {name} {there}, not {here}; {ADVICE}")
-        if self.preprocessing.part != "joints":
+        part, margin = self.preprocessing.part, self.preprocessing.margin + augmentation.margin_range
+        if part not in PARTS:
             raise PackError(
-                f"{folder}: a pack has what is around the joints, and this network takes {self.preprocessing.part}; "
-                "train it from the pictures"
+                f"{folder}: a pack has what is around the joints, and this network takes {part}; train it from the "
+                "pictures"
             )
+        if part != packed.part:
+            raise PackError(
+                f"{folder}: it was made for networks that see the part {packed.part}, and this one sees {part}; make "
+                "one with `deeppose-port pack --architecture` and its name"
+            )
+        if part == "joints-margin" and margin > packed.margin + 1e-9:
+            raise PackError(
+                f"{folder}: it was made for margins up to {packed.margin:g}, which has no pixels for {margin:g}; take "
+                f"a smaller margin_range, or {ADVICE} with a larger one"
+            )
+        if augmentation.moves_box:
+            moving = ", ".join(f"--{name}" for name in BOX if is_on(getattr(augmentation, name)))
+            raise PackError(f"{folder}: a pack has not all pixels of {moving}; leave them out, or train from pictures")
         for name in ("rotate", "zoom", "translate"):
             here, there = getattr(augmentation, f"{name}_range"), getattr(packed, f"{name}_range")
             if getattr(augmentation, name) and here > there:
@@ -251,6 +284,15 @@ class PackedDataset(PoseDataset):
             packed_person = self.pack.persons.get(person.line)
             if packed_person is None or packed_person.file != person.file:
                 raise self.error(i, f"{folder} has no such person, it was made with min_dim {packed.min_dim}; {ADVICE}")
+            if part == "joints-margin":  # whose pixels depend on what lies beside the CSV, too
+                self._refuse_other_height(i, packed_person)
+
+    def _refuse_other_height(self, index: int, packed: PackedPerson) -> None:
+        picture = self.pack.pictures[packed.file]
+        x0, y0, x1, y1 = needed_rectangle(self, index, self.pack.options, picture.width, picture.height)
+        if x0 < packed.x0 or y0 < packed.y0 or x1 > packed.x1 or y1 > packed.y1:
+            problem = f"{self.pack.folder} was made when the person was smaller by the file beside the CSV; {ADVICE}"
+            raise self.error(index, problem)
 
 
 def refuse_stale_csv(pack: Pack, csv: Path) -> None:

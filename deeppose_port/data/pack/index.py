@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.checkpoint import Part, Preprocessing
 from converters.errors import DeepPoseError
 from converters.files import refuse_no_file
 from deeppose_port.data.augmentation import Augmentation
@@ -18,12 +19,16 @@ from deeppose_port.data.dataset import DatasetError
 FORMAT = "deeppose-port pack"
 VERSION = 1
 NAME = "pack.json"
+#: The persons of a pack that was made of shards, with the file that belongs beside it.
+PERSONS = "train_joints.csv"
 #: Where a person's pixels may begin: a multiple of the page size of most machines.
 ALIGNMENT = 4096
 #: An index has about 500 bytes for a person: what is larger than this is none.
 LARGEST = 1 << 28
 #: What to do about a pack that cannot be used.
 ADVICE = "delete the folder and run `deeppose-port pack` again"
+#: The parts of a preprocessing that a pack may have the pixels of.
+PARTS: tuple[Part, ...] = ("joints", "joints-margin")
 
 
 class PackError(DatasetError):
@@ -44,6 +49,9 @@ class PackOptions:
         translate_range: So do shifts of -translate_range .. translate_range - 1 pixels.
         resolution: The most pixels along a side of a person's crop; 0 for no bound.
         close_ups: Diameters of the person that are kept on every side of each joint, for later stages of a cascade.
+        part: The part of a preprocessing that the crops are: `joints`, or `joints-margin`, whose box has a margin in
+            place of base_zoom.
+        margin: Of the latter, the largest that trainings will use: the preprocessing's and what is drawn beside it.
     """
 
     skeleton: str
@@ -55,6 +63,8 @@ class PackOptions:
     translate_range: int = 5
     resolution: int = 440
     close_ups: float = 0.0
+    part: Part = "joints"
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         # Which refuses ranges that are none.
@@ -63,6 +73,15 @@ class PackOptions:
             raise DeepPoseError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
         if not 0 <= self.close_ups < math.inf:
             raise DeepPoseError(f"close_ups is {self.close_ups}; it has to be a number of diameters, or 0 for none")
+        if not 0 <= self.margin < math.inf:
+            raise DeepPoseError(f"margin is {self.margin}; it is a share of a person's height")
+        if self.part not in PARTS:
+            raise DeepPoseError(f"a pack has what is around the joints, and not the part {self.part}")
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What of a picture the largest crop shows, without augmentation but for the margin."""
+        return Preprocessing(base_zoom=self.base_zoom, part=self.part, margin=self.margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,7 @@ class PackedPicture:
         bytes: The size of its file.
         sha256: Of its file.
         stamp: When and where the file system has it: times of change in nanoseconds, and inode. If they and the size
-            are still the same, the file was not read again.
+            are still the same, the file was not read again. Empty of one that was in a shard.
     """
 
     width: int

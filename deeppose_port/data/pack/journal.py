@@ -19,6 +19,7 @@ from converters.files import atomic
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ALIGNMENT, PackedPerson, PackedPicture, PackError, shard_name
 from deeppose_port.data.pictures import Picture
+from deeppose_port.data.references import path_beside
 
 JOURNAL = "pack.partial"
 #: A file of pixels takes no further person from this size on.
@@ -165,7 +166,8 @@ def refuse_other_header(folder: Path, found: dict[str, Any], wanted: dict[str, A
 
 def is_part(name: str) -> bool:
     """Tells whether a file may be in the folder of a pack in the making."""
-    return name == JOURNAL or name.startswith((f".{pack_index.NAME}.", "pack-"))
+    persons = pack_index.PERSONS, path_beside(pack_index.PERSONS).name
+    return name in (JOURNAL, *persons) or name.startswith((f".{pack_index.NAME}.", "pack-"))
 
 
 def _lock(file: BinaryIO, folder: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -14,23 +14,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.files import hash_file
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
-from deeppose_port.data.crop import Crop
 from deeppose_port.data.dataset import PoseDataset
-from deeppose_port.data.displacements import AROUND, diameters_of, reached
+from deeppose_port.data.displacements import AROUND, diameters_of
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack import index as pack_index
-from deeppose_port.data.pack.index import PackedPerson, PackedPicture, PackError, PackOptions
+from deeppose_port.data.pack.index import ADVICE, PackedPerson, PackedPicture, PackError, PackOptions
 from deeppose_port.data.pack.journal import Cut, Journal, is_part, refuse_other_header
+from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size, scale_of
+from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
-from deeppose_port.data.pixels import LARGEST_WARP
 from deeppose_port.data.threads import without_opencv_threads
-from deeppose_port.data.view import View, extent_of_joints
+from deeppose_port.data.view import View
 
 #: Called with the pictures done and all of them.
 Progress = Callable[[int, int], None]
@@ -131,9 +130,9 @@ def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progr
     whole = Pack(folder)
     refuse_stale_csv(whole, dataset.csv)
     total = len(whole.pictures) + len(whole.persons)
-    for done, (name, picture) in enumerate(whole.pictures.items()):
-        refuse_stale_picture(picture, find_picture(dataset.images, name), whole.folder, thoroughly=True)
-        progress(done + 1, total)
+    looked = _stale_pictures_refused(whole.folder, whole.pictures, dataset, thoroughly=True)
+    for done, _ in enumerate(looked, 1):
+        progress(done, total)
     for done, line in enumerate(whole.persons, len(whole.pictures)):
         whole.window(line)
         progress(done + 1, total)
@@ -141,37 +140,6 @@ def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progr
     if missing:
         raise dataset.error(missing[0], f"{folder} has no such person")
     return whole
-
-
-def needed_rectangle(
-    dataset: PoseDataset, index: int, options: PackOptions, width: int, height: int, around: float = 0.0
-) -> tuple[int, int, int, int]:
-    """Returns the part of a picture that any augmentation of a person may look at, as x0, y0, x1, y1.
-
-    A crop reaches half of `base_zoom` times the joints' box from its centre, in the magnified picture; in the picture
-    itself that is more, by the smallest zoom. What it shows was translated, and rotated about that centre before. Two
-    pixels more are for the crop's edges, which lose their fractions, and two for the interpolation.
-
-    Args:
-        dataset: The persons.
-        index: Which of them.
-        options: What may be done.
-        width: Columns of the picture.
-        height: Rows of it.
-        around: Pixels that are kept on every side of each joint; 0 for none but those of the crop.
-    """
-    x, y, *box = extent_of_joints(dataset.joints[index], dataset.visible[index])
-    centre = np.array([x, y])
-    smallest = 1 - options.zoom_range
-    half = (options.base_zoom * np.array(box) / 2 + 2) / smallest + options.translate_range
-    angles = np.radians(np.arange(options.rotate_range))[:, None]
-    reach = (half * abs(np.cos(angles)) + half[::-1] * abs(np.sin(angles))).max(axis=0) + 2
-    low = np.clip(np.floor(centre - reach), 0, (width - 1, height - 1)).astype(int)
-    high = np.clip(np.ceil(centre + reach) + 1, low + 1, (width, height)).astype(int)
-    if around:
-        x0, y0, x1, y1 = reached(dataset, index, around, width, height)
-        low, high = np.minimum(low, (x0, y0)), np.maximum(high, (x1, y1))
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _around_joints(dataset: PoseDataset, options: PackOptions) -> Float64Array:
@@ -185,17 +153,6 @@ def _around_joints(dataset: PoseDataset, options: PackOptions) -> Float64Array:
     return around
 
 
-def packed_size(rectangle: tuple[int, int, int, int], crop: Crop, resolution: int) -> tuple[int, int]:
-    """Returns the columns and rows to reduce a rectangle to, for a crop in it of at most `resolution` pixels a side."""
-
-    def reduced(side: int, crop_side: int) -> int:
-        factor = min(1.0, LARGEST_WARP / side, resolution / crop_side if resolution else 1.0)
-        return side if factor == 1 else max(1, int(side * factor))
-
-    x0, y0, x1, y1 = rectangle
-    return reduced(x1 - x0, crop.width), reduced(y1 - y0, crop.height)
-
-
 def _decoded(
     dataset: PoseDataset, todo: dict[str, list[int]], options: PackOptions, threads: int | None
 ) -> Iterator[tuple[str, PackedPicture, list[Cut]]]:
@@ -205,8 +162,9 @@ def _decoded(
     ahead: deque[tuple[str, Future[tuple[PackedPicture, list[Cut]]]]] = deque()
     with without_opencv_threads, ThreadPoolExecutor(threads) as pool:
         try:
-            for name, rows in todo.items():
-                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options, around)))
+            for name, content in _contents(dataset, todo):
+                rows = todo[name]
+                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options, around, content)))
                 if len(ahead) > 2 * threads:
                     first, future = ahead.popleft()
                     yield first, *future.result()
@@ -217,14 +175,25 @@ def _decoded(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _contents(dataset: PoseDataset, names: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yields the names of pictures, with the files of those that are in shards."""
+    if isinstance(dataset, ShardDataset):
+        yield from dataset.encoded(names)
+    else:
+        yield from ((name, None) for name in names)
+
+
 def _cuts_of_picture(
-    dataset: PoseDataset, rows: list[int], options: PackOptions, around: Float64Array
+    dataset: PoseDataset, rows: list[int], options: PackOptions, around: Float64Array, content: bytes | None
 ) -> tuple[PackedPicture, list[Cut]]:
-    """Decodes a picture and cuts out all its persons."""
-    path = dataset.path(rows[0])
+    """Decodes a picture, whose file is given or is the dataset's, and cuts out all its persons."""
     try:
-        stamp = stamp_of(path.stat())  # before it is read: if it changes meanwhile, it is found changed
-        data = picture_bytes(path, dataset.max_pixels)
+        if content is None:
+            path = dataset.path(rows[0])
+            stamp = stamp_of(path.stat())  # before it is read: if it changes meanwhile, it is found changed
+            data = picture_bytes(path, dataset.max_pixels)
+        else:
+            stamp, data = (), np.frombuffer(content, np.uint8)
         pixels = decode_picture(data, max_pixels=dataset.max_pixels)
     except OSError as error:
         raise dataset.error(rows[0], f"cannot be read: {error.strerror}") from error
@@ -240,8 +209,8 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture, 
     height, width, _ = pixels.shape
     person = dataset.person(row)
     try:
-        zoomed = Preprocessing(base_zoom=options.base_zoom)
-        crop = View.of_person(person.joints, person.visible, width, height, zoomed).crop
+        scale = scale_of(dataset, row)
+        crop = View.of_person(person.joints, person.visible, width, height, options.preprocessing, scale).crop
     except DeepPoseError as error:
         raise dataset.error(row, f"{error.problem}; correct or delete the line") from error
     x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height, around)
@@ -263,9 +232,28 @@ def _header(dataset: PoseDataset, options: PackOptions) -> dict[str, object]:
     }
 
 
-def _refuse_stale_pictures(folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset) -> None:
+def _stale_pictures_refused(
+    folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset, *, thoroughly: bool = False
+) -> Iterator[None]:
+    """Yields after each picture that is still the one that was packed; those of shards are always read.
+
+    Raises:
+        PackError: One is another now.
+    """
+    if isinstance(dataset, ShardDataset):
+        for name, content in dataset.encoded(pictures):
+            if hashlib.sha256(content).hexdigest() != pictures[name].sha256:
+                raise PackError(f"{name}: this picture in the shards has changed since {folder} was made; {ADVICE}")
+            yield
+        return
     for name, picture in pictures.items():
-        refuse_stale_picture(picture, find_picture(dataset.images, name), folder)
+        refuse_stale_picture(picture, find_picture(dataset.images, name), folder, thoroughly=thoroughly)
+        yield
+
+
+def _refuse_stale_pictures(folder: Path, pictures: dict[str, PackedPicture], dataset: PoseDataset) -> None:
+    for _ in _stale_pictures_refused(folder, pictures, dataset):
+        pass
 
 
 def _rows_of_pictures(dataset: PoseDataset) -> dict[str, list[int]]:

@@ -142,8 +142,7 @@ def prepare(
             raise PrepareError(f"{_first_problem(where, sizes)}; is it the pictures' folder? See {read.published}")
         where = sizes = None
     _check(read, sizes, min_joints or 1)
-    if not read.splits:
-        raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
+    _refuse_nobody(read, source)
     files = _encoded(read, folder)
     _refuse_left_over(folder, files)
     if read.extract is not None:
@@ -153,6 +152,31 @@ def prepare(
     _write(files, force)
     counts = {name: len(persons) for name, persons in read.splits.items()}
     return Preparation(dataset, counts, tuple(read.rows), tuple(read.notes), where, tuple(files))
+
+
+def shards_in(source: Path, folder: Path) -> tuple[Source, dict[Path, bytes]]:
+    """Reads shards of the Keras course as `prepare` does, and writes nothing.
+
+    Args:
+        source: A shard, or a folder of them.
+        folder: Where the files are to be.
+
+    Returns:
+        What was found, and the files to write: their names and contents.
+
+    Raises:
+        PrepareError: As for `prepare`.
+    """
+    read = tfrecords.read(source, Wanted())
+    _refuse_names(read, source)
+    _check(read, None if read.sizes is None else {**read.sizes}, 1)
+    _refuse_nobody(read, source)
+    return read, _encoded(read, folder)
+
+
+def _refuse_nobody(read: Source, source: str | os.PathLike[str]) -> None:
+    if not read.splits:
+        raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -93,9 +93,7 @@ def read(source: Path, wanted: Wanted) -> Source:
     Raises:
         PrepareError: There is no shard, one is damaged, or a record has no joints or no picture.
     """
-    shards = sorted(find(source, PATTERNS))
-    if not shards:
-        raise PrepareError(f"{source}: there is no shard in it ({', '.join(PATTERNS)})")
+    shards = shards_of(source)
     made = Source(skeleton="mpii", splits={}, published=PUBLISHED, sizes={})
     for shard in shards:
         persons = made.splits.setdefault(_role(shard), [])
@@ -112,16 +110,39 @@ def read(source: Path, wanted: Wanted) -> Source:
     return made
 
 
-def _extract(shards: Sequence[Path], folder: Path) -> None:
-    """Writes the pictures of some shards, each once."""
-    written: set[str] = set()
+def pictures(shards: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
+    """Yields the pictures of some shards, each once: where it is, its name, and its file's content.
+
+    Raises:
+        PrepareError: As for `read`.
+    """
+    seen: set[str] = set()
     for shard in shards:
         for number, record in enumerate(records(shard), 1):
-            features = _features(record, f"{shard}: record {number}")
-            name, content = _file(features, ""), features["image/encoded"]
-            if name not in written and isinstance(content, list):
-                (folder / name).write_bytes(content[0])
-                written.add(name)
+            where = f"{shard}: record {number}"
+            features = _features(record, where)
+            name, content = _file(features, where), features["image/encoded"]
+            if name not in seen and isinstance(content, list):
+                seen.add(name)
+                yield where, name, content[0]
+
+
+def shards_of(source: Path) -> list[Path]:
+    """Returns the shards of a folder, or a shard itself.
+
+    Raises:
+        PrepareError: There is none.
+    """
+    shards = sorted(find(source, PATTERNS))
+    if not shards:
+        raise PrepareError(f"{source}: there is no shard in it ({', '.join(PATTERNS)})")
+    return shards
+
+
+def _extract(shards: Sequence[Path], folder: Path) -> None:
+    """Writes the pictures of some shards, each once."""
+    for _, name, content in pictures(shards):
+        (folder / name).write_bytes(content)
 
 
 def _role(shard: Path) -> str:
