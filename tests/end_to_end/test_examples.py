@@ -95,3 +95,15 @@ def test_a_cascade_is_trained_on_stick_figures(tmp_path: Path) -> None:
     cascade = converters.read(tmp_path / "torch-stage3" / "epoch-1.pt")
     assert isinstance(cascade, Cascade)
     assert [stage.close_up and stage.close_up.sigma for stage in cascade.stages] == [None, 2.0, 2.0]
+
+
+def test_a_hourglass_stands_beside_deeppose_and_its_cascade(tmp_path: Path) -> None:
+    few = ("--train", "24", "--test", "8", "--epochs", "2")
+    text = run("examples/compare_with_hourglass.py", str(tmp_path), *few)
+    told = {line[:12].strip(): line[12:].split() for line in text.splitlines()[-4:-1]}
+    assert list(told) == ["DeepPose", "its cascade", "hourglass"]
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    for name, (error, *fractions) in told.items():
+        assert name in page
+        assert f"{error} px" in page
+        assert all(f"{fraction[:-1]} %" in page for fraction in fractions)

@@ -25,7 +25,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
 from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, rounded, thumbnails
-from deeppose_port.drawing.report.subjects import THRESHOLDS, Subject
+from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison, Side
 from deeppose_port.evaluate.differences import Joints, LayerRow, shape_text
@@ -112,6 +112,45 @@ def write_comparison(
     return _write(subjects, values, folder, command, None, force, progress)
 
 
+def write_side_by_side(
+    answers: Mapping[str, tuple[Pose | CascadePose, Evaluation, PoseDataset]],
+    folder: str | os.PathLike[str],
+    *,
+    command: str,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes a report of two or three networks that were asked of the same persons, each by its own preprocessing.
+
+    Args:
+        answers: By what each is called: the network, its evaluation (of a cascade that of its last stage), and the
+            persons as it sees them.
+        folder: As for `write_evaluation`, as the others are.
+        command: The same.
+        force: The same.
+        progress: The same.
+
+    Returns:
+        The page.
+
+    Raises:
+        DeepPoseError: There is a report already, there are too many or too few, or their persons are not the same.
+        DatasetError: A picture cannot be decoded any more.
+    """
+    if not 1 < len(answers) <= len(STYLES):
+        raise DeepPoseError(f"two to {len(STYLES)} networks stand side by side, not {len(answers)}")
+    subjects = [
+        Subject(style, label, pose.stages[-1][0] if isinstance(pose, CascadePose) else pose, evaluation, dataset)
+        for style, (label, (pose, evaluation, dataset)) in zip(STYLES, answers.items(), strict=False)
+    ]
+    first = subjects[0]
+    for other in subjects[1:]:
+        if _persons_of(first.dataset) != _persons_of(other.dataset):
+            raise DeepPoseError(f"{first.label} and {other.label} were asked of different persons")
+    values = {"comparison": None, "environment": environment(first.pose), "stages": []}
+    return _write(subjects, values, folder, command, None, force, progress)
+
+
 def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
     """Raises an error if there is a report that may not be replaced, or no place for one.
 
@@ -162,6 +201,11 @@ def _write(
     with made(page.parent), atomic(page, force=force) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return page
+
+
+def _persons_of(dataset: PoseDataset) -> tuple[object, ...]:
+    """Returns what tells whether two datasets are of the same persons, however these are seen."""
+    return dataset.skeleton.joints, [dataset.person(i).file for i in range(len(dataset))], dataset.joints.tobytes()
 
 
 def _title(subjects: Sequence[Subject]) -> str:

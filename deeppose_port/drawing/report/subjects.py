@@ -1,4 +1,4 @@
-"""What a report is about: one evaluation, or two side by side."""
+"""What a report is about: one evaluation, or some side by side."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from deeppose_port.pose import Pose
 THRESHOLDS: Float64Array = np.linspace(0, 0.5, 51)
 """Of the curves, as in the papers."""
 
+STYLES = "abc"
+"""The CSS classes of the subjects, in their order."""
+
 
 @dataclass(frozen=True)
 class Subject:
     """A checkpoint in a report.
 
     Attributes:
-        style: The CSS class that colours it: `a`, or `b` for the second.
-        label: `prediction`, or `old` and `new`.
+        style: The CSS class that colours it, of `STYLES`.
+        label: `prediction`, `old` and `new`, or what else tells it from the others.
         pose: The checkpoint in its backend.
         evaluation: Its answers and metrics.
         dataset: What it was asked.

@@ -12,12 +12,14 @@ import pytest
 import deeppose_port
 from converters.checkpoint import Repair
 from converters.errors import DeepPoseError
+from converters.families import starting_preprocessing
 from deeppose_port import metrics
 from deeppose_port.cli import main
-from deeppose_port.data import DatasetError, skeletons
-from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation
+from deeppose_port.data import DatasetError, PoseDataset, skeletons
+from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation, write_side_by_side
 from deeppose_port.drawing.report.gallery import paths_of
 from deeppose_port.evaluate.comparison import compare
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.pages import HOSTILE, Page, evaluated, persons
 
@@ -31,6 +33,48 @@ def written(tmp_path, dataset, checkpoint=None, **options):
     pose, evaluation = evaluated(dataset, checkpoint)
     path = write_evaluation(pose, evaluation, dataset, tmp_path / "report", command="deeppose-port eval x", **options)
     return path, evaluation
+
+
+class TestSideBySide:
+    """A network, another one, and a hourglass."""
+
+    def answers(self, tmp_path, dataset):
+        hourglass = initial_architecture("hourglass", 14, 64, "4,4,8", stacks=1)
+        checkpoints = {
+            "DeepPose": None,
+            "another": random_checkpoint(joints=14, seed=2),
+            "hourglass": initial_checkpoint(
+                hourglass, starting_preprocessing("hourglass").overridden(im_size=64), seed=1
+            ),
+        }
+        answers = {}
+        for name, checkpoint in checkpoints.items():
+            sees = None if checkpoint is None else checkpoint.preprocessing
+            seen = PoseDataset(dataset.csv, images=dataset.images, skeleton=dataset.skeleton, preprocessing=sees)
+            answers[name] = (*evaluated(seen, checkpoint), seen)
+        return answers
+
+    def test_each_has_its_numbers_and_its_colour(self, tmp_path, dataset):
+        answers = self.answers(tmp_path, dataset)
+        crops = {str(seen.view(0).crop) for _, _, seen in answers.values()}
+        assert len(crops) == 2  # DeepPose's, and the hourglass's
+        page = Page(write_side_by_side(answers, tmp_path / "report", command="x"))
+        for name, (_, evaluation, _) in answers.items():
+            assert name in page.text
+            assert f"{evaluation['mean_error_px'].overall:.2f} px" in page.text
+        assert {a["class"][-1] for _, a in page.elements if a.get("class", "").startswith("swatch ")} == set("abct")
+        assert not [a for a in page.all("a") if a.get("href") == "#certificate"]
+        assert "difference" not in page.text
+
+    def test_what_cannot_stand_side_by_side_is_refused(self, tmp_path, dataset):
+        answers = self.answers(tmp_path, dataset)
+        one = {"DeepPose": answers["DeepPose"]}
+        with pytest.raises(DeepPoseError, match="two to 3 networks stand side by side, not 1"):
+            write_side_by_side(one, tmp_path / "report", command="x")
+        (tmp_path / "others").mkdir()
+        others = persons(tmp_path / "others", names=("other.png",))
+        with pytest.raises(DeepPoseError, match="DeepPose and other were asked of different persons"):
+            write_side_by_side({**one, "other": (*evaluated(others), others)}, tmp_path / "report", command="x")
 
 
 class TestOnePage:
