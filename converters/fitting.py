@@ -151,7 +151,8 @@ class Search:
             try:
                 built = family.build(shapes) if family.build is not None and family.may_build(found) else None
             except DeepPoseError as error:
-                raise CheckpointError(self.path, error.problem, "is it whole?") from error
+                problem = "; ".join((error.problem, *self.contents.doubts))
+                raise CheckpointError(self.path, problem, "is it whole?") from error
             if built is None or built.name not in (self.names or [built.name]):
                 continue
             renamed = {built.canonical.get(key, key): header for key, header in bare.items()}

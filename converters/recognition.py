@@ -98,7 +98,7 @@ def recognise(
         problem = f"its arrays are not those of the table of {own.name} that it carries"
         raise CheckpointError(path, problem, "was it edited? convert the original again")
     if fit is None:
-        problem = _misfit(*search.nearest(headers), asked, contents.format)
+        problem = "; ".join((_misfit(*search.nearest(headers), asked, contents.format), *contents.doubts))
         raise CheckpointError(path, problem, _advice(headers, asked))
     name, wrappers = fit.match.architecture.name, fit.way.wrappers
     is_own = name == (own.name if isinstance(own, Architecture) else own)

@@ -78,9 +78,10 @@ if __name__ == "__main__":
 
     networks = told.networks or trained(told.folder, told.train, told.test, told.epochs)
     csv, images = told.csv or told.folder / "test.csv", told.images or told.folder / "pictures"
-    answers = {name: asked(file, csv, images, told.skeleton) for name, file in zip(NAMES, networks, strict=True)}
+    files = zip(NAMES, networks, strict=True)
+    answers = {name: asked(file, csv, images, told.skeleton) for name, file in files}
     print(f"\n{'network':12}  {'mean error, px':>14}  {'PDJ@0.2':>8}  {'PCP@0.5':>8}")
-    for name, (_, evaluation, _) in answers.items():
+    for name, (_, evaluation, _persons) in answers.items():
         error, pdj, pcp = (evaluation[key].overall for key in ("mean_error_px", "pdj@0.2", "pcp"))
         print(f"{name:12}  {error:14.2f}  {pdj:8.1%}  {pcp:8.1%}")
     page = write_side_by_side(answers, told.folder / "report", command=shlex.join(sys.argv), force=True)

@@ -126,6 +126,7 @@ class Contents:
             is damaged.
         files: Other files that it is in, beside its own.
         notices: What the user should know of how it was read.
+        doubts: What a user should know of its keys where they are no network's.
         cascade: How its parts go together, where they are a cascade; the arrays are then those of all of them.
     """
 
@@ -142,6 +143,7 @@ class Contents:
     training: Callable[[], Training] | None = None
     files: tuple[Path, ...] = ()
     notices: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     cascade: Rules | None = None
 
     def stored(self, path: Path, key: str) -> Stored:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converters.errors import CheckpointError
@@ -23,6 +23,8 @@ from converters.networks import TENSORFLOW_WRITER
 _WHOLE_MODEL = "model_weights"
 _LAYERS, _OPTIMIZER = "layer_names", "optimizer_weights"
 _NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
+#: Of a kind with more gaps in its numbers than this no layer is missing: it is numbered in another way.
+_MOST_LEFT_OUT = 20
 #: Of Keras's later files, in which no attribute names the layers.
 _LATER = ("layers", "_layer_checkpoint_dependencies")
 
@@ -67,21 +69,43 @@ def read(path: Path) -> Contents:
             yield from pieces_channels_first(file[places[key]][()])
 
     notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
-    return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices)
+    doubts = tuple(_doubts(anew))
+    return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices, doubts=doubts)
 
 
 def _numbered_anew(layers: list[str]) -> dict[str, str]:
     """Returns the layers' names with each kind numbered from 0, which is not written."""
     kinds: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for name in dict.fromkeys(layers):
-        found = _NUMBERED.fullmatch(name)
-        kinds[found[1] if found else name].append((int(found[2]) if found else 0, name))
+        kind, number = _numbered(name)
+        kinds[kind].append((number, name))
     anew = {
         name: f"{kind}_{i}" if i else kind
         for kind, numbered in kinds.items()
         for i, (_, name) in enumerate(sorted(numbered))
     }
     return {name: anew[name] for name in layers}
+
+
+def _numbered(layer: str) -> tuple[str, int]:
+    """Returns a layer's kind and its number."""
+    found = _NUMBERED.fullmatch(layer)
+    return (found[1], int(found[2])) if found else (layer, 0)
+
+
+def _doubts(anew: Mapping[str, str]) -> Iterator[str]:
+    """Yields which numbers of each kind are left out, and how a kind is called here whose numbers begin later."""
+    kinds: dict[str, set[int]] = defaultdict(set)
+    for layer in anew:
+        kind, number = _numbered(layer)
+        kinds[kind].add(number)
+    for kind, numbers in kinds.items():
+        first, last = min(numbers), max(numbers)
+        if 0 < last - first + 1 - len(numbers) <= _MOST_LEFT_OUT:
+            missing = (f"{kind}_{number}" for number in range(first, last) if number not in numbers)
+            yield f"there is no {', '.join(missing)} among the others of the kind"
+        if first:
+            yield f"its {kind}_{first} is called {kind} here, and so on"
 
 
 register(

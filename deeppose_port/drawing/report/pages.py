@@ -147,7 +147,7 @@ def write_side_by_side(
     for other in subjects[1:]:
         if _persons_of(first.dataset) != _persons_of(other.dataset):
             raise DeepPoseError(f"{first.label} and {other.label} were asked of different persons")
-    values = {"comparison": None, "environment": environment(first.pose), "stages": []}
+    values: dict[str, object] = {"comparison": None, "environment": environment(first.pose), "stages": []}
     return _write(subjects, values, folder, command, None, force, progress)
 
 

@@ -74,6 +74,20 @@ def test_each_kind_is_numbered_by_its_own_numbers_not_in_the_order_of_the_names(
     np.testing.assert_array_equal(arrays["conv2d/bias"], BIAS + 8)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "doubts"),
+    [
+        ((0, 1, 2), ()),
+        ((0, 2, 3, 5), ("there is no dense_1, dense_4 among the others of the kind",)),
+        ((7, 8), ("its dense_7 is called dense here, and so on",)),
+        ((0, 10**8), ()),  # numbered in another way, and not a hundred million layers missing
+    ],
+)
+def test_numbers_that_are_left_out_are_told_where_it_is_no_network(save, numbers, doubts):
+    layers = {f"dense_{number}" if number else "dense": {"bias": BIAS} for number in numbers}
+    assert keras_hdf5.read(save(layers)).doubts == doubts
+
+
 def test_a_whole_model_is_found_under_model_weights_and_its_optimizer_named(tmp_path):
     path = tmp_path / "whole.h5"
     with h5py.File(path, "w") as file:
