@@ -50,7 +50,7 @@ class CloseUp:
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
             raise DeepPoseError(f"sigma is {self.sigma}; the side of a close-up has to be positive")
-        if not self.opposing:
+        if not self.opposing or any(one == other for one, other in self.opposing):
             raise DeepPoseError("a close-up needs two opposing joints of the torso to measure its side by")
         statistics = np.array([*self.mean, *self.deviation], np.float64).reshape(-1, 2)
         if len(self.mean) != len(self.deviation) or not np.isfinite(statistics).all():
@@ -80,6 +80,8 @@ class CloseUp:
             }
             pairs = tuple((int(a), int(b)) for a, b in values["opposing"])
             return cls(float(values["sigma"]), pairs, **rows)
+        except DeepPoseError:
+            raise
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DeepPoseError(f"this does not describe a close-up: {values!r}"[:200]) from error
 

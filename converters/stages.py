@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from converters.plan import CascadePlan, Plan
 
 _INDEX = "cascade.json"
 _LARGEST_INDEX = 8 << 20
+#: What we call its networks' files.
+_NETWORK = re.compile(r"stage\d{1,3}(_joint\d{1,4})?\.(npz|onnx|pt2)")
 _ADVICE = "take the one that was written beside the networks"
 
 
@@ -77,10 +80,15 @@ def refuse_others(folder: Path, names: Collection[str]) -> None:
     """
     if not folder.is_dir():
         return
-    there = takiyu_folder.files_in(folder) | {_INDEX} & {path.name for path in folder.iterdir()}
+    there = takiyu_folder.files_in(folder) | _own_files_in(folder)
     if left := sorted(there - set(names)):
         problem = f"it holds {left[0]} of another cascade, which would be mixed with this one"
         raise CheckpointError(folder, problem, "name another folder, or take it out")
+
+
+def _own_files_in(folder: Path) -> set[str]:
+    """Returns the names of those files in a folder that are called as we call a cascade's."""
+    return {path.name for path in folder.iterdir() if path.name == _INDEX or _NETWORK.fullmatch(path.name)}
 
 
 def _plan_of_folder(folder: Path, options: Options) -> CascadePlan:
@@ -101,7 +109,7 @@ def _plan_of_folder(folder: Path, options: Options) -> CascadePlan:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(index, f"it cannot be understood: {reason_of(error)}", _ADVICE) from error
-    networks = {}
+    networks, files = {}, set[str]()
     for part, entry in said.items():
         name = entry.get("file")
         if not isinstance(name, str) or Path(name).name != name or "\\" in name:
@@ -109,6 +117,10 @@ def _plan_of_folder(folder: Path, options: Options) -> CascadePlan:
                 index, f"its {part} is in {name!r}, which is not a file beside it", "nothing was read"
             )
         networks[part] = takiyu_folder.network_in(folder / name, options)
+        files.add(name)
+    if others := sorted(_own_files_in(folder) - {_INDEX} - files):
+        problem = f"it holds {others[0]}, of which {_INDEX} does not tell: are they the files of two trainings?"
+        raise CheckpointError(folder, problem, "take those of one out")
     return CascadePlan(folder, rules, networks)
 
 

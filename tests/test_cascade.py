@@ -153,6 +153,28 @@ class TestStages:
             output = cascade.first(input_of(picture, square, checkpoint.preprocessing)[None])[0].reshape(7, 2)[joint]
             assert np.abs(first[joint] + output * side - second[joint]).max() <= 1e-3
 
+    def test_a_video_is_followed_from_pose_to_pose(self):
+        """Closed form: a stage that always answers the same moves a pose by the same part of a square."""
+        checkpoint, move = random_checkpoint(joints=7), np.array([0.02, -0.01])
+        flat = {"fc8.weight": np.zeros_like(checkpoint.weights["fc8.weight"])}
+        flat["fc8.bias"] = np.tile(move, 7).astype(np.float32)
+        later = Stage((checkpoint.replace(weights={**checkpoint.weights, **flat}),), CloseUp(1.0, ((2, 4),)))
+        pose = CascadePose(Cascade((Stage((checkpoint,)), later)))
+        frames = np.random.default_rng(0).integers(0, 256, (3, 60, 80, 3), np.uint8)
+        begin = points = np.random.default_rng(1).uniform(10, 50, (7, 2))
+        for frame in frames:
+            before, points = pose.predict_stages(frame, start=points)
+        side = np.linalg.norm(begin[2] - begin[4])
+        np.testing.assert_allclose(points, begin + 3 * side * move, atol=1e-4)
+        np.testing.assert_allclose(before, begin + 2 * side * move, atol=1e-4)
+        assert np.array_equal(pose.predict(frames[0], (0, 0, 9, 9), start=begin), pose.predict(frames[0], start=begin))
+
+    @pytest.mark.parametrize("start", [np.ones((6, 2)), np.full((7, 2), np.nan), np.ones(14)])
+    def test_a_pose_that_is_none_is_no_start(self, start):
+        pose = CascadePose(Cascade((Stage((random_checkpoint(joints=7),)),)))
+        with pytest.raises(DeepPoseError, match=r"the pose to start from, .*, is not \(7, 2\), or not finite"):
+            pose.predict(np.zeros((60, 80, 3), np.uint8), start=start)
+
 
 class TestFolder:
     @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,45 @@ class TestFolder:
         shutil.copy(TAKIYU / "best_model_s0.npz", tmp_path / "folder")
         with pytest.raises(CheckpointError, match=r"files of two cascades, cascade\.json and best_model_s0\.npz"):
             converters.read(tmp_path / "folder")
+
+    def test_a_network_of_which_the_index_does_not_tell_is_refused(self, shared, tmp_path):
+        """It is what a training of more stages left."""
+        converters.write(shared, tmp_path / "folder", format="chainer-npz")
+        shutil.copy(tmp_path / "folder" / "stage2.npz", tmp_path / "folder" / "stage4.npz")
+        with pytest.raises(
+            CheckpointError, match=r"holds stage4\.npz, of which cascade\.json does not tell: .*two trainings"
+        ):
+            converters.read(tmp_path / "folder")
+        with pytest.raises(CheckpointError, match=r"holds stage4\.npz of another cascade"):
+            converters.write(shared, tmp_path / "folder", format="chainer-npz", force=True)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"sigma": 0}, "sigma is 0.0; the side of a close-up has to be positive"),
+            ({"sigma": -2}, "sigma is -2.0"),
+            ({"sigma": "wide"}, "does not describe a close-up"),
+            ({"opposing": [[2, 2]]}, "needs two opposing joints"),
+            ({"opposing": []}, "needs two opposing joints"),
+        ],
+    )
+    def test_a_rule_that_is_none_says_why(self, shared, change, said, tmp_path):
+        converters.write(shared, tmp_path / "folder", format="chainer-npz")
+        index = tmp_path / "folder" / "cascade.json"
+        values = json.loads(index.read_text())
+        values["stages"][1]["crop"] |= change
+        index.write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match=rf"cascade\.json: .*{said}"):
+            converters.read(tmp_path / "folder")
+
+    def test_joints_in_another_order_are_refused(self, shared):
+        """As two networks say that theirs are; of joints that nobody tells nothing is known."""
+        first, second = (
+            network.replace(preprocessing=replace(network.preprocessing, joints=tuple(names), joints_assumed=False))
+            for network, names in zip(shared.networks.values(), ("abcdefg", "bacdefg"), strict=False)
+        )
+        with pytest.raises(ValueError, match="stage 2 has its joints in another order than the first stage"):
+            Cascade((Stage((first,)), Stage((second,), CLOSE_UP)))
 
     def test_nothing_is_mixed_with_another(self, takiyu, shared, tmp_path):
         converters.write(shared, tmp_path / "folder", format="chainer-npz")

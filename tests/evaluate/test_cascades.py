@@ -12,6 +12,7 @@ from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.cascades import compare_cascades
 from deeppose_port.evaluate.made_up import MadeUpPictures
+from tests.conftest import GOLDEN
 from tests.helpers.networks import load_in, random_checkpoint, runners
 from tests.helpers.pages import tree_of
 
@@ -239,6 +240,18 @@ class TestCommand:
         row = next(line for line in shown.out.splitlines() if line.split()[:1] == ["stage2"])
         assert row.endswith("<- part at fc8")
         assert "parts here" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["fc8"])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backends", ["torch", "chainer,torch", "torch,onnx"])
+    def test_takiyus_folder_is_its_conversion(self, run, backends, tmp_path):
+        """19 networks, of which those of later stages answer a joint each."""
+        converters.convert(GOLDEN / "takiyu-cascade", tmp_path / "takiyu.pt")
+        options = ("--backends", backends, "--json")
+        status, shown = run(GOLDEN / "takiyu-cascade", tmp_path / "takiyu.pt", *options, persons=False)
+        values = json.loads(shown.out)
+        assert (status, values["same"]) == (0, True)
+        assert [len(stage["networks"]) for stage in values["stages"]] == [1, 9, 9]
+        assert values["weights"] == {"equal": 19 * 16, "differing": 0, "missing": 0}
 
     def test_one_file_in_two_backends(self, run, file):
         status, shown = run(file, "--backends", "torch,onnx", persons=False)

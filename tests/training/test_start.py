@@ -8,6 +8,7 @@ import converters
 from converters import CheckpointError
 from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
 from deeppose_port.training.start import Start, starting_point
+from tests.conftest import GOLDEN
 from tests.helpers.networks import random_checkpoint
 
 SKELETONS = {7: "flic", 16: "mpii"}
@@ -169,6 +170,28 @@ class TestResume:
             start_of(resume=adam / "mine.model")
         start = start_of(resume=adam / "mine.model", start_epoch=7)
         assert (start.epoch, start.iteration) == (7, 3)
+
+    def test_what_takiyus_program_left_goes_on_at_its_epoch(self, tmp_path):
+        """`loss_s0.npz` has a loss an epoch, which is how the program counts them."""
+        model = tmp_path / "model_s0.npz"
+        shutil.copy(GOLDEN / "takiyu-cascade" / "best_model_s0.npz", model)
+        with np.load(model) as arrays:
+            velocities = {f"{key}/v": np.full_like(arrays[key], 0.25) for key in arrays.files}
+        np.savez(tmp_path / "optimizer_s0.npz", t=np.array(77), epoch=np.array(0), **velocities)
+        options = TrainingOptions(
+            Path("train.csv"),
+            Path("images"),
+            "nine",
+            resume=model,
+            architecture="alexnet-takiyu",
+            hyperparameters=HyperparameterOptions(lr=0.01),
+        )
+        with pytest.raises(CheckpointError, match="say it with --start-epoch"):
+            starting_point(options, 9)
+        np.savez(tmp_path / "loss_s0.npz", train=[0.5, 0.25], test=[0.6, 0.3])
+        start = starting_point(options, 9)
+        assert (start.epoch, start.iteration, start.hyperparameters.algorithm) == (2, 77, "momentumsgd")
+        assert all((array == 0.25).all() for array in start.checkpoint.optimizer.slots["v"].values())
 
 
 class TestHyperparameters:
