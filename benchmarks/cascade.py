@@ -47,31 +47,37 @@ def cascade_of(architecture: Architecture) -> CascadePose:
     return CascadePose(Cascade((Stage((first,)), *(stage,) * (STAGES - 1))))
 
 
-def measured(pose: CascadePose, folder: Path) -> tuple[float, float]:
-    """Returns the seconds of all stages and of the first, each with an empty cache of pictures."""
+def measured(pose: CascadePose, folder: Path) -> tuple[float, float, float]:
+    """Returns the seconds of all stages and of the first, each with an empty cache of pictures, and of a network alone.
+
+    The network is asked about as many inputs as a later stage has.
+    """
+    inputs = np.random.default_rng(0).standard_normal((BATCH, 3, *pose.preprocessing.shape), dtype=np.float32)
 
     def persons() -> PoseDataset:
         return PoseDataset(folder / "persons.csv", images=folder, skeleton="mpii")
 
-    whole, first = take_turns(
+    def alone() -> None:
+        for _ in range(PERSONS * generated.JOINTS // BATCH):
+            pose.first(inputs)
+
+    pose.first(inputs)
+    whole, first, network = take_turns(
         ROUNDS,
         lambda: seconds_of(lambda: evaluate_stages(pose, persons(), batch_size=BATCH)),
         lambda: seconds_of(lambda: evaluate(pose.first, persons(), batch_size=BATCH)),
+        lambda: seconds_of(alone),
     )
-    return min(whole), min(first)
+    return min(whole), min(first), min(network)
 
 
 def _whole(pose: CascadePose, folder: Path) -> Row:
-    whole, first = measured(pose, folder)
+    whole, first, _ = measured(pose, folder)
     what = f"eval of {STAGES} stages, narrow AlexNet, over that of the first times {generated.JOINTS} joints"
     return Row(what, whole, generated.JOINTS * first, "s", "ratio", "<=", BOUND)
 
 
 def _later(pose: CascadePose, folder: Path) -> Row:
-    inputs = np.random.default_rng(0).standard_normal((BATCH, 3, *pose.preprocessing.shape), dtype=np.float32)
-    pose.first(inputs)
-    alone = min(seconds_of(lambda: pose.first(inputs)) for _ in range(ROUNDS))
-    whole, first = measured(pose, folder)
+    whole, first, network = measured(pose, folder)
     what = f"a later stage of eval, full-size AlexNet, over its network alone, {generated.JOINTS} times a person"
-    passes = PERSONS * generated.JOINTS / BATCH
-    return Row(what, (whole - first) / (STAGES - 1), passes * alone, "s", "ratio", "<=", BOUND)
+    return Row(what, (whole - first) / (STAGES - 1), network, "s", "ratio", "<=", BOUND)
