@@ -5,6 +5,7 @@ python tests/distribution.py dist
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,18 @@ def wheel_problems(wheel: Path) -> list[str]:
     wanted = {name for name in tracked() if name.startswith(tuple(f"{package}/" for package in PACKAGES))}
     return [f"{wheel.name} lacks {name}" for name in sorted(wanted - held)] + [
         f"{wheel.name} holds {name}" for name in sorted(held - wanted)
+    ]
+
+
+def description_problems(wheel: Path) -> list[str]:
+    """Says which links of the long description lead nowhere on an index, whose pages lie beside no other files."""
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
+    links = re.findall(r"\]\(\s*([^)\s]+)|(?:src|href)=[\"']([^\"']+)", metadata)
+    return [
+        f"{wheel.name}: its description links to {link}, beside it"
+        for link in (first or second for first, second in links)
+        if not link.startswith(("https://", "http://", "#"))
     ]
 
 
@@ -46,7 +59,7 @@ def main() -> int:
     if len(wheels) != 1 or len(sdists) != 1:
         print(f"{folder} holds {len(wheels)} wheels and {len(sdists)} sdists, not one of each")
         return 1
-    problems = wheel_problems(wheels[0]) + sdist_problems(sdists[0])
+    problems = wheel_problems(wheels[0]) + description_problems(wheels[0]) + sdist_problems(sdists[0])
     print("\n".join(problems) or f"{wheels[0].name} and {sdists[0].name} hold what they should")
     return 1 if problems else 0
 

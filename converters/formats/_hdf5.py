@@ -137,7 +137,7 @@ def _refuse_filters(path: Path, item: h5py.Dataset, key: str) -> None:
 def pieces_of(item: h5py.Dataset) -> Iterator[memoryview]:
     """Yields the bytes of a dataset, about `CHUNK` of them at a time."""
     if not item.shape:
-        yield bytes_of(np.array(item[()]))
+        yield bytes_of(np.array(item[()], item.dtype))  # h5py makes a number of it, in this machine's order of bytes
         return
     rows = _rows_at_a_time(item)
     for start in range(0, item.shape[0], rows):

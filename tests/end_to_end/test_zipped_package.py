@@ -5,7 +5,9 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from tests.conftest import PICTURES, ROOT
 
@@ -42,6 +44,14 @@ def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path)
     result = run_zipped(zipped, tmp_path, "predict", PICTURES / "astronaut.png", "-o", tmp_path / "out")
     assert "lspet-small.safetensors, which comes along" in result.stderr
     assert (tmp_path / "out" / "astronaut_pose.png").is_file()
+
+
+def test_a_data_set_is_prepared_from_a_zip_file(zipped, tmp_path):
+    (tmp_path / "lsp" / "images").mkdir(parents=True)
+    joints = np.random.default_rng(0).uniform(5, 90, (3, 14, 2000))
+    savemat(tmp_path / "lsp" / "joints.mat", {"joints": joints})
+    result = run_zipped(zipped, tmp_path, "prepare", "lsp", tmp_path / "lsp", tmp_path / "out")
+    assert (tmp_path / "out" / "train_joints.csv").is_file(), result.stderr
 
 
 def test_a_report_is_written_from_a_zip_file(zipped, tmp_path):

@@ -5,7 +5,8 @@
 Each format has a process of its own with a limit on its memory, so that a crash inside a C library is seen as well; it
 is started again after whatever ended it. Mutation number n of a seed is the same in every run. The exit status is 1 if
 there was any failure; `--keep` leaves the files that failed. What is read of npz, safetensors, HDF5 and PyTorch files
-is compared with what NumPy, safetensors, h5py and PyTorch read of them: the same arrays, or a failure.
+is compared with what NumPy, safetensors, h5py and PyTorch read of them: the same arrays, or a failure. FORMAT/structure
+makes files anew by the formats' own libraries (structures.py), a fifth as many.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ import numpy as np
 
 from tests.helpers import tensorflow1
 from tests.helpers.keras import fill
+from tests.hostile import structures
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "checkpoints"
 SECONDS = 5
 #: The most that reading one file may add to a process's memory. The files are 0.1 MB, and deflate to 1032 times less.
 MEMORY = 256 << 20
+#: Files that are made anew, of a format, to every so many whose bytes are changed.
+_FEWER = 5
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**62, 2**63 - 1, 2**64 - 1)
 
 
@@ -216,10 +220,11 @@ def _with_other_block(content: bytes, chance: random.Random) -> bytes:
     return tensorflow1.closed(tensorflow1.packed(block), _mutated(index, chance) if what >= 0.85 else index)
 
 
-def nth(files: list[bytes], seed: int, n: int) -> bytes:
+def nth(kind: str, files: list[bytes], seed: int, n: int) -> bytes:
     """Returns mutation number n of a seed."""
     chance = random.Random(f"{seed} {n}")
-    return mutated(chance.choice(files), chance)
+    format, _, structure = kind.partition("/")
+    return structures.STRUCTURES[format](chance) if structure else mutated(chance.choice(files), chance)
 
 
 # --- the process that reads -------------------------------------------------------------------------------------------
@@ -230,7 +235,7 @@ def _read_all(kind: str, seed: int, start: int, stop: int, folder: Path) -> None
     import converters
 
     warnings.simplefilter("error")
-    files = seeds(kind, folder)
+    files = seeds(kind.partition("/")[0], folder)
     for content in files:  # so that all that is loaded once is there
         (folder / "whole").write_bytes(content)
         converters.inspect(folder / "whole")
@@ -239,9 +244,9 @@ def _read_all(kind: str, seed: int, start: int, stop: int, folder: Path) -> None
     peak = _peak()
     for n in range(start, stop):
         path = folder / "mutated"
-        path.write_bytes(nth(files, seed, n))
+        path.write_bytes(nth(kind, files, seed, n))
         print(n, flush=True)
-        problem = _problem(converters, path)
+        problem = _problem(converters, path, "/" in kind)
         added, peak = _peak() - peak, _peak()
         if added > MEMORY:
             problem = f"took {added >> 20} MB"
@@ -254,10 +259,17 @@ def _peak() -> int:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
-def _problem(converters, path: Path) -> str | None:
-    """Reads a file; returns what it ends in if that is neither a checkpoint nor one line that refuses it."""
+def _problem(converters, path: Path, structure: bool = False) -> str | None:
+    """Reads a file; returns what it ends in if that is neither a checkpoint nor one line that refuses it.
+
+    Args:
+        converters: The package.
+        path: The file.
+        structure: Whether its arrays alone are looked at, which need be no network's.
+    """
     try:
-        converters.inspect(path, max_bytes=MEMORY // 2)
+        if not structure:
+            converters.inspect(path, max_bytes=MEMORY // 2)
         return _contradiction(path)
     except converters.CheckpointError as error:
         if not str(error).isprintable() or len(str(error)) > 1500:
@@ -288,7 +300,7 @@ def _contradiction(path: Path) -> str | None:
         return "its own library finds other arrays"
     for key, header in contents.headers.items():
         array = np.asarray(theirs[key])
-        if array.shape != header.shape or array.dtype != header.dtype.newbyteorder("="):
+        if array.shape != header.shape or array.dtype.newbyteorder("=") != header.dtype.newbyteorder("="):
             return f"its own library reads {key} as {array.dtype}{array.shape}, not {header.dtype}{header.shape}"
         stored = np.frombuffer(b"".join(map(bytes, contents.chunks(key))), header.dtype).astype(array.dtype)
         if stored.tobytes() != array.tobytes("F" if header.fortran else "C"):
@@ -404,19 +416,21 @@ def main() -> int:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     failed = False
-    for kind in options.formats or kinds():
+    for kind in options.formats or [*kinds(), *(f"{format}/structure" for format in structures.STRUCTURES)]:
         begun = time.monotonic()
-        failures = run(kind, options.mutations, options.seed)
-        print(f"{kind}: {options.mutations} mutations, {len(failures)} failures, {time.monotonic() - begun:.0f} s")
+        count = options.mutations // _FEWER if "/" in kind else options.mutations
+        failures = run(kind, count, options.seed)
+        print(f"{kind}: {count} mutations, {len(failures)} failures, {time.monotonic() - begun:.0f} s")
         for failure in failures:
             failed = True
             print(f"  {failure.number}: {failure.problem}")
         if options.keep and failures:
             options.keep.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory() as folder:
-                files = seeds(kind, Path(folder))
+                files = seeds(kind.partition("/")[0], Path(folder))
             for failure in failures:
-                (options.keep / f"{kind}-{failure.number}").write_bytes(nth(files, options.seed, failure.number))
+                name = f"{kind.replace('/', '-')}-{failure.number}"
+                (options.keep / name).write_bytes(nth(kind, files, options.seed, failure.number))
     return 1 if failed else 0
 
 

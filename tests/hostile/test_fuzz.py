@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from tests.hostile import fuzz
+from tests.hostile import fuzz, structures
 
 NEEDS = {"chainer-hdf5": "h5py", "keras-hdf5": "h5py", "pt": "torch"}
 
@@ -17,10 +17,17 @@ def test_no_mutation_ends_in_anything_but_a_checkpoint_or_one_line(kind):
     assert fuzz.run(kind, 150, seed=1) == []
 
 
+@pytest.mark.parametrize("format", structures.STRUCTURES)
+def test_files_of_odd_structure_are_read_as_their_own_libraries_do(format):
+    if format in NEEDS:
+        pytest.importorskip(NEEDS[format])
+    assert fuzz.run(f"{format}/structure", 100, seed=1) == []
+
+
 def test_every_mutation_is_the_same_in_every_run(tmp_path):
     files = fuzz.seeds("chainer-npz", tmp_path)
-    mutations = [fuzz.nth(files, 1, n) for n in range(50)]
-    assert mutations == [fuzz.nth(files, 1, n) for n in range(50)]
+    mutations = [fuzz.nth("chainer-npz", files, 1, n) for n in range(50)]
+    assert mutations == [fuzz.nth("chainer-npz", files, 1, n) for n in range(50)]
     assert len(set(mutations) - set(files)) > 45
 
 

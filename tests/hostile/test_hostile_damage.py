@@ -69,7 +69,7 @@ def test_npz(compression, tmp_path):
 
 def test_our_own_npz(tmp_path):
     converters.convert(save_npz(tmp_path / "a.model", vgg_bn()), tmp_path / "b.npz")
-    survives(tmp_path / "b.npz")
+    assert survives(tmp_path / "b.npz") > TRIES // 2
 
 
 @pytest.mark.parametrize("flip", [0x01, pytest.param(0x80, marks=pytest.mark.slow)])
@@ -100,7 +100,8 @@ def test_safetensors(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(in_torch_names(alexnet()), tmp_path / "a.safetensors")
-    survives(tmp_path / "a.safetensors", checksummed=False)
+    refusals = survives(tmp_path / "a.safetensors", checksummed=False)
+    assert refusals > TRIES // 3  # all that are cut
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -108,7 +109,8 @@ def test_pt(legacy, tmp_path):
     torch = pytest.importorskip("torch")
     state = {name: torch.from_numpy(array) for name, array in in_torch_names(alexnet()).items()}
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
-    survives(tmp_path / "a.pt", checksummed=False)
+    refusals = survives(tmp_path / "a.pt", checksummed=not legacy)
+    assert refusals > TRIES // (2 if legacy else 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": 4}])
@@ -117,7 +119,7 @@ def test_hdf5(options, tmp_path):
     with h5py.File(tmp_path / "a.model", "w") as file:
         for key, array in alexnet().items():
             file.create_dataset(key, data=array, **options)
-    survives(tmp_path / "a.model", checksummed=False)
+    assert survives(tmp_path / "a.model", checksummed=False) > TRIES // 3
 
 
 def test_a_log(tmp_path):

@@ -1,7 +1,7 @@
 """Reads one variable of a MATLAB file in a process of its own, run by `matlab.read`; prints it as JSON.
 
 A damaged or hostile file can make the reader take all memory or overrun its stack. Here the kernel refuses the memory,
-and a crash ends this process only. Run as a script, so that no module of the working folder can take another's place.
+and a crash ends this process only.
 """
 
 from __future__ import annotations

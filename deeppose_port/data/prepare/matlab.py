@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from deeppose_port.data.prepare.source import PrepareError
 
-_READER = Path(__file__).with_name("_matfile.py")
+#: Runs the reader from its text, which may be in a zip file; no module of the working folder can take another's place.
+_START = "import sys; del sys.path[0]; exec(compile({text!r}, '_matfile.py', 'exec'))"
 #: The most numbers, letters and structs that a variable may have: MPII's have about 4 million. One array has less.
 _LARGEST, _LARGEST_ARRAY = 1 << 23, 1 << 20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -38,7 +40,8 @@ def read(path: Path, variable: str, most: int = _LARGEST) -> object:
     """
     _refuse_hdf5(path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads take address space
-    command = [sys.executable, str(_READER), str(path.resolve()), variable, str(most)]
+    text = files(__package__).joinpath("_matfile.py").read_text(encoding="utf-8")
+    command = [sys.executable, "-c", _START.format(text=text), str(path.resolve()), variable, str(most)]
     result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if result.returncode != 0:
         raise PrepareError(f"{path}: {_failure(result)}")

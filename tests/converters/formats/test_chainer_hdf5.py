@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError, Progress
+from converters import CheckpointError, Progress, formats
 from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
@@ -42,6 +42,15 @@ def test_deflated_zeros_are_read(save):
     arrays = {**alexnet(), "fc6/W": np.zeros((5000, 108), "f"), "fc6/b": np.zeros(5000, "f")}
     arrays["fc7/W"] = np.zeros((6, 5000), "f")
     assert_same_arrays(converters.read(save(arrays, compression=9)).weights, in_torch_names(arrays))
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<i8"])
+def test_a_number_by_itself_has_its_files_order_of_bytes(dtype, save):
+    arrays = {"conv1/W": np.ones((2, 2), dtype), "t": np.array(258, dtype)}
+    contents = formats.opened(save(arrays))
+    (stored,) = map(bytes, contents.chunks("t"))
+    assert stored == arrays["t"].tobytes()
+    assert contents.headers["t"].dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", "<f2"])

@@ -15,8 +15,9 @@ from scipy.io import savemat
 import converters
 from converters.errors import DeepPoseError
 from deeppose_port.cli import main
-from deeppose_port.data import PoseDataset, read_csv
-from deeppose_port.data.prepare import PrepareError, _matfile, engine, matlab, pictures, prepare
+from deeppose_port.data import PoseDataset, read_csv, skeletons
+from deeppose_port.data.prepare import PrepareError, _matfile, checks, engine, matlab, pictures, prepare
+from deeppose_port.data.prepare.source import Annotation, Source
 from deeppose_port.data.references import path_beside
 from deeppose_port.metrics.evaluation import Predictions, evaluation_of
 from tests.helpers.matfiles import (
@@ -382,6 +383,19 @@ class TestChecks:
         result = prepare("flic", flic(mirrored), out, force=True)
         assert counts(result)["symmetric pairs compared"] == 40
         assert not is_noted(result, "are the joints in their order?")
+
+    @pytest.mark.parametrize(("longer", "count", "noted"), [(1.2, 20, False), (1.3, 20, True), (1.3, 19, False)])
+    def test_a_quarter_of_their_length_in_twenty_persons_is_the_limit(self, longer, count, noted):
+        skeleton = skeletons.get("lsp")
+        joints = np.empty((14, 2))
+        joints[:, 0] = [100 if i in (3, 4, 5, 9, 10, 11) else 50 if i > 11 else 0 for i in range(14)]
+        joints[:, 1] = [[40, 20, 0, 0, 20, 40, 40, 20, 0, 0, 20, 40, 50, 60][i] for i in range(14)]
+        joints[5, 1] = 20 + 20 * longer  # the left shin
+        people = [Annotation("a.jpg", joints) for _ in range(count)]
+        row, notes = checks.symmetry(Source("lsp", {"train": people}, "nowhere"), skeleton)
+        assert row.count == (count if count >= 20 else 0)
+        assert len(notes) == noted
+        assert all("ankle" in note and "the lengths differ by 30% between left and right" in note for note in notes)
 
     def test_pictures_on_both_sides_are_counted(self, flic, out):
         result = prepare("flic", flic(names=["a.jpg", "b.jpg", "c.jpg"] * 4, indices=[1, 2, 4, 5]), out)
