@@ -337,6 +337,8 @@ class _Unpickler(ArrayMachine):
             raise UnpicklingError("it has a tensor that cannot be")
         if any(isinstance(argument, dict) and argument.get("neg") for argument in arguments[6:]):
             return Tensor("is a negative view, which is not read")
+        if any(isinstance(argument, dict) and argument.get("conj") for argument in arguments[6:]):
+            return Tensor("is a conjugate view, which is not read")
         named = next((a.name for a in arguments[4:] if isinstance(a, _Name)), None)  # of v3: the dtype
         dtype = storage.dtype if named is None else named.removeprefix("torch.")
         return Tensor.at(self._path, storage, offset, shape, strides, dtype, self._order)

@@ -20,6 +20,7 @@ from tests.helpers.checkpoint_files import listing, sha256
 from tests.helpers.networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 torch = pytest.importorskip("torch")
+exporting = pytest.importorskip("deeppose_port.backends.torch.exporting")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
 
 SUFFIXES = {name: suffix for backend in BACKENDS.values() for name, suffix in backend.exports.items()}
@@ -125,6 +126,20 @@ def test_nan_that_was_kept_is_nan_there_too(format, tmp_path):
     outputs = RUNS[format](tmp_path / f"a{SUFFIXES[format]}", narrow_inputs())
     assert np.isfinite(outputs).all(0).tolist() == [False, False, *[True] * 12]
     assert [repair.tensor for repair in report.repairs] == ["fc8.bias"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected", "agrees"),
+    [
+        ([0.1, np.nan], [1, np.nan], True),
+        ([0.1, np.nan], [1, np.inf], True),
+        ([0.3, np.nan], [1, np.nan], False),
+        ([0.1, np.nan], [1, 2], False),
+        ([0.1, 0.1], [1, np.nan], False),
+    ],
+)
+def test_an_export_agrees_where_nan_is_where_it_was(difference, expected, agrees):
+    assert exporting._agree(np.float32(difference), np.float32(expected), 0.2) is agrees
 
 
 class TestRefusals:

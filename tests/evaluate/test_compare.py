@@ -16,7 +16,7 @@ from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import write_comparison
-from deeppose_port.evaluate.comparison import compare
+from deeppose_port.evaluate.comparison import AMPLIFIED, _granted, compare
 from deeppose_port.evaluate.differences import compare_weights
 from deeppose_port.evaluate.made_up import COUNT
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
@@ -415,6 +415,17 @@ def test_metrics_of_both_sides_stand_beside_their_difference(compared):
     assert (rows["loss"].old, rows["loss"].new, rows["loss"].difference) == (old, new, new - old)
     assert not rows["mean_error_px"].agrees
     assert rows["pcp/right lower arm"].agrees, "its joints did not move"
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "moved", "times"),
+    [(1e-5, 0, 0), (1e-5, 1e-3, AMPLIFIED), (0.9, 1e-3, 0), (0, 1e-3, 0), (1e-5, np.nan, 0)],
+)
+def test_rounding_that_a_network_magnifies_is_granted_beside_the_tolerance(tolerance, moved, times):
+    outputs = np.array([1.0, -2.0])
+    granted = _granted(outputs, np.array([1.0, -2.0 + 2 * moved]), tolerance)
+    assert granted == pytest.approx(times * moved if times else tolerance)
+    assert _granted(None, outputs, tolerance) == tolerance
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan")])

@@ -334,7 +334,14 @@ def _by_torch(path: Path, wrappers: Sequence[str]) -> dict[str, object]:
     state = torch.load(path, weights_only=True)
     for key in wrappers:
         state = state[key]
-    return {key: tensor.detach().contiguous().numpy() for key, tensor in state.items()}
+    return {key: _in_numpy(tensor.detach()) for key, tensor in state.items()}
+
+
+def _in_numpy(tensor):
+    """Returns an array; numbers that NumPy has not are float32."""
+    import torch
+
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor.resolve_conj().contiguous()).numpy()
 
 
 _REFERENCES = {

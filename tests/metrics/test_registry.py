@@ -1,10 +1,12 @@
 """A metric is a row, and everything that is known of it is in that row."""
 
+import numpy as np
 import pytest
 
-from deeppose_port.data.skeletons import LSP
+from deeppose_port.data.skeletons import LSP, MPII
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.registry import METRICS, Metric, find, register, without_substitutes
+from deeppose_port.metrics.evaluation import Measure
+from deeppose_port.metrics.registry import METRICS, Metric, Poses, find, register, without_substitutes
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
@@ -81,3 +83,69 @@ def test_metric_that_cannot_be_is_not_registered(key, options, phrase):
     with pytest.raises(ValueError, match=phrase):
         register(Metric(key, "Mine", "My own.", registry._errors, **options))
     assert "mine" not in METRICS
+
+
+class TestNumbers:
+    """What each row computes, by its definition; MPII leaves joints out of its totals."""
+
+    @pytest.fixture
+    def poses(self):
+        chance = np.random.default_rng(3)
+        true = chance.uniform(0, 200, (40, 16, 2))
+        predicted = true + chance.normal(0, 14, true.shape)
+        lengths = chance.uniform(40, 90, (2, 40))
+        return Poses(MPII, predicted, true, chance.random((40, 16)) < 0.8, *lengths)
+
+    @pytest.fixture
+    def errors(self, poses):
+        """Errors as parts of the torso, the head and the box, by joint; NaN for joints that do not count."""
+        found = np.where(poses.visible, np.linalg.norm(poses.predicted - poses.true, axis=2), np.nan)
+        shown = np.where(poses.visible[..., None], poses.true, np.nan)
+        box = (np.nanmax(shown, axis=1) - np.nanmin(shown, axis=1)).max(axis=1)
+        lengths = {"torso": poses.torso_lengths, "head": poses.head_sizes, "box": box}
+        return {name: found / length[:, None] for name, length in lengths.items()}
+
+    def measured(self, key, poses):
+        metric = METRICS[key]
+        return Measure(metric, metric.tally(poses), metric.names(MPII), metric.excluded(MPII))
+
+    def agrees(self, measure, parts):
+        """Whether a measure is the mean of parts of (N, J), NaN for what does not count."""
+        assert measure.values == pytest.approx(np.nanmean(parts, axis=0))
+        kept = [joint for joint in range(16) if joint not in measure.excluded]
+        whole = np.nanmean(parts[:, kept])
+        assert measure.overall == pytest.approx(
+            np.nanmean(parts, axis=0).mean() if measure.metric.summary == "mean" else whole
+        )
+
+    @pytest.mark.parametrize(
+        ("key", "length", "threshold"),
+        [
+            *((f"pdj@{threshold:g}", "torso", threshold) for threshold in (0.1, 0.2, 0.3, 0.4, 0.5)),
+            ("pck", "torso", 0.2),
+            ("pckh", "head", 0.5),
+            ("pck_box@0.1", "box", 0.1),
+            ("pck_box@0.2", "box", 0.2),
+        ],
+    )
+    def test_joints_within_a_part_of_a_length(self, key, length, threshold, poses, errors):
+        near = np.where(poses.visible, errors[length] <= threshold, np.nan)
+        assert 0.05 < np.nanmean(near) < 0.97
+        self.agrees(self.measured(key, poses), near)
+
+    @pytest.mark.parametrize(("key", "length", "end"), [("auc", "torso", 0.2), ("pckh_auc", "head", 0.5)])
+    def test_areas_under_the_curve(self, key, length, end, poses, errors):
+        at = np.linspace(0, end, round(100 * end) + 1)
+        below = (errors[length][..., None] <= at).astype(float)
+        area = ((below[..., 1:] + below[..., :-1]) / 2).mean(axis=-1)
+        self.agrees(self.measured(key, poses), np.where(poses.visible, area, np.nan))
+
+    @pytest.mark.parametrize(("key", "length"), [("nme", "torso"), ("nme_box", "box")])
+    def test_errors_as_parts_of_a_length(self, key, length, poses, errors):
+        self.agrees(self.measured(key, poses), errors[length])
+
+    def test_pelvis_and_thorax_count_in_no_total_of_the_heads(self, poses):
+        excluded = tuple(map(MPII.joints.index, ("pelvis", "thorax")))
+        assert self.measured("pckh", poses).excluded == self.measured("pckh_auc", poses).excluded == excluded
+        for key in ("pdj@0.2", "pck", "auc", "nme", "error_px"):
+            assert self.measured(key, poses).excluded == ()

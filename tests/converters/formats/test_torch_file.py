@@ -185,10 +185,11 @@ def test_what_pytorch_refuses_is_refused(name, content, phrase, tmp_path):
     [
         (numbers(3).to_sparse(), "is a sparse tensor, which is not read"),
         (torch.complex(numbers(3), numbers(3)).conj().imag, "is a negative view, which is not read"),
+        (torch.complex(numbers(3), numbers(3)).conj(), "is a conjugate view, which is not read"),
         (numbers(3, dtype=torch.float8_e5m2), "is a torch.strided tensor of torch.float8_e5m2, which is not read"),
         (torch.ones(1).expand(1 << 20), r"of shape \(1048576,\) has only 4 bytes"),
     ],
-    ids=["sparse", "negative", "float8", "expanded"],
+    ids=["sparse", "negative", "conjugate", "float8", "expanded"],
 )
 def test_what_is_not_read_says_so_when_it_is_asked_for(tensor, phrase, tmp_path):
     torch.save({"a": tensor, "b": numbers(2)}, tmp_path / "a.pt")
