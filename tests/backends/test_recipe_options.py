@@ -12,6 +12,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.metrics.losses import masked_loss
 from deeppose_port.training import events
 from deeppose_port.training.mean_pose import mean_pose
+from deeppose_port.training.recipes import with_recipe
 from deeppose_port.training.start import starting_point
 from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weights_of
 
@@ -101,6 +102,19 @@ def test_the_log_has_the_gradients_norm(backend, tmp_path, pictures):
     moved = sum(((after[name].astype(float) - before[name]) ** 2).sum() for name in before if is_parameter(name))
     # The first step of momentum SGD is the gradient times the rate.
     assert entry["gradient_norm"] == pytest.approx(math.sqrt(moved) / 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["chainer"], indirect=True)
+def test_the_first_steps_of_modern_have_the_same_losses_in_chainer_and_pytorch(backend, tmp_path, pictures):
+    pytest.importorskip("torch")
+    network = {"architecture": "resfpn-softargmax", "width": "0.125", "dropout": None}
+    given = with_recipe("modern", {**network, "epochs": 3, "batch_size": 3, "valid_freq": 0, "snapshot": 3})
+    chainer, torch = (
+        run(tmp_path, pictures, engine, **given, output=tmp_path / engine) for engine in (backend, "torch")
+    )
+    assert len(chainer.losses) == 6
+    assert len(set(chainer.losses)) == 6  # what is drawn differs from step to step, as the weights do
+    np.testing.assert_allclose(torch.losses, chainer.losses, rtol=1e-5)
 
 
 class TestPyTorch:
