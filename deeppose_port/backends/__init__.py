@@ -52,7 +52,7 @@ BACKENDS = {
             distribution="torch",
             roots=("torch",),
             abilities=frozenset(
-                {"train", "processes", "accumulate", "amp", "channels-last", "compile", "profile", "workers"}
+                {"train", "processes", "accumulate", "amp", "channels-last", "compile", "profile", "sync-bn", "workers"}
             ),
             exports={"torch-export": ".pt2", "pytorch-module": ".module"},
             folders=frozenset({"pytorch-module"}),

@@ -31,6 +31,7 @@ Ability = Literal[
     "compile",
     "gradient-sum",
     "profile",
+    "sync-bn",
     "workers",
     "precision",
 ]

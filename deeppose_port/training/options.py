@@ -278,6 +278,14 @@ class EngineOptions:
         metadata=described("The memory format of maps.", default="on", needs="channels-last", rare=True),
     )
     compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile", rare=True))
+    sync_bn: bool = field(
+        default=False,
+        metadata=described(
+            "BatchNormalization over the whole batch of all processes, in place of each one's own part.",
+            needs="sync-bn",
+            rare=True,
+        ),
+    )
     profile: bool = field(
         default=False, metadata=described("Tell where a step's time goes.", needs="profile", rare=True)
     )

@@ -21,8 +21,18 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.evaluate import evaluate
 from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
 from deeppose_port.training.start import starting_point
+from tests.end_to_end.together import SOFTARGMAX, gradients
 from tests.helpers.networks import random_checkpoint
-from tests.helpers.trainings import NARROW_WIDTH, log_lines, run, small_options, weight_error, weights_of, write_csv
+from tests.helpers.trainings import (
+    NARROW_WIDTH,
+    log_lines,
+    run,
+    small_options,
+    update_error,
+    weight_error,
+    weights_of,
+    write_csv,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +132,24 @@ class TestTogether:
         output = finished(process)
         assert process.returncode == 0, output
         return folder, [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
+
+    def test_batch_normalization_over_all_processes_has_the_gradients_of_one(self, seen):
+        """A whole ResNet50 in float64, of 3 persons here and 2 there."""
+        folder, _ = seen
+        for found, expected in zip(torch.load(folder / "synchronized.pt", weights_only=True), gradients(), strict=True):
+            assert found.keys() == expected.keys()
+            for name in expected:
+                torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-11, msg=name)
+
+    def test_so_is_a_training_with_it_that_of_one_process(self, seen, tmp_path, pictures):
+        folder, _ = seen
+        run(tmp_path, pictures, **SOFTARGMAX)
+        two, one = (weights_of(path / "last.pt") for path in (folder / "synchronized", tmp_path / "results"))
+        start = starting_point(small_options(tmp_path, pictures, **SOFTARGMAX), 7).checkpoint.weights
+        assert update_error(two, one, start) <= 1e-3
+        for name in one:
+            if name.endswith(("running_mean", "running_var")):
+                np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
     def test_frozen_layers_keep_every_bit(self, seen, tmp_path, pictures):
         folder, _ = seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from converters.networks import (
@@ -158,13 +158,39 @@ def relu_without_nan(inputs: Tensor) -> Tensor:
     return torch.where(inputs > 0, inputs, 0.0)
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(context: object, part: Tensor) -> Tensor:
+        total = part.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: object, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(part: Tensor) -> Tensor:
+    """Returns the sum of all processes' parts, through which gradients go back to each of them."""
+    total: Tensor = _SumOverProcesses.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation with the arithmetic of the Chainer that wrote a checkpoint.
 
     It differs from `torch.nn.BatchNorm2d` in that test time may have another eps than training (none at all before
     Chainer 1.21), in that the running variance may accumulate the eps (before Chainer 4), in that either of factor and
     offset may be missing, and in that it does not count batches.
+
+    Attributes:
+        synchronized: Whether a batch is that of all processes that train together. PyTorch's SyncBatchNorm computes on
+            GPUs alone.
     """
+
+    synchronized = False
 
     def __init__(self, channels: int, rules: BatchNormalizationRules, layer: BatchNormalization | None = None) -> None:
         layer = layer or BatchNormalization("")
@@ -185,6 +211,9 @@ class BatchNorm(nn.BatchNorm2d):
             running = (None, None) if self.batch else (self.running_mean, self.running_var)
             eps = self.eps if self.batch else self.rules.test_eps
             return functional.batch_norm(input, *running, self.weight, self.bias, self.batch, 0.0, eps)
+        if self.synchronized:
+            synchronized: Tensor = self._over_processes(input)
+            return synchronized
         buffer, momentum = self.running_var, self.momentum or 0.0
         assert buffer is not None
         # Where eps is added to it, of a copy: autograd keeps what it is given, which nothing may change after that.
@@ -198,6 +227,33 @@ class BatchNorm(nn.BatchNorm2d):
             # Chainer scales the sum of variance and eps by m / (m - 1).
             buffer.copy_(variance + momentum * self.rules.eps * samples / (samples - 1))
         return result
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _over_processes(self, input: Tensor) -> Tensor:
+        """Normalises by the statistics of all processes' parts of the batch, which may differ in size."""
+        axes = [axis for axis in range(input.ndim) if axis != 1]
+        shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        own = values.new_full((1,), values.numel() // values.size(1))
+        sums = _sum_over_processes(torch.cat([values.sum(axes), own]))
+        samples = sums[-1].detach()
+        mean = sums[:-1] / samples
+        centred = values - mean.view(shape)
+        variance = _sum_over_processes((centred * centred).sum(axes)) / samples
+        result = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.weight is not None:
+            result = result * self.weight.view(shape)
+        if self.bias is not None:
+            result = result + self.bias.view(shape)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        eps = self.rules.eps if self.rules.eps_in_running_variance else 0.0
+        unbiased = (variance.detach() + eps) * samples / (samples - 1).clamp(min=1)
+        momentum = self.momentum or 0.0
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+        return result.to(input.dtype)
 
     def extra_repr(self) -> str:
         """Names what makes it another layer than PyTorch's."""

@@ -134,6 +134,9 @@ class _Trainer:
             self.average = Average(self.network, options.ema, 0 if trained is None else trained[1])
             if trained is not None:
                 self.average.load(load(start, options.dropout))
+        for module in self.network.modules():
+            if isinstance(module, BatchNorm):
+                module.synchronized = self.options.sync_bn and group.size > 1
         model: nn.Module = WithMaps(self.network, bool(options.heatmap_loss))
         self.joined: DistributedDataParallel | None = None
         if group.size > 1:
@@ -204,7 +207,9 @@ class _Trainer:
     def _accumulate(self, inputs: Tensor, targets: Tensor, mask: Tensor, count: float, given: float) -> float:
         """Adds up the gradient of a batch, part by part, and returns its loss without that of heat maps."""
         options, loss = self.run.options, 0.0
-        parts = list(zip(*(whole.chunk(options.accumulate) for whole in (inputs, targets, mask)), strict=True))
+        # As many in every process, whose BatchNormalization may be one, and none without examples.
+        count_of_parts = min(options.accumulate, int(given) // self.group.size)
+        parts = list(zip(*(whole.tensor_split(count_of_parts) for whole in (inputs, targets, mask)), strict=True))
         for number, (some, labels, counting) in enumerate(parts, 1):
             # Several processes add their gradients up once, with the last part.
             waiting = self.joined if number < len(parts) else None

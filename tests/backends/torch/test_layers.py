@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,17 +26,31 @@ WRITERS = [
 ]
 
 
-def batch_norm(version, channels=5):
-    return BatchNorm(channels, batch_normalization_rules(f"chainer-{version}")).double()
+def batch_norm(version, synchronized=False):
+    layer = BatchNorm(5, batch_normalization_rules(f"chainer-{version}")).double()
+    layer.synchronized = synchronized
+    return layer
 
 
 class TestBatchNorm:
+    @pytest.fixture(scope="class", params=[False, True], ids=["own", "synchronized"])
+    @classmethod
+    def synchronized(cls, request):
+        """Whether the batch is that of all processes, of which there is one here; test_distributed.py has two."""
+        if request.param and not distributed.is_gloo_available():
+            pytest.skip("this PyTorch has no gloo")
+        if request.param:
+            distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        yield request.param
+        if request.param:
+            distributed.destroy_process_group()
+
     # Variances near the eps, so that each of the rules shows.
     maps = np.random.RandomState(0).randn(3, 4, 5, 7, 6) * 5e-3 + np.arange(5).reshape(5, 1, 1)
 
     @pytest.mark.parametrize(("version", "eps", "test_eps", "eps_inside", "start"), WRITERS)
-    def test_training_statistics_are_those_of_the_writer(self, version, eps, test_eps, eps_inside, start):
-        layer = batch_norm(version)
+    def test_training_statistics_are_those_of_the_writer(self, version, eps, test_eps, eps_inside, start, synchronized):
+        layer = batch_norm(version, synchronized)
         assert layer.running_var.tolist() == [start] * 5
         mean, variance = np.zeros(5), np.full(5, start)
         for maps in self.maps:
@@ -69,9 +84,9 @@ class TestBatchNorm:
         assert np.array_equal(layer.running_var, values["running_var"])
 
     @pytest.mark.parametrize("version", ["1.13.0", "3.5.0", "4.5.0", "7.8.1"])
-    def test_gradients_pass_through_training(self, version):
-        layer = batch_norm(version)
-        inputs = torch.from_numpy(self.maps[0][:, :, :2, :2] * 100).requires_grad_()
+    def test_gradients_pass_through_training(self, version, synchronized):
+        layer = batch_norm(version, synchronized)
+        inputs = torch.from_numpy(self.maps[0][:, :, :1, :2] * 100).requires_grad_()
         assert torch.autograd.gradcheck(layer, inputs)
 
     def test_two_passes_before_one_backward(self):
