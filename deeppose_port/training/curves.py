@@ -319,10 +319,13 @@ def _fractional_epochs(entries: Sequence[Entry]) -> list[float]:
     timed = [entry for entry in entries if "iteration" in entry]
     if len({(entry["epoch"], entry["iteration"]) for entry in timed}) == len({entry["epoch"] for entry in timed}):
         return whole  # one entry an epoch
-    at_most = min((e["iteration"] // e["epoch"] for e in timed if e["epoch"] > 0), default=0)
-    if at_most < 1 or any(e["iteration"] // at_most != e["epoch"] for e in timed):
+    # A whole number of iterations if one fits; otherwise persons are no multiple of a batch.
+    at_most = min((e["iteration"] / e["epoch"] for e in timed if e["epoch"] > 0), default=0)
+    more_than = max((e["iteration"] / (e["epoch"] + 1) for e in timed), default=0)
+    length = math.floor(at_most) if math.floor(at_most) > more_than else at_most
+    if length < 1 or length <= more_than:
         return whole
-    return [e["iteration"] / at_most if "iteration" in e else float(e["epoch"]) for e in entries]
+    return [e["iteration"] / length if "iteration" in e else float(e["epoch"]) for e in entries]
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:

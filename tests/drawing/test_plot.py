@@ -68,6 +68,12 @@ class TestReading:
         epochs = [epoch for epoch, _ in curve(read_results([run])[0])]
         assert epochs == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 2])
 
+    def test_so_they_do_where_an_epoch_has_no_whole_number_of_iterations(self, folder):
+        """Of 10 persons in batches of 4 an epoch has two and a half."""
+        run = folder(log=lines(*((iteration * 4 // 10, iteration, 0.5) for iteration in range(1, 11))))
+        epochs = [epoch for epoch, _ in curve(read_results([run])[0])]
+        assert epochs == pytest.approx([iteration * 0.4 for iteration in range(1, 11)])
+
     def test_iterations_that_fit_no_epoch_length_leave_whole_epochs(self, folder):
         run = folder(log=lines((0, 2, 0.9), (0, 9, 0.8), (1, 11, 0.7), (3, 12, 0.6), (3, 13, 0.6)))
         assert [epoch for epoch, _ in curve(read_results([run])[0])] == [0, 0, 1, 3, 3]
