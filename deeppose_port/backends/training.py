@@ -143,7 +143,7 @@ def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, options: Tr
     """Returns the numbers of answering the mean pose to every picture of the test set."""
     if test is None:
         return {}
-    numbers = numbers_of(predictions_of_pose(mean_pose(train), test), test, options)
+    numbers = numbers_of(predictions_of_pose(mean_pose(train), test), test, options, "pck")
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 

@@ -33,7 +33,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.options import options_of
     from deeppose_port.training.config import completed
     from deeppose_port.training.options import TrainingOptions
-    from deeppose_port.training.recipes import default_for, with_recipe
+    from deeppose_port.training.recipes import RECIPES, default_for, with_recipe
     from deeppose_port.training.stage import layers_before
 
     values, notices = completed(said, _options())
@@ -51,7 +51,8 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     whole = with_recipe(name, values, before)
     declared = options_of(TrainingOptions)
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
-    display.note(f"recipe {name}: {', '.join(taken) or 'the options as they are'}")
+    nothing = "all that it says is given" if RECIPES[name] else "the options as they are"
+    display.note(f"recipe {name}: {', '.join(taken) or nothing}")
     return whole
 
 
@@ -164,7 +165,12 @@ def _beginning(header: Header) -> list[str]:
 
 def _line(entry: Entry) -> str:
     """Returns an entry of the log in a line."""
-    named = {"main/loss": "loss", "validation/main/loss": "validation loss", "validation/main/pdj@0.2": "PDJ@0.2"}
+    named = {
+        "main/loss": "loss",
+        "validation/main/loss": "validation loss",
+        "mean_pose/loss": "that of the mean pose",
+        "validation/main/pdj@0.2": "PDJ@0.2",
+    }
     told = {name: entry[key] for key, name in named.items() if key in entry}
     losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
     rate = f"{entry.get('pictures_per_second') or 0:.0f} pictures/s  waiting {entry.get('waiting') or 0:.0%}"

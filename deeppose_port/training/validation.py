@@ -10,9 +10,18 @@ from deeppose_port.metrics.losses import masked_loss
 from deeppose_port.training.options import TrainingOptions
 
 
-def numbers_of(predictions: Predictions, dataset: PoseDataset | CloseUps, options: TrainingOptions) -> dict[str, float]:
-    """Returns the numbers of `Evaluation.summary`, with the loss that the run minimises in place of the legacy one."""
-    numbers = evaluation_of(predictions, dataset).summary(registry.find(options.best))
+def numbers_of(
+    predictions: Predictions, dataset: PoseDataset | CloseUps, options: TrainingOptions, *more: str
+) -> dict[str, float]:
+    """Returns the numbers of `Evaluation.summary`, with the loss that the run minimises in place of the legacy one.
+
+    Args:
+        predictions: Of the data set.
+        dataset: The persons.
+        options: Of the run, whose `best` is among the numbers.
+        more: Other metrics.
+    """
+    numbers = evaluation_of(predictions, dataset).summary(*map(registry.find, (options.best, *more)))
     if options.loss != "l2":
         told = predictions.outputs, predictions.targets, predictions.mask
         numbers["loss"] = masked_loss(*told, options.loss, options.loss_beta)

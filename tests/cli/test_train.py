@@ -87,7 +87,10 @@ class TestShown:
         assert lines[0] == "note: recipe legacy: the options as they are"
         assert lines[1] == f"alexnet of {count:,} parameters, inputs of 64 pixels, in PyTorch on cpu, recipe legacy"
         assert lines[2] == "6 persons, validated on 6, epochs 0 to 2"
-        assert lines[3].startswith("what answering the mean pose to every picture gives: ")
+        assert lines[3].startswith("what answering the mean pose to every picture gives: Loss ")
+        assert all(f"  {title} " in lines[3] for title in ("Mean error", "PCK@0.2"))
+        nothing = lines[3].split()[10]
+        assert f"  that of the mean pose {nothing}  " in next(line for line in lines if "validation loss" in line)
         log = [json.loads(line) for line in (tmp_path / "out" / "log").read_text().splitlines()]
         losses = {e["epoch"]: e["validation/main/loss"] for e in log if "validation/main/loss" in e}
         best = min(losses, key=losses.get)
