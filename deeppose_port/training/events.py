@@ -147,7 +147,7 @@ class Events:
         stopped = self._asked_to_stop()
         improved = self._best.judge({"epoch": update.epochs[1], **validation})
         last = last or (bool(validation) and self._out_of_patience())
-        last = last or (options.stop_collapsed and self.trainer.agreed(self._collapsed))
+        last = last or self._ends_collapsed()
         if validation or last or stopped or update.iteration % options.show_log_iter == 0:
             self._log({**self._window.entry(update), **validation, **self._looks(update, bool(validation))})
         due = last or stopped or update.completed(options.snapshot)
@@ -188,6 +188,13 @@ class Events:
         self.run.callbacks.notice(f"no better {self.run.options.best} in {count} validations: the run ends here")
         return True
 
+    def _ends_collapsed(self) -> bool:
+        """Tells whether the answers of the first process's last look end the run, and says so."""
+        if not self.run.options.stop_collapsed or not self.trainer.agreed(self._collapsed):
+            return False
+        self.run.callbacks.notice("the answers still do not depend on the picture: the run ends")
+        return True
+
     def _looks(self, update: Update, validated: bool) -> Entry:
         """Measures whether the answers depend on the picture, and says once that they do not."""
         told: Entry = {}
@@ -209,8 +216,6 @@ class Events:
                 "the joints do (a smaller --lr, --warmup 1, --init or another --architecture may help; "
                 "--stop-collapsed ends such a run)"
             )
-        if self._collapsed and self.run.options.stop_collapsed:
-            self.run.callbacks.notice(f"the answers still do not depend on the picture ({movement:.1%}): the run ends")
         return told
 
     def _log(self, entry: Entry) -> None:
