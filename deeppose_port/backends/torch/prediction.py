@@ -16,6 +16,7 @@ from converters.networks import Layer
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.folding import folded
+from deeppose_port.backends.torch.fused import Fused, can_fuse
 from deeppose_port.backends.torch.memory_format import MemoryFormat
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
@@ -34,7 +35,8 @@ class TorchPredictor:
         # The emulation of an old engine's NaN needs every layer by itself.
         fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
         self._fast = self.network if fast is checkpoint else self._placed(fast)
-        self._format = MemoryFormat((self.layers, self.device))
+        can = self.device.type == "cpu" and relu_nan == "nan" and can_fuse(self._fast)
+        self._format = MemoryFormat((self.layers, self.device), Fused(self._fast) if can else None)
 
     @cached_property
     def network(self) -> DeepPose:

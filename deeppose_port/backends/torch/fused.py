@@ -1,0 +1,108 @@
+"""A network for prediction on CPUs, whose convolutions add and rectify what they give in one pass over memory.
+
+These are the operators of oneDNN that `torch.compile` puts in place of a convolution and what follows it; they need no
+compiler, and answer the same bits. A convolution's weights are laid out once, as oneDNN wants them.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from torch import Tensor, nn
+
+from converters.networks import Convolution, Layer, Name, Parallel, ReLU, Residual, Take, pair
+from deeppose_port.backends.torch.networks import DeepPose, joined
+
+#: What oneDNN does with a convolution's outputs.
+_NOTHING: tuple[str, list[float], str] = ("none", [], "")
+_RELU: tuple[str, list[float], str] = ("relu", [], "")
+
+
+def can_fuse(network: DeepPose) -> bool:
+    """Tells whether a network can be fused here: on x86, and where nothing makes NaN, which oneDNN's ReLU loses."""
+    return (
+        platform.machine().lower() in ("x86_64", "amd64")
+        and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+        and any(isinstance(module, nn.Conv2d) for module in network.modules())
+        and all(_is_sound(name, tensor) for name, tensor in network.state_dict().items())
+    )
+
+
+def _is_sound(name: str, tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all()) and not (name.endswith("running_var") and bool((tensor <= 0).any()))
+
+
+class Fused(nn.Module):
+    """A network in evaluation mode, on a CPU: channels last in, joints or heat maps out.
+
+    Args:
+        network: The same layer by layer.
+    """
+
+    def __init__(self, network: DeepPose) -> None:
+        super().__init__()
+        self._network = network
+        self._packed = {
+            name: torch.ops.mkldnn._reorder_convolution_weight(
+                module.weight.detach(), module.padding, module.stride, module.dilation, module.groups, None
+            )
+            for name, module in network.named_modules()
+            if type(module) is nn.Conv2d
+        }
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns what the network does."""
+        outputs = self._run(self._network.architecture.layers, inputs, {})
+        return outputs if self._network.architecture.stacks else outputs.flatten(1)
+
+    def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
+        skip = False
+        for i, layer in enumerate(layers):
+            if skip:
+                skip = False
+                continue
+            rectified = isinstance(layers[i + 1], ReLU) if i + 1 < len(layers) else False
+            match layer:
+                case Convolution() if layer.name in self._packed:
+                    x, skip = self._convolution(layer, x, rectified), rectified
+                case Residual() if layer.join == "sum" and (found := self._last_convolution(layer)) is not None:
+                    x, skip = self._sum(layer, found, x, named, rectified), rectified
+                case Residual() | Parallel():
+                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
+                case Name():
+                    named[layer.value] = x
+                case Take():
+                    x = joined([named[name] for name in layer.values], layer.join)
+                case _:
+                    x = self._network._layer(layer, x)
+        return x
+
+    def _last_convolution(self, block: Residual) -> int | None:
+        """Returns the first branch that a convolution ends, which the others can be added to."""
+        ends = (branch[-1] if branch else None for branch in block.branches)
+        return next(
+            (i for i, end in enumerate(ends) if isinstance(end, Convolution) and end.name in self._packed), None
+        )
+
+    def _sum(self, block: Residual, last: int, x: Tensor, named: dict[str, Tensor], rectified: bool) -> Tensor:
+        values = [self._run(branch[:-1] if i == last else branch, x, named) for i, branch in enumerate(block.branches)]
+        before = values.pop(last)
+        layer = block.branches[last][-1]
+        assert isinstance(layer, Convolution)
+        return self._convolution(layer, before, rectified, joined(values, "sum"))
+
+    def _convolution(self, layer: Convolution, x: Tensor, rectified: bool, other: Tensor | None = None) -> Tensor:
+        """Returns a convolution's outputs, with others added, and then rectified."""
+        module = self._network.get_submodule(layer.name)
+        assert isinstance(module, nn.Conv2d)
+        told = (module.bias, pair(layer.pad), pair(layer.stride), pair(layer.dilation), layer.groups)
+        packed, unary = self._packed[layer.name], _RELU if rectified else _NOTHING
+        if other is None:
+            made: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, *told, *unary)
+            return made
+        relu = unary if rectified else (None, [], None)
+        made = torch.ops.mkldnn._convolution_pointwise(x, other, packed, *told, "add", 1.0, *relu)
+        return made

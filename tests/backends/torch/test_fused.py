@@ -1,0 +1,62 @@
+"""Convolutions that add and rectify in one pass answer as the same layers one by one."""
+
+import pytest
+import torch
+
+from converters import Architecture
+from converters.networks import Convolution, Linear, MaxPooling, Name, OwnTable, Parallel, ReLU, Residual, Take
+from deeppose_port.backends.torch import build
+from deeppose_port.backends.torch.fused import Fused, can_fuse
+
+#: Sums of every kind: of a branch and its input, of two branches, of one that ends otherwise, of a value with a name.
+LAYERS = (
+    Convolution("conv1", 6, 3, pad=1),
+    ReLU(),
+    Name("early"),
+    Residual((Convolution("a1", 4, 1, bias=False), ReLU(), Convolution("a2", 6, (3, 1), pad=(1, 0))), ()),
+    ReLU(),
+    Residual((Convolution("b1", 8, 3, stride=2, pad=1),), (Convolution("b2", 8, 1, stride=2),)),
+    Residual((MaxPooling(3, 1, 1),), (Convolution("c2", 8, 3, pad=2, dilation=2, groups=2),)),
+    ReLU(),
+    Parallel(((Convolution("d1", 4, 1), ReLU()), ()), "concat"),
+    Name("late"),
+    Take(("early",), "sum"),
+    Convolution("e1", 12, 2, stride=2),
+    Take(("late",), "sum"),
+    ReLU(),
+    Linear("fc", 6),
+)
+
+
+INPUTS = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+def built(dtype=torch.float32):
+    torch.manual_seed(0)
+    return build(Architecture("own", 3, own=OwnTable(LAYERS, (12, 12)))).eval().to(dtype)
+
+
+def test_it_answers_as_layer_by_layer():
+    network = built()
+    if not can_fuse(network):
+        pytest.skip("oneDNN is not here, or this is no x86")
+    calls = []
+    fused = Fused(network)
+    fused._network._layer = lambda layer, x: calls.append(layer) or type(network)._layer(network, layer, x)
+    with torch.inference_mode():
+        expected = built(torch.float64)(INPUTS.double())
+        for inputs in (INPUTS, INPUTS.contiguous(memory_format=torch.channels_last), INPUTS[:1]):
+            before = inputs.clone()
+            outputs = fused(inputs)
+            assert (outputs - expected[: len(inputs)]).abs().max() <= 1e-5 * expected.abs().max()
+            assert torch.equal(inputs, before)
+    assert not any(isinstance(layer, Convolution) for layer in calls)
+    assert sum(isinstance(layer, ReLU) for layer in calls) == 3  # behind a `Take`, of each call
+
+
+@pytest.mark.parametrize("what", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_left_to_the_layers(what):
+    network = built()
+    with torch.no_grad():
+        network.get_parameter("fc.bias")[0] = what
+    assert not can_fuse(network)
