@@ -24,7 +24,7 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,11 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from converters.values import dataclass
+from deeppose_port.backends.chainer import compat_caffe
 
 if TYPE_CHECKING:
     import chainer
+    import numpy.typing as npt
 
 _logger = logging.getLogger(__name__)
 
@@ -243,6 +245,79 @@ def _double(value: object) -> object:
     return value
 
 
+def _wrap_integers() -> None:
+    """Takes a whole number that an integer type cannot hold modulo the type's size, in the places that meet one."""
+    PadSequence = importlib.import_module("chainer.functions.array.pad_sequence").PadSequence  # noqa: N806
+    forward = PadSequence.forward
+
+    @functools.wraps(forward)
+    def forward_wrapped(self: chainer.FunctionNode, arrays: tuple[npt.NDArray[np.generic], ...]) -> object:
+        self.padding = _in_range(self.padding, arrays[0].dtype)
+        return forward(self, arrays)
+
+    PadSequence.forward = forward_wrapped
+
+    convert = importlib.import_module("chainer.dataset.convert")
+    concatenate = convert._concat_arrays_with_padding
+
+    @functools.wraps(concatenate)
+    def concatenate_wrapped(arrays: Sequence[npt.NDArray[np.generic]], padding: object) -> object:
+        return concatenate(arrays, _in_range(padding, arrays[0].dtype))
+
+    convert._concat_arrays_with_padding = concatenate_wrapped  # type: ignore[attr-defined]
+
+    basic_math = importlib.import_module("chainer.functions.math.basic_math")
+    constant = basic_math._preprocess_const
+
+    @functools.wraps(constant)
+    def constant_wrapped(array: npt.NDArray[np.generic], value: object) -> object:
+        return constant(array, _in_range(value, array.dtype))
+
+    basic_math._preprocess_const = constant_wrapped  # type: ignore[attr-defined]
+
+
+def _in_range(value: object, dtype: np.dtype[np.generic]) -> object:
+    """Returns a Python integer as a number of an integer type, modulo its size; anything else as it is."""
+    if isinstance(value, int) and dtype.kind in "iu":
+        return np.array(value).astype(dtype)[()]
+    return value
+
+
+def _index_by_list() -> None:
+    Categorical = importlib.import_module("chainer.distributions").Categorical  # noqa: N806
+
+    @functools.wraps(Categorical.log_prob)
+    def log_prob(self: chainer.distributions.Categorical, x: chainer.Variable | npt.NDArray[np.generic]) -> object:
+        places = np.meshgrid(*map(range, self.batch_shape), indexing="ij")
+        chosen = getattr(x, "array", x)  # of a Variable
+        return self.log_p[[*places, chosen.astype(np.int32)]]
+
+    Categorical.log_prob = log_prob
+
+
+def _name_the_device() -> None:
+    Variable = importlib.import_module("chainer").Variable  # noqa: N806
+    original = Variable.debug_print
+
+    @functools.wraps(original)
+    def debug_print(self: chainer.Variable) -> str:
+        text: str = original(self)
+        return text.replace("\n- device: cpu\n- backend: ", "\n- device: CPU\n- backend: ", 1)
+
+    Variable.debug_print = debug_print
+
+
+def _old_messages_refused() -> bool:
+    if compat_caffe.NAME in sys.modules or not _installed("google.protobuf"):
+        return False
+    # 4.21 refuses the generated code too, but does not build messages from a description yet.
+    return Version(importlib.metadata.version("protobuf")) >= Version("4.22")
+
+
+def _replace_messages() -> None:
+    sys.modules[compat_caffe.NAME] = compat_caffe.Messages()
+
+
 def _hdf5_reads_bytes() -> bool:
     return _installed("h5py") and Version(importlib.metadata.version("h5py")).major >= 3
 
@@ -367,6 +442,34 @@ AFTER_IMPORT: tuple[Item, ...] = (
         "reporter.py:298-306",
         needed=_promotion_by_dtype,
         apply=_sum_in_double,
+    ),
+    Item(
+        "integers out of range",
+        "NumPy 2 refuses -1 in an unsigned type, NumPy 1 wraps it: padding, and constants added to integers",
+        "functions/array/pad_sequence.py:55, dataset/convert.py:327, functions/math/basic_math.py:39",
+        needed=_promotion_by_dtype,
+        apply=_wrap_integers,
+    ),
+    Item(
+        "Categorical",
+        "numpy.meshgrid gives a tuple since NumPy 2, to which log_prob adds a list; KL divergences call it",
+        "distributions/categorical.py:70-76",
+        needed=_promotion_by_dtype,
+        apply=_index_by_list,
+    ),
+    Item(
+        "debug_print",
+        "arrays of NumPy 2 have a device, which is called cpu: what is printed was CPU",
+        "variable.py:820",
+        needed=_promotion_by_dtype,
+        apply=_name_the_device,
+    ),
+    Item(
+        "Caffe's messages",
+        "protobuf 4 refuses code generated in 2016: CaffeFunction and exporters.caffe could not be imported",
+        "links/caffe/protobuf3/caffe_pb2.py:19",
+        needed=_old_messages_refused,
+        apply=_replace_messages,
     ),
     Item(
         "text in HDF5",

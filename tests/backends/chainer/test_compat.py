@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from deeppose_port.backends.chainer import compat
+from deeppose_port.backends.chainer import compat, compat_caffe
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
@@ -252,6 +252,105 @@ class TestEachItem:
         )
 
 
+@needs_numpy_2
+class TestIntegersOutOfRange:
+    """Modulo the type's size, as in NumPy 1 and in C; each place refuses them without its mend."""
+
+    compat.install()
+    pad = importlib.import_module("chainer.functions.array.pad_sequence").PadSequence
+    convert = importlib.import_module("chainer.dataset.convert")
+    math = importlib.import_module("chainer.functions.math.basic_math")
+
+    @pytest.mark.parametrize(("dtype", "padding", "padded"), [("u1", -1, 255), ("u4", -1, 2**32 - 1), ("i1", 200, -56)])
+    def test_padded_sequences(self, dtype: str, padding: int, padded: int) -> None:
+        arrays = np.array([1, 2], dtype), np.array([3], dtype)
+        assert self.pad(None, padding).apply(arrays)[0].array.tolist() == [[1, 2], [3, padded]]
+        with pytest.raises(OverflowError):
+            self.pad.forward.__wrapped__(self.pad(None, padding), arrays)
+
+    @pytest.mark.parametrize("padding", [-1, -1.5, np.float32(0.1), 2**40])
+    def test_other_padding_stays_as_it_is(self, padding: float) -> None:
+        padded = self.pad(None, padding).apply((np.ones(2, "f"), np.ones(1, "f")))[0].array
+        assert (padded[1, 1], padded.dtype) == (np.float32(padding), np.float32)
+
+    @pytest.mark.filterwarnings("ignore:Passing more than 2 positional arguments:DeprecationWarning")
+    def test_padded_batches(self) -> None:
+        arrays = [np.array([1], "u2"), np.array([2, 3], "u2")]
+        assert self.convert.concat_examples(arrays, padding=-1).tolist() == [[1, 65535], [2, 3]]
+        with pytest.raises(OverflowError):
+            self.convert._concat_arrays_with_padding.__wrapped__(arrays, -1)
+
+    def test_constants(self) -> None:
+        variable = importlib.import_module("chainer").Variable(np.array([1, 2], "u1"))
+        assert (variable + -1).array.tolist() == [0, 1]
+        assert (300 - variable).array.tolist() == [43, 42]
+        assert (variable * -1).array.tolist() == [255, 254]
+        assert (variable + -1).dtype == np.uint8
+        with pytest.raises(OverflowError):
+            self.math._preprocess_const.__wrapped__(variable.array, -1)
+
+
+@needs_numpy_2
+class TestCategorical:
+    def test_log_prob(self) -> None:
+        distributions = importlib.import_module("chainer.distributions")
+        table = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
+        categorical = distributions.Categorical(table)
+        drawn = np.array([[2, 0], [0, 2], [1, 1]])
+        expected = np.log([[0.25, 0.125], [0.5, 0.75], [0.25, 0.125]])
+        for x in (drawn, importlib.import_module("chainer").Variable(drawn)):
+            np.testing.assert_allclose(categorical.log_prob(x).array, expected, rtol=1e-15)
+        assert np.isclose(distributions.Categorical(table[0]).log_prob(np.array(1)).array, np.log(0.25))
+        with pytest.raises(TypeError, match="concatenate"):
+            distributions.Categorical.log_prob.__wrapped__(categorical, drawn)
+
+
+@needs_numpy_2
+def test_debug_print_says_where_an_array_is() -> None:
+    Variable = importlib.import_module("chainer").Variable  # noqa: N806
+    variable = Variable(np.zeros((2, 3), "f"), name="x\n- device: cpu\n")
+    assert "\n- device: CPU\n- backend: <class 'numpy.ndarray'>\n- shape: (2, 3)\n" in variable.debug_print()
+    assert "- device: cpu\n- backend" in Variable.debug_print.__wrapped__(variable)
+    assert "\n- device: None\n" in Variable().debug_print()
+
+
+@pytest.mark.skipif(compat_caffe.NAME not in sys.modules, reason="protobuf does not need this mend")
+class TestCaffe:
+    def test_messages_are_those_of_the_generated_module(self) -> None:
+        messages = importlib.import_module(compat_caffe.NAME)
+        net = messages.NetParameter.FromString(b"\x0a\x03net\xa2\x06\x06\x0a\x01a\x12\x01b")  # name, layer (100)
+        assert (net.name, net.layer[0].name, net.layer[0].type) == ("net", "a", "b")
+        assert (messages.TRAIN, messages.Phase.Value("TEST")) == (0, 1)
+        assert (messages.PoolingParameter.AVE, messages.V1LayerParameter.INNER_PRODUCT) == (1, 14)
+        with pytest.raises(AttributeError, match="caffe_pb2' has no attribute 'Nothing'"):
+            messages.Nothing  # noqa: B018 - the access is the test
+
+    def test_the_generated_module_is_refused(self) -> None:
+        spec = importlib.util.spec_from_file_location("generated", sys.modules[compat_caffe.NAME].__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        with pytest.raises(TypeError, match=r"Descriptors cannot be created directly|duplicate file name"):
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+    def test_a_network_goes_out_and_comes_back(self, tmp_path: Path) -> None:
+        chainer = importlib.import_module("chainer")
+        weights, bias = np.array([[1, 2], [3, 4]], "f"), np.array([5, 6], "f")
+        linear = chainer.links.Linear(2, 2, initialW=weights, initial_bias=bias)
+        x = np.array([[1, -1], [0.5, 2]], "f")
+        caffe = importlib.import_module("chainer.exporters.caffe")
+        with chainer.using_config("train", False):
+            caffe.export(chainer.Sequential(linear), [chainer.Variable(x)], str(tmp_path), export_params=True)
+            function = importlib.import_module("chainer.links.caffe").CaffeFunction(
+                str(tmp_path / "chainer_model.caffemodel")
+            )
+            (read,) = function(inputs={"data": x}, outputs=[function.layers[-1][0]])
+        np.testing.assert_array_equal(read.array, [[4, 5], [9.5, 15.5]])
+
+    def test_a_module_without_a_description_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="no serialized_pb"):
+            compat_caffe.serialized_description("serialized_pb = 3\n  serialized_pb=_b(b'')")
+
+
 @pytest.fixture
 def fake_cupy(tmp_path: Path) -> Path:
     """A folder with a CuPy that Chainer takes for one. It has no cuDNN, and warns of a missing NCCL as CuPy does."""
@@ -305,6 +404,18 @@ class TestAnOldStack:
         monkeypatch.setattr(np, "__version__", version)
         assert ITEMS["StepShift"].needed() is needed
         assert ITEMS["Summary"].needed() is needed
+        assert ITEMS["integers out of range"].needed() is needed
+        assert ITEMS["Categorical"].needed() is needed
+        assert ITEMS["debug_print"].needed() is needed
+
+    @pytest.mark.parametrize(("version", "needed"), [("3.20.3", False), ("4.21.12", False), ("7.36.2", True)])
+    def test_protobuf(self, version: str, needed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(sys.modules, compat_caffe.NAME, raising=False)
+        monkeypatch.setattr(compat, "_installed", lambda module: True)
+        monkeypatch.setattr(importlib.metadata, "version", {"protobuf": version}.__getitem__)
+        assert ITEMS["Caffe's messages"].needed() is needed
+        monkeypatch.setattr(compat, "_installed", lambda module: False)
+        assert not ITEMS["Caffe's messages"].needed()
 
     def test_environment_check_that_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
         without_chainer(monkeypatch)
