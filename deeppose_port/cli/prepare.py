@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import JsonOptions
+from deeppose_port.cli.options import JsonOptions, skeletons
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ class PrepareOptions:
             default="legacy with tr_plus_indices.mat, else film",
         ),
     )
+    skeleton: str | None = field(
+        default=None,
+        metadata=described(
+            "Of COCO's, LabelMe's and CVAT's labels: what the joints are, in their order, or a .toml or .json file "
+            "that says.",
+            choices=skeletons,
+            default="what their names tell",
+        ),
+    )
     min_joints: int | None = field(
         default=None,
         metadata=described(
@@ -79,8 +88,9 @@ def prepare(options: PrepareOptions) -> int:
 
     SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat), joints.mat of
     LSP, LSP extended or HR-LSPET, mpii_human_pose_v1_u12_1.mat, MPII's train.json and validation.json, or
-    mpii_annotations.json; with tfrecords the shards of the Keras course on MPII, whose pictures go into TARGET/images.
-    Nothing is downloaded.
+    mpii_annotations.json; COCO's person_keypoints_train2017.json and val2017.json, or a file of their form; a folder of
+    LabelMe's files; CVAT's annotations.xml, exported as CVAT for images 1.1; with tfrecords the shards of the Keras
+    course on MPII, whose pictures go into TARGET/images. Nothing is downloaded.
 
     Beside each CSV goes a file that eval finds: head boxes for PCKh, torso lengths for FLIC's PDJ, visibility.
 
@@ -89,6 +99,7 @@ def prepare(options: PrepareOptions) -> int:
       deeppose-port prepare mpii ~/mpii data/mpii
       deeppose-port train --backend torch --skeleton mpii \\
           --train-csv data/mpii/train_joints.csv --images ~/mpii/images
+      deeppose-port prepare labelme ~/labels data/own --skeleton own.toml
     """
     from deeppose_port.data import prepare as library
 
@@ -99,6 +110,7 @@ def prepare(options: PrepareOptions) -> int:
             options.target,
             images=options.images,
             split=options.split,
+            skeleton=options.skeleton,
             min_joints=options.min_joints,
             verify=options.verify,
             jobs=options.jobs,

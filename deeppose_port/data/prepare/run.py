@@ -17,9 +17,10 @@ from converters.files import atomic, made, staged
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data import skeletons
-from deeppose_port.data.prepare import checks, flic, lsp, mpii, pictures, tfrecords
+from deeppose_port.data.prepare import checks, coco, cvat, flic, labelme, lsp, mpii, pictures, tfrecords
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
+from deeppose_port.data.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,20 @@ class DataSet:
     Attributes:
         read: Reads what its authors ship, a file or a folder.
         splits: The ways to part its persons; empty where there is one way only.
+        own_joints: Whether its joints are whatever a user labels.
     """
 
     read: Callable[[Path, Wanted], Source]
     splits: tuple[str, ...] = ()
+    own_joints: bool = False
 
 
 #: The data sets by name.
 DATASETS = {
+    "coco": DataSet(coco.read, own_joints=True),
+    "cvat": DataSet(cvat.read, own_joints=True),
     "flic": DataSet(flic.read, flic.SPLITS),
+    "labelme": DataSet(labelme.read, own_joints=True),
     "lsp": DataSet(lsp.read),
     "mpii": DataSet(mpii.read),
     "tfrecords": DataSet(tfrecords.read),
@@ -86,6 +92,7 @@ def prepare(
     *,
     images: str | os.PathLike[str] | None = None,
     split: str | None = None,
+    skeleton: str | os.PathLike[str] | Skeleton | None = None,
     min_joints: int | None = None,
     verify: bool = False,
     jobs: int | None = None,
@@ -105,6 +112,8 @@ def prepare(
         images: The pictures' folder; by default `images` beside the annotations. Where there is none, nothing that
             needs pictures is checked, and a note says so.
         split: One of the data set's `splits`, see its `read`.
+        skeleton: What the joints are, as for `skeletons.get`, of COCO's, LabelMe's and CVAT's labels; by default what
+            their names tell.
         min_joints: Persons with fewer joints are left out. By default those without any; for MPII's MATLAB file those
             without all 16, as in the legacy program.
         verify: Whether pictures are decoded whole, and not only their headers.
@@ -123,13 +132,17 @@ def prepare(
     if split is not None and not row.splits:
         several = ", ".join(name for name, other in DATASETS.items() if other.splits)
         raise PrepareError(f"{dataset} has the legacy split only; --split is for {several}")
+    if skeleton is not None and not row.own_joints:
+        several = ", ".join(name for name, other in DATASETS.items() if other.own_joints)
+        raise PrepareError(f"{dataset} has joints of its own; --skeleton is for {several}")
     if min_joints is not None and min_joints < 1:
         raise PrepareError(f"the least number of joints must be 1 or more, not {min_joints}")
     step = progress or _silent
     folder = Path(target)
     _refuse_existing(folder, force)
     step("reading annotations", 0, 0)
-    wanted = Wanted(split, min_joints, None if images is None else Path(images))
+    known = None if skeleton is None else skeletons.get(skeleton)
+    wanted = Wanted(split, min_joints, None if images is None else Path(images), known)
     read = row.read(Path(source), wanted)
     _refuse_names(read, Path(source))
 
@@ -270,7 +283,7 @@ def _encoded(source: Source, folder: Path) -> dict[Path, bytes]:
     for name, persons in source.splits.items():
         csv_path = folder / f"{name}_joints.csv"
         content = _csv(persons)
-        references = _references(source.skeleton, persons, source.head_sizes_from.get(name))
+        references = _references(skeletons.get(source.skeleton), persons, source.head_sizes_from.get(name))
         files |= {csv_path: content, path_beside(csv_path): encode(references, content)}
     return files
 
@@ -285,14 +298,14 @@ def _csv(persons: list[Annotation]) -> bytes:
     return text.getvalue().encode()
 
 
-def _references(skeleton: str, persons: list[Annotation], head_sizes_from: str | None) -> References:
+def _references(skeleton: Skeleton, persons: list[Annotation], head_sizes_from: str | None) -> References:
     """Makes the side file of a split."""
     none = (np.nan,) * 4
     boxes = np.array([person.head_box or none for person in persons], np.float64)
     sizes = np.array([_or_nan(person.head_size) for person in persons])
     sizes = np.where(np.isnan(sizes), head_sizes_of(boxes), sizes)
     torsos = np.array([_or_nan(person.torso_length) for person in persons])
-    unseen = (None,) * len(skeletons.get(skeleton).joints)
+    unseen = (None,) * len(skeleton.joints)
     seen = np.array([[_or_nan(flag) for flag in person.is_visible or unseen] for person in persons])
     scales = np.array([_or_nan(person.scale) for person in persons])
     centres = np.array([person.centre or none[:2] for person in persons], np.float64)
@@ -305,7 +318,7 @@ def _references(skeleton: str, persons: list[Annotation], head_sizes_from: str |
         "centres": centres,
     }
     known = {name: array for name, array in arrays.items() if not np.isnan(array).all()}
-    return References(skeleton, len(persons), head_sizes_from=head_sizes_from, **known)
+    return References(skeleton.name, len(persons), head_sizes_from=head_sizes_from, **known)
 
 
 def _or_nan(number: float | None) -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
+from deeppose_port.data.skeletons import Skeleton
 
 
 class PrepareError(DeepPoseError):
@@ -59,11 +60,13 @@ class Wanted:
         split: How persons are parted into those to train and those to test; None for the data set's own way.
         min_joints: The least number of joints of a person; None for the data set's own.
         images: The pictures' folder; None looks for one beside the annotations.
+        skeleton: What the joints are, of a data set with joints of its user's; None for what tells itself.
     """
 
     split: str | None = None
     min_joints: int | None = None
     images: Path | None = None
+    skeleton: Skeleton | None = None
 
 
 @dataclass(eq=False)
@@ -71,7 +74,7 @@ class Source:
     """What a reader found.
 
     Attributes:
-        skeleton: The skeleton's name.
+        skeleton: The skeleton, or its name.
         splits: `train` and `test`, each in the order to be written; one may be missing.
         rows: What was read and left out.
         notes: Sentences for the user.
@@ -83,7 +86,7 @@ class Source:
         extract: Writes such pictures into a folder.
     """
 
-    skeleton: str
+    skeleton: str | Skeleton
     splits: dict[str, list[Annotation]]
     published: str
     rows: list[Row] = field(default_factory=list)

@@ -496,7 +496,7 @@ class TestWriting:
     @pytest.mark.parametrize(
         ("dataset", "options", "phrase"),
         [
-            ("coco", {}, "no data set 'coco'; there are flic, lsp, mpii"),
+            ("aic", {}, "no data set 'aic'; there are coco, cvat, flic, labelme, lsp, mpii"),
             ("lsp", {"split": "film"}, "--split is for flic"),
             ("flic", {"min_joints": 0}, "1 or more"),
         ],
