@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from converters import Preprocessing, words
+from converters import Preprocessing, hub, words
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
@@ -34,6 +35,9 @@ from deeppose_port.data.skeletons import AnySkeleton
 from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import Box
 from deeppose_port.pose import Pose, boxes_of, draw, naming
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: How many close-ups go through a network at once.
 _BATCH = 32
@@ -62,6 +66,31 @@ class CascadePose:
             tuple(Pose(network, backend, device, relu_nan=relu_nan, engine=engine) for network in stage.networks)
             for stage in cascade.stages
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        backend: str = "torch",
+        device: str = "cpu",
+        *,
+        engine: str | None = None,
+        **fetching: Unpack[hub.Fetching],
+    ) -> CascadePose:
+        """Loads a folder that `save_pretrained` wrote, or one of Hugging Face's Hub; see `Pose.from_pretrained`."""
+        cascade = hub.read_pretrained(source, fetching)
+        if not isinstance(cascade, Cascade):
+            advice = "deeppose_port.Pose.from_pretrained"
+            raise DeepPoseError("this is one network, and a cascade is asked for", where=source, advice=advice)
+        return cls(cascade, backend, device, engine=engine)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Writes a folder for `from_pretrained` and Hugging Face's Hub; see `Pose.save_pretrained`."""
+        hub.write_pretrained(self.cascade, folder, force=force)
+
+    def push_to_hub(self, repo_id: str, **how: Any) -> str:
+        """Sends the same files to Hugging Face's Hub; see `Pose.push_to_hub`."""
+        return hub.push(self.cascade, repo_id, **how)
 
     @property
     def path(self) -> str:

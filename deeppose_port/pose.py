@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from converters import Checkpoint, Preprocessing, words
+from converters import Checkpoint, Preprocessing, hub, words
 from converters.errors import DeepPoseError
 from converters.networks import Layer, SoftArgmax
 from deeppose_port import backends
@@ -28,6 +29,7 @@ from deeppose_port.drawing.draw import draw_pose
 
 if TYPE_CHECKING:
     from torch import nn
+    from typing_extensions import Unpack
 
     from deeppose_port.cascade import CascadePose
 
@@ -111,6 +113,66 @@ class Pose:
     def _told(self) -> Checkpoint:
         """Returns the checkpoint with the preprocessing that is in force."""
         return self.checkpoint.replace(preprocessing=self.preprocessing)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        backend: str = "torch",
+        device: str = "cpu",
+        *,
+        engine: str | None = None,
+        **fetching: Unpack[hub.Fetching],
+    ) -> Pose:
+        """Loads a folder that `save_pretrained` wrote, or one of Hugging Face's Hub.
+
+        Args:
+            source: The folder; or an id, `owner/name`, which needs the extra `hub`.
+            backend: As for `Pose`, as the next two are.
+            device: Likewise.
+            engine: Likewise.
+            **fetching: Of an id, as for `huggingface_hub`: `revision`, `token`, `cache_dir`, `force_download`,
+                `local_files_only`.
+
+        Raises:
+            DeepPoseError: There is none; it has no safetensors, or the config of another network; it is a cascade; or
+                the backend cannot be used here.
+        """
+        checkpoint = hub.read_pretrained(source, fetching)
+        if not isinstance(checkpoint, Checkpoint):
+            advice = "deeppose_port.cascade.CascadePose.from_pretrained"
+            raise DeepPoseError("this is a cascade, and one network is asked for", where=source, advice=advice)
+        return cls(checkpoint, backend, device, engine=engine)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Writes `model.safetensors`, `config.json` and a model card, for `from_pretrained` and Hugging Face's Hub.
+
+        The weights are the same bits, the preprocessing is the one in force; of the paths of files only the names are
+        written. A model card that is there stays.
+
+        Args:
+            folder: Where; it is made if need be.
+            force: Whether files that exist may be replaced.
+
+        Raises:
+            DeepPoseError: A file exists, or cannot be written.
+        """
+        hub.write_pretrained(self._told(), folder, force=force)
+
+    def push_to_hub(self, repo_id: str, **how: Any) -> str:
+        """Sends the same files to Hugging Face's Hub, by its ModelHubMixin; needs the extra `hub`.
+
+        Args:
+            repo_id: `owner/name`; it is made if need be.
+            **how: As for `huggingface_hub.ModelHubMixin.push_to_hub`: `private`, `token`, `branch` and so on.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            DeepPoseError: huggingface_hub is not installed, or the Hub refuses it.
+        """
+        return hub.push(self._told(), repo_id, **how)
 
     def reduced(self, precision: str, inputs: npt.ArrayLike) -> Pose:
         """Returns the same in less than float32, which answers a little otherwise.
