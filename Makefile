@@ -87,5 +87,5 @@ $(VENV)/installed: $(BIN)/python $(SETUP_FILES)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) --editable '.[chainer,fast,hdf5,hub,onnx,openvino,pandas,parquet,video,test,dev]'
+	$(INSTALL) --editable '.[chainer,fast,hdf5,hub,notebook,onnx,openvino,pandas,parquet,video,test,dev]'
 	@touch $@

@@ -35,6 +35,7 @@ import deeppose_port
 from deeppose_port import metrics
 from deeppose_port.cli import cli, main
 from deeppose_port.data import PoseDataset
+from deeppose_port.metrics.evaluation import Evaluation
 
 TESTS = Path(__file__).resolve().parent
 GOLDEN = TESTS / "golden" / "public_face"
@@ -73,10 +74,14 @@ def signatures() -> dict[str, dict[str, str]]:
         "converters.Preprocessing.overridden": converters.Preprocessing.overridden,
         "deeppose_port.Pose": deeppose_port.Pose,
         "deeppose_port.Pose.__call__": deeppose_port.Pose.__call__,
+        "deeppose_port.Pose.draw": deeppose_port.Pose.draw,
+        "deeppose_port.Pose.from_pretrained": deeppose_port.Pose.from_pretrained,
         "deeppose_port.Pose.predict": deeppose_port.Pose.predict,
+        "deeppose_port.Pose.save_pretrained": deeppose_port.Pose.save_pretrained,
         "deeppose_port.cli.main": main,
         "deeppose_port.data.PoseDataset": PoseDataset,
         "deeppose_port.load": deeppose_port.load,
+        "deeppose_port.metrics.evaluation.Evaluation.to_frame": Evaluation.to_frame,
     }
     return {name: signature_of(value) for name, value in public.items() if callable(value)}
 

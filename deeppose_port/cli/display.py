@@ -155,43 +155,22 @@ def as_json(values: Mapping[str, object], *, lines: bool = True) -> None:
 def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
     """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
     began = time.monotonic()
-    with _progress(title, unit, quiet=quiet or settings.quiet) as step:
-        yield step
+    if quiet or settings.quiet or not sys.stderr.isatty():
+        yield lambda name, done, total: None
+    else:
+        from deeppose_port import progress
+
+        with progress.steps(title, unit=unit) as step:
+            yield step
     if settings.verbose:
         say(f"{title}: {time.monotonic() - began:.1f} s", err=True)
 
 
-@contextmanager
-def _progress(title: str, unit: str, *, quiet: bool) -> Iterator[Step]:
-    if quiet or not sys.stderr.isatty():
-        yield lambda name, done, total: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TimeRemainingColumn
+def bar(*columns: ProgressColumn) -> Progress:
+    """Makes rich's progress bar, unless it is to be quiet."""
+    from deeppose_port import progress
 
-    amount = MofNCompleteColumn() if unit else DownloadColumn()
-    with bar(BarColumn(), amount, TimeRemainingColumn()) as progress:
-        task = progress.add_task("", total=None)
-
-        def step(name: str, done: int, total: int) -> None:
-            progress.update(task, description=printable(f"{title} {name}".strip()), completed=done, total=total or None)
-
-        yield step
-
-
-def bar(*columns: ProgressColumn, disable: bool = False) -> Progress:
-    """Makes rich's progress bar on standard error; lines that are shown meanwhile go where they belong."""
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
-
-    console = Console(stderr=True, markup=False, highlight=False)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        *columns,
-        console=console,
-        transient=True,
-        disable=disable or settings.quiet or not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),  # or they would not get into a file
-    )
+    return progress.bar(*columns, disable=settings.quiet)
 
 
 @dataclass

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from converters.checkpoint import LARGEST_NUMBER
 from converters.errors import printable
 from converters.files import refuse_no_file
+from converters.values import dataclass
 from deeppose_port.data.prepare.labelled import LeftOut, joint_name, role_of, skeleton_of, split
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted, find
 from deeppose_port.data.skeletons import COCO, Skeleton

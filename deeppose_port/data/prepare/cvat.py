@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
 from converters.files import refuse_no_file
+from converters.values import dataclass
 from deeppose_port.data.prepare.labelled import LeftOut, Point, persons_of, picture_name, skeleton_of, source_of
 from deeppose_port.data.prepare.source import (
     Annotation,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from converters.errors import printable
+from converters.values import dataclass
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source
 from deeppose_port.data.skeletons import SKELETONS, Skeleton
 
