@@ -116,7 +116,8 @@ def draw_persons(
         side = min(image.shape[:2]) if box is None else min(*image.shape[:2], max(box[2:]))
         width = max(1, round(side / 100))
         _draw(drawing, points, skeleton, None, None, width)
-        corners = np.zeros((2, 2)) if box is None else np.array([box[:2], np.add(box[:2], box[2:])])
+        x, y, w, h = np.clip(box or (0.0,) * 4, -_FAR, _FAR)
+        corners = np.array([[x, y], [x + w, y + h]])
         first, last = (tuple(corner) for corner in corners.clip(-_FAR, _FAR).round().astype(int).tolist())
         if box is not None:
             for colour, stroke in ((OUTLINE, max(1, width // 3) + 2), (CENTRE, max(1, width // 3))):

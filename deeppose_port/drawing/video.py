@@ -277,7 +277,10 @@ class Stream(Video):
     def _take(self) -> None:
         """Takes frames, whether they are asked for or not."""
         while not self.ended:
-            decoded, image = self._capture.read()
+            try:
+                decoded, image = self._capture.read()
+            except cv2.error:
+                decoded = False
             with self._news:
                 self._over = not decoded
                 if decoded:

@@ -126,6 +126,7 @@ def examine(backend: str | None = None, device: str | None = None, *, speed: boo
         *(_engine_row(BACKENDS[name], engine, name in needed) for name, engine in engines.items()),
         *(_choice_row(backend) for backend in BACKENDS.values() if backend.engines),
         _h5py(),
+        _pyav(),
         _cupy_row(engines["chainer"], "chainer" in needed, driver),
         _driver_row(driver, bool(gpus)),
         _cuda_row(engines, driver),
@@ -214,6 +215,14 @@ def _h5py() -> Row:
     found = version("h5py")
     missing = Problem("HDF5 files cannot be read", f"pip install '{PROJECT}[hdf5]'")
     return _row("h5py", found, "warning", missing if found is None else _untested("h5py"))
+
+
+def _pyav() -> Row:
+    found = version("av")
+    missing = Problem(
+        "drawn videos are MPEG-4 without sound, which browsers do not play", f"pip install '{PROJECT}[video]'"
+    )
+    return _row("PyAV", found, "warning", missing if found is None else _untested("av"))
 
 
 def _engine_row(backend: Description, engine: _Engine, needed: bool) -> Row:

@@ -329,20 +329,23 @@ class _Counter:
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
-        self._crowds: dict[Source, int] = {}
+        self._crowds: dict[Source, tuple[int, int]] = {}
 
-    def persons(self, source: Source, count: int) -> None:
-        """So many persons of a picture are done, which is not."""
-        self._crowds[source] = count
+    def persons(self, source: Source, done: int, persons: int) -> None:
+        """So many of the persons of a picture are done; it is not."""
+        self._crowds[source] = done, persons
         self._report()
 
     def one_more(self, source: Source | None = None, persons: int = 1) -> None:
         """A picture with so many persons is done, or a frame."""
-        one = persons if source is not None and self._crowds.pop(source, 0) else 1
+        one = persons if source in self._crowds else 1
+        if source is not None:
+            self._crowds.pop(source, None)
         self._done, self._total = self._done + one, self._total + one - 1
         self._report()
 
     def _report(self) -> None:
         if self._progress is not None:
-            done = self._done + sum(self._crowds.values())
-            self._progress(done, max(done, self._total))
+            done = self._done + sum(done for done, _ in self._crowds.values())
+            total = self._total + sum(persons - 1 for _, persons in self._crowds.values())
+            self._progress(done, max(done, total))

@@ -103,7 +103,7 @@ def answers(
     legacy_order: bool = False,
     heatmaps: bool = False,
     at_once: bool = False,
-    answered_of: Callable[[Item, int], None] | None = None,
+    answered_of: Callable[[Item, int, int], None] | None = None,
 ) -> Iterator[tuple[Item, Pixels, list[Answer]]]:
     """Yields every picture with what is answered of its persons, whose order it keeps.
 
@@ -118,7 +118,7 @@ def answers(
         heatmaps: Whether the last stack's maps are kept too.
         at_once: Whether each picture is answered before the next is asked for, as of a camera.
         answered_of: Called with a picture that has more persons than go through at a time, and how many of them have
-            gone through.
+            gone through, of how many.
     """
     waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
     batch: list[tuple[list[Answer], int, Pixels, Look, Future[Float32Array]]] = []
@@ -153,7 +153,7 @@ def answers(
             if len(batch) == _BATCH:
                 run()
                 if answered_of is not None and number >= _BATCH:
-                    answered_of(item, number)
+                    answered_of(item, number, len(found))
         if at_once or len(waiting) == _BATCH:  # with few persons among them
             run()
         while waiting and not any(answers is waiting[0][2] for answers, *_ in batch):

@@ -51,7 +51,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         cupy: Problem | None = None,
         chainer: Any = None,
     ) -> None:
-        versions = {"numpy": "2.4.6", "opencv-python-headless": "4.13.0.92", "h5py": "3.16.0", **versions}
+        versions = {
+            "numpy": "2.4.6",
+            "opencv-python-headless": "4.13.0.92",
+            "h5py": "3.16.0",
+            "av": "18.1.0",
+            **versions,
+        }
         monkeypatch.setattr(doctor, "version", versions.get)
         monkeypatch.setattr(installed, "version", versions.get)
         monkeypatch.setattr(doctor, "misfit", lambda name: None)
@@ -102,8 +108,8 @@ class TestThisMachine:
         examination = doctor.examine()
         names = [each.what for each in examination.rows]
         assert names == [
-            "Python", "converters", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "CuPy",
-            "NVIDIA driver", "CUDA runtime", "cuDNN",
+            "Python", "converters", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "PyAV",
+            "CuPy", "NVIDIA driver", "CUDA runtime", "cuDNN",
         ]  # fmt: skip
         data = json.loads(json.dumps(examination.as_dict()))
         assert data["rows"][0] == {
@@ -336,6 +342,12 @@ class TestCombinations:
         assert row(examination, "h5py").verdict == "warning"
         assert row(examination, "h5py").remedy == "pip install 'deeppose-port[hdf5]'"
         assert examination.runs
+
+    def test_no_pyav(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine(BOTH)
+        monkeypatch.setattr(doctor, "version", BOTH.get)
+        found = row(doctor.examine(), "PyAV")
+        assert (found.verdict, found.remedy) == ("warning", "pip install 'deeppose-port[video]'")
 
     def test_an_opencv_for_another_numpy(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         machine(BOTH)
