@@ -71,11 +71,12 @@ class PredictOptions:
             "Show the drawn frames of videos, cameras and streams in a window; q ends.", names=("--show",)
         ),
     )
-    manifest: Path | None = field(
+    manifest: Named | None = field(
         default=None,
         metadata=described(
-            "A list of pictures in place of SOURCE, a path or URL a line: DIR gets their joints in parts, without "
-            "drawings; the same command goes on with what is missing, and the processes of torchrun share it.",
+            "A list of pictures in place of SOURCE, a path or URL a line, or a bucket's address: DIR gets their joints "
+            "in parts, without drawings; the same command goes on with what is missing, and the processes of torchrun "
+            "share it.",
             metavar="FILE",
         ),
     )
@@ -393,7 +394,7 @@ def _reduced(
     return smaller
 
 
-def _manifest(options: PredictOptions, manifest: Path) -> int:
+def _manifest(options: PredictOptions, manifest: str) -> int:
     """Predicts the pictures of a list."""
     from deeppose_port.predict import People
     from deeppose_port.predict.manifest import Asked, predict_manifest

@@ -1,4 +1,7 @@
-"""What is behind an http(s) address: a picture's bytes, as many as there may be and no longer than that may take."""
+"""What is behind an address: a picture's bytes, as many as there may be and no longer than that may take.
+
+Buckets are read by fsspec and what it needs for each, which are asked for when there is one.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,11 @@ from converters.errors import DeepPoseError, reason_of
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
+    from fsspec import AbstractFileSystem
+
+#: The schemes of buckets.
+BUCKETS = ("s3", "gs", "gcs", "az", "abfs")
+
 _SECONDS = 30  # without a byte
 _ALL_SECONDS = 300  # for a whole picture
 _LARGEST = 1 << 28  # bytes
@@ -32,9 +40,11 @@ def fetched(url: str) -> npt.NDArray[np.uint8]:
     """Returns the bytes behind an address, (N,) uint8.
 
     Raises:
-        DeepPoseError: It is not http or https, cannot be fetched, is no picture by what its server says, is too large,
-            or takes too long.
+        DeepPoseError: It is neither http(s) nor in a bucket, cannot be fetched, is no picture by what its server says,
+            is too large, or takes too long.
     """
+    if is_bucket(url):
+        return _from_bucket(url)
     parts: list[bytes] = []
     size, end = 0, time.monotonic() + _ALL_SECONDS
     with _answer(url) as answer:
@@ -56,6 +66,53 @@ def fetched(url: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(parts), np.uint8)
 
 
+def is_bucket(url: str) -> bool:
+    """Tells whether an address is in a bucket."""
+    return url.partition("://")[0].lower() in BUCKETS
+
+
+def listed_in(url: str) -> list[str]:
+    """Returns the addresses of the files under one in a bucket, sorted.
+
+    Raises:
+        DeepPoseError: It cannot be listed.
+    """
+    system, path = _bucket(url)
+    try:
+        return sorted(system.unstrip_protocol(name) for name in system.find(path))
+    except Exception as error:  # each kind of bucket has its own
+        raise DeepPoseError(f"cannot be listed: {reason_of(error)}", where=url) from error
+
+
+def _from_bucket(url: str) -> npt.NDArray[np.uint8]:
+    system, path = _bucket(url)
+    try:
+        with system.open(path, "rb") as file:
+            data: bytes = file.read(_LARGEST + 1)
+    except Exception as error:  # as above
+        raise DeepPoseError(f"cannot be fetched: {reason_of(error)}", where=url) from error
+    if len(data) > _LARGEST:
+        raise DeepPoseError(f"it has more than {_LARGEST:,} bytes", where=url)
+    return np.frombuffer(data, np.uint8)
+
+
+def _bucket(url: str) -> tuple[AbstractFileSystem, str]:
+    """Opens a bucket."""
+    scheme = url.partition("://")[0].lower()
+    try:
+        from fsspec.core import url_to_fs
+
+        if "::" in url:  # which fsspec takes for one address in another
+            raise ValueError("`::` stands in it")
+        system, path = url_to_fs(url)
+    except ImportError as error:
+        advice = f"pip install fsspec and what it needs for {scheme}, s3fs for s3"
+        raise DeepPoseError(f"buckets are read by fsspec: {reason_of(error)}", where=url, advice=advice) from error
+    except Exception as error:  # as above
+        raise DeepPoseError(f"cannot be opened: {reason_of(error)}", where=url) from error
+    return system, str(path)
+
+
 def is_stream(url: str) -> bool:
     """Tells whether a server says that what is behind an address is a stream; False where it says nothing."""
     try:
@@ -73,7 +130,8 @@ def _kind(answer: HTTPResponse) -> str:
 def _answer(url: str) -> Iterator[HTTPResponse]:
     """Asks a server. No other scheme is followed, wherever it sends us."""
     if not url.startswith(("http://", "https://")):
-        raise DeepPoseError("http and https are fetched; a bucket's signed URLs are such", where=url)
+        told = ", ".join(("http", "https", *BUCKETS))
+        raise DeepPoseError(f"this is not fetched; there are {told}", where=url)
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,6 +1,7 @@
 """The joints of the pictures of a list, however long: in parts, each of which is written whole, and never twice.
 
-    manifest       a path or an http(s) URL a line; paths are relative to where the program runs
+    manifest       a path or an address a line; paths are relative to where the program runs. Or the address of a
+                   bucket's folder, whose pictures are listed
     OUT/manifest.json            what was asked for: another list or checkpoint is refused
     OUT/part-000000.jsonl        the first pictures, a line each (.parquet: a row each)
 
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -33,10 +34,11 @@ from deeppose_port.data.pictures import MAX_PIXELS, encoded_size, picture_bytes
 from deeppose_port.data.pixels import Window, decode_window
 from deeppose_port.data.view import View
 from deeppose_port.pose import Pose
-from deeppose_port.predict.fetching import fetched
+from deeppose_port.predict.fetching import fetched, is_bucket, listed_in
 from deeppose_port.predict.inputs import answers, joints_of, told_apart
 from deeppose_port.predict.people import Found, People
 from deeppose_port.predict.results import as_lists
+from deeppose_port.predict.sources import PICTURE_SUFFIXES
 
 #: Pictures of a part: what a run that is killed loses at most, in each process.
 PART = 256
@@ -122,7 +124,7 @@ def predict_manifest(
 
     Args:
         load: Makes the checkpoint ready; with Ray in each of its processes.
-        manifest: The list.
+        manifest: The list; or the address of a bucket, whose pictures become a list in the folder.
         output: The folder of the parts.
         asked: What is done with every picture.
         share: Which of several processes this is: `(0, 2)` has every other part, from the first on.
@@ -133,14 +135,23 @@ def predict_manifest(
         DeepPoseError: There is no such list, it is empty, the folder holds the parts of another one, or what is asked
             for is not installed.
     """
-    manifest, folder, asked = Path(manifest), Path(output), asked or Asked()
+    text, folder, asked = os.fspath(manifest), Path(output), asked or Asked()
     _refuse_format(asked.format)
-    refuse_no_file(manifest)
-    digest, total = _measured(manifest)
+    names = "".join(f"{name}\n" for name in _pictures_in(text)) if "://" in text else None
+    if names is None:
+        manifest = Path(text)
+        refuse_no_file(manifest)
+        digest, total = _measured(manifest)
+    else:
+        digest, total = hashlib.sha256(names.encode()).hexdigest(), names.count("\n")
+        manifest = folder / f"list-{digest[:12]}.txt"
     if not total:
-        raise DeepPoseError("no picture is in this list; it is a path or a URL a line", where=manifest)
+        raise DeepPoseError("no picture is in this list; it is a path or a URL a line", where=text)
     pose = load()
     _agree(folder, {"manifest_sha256": digest, "pictures": total, "part": PART, "format": asked.format}, pose)
+    if names is not None:
+        with atomic(manifest, force=True) as temporary:  # several processes write the same
+            temporary.write_text(names, encoding="utf-8")
     rank, size = share
     mine = (part for part in parts(manifest) if part.number % size == rank)
     missing = (part for part in mine if not _path(folder, part, asked).exists())
@@ -234,6 +245,15 @@ def _seen(part: Part, asked: Asked, pose: Pose | CascadePose, line: int) -> tupl
         return window, found
     except DeepPoseError as error:
         raise DeepPoseError(error.problem, where=error.where or name, advice=error.advice) from error
+
+
+def _pictures_in(address: str) -> Iterator[str]:
+    """Yields the addresses of the pictures under one in a bucket."""
+    if not is_bucket(address):
+        raise DeepPoseError("a list is a file, or the address of a bucket", where=address)
+    for name in listed_in(address):
+        if "\n" not in name and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES:
+            yield name
 
 
 def _measured(manifest: Path) -> tuple[str, int]:

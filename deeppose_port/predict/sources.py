@@ -18,12 +18,12 @@ from converters.errors import DeepPoseError
 from converters.stages import holds_cascade
 from converters.values import dataclass
 from deeppose_port.drawing.video import SUFFIXES, is_animated
-from deeppose_port.predict.fetching import is_stream
+from deeppose_port.predict.fetching import BUCKETS, is_bucket, is_stream
 
 #: In a folder, files with these suffixes are taken for pictures.
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-_FETCHED = ("http", "https")
+_FETCHED = ("http", "https", *BUCKETS)
 #: What OpenCV's FFmpeg plays.
 _PLAYED = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp")
 _STREAM_SUFFIXES = SUFFIXES | {".m3u8", ".mjpeg", ".mjpg", ".mpd", ".ts"}
@@ -148,6 +148,8 @@ def _remote(scheme: str, text: str) -> Remote:
         told = ", ".join((*_FETCHED, *_PLAYED))
         raise DeepPoseError(f"there is no way to {scheme} here; there are {told}", where=text)
     suffix = Remote(text).path.suffix.lower()
+    if is_bucket(text):
+        return Remote(text)
     known = suffix in PICTURE_SUFFIXES or suffix in _STREAM_SUFFIXES
     return Remote(text, stream=suffix in _STREAM_SUFFIXES if known else is_stream(text))
 

@@ -142,13 +142,13 @@ class TestUrls:
             server.shutdown()
 
     def test_pictures_are_fetched(self, run, pictures, server):
-        names = [f"{server}/0.jpg", f"{server}/gone.jpg", "s3://bucket/0.jpg", str(pictures / "0.jpg")]
+        names = [f"{server}/0.jpg", f"{server}/gone.jpg", "ftp://host/0.jpg", str(pictures / "0.jpg")]
         (pictures / "list.txt").write_text("\n".join(names))
         assert run().failures == 2
         found = records(pictures / "out")
         assert found[0]["persons"] == found[3]["persons"] != []
         assert f"{server}/gone.jpg: cannot be fetched: " in found[1]["error"]
-        assert "s3://bucket/0.jpg: http and https are fetched" in found[2]["error"]
+        assert "ftp://host/0.jpg: this is not fetched; there are http, https, s3" in found[2]["error"]
 
 
 class TestFastDecode:

@@ -1,8 +1,10 @@
 """What can be named to be predicted, and where it goes where nobody says."""
 
 import http.server
+import importlib
 import io
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +17,7 @@ import converters
 import deeppose_port
 from deeppose_port.cli import main
 from deeppose_port.predict import Remote, fetching, is_source, predict_files, read_boxes, sources_in
+from deeppose_port.predict.manifest import predict_manifest
 from tests.helpers.networks import random_checkpoint
 
 
@@ -121,8 +124,8 @@ class TestNames:
         assert names(sources_in("0")) == ["0/a.png"]
 
     def test_other_schemes_are_refused(self):
-        with pytest.raises(ValueError, match=r"s3://a/b\.png: there is no way to s3 here; there are http, https, rtsp"):
-            sources_in("s3://a/b.png")
+        with pytest.raises(ValueError, match=r"ftp://a/b\.png: there is no way to ftp here; there are http, https, "):
+            sources_in("ftp://a/b.png")
 
     @pytest.mark.parametrize("name", ["a.png", "-", "0", "http://a/b", "rtsp://a", "*.xyz", "in", "clip.mp4"])
     def test_no_checkpoint_is_named_so(self, folder, name):
@@ -179,7 +182,7 @@ class TestAddresses:
             predict_files(pose, [f"{server}/a.png"], tmp_path / "four")
 
     def test_no_other_scheme_is_followed(self, server):
-        with pytest.raises(ValueError, match="http and https are fetched"):
+        with pytest.raises(ValueError, match="there are http, https, s3"):
             fetching.fetched("file:///etc/passwd")
 
     def test_a_server_tells_of_a_stream(self, server):
@@ -190,6 +193,52 @@ class TestAddresses:
         (tmp_path / "boxes.csv").write_text("a.png,1,2,20,25\n")
         result = predict_files(pose, [f"{server}/a.png"], tmp_path / "out", people=read_boxes(tmp_path / "boxes.csv"))
         assert [p.box for p in result.pictures] == [(1, 2, 20, 25)]
+
+
+class TestBuckets:
+    @pytest.fixture
+    def bucket(self, folder, monkeypatch):
+        """A bucket in memory, in place of S3."""
+        fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+        memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+
+        class Bucket(memory):
+            protocol = ("s3",)
+            store: ClassVar = {}
+            pseudo_dirs: ClassVar = [""]
+
+            @classmethod
+            def _strip_protocol(cls, path):
+                return super()._strip_protocol(str(path).removeprefix("s3://"))
+
+        monkeypatch.setitem(importlib.import_module("fsspec.registry")._registry, "s3", Bucket)
+        system = fsspec.filesystem("s3")
+        for name in ("a.png", "deep/c.png", "b.jpg"):
+            system.pipe(f"/bucket/{name}", (folder / name).read_bytes())
+        system.pipe("/bucket/notes.txt", b"no picture")
+        return "s3://bucket"
+
+    def test_a_picture_in_one(self, bucket, pose, folder, tmp_path):
+        result = predict_files(pose, [f"{bucket}/a.png", f"{bucket}/gone.png", folder / "a.png"], tmp_path / "out")
+        (failure,) = result.failures
+        assert failure.reason.startswith("s3://bucket/gone.png: cannot be fetched")
+        assert np.array_equal(result.pictures[0].points, result.pictures[1].points)
+
+    def test_a_list_of_one(self, bucket, pose, tmp_path):
+        result = predict_manifest(lambda: pose, f"{bucket}/", tmp_path / "out")
+        assert (result.pictures, result.done, result.failures) == (3, 3, 0)
+        names = result.manifest.read_text().splitlines()
+        assert [name.rpartition("bucket/")[2] for name in names] == ["a.png", "b.jpg", "deep/c.png"]
+        assert all(name.startswith("s3://") for name in names)
+        assert predict_manifest(lambda: pose, f"{bucket}/", tmp_path / "out").done == 0
+
+    def test_without_what_reads_it_it_is_said_what_to_install(self, tmp_path, monkeypatch, pose):
+        monkeypatch.setitem(sys.modules, "fsspec.core", None)
+        with pytest.raises(ValueError, match=r"s3://bucket/: buckets are read by fsspec: .* \(pip install fsspec and"):
+            predict_manifest(lambda: pose, "s3://bucket/", tmp_path / "out")
+        with pytest.raises(ValueError, match="a list is a file, or the address of a bucket"):
+            predict_manifest(lambda: pose, "ftp://bucket/", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 class TestFormats:
