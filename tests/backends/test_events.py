@@ -80,6 +80,11 @@ class TestBest:
         assert not best.judge({"epoch": 2, "main/loss": 0.0})
         assert best.unimproved == 2
 
+    def test_from_which_epoch_on_is_said(self, tmp_path, pictures):
+        best = Best(small_options(tmp_path, pictures, best="mean_error_px", best_after=2))
+        judged = [best.judge({"epoch": epoch, "validation/main/mean_error_px": 3.0 - epoch}) for epoch in (0, 1, 2, 3)]
+        assert judged == [False, False, True, True]
+
     def test_what_is_never_measured_cannot_choose(self, tmp_path, pictures, backend):
         with pytest.raises(ValueError, match=r"--best pdj@0\.2: flic has no torso"):
             run(tmp_path, pictures, backend, test_csv=tmp_path / "train.csv", best="pdj@0.2")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 import converters
 from converters import CheckpointError, formats, plan, streaming
 from converters.identify import Options, identify
-from converters.stored import Stored
+from converters.stored import Header, Stored
 from tests.helpers.checkpoint_files import (
     adam_state,
     alexnet,
@@ -118,6 +118,7 @@ class TestNonfinite:
         for i, value in ((0, np.nan), (300_000, np.inf), (539_999, -np.inf)):
             arrays["predictor/fc6/W"].flat[i] = value
         arrays["predictor/fc8/b"][3] = np.nan
+        arrays["predictor/fc7/b"][:2] = np.inf
         state = adam_state(wrapped(large()))
         state["predictor/fc6/W/v"].flat[7] = np.nan
         save_npz(tmp_path / "a.state", state)
@@ -130,6 +131,7 @@ class TestNonfinite:
         assert report.repairs == expected.repairs
         assert [(r.tensor, r.nan, r.inf) for r in report.repairs] == [
             ("fc6.weight", 1, 2),
+            ("fc7.bias", 0, 2),
             ("fc8.bias", 1, 0),
             ("optimizer.v.fc6.weight", 1, 0),
         ]
@@ -139,7 +141,18 @@ class TestNonfinite:
             assert json.loads(file.metadata()["repairs"]) == [repair.as_dict() for repair in report.repairs]
 
     def test_it_is_refused_where_that_is_asked_for(self, broken, refused):
-        refused(broken, "3 of its tensors hold NaN or Inf: fc6.weight 1 NaN and 2 Inf", broken, nonfinite="error")
+        refused(broken, "4 of its tensors hold NaN or Inf: fc6.weight 1 NaN and 2 Inf", broken, nonfinite="error")
+
+
+@pytest.mark.parametrize("bytes_there", [0, 15, 17])
+@pytest.mark.parametrize("read", [lambda stored: stored.read(), lambda stored: list(stored.blocks())])
+def test_a_reader_that_gives_other_bytes_than_the_header_says(read, bytes_there, tmp_path):
+    header = Header(np.dtype("<f4"), (2, 2))
+    stored = Stored(
+        tmp_path / "a", "conv1/W", header, lambda: iter([b"12345678", bytes(bytes_there)[8:]][: 1 + bytes_there])
+    )
+    with pytest.raises(CheckpointError, match=r"'conv1/W' does not have the 16 bytes that its header says"):
+        read(stored)
 
 
 class TestFailures:

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from converters.checkpoint import Preprocessing
-from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.data import DatasetError, PoseDataset, augmentation
 from deeppose_port.data.augmentation import (
     Augmentation,
     Drawn,
@@ -369,6 +369,13 @@ class TestPixels:
         assert (white[:, :4] == 0).all()
         assert (white[95:] == 0).all()
         assert (white[10:90, 14:90] == 255).all()
+
+    @pytest.mark.parametrize(("shift", "black"), [(3, [0, 1, 2]), (-2, [8, 9]), (0, []), (10, list(range(10)))])
+    def test_translation_vacates_as_many_lines_as_it_goes(self, shift, black):
+        lines = np.full((10, 4, 3), 200, np.uint8)
+        augmentation._vacate(lines, np.arange(10.0), 10, shift)
+        assert [i for i in range(10) if (lines[i] == 0).all()] == black
+        assert (np.delete(lines, black, axis=0) == 200).all()
 
     def test_rotation_does_not_darken(self, make):
         dataset = make(np.full((100, 100, 3), 101, np.uint8), [30, 30, 70, 70, 50, 50])

@@ -91,6 +91,19 @@ def files(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.parametrize("side", ["x1", "y1"])
+def test_a_person_beyond_the_picture_is_not_what_was_written(side, whole, tmp_path):
+    _, folder = whole
+    shutil.copytree(folder, tmp_path / "pack")
+
+    def beyond(content):
+        content["persons"][0][side] = 5000
+
+    rewritten(tmp_path / "pack", beyond)
+    with pytest.raises(PackError, match=r"pack\.json: not what this version writes \(line 1 is not in its picture\)"):
+        Pack(tmp_path / "pack")
+
+
 class TestExamples:
     def test_unreduced_examples_are_the_legacy_programs_bits(self, whole, golden):
         expected = json.loads((golden / "preprocessing" / "manifest_free.json").read_text())["sets"]["free"]

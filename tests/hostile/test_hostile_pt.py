@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters import CheckpointError
+from converters import CheckpointError, formats
 from tests.helpers.checkpoint_files import adam_state, alexnet, in_torch_names, refused, save_npz, save_zip
 
 torch = pytest.importorskip("torch")
@@ -208,6 +208,12 @@ class TestLies:
         """Each is as large as the file."""
         one = torch.ones(100_000)
         refused(save({f"w{i}": one[i:] for i in range(1000)}), r"its tensors have \d+ bytes, but are the same 400000")
+
+    def test_three_tensors_that_are_one(self, save, tmp_path):
+        """Two are as tied weights are."""
+        one = torch.ones(100_000)
+        refused(save({f"w{i}": one for i in range(3)}), "its tensors have 1200000 bytes, but are the same 400000")
+        assert formats.opened(save({f"w{i}": one for i in range(2)})).headers.keys() == {"w0", "w1"}
 
     def test_a_thousand_arrays_of_a_trainer_that_are_one(self, ours, save):
         one = torch.ones(100_000)

@@ -14,6 +14,7 @@ from deeppose_port.data import Crop, PoseDataset, skeletons
 from deeppose_port.drawing import draw
 from deeppose_port.drawing.sheet import ContactSheet, draw_crop
 from deeppose_port.predict import files_in, parse_box, predict_files, predict_persons
+from deeppose_port.predict.results import as_lists
 from tests.helpers.networks import checkpoint_of, random_checkpoint
 
 FLIC = skeletons.FLIC
@@ -113,9 +114,10 @@ class TestPictures:
     def test_same_names_in_two_folders_are_numbered(self, pose, folder, tmp_path):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "wide.png").write_bytes((folder / "wide.png").read_bytes())
-        sources = [folder / "wide.png", tmp_path / "other" / "wide.png", folder / "wide.png"]
-        result = predict_files(pose, sources, tmp_path / "out")
-        assert [p.drawing.name for p in result.pictures] == ["wide_pose.png", "wide_2_pose.png"]
+        (tmp_path / "other" / "wide.jpg").write_bytes((folder / "wide.png").read_bytes())
+        sources = [folder / "wide.png", *(tmp_path / "other" / f"wide.{kind}" for kind in ("png", "jpg"))]
+        result = predict_files(pose, [*sources, folder / "wide.png"], tmp_path / "out")
+        assert [p.drawing.name for p in result.pictures] == ["wide_pose.png", "wide_2_pose.png", "wide_3_pose.png"]
 
     def test_only_pictures_of_a_folder_are_taken(self, folder, tmp_path):
         (folder / "inner.png").mkdir()
@@ -475,3 +477,7 @@ class TestContactSheet:
         assert (picture[:, 165:] == 0).all()
         assert (picture[:100, 55:165] == 200).all()
         assert picture[110, 110].tolist() == list(draw.CENTRE)
+
+
+def test_joints_are_told_in_thousandths_of_a_pixel():
+    assert as_lists(np.array([[1.23456, -0.00049], [np.nan, 2]])) == [[1.235, 0], [None, 2]]

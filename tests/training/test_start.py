@@ -227,6 +227,7 @@ class TestPosition:
             (0, 0, 6, 4, (0, 0)),
             (1, 2, 6, 4, (1, 2)),  # the second batch has taken two of the next epoch
             (2, 3, 6, 4, (2, 0)),
+            (1, 3, 6, 4, (1, 0)),  # as many too far as there are persons
             (3, 6, 6, 3, (3, 0)),
             (1, 900, 6, 4, (1, 0)),  # it was trained with other persons or batches
             (9, 3, 6, 4, (9, 0)),

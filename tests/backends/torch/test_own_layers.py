@@ -126,5 +126,20 @@ def test_relu_in_place_leaves_alone_what_another_branch_goes_on_with():
     )
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_dropout_of_whole_maps(whole):
+    from converters.networks import Dropout
+
+    checkpoint, inputs = network_of(Dropout(0.5, channels=whole))
+    torch.manual_seed(0)
+    maps = maps_of(inputs)
+    outputs = load(checkpoint).train()(torch.from_numpy(inputs)).detach().numpy().reshape(maps.shape)
+    dropped = (outputs == 0) & (maps != 0)
+    assert dropped.any()
+    np.testing.assert_allclose(outputs[~dropped], 2 * maps[~dropped], rtol=1e-6)
+    kept = (~dropped & (maps != 0)).any((2, 3))
+    assert (dropped.any((2, 3)) & kept).any() != whole
+
+
 def test_the_channels_are_those_of_the_helper():
     assert maps_of(network_of()[1]).shape[1] == CHANNELS

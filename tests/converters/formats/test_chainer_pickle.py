@@ -196,6 +196,7 @@ EVIL = pickle.dumps(Bait(), 2)[2:-1]
         (START + b"K\x01K\x02" + END, "something else where a name should be"),
         (b"\x80\x02cVGG\nVGG\n)\x81K\x01b.", "fills something"),
         (b"\x80\x02cVGG\nVGG\n\x80\x04.", "not of protocol 2"),
+        (b"\x80\x02cVGG\nVGG\n)(R.", "takes what it has not made"),  # from before its mark
         (START, "it is cut short"),
     ],
 )

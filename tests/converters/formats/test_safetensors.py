@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import converters
+from converters.formats.safetensors import places
 from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
@@ -79,3 +80,14 @@ def test_a_written_file_has_the_users_mode(suffix, tmp_path):
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / f"b{suffix}").stat().st_mode) == 0o640
+
+
+def test_numbers_lie_where_their_kind_may():
+    """The larger kinds first: an array that is mapped is aligned."""
+    kinds = {"a": "f2", "b": "f8", "c": "u1", "d": "f4", "e": "i8"}
+    arrays = {name: np.zeros(3, kind) for name, kind in kinds.items()}
+    found = places(arrays)
+    assert list(found) == ["b", "e", "d", "a", "c"]
+    assert all(start % arrays[name].dtype.itemsize == 0 for name, (start, _) in found.items())
+    ends = [end for _, end in found.values()]
+    assert [start for start, _ in found.values()] == [0, *ends[:-1]]

@@ -1,4 +1,5 @@
 import json
+import math
 import struct
 import subprocess
 import sys
@@ -310,6 +311,12 @@ class TestEngine:
     def test_error_in_a_shard_is_raised(self, ray, by):
         with pytest.raises(ZeroDivisionError):
             engine.run(lambda shard: 1 // shard, [1, 0, 1], jobs=2, engine=by)
+
+
+def test_what_is_not_finite_in_a_mat_is_not_annotated():
+    numbers = matlab.as_numbers([[1, math.inf], [-math.inf, math.nan]], "a.mat: `joints`")
+    assert np.isnan(numbers).tolist() == [[False, True], [True, True]]
+    assert numbers[0, 0] == 1
 
 
 @pytest.mark.usefixtures("in_this_process")
