@@ -388,6 +388,7 @@ class TestReluWithoutNan:
         np.testing.assert_allclose(outputs, [checkpoint.weights["out_fc.bias"]] * 2, rtol=0, atol=1e-7)
 
     def test_the_commands_have_it(self, tmp_path, pictures, capsys):
+        pytest.importorskip("torch")
         path = self.networks_with_nan(tmp_path, "conv1")
         data = ["--csv", str(pictures / "free.csv"), "--images", str(pictures), "--skeleton", "flic", "--json"]
         assert main(["eval", str(path), *data, "--nonfinite", "keep", "--relu-nan", "zero"]) == 0

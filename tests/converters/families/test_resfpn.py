@@ -119,6 +119,7 @@ class TestTable:
         assert [side for side in range(100) if architecture.accepts(side)] == [16, 32, 48, 64, 80, 96]
         with pytest.raises(ValueError, match=f"{NAME} takes inputs whose sides are multiples of 16 pixels, not 100"):
             initial_architecture(NAME, 14, 100)
+        pytest.importorskip("torch")
         with pytest.raises(
             ValueError, match=f"this {NAME} takes inputs whose sides are multiples of 16 pixels, not 50"
         ):
