@@ -42,8 +42,12 @@ _MOST_INSTRUCTIONS = 500_000
 _LARGEST_PICKLE = 64 << 20
 _LONGEST_TEXT = 1 << 20
 _DICTS = ("collections.OrderedDict", "collections.Counter", "collections.defaultdict")
-#: What is called for a tensor of strided numbers, and for what holds one.
-_TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3")
+#: What is called for a tensor of strided numbers -> with how many arguments; and what is for what holds one.
+_TENSORS = {
+    "torch._utils._rebuild_tensor": (4,),
+    "torch._utils._rebuild_tensor_v2": (6, 7),
+    "torch._utils._rebuild_tensor_v3": (7, 8),
+}
 _HOLDERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 _TYPED = "torch._tensor._rebuild_from_type_v2"
 #: What else a state dict may be saved with; nothing of it is read.
@@ -251,7 +255,9 @@ class _Unpickler(ArrayMachine):
             if isinstance(typed, _Name) and type(inner) is tuple:
                 function, arguments = typed, inner
         if function.name in _TENSORS:
-            return self._tensor(arguments)
+            if len(arguments) not in _TENSORS[function.name]:
+                raise UnpicklingError("it has a tensor that cannot be")
+            return self._tensor(*arguments)
         if function.name in _HOLDERS and arguments and isinstance(arguments[0], Tensor):
             return arguments[0]
         if function.name == "torch.Size" and len(arguments) == 1 and isinstance(arguments[0], list | tuple):
@@ -326,19 +332,26 @@ class _Unpickler(ArrayMachine):
 
         return rebuilt(value, leaf)
 
-    def _tensor(self, arguments: tuple[object, ...]) -> Tensor:
-        storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None, 0, None, None)
+    def _tensor(
+        self,
+        storage: object,
+        offset: object,
+        shape: object,
+        strides: object,
+        requires_grad: object = False,
+        *more: object,
+    ) -> Tensor:
         if (
             not isinstance(storage, Storage)
             or type(offset) is not int
             or type(shape) is not tuple
             or type(strides) is not tuple
+            or type(requires_grad) is not bool
         ):
             raise UnpicklingError("it has a tensor that cannot be")
-        if any(isinstance(argument, dict) and argument.get("neg") for argument in arguments[6:]):
-            return Tensor("is a negative view, which is not read")
-        if any(isinstance(argument, dict) and argument.get("conj") for argument in arguments[6:]):
-            return Tensor("is a conjugate view, which is not read")
-        named = next((a.name for a in arguments[4:] if isinstance(a, _Name)), None)  # of v3: the dtype
+        for mark, kind in (("neg", "negative"), ("conj", "conjugate")):
+            if any(isinstance(argument, dict) and argument.get(mark) for argument in more[1:]):
+                return Tensor(f"is a {kind} view, which is not read")
+        named = next((argument.name for argument in more if isinstance(argument, _Name)), None)  # of v3: the dtype
         dtype = storage.dtype if named is None else named.removeprefix("torch.")
         return Tensor.at(self._path, storage, offset, shape, strides, dtype, self._order)

@@ -104,6 +104,18 @@ def test_a_person_beyond_the_picture_is_not_what_was_written(side, whole, tmp_pa
         Pack(tmp_path / "pack")
 
 
+def test_a_picture_of_another_size_has_changed_whatever_its_times_say(whole, tmp_path):
+    dataset, folder = whole
+    shutil.copytree(folder, tmp_path / "pack")
+
+    def larger(content):
+        content["pictures"]["coffee.png"]["bytes"] += 1
+
+    rewritten(tmp_path / "pack", larger)
+    with pytest.raises(PackError, match=r"coffee\.png: this picture has changed"):
+        pack(dataset, tmp_path / "pack", options())
+
+
 class TestExamples:
     def test_unreduced_examples_are_the_legacy_programs_bits(self, whole, golden):
         expected = json.loads((golden / "preprocessing" / "manifest_free.json").read_text())["sets"]["free"]

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import converters
 from converters.formats import _torch_file
 
 torch = pytest.importorskip("torch")
@@ -110,6 +111,23 @@ def test_what_stands_around_tensors(both):
     assert same({k: v for k, v in theirs.items() if k != "size"}, {k: v for k, v in ours.items() if k != "size"})
     assert ours["size"] == (3, 4)
     assert ours["tied"][0] is ours["tied"][1]
+
+
+@pytest.mark.parametrize("arguments", [(), (False,), (0, {}), (None, {}), (False, {}, {}, 1)])
+def test_a_tensor_that_pytorch_would_not_make(arguments, tmp_path):
+    class Odd:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def __reduce__(self):
+            rebuild, made = self.tensor.__reduce_ex__(2)
+            return rebuild, (*made[:4], *arguments)
+
+    torch.save({"a": Odd(numbers(3))}, tmp_path / "a.pt")
+    with pytest.raises((TypeError, RuntimeError)):
+        torch.load(tmp_path / "a.pt", weights_only=True)
+    with pytest.raises(converters.CheckpointError, match=r"a\.pt: .*it has a tensor that cannot be"):
+        converters.read(tmp_path / "a.pt")
 
 
 def test_a_thing_in_itself_stays_so(both):
