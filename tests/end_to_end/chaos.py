@@ -14,6 +14,7 @@ import hashlib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -169,13 +170,14 @@ def run(name: str, signals: int, seed: int) -> Account:
         work = works(inputs)[name]
         read = _hashes(inputs)
         process = _started(work.arguments(Path(place) / "whole"))
-        begun = time.monotonic()
+        begun, before = _worked(process.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
         whole = _finished(process, Path(place) / "whole", work)
-        duration = time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         for n in range(signals):
             folder = Path(place) / f"run{n}"
             number = chance.choice(list(STATUS))
-            problem = _interrupted(work, folder, number, chance.uniform(0, duration), whole, account)
+            problem = _interrupted(work, folder, number, chance.uniform(begun, ended), whole, account)
             if not problem and _hashes(inputs) != read:
                 problem = "an input was changed"
             if problem:
@@ -187,9 +189,10 @@ def run(name: str, signals: int, seed: int) -> Account:
 def _interrupted(
     work: Work, folder: Path, number: signal.Signals, moment: float, whole: dict[str, str], account: Account
 ) -> str:
-    """Interrupts a run and brings it to its end; returns what was not as it should be."""
+    """Interrupts a run when it has worked for so many seconds, and brings it to its end; returns what was wrong."""
     process = _started(work.arguments(folder))
-    time.sleep(moment)
+    while process.poll() is None and _worked(process.pid) < moment:
+        time.sleep(0.001)
     account.signals[number.name] += 1
     process.send_signal(number)
     try:
@@ -256,6 +259,12 @@ def _started(arguments: list[object]) -> subprocess.Popen[str]:
 def _looks_after_signals(process: int) -> bool:
     status = Path(f"/proc/{process}/status").read_text()
     return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def _worked(process: int) -> float:
+    """Returns a process's seconds of work: however busy the machine is, they tell how far it has come."""
+    times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def _finished(process: subprocess.Popen[str], folder: Path, work: Work) -> dict[str, str]:

@@ -129,7 +129,7 @@ def hdf5(chance: random.Random) -> bytes:
         if chance.random() < 0.1:
             file["link"] = h5py.SoftLink("/a")
         if chance.random() < 0.1:
-            file["again"] = next(iter(file.values()))
+            file["again"] = made
         file.create_group("empty/er")
     return target.getvalue()
 
