@@ -363,6 +363,8 @@ class _Identification:
             return self._chainer_training(file, source, network, architecture, progress, known)
         if file.contents.metadata is None:
             epoch = file.contents.values.get("epoch")
+            if file.format.name == "keras-hdf5":  # whose program named its weights by what they have behind them
+                epoch = _epoch_of_name(self.path)
             return Training(), Progress(epoch=epoch) if type(epoch) is int else None
         return self._own_training(file.contents, architecture), progress
 

@@ -34,7 +34,6 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.training.config import completed
     from deeppose_port.training.options import TrainingOptions
     from deeppose_port.training.recipes import RECIPES, default_for, with_recipe
-    from deeppose_port.training.stage import layers_before
 
     values, notices = completed(said, _options())
     if "backend" not in values:
@@ -44,16 +43,26 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     values = {**_in_pack(values), **values}
     if values.get("resume") is not None:
         return values
-    name = str(values.get("recipe") or default_for(values))
-    before: tuple[Layer, ...] = ()
-    if values.get("before") is not None:
-        before = layers_before(Path(str(values["before"])), int(str(values.get("stage") or 2)))
+    before = _layers_before(values)
+    name = str(values.get("recipe") or default_for(values, before))
     whole = with_recipe(name, values, before)
     declared = options_of(TrainingOptions)
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
     nothing = "all that it says is given" if RECIPES[name] else "the options as they are"
     display.note(f"recipe {name}: {', '.join(taken) or nothing}")
     return whole
+
+
+def _layers_before(values: Mapping[str, object]) -> tuple[Layer, ...]:
+    """Returns the layers of the network that a run starts from, or of the stage before it."""
+    from deeppose_port.training.stage import layers_before
+
+    if values.get("before") is not None:
+        return layers_before(Path(str(values["before"])), int(str(values.get("stage") or 2)))
+    start = values.get("init") or values.get("finetune")
+    if start is None or values.get("architecture") is not None or values.get("model_file") is not None:
+        return ()
+    return layers_before(Path(str(start)), 2)
 
 
 def _in_pack(values: Mapping[str, object]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from converters.errors import DeepPoseError
 from converters.families import grown
-from converters.networks import TABLES, BatchNormalization, Layer, SoftArgmax, walk
+from converters.networks import TABLES, BatchNormalization, Heatmaps, Layer, SoftArgmax, walk
 from deeppose_port.data.augmentation import BOX
 from deeppose_port.data.spread import Chance, Spread
 
@@ -75,9 +75,9 @@ _REPLACED = (
 )
 
 
-def default_for(said: Mapping[str, object]) -> str:
-    """Returns the recipe that `train` takes where none is said."""
-    return "course" if grown(str(said.get("architecture"))) is not None else "modern"
+def default_for(said: Mapping[str, object], before: tuple[Layer, ...] = ()) -> str:
+    """Returns the recipe that `train` takes where none is said; arguments are those of `with_recipe`."""
+    return "course" if _is_hourglass(said, before) else "modern"
 
 
 def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...] = ()) -> dict[str, object]:
@@ -86,8 +86,8 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
     Args:
         name: A key of `RECIPES`.
         said: Options by name.
-        before: The layers of the stage before, whose kind of network a later stage is where none is said; empty for a
-            first stage.
+        before: The layers of the network that the first weights are of; or of the stage before, whose kind of network a
+            later stage is where none is said; empty for none of both.
 
     Returns:
         The options by name, `recipe` among them.
@@ -102,7 +102,7 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
         recipe["lr"] = _CAREFUL_RATE
     if not _has_maps(said, before):
         recipe.pop("heatmap_loss", None)
-    if grown(str(said.get("architecture"))) is not None:  # whose loss and inputs are its own
+    if _is_hourglass(said, before):  # whose loss and inputs are its own
         recipe = {option: value for option, value in recipe.items() if option not in ("loss", "base_zoom")}
     for others, replaced in _REPLACED:
         if any(said.get(other) not in (None, False, recipe.get(other)) for other in others):
@@ -110,6 +110,12 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
     if said.get("method") == "legacy":
         recipe = {option: value for option, value in recipe.items() if option not in BOX}
     return {**recipe, **said, "recipe": name}
+
+
+def _is_hourglass(said: Mapping[str, object], before: tuple[Layer, ...]) -> bool:
+    """Tells whether a network is trained on heat maps alone."""
+    named = said.get("architecture")
+    return grown(str(named)) is not None if named is not None else any(isinstance(row, Heatmaps) for row in before)
 
 
 def _begins_anew(said: Mapping[str, object]) -> bool:

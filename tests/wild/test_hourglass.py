@@ -9,7 +9,7 @@ import pytest
 
 import converters
 import deeppose_port
-from converters import Architecture, CheckpointError
+from converters import Architecture, CheckpointError, Progress
 from converters.families.hourglass import measured, stacked_hourglass
 from converters.networks import BatchNormalization, Convolution, OwnTable, walk
 from deeppose_port.backends import BackendError
@@ -331,6 +331,13 @@ class TestInputs:
             distances.append(np.abs(dataset[i][0].transpose(1, 2, 0) - expected))
         assert np.max(distances) <= 0.032
         assert np.mean(distances) <= 0.0075
+
+
+def test_the_epoch_is_that_of_the_courses_names(two, tmp_path):
+    path = tmp_path / "model-v0.0.1-epoch-12-loss-1.25.h5"
+    path.write_bytes(two.read_bytes())
+    assert converters.read(path).progress == Progress(epoch=12)
+    assert converters.read(two).progress is None
 
 
 class TestDamage:

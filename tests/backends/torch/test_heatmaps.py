@@ -89,6 +89,8 @@ class TestStart:
 
     def test_inputs_and_learning_rate_are_the_program_s(self, tmp_path, pictures):
         assert default_for({}) == default_for({"architecture": "resnet50"}) == "modern"
+        assert default_for({"init": "a.h5"}, stacked_hourglass(1)) == "course"
+        assert "loss" not in with_recipe("modern", {"init": "a.h5"}, stacked_hourglass(1))
         given = with_recipe(default_for(SMALL), {**SMALL, "im_size": None})
         options = small_options(tmp_path, pictures, **given)
         start = starting_point(options, 7)
