@@ -38,7 +38,10 @@ def difference(old: float, new: float, unit: str) -> str:
     change = 100 * (new - old) if unit == "%" else new - old
     decimals = {"%": 1, "px": 2}.get(unit)
     is_seen = decimals is not None and 0.5 * 10**-decimals <= abs(change) < 1e6
-    return f"{change:+{f'.{decimals}f' if is_seen else '.2g'}}".replace("-", "\N{MINUS SIGN}")
+    text = f"{change:+{f'.{decimals}f' if is_seen else '.2g'}}"
+    if "e" in text:
+        text = f"{change:+.1e}"  # 6.0e-06, not 6e-06 beside 5.9e-06
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def interval(ends: tuple[float, float], unit: str) -> str:

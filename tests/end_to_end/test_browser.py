@@ -297,6 +297,50 @@ def test_can_be_printed(open_page, comparison):
     assert page.pdf().startswith(b"%PDF")
 
 
+def test_printed_pages_begin_with_no_picture_s_first_pixel(open_page, comparison):
+    page = open_page(comparison)
+    page.emulate_media(media="print")
+    gaps = page.evaluate(
+        """() => [...document.querySelectorAll('#gallery li')].map((person) =>
+            person.querySelector('.picture').getBoundingClientRect().top - person.getBoundingClientRect().top)"""
+    )
+    assert min(gaps) >= 2, "it would be a sliver at the end of the page before"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_headings_of_both_sides_stand_in_one_line(open_page, comparison, width):
+    page = open_page(comparison, viewport={"width": width, "height": 844})
+    heights = page.locator("#joints th.side").evaluate_all("(all) => all.map((e) => e.clientHeight)")
+    assert len(heights) >= 6
+    assert max(heights) < 1.4 * page.locator("#joints tbody td").first.evaluate("(e) => e.clientHeight")
+    aligned = page.locator("th.side").evaluate_all("(all) => all.map((e) => getComputedStyle(e).textAlign)")
+    assert set(aligned) == {"right"}, "above their numbers"
+
+
+def test_numbers_of_the_limbs_do_not_overlap(open_page, comparison):
+    page = open_page(comparison)
+    boxes = page.locator("#limbs svg .number").evaluate_all(
+        "(all) => all.map((e) => e.getBBox()).map((box) => [box.y, box.y + box.height])"
+    )
+    assert len(boxes) >= 8
+    assert all(after[0] >= before[1] - 0.5 for before, after in pairwise(boxes))
+
+
+def test_enlarged_on_a_phone_begins_with_the_picture_and_its_buttons_are_in_sight(open_page, comparison):
+    page = open_page(comparison, viewport={"width": 390, "height": 844})
+    page.get_by_role("button", name=re.compile("^Enlarge")).first.click()
+    dialog = page.get_by_role("dialog")
+    for _ in range(2):
+        assert dialog.evaluate("(e) => e.scrollHeight > e.clientHeight"), "otherwise nothing is shown by this"
+        frame = dialog.bounding_box()
+        assert dialog.locator(".picture").bounding_box()["y"] >= frame["y"]
+        for name in ("Previous", "Next", "Close"):
+            box = dialog.get_by_text(name, exact=True).bounding_box()
+            assert box["y"] + box["height"] <= frame["y"] + frame["height"]
+        dialog.evaluate("(e) => { e.scrollTop = 200; }")
+        dialog.get_by_text("Next").click()
+
+
 def test_what_is_not_text_has_a_name(open_page, report, comparison):
     for path in (report[0], comparison):
         page = open_page(path)

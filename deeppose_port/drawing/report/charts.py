@@ -87,7 +87,7 @@ def bars(title: str, names: Sequence[str], series: Sequence[Series], seconds: Se
         series: (rows,) fractions each.
         seconds: Likewise, drawn as ticks.
     """
-    thick, gap, left, width = (11 if len(series) > 1 else 15), 9, 118, 440
+    thick, gap, left, width = (14 if len(series) > 1 else 15), 9, 118, 440
     row = thick * len(series) + gap
     height = row * len(names) + 30
     frame = _Frame(left, 4, width - 44, height - 24, (0, 1), (0, 1))

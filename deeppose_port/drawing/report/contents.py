@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from converters import Repair
+from converters.preprocessing import in_words
 from converters.values import dataclass
 from deeppose_port.drawing.report.subjects import Subject
 from deeppose_port.evaluate.engines import engine_of
@@ -170,7 +171,8 @@ def _cells(subjects: Sequence[Subject], metrics: Sequence[Metric], column: int |
 def provenance(subject: Subject) -> Provenance:
     """Returns where a subject comes from."""
     pose, checkpoint = subject.pose, subject.pose.checkpoint
-    source, told = checkpoint.source, pose.preprocessing.as_dict()
+    source, inputs = checkpoint.source, pose.preprocessing
+    part, size, pixels, answers = in_words(inputs)
     facts = {
         "file": source.path,
         "sha256": source.sha256,
@@ -178,9 +180,14 @@ def provenance(subject: Subject) -> Provenance:
         "written by": f"{source.writer} ({source.writer_told_by})" if source.writer_told_by else source.writer,
         "architecture": checkpoint.architecture.name,
         "size": f"{checkpoint.joints} joints, {checkpoint.parameters:,} parameters",
-        "input": ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, [])),
+        "joints": f"{', '.join(inputs.joints)}{' (told by their number)' if inputs.joints_assumed else ''}",
+        "looks at": part,
+        "input": f"{size}; {pixels}",
+        "answers": f"{'fractions of it, ' if inputs.coord_normalize else ''}{answers}",
         "run by": f"{engine_of(pose)}: {pose.backend} on {pose.device}",
     }
+    if not inputs.joints:
+        del facts["joints"]
     if source.origin:
         facts["converted from"] = f"{source.origin.get('path')} (sha256 {source.origin.get('sha256')})"
     return Provenance(facts, tuple(checkpoint.repairs), tuple(checkpoint.notices))

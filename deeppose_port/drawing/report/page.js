@@ -135,7 +135,8 @@
     close.addEventListener("click", () => large.close());
     element("span", `${place + 1} of ${placed.length}`, buttons);
     if (!large.open) large.showModal();
-    (by && !turns[by].disabled ? turns[by] : close).focus();
+    (by && !turns[by].disabled ? turns[by] : close).focus({ preventScroll: true });
+    large.scrollTop = 0;
   }
 
   for (const { element: item, person } of items) {

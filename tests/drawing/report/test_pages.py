@@ -21,7 +21,7 @@ from deeppose_port.drawing.report.gallery import paths_of
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from tests.helpers.networks import random_checkpoint
-from tests.helpers.pages import HOSTILE, Page, evaluated, persons
+from tests.helpers.pages import HOSTILE, Page, evaluated, persons, tree_of
 
 
 @pytest.fixture
@@ -128,6 +128,15 @@ class TestOnePage:
         assert "taken as Chainer 1.13" in text
         assert np.__version__ in text
         assert "deeppose-port eval x" in text
+
+    def test_what_a_network_is_shown_and_answers_is_told_in_words(self, tmp_path, dataset):
+        facts = tree_of(written(tmp_path, dataset)[0]).one("section", id="provenance").all("dl")[0]
+        told = {dt.text: dd.text for dt, dd in zip(facts.all("dt"), facts.all("dd"), strict=True)}
+        assert told["looks at"] == "the box of the joints, its sides times 1.5"
+        assert told["input"] == "220 pixels a side, linear; BGR, (x - mean) / (std + 1e-5)"
+        assert told["answers"] == "fractions of it, -0.5 .. 0.5"
+        assert "joints" not in told, "the file does not say"
+        assert not re.search(r"im_|None|\[", " ".join(told[name] for name in ("looks at", "input", "answers")))
 
     def test_network_without_answers_is_said_so(self, tmp_path, dataset):
         checkpoint = random_checkpoint(joints=14)
