@@ -28,6 +28,7 @@ from deeppose_port.cli.options import (
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
+    from converters import Source
     from deeppose_port.cascade import CascadePose
     from deeppose_port.evaluate.cascades import CascadeComparison
     from deeppose_port.evaluate.comparison import Comparison, Side
@@ -224,8 +225,8 @@ def _show(comparison: Comparison) -> None:
     """Shows a comparison."""
     facts = display.facts()
     for name, side in (("old", comparison.old), ("new", comparison.new)):
-        source = side.pose.checkpoint.source
-        _add_side(facts, name, side, source.path, source.sha256)
+        checkpoint = side.pose.checkpoint
+        _add_side(facts, name, side, checkpoint.source, checkpoint.architecture.name, side.input_sha256)
     if comparison.is_made_up:
         facts.add_row("asked", f"{len(comparison.old.input_hashes)} pictures that are made up: no persons were named")
     display.show(facts)
@@ -239,9 +240,10 @@ def _show_cascades(comparison: CascadeComparison) -> None:
     facts = display.facts()
     networks = comparison.networks
     first = networks["stage1"]
-    for name, side, pose in (("old", first.old, comparison.old), ("new", first.new, comparison.new)):
-        source = pose.cascade.source
-        _add_side(facts, name, side, source.path, source.sha256)
+    sides = ("old", first.old, comparison.old), ("new", first.new, comparison.new)
+    for (name, side, pose), inputs in zip(sides, comparison.input_sha256, strict=True):
+        what = f"{pose.first.checkpoint.architecture.name}, {display.counted(pose.stage_count, 'stage')}"
+        _add_side(facts, name, side, pose.cascade.source, what, inputs)
     if comparison.is_made_up:
         facts.add_row("asked", f"{comparison.persons} pictures that are made up: no persons were named")
     display.show(facts)
@@ -276,12 +278,12 @@ def _show_cascades(comparison: CascadeComparison) -> None:
     _show_verdict(comparison)
 
 
-def _add_side(facts: display.Table, name: str, side: Side, path: str, sha256: str) -> None:
+def _add_side(facts: display.Table, name: str, side: Side, source: Source, what: str, inputs: str) -> None:
     """Adds what a side is."""
-    facts.add_row(name, f"{path} ({side.pose.checkpoint.architecture.name}; {side.file})")
+    facts.add_row(name, f"{source.path} ({what}; {side.file})")
     facts.add_row("", f"run by {side.engine}: {side.pose.backend} on {side.pose.device}")
-    facts.add_row("", f"file {sha256}")
-    facts.add_row("", f"inputs {side.input_sha256}")
+    facts.add_row("", f"file {source.sha256}")
+    facts.add_row("", f"inputs {inputs}")
 
 
 def _show_verdict(comparison: Comparison | CascadeComparison) -> None:

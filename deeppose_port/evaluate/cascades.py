@@ -70,7 +70,7 @@ class StageComparison:
         if old is not None and new is not None and _seen(old) != _seen(new):
             return Check(self._name, False, f"old looks at {_in_words(old)}, new at {_in_words(new)}")
         failed = [
-            f"{part}, {check.name}: {check.finding}"
+            f"{check.name}: {check.finding}" if len(self.networks) == 1 else f"{part}, {check.name}: {check.finding}"
             for part, one in self.networks.items()
             for check in one.checks
             if not check.passed

@@ -103,7 +103,7 @@ def test_a_network_that_differs_is_named_and_stages_after_it_are_compared_by_the
     assert not comparison.same
     assert [check.passed for check in comparison.checks] == [True, False, True]
     assert comparison.first_parting == "stage2: conv3"
-    assert "stage2, weights: " in comparison.sentence
+    assert "stage 2: weights: 15 of 16 tensors are equal" in comparison.sentence
     assert comparison.stages[1].joints.maximum > 0
     assert comparison.stages[2].joints.maximum > 0, "its own way has stage 2 before"
     assert comparison.networks["stage3"].joints.maximum == 0
@@ -209,6 +209,7 @@ class TestCommand:
         assert status == 0, shown.err
         assert "\nthe same, with a tolerance of 1e-05" in shown.out
         assert "stage3" in shown.out
+        assert f"old  {file} (alexnet, 3 stages; pt" in shown.out
         page = tree_of(tmp_path / "page" / "index.html")
         assert page.one("div", "verdict").one("h2").text == "The same cascade"
         summaries = [one.text for one in page.all("summary")]
@@ -228,6 +229,7 @@ class TestCommand:
             ["stage3"],
         ]
         assert values["stages"][2]["crop"]["old"]["sigma"] == 1.0
+        assert values["old"]["input_sha256"] == values["new"]["input_sha256"]
         assert values["weights"]["equal"] == sum(
             one["weights"]["equal"] for stage in values["stages"] for one in stage["networks"]
         )
