@@ -25,11 +25,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 _RATE = re.compile(r"(.*/)?lr")
 _KINDS = {"main": "training", "validation/main": "validation", "mean_pose": "mean pose"}
+_STYLES = {"validation/main": "--", "evaluation": "-.", "mean_pose": ":"}
+_LONGEST_TITLE = 80
 _WORDS = {"movement": "answers, of what the joints move", "gradient_norm": "gradient norm"}
 
 
 def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Draws the curves of runs over their epochs, losses on a logarithmic scale where they span decades.
+    """Draws the curves of runs over their epochs, losses on a logarithmic scale where they span a decade.
+
+    A learning rate that never changes is told under the title.
 
     Args:
         runs: The runs.
@@ -46,15 +50,21 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     from matplotlib.figure import Figure
 
     path = checked_target(output, force=force)
-    panels = [(title, names) for title, names in _panels(runs).items() if names]
+    panels = {title: names for title, names in _panels(runs).items() if names}
+    rate = _constant_rate(runs, panels.get("learning rate", ()))
+    if rate and len(panels) > 1:
+        del panels["learning rate"]
     if not panels:
         raise DeepPoseError(
             f"there is no curve to draw; the logs have {', '.join(sorted(_all_names(runs))) or 'nothing'}"
         )
     figure = Figure(figsize=(8, 1 + 2.9 * len(panels)), layout="constrained")
     axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
-    for axis, (title, names) in zip(axes, panels, strict=True):
+    for axis, (title, names) in zip(axes, panels.items(), strict=True):
         _draw_panel(axis, title, names, runs)
+    figure.suptitle(_heading(runs))
+    if rate and "learning rate" not in panels:
+        axes[0].set_title(rate, fontsize="small")
     axes[-1].set_xlabel("epoch")
     kind = path.suffix[1:].lower()
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
@@ -98,21 +108,42 @@ def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
     return panels
 
 
+def _constant_rate(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """Returns what the learning rate of each run is, where none ever changes; otherwise nothing."""
+    told = []
+    for run in runs:
+        for name in names:
+            values = set(run.series[name].values if name in run.series else ())
+            if len(values) > 1:
+                return ""
+            told += [f"{'' if len(runs) == 1 else f'{run.label}: '}learning rate {value:.3g}" for value in values]
+    return ", ".join(told)
+
+
+def _heading(runs: Sequence[Run]) -> str:
+    """Returns a picture's title."""
+    labels = [run.label for run in runs]
+    return ", ".join(labels) if sum(map(len, labels)) <= _LONGEST_TITLE else f"{len(runs)} trainings"
+
+
 def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run]) -> None:
-    """Draws one kind of curves: a colour a run and a style a curve, or of one run a colour a curve."""
-    styles, markers = ("-", "--", ":", "-."), ("", "o", "s", "^")
+    """Draws one kind of curves: a colour a run, a style for what it was measured on, and a marker a metric."""
+    markers = ("", "o", "s", "^", "v", "D")
+    metrics = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
     smallest, largest = math.inf, 0.0
     for number, run in enumerate(runs):
-        for kind, name in enumerate(names):
+        for name in names:
             if name not in run.series:
                 continue
             series = run.series[name]
+            where, _, metric = name.rpartition("/")
+            marker = markers[metrics.index(metric) % len(markers)]
             axis.plot(
                 series.epochs,
                 series.values,
-                color=COLOURS[(number if len(runs) > 1 else kind) % len(COLOURS)],
-                linestyle=styles[kind % len(styles)],
-                marker=markers[kind % len(markers)] or ("o" if len(series.values) == 1 else None),
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=_STYLES.get(where, "-"),
+                marker=marker or ("o" if len(series.values) == 1 else None),
                 markersize=3.5,
                 linewidth=1.4,
                 label=_title(name) if len(runs) == 1 else f"{run.label}: {_title(name)}",

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import cv2
+import matplotlib.axes
 import pytest
 
 from deeppose_port.cli import main
@@ -284,6 +285,43 @@ class TestDrawing:
         assert "10^{-2}" in decades or "mathdefault{10" in decades
         assert "10^{" not in linear
         assert "mathdefault{10" not in linear
+
+    def test_title_names_the_trainings(self, run, tmp_path):
+        other = Run("flic", (), run.series)
+        assert ">lsp, flic</text>" in draw_curves([run, other], tmp_path / "a.svg").read_text()
+        many = [Run(f"a training with a long name {i}", (), {"main/loss": run.series["main/loss"]}) for i in range(3)]
+        assert ">3 trainings</text>" in draw_curves(many, tmp_path / "b.svg").read_text()
+
+    def test_rate_that_never_changes_is_a_line_and_no_panel(self, run, tmp_path):
+        constant, falling = (Series((1, 2, 3), (None,) * 3, rates) for rates in ((0.001,) * 3, (0.01, 0.005, 0.001)))
+        fixed, moving = (Run(run.label, (), {**run.series, "lr": rate}) for rate in (constant, falling))
+        picture = draw_curves([fixed], tmp_path / "a.svg").read_text()
+        assert ">learning rate 0.001</text>" in picture
+        assert picture.count('id="axes_') == 3
+        picture = draw_curves([moving], tmp_path / "b.svg").read_text()
+        assert ">learning rate</text>" in picture
+        assert picture.count('id="axes_') == 4
+        other = Run("flic", (), fixed.series)
+        told = draw_curves([fixed, other], tmp_path / "c.svg").read_text()
+        assert ">lsp: learning rate 0.001, flic: learning rate 0.001</text>" in told
+        alone = Run("lsp", (), {"lr": constant})
+        assert 'id="axes_1"' in draw_curves([alone], tmp_path / "d.svg").read_text()
+
+    def test_a_run_has_one_colour_in_every_panel(self, run, tmp_path, monkeypatch):
+        drawn = []
+        plain = matplotlib.axes.Axes.plot
+
+        def plot(self, *arguments, **options):
+            drawn.append((options["label"], options["color"], options["linestyle"], options["marker"]))
+            return plain(self, *arguments, **options)
+
+        monkeypatch.setattr(matplotlib.axes.Axes, "plot", plot)
+        draw_curves([run, Run("flic", (), run.series)], tmp_path / "a.svg")
+        for label in ("lsp", "flic"):
+            assert len({colour for name, colour, *_ in drawn if name.startswith(label)}) == 1
+        assert len(drawn) == len(set(drawn)) == 8
+        of_losses = {tuple(how) for name, *how in drawn if name.endswith(" loss")}
+        assert len(of_losses) == 4, "training and validation are told apart"
 
     def test_same_curves_are_the_same_bytes(self, run, tmp_path):
         for suffix in ("svg", "pdf", "png"):
