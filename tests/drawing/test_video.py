@@ -94,7 +94,10 @@ class TestH264:
         assert copied(source, tmp_path / "a.mp4") == [WITHOUT_PYAV]
         assert "pip install 'deeppose-port[video]'" in WITHOUT_PYAV
         assert list(streams(tmp_path / "a.mp4")) == ["video"]
-        assert len(list(Video(tmp_path / "a.mp4"))) == len(UNEVEN)
+        # Its frames are even in time, so that one that lasts is there several times.
+        seen = [round(float(frame.image[50:, 60:].mean()), -1) for frame in Video(tmp_path / "a.mp4")]
+        assert seen == sorted(seen)
+        assert len(set(seen)) == len(UNEVEN) < len(seen) <= len(UNEVEN) + 3
 
 
 class TestWhole:
