@@ -229,7 +229,7 @@ def failing(folder: Path, tests: tuple[str, ...]) -> str | None:
             _run(folder, tests, said.fileno())
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
-        found = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", said.read(), re.MULTILINE)
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said.read(), re.MULTILINE)
     if status == 0:
         return None
     return found[1] if found else f"status {status}"

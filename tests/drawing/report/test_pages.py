@@ -244,7 +244,7 @@ class TestCharts:
         assert 'aria-label="PDJ. prediction: 50.0 % at 0.25."' in chart
 
     def test_histogram_counts_every_error_once(self):
-        errors = charts.Series("a", "prediction", np.array([0.5] * 6 + [3.5] * 3 + [np.inf]))
+        errors = charts.Series("a", "prediction", np.array([0.5] * 6 + [3.5] * 2 + [np.inf, np.nan]))
         chart = charts.histogram("errors", "px", [errors], bins=4)
         heights = [float(y) for y in re.findall(r"V([\d.]+)H", chart)]
         assert [round((230 - y) / 220 * 0.6, 2) for y in heights] == [0.6, 0, 0, 0.4]
