@@ -1,8 +1,8 @@
-"""Dataclasses that cost little until the first of their kind is made.
+"""Dataclasses that cost nothing until the first of their kind is made.
 
-`dataclasses` compiles six functions a class, half a millisecond. For the hundreds of classes here that would be a third
-of the time in which the program starts, and a run makes values of a few. So the methods are shared, and `__init__` is
-compiled when it is first called.
+`dataclasses` looks at each field and compiles six functions a class, half a millisecond. For the hundreds of classes
+here that would be a third of the time in which the program starts, and a run makes values of a few. So the methods are
+shared, fields are looked at when they are first asked for, and `__init__` is compiled for classes with many values.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import reprlib
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+#: So many values of a class are made before compiling its `__init__` is worth it.
+_FEW = 30
+#: One for all: a class waits for the one that it inherits from.
+_lock = threading.RLock()
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -25,22 +32,64 @@ else:
 
         def made(cls: type) -> type:
             own = dict(vars(cls))
-            cls = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
             for name, method in _methods(cls, frozen, eq).items():
                 shown = "__init__" if name == "__signature__" else name
                 if own.get(shown) is None:  # where there is an `__eq__`, there is a `__hash__` that is None
                     setattr(cls, name, method)
+            fields = _Fields(cls, kw_only)
+            for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
+                setattr(cls, name, _Later(name, fields))
             return cls
 
         return made if cls is None else made(cls)
 
 
+class _Fields:
+    """What makes a dataclass of a class, once.
+
+    Args:
+        cls: The class.
+        kw_only: As for `dataclasses.dataclass`.
+    """
+
+    def __init__(self, cls: type, kw_only: bool) -> None:
+        self._cls, self._kw_only, self._found = cls, kw_only, False
+
+    def find(self) -> None:
+        """Looks at the fields; another thread waits until they are there."""
+        with _lock:
+            if not self._found:
+                self._found = True
+                del self._cls.__match_args__  # type: ignore[attr-defined]
+                dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=self._kw_only)(self._cls)
+
+
+class _Later:
+    """A fact of a class that is found when it is first asked for."""
+
+    def __init__(self, name: str, fields: _Fields) -> None:
+        self._name, self._fields = name, fields
+
+    def __get__(self, instance: object, owner: type) -> object:
+        self._fields.find()
+        return getattr(owner, self._name)
+
+
 def _methods(cls: type, frozen: bool, eq: bool) -> Mapping[str, object]:
     """Returns what a class has where it says nothing else."""
+    made = itertools.count()
 
     def init(self: object, *arguments: object, **named: object) -> None:
-        type.__setattr__(cls, "__init__", _compiled_init(cls, frozen))
-        getattr(cls, "__init__")(self, *arguments, **named)  # noqa: B009 - which is another one now
+        if next(made) < _FEW:
+            given = _given(cls, arguments, named)
+            if given is not None:
+                vars(self).update(given)
+                if (after := getattr(self, "__post_init__", None)) is not None:
+                    after()
+                return
+        init = _compiled_init(cls, frozen)
+        type.__setattr__(cls, "__init__", init)
+        init(self, *arguments, **named)
 
     def refuse_to_set(self: object, name: str, value: object) -> None:
         if type(self) is cls or name in _names(cls):
@@ -58,6 +107,32 @@ def _methods(cls: type, frozen: bool, eq: bool) -> Mapping[str, object]:
     if frozen:
         methods |= {"__setattr__": refuse_to_set, "__delattr__": refuse_to_delete}
     return methods
+
+
+def _given(cls: type, arguments: Sequence[object], named: Mapping[str, object]) -> dict[str, object] | None:
+    """Returns the values of a class's fields of what it is called with; None where it cannot be called so."""
+    positional, fields = _parameters(cls)
+    given = {**dict(zip(positional, arguments, strict=False)), **named}
+    if len(given) < len(arguments) + len(named) or not given.keys() <= fields.keys():
+        return None
+    values: dict[str, object] = {}
+    for name, field in fields.items():
+        if name in given and field.init:
+            values[name] = given[name]
+        elif field.default is not dataclasses.MISSING:
+            values[name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            values[name] = field.default_factory()
+        else:
+            return None
+    return values
+
+
+@functools.cache
+def _parameters(cls: type) -> tuple[tuple[str, ...], Mapping[str, dataclasses.Field[object]]]:
+    """Returns the fields that are told by their places, and all of them by name."""
+    fields = {each.name: each for each in dataclasses.fields(cls)}
+    return tuple(name for name, each in fields.items() if each.init and not each.kw_only), fields
 
 
 def _compiled_init(cls: type, frozen: bool) -> Callable[..., None]:
