@@ -164,3 +164,15 @@ class TestNamesake:
         ended = self.run(stranger, ROOT)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.startswith("deeppose-port")
+
+
+@pytest.mark.parametrize(("ends", "status", "error"), [("3", 3, ""), ("1 / 0", 1, "ZeroDivisionError")])
+def test_it_ends_with_its_status_when_all_is_tidied_up(ends, status, error):
+    code = (
+        "import atexit, sys; from deeppose_port import __main__ as ours\n"
+        f"def main(): atexit.register(print, 'tidied up'); return {ends}\n"
+        "ours.main = main; ours.program()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (status, "tidied up\n")
+    assert error in ended.stderr
