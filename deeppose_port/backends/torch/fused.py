@@ -45,13 +45,8 @@ class Fused(nn.Module):
     def __init__(self, network: DeepPose) -> None:
         super().__init__()
         self._network = network
-        self._packed = {
-            name: torch.ops.mkldnn._reorder_convolution_weight(
-                module.weight.detach(), module.padding, module.stride, module.dilation, module.groups, None
-            )
-            for name, module in network.named_modules()
-            if type(module) is nn.Conv2d
-        }
+        self._convolutions = {name for name, module in network.named_modules() if type(module) is nn.Conv2d}
+        self._packed: dict[tuple[str, bool], Tensor] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns what the network does."""
@@ -66,7 +61,7 @@ class Fused(nn.Module):
                 continue
             rectified = isinstance(layers[i + 1], ReLU) if i + 1 < len(layers) else False
             match layer:
-                case Convolution() if layer.name in self._packed:
+                case Convolution() if layer.name in self._convolutions:
                     x, skip = self._convolution(layer, x, rectified), rectified
                 case Residual() if layer.join == "sum" and (found := self._last_convolution(layer)) is not None:
                     x, skip = self._sum(layer, found, x, named, rectified), rectified
@@ -84,7 +79,7 @@ class Fused(nn.Module):
         """Returns the first branch that a convolution ends, which the others can be added to."""
         ends = (branch[-1] if branch else None for branch in block.branches)
         return next(
-            (i for i, end in enumerate(ends) if isinstance(end, Convolution) and end.name in self._packed), None
+            (i for i, end in enumerate(ends) if isinstance(end, Convolution) and end.name in self._convolutions), None
         )
 
     def _sum(self, block: Residual, last: int, x: Tensor, named: dict[str, Tensor], rectified: bool) -> Tensor:
@@ -99,10 +94,19 @@ class Fused(nn.Module):
         module = self._network.get_submodule(layer.name)
         assert isinstance(module, nn.Conv2d)
         told = (module.bias, pair(layer.pad), pair(layer.stride), pair(layer.dilation), layer.groups)
-        packed, unary = self._packed[layer.name], _RELU if rectified else _NOTHING
+        packed, unary = self._weights(layer, module, x), _RELU if rectified else _NOTHING
         if other is None:
             made: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, *told, *unary)
             return made
         relu = unary if rectified else (None, [], None)
         made = torch.ops.mkldnn._convolution_pointwise(x, other, packed, *told, "add", 1.0, *relu)
         return made
+
+    def _weights(self, layer: Convolution, module: nn.Conv2d, x: Tensor) -> Tensor:
+        """Returns a convolution's weights as oneDNN wants them, for one picture or for several."""
+        key = layer.name, len(x) > 1
+        if key not in self._packed:
+            how = (pair(layer.pad), pair(layer.stride), pair(layer.dilation), layer.groups)
+            weight = module.weight.detach()
+            self._packed[key] = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, list(x.shape))
+        return self._packed[key]
