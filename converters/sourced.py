@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
@@ -17,9 +18,11 @@ from converters.keys import Header, Stripping, canonical_name, set_aside, stripp
 from converters.legacy_log import LegacyLog
 from converters.matching import Match, match
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, chainer_version
-from converters.networks import source as sources
-from converters.networks.source import Candidate
 from converters.recognition import Network, refuse_uninitialised
+
+if TYPE_CHECKING:  # what follows sources is loaded where there are some
+    from converters.networks import source as sources
+    from converters.networks.source import Candidate
 
 #: Returns the version of Chainer that wrote the file, given what its source tells.
 TellVersion = Callable[[Writers], Version]
@@ -33,6 +36,10 @@ def candidates(path: Path, model_file: str | os.PathLike[str] | None, log: Legac
         model_file: What a user says: FILE or FILE:CLASS; None for the files beside the checkpoint.
         log: The `log.txt` beside it.
     """
+    if model_file is None and not any(path.parent.glob("*.py")):
+        return []
+    from converters.networks import source as sources
+
     if model_file is None:
         options = log.options if log is not None else {}
         named = options.get("model_file") or options.get("model")
@@ -42,7 +49,7 @@ def candidates(path: Path, model_file: str | os.PathLike[str] | None, log: Legac
         found = sources.candidates_in(path.parent, str(file))
         return [dataclasses.replace(one, class_name=class_name) if one.path.name == file.name else one for one in found]
     file, class_name = split_model_file(model_file)
-    return [Candidate(file, class_name, asked=True)]
+    return [sources.Candidate(file, class_name, asked=True)]
 
 
 def split_model_file(model_file: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -68,12 +75,14 @@ def architecture_of_source(
     Raises:
         DeepPoseError: It defines no network for so many joints, or several.
     """
+    from converters.networks import source as sources
+
     file, class_name = split_model_file(model_file)
 
     def version(era: sources.Era) -> Version:
         return Version("1.24.0") if era[1] is not None else chainer_version(writer)
 
-    found = sources.choose_anew(Candidate(file, class_name, asked=True), 2 * joints, version, size)
+    found = sources.choose_anew(sources.Candidate(file, class_name, asked=True), 2 * joints, version, size)
     network = found.network
     if network.input_size != size:
         height, width = network.input_size
@@ -112,15 +121,18 @@ def recognise_by_source(
     Raises:
         CheckpointError: A class resembles it and does not fit, several fit, or its network cannot be read.
     """
-    if files:
-        refuse_uninitialised(path, contents, model)
+    if not files:
+        return None
+    from converters.networks import source as sources
+
+    refuse_uninitialised(path, contents, model)
     beside = tuple(set_aside(model, contents.format))
     headers = {key: contents.headers[key] for key in model if key not in beside and key in contents.headers}
     side = log.options.get("im_size") if log is not None else None
     size = side if isinstance(side, int) and 0 < side <= 1024 else 220
     problem: DeepPoseError | None = None
     budget = sources.Budget()
-    for ways in strippings(headers) if files else ():
+    for ways in strippings(headers):
         for way in ways:
             tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
             if len(tensors) < len(way.bare):
@@ -228,6 +240,8 @@ def _known(
     architecture: Architecture, headers: Mapping[str, Header]
 ) -> tuple[Architecture | None, tuple[str, str] | None]:
     """Returns the family's network that computes the same; or the nearest that fits the names, with what differs."""
+    from converters.networks import source as sources
+
     assert architecture.own is not None
     nearest: tuple[str, str] | None = None
     for found in match(headers, list(TABLES)):

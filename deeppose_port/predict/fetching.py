@@ -5,10 +5,7 @@ Buckets are read by fsspec and what it needs for each, which are asked for when 
 
 from __future__ import annotations
 
-import http.client
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -129,6 +126,10 @@ def _kind(answer: HTTPResponse) -> str:
 @contextmanager
 def _answer(url: str) -> Iterator[HTTPResponse]:
     """Asks a server. No other scheme is followed, wherever it sends us."""
+    import http.client  # later: what speaks HTTP takes a while to load
+    import urllib.error
+    import urllib.request
+
     if not url.startswith(("http://", "https://")):
         told = ", ".join(("http", "https", *BUCKETS))
         raise DeepPoseError(f"this is not fetched; there are {told}", where=url)
