@@ -216,7 +216,7 @@ def _show(report: Report) -> None:
 
     table = display.facts()
     for name, told in words.facts_of_report(report).items():
-        table.add_row(name, told)
+        table.add_row(name.removeprefix("output's "), told)
     display.show(table)
 
 
