@@ -5,9 +5,12 @@ The processes are forked from one that has loaded the libraries, so that a read 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds of work and bytes that reading a small file may take, beside those of Python with its libraries.
 SECONDS, MEMORY = 5, 300_000_000
+#: Seconds after which a read that only waits is ended.
+PATIENCE = 120
 
 
 class Ending(NamedTuple):
@@ -28,32 +33,47 @@ class Ending(NamedTuple):
 
 def read_alone(paths, limit, **options) -> list[Ending]:
     """Reads files with converters.read, each in a process of its own, with a limit on `time` or on `memory`."""
+    server = _server()
+    server.stdin.write(json.dumps({"paths": [str(path) for path in paths], "limit": limit, "options": options}) + "\n")
+    server.stdin.flush()
+    return [Ending(*json.loads(server.stdout.readline())) for _ in paths]
+
+
+@functools.cache
+def _server():
+    """Returns the process that forks the others: to start it costs more than a hundred reads."""
     command = [sys.executable, "-m", "tests.hostile.alone"]
-    order = json.dumps({"paths": [str(path) for path in paths], "limit": limit, "options": options})
-    run = subprocess.run(command, input=order, capture_output=True, text=True, check=True, cwd=ROOT, timeout=600)
-    return [Ending(*json.loads(line)) for line in run.stdout.splitlines()]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    atexit.register(server.communicate)
+    return server
 
 
 def _main() -> None:
     import safetensors  # noqa: F401
 
+    import converters  # noqa: F401
+
     with contextlib.suppress(ImportError):
         import h5py  # noqa: F401
 
-    order = json.load(sys.stdin)
-    for path in order["paths"]:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            os.close(reading)
-            with open(writing, "w") as stream:
-                _read(path, order["limit"], order["options"], stream)
-            os._exit(0)
-        os.close(writing)
-        with open(reading) as stream:
-            said, _, memory = stream.read().rpartition("\n")
-        _, status = os.waitpid(child, 0)
-        print(json.dumps([said, os.waitstatus_to_exitcode(status), int(memory or -1)]), flush=True)
+    for order in map(json.loads, sys.stdin):
+        for path in order["paths"]:
+            print(json.dumps(_read_in_a_fork(path, order["limit"], order["options"])), flush=True)
+
+
+def _read_in_a_fork(path, limit, options) -> tuple[str, int, int]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        with open(writing, "w") as stream:
+            _read(path, limit, options, stream)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        said, _, memory = stream.read().rpartition("\n")
+    _, status = os.waitpid(child, 0)
+    return said, os.waitstatus_to_exitcode(status), int(memory or -1)
 
 
 def _read(path, limit, options, stream) -> None:
@@ -61,6 +81,7 @@ def _read(path, limit, options, stream) -> None:
 
     import converters
 
+    signal.alarm(PATIENCE)
     before = _memory("VmHWM:")
     if limit == "memory":
         resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize:") + 2 * MEMORY,) * 2)
