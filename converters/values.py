@@ -36,9 +36,11 @@ else:
                 shown = "__init__" if name == "__signature__" else name
                 if own.get(shown) is None:  # where there is an `__eq__`, there is a `__hash__` that is None
                     setattr(cls, name, method)
-            fields = _Fields(cls, kw_only)
+            fields = _Fields(cls, kw_only, frozen)
             for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
                 setattr(cls, name, _Later(name, fields))
+            if frozen and "__init__" in own:  # which asks for no fields, and what it makes is to be frozen all the same
+                fields.find()
             return cls
 
         return made if cls is None else made(cls)
@@ -50,10 +52,11 @@ class _Fields:
     Args:
         cls: The class.
         kw_only: As for `dataclasses.dataclass`.
+        frozen: As well.
     """
 
-    def __init__(self, cls: type, kw_only: bool) -> None:
-        self._cls, self._kw_only, self._found = cls, kw_only, False
+    def __init__(self, cls: type, kw_only: bool, frozen: bool) -> None:
+        self._cls, self._kw_only, self._frozen, self._found = cls, kw_only, frozen, False
 
     def find(self) -> None:
         """Looks at the fields; another thread waits until they are there."""
@@ -61,7 +64,8 @@ class _Fields:
             if not self._found:
                 self._found = True
                 del self._cls.__match_args__  # type: ignore[attr-defined]
-                dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=self._kw_only)(self._cls)
+                told = {"frozen": self._frozen, "kw_only": self._kw_only}
+                dataclasses.dataclass(init=False, repr=False, eq=False, **told)(self._cls)
 
 
 class _Later:
@@ -91,21 +95,9 @@ def _methods(cls: type, frozen: bool, eq: bool) -> Mapping[str, object]:
         type.__setattr__(cls, "__init__", init)
         init(self, *arguments, **named)
 
-    def refuse_to_set(self: object, name: str, value: object) -> None:
-        if type(self) is cls or name in _names(cls):
-            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-        object.__setattr__(self, name, value)
-
-    def refuse_to_delete(self: object, name: str) -> None:
-        if type(self) is cls or name in _names(cls):
-            raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
-        object.__delattr__(self, name)
-
     methods: dict[str, object] = {"__init__": init, "__signature__": _Signature(cls), "__repr__": _shown}
     if eq:
         methods |= {"__eq__": _equal, "__hash__": _hash if frozen else None}
-    if frozen:
-        methods |= {"__setattr__": refuse_to_set, "__delattr__": refuse_to_delete}
     return methods
 
 
@@ -160,9 +152,9 @@ class _Signature:
 
 
 @functools.cache
-def _names(cls: type, only: str = "") -> tuple[str, ...]:
-    """Returns the names of the fields that are compared, or shown, or all of them."""
-    return tuple(each.name for each in dataclasses.fields(cls) if not only or getattr(each, only))
+def _names(cls: type, only: str) -> tuple[str, ...]:
+    """Returns the names of the fields that are compared, or shown."""
+    return tuple(each.name for each in dataclasses.fields(cls) if getattr(each, only))
 
 
 @reprlib.recursive_repr()

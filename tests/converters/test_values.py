@@ -60,6 +60,9 @@ def made(dataclass):
 
         x: int
 
+        def __init__(self, x):
+            object.__setattr__(self, "x", x)
+
         def __eq__(self, other):
             return isinstance(other, Own)
 
@@ -90,7 +93,7 @@ def facts(dataclass):
 
 def refusals(dataclass):
     """Returns what is refused, and by which error."""
-    point, near, named, open_, *_ = made(dataclass)
+    point, near, named, open_, _, own = made(dataclass)
 
     def refused(does):
         with pytest.raises((TypeError, ValueError, AttributeError)) as caught:
@@ -108,12 +111,20 @@ def refusals(dataclass):
         refused(lambda: point(1, z=2)),
         refused(lambda: point(-1)),
         refused(lambda: hash(open_(1))),
+        refused(lambda: setattr(own(1), "x", 2)),
+        refused(lambda: plain(type("Thawed", (point,), {}))),
     ]
 
 
 @pytest.mark.parametrize("seen", [facts, refusals])
 def test_they_are_what_the_standard_library_makes(seen):
     assert seen(cheap) == seen(plain)
+
+
+def test_a_dataclass_of_the_standard_library_inherits_from_them():
+    point, *_ = made(cheap)
+    further = plain(frozen=True)(type("Further", (point,), {"__annotations__": {"z": int}, "z": 3}))
+    assert dataclasses.astuple(further(1)) == (1, 2, [], 0, 3)
 
 
 @cheap(frozen=True)

@@ -140,12 +140,12 @@ class TestFaults:
         def floor(*arguments, **options):
             return pooling(*arguments, **{**options, "ceil_mode": False})
 
-        def broken(*given, run=new._predictor.network._run):
+        def broken(*given, run=new._predictor.network._layer):
             with monkeypatch.context() as patch:
                 patch.setattr(networks.functional, "max_pool2d", floor)
                 return run(*given)
 
-        monkeypatch.setattr(new._predictor.network, "_run", broken)
+        monkeypatch.setattr(new._predictor.network, "_layer", broken)
         comparison = compared(old, new)
         assert not comparison.same
         assert comparison.first_parting == "conv2.max_pooling"
