@@ -220,9 +220,13 @@ def made(folder: Path) -> Iterator[None]:
         DeepPoseError: It cannot be made.
     """
     new = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
-    with told_of(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     try:
+        with told_of(folder):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                error.filename = os.fspath(folder)  # it may be of one above it
+                raise
         yield
     except BaseException:
         for each in new:

@@ -20,7 +20,7 @@ from converters.checkpoint import Checkpoint, Source
 from converters.conversion import write
 from converters.errors import CheckpointError, DeepPoseError, printable, reason_of
 from converters.families.joints import named
-from converters.files import atomic, checked_folder, refuse_no_file, refuse_targets
+from converters.files import atomic, checked_folder, made, refuse_no_file, refuse_targets, told_of
 from converters.reading import read
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -85,16 +85,16 @@ def write_pretrained(checkpoint: Checkpoint | Cascade, folder: str | os.PathLike
         CheckpointError: A file exists or cannot be written.
         DeepPoseError: There is a file in place of the folder.
     """
-    target, checkpoint = checked_folder(folder), _as_read(checkpoint)
-    refuse_targets([target / WEIGHTS, target / CONFIG], force, instead="another folder keeps it")
-    target.mkdir(parents=True, exist_ok=True)
+    checkpoint = _as_read(checkpoint)
     text = json.dumps(config_of(checkpoint), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    with atomic(target / CONFIG, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        write(checkpoint, target / WEIGHTS, force=force)
-    if not (target / CARD).exists():
-        with atomic(target / CARD, force=False) as temporary:
-            temporary.write_text(card_of(checkpoint), encoding="utf-8")
+    with told_of(Path(folder)), made(target := checked_folder(folder)):
+        refuse_targets([target / WEIGHTS, target / CONFIG], force, instead="another folder keeps it")
+        with atomic(target / CONFIG, force=force) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            write(checkpoint, target / WEIGHTS, force=force)
+        if not (target / CARD).exists():
+            with atomic(target / CARD, force=False) as temporary:
+                temporary.write_text(card_of(checkpoint), encoding="utf-8")
 
 
 def push(checkpoint: Checkpoint | Cascade, repo_id: str, **how: Any) -> str:

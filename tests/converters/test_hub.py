@@ -132,6 +132,24 @@ class TestFolders:
         assert "\nlicense" not in card
 
 
+def test_what_cannot_be_written_leaves_nothing(pose, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(DeepPoseError, match="it cannot be written: Not a directory"):
+        pose.save_pretrained(tmp_path / "file" / "a" / "b")
+    with pytest.raises(DeepPoseError, match="it cannot be written: File name too long"):
+        pose.save_pretrained(tmp_path / "new" / ("b" * 300))
+    with pytest.raises(DeepPoseError, match="it cannot be written: File name too long"):
+        pose.save_pretrained(tmp_path / ("b" * 300) / "new")
+
+    def refuse(*told, **how):
+        raise CheckpointError(None, "the disk is full")
+
+    monkeypatch.setattr(hub, "write", refuse)
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        pose.save_pretrained(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 class TestBadFolders:
     def test_config_of_other_weights(self, folder):
         config = json.loads((folder / hub.CONFIG).read_text())
