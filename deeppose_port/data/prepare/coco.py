@@ -7,6 +7,7 @@ x, y and a flag: 0 for not labelled, 1 for labelled and not seen, 2 for seen. Co
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -138,7 +139,8 @@ class _Places:
             if not isinstance(file, str) or not file or not isinstance(image.get("id"), int | str):
                 left_out.add("a picture without `id` or `file_name`", f"{self.file.name}: {str(image)[:60]}")
             else:
-                names[image["id"]] = prefix + file.replace("\\", "/")
+                name = file.replace("\\", "/")
+                names[image["id"]] = name if name.startswith(prefix) else prefix + name
         found: dict[str, list[Annotation]] = {}
         seen = Counter[object]()
         for entry in self._content["annotations"]:
@@ -206,7 +208,8 @@ def _folder(files: Sequence[Path], wanted: Wanted) -> Path | None:
     """Returns the pictures' folder: the one that was asked for, or one beside the annotations or one folder up."""
     if wanted.images is not None:
         return wanted.images
-    around = [files[0].parent, files[0].parent.parent]
+    here = Path(os.path.abspath(files[0])).parent  # of a relative one too there is a folder one up
+    around = [here, here.parent]
     folders = [*(folder / "images" for folder in around), *around]
     named = [folder for folder in folders if any(_named_after(file, folder) for file in files)]
     return next(iter([*named, *(folder for folder in folders[:2] if folder.is_dir())]), None)

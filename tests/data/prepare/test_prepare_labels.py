@@ -92,6 +92,16 @@ class TestCoco:
         np.testing.assert_array_equal(beside.centres, [[25.25, 40]] * 3)
         np.testing.assert_array_equal(beside.scales, [0.2] * 3)
 
+    @pytest.mark.parametrize("prefix", ["", "val2017/"])
+    def test_names_are_the_same_whatever_folder_one_works_in(self, tmp_path, monkeypatch, prefix):
+        (tmp_path / "val2017").mkdir()
+        cv2.imwrite(str(tmp_path / "val2017" / "0.png"), np.zeros((80, 100, 3), np.uint8))
+        name = "person_keypoints_val2017.json"
+        coco(tmp_path / "annotations" / name, [person(1)], 1, prefix=prefix)
+        monkeypatch.chdir(tmp_path / "annotations")
+        prepare("coco", name, tmp_path / "out")
+        assert [one.file for one in read_csv(tmp_path / "out" / "test_joints.csv", 17)] == ["val2017/0.png"]
+
     def test_a_folder_has_both_splits_and_pictures_in_folders_of_their_names(self, tmp_path):
         for split in ("train2017", "val2017"):
             (tmp_path / split).mkdir()
