@@ -248,7 +248,8 @@ def predict(options: PredictOptions) -> int:
     by --box, --boxes or --people; by default the whole picture is one person. takiyu's cascades take the one with
     the largest face, or --face tells. In a video each person keeps a number. One of several sources or persons that
     cannot be read is named and does not keep the others; the exit status is then 3. The processes of torchrun share
-    pictures and videos. With --csv and --images the persons of a CSV are predicted, as `persons` does.
+    pictures and videos; their exit status is then 0. With --csv and --images the persons of a CSV are predicted, as
+    `persons` does.
 
     \b
     Example:
@@ -281,7 +282,7 @@ def predict(options: PredictOptions) -> int:
         display.as_json(result.as_dict())
     else:
         _show(result)
-    return SOME_REFUSED if result.failures else 0
+    return SOME_REFUSED if result.failures and _share()[1] == 1 else 0  # for it torchrun would end the others
 
 
 def _people(options: PredictOptions) -> People | None:
@@ -317,7 +318,8 @@ def _named(options: PredictOptions) -> Iterator[str]:
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
     from deeppose_port.drawing.window import Window
-    from deeppose_port.predict import Stages, how_many, predict_files, smoother, sources_in
+    from deeppose_port.predict import Stages, how_many, predict_files, smoother
+    from deeppose_port.predict.sources import sources_of
 
     told, share = options.finding, _share()
     if share[1] > 1 and (told.output is None or "-" in options.sources or options.show):
@@ -326,8 +328,7 @@ def _files(options: PredictOptions) -> Predictions:
     people = _people(options)
     smooth = None if options.smooth is None else smoother(options.smooth, options.error_px)
     folder = told.folder()
-    every_one = (sources_in(name, recursive=options.recursive, without=folder) for name in _named(options))
-    sources = [source for several in every_one for source in several]
+    sources, refused = sources_of(_named(options), recursive=options.recursive, without=folder)
     pictures = how_many(sources)
     if options.show and pictures is not None:
         raise DeepPoseError("--show shows videos, cameras and streams, and there is none of them")
@@ -347,7 +348,7 @@ def _files(options: PredictOptions) -> Predictions:
         try:
             return predict_files(
                 pose,
-                sources,
+                [*sources, *refused],  # which says of the latter why
                 folder,
                 people=people,
                 skeleton=told.skeleton,
@@ -360,6 +361,7 @@ def _files(options: PredictOptions) -> Predictions:
                 allow_truncated=options.allow_truncated,
                 max_pixels=options.counting.max_pixels,
                 stages=Stages(options.stages, options.legacy_order),
+                recursive=options.recursive,
                 image_format=options.image_format,
                 share=share,
                 show=None if window is None else window.show,
@@ -429,7 +431,7 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
         were = f", {result.failures} of which have an error in place of joints" if result.failures else ""
         display.say(f"{display.counted(result.done, 'picture')} of {result.pictures} predicted now{were}")
         display.say(f"joints in {result.folder}")
-    return SOME_REFUSED if result.failures else 0
+    return SOME_REFUSED if result.failures and _share()[1] == 1 else 0  # for it torchrun would end the others
 
 
 def _show(result: Predictions) -> None:

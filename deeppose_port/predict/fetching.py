@@ -130,7 +130,7 @@ def _answer(url: str) -> Iterator[HTTPResponse]:
     import urllib.error
     import urllib.request
 
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         told = ", ".join(("http", "https", *BUCKETS))
         raise DeepPoseError(f"this is not fetched; there are {told}", where=url)
     opener = urllib.request.OpenerDirector()

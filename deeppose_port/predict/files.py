@@ -42,7 +42,7 @@ from deeppose_port.predict.results import (
     checked_format,
     text_of,
 )
-from deeppose_port.predict.sources import Remote, Source, is_video, sources_in
+from deeppose_port.predict.sources import Remote, Source, is_video, source_named, sources_in, sources_of
 from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
 
@@ -99,7 +99,8 @@ def predict_files(
     For each picture it writes `NAME_pose.png` (and `NAME_heatmaps.png`), for all together `predictions.json` or
     `.csv`; for each video `NAME_pose.mp4` (`.gif` for an animated GIF, which is a video too), and `NAME_pose.jsonl` or
     `.csv` with a line for each person of a frame. Of several pictures, videos and persons, one that cannot be read does
-    not keep the others; of a video that breaks off, the frames up to there are written.
+    not keep the others, nor does a name that means nothing; of a video that breaks off, the frames up to there are
+    written.
 
     Args:
         pose: The checkpoint.
@@ -120,7 +121,8 @@ def predict_files(
         recursive: Whether the folders in a folder are looked through too; the output is not.
         image_format: Of drawn pictures, a key of `drawing.draw.FORMATS`.
         share: Which of several processes this is: `(0, 2)` has every other picture and video, from the first on, and
-            writes its joints to `predictions-1-of-2.json`.
+            writes its joints to `predictions-1-of-2.json`. One that finds nothing raises nothing, as the other may find
+            some; it returns its failures.
         show: Gets the drawing of each frame of a video, and tells whether to go on.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
@@ -143,8 +145,8 @@ def predict_files(
     rank, processes = share
     if processes > 1 and sheet is not None:
         raise DeepPoseError("a contact sheet is of all persons, and here each of several processes has some of them")
-    every_one = (each for source in sources for each in sources_in(source, recursive=recursive, without=folder))
-    everything = list(dict.fromkeys(every_one))
+    known, refused_names = sources_of(sources, recursive=recursive, without=folder)
+    everything = list(dict.fromkeys(known))
     if not everything:
         raise DeepPoseError("there is nothing to predict: name pictures, folders or videos")
     moving = {each for each in everything if is_video(each)}
@@ -156,8 +158,9 @@ def predict_files(
     pictures = [file for file in files if file not in tables]
     if heatmaps and tables:
         raise DeepPoseError(f"{next(iter(tables))}: heat maps are drawn of pictures, not of videos")
+    failures = [] if rank else [Failure(source_named(name), str(error)) for name, error in refused_names.items()]
     if not files:  # there are more processes than files
-        return Predictions(pose.path, names, (), (), (), None, None, (), people.numbered)
+        return Predictions(pose.path, names, (), (), tuple(failures), None, None, (), people.numbered)
     sheets = {file: heatmaps_beside(drawings[file]) for file in pictures} if heatmaps else {}
     part = f"-{rank + 1}-of-{processes}" if processes > 1 else ""
     table = folder / f"predictions{part}.{format}" if pictures else None
@@ -168,7 +171,6 @@ def predict_files(
 
     found: list[Prediction] = []
     videos: list[VideoPrediction] = []
-    failures: list[Failure] = []
     nobody: list[Source] = []
     read = partial(_read, allow_truncated=allow_truncated, max_pixels=max_pixels)
     done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
@@ -226,7 +228,7 @@ def predict_files(
             except DeepPoseError as error:
                 writing.remove()
                 failures.append(Failure(file, str(error)))
-        if not found and not videos:
+        if not found and not videos and processes == 1:  # else the others may have found some
             if not failures:
                 raise DeepPoseError(f"{files[0]}: nobody is found in it{_and_so(len(files))}")
             raise DeepPoseError(f"{failures[0].reason}{_and_so(len(failures))}")
@@ -236,13 +238,13 @@ def predict_files(
             tuple(found),
             tuple(videos),
             tuple(failures),
-            table if found else None,
+            table if found or processes > 1 else None,
             tile,
             tuple(nobody),
             people.numbered,
         )
-        if table is not None and found:
-            (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
+        if result.file is not None:
+            (stage / result.file.name).write_text(text_of(result, format), encoding="utf-8")
         if sheet is not None:
             write_picture(stage / TILE, sheet.picture())
     return result

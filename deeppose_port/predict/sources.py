@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import mimetypes
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from converters import formats
 from converters.errors import DeepPoseError
@@ -48,14 +49,14 @@ class Remote:
     @property
     def path(self) -> PurePosixPath:
         """What stands for a path in it."""
-        return PurePosixPath(unquote(urlsplit(self.address).path))
+        return PurePosixPath(unquote(_parts(self.address).path))
 
     @property
     def stem(self) -> str:
         """What files that are made of it are called."""
         if self.address.isdecimal():
             return f"camera-{self.address}"
-        name = self.path.stem or urlsplit(self.address).hostname or "stream"
+        name = self.path.stem or _parts(self.address).hostname or "stream"
         return re.sub(r"[^\w.-]+", "_", name)[:_LONGEST_STEM]
 
 
@@ -72,12 +73,13 @@ def sources_in(
         named: A file; a folder, of which the pictures are taken; a pattern with `*`, `?` or `[`, where no file has that
             name; an address; the number of a camera, or its device.
         recursive: Whether the folders in a folder are looked through too.
-        without: A folder whose files are not taken, where folders are looked through.
+        without: A folder whose files are not taken, where folders above it are looked through.
 
     Raises:
-        DeepPoseError: There is no picture in the folder, nothing that matches, or no such scheme.
+        DeepPoseError: There is no picture in the folder, nothing that matches, no such scheme, or it is no address.
     """
     if isinstance(named, Remote):
+        _parts(named.address)
         return [named]
     text = os.fspath(named)
     scheme, parted, _ = text.partition("://")
@@ -89,6 +91,36 @@ def sources_in(
     if glob.has_magic(text) and not os.path.lexists(path):
         return _matching(text, recursive, without)
     return [*files_in(path, recursive=recursive, without=without)]
+
+
+def sources_of(
+    names: Iterable[str | os.PathLike[str] | Remote], *, recursive: bool = False, without: Path | None = None
+) -> tuple[list[Source], dict[str, DeepPoseError]]:
+    """Returns what is meant by several names, and why some of them mean nothing.
+
+    Args:
+        names: As for `sources_in`, as the next are.
+        recursive: Whether the folders in a folder are looked through too.
+        without: A folder whose files are not taken.
+
+    Raises:
+        DeepPoseError: None of them means anything.
+    """
+    found: list[Source] = []
+    refused: dict[str, DeepPoseError] = {}
+    for name in names:
+        try:
+            found += sources_in(name, recursive=recursive, without=without)
+        except DeepPoseError as error:
+            refused[str(name)] = error
+    if refused and not found:
+        raise next(iter(refused.values()))
+    return found, refused
+
+
+def source_named(name: str) -> Source:
+    """Returns what stands for a name that means nothing."""
+    return Remote(name) if "://" in name else Path(name)
 
 
 def files_in(source: Path, *, recursive: bool = False, without: Path | None = None) -> list[Path]:
@@ -141,13 +173,25 @@ def listed(lines: Iterable[str]) -> Iterator[str]:
             yield name
 
 
+def _parts(address: str) -> SplitResult:
+    """Returns the parts of an address.
+
+    Raises:
+        DeepPoseError: It is none.
+    """
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise DeepPoseError("this is no address", where=address) from error
+
+
 def _remote(scheme: str, text: str) -> Remote:
+    suffix = Remote(text).path.suffix.lower()
     if scheme in _PLAYED:
         return Remote(text, stream=True)
     if scheme not in _FETCHED:
         told = ", ".join((*_FETCHED, *_PLAYED))
         raise DeepPoseError(f"there is no way to {scheme} here; there are {told}", where=text)
-    suffix = Remote(text).path.suffix.lower()
     if is_bucket(text):
         return Remote(text)
     known = suffix in PICTURE_SUFFIXES or suffix in _STREAM_SUFFIXES
@@ -165,6 +209,8 @@ def _is_camera(path: Path) -> bool:
 def _matching(pattern: str, recursive: bool, without: Path | None) -> list[Source]:
     """Returns what a pattern matches; what is no picture and no video by its suffix only where all is of that kind."""
     found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    if without is not None:
+        found = _not_in(without.resolve(), found, pattern)
     files = [path for path in found if not path.is_dir()]
     known = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES | SUFFIXES]
     inside: list[Path] = []
@@ -176,6 +222,15 @@ def _matching(pattern: str, recursive: bool, without: Path | None) -> list[Sourc
     if not files and not inside:
         raise DeepPoseError(f"{pattern}: no file matches this pattern")
     return [*(known or files), *inside]
+
+
+def _not_in(left_out: Path, found: list[Path], pattern: str) -> list[Path]:
+    """Returns what does not lie in a folder; all where a pattern does not look through the folders above it."""
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)
+    if Path(*fixed).resolve() not in left_out.parents:
+        return found
+    real = ((path, path.resolve()) for path in found)
+    return [path for path, there in real if left_out not in (there, *there.parents)]
 
 
 def _walked(folder: Path, without: Path | None) -> Iterator[Path]:

@@ -15,6 +15,7 @@ import pytest
 
 import converters
 import deeppose_port
+from converters.errors import DeepPoseError
 from deeppose_port.cli import main
 from deeppose_port.predict import Remote, fetching, is_source, predict_files, read_boxes, sources_in
 from deeppose_port.predict.manifest import predict_manifest
@@ -111,6 +112,19 @@ class TestNames:
     def test_a_file_of_such_a_name_is_that_file(self, folder):
         (folder / "a.png").rename("a[1].png")
         assert names(sources_in("a[1].png")) == ["a[1].png"]
+
+    def test_a_pattern_leaves_out_the_folder_that_is_written_to(self, folder):
+        deep = folder / "deep"
+        assert names(sources_in("in/**/*.png", without=deep)) == ["in/a.png"]
+        assert names(sources_in("in/*", recursive=True, without=deep)) == ["in/a.png", "in/b.jpg"]
+        for pattern, own in (("in/deep/*.png", deep), ("in/*.png", folder), ("in/*.png", folder.parent)):
+            assert sources_in(pattern, without=own)
+
+    @pytest.mark.parametrize("address", ["http://[h/b.jpg", "rtsp://[h/b"])
+    def test_what_is_no_address_is_refused(self, address):
+        for named in (address, Remote(address)):
+            with pytest.raises(DeepPoseError, match="this is no address"):
+                sources_in(named)
 
     def test_a_pattern_of_nothing_is_refused(self, folder):
         with pytest.raises(ValueError, match=r"in/\*\.bmp: no file matches this pattern"):
@@ -281,6 +295,32 @@ class TestShares:
         assert predict_files(pose, [folder], tmp_path / "out", share=(7, 8)).pictures == ()
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("format", ["json", "csv"])
+    def test_one_that_can_read_nothing_does_not_end_the_others(self, pose, folder, tmp_path, format):
+        (folder / "a.png").write_bytes(b"nothing")
+        result = predict_files(pose, [folder], tmp_path / "out", share=(0, 2), format=format)
+        (failure,) = result.failures
+        assert "a.png" in failure.reason
+        assert result.file.name == f"predictions-1-of-2.{format}"
+        assert result.file.exists()
+        with pytest.raises(DeepPoseError, match=r"a\.png"):
+            predict_files(pose, [folder / "a.png"], tmp_path / "alone")
+
+
+class TestBadNames:
+    def test_one_that_means_nothing_does_not_keep_the_others(self, pose, folder, tmp_path):
+        wrong = ["http://[h/b.jpg", "gopher://h/a.jpg", "in/*.bmp"]
+        for share in ((0, 1), (0, 2)):
+            result = predict_files(pose, [wrong[0], folder, *wrong[1:]], tmp_path / f"out{share[1]}", share=share)
+            assert [str(failure.source) for failure in result.failures] == wrong
+            assert result.pictures
+        assert predict_files(pose, [folder, *wrong], tmp_path / "out2", share=(1, 2)).failures == ()
+        with pytest.raises(DeepPoseError, match="this is no address"):
+            predict_files(pose, wrong, tmp_path / "none")
+
+    def test_a_scheme_may_be_in_capitals(self, server):
+        assert len(fetching.fetched(f"{server}/a.png".replace("http", "HTTP")))
+
 
 class TestCommand:
     @pytest.fixture
@@ -309,6 +349,23 @@ class TestCommand:
         found = json.loads(shown.out)
         assert [each["image"] for each in found["pictures"]] == ["in/a.png", f"{server}/a.png", "in/b.jpg"]
         assert "error: in/gone.png: there is no such picture" in shown.err
+
+    def test_a_bad_line_does_not_keep_the_others(self, run, folder, monkeypatch):
+        monkeypatch.setattr("sys.stdin", io.StringIO("http://[h/b.jpg\nin/a.png\nin/*.bmp\n"))
+        shown = run("-", "-o", "out", "--json", status=3)
+        found = json.loads(shown.out)
+        assert [each["image"] for each in found["pictures"]] == ["in/a.png"]
+        assert [each["source"] for each in found["failures"]] == ["http://[h/b.jpg", "in/*.bmp"]
+        assert "error: http://[h/b.jpg: this is no address\n" in shown.err
+        assert "this is no address" in run("http://[h/b.jpg", "-o", "none", status=2).err
+
+    @pytest.mark.parametrize("told", [["in/gone.png", "in/a.png"], ["--manifest", "list.txt"]])
+    def test_torchrun_is_not_told_of_what_one_process_cannot_read(self, run, folder, monkeypatch, told):
+        Path("list.txt").write_text("in/gone.png\nin/gone.png\nin/a.png\n")
+        run(*told, "-o", "alone", status=3)
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        run(*told, "-o", "out")
 
     def test_patterns_addresses_and_formats(self, run, folder, server):
         shown = run("in/**/*.png", f"{server}/a.png", "-o", "out", "--image-format", "jpg")
