@@ -301,7 +301,8 @@ def _people(options: PredictOptions) -> People | None:
 
 def _share() -> tuple[int, int]:
     """Returns which of torchrun's processes this is, and how many there are."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return (int(os.environ.get("RANK", "0")) if size > 1 else 0), size
 
 
 def _named(options: PredictOptions) -> Iterator[str]:

@@ -42,7 +42,7 @@ from deeppose_port.predict.results import (
     checked_format,
     text_of,
 )
-from deeppose_port.predict.sources import Remote, Source, is_video, source_named, sources_in, sources_of
+from deeppose_port.predict.sources import Remote, Source, checked_share, is_video, source_named, sources_in, sources_of
 from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
 
@@ -142,7 +142,7 @@ def predict_files(
     if image_format not in FORMATS:
         told = ", ".join(FORMATS)
         raise DeepPoseError(f"there is no format {image_format!r} for drawings; there are {told}")
-    rank, processes = share
+    rank, processes = checked_share(share)
     if processes > 1 and sheet is not None:
         raise DeepPoseError("a contact sheet is of all persons, and here each of several processes has some of them")
     known, refused_names = sources_of(sources, recursive=recursive, without=folder)

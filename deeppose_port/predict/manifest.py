@@ -38,7 +38,7 @@ from deeppose_port.predict.fetching import fetched, is_bucket, listed_in
 from deeppose_port.predict.inputs import answers, joints_of, told_apart
 from deeppose_port.predict.people import Found, People
 from deeppose_port.predict.results import as_lists
-from deeppose_port.predict.sources import PICTURE_SUFFIXES
+from deeppose_port.predict.sources import PICTURE_SUFFIXES, checked_share
 
 #: Pictures of a part: what a run that is killed loses at most, in each process.
 PART = 256
@@ -137,6 +137,7 @@ def predict_manifest(
     """
     text, folder, asked = os.fspath(manifest), Path(output), asked or Asked()
     _refuse_format(asked.format)
+    rank, size = checked_share(share)
     names = "".join(f"{name}\n" for name in _pictures_in(text)) if "://" in text else None
     if names is None:
         manifest = Path(text)
@@ -152,7 +153,6 @@ def predict_manifest(
     if names is not None:
         with atomic(manifest, force=True) as temporary:  # several processes write the same
             temporary.write_text(names, encoding="utf-8")
-    rank, size = share
     mine = (part for part in parts(manifest) if part.number % size == rank)
     missing = (part for part in mine if not _path(folder, part, asked).exists())
     here = (write_part(pose, part, folder, asked) for part in missing)

@@ -233,6 +233,18 @@ def _not_in(left_out: Path, found: list[Path], pattern: str) -> list[Path]:
     return [path for path, there in real if left_out not in (there, *there.parents)]
 
 
+def checked_share(share: tuple[int, int]) -> tuple[int, int]:
+    """Returns which of several processes this is, from 0 on, and how many there are.
+
+    Raises:
+        DeepPoseError: There is no such process, so that nobody would have what it has.
+    """
+    rank, processes = share
+    if not 0 <= rank < processes:
+        raise DeepPoseError(f"there is no process {rank} of {processes}: they are numbered from 0 on")
+    return share
+
+
 def _walked(folder: Path, without: Path | None) -> Iterator[Path]:
     """Yields the files under a folder, folder by folder, in their order."""
     left_out = None if without is None else without.resolve()

@@ -85,6 +85,11 @@ class TestParts:
         assert [run(share=(rank, 2)).done for rank in (0, 1)] == [4, 3]
         assert [each["line"] for each in records(run.args[2])] == list(range(1, 8))
 
+    def test_a_process_that_is_not_among_them_is_refused(self, run, pictures):
+        with pytest.raises(ValueError, match="there is no process 2 of 2"):
+            run(share=(2, 2))
+        assert not (pictures / "out").exists()
+
     def test_parts_of_another_list_or_network_are_refused(self, run, pictures):
         run()
         (pictures / "list.txt").write_text(str(pictures / "0.jpg"))

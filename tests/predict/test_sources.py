@@ -295,6 +295,11 @@ class TestShares:
         assert predict_files(pose, [folder], tmp_path / "out", share=(7, 8)).pictures == ()
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("share", [(1, 1), (-1, 2), (0, 0)])
+    def test_one_that_is_not_among_them_is_refused(self, pose, folder, tmp_path, share):
+        with pytest.raises(ValueError, match=f"there is no process {share[0]} of {share[1]}"):
+            predict_files(pose, [folder], tmp_path / "out", share=share)
+
     @pytest.mark.parametrize("format", ["json", "csv"])
     def test_one_that_can_read_nothing_does_not_end_the_others(self, pose, folder, tmp_path, format):
         (folder / "a.png").write_bytes(b"nothing")
@@ -379,6 +384,12 @@ class TestCommand:
         run("in", "-o", "out")
         assert sorted(path.name for path in Path("out").iterdir()) == ["b_pose.png", "predictions-2-of-2.json"]
         assert "each of several processes has some" in run("in", "-o", "two", "--tile", "2x2", status=2).err
+
+    def test_a_rank_among_nobody_shares_nothing(self, run, folder, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        run("in/a.png", "-o", "out")
+        assert sorted(path.name for path in Path("out").iterdir()) == ["a_pose.png", "predictions.json"]
 
     @pytest.mark.parametrize("option", [["-r"], ["--show"], ["--image-format", "jpg"]])
     def test_what_goes_with_sources(self, run, folder, option):
