@@ -10,7 +10,11 @@ Which of these layouts a file has is told by its outputs; N are detections, C cl
 There is one input, (1, 3, H, W) or (3, H, W) float32, RGB from 0 to 1. Where H and W are given, the picture is brought
 to them with its shape kept, in the middle of grey. Where they are not, torchvision's layout gets the picture as it is,
 the others as YOLO does: its longer side is 640, and both are multiples of 32. Where the file's metadata has `names`, as
-Ultralytics writes them, these tell which class persons are.
+Ultralytics writes them, these tell which class persons are, and
+how many classes there are.
+
+(1, N, 6) is end-to-end where the last column is whole numbers and the corners are in order, else YOLO v5's or v7's of
+one class. What has another number of classes than `names`, or scores outside of 0 to 1, as keypoints are, is refused.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ _LARGEST = 1 << 31  # bytes: what protobuf can hold
 _NAMED = ("boxes", "labels", "scores")
 _YOLO_SIDE, _YOLO_STEP = 640, 32
 _GREY = 114
+_SCORE_OFF = 1e-3  # that a score may be outside of 0 to 1, as half precision rounds it
 _LEAST_SCORE, _MOST_OVERLAP = 0.05, 0.7  # before non-maximum suppression, and after it
 _LONGEST_NAMES = 100_000  # characters
 
@@ -83,12 +88,12 @@ def onnx_detector(path: Path, device: str = "cpu") -> Callable[[Picture], Float6
     named = set(_NAMED) <= set(outputs)
     if not named and len(outputs) != 1:
         raise _other(path, f"its outputs are {', '.join(outputs)}")
-    person = _person(session.get_modelmeta().custom_metadata_map.get("names"), 1 if named else 0, path)
+    person, classes = _person(session.get_modelmeta().custom_metadata_map.get("names"), 1 if named else 0, path)
 
     def detect(image: Picture) -> Float64Array:
         inputs, fitted = _fitted(image, height, width, named)
         answers = session.run(list(_NAMED) if named else outputs, {name: inputs[np.newaxis] if batched else inputs})
-        corners, scores = _told_apart(answers, person, path) if named else _persons(answers[0], person, path)
+        corners, scores = _told_apart(answers, person, path) if named else _persons(answers[0], person, classes, path)
         return np.column_stack([fitted.back(corners), scores])
 
     return detect
@@ -116,10 +121,10 @@ def _other(path: Path, what: str) -> DeepPoseError:
     )
 
 
-def _person(names: str | None, otherwise: int, path: Path) -> int:
-    """Returns the number of the class of persons."""
+def _person(names: str | None, otherwise: int, path: Path) -> tuple[int, int | None]:
+    """Returns the number of the class of persons, and how many classes there are; None where nothing tells."""
     if names is None:
-        return otherwise
+        return otherwise, None
     try:
         told = ast.literal_eval(names) if len(names) < _LONGEST_NAMES else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -129,7 +134,7 @@ def _person(names: str | None, otherwise: int, path: Path) -> int:
         raise DeepPoseError("its `names` tell no classes", where=path)
     for number, name in classes.items():
         if name == "person" and isinstance(number, int):
-            return number
+            return number, len(classes)
     raise DeepPoseError(f"none of its {len(classes)} classes is called person", where=path)
 
 
@@ -166,17 +171,24 @@ def _told_apart(answers: _Answers, person: int, path: Path) -> tuple[Float64Arra
     return boxes[mine].astype(np.float64), scores[mine].astype(np.float64)
 
 
-def _persons(answer: npt.NDArray[np.generic], person: int, path: Path) -> tuple[Float64Array, Float64Array]:
+def _persons(
+    answer: npt.NDArray[np.generic], person: int, classes: int | None, path: Path
+) -> tuple[Float64Array, Float64Array]:
     """Returns the corners and scores of persons in one of YOLO's layouts."""
     if answer.ndim != 3 or answer.shape[0] != 1:
         raise _other(path, f"its output is {answer.shape}")
     rows = answer[0].astype(np.float64)
-    if rows.shape[1] == 6:
+    if _is_end_to_end(rows):
         mine = rows[rows[:, 5] == person]
         return mine[:, :4], mine[:, 4]
     objectness = rows.shape[0] > rows.shape[1]
     rows = rows if objectness else rows.T
-    scores = rows[:, 5:] * rows[:, 4:5] if objectness else rows[:, 4:]
+    told = rows[:, 4:]
+    scores = told[:, 1:] * told[:, :1] if objectness else told
+    if classes not in (None, scores.shape[1]):
+        raise _other(path, f"its output is {answer.shape}, and its `names` are {classes}")
+    if ((told < -_SCORE_OFF) | (told > 1 + _SCORE_OFF)).any():
+        raise _other(path, f"its output is {answer.shape}, with scores that are not from 0 to 1")
     if person >= scores.shape[1]:
         raise _other(path, f"its output is {answer.shape}, which has no class {person}")
     kept = rows[(scores.argmax(axis=1) == person) & (scores[:, person] > _LEAST_SCORE)]
@@ -185,3 +197,10 @@ def _persons(answer: npt.NDArray[np.generic], person: int, path: Path) -> tuple[
     boxes = np.column_stack([corners[:, :2], kept[:, 2:4]])
     best = np.ravel(cv2.dnn.NMSBoxes(boxes.tolist(), certain.tolist(), _LEAST_SCORE, _MOST_OVERLAP)).astype(int)
     return corners[best], certain[best]
+
+
+def _is_end_to_end(rows: Float64Array) -> bool:
+    """Tells whether (N, 6) are corners, score and class, not middle, size, objectness and the score of one class."""
+    if rows.shape[1] != 6:
+        return False
+    return bool((rows[:, 5] == np.round(rows[:, 5])).all() and (rows[:, 2:4] >= rows[:, :2]).all())

@@ -66,10 +66,14 @@ def torchvision_detector(
     kind = KINDS[name]
     path = _cached(name, kind) if weights is None else weights
     state = _state(path)
-    if kind.classes not in state:
+    if kind.classes not in state or not state[kind.classes].ndim:
         raise DeepPoseError(f"this is no {name} of torchvision's: it has no {kind.classes}", where=path)
     network = _built(kind, state)
-    missing, left = network.load_state_dict(state, strict=False)
+    try:
+        missing, left = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # of arrays that have another shape
+        told = " ".join(str(error).split())[:200]
+        raise DeepPoseError(f"this is no {name} of torchvision's: {told}", where=path) from error
     wrong = [*missing, *left]
     if wrong:
         raise DeepPoseError(f"this is no {name} of torchvision's: {wrong[0]} and {len(wrong) - 1} more", where=path)
@@ -155,7 +159,7 @@ def _keypointrcnn(state: Mapping[str, Tensor]) -> nn.Module:
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None)
-    points = state[_KEYPOINTS].shape[1] if _KEYPOINTS in state else 17
+    points = state[_KEYPOINTS].shape[1] if _KEYPOINTS in state and state[_KEYPOINTS].ndim > 1 else 17
     network: nn.Module = KeypointRCNN(backbone, num_classes=len(state[_CLASSES]), num_keypoints=points)
     return network
 

@@ -87,6 +87,27 @@ class TestYolosLayouts:
         path = written(tmp_path / "a.onnx", (1, 3, 64, 64), {"output0": rows[np.newaxis]})
         np.testing.assert_allclose(onnx_detector(path)(IMAGE), [[0, 0, 200, 100, 0.45]], atol=1e-4)
 
+    def test_objectness_of_one_class(self, tmp_path):
+        rows = self.raw((32, 32, 64, 32, 0.5, 0.9), (8, 24, 16, 16, 0.9, 0.8))
+        path = written(tmp_path / "a.onnx", (1, 3, 64, 64), {"output0": rows[np.newaxis]})
+        found = onnx_detector(path)(IMAGE)
+        np.testing.assert_allclose(found, [[0, 0, 50, 50, 0.72], [0, 0, 200, 100, 0.45]], atol=1e-4)
+
+    @pytest.mark.parametrize("transposed", [True, False])
+    def test_keypoints_are_no_classes(self, tmp_path, transposed):
+        rows = np.zeros((84, 56 if transposed else 57), np.float32)
+        rows[0] = 40  # pixels
+        rows[0, 4] = rows[0, 7] = 0.9
+        told = rows.T if transposed else rows
+        size = r"\(1, 56, 84\)" if transposed else r"\(1, 84, 57\)"
+        path = written(tmp_path / "a.onnx", (1, 3, 64, 64), {"output0": told[np.newaxis]})
+        with pytest.raises(ValueError, match=rf"its output is {size}, with scores that are not from 0 to 1: no layout"):
+            onnx_detector(path)(IMAGE)
+        names = {"names": "{0: 'person'}"}
+        path = written(tmp_path / "b.onnx", (1, 3, 64, 64), {"output0": told[np.newaxis] * 0}, names)
+        with pytest.raises(ValueError, match=rf"its output is {size}, and its `names` are 1: no layout"):
+            onnx_detector(path)(IMAGE)
+
     def test_names_tell_which_class_persons_are(self, tmp_path):
         rows = [[[0, 16, 64, 48, 0.9, 0], [0, 16, 32, 32, 0.7, 2]]]
         told = (tmp_path / "a.onnx", (1, 3, 64, 64), {"output0": rows})

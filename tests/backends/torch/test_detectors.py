@@ -181,6 +181,24 @@ class TestWeights:
         with pytest.raises(ValueError, match=r"this is no fcos of torchvision's: a\.weight and 0 more"):
             torchvision_detector("fcos", weights(tmp_path / "a.pth", "fcos", **{"a.weight": torch.zeros(1)}))
 
+    def test_arrays_of_other_shapes_are_refused(self, torchvision, tmp_path, monkeypatch):
+        path = weights(tmp_path / "a.pth", "fcos")
+        key = detectors.KINDS["fcos"].classes
+        torch.save({key: torch.tensor(1.0)}, tmp_path / "b.pth")
+        with pytest.raises(ValueError, match=rf"b\.pth: this is no fcos of torchvision's: it has no {key}"):
+            torchvision_detector("fcos", tmp_path / "b.pth")
+        monkeypatch.setattr(Network, "load_state_dict", torch.nn.Module.load_state_dict)  # PyTorch's own
+        weights(path, "fcos", **{"norm.running_var": torch.ones(3)})
+        with pytest.raises(
+            ValueError, match=r"a\.pth: this is no fcos of torchvision's: .*size mismatch for norm\.run"
+        ):
+            torchvision_detector("fcos", path)
+
+    def test_a_number_in_place_of_points_is_refused(self, torchvision, tmp_path):
+        points = {"roi_heads.keypoint_predictor.kps_score_lowres.weight": torch.tensor(1.0)}
+        with pytest.raises(ValueError, match="this is no keypointrcnn of torchvision's: roi_heads"):
+            torchvision_detector("keypointrcnn", weights(tmp_path / "a.pth", "keypointrcnn", **points))
+
     def test_without_torchvision_it_is_said_what_to_install(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torchvision", None)
         with pytest.raises(ValueError, match=r"torchvision cannot be loaded: .*; pip install torchvision"):
