@@ -290,8 +290,16 @@ class Stream(Video):
                 return
 
     def broken_off(self, decoded: int, end: float) -> str:
-        """Says nothing: a stream ends when it ends."""
-        return ""
+        """Says how much of a file behind http(s) is missing: other streams end when they end, and so does Ctrl-C.
+
+        A number of frames that is guessed from the length is no alarm: only where the time is short as well.
+        """
+        if self.live or self.ended or not self._address.lower().startswith(("http://", "https://")):
+            return ""
+        length = self.frames / self.fps
+        few = decoded < self.frames - max(_FRAMES_OFF, _PART_OFF * self.frames)
+        short = end + 1 / self.fps < length - max(_SECONDS_OFF, _PART_OFF * length)
+        return f"{decoded} of {self.frames} frames could be had" if few and short else ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

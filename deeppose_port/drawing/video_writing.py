@@ -33,6 +33,7 @@ _FINEST = 1_000_000  # parts of a second that an MP4 is given
 #: x264: visually as good as the source, in as little time as that takes.
 _H264 = {"crf": "20", "preset": "veryfast"}
 _BT601, _LIMITED = 6, 1  # SMPTE 170M and 16 to 235: what OpenCV takes for granted, and decoders are told
+_GIF_SHORTEST, _GIF_LONGEST = 20, 655_350  # milliseconds of a frame: less is shown longer, and more has no room
 _GIF_FOREVER = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 _GIF_END = b"\x3b"
 
@@ -46,8 +47,8 @@ class Writer(Protocol):
     def write(self, image: Picture, time: float) -> None:
         """Appends a frame, (H, W, 3) uint8 in BGR, at a time in seconds from the start."""
 
-    def close(self) -> None:
-        """Ends the file."""
+    def close(self, whole: bool = True) -> None:
+        """Ends the file, with all of the sound that is left where the source was written whole."""
 
 
 def video_writer(path: Path, fps: float, width: int, height: int, source: Path | None = None) -> Writer:
@@ -103,7 +104,7 @@ class Mpeg4Writer:
         self._before = _sized(image, *self._size)
         self._writer.write(self._before)
 
-    def close(self) -> None:
+    def close(self, whole: bool = True) -> None:
         """Ends the file."""
         self._writer.release()
 
@@ -131,7 +132,7 @@ class H264Writer:
         self._size = width, height
         if min(self._size) < 2:
             raise DeepPoseError(f"{path}: a video of {width} x {height} pixels cannot be H.264")
-        self._last = -1
+        self._last, self._lasts = -1, 1 / fps
         self._source: InputContainer | None = None
         self._sound: Iterator[Packet[Stream]] = iter(())
         self._next: Packet[Stream] | None = None
@@ -221,8 +222,11 @@ class H264Writer:
             self._out.mux(packet)
             self._next = None
 
-    def close(self) -> None:
+    def close(self, whole: bool = True) -> None:
         """Ends the file.
+
+        Args:
+            whole: Whether all of the sound is copied that is left, and not only what the last frame still has.
 
         Raises:
             DeepPoseError: It cannot be written.
@@ -230,7 +234,7 @@ class H264Writer:
         try:
             if self._last >= 0:
                 self._out.mux(self._pictures.encode())
-                self._copy_sound()
+                self._copy_sound(None if whole else float(self._last * self._time_base) + self._lasts)
             self._out.close()
         except _errors() as error:
             raise DeepPoseError(f"{self.path}: cannot be written: {reason_of(error)}") from error
@@ -268,11 +272,11 @@ class GifWriter:
         from PIL import GifImagePlugin, Image
 
         frame = Image.fromarray(np.ascontiguousarray(_sized(image, *self._size)[:, :, ::-1])).quantize(256)
-        lasts = max(20, round(1000 * self._lasted))  # milliseconds; less is shown longer
+        lasts = min(_GIF_LONGEST, max(_GIF_SHORTEST, round(1000 * self._lasted)))
         for block in GifImagePlugin.getdata(frame, (0, 0), include_color_table=True, duration=lasts):
             self._file.write(block)
 
-    def close(self) -> None:
+    def close(self, whole: bool = True) -> None:
         """Ends the file."""
         if self._file.closed:
             return

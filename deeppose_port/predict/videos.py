@@ -66,7 +66,12 @@ class VideoFiles:
         numbered: Whether there may be several persons in a frame.
         stages: How many stages of each joint are written; 0 for none.
         source: The file whose sound the drawn video has; None for none.
+
+    Attributes:
+        whole: Whether the video ended by itself, so that the drawn one has all of its sound.
     """
+
+    whole = False
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class VideoFiles:
         """Ends both files."""
         self._lines.close()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.close(self.whole)
 
     def remove(self) -> None:
         """Takes both files away."""
@@ -284,6 +289,7 @@ def predict_video(
         else:
             if missing := video.broken_off(following.decoded, last) if frames else "":
                 wrong.append(f"{source}: {missing}; those are drawn")
+            writing.whole = not missing
     if not frames:
         raise DeepPoseError(f"{source}: no frame of it can be decoded; is it a whole video?")
     if following.problem.frames:

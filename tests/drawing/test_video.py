@@ -175,6 +175,14 @@ class TestGifs:
                 np.testing.assert_allclose(made.convert("RGB").getpixel((5, 5)), ORANGE[::-1], atol=6)
         assert lasting == [100, 200, 50, 50]
 
+    def test_a_frame_lasts_as_long_as_there_is_room_for(self, tmp_path):
+        writer = video_writer(tmp_path / "a.gif", 1, 9, 9)
+        for time in (0.0, 700.0):
+            writer.write(np.zeros((9, 9, 3), np.uint8), time)
+        writer.close()
+        with Image.open(tmp_path / "a.gif") as made:
+            assert made.info["duration"] == 655_350
+
     def test_a_still_one_is_a_picture(self, tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / "still.gif")
         (tmp_path / "no.gif").write_bytes(b"GIF89a" + bytes(9))

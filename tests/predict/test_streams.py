@@ -17,6 +17,7 @@ from deeppose_port.drawing import window
 from deeppose_port.drawing.video import Stream, Video
 from deeppose_port.drawing.window import Window
 from deeppose_port.predict import Detected, predict_files
+from tests.helpers.films import film
 from tests.helpers.networks import random_checkpoint
 
 
@@ -101,6 +102,23 @@ class TestStream:
         with Stream("rtsp://host/1") as frames:
             assert len(list(frames)) == 3
 
+    @pytest.mark.parametrize(
+        ("address", "frames", "announced", "said"),
+        [
+            ("http://host/a.m3u8", 30, 100.0, "30 of 100 frames could be had"),
+            ("http://host/a.m3u8", 98, 100.0, ""),
+            ("http://host/live", 30, 0.0, ""),
+            ("rtsp://host/1", 30, 100.0, ""),
+        ],
+    )
+    def test_a_file_behind_an_address_that_breaks_off(self, camera, address, frames, announced, said):
+        camera(Capture(frames=frames, announced=announced))
+        with Stream(address) as stream:
+            assert stream.broken_off(frames, (frames - 1) / 25) == said
+            assert stream.broken_off(frames, announced / 25) == ""  # the number was a guess
+            stream.end()  # as Ctrl-C does
+            assert stream.broken_off(frames, (frames - 1) / 25) == ""
+
     @pytest.mark.parametrize(("name", "what"), [("7", "a camera"), ("rtsp://host/1", "a stream that can be played")])
     def test_one_that_is_not_there_is_said(self, camera, name, what):
         camera(Capture(frames=0))
@@ -153,6 +171,21 @@ class TestPredicting:
         )
         assert result.videos[0].frames == len(behind)
         assert np.median(behind) <= 3
+
+    def test_what_breaks_off_is_said(self, pose, camera, tmp_path):
+        camera(Capture(frames=3, announced=100.0))
+        (failure,) = predict_files(pose, ["http://127.0.0.1:9/a.m3u8"], tmp_path / "out").failures
+        assert failure.reason == "http://127.0.0.1:9/a.m3u8: 3 of 100 frames could be had; those are drawn"
+
+    @pytest.mark.parametrize("frames", [5, 20])
+    def test_sound_is_as_long_as_what_is_shown(self, pose, tmp_path, frames):
+        av = pytest.importorskip("av")
+        source = film(tmp_path / "a.mp4", [i / 10 for i in range(20)])
+        left = iter([True] * (frames - 1) + [frames == 20])
+        (made,) = predict_files(pose, [source], tmp_path / "out", show=lambda drawing: next(left)).videos
+        with av.open(str(made.drawing)) as container:
+            ends = [float((p.pts + p.duration) * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+        assert ends[-1] == pytest.approx(frames / 10 if frames == 5 else 1.9, abs=0.06)
 
     def test_a_window_ends_it(self, pose, camera, tmp_path):
         camera(Capture(wait=0.002))
