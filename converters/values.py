@@ -65,7 +65,12 @@ class _Fields:
                 self._found = True
                 del self._cls.__match_args__  # type: ignore[attr-defined]
                 told = {"frozen": self._frozen, "kw_only": self._kw_only}
-                dataclasses.dataclass(init=False, repr=False, eq=False, **told)(self._cls)
+                try:
+                    dataclasses.dataclass(init=False, repr=False, eq=False, **told)(self._cls)
+                except BaseException:  # a wrong definition, which is told each time
+                    self._found = False
+                    setattr(self._cls, "__match_args__", _Later("__match_args__", self))  # noqa: B010
+                    raise
 
 
 class _Later:
@@ -105,11 +110,13 @@ def _given(cls: type, arguments: Sequence[object], named: Mapping[str, object]) 
     """Returns the values of a class's fields of what it is called with; None where it cannot be called so."""
     positional, fields = _parameters(cls)
     given = {**dict(zip(positional, arguments, strict=False)), **named}
-    if len(given) < len(arguments) + len(named) or not given.keys() <= fields.keys():
+    if len(given) < len(arguments) + len(named):
+        return None
+    if any(name not in fields or not fields[name].init for name in given):
         return None
     values: dict[str, object] = {}
     for name, field in fields.items():
-        if name in given and field.init:
+        if name in given:
             values[name] = given[name]
         elif field.default is not dataclasses.MISSING:
             values[name] = field.default
@@ -157,6 +164,13 @@ def _names(cls: type, only: str) -> tuple[str, ...]:
     return tuple(each.name for each in dataclasses.fields(cls) if getattr(each, only))
 
 
+@functools.cache
+def _hashed(cls: type) -> tuple[str, ...]:
+    """Returns the names of the fields that are hashed: those that are compared, where a field says nothing else."""
+    fields = dataclasses.fields(cls)
+    return tuple(each.name for each in fields if (each.compare if each.hash is None else each.hash))
+
+
 @reprlib.recursive_repr()
 def _shown(self: object) -> str:
     values = [f"{name}={getattr(self, name)!r}" for name in _names(type(self), "repr")]  # type: ignore[arg-type]
@@ -172,4 +186,4 @@ def _equal(self: object, other: object) -> bool:
 
 
 def _hash(self: object) -> int:
-    return hash(_compared(self))
+    return hash(tuple([getattr(self, name) for name in _hashed(type(self))]))  # type: ignore[arg-type]

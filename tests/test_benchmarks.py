@@ -30,11 +30,11 @@ def test_peers_answer_alike_and_everything_that_is_installed_takes_part():
 
     before = torch.get_num_threads()
     checkpoint = random_checkpoint("resnet50", writer="chainer-7.8.1")
-    cells = peers.measure(checkpoint, 1, (1, 2), rounds=1, seconds=0)
+    cells = list(peers.measure(checkpoint, 1, (1, 2), rounds=1, seconds=0))
     assert [(cell.batch, cell.threads) for cell in cells] == [(1, 1), (2, 1)]
     assert {"ours, PyTorch", "PyTorch alone"} <= cells[0].rates.keys()
     assert all(difference < 1e-5 for cell in cells for difference in cell.differences.values())
-    assert all(row.ours > 0 for row in peers.rows(cells))
+    assert all(row.ours > 0 for cell in cells for row in peers.rows(cell))
     assert peers.table(cells).row_count == 2
     assert torch.get_num_threads() == before
 

@@ -73,9 +73,16 @@ def begin() -> None:
 
 
 def log_to(path: Path, command: str) -> None:
-    """Writes what is shown from now on into a file too, after what is there already, with the time of each line."""
+    """Writes what is shown from now on into a file too, after what is there already, with the time of each line.
+
+    Raises:
+        DeepPoseError: It cannot be opened.
+    """
     end()
-    settings.log = path.open("a", encoding="utf-8", errors="backslashreplace")
+    try:
+        settings.log = path.open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as problem:
+        raise DeepPoseError(f"the log cannot be written: {reason_of(problem)}", where=path) from problem
     _log(printable(command))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What is trained where nothing else is said, as `train`'s own.
 ALEXNET = "alexnet"
-BASE_ZOOM = 1.5
+BASE_ZOOM, MARGIN_RANGE = 1.5, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class PackCommandOptions:
     )
     base_zoom: float = field(default=BASE_ZOOM, metadata=described("Factor on the box of a person's joints."))
     margin_range: float = field(
-        default=0.1,
+        default=MARGIN_RANGE,
         metadata=described(
             "Where it sees a margin around the joints instead: the largest that trainings will add to it.",
             metavar="FRACTION",
@@ -147,6 +147,8 @@ def _made_with(options: PackCommandOptions) -> PackOptions:
     has_margin = sees.part == "joints-margin"
     if has_margin and options.base_zoom != BASE_ZOOM:
         raise DeepPoseError(f"{options.architecture} sees a margin around the joints: leave --base-zoom out")
+    if not has_margin and options.margin_range != MARGIN_RANGE:
+        raise DeepPoseError(f"{options.architecture} sees no margin around the joints: leave --margin-range out")
     if options.skeleton is None and not is_shards(options.csv):
         raise DeepPoseError("--skeleton is missing: it says what the joints are", advice="lsp, mpii or flic")
     return PackOptions(

@@ -176,9 +176,9 @@ class CascadeComparison:
         """The verdict in a few words."""
         if not self.same:
             return "Not the same cascade"
-        headlines = [one.headline for one in self.networks.values()]
-        special = next((headline for headline in headlines if headline != "The same network"), "The same network")
-        return special.replace("network", "cascade")
+        headlines = [one.headline for one in self.networks.values() if one.headline != "The same network"]
+        headlines.sort(key=lambda headline: not headline.endswith("diverged"))  # of one network it is said first too
+        return next(iter(headlines), "The same network").replace("network", "cascade")
 
     @property
     def is_made_up(self) -> bool:

@@ -100,7 +100,7 @@ def _bucket(url: str) -> tuple[AbstractFileSystem, str]:
         from fsspec.core import url_to_fs
 
         if "::" in url:  # which fsspec takes for one address in another
-            raise ValueError("`::` stands in it")
+            raise DeepPoseError("`::` stands in it")
         system, path = url_to_fs(url)
     except ImportError as error:
         advice = f"pip install fsspec and what it needs for {scheme}, s3fs for s3"

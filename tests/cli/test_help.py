@@ -171,7 +171,9 @@ class TestHowMuchIsShown:
         assert "\x1b" not in log.read_text()
 
     def test_a_log_that_cannot_be_written_is_an_error(self, run, tmp_path):
-        assert "Is a directory" in run("--log-file", tmp_path, "inspect", ASTRONAUT, status=2).err
+        for order in (["--log-file", tmp_path, "inspect", ASTRONAUT], ["inspect", ASTRONAUT, "--log-file", tmp_path]):
+            said = run(*order, status=2).err
+            assert f"{tmp_path}: the log cannot be written: Is a directory" in said
 
 
 @pytest.mark.parametrize(

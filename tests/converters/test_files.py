@@ -357,3 +357,9 @@ def test_numbers_of_bytes(amount, expected):
 def test_what_is_no_number_of_bytes(amount):
     with pytest.raises(ValueError, match=r"is not a number of bytes; write 512M"):
         byte_count(amount)
+
+
+def test_folders_of_which_one_cannot_be_made_are_taken_away(tmp_path):
+    with pytest.raises(DeepPoseError), files.made(tmp_path / "a" / ("x" * 300)):
+        pass
+    assert not list(tmp_path.iterdir())

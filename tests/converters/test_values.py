@@ -22,6 +22,7 @@ def made(dataclass):
         x: int
         y: int = 2
         names: list[str] = field(default_factory=list, compare=False)
+        by_name: dict[str, int] = field(default_factory=dict, hash=False)
         hidden: int = field(default=0, repr=False)
 
         def __post_init__(self):
@@ -124,7 +125,7 @@ def test_they_are_what_the_standard_library_makes(seen):
 def test_a_dataclass_of_the_standard_library_inherits_from_them():
     point, *_ = made(cheap)
     further = plain(frozen=True)(type("Further", (point,), {"__annotations__": {"z": int}, "z": 3}))
-    assert dataclasses.astuple(further(1)) == (1, 2, [], 0, 3)
+    assert dataclasses.astuple(further(1)) == (1, 2, [], {}, 0, 3)
 
 
 @cheap(frozen=True)
@@ -138,3 +139,23 @@ def test_one_that_comes_from_another_process_is_whole():
     sent = pickle.dumps(Sent(1))
     assert repr(pickle.loads(sent)) == "Sent(x=1)"
     assert pickle.loads(sent) == Sent(1)
+
+
+def test_a_field_that_is_not_told_is_refused_from_the_first_on():
+    @cheap
+    class Untold:
+        x: int
+        y: int = field(default=0, init=False)
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+        Untold(1, y=2)
+
+
+def test_a_wrong_definition_is_told_each_time():
+    @cheap
+    class Wrong:
+        x: list[int] = []  # noqa: RUF012 - that is what is wrong
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mutable default"):
+            Wrong()

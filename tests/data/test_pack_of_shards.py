@@ -120,3 +120,16 @@ def test_the_command_takes_them(shards, tmp_path, capsys):
     assert "leave --base-zoom out" in capsys.readouterr().err
     assert main(["pack", str(shards), str(tmp_path / "none"), "--verify"]) == 2
     assert "there is no pack of shards here" in capsys.readouterr().err
+    assert main(["pack", str(shards), str(tmp_path / "none"), "--margin-range", "0.3"]) == 2
+    assert "leave --margin-range out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"), [("thesis.doc", "thesis.doc, which is no part"), ("pack.json", "a pack of")]
+)
+def test_a_folder_of_something_else_stays_as_it_is(name, phrase, shards, tmp_path):
+    (tmp_path / name).touch()
+    before = set(tmp_path.iterdir())
+    with pytest.raises(PackError, match=f"it holds {phrase}"):
+        read_shards(shards, tmp_path, writes=True)
+    assert set(tmp_path.iterdir()) == before

@@ -79,7 +79,9 @@ def read_as(path, network, side=64):
     assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs), ROUNDING)
     converters.convert(path, path.with_suffix(".safetensors"))
     converted = deeppose_port.load(path.with_suffix(".safetensors"))
-    assert np.array_equal(converted(inputs.numpy()), pose(inputs.numpy()))
+    assert_same(converted(inputs.numpy()).reshape(-1), answer(network, inputs), ROUNDING)
+    weights = pose.checkpoint.weights
+    assert all(np.array_equal(array, weights[name]) for name, array in converted.checkpoint.weights.items())
     assert converted.preprocessing == pose.preprocessing
     return pose.checkpoint
 

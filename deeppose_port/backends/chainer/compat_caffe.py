@@ -49,10 +49,10 @@ def serialized_description(source: str) -> bytes:
     """Returns the bytes given as `serialized_pb` in a generated module, of which no line is run.
 
     Raises:
-        ValueError: There are none.
+        LookupError: There are none.
     """
     found = re.search(r"^ *serialized_pb=_b\((b?'.*')\)$", source, re.MULTILINE)
     literal = ast.literal_eval(found.group(1)) if found else None
     if not isinstance(literal, str):
-        raise ValueError("no serialized_pb stands in it")
+        raise LookupError("no serialized_pb stands in it")
     return literal.encode("latin-1")

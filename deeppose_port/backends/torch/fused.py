@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from converters.networks import Convolution, Layer, Name, Parallel, ReLU, Residual, Take, pair
 from deeppose_port.backends.torch.networks import DeepPose, joined
 
+#: Weights beyond it are a diverged network's, whose sums may overflow and then make NaN.
+_LARGEST = 1e4
 #: What oneDNN does with a convolution's outputs.
 _NOTHING: tuple[str, list[float], str] = ("none", [], "")
 _RELU: tuple[str, list[float], str] = ("relu", [], "")
@@ -32,7 +34,10 @@ def can_fuse(network: DeepPose) -> bool:
 
 
 def _is_sound(name: str, tensor: Tensor) -> bool:
-    return bool(tensor.isfinite().all()) and not (name.endswith("running_var") and bool((tensor <= 0).any()))
+    if name.endswith("running_var"):
+        return bool((tensor.isfinite() & (tensor > 0)).all())
+    largest = float("inf") if name.endswith("num_batches_tracked") else _LARGEST
+    return bool((tensor.abs() <= largest).all())  # which no NaN is
 
 
 class Fused(nn.Module):
@@ -52,6 +57,10 @@ class Fused(nn.Module):
         """Returns what the network does."""
         outputs = self._run(self._network.architecture.layers, inputs, {})
         return outputs if self._network.architecture.stacks else outputs.flatten(1)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves out what is laid out for this processor, which can be neither copied nor sent: it is made anew."""
+        return {**vars(self), "_packed": {}}
 
     def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         skip = False

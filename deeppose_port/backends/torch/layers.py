@@ -228,7 +228,6 @@ class BatchNorm(nn.BatchNorm2d):
             buffer.copy_(variance + momentum * self.rules.eps * samples / (samples - 1))
         return result
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _over_processes(self, input: Tensor) -> Tensor:
         """Normalises by the statistics of all processes' parts of the batch, which may differ in size."""
         axes = [axis for axis in range(input.ndim) if axis != 1]

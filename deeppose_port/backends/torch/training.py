@@ -137,6 +137,8 @@ class _Trainer:
         for module in self.network.modules():
             if isinstance(module, BatchNorm):
                 module.synchronized = self.options.sync_bn and group.size > 1
+                if module.synchronized and self.options.compile:  # here: it loads the compiler
+                    module._over_processes = torch.compiler.disable(module._over_processes)  # type: ignore[method-assign, no-untyped-call]
         model: nn.Module = WithMaps(self.network, bool(options.heatmap_loss))
         self.joined: DistributedDataParallel | None = None
         if group.size > 1:

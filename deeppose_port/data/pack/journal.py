@@ -164,6 +164,15 @@ def refuse_other_header(folder: Path, found: dict[str, Any], wanted: dict[str, A
             )
 
 
+def refuse_strangers(folder: Path) -> None:
+    """Raises an error if a folder holds anything else than a pack in the making."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.name == pack_index.NAME:
+            raise PackError(f"{folder}: it holds a pack of something else; name another folder")
+        if not is_part(file.name):
+            raise PackError(f"{folder}: it holds {file.name}, which is no part of a pack; name another folder")
+
+
 def is_part(name: str) -> bool:
     """Tells whether a file may be in the folder of a pack in the making."""
     persons = pack_index.PERSONS, path_beside(pack_index.PERSONS).name

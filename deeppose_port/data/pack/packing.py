@@ -24,7 +24,7 @@ from deeppose_port.data.displacements import AROUND, diameters_of
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPerson, PackedPicture, PackError, PackOptions
-from deeppose_port.data.pack.journal import Cut, Journal, is_part, refuse_other_header
+from deeppose_port.data.pack.journal import Cut, Journal, refuse_other_header, refuse_strangers
 from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size, scale_of
 from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
@@ -98,9 +98,7 @@ def _write(
 ) -> int:
     """Writes what is still to be written of a pack; returns how many persons were in it already."""
     folder.mkdir(parents=True, exist_ok=True)
-    strangers = [file.name for file in folder.iterdir() if not is_part(file.name)]
-    if strangers:
-        raise PackError(f"{folder}: it holds {strangers[0]}, which is no part of a pack; name another folder")
+    refuse_strangers(folder)
     with Journal(folder, header) as journal:
         _refuse_stale_pictures(folder, journal.pictures, dataset)
         resumed = len(journal.persons)

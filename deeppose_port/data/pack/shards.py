@@ -15,6 +15,7 @@ from deeppose_port.data.annotations import Person
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import PackError
+from deeppose_port.data.pack.journal import refuse_strangers
 from deeppose_port.data.prepare import tfrecords
 from deeppose_port.data.prepare.run import shards_in
 from deeppose_port.data.references import path_beside
@@ -103,6 +104,7 @@ def read_shards(
         if not path.exists() and not writes:
             raise PackError(f"{csv.parent}: there is no pack of shards here")
     if writes and not csv.exists():
+        refuse_strangers(csv.parent)
         csv.parent.mkdir(parents=True, exist_ok=True)
         for path in (path_beside(csv), csv):
             with atomic(path, force=True) as temporary:

@@ -347,7 +347,7 @@ class TestCaffe:
         np.testing.assert_array_equal(read.array, [[4, 5], [9.5, 15.5]])
 
     def test_a_module_without_a_description_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="no serialized_pb"):
+        with pytest.raises(LookupError, match="no serialized_pb"):
             compat_caffe.serialized_description("serialized_pb = 3\n  serialized_pb=_b(b'')")
 
 

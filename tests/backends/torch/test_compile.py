@@ -1,5 +1,8 @@
 """Networks that PyTorch compiles, whole and without a break, learn as they do otherwise."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -50,3 +53,9 @@ def test_each_architecture_compiles(name):
     architecture = initial_architecture(name, 5, side, "0.0625")
     checkpoint = initial_checkpoint(architecture, Preprocessing(im_size=side), 1)
     compare(checkpoint, np.random.RandomState(2).randn(3, 3, side, side).astype("f"))
+
+
+def test_the_compiler_is_not_loaded_to_predict():
+    program = "import sys, deeppose_port.backends.torch.training; print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

@@ -1,5 +1,8 @@
 """Convolutions that add and rectify in one pass answer as the same layers one by one."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -60,3 +63,23 @@ def test_numbers_that_are_not_finite_are_left_to_the_layers(what):
     with torch.no_grad():
         network.get_parameter("fc.bias")[0] = what
     assert not can_fuse(network)
+
+
+def test_a_diverged_network_whose_sums_overflow_is_left_to_the_layers():
+    network = built()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1e20)
+        assert network(INPUTS).isnan().all()
+    assert not can_fuse(network)
+
+
+def test_it_is_copied_and_sent_after_it_has_answered():
+    network = built()
+    if not can_fuse(network):
+        pytest.skip("oneDNN is not here, or this is no x86")
+    fused = Fused(network)
+    with torch.inference_mode():
+        answer = fused(INPUTS)
+        assert torch.equal(copy.deepcopy(fused)(INPUTS), answer)
+        assert torch.equal(pickle.loads(pickle.dumps(fused))(INPUTS), answer)
