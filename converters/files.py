@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
@@ -77,6 +78,23 @@ def refuse_no_file(
         raise error(f"cannot be read: this is {kind}, not a file", where=path)
     if largest is not None and status.st_size > largest:
         raise error(f"it has {status.st_size:,} bytes, and such a file has at most {largest:,}", where=path)
+
+
+def json_of(
+    path: str | os.PathLike[str], error: type[DeepPoseError] = DeepPoseError, largest: int | None = None
+) -> object:
+    """Returns what a JSON file holds; arguments as for `refuse_no_file`.
+
+    Raises:
+        DeepPoseError: It is refused as there, cannot be read, or is no JSON text. It is an `error`.
+    """
+    refuse_no_file(path, error, largest)
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as problem:
+        raise error(f"cannot be read: {reason_of(problem)}", where=path) from problem
+    except (ValueError, RecursionError) as problem:
+        raise error(f"not JSON text ({problem})", where=path) from problem
 
 
 class Bounded(io.FileIO):

@@ -13,14 +13,13 @@ out. A picture is told by its path, by as much of the path's end as there is, or
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from converters.errors import DeepPoseError, reason_of
-from converters.files import refuse_no_file
+from converters.files import json_of, refuse_no_file
 from deeppose_port.predict.people import MIN_SCORE, Found, Listed, spelled
 
 #: COCO's own training annotations have 450 MB; what is larger than this is no file of boxes.
@@ -59,13 +58,7 @@ def read_boxes(path: str | os.PathLike[str], min_score: float = MIN_SCORE) -> Li
 
 def _coco(path: Path, min_score: float) -> dict[str, list[Found]]:
     """Reads COCO's annotations or detections."""
-    entries: object
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BoxesError(f"cannot be read: {reason_of(error)}", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise BoxesError(f"not JSON text ({reason_of(error)})", where=path) from error
+    content = json_of(path, BoxesError, LARGEST)
     names: dict[object, str] = {}
     persons: list[object] = [_PERSON]
     entries = content

@@ -6,7 +6,6 @@ x, y and a flag: 0 for not labelled, 1 for labelled and not seen, 2 for seen. Co
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 
 from converters.checkpoint import LARGEST_NUMBER
 from converters.errors import printable
-from converters.files import refuse_no_file
+from converters.files import json_of
 from converters.values import dataclass
 from deeppose_port.data.prepare.labelled import LeftOut, joint_name, role_of, skeleton_of, split
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted, find
@@ -91,11 +90,7 @@ def _content(file: Path) -> dict[str, Any]:
     Raises:
         PrepareError: It is none of COCO's.
     """
-    refuse_no_file(file, PrepareError, LARGEST)
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise PrepareError(f"{file}: not JSON text ({error})") from error
+    content = json_of(file, PrepareError, LARGEST)
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
         raise PrepareError(f"{file}: it has no `images`, `annotations` and `categories`, as COCO's keypoints have")

@@ -6,12 +6,11 @@ one person no group is needed. A flag `occluded` says that a joint is not seen.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from converters.checkpoint import LARGEST_NUMBER
-from converters.files import refuse_no_file
+from converters.files import json_of
 from deeppose_port.data.prepare.labelled import (
     LeftOut,
     Point,
@@ -74,11 +73,7 @@ def _content(file: Path) -> tuple[str, list[Point]]:
     Raises:
         PrepareError: It is none of LabelMe's.
     """
-    refuse_no_file(file, PrepareError, LARGEST)
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise PrepareError(f"not JSON text ({error})") from error
+    content = json_of(file, PrepareError, LARGEST)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise PrepareError("it has no `shapes`")
     picture = content.get("imagePath")

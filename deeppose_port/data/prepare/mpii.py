@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converters.files import refuse_no_file
+from converters.files import json_of
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.prepare import matlab
@@ -284,13 +284,7 @@ def _named_as_there(persons: list[Annotation], pictures: Path | None) -> list[An
 
 def _entries(path: Path) -> list[object]:
     """Returns the array of a JSON file, by itself or as its `root`."""
-    refuse_no_file(path, PrepareError, LARGEST_JSON)
-    try:
-        entries = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PrepareError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise PrepareError(f"{path}: not JSON text ({error})") from error
+    entries = json_of(path, PrepareError, LARGEST_JSON)
     if isinstance(entries, dict) and "root" in entries:
         entries = entries["root"]
     if not isinstance(entries, list) or not entries:
