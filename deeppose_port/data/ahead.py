@@ -78,25 +78,23 @@ def read_ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
     stop = threading.Event()
     raised: list[BaseException] = []
 
+    def put(item: object) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
     def take() -> None:
         try:
             for item in items:
-                while not stop.is_set():
-                    try:
-                        waiting.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
+                put(item)
                 if stop.is_set():
                     return
         except BaseException as error:
             raised.append(error)
-        while not stop.is_set():
-            try:
-                waiting.put(end, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+        put(end)
 
     thread = threading.Thread(target=take, name="deeppose-reader", daemon=True)
     thread.start()

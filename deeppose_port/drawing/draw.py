@@ -88,8 +88,7 @@ def draw_pose(
     Raises:
         DeepPoseError: An argument has another shape, or there is no such skeleton.
     """
-    checked_picture(image)
-    drawing = np.array(image, order="C")
+    drawing = _copied(image)
     _draw(drawing, points, skeleton, visible, truth, max(1, round(min(image.shape[:2]) / 100)))
     return drawing
 
@@ -110,8 +109,7 @@ def draw_persons(
     Raises:
         DeepPoseError: An argument has another shape.
     """
-    checked_picture(image)
-    drawing = np.array(image, order="C")
+    drawing = _copied(image)
     for number, box, points in persons:
         side = min(image.shape[:2]) if box is None else min(*image.shape[:2], max(box[2:]))
         width = max(1, round(side / 100))
@@ -142,8 +140,7 @@ def draw_ways(image: Picture, persons: Sequence[npt.ArrayLike]) -> Picture:
     Raises:
         DeepPoseError: An argument has another shape.
     """
-    checked_picture(image)
-    drawing = np.array(image, order="C")
+    drawing = _copied(image)
     width = max(1, round(min(image.shape[:2]) / 200))
     for stages in persons:
         poses = [_pixels(pose, None, None) for pose in np.asarray(stages, np.float64)]
@@ -154,6 +151,12 @@ def draw_ways(image: Picture, persons: Sequence[npt.ArrayLike]) -> Picture:
         for pixel in poses[0].values():
             _ring(drawing, pixel, width)
     return drawing
+
+
+def _copied(image: Picture) -> Picture:
+    """Returns a copy to draw on of what is a picture."""
+    checked_picture(image)
+    return np.array(image, order="C")
 
 
 def _draw(

@@ -29,6 +29,7 @@ from deeppose_port.evaluate.comparison import (
     compare,
     compared,
     granted_in_words,
+    verdict_in_words,
 )
 from deeppose_port.evaluate.differences import Joints, MetricRow, compare_joints, compare_metrics
 from deeppose_port.evaluate.made_up import MadeUpPictures
@@ -207,10 +208,7 @@ class CascadeComparison:
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        if self.same:
-            return f"the same: every stage agrees within {self.granted}"
-        failed = [f"{check.name}: {check.finding}" for check in self.checks if not check.passed]
-        return "not the same: " + "; ".join(failed)
+        return verdict_in_words(f"every stage agrees within {self.granted}", self.checks)
 
     def as_dict(self) -> dict[str, object]:
         """Returns the comparison as JSON-ready values: the keys of a `Comparison`, and `stages`."""

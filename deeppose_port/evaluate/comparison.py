@@ -255,10 +255,7 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        if self.same:
-            return f"the same: everything agrees within {self.granted}"
-        failed = [f"{check.name}: {check.finding}" for check in self.checks if not check.passed]
-        return "not the same: " + "; ".join(failed)
+        return verdict_in_words(f"everything agrees within {self.granted}", self.checks)
 
     def as_dict(self) -> dict[str, object]:
         """Returns the comparison as JSON-ready values; what is not finite is None."""
@@ -344,6 +341,12 @@ class Comparison:
 
     def _sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
         return ("old", self.old), ("new", self.new)
+
+
+def verdict_in_words(agreeing: str, checks: Sequence[Check]) -> str:
+    """Returns the verdict: how all agree, or which checks failed and by what."""
+    failed = [f"{check.name}: {check.finding}" for check in checks if not check.passed]
+    return "not the same: " + "; ".join(failed) if failed else f"the same: {agreeing}"
 
 
 def granted_in_words(tolerance: float, layers: Iterable[LayerRow]) -> str:
