@@ -6,7 +6,7 @@ import io
 import os
 import struct
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
@@ -236,6 +236,14 @@ def _opened(path: str | os.PathLike[str], largest: int | None = None) -> Iterato
         raise PictureError(f"cannot be read: {reason_of(error)}", where=path) from error
 
 
+def _is_accepted(accepts: Callable[[bytes], bool | str], start: bytes) -> bool:
+    """Tells whether a format of Pillow's takes a file by its start, which may be shorter than that format expects."""
+    try:
+        return accepts(start) is True
+    except (IndexError, TypeError, struct.error):  # as `Image.open` has it
+        return False
+
+
 def _header(file: IO[bytes]) -> ImageFile:
     """Reads a picture's header.
 
@@ -248,7 +256,7 @@ def _header(file: IO[bytes]) -> ImageFile:
         load()
         for name in FORMATS:
             factory, accepts = Image.OPEN.get(name, (None, None))
-            if factory is not None and accepts is not None and accepts(start) is True:
+            if factory is not None and accepts is not None and _is_accepted(accepts, start):
                 file.seek(0)
                 try:
                     return factory(file, "")

@@ -79,7 +79,9 @@ class TestFormats:
         height, width, _ = read_picture(tmp_path / "a.jpg").shape
         assert picture_size(tmp_path / "a.jpg") == (width, height)
 
-    @pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff", b"BM", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+    @pytest.mark.parametrize(
+        "content", [b"", b"\0", b"no\n", b"text", b"\xff\xd8\xff", b"BM", b"\x89PNG\r\n\x1a\n" + bytes(50)]
+    )
     def test_what_is_no_picture_is_refused(self, content, tmp_path):
         (tmp_path / "a.jpg").write_bytes(content)
         for read in (read_picture, picture_size):
