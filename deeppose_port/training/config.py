@@ -78,7 +78,7 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
         The options by name, and a sentence on each that differs from what the run had before.
 
     Raises:
-        DeepPoseError: A file of options cannot be used.
+        DeepPoseError: A file of options cannot be used, or the run that is to go on is not there.
     """
     config, resume = said.get("config"), said.get("resume")
     given = {**(read_config(Path(str(config)), kind) if config is not None else {}), **said}
@@ -86,6 +86,8 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
         return given, []
     given.pop("recipe", None)
     folder = Path(str(resume))
+    if not folder.exists():  # before options are missed that it would have
+        raise DeepPoseError("there is no such file or folder to go on from", where=folder)
     file = (folder if folder.is_dir() else folder.parent) / CONFIG
     if not file.is_file():
         _refuse_another_recipe(said, "legacy")

@@ -129,6 +129,10 @@ class TestCompleted:
     def test_a_legacy_folder_says_nothing(self, tmp_path):
         assert completed({"resume": tmp_path}, TrainOptions) == ({"resume": tmp_path}, [])
 
+    def test_a_run_that_is_not_there_is_named_before_options_are_missed(self, tmp_path):
+        with pytest.raises(DeepPoseError, match="none: there is no such file or folder to go on from"):
+            completed({"resume": tmp_path / "none"}, TrainOptions)
+
 
 def test_every_option_of_a_training_can_stand_in_a_file():
     @dataclass
