@@ -86,10 +86,10 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
         return given, []
     given.pop("recipe", None)
     folder = Path(str(resume))
-    if not folder.exists():  # before options are missed that it would have
-        raise DeepPoseError("there is no such file or folder to go on from", where=folder)
     file = (folder if folder.is_dir() else folder.parent) / CONFIG
     if not file.is_file():
+        if not folder.exists():  # said before options are missed that it would have
+            raise DeepPoseError("there is no such file or folder to go on from", where=folder)
         _refuse_another_recipe(said, "legacy")
         return given, []
     before = {name: value for name, value in read_config(file, kind).items() if name not in _OF_THE_BEGINNING}
