@@ -9,6 +9,7 @@ import atexit
 import os
 import signal
 import sys
+import threading  # here: an import in a signal's handler spoils the one that it came amid
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
@@ -116,8 +117,6 @@ def _end(number: int, frame: FrameType | None) -> None:
     _held_back.clear()
     if not _is_importing(frame):
         _raise(number)
-    import threading
-
     _held_back.append(number)
     timer = threading.Timer(_AGAIN, _again)
     timer.daemon = True
