@@ -2,7 +2,9 @@
 
 Whoever has a box in two frames is told by how much the boxes overlap: of all ways to put the boxes of a frame to the
 persons of the last ones, the one with the largest sum of overlaps (intersection over union) is taken, by the Hungarian
-method (Kuhn, Naval Research Logistics Quarterly 2, 1955; SciPy's `linear_sum_assignment`).
+method (Kuhn, Naval Research Logistics Quarterly 2, 1955; SciPy's `linear_sum_assignment`). Of crowds, whose overlaps
+would not go into memory, it is found among the largest overlaps of each box (Jonker and Volgenant, Computing 38, 1987;
+SciPy's `min_weight_full_bipartite_matching`).
 
 Two filters smooth a person's joints, each coordinate x by itself, at times t_1 < t_2 < … with T_i = t_i - t_(i-1).
 Lengths are in `size`, the longer side of the person's box, so that near and far persons are smoothed alike.
@@ -32,9 +34,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
@@ -49,7 +52,16 @@ PATIENCE = 1.0
 #: A network's mean distance from the truth is so many of its deviations in x and in y, if these are normal and alike.
 DISTANCE_PER_DEVIATION = math.sqrt(math.pi / 2)
 
+_Indices: TypeAlias = npt.NDArray[np.intp]
+
 _SHORTEST_STEP = 1e-3  # seconds, where a video's times do not rise
+
+#: So many overlaps are in memory at a time.
+_AT_ONCE = 1 << 20
+#: Persons of the last frames that a box of a crowd may be, those of the largest overlaps.
+_MOST = 32
+#: What overlaps may differ by and be alike.
+_NEXT = 1e-9
 
 
 class Smoother(Protocol):
@@ -202,16 +214,11 @@ class Tracker:
             found: The persons.
             time: Of the frame, seconds.
         """
-        from scipy.optimize import linear_sum_assignment
-
         self._last = {number: seen for number, seen in self._last.items() if time - seen[1] <= PATIENCE}
         known = list(self._last)
-        overlaps = np.array([[overlap(self._last[n][0], person.box) for person in found] for n in known])
         numbers = [0] * len(found)
-        if overlaps.size:
-            for row, column in zip(*linear_sum_assignment(-overlaps), strict=True):
-                if overlaps[row, column] >= LEAST_OVERLAP:
-                    numbers[column] = known[row]
+        for before, now in matched([self._last[number][0] for number in known], [person.box for person in found]):
+            numbers[now] = known[before]
         for i, person in enumerate(found):
             if not numbers[i]:
                 self.persons += 1
@@ -220,13 +227,85 @@ class Tracker:
         return numbers
 
 
-def overlap(first: Box | None, second: Box | None) -> float:
-    """Returns the intersection over the union of two boxes; 1 of two whole pictures, 0 of boxes without an area."""
-    if first is None or second is None:
-        return float(first is second)
-    sides = [
-        max(0.0, min(first[k] + first[k + 2], second[k] + second[k + 2]) - max(first[k], second[k])) for k in (0, 1)
-    ]
-    both = sides[0] * sides[1]
-    either = first[2] * first[3] + second[2] * second[3] - both
-    return both / either if either > 0 and math.isfinite(either) else 0.0
+def matched(before: Sequence[Box | None], now: Sequence[Box | None]) -> list[tuple[int, int]]:
+    """Returns which boxes of a frame are whose of the last ones, as pairs of indices of both.
+
+    Whole pictures (None) are each other's in their order.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    (rows, wholes), (columns, others) = _parted(before), _parted(now)
+    pairs = list(zip(wholes, others, strict=False))
+    if not rows or not columns:
+        return pairs
+    first = np.array([before[i] for i in rows], np.float64)
+    second = np.array([now[i] for i in columns], np.float64)
+    if len(rows) * len(columns) <= _AT_ONCE:
+        shared = overlaps(first, second)
+        chosen = linear_sum_assignment(shared, maximize=True)
+        sure = shared[chosen] >= LEAST_OVERLAP
+    else:
+        *chosen, shared = _crowd(first, second)
+        sure = shared >= LEAST_OVERLAP
+    return pairs + [(rows[i], columns[j]) for i, j in zip(chosen[0][sure], chosen[1][sure], strict=True)]
+
+
+def _parted(boxes: Sequence[Box | None]) -> tuple[list[int], list[int]]:
+    """Returns where boxes are, of finite numbers, and where whole pictures."""
+    there = [i for i, box in enumerate(boxes) if box is not None and all(map(math.isfinite, box))]
+    return there, [i for i, box in enumerate(boxes) if box is None]
+
+
+def _crowd(first: Float64Array, second: Float64Array) -> tuple[_Indices, _Indices, Float64Array]:
+    """Returns the pairs of the largest sum of overlaps, and their overlaps, without more than a part of them at a time.
+
+    Each of the second boxes has its `_MOST` largest overlaps to choose from. Of overlaps that are alike those count
+    first whose boxes have the like places, so that all boxes have some, if many are the same.
+
+    Args:
+        first: (M, 4) boxes.
+        second: (N, 4) boxes.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    by_left = np.argsort(first[:, 0])
+    lefts = first[by_left, 0]
+    rights, widest = second[:, 0] + second[:, 2], first[:, 2].max()
+    found: list[tuple[_Indices, _Indices, Float64Array]] = []
+    for block in np.array_split(np.argsort(second[:, 0]), -(-len(second) // max(1, _AT_ONCE // len(first)))):
+        edges = second[block, 0].min() - widest, rights[block].max()
+        near = by_left[slice(*np.searchsorted(lefts, edges))]
+        shared = overlaps(second[block], first[near])
+        if len(near) > _MOST:
+            places = (near - block[:, np.newaxis]) % len(first) / len(first)
+            largest = np.argpartition(_NEXT * places - shared, _MOST, axis=1)[:, :_MOST]
+            shared, near = np.take_along_axis(shared, largest, axis=1), near[largest]
+        there = shared > 0
+        of = np.broadcast_to(block[:, np.newaxis], there.shape)
+        found.append((np.broadcast_to(near, there.shape)[there], of[there], shared[there]))
+    before, now, shared = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    # Whoever is new has a column of their own, which costs what no overlap does.
+    each = np.arange(len(second))
+    costs = csr_array(
+        (
+            np.concatenate([2 - shared, np.full(len(second), 2.0)]),
+            (np.concatenate([now, each]), np.concatenate([before, len(first) + each])),
+        )
+    )
+    rows, columns = min_weight_full_bipartite_matching(costs)
+    known = columns < len(first)
+    rows, columns = rows[known], columns[known]
+    return columns, rows, 2 - costs[rows, columns]
+
+
+def overlaps(first: Float64Array, second: Float64Array) -> Float64Array:
+    """Returns the intersections over the unions of boxes, (M, 4) and (N, 4), as (M, N); 0 of boxes without an area."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        both = np.ones((len(first), len(second)))
+        for k in (0, 1):
+            ends = np.minimum.outer(first[:, k] + first[:, k + 2], second[:, k] + second[:, k + 2])
+            both *= np.maximum(ends - np.maximum.outer(first[:, k], second[:, k]), 0)
+        either = np.add.outer(first[:, 2] * first[:, 3], second[:, 2] * second[:, 3]) - both
+        shares: Float64Array = np.where((either > 0) & np.isfinite(either), both / either, 0.0)
+    return shares

@@ -5,14 +5,17 @@ import math
 import numpy as np
 import pytest
 from scipy.linalg import solve_discrete_are
+from scipy.optimize import linear_sum_assignment
 
-from deeppose_port.predict import Found
+from deeppose_port.predict import Found, tracks
 from deeppose_port.predict.tracks import (
     DISTANCE_PER_DEVIATION,
+    LEAST_OVERLAP,
     Kalman,
     OneEuro,
     Tracker,
-    overlap,
+    matched,
+    overlaps,
     smoother,
 )
 
@@ -37,12 +40,59 @@ class TestOverlap:
             ((0, 0, 2, 2), (9, 9, 2, 2), 0),
             ((0, 0, 0, 0), (0, 0, 0, 0), 0),
             ((0, 0, NAN, 2), (0, 0, 2, 2), 0),
-            (None, None, 1),
-            (None, (0, 0, 2, 2), 0),
+            ((0, 0, 1e200, 1e200), (0, 0, 1e200, 1e200), 0),
         ],
     )
     def test_it_is_intersection_over_union(self, first, second, expected):
-        assert overlap(first, second) == overlap(second, first) == pytest.approx(expected)
+        boxes = np.array([first, second], np.float64)
+        shared = overlaps(boxes, boxes[:1])
+        assert shared.shape == (2, 1)
+        assert shared[1, 0] == overlaps(boxes[:1], boxes)[0, 1] == pytest.approx(expected)
+
+
+def best_sum(before, now):
+    """The largest sum of overlaps that pairs of boxes have, each box by its own four numbers."""
+
+    def shared(a, b):
+        width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+        height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+        both = max(0, width) * max(0, height)
+        return both / (a[2] * a[3] + b[2] * b[3] - both)
+
+    table = np.array([[shared(a, b) for b in now] for a in before])
+    rows, columns = linear_sum_assignment(-table)
+    return {(i, j) for i, j in zip(rows, columns, strict=True) if table[i, j] >= LEAST_OVERLAP}
+
+
+@pytest.fixture(params=[False, True], ids=["all at once", "in parts"])
+def in_parts(request, monkeypatch):
+    if request.param:
+        monkeypatch.setattr(tracks, "_AT_ONCE", 100)
+
+
+@pytest.mark.usefixtures("in_parts")
+class TestMatched:
+    @pytest.mark.parametrize("counts", [(40, 40), (60, 25), (7, 90), (50, 0), (0, 50)])
+    @pytest.mark.parametrize("spread", [60, 400])
+    def test_they_have_the_largest_sum_of_overlaps(self, counts, spread):
+        random = np.random.default_rng(sum(counts) + spread)
+        before = np.hstack([random.uniform(0, spread, (90, 2)), random.uniform(20, 60, (90, 2))])
+        now = before + random.normal(0, 4, before.shape)
+        before, now = (
+            [tuple(box) for box in boxes[:count]] for boxes, count in zip((before, now), counts, strict=True)
+        )
+        pairs = matched(before, now)
+        assert len(pairs) == len(set(pairs))
+        assert set(pairs) == (best_sum(before, now) if before and now else set())
+
+    def test_of_boxes_that_are_all_the_same_each_has_one(self):
+        pairs = matched([(0, 0, 10, 10)] * 70, [(0, 0, 10, 10)] * 90)
+        assert len(pairs) == len({i for i, _ in pairs}) == len({j for _, j in pairs}) == 70
+
+    def test_whole_pictures_are_each_others_and_boxes_that_are_none_are_nobodys(self):
+        box, broken = (0.0, 0, 2, 2), (NAN, 0, 2, 2)
+        assert set(matched([None, box, None, broken] * 9, [box, None, broken, box] * 9)) >= {(0, 1), (2, 5), (4, 9)}
+        assert matched([None, broken], [broken, box]) == []
 
 
 class TestTracker:
@@ -59,8 +109,8 @@ class TestTracker:
     def test_the_largest_sum_of_overlaps_is_taken_not_the_largest_overlap_first(self):
         # Of width 10: the first person's box overlaps both new ones, the second's only the one that suits both.
         first, second = [(0, 0, 10, 10), (4, 0, 10, 10)], [(2, 0, 10, 10), (-3, 0, 10, 10)]
-        overlaps = [[overlap(a, b) for b in second] for a in first]
-        assert overlaps[0][0] > overlaps[0][1] > 0.3 > overlaps[1][1]
+        shared = overlaps(np.array(first, float), np.array(second, float))
+        assert shared[0, 0] > shared[0, 1] > 0.3 > shared[1, 1]
         numbers, _ = self.follow([first, second])
         assert numbers == [[1, 2], [2, 1]]
 
