@@ -74,6 +74,32 @@ class Interrupts:
         self._holding = False
 
 
+@contextmanager
+def asked_to_end(end: Callable[[], object]) -> Iterator[None]:
+    """Makes of the first Ctrl-C a call, which asks for an end of what goes on meanwhile; the second is as any is.
+
+    Outside of the main thread, and where Ctrl-C is ignored, as nohup has it, it does nothing.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            before(number, frame)
+        asked = True
+        end()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Stream:
     """A stream to write to while signals are held back; they end it all the same.
 

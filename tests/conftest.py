@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,13 @@ if importlib.util.find_spec("torch") is None:
             if getattr(error, "name", "") == "torch" or re.search(r"PyTorch|No module named 'torch'", str(error)):
                 pytest.skip("PyTorch is not installed")
             raise
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """Has Ctrl-C heard, which is ignored where the tests run in the background, and after an end of the program."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from converters.checkpoint import is_parameter
 from converters.errors import DeepPoseError
+from converters.interrupts import asked_to_end
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
 from deeppose_port.backends.stages import displacements_json, stage_data
@@ -118,7 +114,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
                 folder.write_displacements(displacements_json(train_set))
         if first:
             callbacks.begin(_header(run, description))
-        with _stopped_by_interrupt(run.stop):
+        with asked_to_end(run.stop.set):
             engine.train(run)
     return run
 
@@ -199,23 +195,3 @@ def _refuse_unmeasured(options: TrainingOptions, test: PoseDataset | None) -> No
     missing = None if test is None else missing_for(registry.find(options.best), test)
     if missing is not None:
         raise DeepPoseError(f"--best {options.best}: {missing}; take another metric")
-
-
-@contextmanager
-def _stopped_by_interrupt(stop: threading.Event) -> Iterator[None]:
-    """Turns the first Ctrl-C into a request to stop; the second ends the run at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, request)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

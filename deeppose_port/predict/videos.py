@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from converters.errors import DeepPoseError
+from converters.interrupts import asked_to_end
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers, read_ahead
 from deeppose_port.data.close_up import Look
@@ -266,7 +264,7 @@ def predict_video(
     with (
         video,
         closing(writing),
-        _ended_by_ctrl_c(video),
+        asked_to_end(video.end) if isinstance(video, Stream) else nullcontext(),
         closing(following.frames(video)) as decoded,
     ):
         for frame, image, answered in answers(pose, decoded, workers, stages.legacy_order, at_once=video.live):
@@ -307,25 +305,3 @@ def predict_video(
         writing.notices,
     )
     return found, wrong
-
-
-@contextmanager
-def _ended_by_ctrl_c(video: Video) -> Iterator[None]:
-    """Lets Ctrl-C end what has no end of its own; a second one ends the program."""
-    before = signal.getsignal(signal.SIGINT)
-    ignored = before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread()
-    if not isinstance(video, Stream) or ignored:
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if video.ended:
-            signal.signal(number, before)
-            signal.raise_signal(number)
-        video.end()
-
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -126,15 +126,6 @@ class TestStream:
             Stream(name)
 
 
-@pytest.fixture
-def listening():
-    """Has signals heard, whatever ran before in this process."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("listening")
 class TestPredicting:
     def test_ctrl_c_ends_it_with_all_that_was_written(self, pose, camera, tmp_path):
         camera(Capture(wait=0.002))
