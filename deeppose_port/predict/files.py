@@ -108,7 +108,8 @@ def predict_files(
         output: The folder to write to; it is made if need be.
         box: The crop, in pixels of every picture; None for the whole picture.
         people: Who is in the pictures, in place of `box`.
-        skeleton: As for `skeletons.get`; None tells it by the joints' names or number, and draws dots where that fails.
+        skeleton: As for `skeletons.get`; None takes what the checkpoint tells, its own joints and limbs too, and draws
+            numbered dots where it tells nothing.
         format: `json` or `csv`.
         sheet: A contact sheet to fill and write as `tile.png`.
         heatmaps: Whether to draw each joint's heat map too; of pictures only.

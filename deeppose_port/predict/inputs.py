@@ -53,15 +53,14 @@ def parse_box(text: str) -> Box:
 def joints_of(
     pose: Pose | CascadePose, skeleton: str | os.PathLike[str] | Skeleton | None
 ) -> tuple[Skeleton | None, tuple[str, ...]]:
-    """Returns what a checkpoint's joints are, told by their names or number if need be, and their names.
+    """Returns what a checkpoint's joints are, by itself where nothing is said, and their names.
 
     Raises:
         DeepPoseError: The skeleton has another number of joints.
     """
     if skeleton is None:
-        named = skeletons.of_network(pose.joints, pose.preprocessing.joints)
-        told = pose.preprocessing.joints or tuple(f"joint {i}" for i in range(pose.joints))
-        return named, named.joints if named else told
+        told = pose.first.skeleton
+        return told, told.joints if told is not None else tuple(f"joint {i}" for i in range(pose.joints))
     named = skeletons.get(skeleton)
     if len(named.joints) != pose.joints:
         raise DeepPoseError(f"{pose.path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")

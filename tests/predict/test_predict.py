@@ -9,6 +9,7 @@ import pytest
 
 import converters
 import deeppose_port
+from converters.checkpoint import Preprocessing
 from deeppose_port.cli import main
 from deeppose_port.data import Crop, PoseDataset, skeletons
 from deeppose_port.drawing import draw
@@ -129,6 +130,23 @@ class TestPictures:
     def test_joints_that_no_skeleton_has_are_numbered(self, folder, tmp_path):
         result = predict_files(deeppose_port.load(random_checkpoint(joints=5)), [folder], tmp_path / "out")
         assert result.names == ("joint 0", "joint 1", "joint 2", "joint 3", "joint 4")
+
+    def test_own_joints_have_the_limbs_that_their_checkpoint_has(self, folder, clip, tmp_path):
+        told = Preprocessing(joints=("nose", "left paw", "right paw", "tail"), limbs=((0, 1), (0, 2), (1, 3)))
+        pose = deeppose_port.load(random_checkpoint(joints=4, preprocessing=told))
+        box, sheet, alone = (8, 4, 30, 50), ContactSheet(5, 5), ContactSheet(1, 1)
+        result = predict_files(pose, [folder / "wide.png", clip], tmp_path / "out", box=box, sheet=sheet)
+        assert result.names == told.joints
+        own = skeletons.Skeleton("", told.joints, limbs=told.limbs)
+        picture, (found,) = cv2.imread(str(folder / "wide.png")), result.pictures
+        expected = draw.draw_pose(picture, found.points, own)
+        assert np.array_equal(cv2.imread(str(found.drawing)), expected)
+        assert np.array_equal(pose.draw(picture, box), expected[:, :, ::-1])
+        alone.add(picture, pose.look(picture, box).crop, found.points, own)
+        tile = cv2.imread(str(tmp_path / "out" / "tile.png"))
+        assert np.array_equal(tile[:220, :220], alone.picture())
+        frame = draw.draw_pose(np.zeros((64, 96, 3), np.uint8), pose.predict(np.zeros((64, 96, 3), np.uint8), box), own)
+        assert np.abs(frames_of(tmp_path / "out" / "clip_pose.mp4")[0].astype(int) - frame).mean() < 3
 
     def test_other_skeleton_and_unknown_format_are_refused(self, pose, folder, tmp_path):
         with pytest.raises(ValueError, match="in memory has 7 joints, but lsp has 14"):
