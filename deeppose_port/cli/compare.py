@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -288,14 +289,16 @@ def _add_side(facts: display.Table, name: str, side: Side, source: Source, what:
 
 def _show_verdict(comparison: Comparison | CascadeComparison) -> None:
     """Shows the metrics, the checks and the verdict."""
-    if comparison.metrics:
-        _show_metrics(comparison)
+    from deeppose_port.evaluate.differences import told_once
+
+    rows = told_once(comparison.metrics)
+    _show_metrics(rows)
     checks = display.table("check", "", "found", text=3)
     for check in comparison.checks:
         checks.add_row(check.name, "pass" if check.passed else "FAIL", check.finding)
-    agreeing = sum(row.agrees for row in comparison.metrics)
-    if comparison.metrics:
-        checks.add_row("metrics", "", f"{agreeing} of {len(comparison.metrics)} agree in every digit that is shown")
+    agreeing = sum(row.agrees for row in rows)
+    if rows:
+        checks.add_row("metrics", "", f"{agreeing} of {len(rows)} agree in every digit that is shown")
     display.show(checks)
     verdict = "the same" if comparison.same else "NOT the same"
     display.say(f"{verdict}, with a tolerance of {comparison.granted}")
@@ -337,14 +340,12 @@ def _show_layers(comparison: Comparison) -> None:
     display.show(table)
 
 
-def _show_metrics(comparison: Comparison | CascadeComparison) -> None:
+def _show_metrics(rows: Sequence[MetricRow]) -> None:
     """Shows the metrics of the whole, and those of joints and limbs that are not equal."""
+    if not rows:
+        return
     table = display.table("metric", "old", "new", "difference")
-    for row in comparison.metrics:
-        if _is_summary(row) or not row.agrees:
-            table.add_row(row.name, *row.cells)
+    for row in rows:
+        if row.is_whole or not row.agrees:
+            table.add_row(row.title, *row.cells)
     display.show(table)
-
-
-def _is_summary(row: MetricRow) -> bool:
-    return "/" not in row.name or row.name.rpartition("/")[2] in ("mean", "total")

@@ -180,14 +180,13 @@ def _show_overall(stages: Sequence[Evaluation], intervals: Bootstrap | None) -> 
     """Shows the metrics of all persons and joints by stage, with the last's confidence intervals if there are any."""
     from deeppose_port.metrics import shown
 
-    headings = [] if intervals is None else [f"{intervals.level:.0%} interval ({intervals.resamples} resamples)"]
+    headings = [] if intervals is None else [f"{100 * intervals.level:g} % interval ({intervals.resamples} resamples)"]
     table = display.table("metric", *_columns(stages), *headings)
     for measure in stages[-1].shown():
         metric = measure.metric
-        title = ", ".join(filter(None, (metric.title, metric.over)))
         between = [] if intervals is None else [shown.interval(intervals.wholes[metric.key], metric.unit)]
         values = [stage.measures[metric.key].overall for stage in stages]
-        table.add_row(title, *_cells(values, metric.unit, shown.number), *between)
+        table.add_row(metric.title_of_whole, *_cells(values, metric.unit, shown.number), *between)
     display.show(table)
 
 
@@ -199,7 +198,7 @@ def _show_stages(stages: Sequence[Evaluation], of: str, key: str) -> None:
         return
     measures = [stage.measures[key] for stage in stages]
     metric = measures[0].metric
-    table = display.table(f"{of}: {metric.heading}", *_columns(stages))
+    table = display.table(f"{of}: {metric.column}", *_columns(stages))
     for i, name in enumerate(measures[0].names):
         table.add_row(name, *_cells([float(measure.values[i]) for measure in measures], metric.unit, bare))
     table.add_row("all", *_cells([measure.overall for measure in measures], metric.unit, bare), style="bold")
@@ -224,7 +223,7 @@ def _show_joints(evaluation: Evaluation) -> None:
     from deeppose_port.metrics.shown import bare
 
     columns = evaluation.by("joints")
-    table = display.table("joint", "annotated", *(measure.metric.heading for measure in columns))
+    table = display.table("joint", "annotated", *(measure.metric.column for measure in columns))
     annotated = evaluation.visible.sum(axis=0)
     for j, joint in enumerate(evaluation.skeleton.joints):
         table.add_row(joint, str(annotated[j]), *(bare(float(m.values[j]), m.metric.unit) for m in columns))
@@ -238,7 +237,7 @@ def _show_limbs(evaluation: Evaluation) -> None:
     from deeppose_port.metrics.shown import bare
 
     columns = evaluation.by("limbs")
-    table = display.table("limb", *(measure.metric.heading for measure in columns))
+    table = display.table("limb", *(measure.metric.column for measure in columns))
     for i, limb in enumerate(evaluation.skeleton.pcp_limbs):
         table.add_row(limb, *(bare(float(m.values[i]), m.metric.unit) for m in columns))
     table.add_row("mean", *(bare(measure.overall, measure.metric.unit) for measure in columns), style="bold")

@@ -71,10 +71,9 @@ def persons(options: PersonsOptions) -> int:
 def _show(result: PersonPredictions) -> None:
     """Shows the persons' errors, and where predictions were written."""
     stages = max((len(p.stage_errors_px) for p in result.persons), default=0)
-    headings = [f"stage {stage + 1} px" for stage in range(stages)]
-    table = display.table(
-        "line", "picture", *headings, "error px", "mean so far", "legacy error", "mean so far", text=2
-    )
+    by_stage = [f"stage {stage + 1}, px" for stage in range(stages)]
+    headings = (*by_stage, "error, px", "mean so far, px", "legacy error, px", "mean so far, px")
+    table = display.table("line", "picture", *headings, text=2)
     for p in result.persons:
         numbers = (*p.stage_errors_px, p.error_px, p.mean_error_px, p.legacy_error, p.mean_legacy_error)
         table.add_row(str(p.line), str(p.image), *(f"{number:.2f}" for number in numbers))

@@ -73,7 +73,9 @@ def plot(options: PlotOptions) -> int:
 
 def _show(runs: Sequence[Run]) -> None:
     """Shows where each curve ended, and where it was best."""
+    from deeppose_port.drawing.plot import curve_title
     from deeppose_port.metrics.registry import of_curve
+    from deeppose_port.metrics.shown import number
 
     table = display.table("run", "curve", "points", "epochs", "last", "best", "at epoch", text=2)
     for run in runs:
@@ -85,6 +87,6 @@ def _show(runs: Sequence[Run]) -> None:
             chosen = min if metric.better == "lower" else max
             best, epoch = chosen(finite) if finite else (math.nan, math.nan)
             epochs = f"{series.epochs[0]:.4g} to {series.epochs[-1]:.4g}"
-            numbers = (f"{series.values[-1]:.5g}", f"{best:.5g}", f"{epoch:.4g}")
-            table.add_row(run.label, name, str(len(series.values)), epochs, *numbers)
+            numbers = (number(series.values[-1], metric.unit), number(best, metric.unit), f"{epoch:.4g}")
+            table.add_row(run.label, curve_title(name), str(len(series.values)), epochs, *numbers)
     display.show(table)

@@ -167,7 +167,7 @@ def _beginning(header: Header) -> list[str]:
         f"{persons}, epochs {header.epoch} to {header.epochs}",
     ]
     if header.mean_pose:
-        numbers = "  ".join(f"{_title(name)} {value:.5g}" for name, value in header.mean_pose.items())
+        numbers = "  ".join(_told_number(name, value) for name, value in header.mean_pose.items())
         lines.append(f"what answering the mean pose to every picture gives: {numbers}")
     return lines
 
@@ -180,8 +180,7 @@ def _line(entry: Entry) -> str:
         "mean_pose/loss": "that of the mean pose",
         "validation/main/pdj@0.2": "PDJ@0.2",
     }
-    told = {name: entry[key] for key, name in named.items() if key in entry}
-    losses = "  ".join(f"{name} {math.nan if value is None else value:.5g}" for name, value in told.items())
+    losses = "  ".join(_told_number(key, entry[key], name) for key, name in named.items() if key in entry)
     rate = f"{entry.get('pictures_per_second') or 0:.0f} pictures/s  waiting {entry.get('waiting') or 0:.0%}"
     if entry.get("movement") is not None:
         losses += f"  movement {entry['movement']:.0%}"
@@ -194,13 +193,16 @@ def _ending(summary: Summary) -> str:
     ended = f"{display.counted(summary.epoch, 'epoch')}, {display.counted(summary.iteration, 'update')} in {took}"
     if summary.best is None:
         return ended
-    best = f"{_title(summary.metric)} {summary.best:.5g} at epoch {summary.best_epoch}"
+    best = f"{_told_number(summary.metric, summary.best)} at epoch {summary.best_epoch}"
     return f"{ended}; the best of the validations: {best}"
 
 
-def _title(name: str) -> str:
-    """Returns what people call a metric of a log."""
+def _told_number(key: str, value: float | None, title: str = "") -> str:
+    """Returns a number of a log as people call it, or as `title` does, with its unit; what is not finite is said."""
     from deeppose_port.metrics.registry import of_curve
+    from deeppose_port.metrics.shown import number
 
-    metric = of_curve(name)
-    return name if metric is None else metric.title
+    metric = of_curve(key)
+    value = math.nan if value is None else value
+    shown = number(value, metric.unit) if metric is not None and math.isfinite(value) else f"{value:.5g}"
+    return f"{title or (key if metric is None else metric.title)} {shown}"

@@ -29,6 +29,7 @@ class WatchOptions:
 def follow(options: WatchOptions) -> int:
     """Evaluates each new checkpoint of a result folder, a line each, and records it there."""
     from deeppose_port.evaluate.watch import new_checkpoints, record
+    from deeppose_port.metrics.shown import number
 
     for file in new_checkpoints(options.results, idle=options.idle):
         try:
@@ -41,7 +42,8 @@ def follow(options: WatchOptions) -> int:
         if options.shown.as_json:
             display.as_json({"checkpoint": str(file), **found.as_dict()}, lines=False)
         else:
-            summary = "  ".join(f"{name} {value:.5g}" for name, value in found.evaluation.summary().items())
+            told = found.evaluation.headlines()
+            summary = "  ".join(f"{one.metric.title} {number(one.overall, one.metric.unit)}" for one in told)
             display.say(f"{file}: {summary}")
     return 0
 

@@ -146,7 +146,7 @@ def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run
                 marker=marker or ("o" if len(series.values) == 1 else None),
                 markersize=3.5,
                 linewidth=1.4,
-                label=_title(name) if len(runs) == 1 else f"{run.label}: {_title(name)}",
+                label=curve_title(name) if len(runs) == 1 else f"{run.label}: {curve_title(name)}",
             )
             positive = [value for value in series.values if 0 < value < math.inf]
             smallest, largest = min([smallest, *positive]), max([largest, *positive])
@@ -159,8 +159,8 @@ def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run
     axis.legend(fontsize="small")
 
 
-def _title(name: str) -> str:
-    """Returns a curve's name for people."""
+def curve_title(name: str) -> str:
+    """Returns what people call a curve of a log: `validation mean error` for `validation/main/mean_error_px`."""
     where, _, what = name.rpartition("/")
     metric = of_curve(name)
     words = _WORDS.get(name, what) if metric is None else metric.title if metric.unit == "%" else metric.title.lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -149,6 +149,7 @@ class MetricRow:
         new: Likewise.
         unit: `%`, `px` or empty.
         title: The metric and the joint or limb, for people.
+        is_whole: Whether it is of all joints, limbs or persons.
     """
 
     name: str
@@ -156,6 +157,7 @@ class MetricRow:
     new: float | None
     unit: str
     title: str
+    is_whole: bool
 
     @property
     def difference(self) -> float | None:
@@ -265,10 +267,16 @@ def compare_metrics(old: Evaluation | None, new: Evaluation | None) -> tuple[Met
             theirs[name].value if name in theirs else None,
             number.unit,
             number.title,
+            number.is_whole,
         )
         for name, number in {**ours, **theirs}.items()
     ]
     return tuple(row for row in rows if row.old is not None or row.new is not None)
+
+
+def told_once(rows: Iterable[MetricRow]) -> list[MetricRow]:
+    """Returns rows without the numbers that JSON has under a second name."""
+    return list({(row.title, row.old, row.new): row for row in rows}.values())
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

@@ -36,11 +36,12 @@ Numbers: TypeAlias = "float | list[float | None] | dict[str, Numbers] | None"
 
 
 class Number(NamedTuple):
-    """A number of an evaluation: its value, None for none, its unit, and what people call it."""
+    """A number of an evaluation: its value, None for none, its unit, what people call it, and whether it is of all."""
 
     value: float | None
     unit: str
     title: str
+    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ class Measure:
 
     def __repr__(self) -> str:
         """Returns its number of the whole, in a line."""
-        title = ", ".join(filter(None, (self.metric.title, self.metric.over)))
-        return f"<{title}: {number(self.overall, self.metric.unit)}>"
+        return f"<{self.metric.title_of_whole}: {number(self.overall, self.metric.unit)}>"
 
     @property
     def values(self) -> Float64Array:
@@ -94,11 +94,6 @@ class Measure:
             samples = np.concatenate([resampled.columns(), samples], axis=1)
         ends = [(float(low), float(high)) for low, high in interval(samples, level).T]
         yield from zip(self._places(), ends, strict=True)
-
-    def title_of(self, place: tuple[str, ...]) -> str:
-        """Returns what a number of it is called, by its place in JSON: the metric, and the joint, limb or whole."""
-        column = place[-1] if place[-1] in self.names else self.metric.over
-        return ", ".join(filter(None, (self.metric.title, column)))
 
     def _places(self) -> list[tuple[str, ...]]:
         path = self.metric.path
@@ -159,10 +154,7 @@ class Evaluation(Poses):
 
     def _repr_html_(self) -> str:
         """Returns its numbers as a notebook shows them: of the whole, and by joint and limb."""
-        whole = {
-            ", ".join(filter(None, (m.metric.title, m.metric.over))): number(m.overall, m.metric.unit)
-            for m in self.shown()
-        }
+        whole = {m.metric.title_of_whole: number(m.overall, m.metric.unit) for m in self.shown()}
         title = f"{counted(self.persons, 'person')} of {self.skeleton.name}"
         tables = [words.html_of_facts(title, whole)]
         for one, columns in (("joint", self.by("joints")), ("limb", self.by("limbs"))):
@@ -170,7 +162,7 @@ class Evaluation(Poses):
                 names = (*columns[0].names, columns[0].metric.summary)
                 values = [[*m.values, m.overall] for m in columns]
                 cells = [[bare(float(v), m.metric.unit) for v in of] for m, of in zip(columns, values, strict=True)]
-                headings = (one, *(m.metric.heading for m in columns))
+                headings = (one, *(m.metric.column for m in columns))
                 tables.append(words.html_of_rows(headings, zip(names, *cells, strict=True), title=f"by {one}"))
         return "".join(tables)
 
@@ -243,15 +235,17 @@ class Evaluation(Poses):
 
     def places(self) -> dict[str, Number]:
         """Returns every number of `as_dict` by its place in it, as `pdj/0.2/left wrist`."""
-        found = {
-            "/".join(place): Number(_finite(number), measure.metric.unit, measure.title_of(place))
-            for measure in self.measures.values()
-            for place, number in measure.numbers()
-        }
+        found = {}
+        for measure in self.measures.values():
+            metric = measure.metric
+            *columns, (whole, overall) = measure.numbers()
+            for place, value in columns:
+                found["/".join(place)] = Number(_finite(value), metric.unit, metric.with_words(place[-1]), False)
+            found["/".join(whole)] = Number(_finite(overall), metric.unit, metric.title_of_whole, True)
         for measure in self._alone():
-            title = f"{measure.metric.title}, {measure.metric.over}"
-            found[measure.metric.alone] = Number(_finite(measure.overall), measure.metric.unit, title)
-        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso")}
+            metric = measure.metric
+            found[metric.alone] = Number(_finite(measure.overall), metric.unit, metric.title_of_whole, True)
+        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", True)}
 
     def as_dict(self) -> dict[str, Numbers]:
         """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""

@@ -143,7 +143,7 @@ class Metric:
         references: Papers that define it.
         is_shown: Whether it stands in the tables of the whole.
         is_headline: Whether it is one of the few numbers on top of reports, in a training's log and in plots.
-        heading: Of its column in the table by joint or by limb; empty for none.
+        heading: Of its column in the table by joint or by limb, without its unit; empty for none.
         is_substitute: Whether it is a headline and a column only where the data give neither torsos nor heads.
         curve: Its curve over the threshold; None for none.
     """
@@ -182,6 +182,20 @@ class Metric:
         if self.columns == "person":
             return ""
         return f"mean of the {self.columns}" if self.summary == "mean" else f"all {self.columns} together"
+
+    @property
+    def title_of_whole(self) -> str:
+        """What people call its number of the whole."""
+        return self.with_words(self.over)
+
+    @property
+    def column(self) -> str:
+        """What heads its column in the table by joint or by limb: with the unit, which its numbers leave out."""
+        return ", ".join(filter(None, (self.heading, self.unit)))
+
+    def with_words(self, words: str) -> str:
+        """Returns its title and more words, as those of a joint."""
+        return ", ".join(filter(None, (self.title, words)))
 
     def whole_in(self, values: Mapping[str, object]) -> object:
         """Returns its number of the whole in what `Evaluation.as_dict` gave, or None."""
@@ -303,7 +317,7 @@ for _metric in (
         better="lower",
         alone="mean_error_px",
         is_headline=True,
-        heading="error, px",
+        heading="error",
     ),
     *(
         Metric(

@@ -44,6 +44,13 @@ def difference(old: float, new: float, unit: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def error_of_person(pixels: float, box: float) -> tuple[str, str]:
+    """Returns a person's mean error in pixels and in per cent of the box of the joints, or that there is no answer."""
+    if not math.isfinite(pixels):
+        return "no answer", ""
+    return f"{pixels:.1f} px", f"{100 * pixels / box:.0f} %" if box > 0 else ""
+
+
 def interval(ends: tuple[float, float], unit: str) -> str:
     """Returns a confidence interval with its unit; nothing where an end is not finite."""
     return " to ".join(number(end, unit) for end in ends) if all(map(math.isfinite, ends)) else NOTHING

@@ -250,7 +250,7 @@ class TestPredict:
 
     def test_persons_of_a_csv_have_the_last_stages_errors(self, run, file, persons, expected, tmp_path):
         out, _ = run("persons", file, *persons, "-o", tmp_path)
-        assert tables_of(out)[0][0][2:6] == ["stage 1 px", "stage 2 px", "stage 3 px", "error px"]
+        assert tables_of(out)[0][0][2:6] == ["stage 1, px", "stage 2, px", "stage 3, px", "error, px"]
         found = json.loads((tmp_path / "predictions.json").read_text())["persons"]
         for person, told in enumerate(found):
             assert told["error_px"] == told["stage_errors_px"][-1]

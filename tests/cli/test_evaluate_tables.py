@@ -140,11 +140,11 @@ def test_table_by_joint_has_each_metric_in_its_column(run, expected, poses):
     headings, *rows = tables_of(run())[1]
     keys = {
         "error, px": "error_px",
-        "PDJ@0.1": "pdj@0.1",
-        "PDJ@0.2": "pdj@0.2",
-        "PDJ@0.5": "pdj@0.5",
-        "AUC": "auc",
-        "PCKh@0.5": "pckh",
+        "PDJ@0.1, %": "pdj@0.1",
+        "PDJ@0.2, %": "pdj@0.2",
+        "PDJ@0.5, %": "pdj@0.5",
+        "AUC, %": "auc",
+        "PCKh@0.5, %": "pckh",
     }
     assert headings == ["joint", "annotated", *keys]
     assert [row[0] for row in rows] == [*MPII.joints, "all"]
@@ -159,7 +159,7 @@ def test_table_by_joint_has_each_metric_in_its_column(run, expected, poses):
 
 def test_table_by_limb_has_both_rules(run, expected):
     headings, *rows = tables_of(run())[2]
-    assert headings == ["limb", "PCP strict", "PCP relaxed"]
+    assert headings == ["limb", "PCP strict, %", "PCP relaxed, %"]
     assert [row[0] for row in rows] == [*MPII.pcp_limbs, "mean"]
     for column, key in ((1, "pcp"), (2, "pcp_relaxed")):
         values, whole = expected[key]
@@ -170,7 +170,7 @@ def test_table_by_limb_has_both_rules(run, expected):
 def test_intervals_stand_beside_their_metric(run):
     values = json.loads(run("--json", "--bootstrap", 40))["bootstrap"]["intervals"]
     headings, *rows = tables_of(run("--bootstrap", 40))[0]
-    assert headings[-1] == "95% interval (40 resamples)"
+    assert headings[-1] == "95 % interval (40 resamples)"
     for row in rows:
         key = TITLES.get(row[0])
         if key is None:

@@ -10,6 +10,7 @@ import pytest
 from deeppose_port.cli import main
 from deeppose_port.drawing.plot import draw_curves
 from deeppose_port.training.curves import Run, Series, read_results
+from tests.helpers.tables import tables_of
 
 HEADER = "INFO:root:chainer version: 1.13.0\nINFO:root:Namespace(batchsize=8, resume_model={resumed!r}, seed=1701)\n"
 
@@ -366,10 +367,23 @@ class TestCommand:
         run = folder(log_txt=text((1, 0.9), (2, 0.25), (3, 0.5)) + text((1, 0.4), resumed="a/epoch-3.model"))
         assert main(["plot", str(run), "-o", str(tmp_path / "a.png")]) == 0
         captured = capsys.readouterr()
-        row = next(line for line in captured.out.splitlines() if "main/loss" in line)
-        assert row.split() == ["run", "main/loss", "4", "1", "to", "4", "0.4", "0.25", "2"]
+        ((_, *row),) = tables_of(captured.out)
+        assert row == [["run", "training loss", "4", "1 to 4", "0.4", "0.25", "2"]]
         assert "note: " in captured.err
         assert (tmp_path / "a.png").is_file()
+
+    def test_table_has_words_and_units(self, folder, tmp_path, capsys):
+        entries = [
+            {"epoch": epoch, "main/loss": 0.5, "validation/main/mean_error_px": px, "validation/main/pdj@0.2": fraction}
+            for epoch, px, fraction in ((1, 12.0, 0.25), (2, 9.5, 0.75), (3, 10.0, 0.5))
+        ]
+        assert main(["plot", str(folder(log=json.dumps(entries))), "-o", str(tmp_path / "a.png")]) == 0
+        ((_, *rows),) = tables_of(capsys.readouterr().out)
+        assert [row[1:] for row in rows] == [
+            ["training loss", "3", "1 to 3", "0.5", "0.5", "1"],
+            ["validation mean error", "3", "1 to 3", "10.00 px", "9.50 px", "2"],
+            ["validation PDJ@0.2", "3", "1 to 3", "50.0 %", "75.0 %", "2"],
+        ]
 
     def test_json_prints_the_series_and_draws_only_where_it_is_asked_to(self, folder, tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -90,7 +90,7 @@ class TestJoints:
 
 
 def row(name, old, new, unit):
-    return MetricRow(name, old, new, unit, "Its title")
+    return MetricRow(name, old, new, unit, "Its title", True)
 
 
 class TestMetrics:

@@ -113,7 +113,12 @@ class TestCommand:
         run(tmp_path, pictures, epochs=3, test_csv=csv, resume=results)
         assert cli.main(arguments) == 0
         (line,) = capsys.readouterr().out.splitlines()
-        assert line.startswith(f"{results / 'epoch-3.pt'}: loss ")
+        found = json.loads((results / EVALUATIONS).read_text().splitlines()[-1])
+        assert line == (
+            f"{results / 'epoch-3.pt'}: Loss {found['loss']:.5g}  Mean error {found['mean_error_px']:.2f} px  "
+            f"PCP@0.5, strict {100 * found['pcp']['mean']:.1f} %  "
+            f"PCK@0.2 of the box {100 * found['pck_box']['0.2']['total']:.1f} %"
+        )
 
     @pytest.mark.parametrize("kept", [False, True])
     def test_one_that_goes_while_it_is_evaluated_is_passed_over(self, kept, tmp_path, monkeypatch, capsys):

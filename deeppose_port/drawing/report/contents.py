@@ -138,7 +138,7 @@ def joint_table(subjects: Sequence[Subject]) -> Table:
         for j, joint in enumerate(evaluation.skeleton.joints)
     ]
     whole = Row("all", _cells(subjects, metrics, None), int(annotated.sum()))
-    return Table([metric.heading for metric in metrics], rows, whole)
+    return Table([metric.column for metric in metrics], rows, whole)
 
 
 def limb_table(subjects: Sequence[Subject]) -> Table:
@@ -146,7 +146,7 @@ def limb_table(subjects: Sequence[Subject]) -> Table:
     evaluation = subjects[0].evaluation
     metrics = [measure.metric for measure in evaluation.by("limbs")]
     rows = [Row(limb, _cells(subjects, metrics, i)) for i, limb in enumerate(evaluation.skeleton.pcp_limbs)]
-    return Table([metric.heading for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
+    return Table([metric.column for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
 
 
 def _has(subject: Subject, metric: Metric) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import resources
@@ -28,11 +29,11 @@ from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, rounded, 
 from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison, Side
-from deeppose_port.evaluate.differences import Joints, LayerRow, shape_text
+from deeppose_port.evaluate.differences import Joints, LayerRow, MetricRow, shape_text, told_once
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
-from deeppose_port.metrics.shown import NOTHING
+from deeppose_port.metrics.shown import NOTHING, error_of_person
 from deeppose_port.pose import Pose
 from deeppose_port.text import shown
 
@@ -329,8 +330,9 @@ class _Certificate:
         ways: Of a cascade, where each side has the joints from its own stage before: a stage, and how far apart.
         input_sha256: Of old's inputs and of new's.
         joints: The answers.
-        agreeing: How many metrics agree in every digit shown.
-        moved: Name, old, new and difference of those that are not equal.
+        metrics: Every number of both sides.
+        agreeing: How many of them agree in every digit shown.
+        moved: Those that are not equal.
     """
 
     value: Comparison | CascadeComparison
@@ -340,8 +342,9 @@ class _Certificate:
     ways: list[tuple[str, str]]
     input_sha256: tuple[str, str]
     joints: Joints
+    metrics: Sequence[MetricRow]
     agreeing: int
-    moved: list[tuple[str, str, str, str]]
+    moved: Sequence[MetricRow]
 
 
 def _certificate(comparison: Comparison | CascadeComparison, sides: tuple[Side, Side]) -> _Certificate:
@@ -351,6 +354,7 @@ def _certificate(comparison: Comparison | CascadeComparison, sides: tuple[Side, 
     else:
         networks, joints, sums = comparison.networks, comparison.last.joints, comparison.input_sha256
         ways = [(f"stage {stage.number}", stage.joints.finding) for stage in comparison.stages]
+    rows = told_once(comparison.metrics)
     return _Certificate(
         comparison,
         sides,
@@ -359,8 +363,9 @@ def _certificate(comparison: Comparison | CascadeComparison, sides: tuple[Side, 
         ways,
         sums,
         joints,
-        sum(row.agrees for row in comparison.metrics),
-        [(row.title, *row.cells) for row in comparison.metrics if row.difference],
+        rows,
+        sum(row.agrees for row in rows),
+        [row for row in rows if row.difference],
     )
 
 
@@ -379,7 +384,8 @@ def _layer(row: LayerRow) -> _Layer:
     shapes = dict.fromkeys(
         shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
     )
-    numbers = [NOTHING if value is None else f"{value:.2e}" for value in (row.maximum, row.relative, row.tolerance)]
+    found = (row.maximum, row.relative, row.tolerance)
+    numbers = [NOTHING if value is None else _sentence(f"{value:.2e}") for value in found]
     return _Layer(row.name, " / ".join(shapes), numbers, row.parted)
 
 
@@ -408,8 +414,8 @@ class _Person:
 def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[list[int], list[_Person]]:
     """Returns the persons of the gallery, the worst first, and what is shown of them."""
     first, last = subjects[0], subjects[-1]
-    relative = _relative(last)
-    order = np.argsort(-relative, kind="stable")[:GALLERY].tolist()
+    boxes = first.evaluation.box_sizes
+    order = np.argsort(-_relative(last), kind="stable")[:GALLERY].tolist()
     everybody = np.ones_like(first.evaluation.visible)
     poses = [(subject.evaluation.predicted, everybody) for subject in subjects]
     poses.append((first.evaluation.true, first.evaluation.visible))
@@ -425,7 +431,7 @@ def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[li
                 thumbnail=small,
                 poses=list(zip(styles, small.poses, strict=True)),
                 errors=[
-                    (subject.style, subject.label, *_said(subject.person_errors[person], _relative(subject)[person]))
+                    (subject.style, subject.label, *error_of_person(subject.person_errors[person], boxes[person]))
                     for subject in subjects
                 ],
             )
@@ -437,13 +443,6 @@ def _relative(subject: Subject) -> Float64Array:
     """Returns (N,) mean errors as parts of the persons' boxes; infinite without an answer."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.nan_to_num(subject.person_errors / subject.evaluation.box_sizes, nan=np.inf)
-
-
-def _said(pixels: float, relative: float) -> tuple[str, str]:
-    """Returns a person's error in pixels and in per cent of their box."""
-    if not np.isfinite(pixels):
-        return "no answer", ""
-    return f"{pixels:.1f} px", f"{100 * relative:.0f} %" if np.isfinite(relative) else ""
 
 
 def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, object]:
@@ -474,6 +473,11 @@ def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, objec
     }
 
 
+def _sentence(text: str) -> str:
+    """Returns words with numbers in them, of which 1e-05 has a minus, after which lines do not end."""
+    return re.sub(r"(?<=\de)-(?=\d)", "\N{MINUS SIGN}", shown(text))
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -482,6 +486,7 @@ def _render(**values: object) -> str:
 
     pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["shown"] = shown
+    pages.filters["sentence"] = _sentence
     here = resources.files(__package__)  # which may be a zip file
     page, style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js"))
     # The only script that the browser may run is this one, whatever a file's name says.
