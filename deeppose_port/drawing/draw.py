@@ -242,8 +242,12 @@ def _dashes(drawing: Picture, start: Pixel, end: Pixel, width: int) -> None:
 
 
 def _number(drawing: Picture, pixel: Pixel, number: int, width: int) -> None:
-    """Writes a number beside a dot."""
-    place = (pixel[0] + width + 3, pixel[1] - width - 3)
+    """Writes a number beside a dot, within the picture where the dot is."""
+    x, y = pixel[0] + width + 3, pixel[1] - width - 3
     thin, size = max(1, width // 3), 0.3 + 0.1 * width
+    (long, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, size, thin + 2)
+    if 0 <= pixel[0] < drawing.shape[1] and 0 <= pixel[1] < drawing.shape[0]:
+        x, y = min(x, drawing.shape[1] - long), max(y, high)
+    place = x, y
     for colour, stroke in ((OUTLINE, thin + 2), (CENTRE, thin)):
         cv2.putText(drawing, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, stroke, cv2.LINE_AA)

@@ -13,12 +13,12 @@ from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import CENTRE, OUTLINE
+from deeppose_port.drawing.lines import write_line
 
 #: The longer side of a cell, the height of the line under it, and what lies between two, in pixels.
 _CELL, _LINE, _GAP = 220, 20, 4
 #: A person's cells are so many times wider than high, about.
 _ASPECT = 1.6
-_WHITE = (255, 255, 255)
 
 
 def draw_heatmaps(
@@ -54,7 +54,7 @@ def draw_heatmaps(
     cell_width, cell_height = width + _GAP, height + _LINE + _GAP
     sheet = np.zeros((top + -(-len(maps) // across) * cell_height, across * cell_width, 3), np.uint8)
     if title:
-        _write(sheet, title, 0, _LINE)
+        write_line(sheet, title, 3, 2, sheet.shape[1] - 3)
     for joint, (heat, name) in enumerate(zip(maps, names, strict=True)):
         row, column = divmod(joint, across)
         y, x = top + row * cell_height, column * cell_width
@@ -64,7 +64,7 @@ def draw_heatmaps(
             cv2.circle(cell, at, 4, OUTLINE, cv2.FILLED, cv2.LINE_AA)
             cv2.circle(cell, at, 3, CENTRE, cv2.FILLED, cv2.LINE_AA)
         sheet[y : y + height, x : x + width] = cell
-        _write(sheet[:, : x + width], f"{name} {heat.max():.3g}", x, y + height + _LINE)
+        write_line(sheet, f"{name} {heat.max():.3g}", x + 3, y + height + 2, width - 3)
     return sheet
 
 
@@ -84,9 +84,3 @@ def _over(dim: Float32Array, heat: Float32Array) -> Picture:
     weight = np.sqrt(share)[..., None]
     mixed: Picture = np.clip(np.rint(dim * (1 - weight) + colours * weight), 0, 255).astype(np.uint8)
     return mixed
-
-
-def _write(sheet: Picture, text: str, x: int, bottom: int) -> None:
-    """Writes a line into a sheet, whose edge cuts it off."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(sheet, plain, (x + 3, bottom - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _WHITE, 1, cv2.LINE_AA)

@@ -42,7 +42,16 @@ from deeppose_port.predict.results import (
     checked_format,
     text_of,
 )
-from deeppose_port.predict.sources import Remote, Source, checked_share, is_video, source_named, sources_in, sources_of
+from deeppose_port.predict.sources import (
+    Remote,
+    Source,
+    checked_share,
+    is_video,
+    source_named,
+    sources_in,
+    sources_of,
+    title_of,
+)
 from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
 
@@ -202,7 +211,8 @@ def predict_files(
                 wait_for(workers.threads + _AHEAD)
                 for person, view, points in persons:
                     if sheet is not None:
-                        sheet.add(image, view.crop, points, named)
+                        caption = title_of(file, person.number if people.numbered else None)
+                        sheet.add(image, view.crop, points, named, caption=caption)
                     box, score = person.found.box, person.found.score
                     ways = person.stages if stages.shown else None
                     maps_drawing = sheets.get(file)

@@ -48,7 +48,7 @@ def predict_persons(
         dataset: The persons, by the pose's preprocessing.
         output: As for `predict_files`, as the next are.
         format: `json` or `csv`.
-        sheet: A contact sheet; it shows the truth too.
+        sheet: A contact sheet; it shows the truth too, and the errors.
         heatmaps: Whether to draw each joint's heat map too, as `LINE_NAME_heatmaps.png`.
         force: Whether files that exist may be replaced.
         progress: Called with the persons done and all of them.
@@ -91,7 +91,8 @@ def predict_persons(
                     picture = draw_heatmaps(image, view, maps[place], points, names)
                     write_picture(stage / sheets[i].name, picture)
                 if sheet is not None:
-                    sheet.add(image, view.crop, points, named, truth=true, visible=visible)
+                    caption = f"{person.file}, line {person.line}"
+                    sheet.add(image, view.crop, points, named, caption=caption, truth=true, visible=visible)
                 error_px, legacy_error = map(float, errors[i])
                 mean_error_px, mean_legacy_error = map(float, errors[: i + 1].mean(axis=0))
                 persons.append(

@@ -64,6 +64,13 @@ class Remote:
 Source: TypeAlias = Path | Remote
 
 
+def title_of(source: Source, person: int | None = None) -> str:
+    """Returns what stands under a picture of a person: the file's name, or the address, and which person of several."""
+    title = source.name if isinstance(source, Path) else source.address
+    title = f"camera {title}" if title.isdecimal() and isinstance(source, Remote) else title
+    return title if person is None else f"{title}, person {person}"
+
+
 def sources_in(
     named: str | os.PathLike[str] | Remote, *, recursive: bool = False, without: Path | None = None
 ) -> list[Source]:

@@ -34,7 +34,7 @@ from deeppose_port.predict.results import (
     columns,
     stage_columns,
 )
-from deeppose_port.predict.sources import Remote, Source
+from deeppose_port.predict.sources import Remote, Source, title_of
 from deeppose_port.predict.tracks import Smoother, Tracker
 from deeppose_port.text import counted
 
@@ -277,7 +277,8 @@ def predict_video(
             for answer, view, points in persons:
                 writing.write_person(frame, answer.number, answer.found.box, points, answer.stages)
                 if sheet is not None:
-                    sheet.add(image, view.crop, points, skeleton)
+                    caption = f"{title_of(source, answer.number if numbered else None)}, frame {frame.index}"
+                    sheet.add(image, view.crop, points, skeleton, caption=caption)
             drawing = drawn(image, persons, skeleton, numbered, stages.shown)
             writing.write_drawing(drawing, frame.time, video.fps / following.every)
             frames, last = frames + 1, frame.time

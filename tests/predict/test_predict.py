@@ -1,6 +1,5 @@
 import csv
 import json
-import math
 import re
 
 import cv2
@@ -144,7 +143,7 @@ class TestPictures:
         assert np.array_equal(pose.draw(picture, box), expected[:, :, ::-1])
         alone.add(picture, pose.look(picture, box).crop, found.points, own)
         tile = cv2.imread(str(tmp_path / "out" / "tile.png"))
-        assert np.array_equal(tile[:220, :220], alone.picture())
+        assert np.array_equal(tile[:220, :220], alone.picture()[:220])
         frame = draw.draw_pose(np.zeros((64, 96, 3), np.uint8), pose.predict(np.zeros((64, 96, 3), np.uint8), box), own)
         assert np.abs(frames_of(tmp_path / "out" / "clip_pose.mp4")[0].astype(int) - frame).mean() < 3
 
@@ -273,7 +272,7 @@ class TestVideos:
         )
         assert (len(result.pictures), len(result.videos)) == (2, 1)
         assert done[-1] == (22, 22)
-        assert cv2.imread(str(tmp_path / "out" / "tile.png")).shape == (220, 22 * 222 - 2, 3)
+        assert cv2.imread(str(tmp_path / "out" / "tile.png")).shape[1] == 22 * 222 - 2
 
     @pytest.mark.parametrize("content", [b"", b"no video at all", None])
     def test_broken_video_does_not_keep_the_others(self, pose, folder, clip, tmp_path, content, capfd):
@@ -358,13 +357,16 @@ class TestPersons:
         assert header[:6] == ["image", "line", "error_px", "legacy_error", "mean_error_px", "mean_legacy_error"]
         assert [float(row[3]) for row in rows] == pytest.approx([p["legacy_error"] for p in values["persons"]], 1e-5)
 
-    def test_sheet_shows_the_truth_too(self, pose, persons, tmp_path):
-        sheet = ContactSheet(2, 1, seed=1)
-        result = predict_persons(pose, persons, tmp_path / "out", sheet=sheet)
+    def test_sheet_has_the_errors_and_the_truth_beside(self, pose, persons, tmp_path, monkeypatch):
+        lines = []
+        monkeypatch.setattr("deeppose_port.drawing.sheet.write_line", lambda *told: lines.append(told[1]) or 0)
+        result = predict_persons(pose, persons, tmp_path / "out", sheet=ContactSheet(3, 1))
         assert result.tile == tmp_path / "out" / "tile.png"
-        picture = cv2.imread(str(result.tile))
-        assert picture.shape == (220, 442, 3)
-        assert (picture == 255).all(axis=2).any()  # white dashes, on grey pictures
+        assert cv2.imread(str(result.tile)).shape[1] == 3 * 444 - 2
+        for i, person in enumerate(result.persons):
+            larger = np.ptp(persons.joints[i][persons.visible[i]], axis=0).max()
+            assert f"network: {person.error_px:.1f} px, {100 * person.error_px / larger:.0f} %" in lines
+        assert {"0.png, line 1", "0.png, line 2", "1.png, line 3", "truth", "truth: 6 of 7 joints"} < set(lines)
 
     def test_nan_is_null(self, persons, tmp_path, constant):
         constant.weights["fc8.bias"][0] = np.nan
@@ -452,49 +454,6 @@ def cut_short(frames):
 
     whole = Video.__iter__
     return lambda video: (frame for frame, _ in zip(whole(video), range(frames), strict=False))
-
-
-class TestContactSheet:
-    POINTS = np.zeros((7, 2)) + math.nan
-
-    def cells(self, sheet, how_many):
-        """Adds pictures of one grey each and returns the greys that the sheet shows."""
-        for i in range(how_many):
-            sheet.add(np.full((30, 30, 3), i + 1, np.uint8), Crop(0, 0, 30, 30, 220), self.POINTS, FLIC)
-        picture = sheet.picture()
-        return picture[110::222, 110::222, 0]
-
-    def test_few_are_shown_in_their_order(self):
-        assert self.cells(ContactSheet(3, 2), 5).tolist() == [[1, 2, 3], [4, 5, 0]]
-        assert self.cells(ContactSheet(5, 5), 3).tolist() == [[1, 2, 3]]
-
-    def test_of_many_some_are_chosen_by_the_seed(self):
-        first, again, other = (self.cells(ContactSheet(3, 3, seed), 200).ravel() for seed in (4, 4, 5))
-        assert np.array_equal(first, again)
-        assert not np.array_equal(first, other)
-        assert len(set(first)) == 9
-        assert np.array_equal(first, np.sort(first))
-
-    def test_each_has_the_same_chance(self):
-        counts = np.zeros(11)
-        for seed in range(600):
-            counts[self.cells(ContactSheet(1, 1, seed), 10)[0, 0]] += 1
-        assert counts[1:].min() > 35  # 60 each, give or take 7
-        assert counts[1:].max() < 90
-
-    def test_crop_fits_into_its_cell_with_its_pose(self):
-        image = np.full((100, 200, 3), 50, np.uint8)
-        image[20:60, 30:50] = 200
-        sheet = ContactSheet(1, 1)
-        points = np.full((7, 2), math.nan)
-        points[3] = 40, 40  # the middle of the crop
-        sheet.add(image, Crop(30, 20, 50, 60, 220), points, FLIC)
-        picture = sheet.picture()
-        assert picture.shape == (220, 220, 3)
-        assert (picture[:, :55] == 0).all()
-        assert (picture[:, 165:] == 0).all()
-        assert (picture[:100, 55:165] == 200).all()
-        assert picture[110, 110].tolist() == list(draw.CENTRE)
 
 
 def test_joints_are_told_in_thousandths_of_a_pixel():

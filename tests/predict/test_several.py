@@ -13,6 +13,7 @@ import deeppose_port
 from deeppose_port.cli import main
 from deeppose_port.data import skeletons
 from deeppose_port.drawing import draw
+from deeppose_port.drawing.lines import write_line
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.predict import Detected, Given, predict_files, read_boxes
 from deeppose_port.predict.tracks import Kalman, OneEuro
@@ -91,7 +92,12 @@ class TestPictures:
         for person in result.pictures:
             x, y = np.rint(person.points[0]).astype(int)
             assert np.abs(drawing[y, x] - draw.CENTRE).max() < 60 or np.abs(drawing[y, x] - picture[y, x]).max() > 0
-        assert cv2.imread(str(tmp_path / "out" / "tile.png")).shape == (220, 442, 3)
+        tile = cv2.imread(str(tmp_path / "out" / "tile.png"))
+        assert tile.shape[1] == 442
+        for x, number in ((4, 1), (226, 2)):
+            caption = np.zeros((16, 212, 3), np.uint8)
+            write_line(caption, f"photo.png, person {number}", 0, 0, 212)
+            assert np.array_equal(tile[220:236, x : x + 212], caption)
 
     def test_boxes_and_numbers_are_drawn(self):
         image = np.full((200, 300, 3), 90, np.uint8)
