@@ -4,29 +4,44 @@
 
 The edits of mutants.toml, which somebody thought of, and so many more that are drawn: a comparison turned, an operator
 exchanged, a number made one larger, a guard left out, a condition negated. The same seed draws the same ones, of each
-module no more than its share. Each is made in a copy of the checkout, where the tests run that bear the module's name
-or import it, until one fails that passes without the edit. They run in a process that is forked from one in which the
-libraries are loaded. What is in FILE already is not done again. Not a part of CI: 200 edits take an hour.
+module about as many as its share. Not drawn are types, what is said in errors and other texts, whether a dataclass is
+frozen, `strict` of zip, `flush`, what is so on Windows alone, whole numbers of a thousand and more (limits and sizes of
+buffers: one more is nothing that anybody promised), and the measures of a page's charts in pixels.
+
+For each edit run the tests that bear the module's name, then those that import it, those of its package, and the
+nearest others; of each of the four the quickest first, until one fails that passes without the edit, or 12 seconds of
+work are over. They run in processes that are forked from one in which all tests are loaded, where the edited function
+is put in the place of the one that was; where it is no function that is edited, they are loaded anew. What is in FILE
+already is not done again. Not a part of CI: 200 edits take half an hour of work.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import builtins
+import contextlib
 import copy
+import gc
 import json
 import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import NamedTuple
+
+import pytest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,10 +51,21 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("converters", "deeppose_port")
 CHOSEN = Path(__file__).with_suffix(".toml")
-#: Files of tests that run for one edit.
-_MOST_TESTS = 4
-#: Seconds of work after which an edit is taken to hang.
-_SECONDS = 120
+#: Seconds of work of the tests that run for one edit, and how many files are loaded where all have to be loaded anew.
+_WORK, _MOST_FILES = 12, 4
+#: Seconds that a test takes of which that is not known yet.
+_UNKNOWN = 0.1
+#: Seconds after which an edit is taken to hang: of work, and by the clock.
+_SECONDS, _PATIENCE = 40, 600
+#: Whole numbers from which on one more is no edit.
+_LARGE = 1000
+#: Where numbers are the measures of drawings.
+_MEASURES = ("deeppose_port/drawing/report/charts.py",)
+#: Keywords that change no answer.
+_KEYWORDS = ("strict", "flush", "frozen", "slots", "kw_only")
+_OPTIONS = ("-q", "--tb=no", "-p", "no:cacheprovider")
+#: pytest's status where none of the tests are there.
+_NO_TESTS = 5
 _LIBRARIES = (
     "numpy",
     "scipy.io",
@@ -64,19 +90,23 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Edit(NamedTuple):
-    """One edit: the module, its line, what stood there, what stands there now, the whole text, and the tests if any."""
+    """One edit: module, where in it, what stood there and stands there now, the whole text, and the tests if any."""
 
     module: str
     line: int
+    column: int
+    last_line: int
     before: str
     after: str
     text: str
+    #: What tells the function that it is in: file, name and first line; none where it is outside of all.
+    function: tuple[str, str, int] | None
     tests: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """What tells it from others."""
-        return f"{self.module}:{self.line}: {self.before!r} -> {self.after!r}"
+        return f"{self.module}:{self.line}:{self.column}: {self.before!r} -> {self.after!r}"
 
 
 def chosen() -> list[Edit]:
@@ -90,9 +120,12 @@ def chosen() -> list[Edit]:
         text = (ROOT / row["module"]).read_text(encoding="utf-8")
         if text.count(row["before"]) != 1:
             raise ValueError(f"{row['module']} has {row['before']!r} {text.count(row['before'])} times, not once")
-        line = text[: text.index(row["before"])].count("\n") + 1
+        before, _, _ = text.partition(row["before"])
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n") - 1
+        place = (row["module"], line, column, line + row["before"].count("\n"))
         edited = text.replace(row["before"], row["after"])
-        found.append(Edit(row["module"], line, row["before"], row["after"], edited, tuple(row.get("tests", ()))))
+        function = _function_of(ast.parse(text), (line, place[-1]), row["module"])
+        found.append(Edit(*place, row["before"], row["after"], edited, function, tuple(row.get("tests", ()))))
     return found
 
 
@@ -100,8 +133,8 @@ def drawn(places: list[Path], count: int, seed: int) -> list[Edit]:
     """Returns some of all edits, of each module about as many as its share."""
     chance = random.Random(seed)
     modules = sorted({path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))})
-    every = [edit for module in modules if tests_of(module) for edit in edits(module)]
-    return sorted(chance.sample(every, min(count, len(every))), key=lambda edit: (edit.module, edit.line))
+    every = [edit for module in modules for edit in edits(module)]
+    return sorted(chance.sample(every, min(count, len(every))), key=lambda edit: edit[:3])
 
 
 def edits(module: Path) -> list[Edit]:
@@ -124,8 +157,55 @@ def edits(module: Path) -> list[Edit]:
         start, end = place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
         after = f"({ast.unparse(new)})" if isinstance(new, ast.expr) else ast.unparse(new)
         edited = (content[:start] + after.encode() + content[end:]).decode()
-        found.append(Edit(str(module.relative_to(ROOT)), node.lineno, content[start:end].decode(), after, edited))
+        name = str(module.relative_to(ROOT))
+        if name in _MEASURES and isinstance(node, ast.Constant):
+            continue
+        before = content[start:end].decode()
+        found.append(
+            Edit(
+                name,
+                node.lineno,
+                node.col_offset,
+                node.end_lineno,
+                before,
+                after,
+                edited,
+                _function_of(tree, (node.lineno, node.end_lineno), name),
+            )
+        )
     return found
+
+
+def _function_of(tree: ast.Module, lines: tuple[int, int], file: str) -> tuple[str, str, int] | None:
+    """Returns the outermost function in whose body lines are: file, name, first line."""
+    inner: list[ast.AST] = list(tree.body)
+    for each in inner:
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert each.end_lineno is not None
+            if each.body[0].lineno <= lines[0] and lines[1] <= each.end_lineno:
+                return file, each.name, min(one.lineno for one in (each, *each.decorator_list))
+        else:
+            inner += [one for one in ast.iter_child_nodes(each) if isinstance(one, ast.stmt)]
+    return None
+
+
+def _code(folder: Path, edit: Edit, text: str) -> CodeType | None:
+    """Returns the code of an edited function in the text of its module; none where it is no function that is edited."""
+    codes = _codes(compile(text, str(folder / edit.module), "exec", dont_inherit=True))
+    return next((code for code in codes if _place(folder, code) == edit.function), None)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yields a code and all in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
+
+
+def _place(folder: Path, code: CodeType) -> tuple[str, str, int]:
+    """Returns what tells a function's code: file in the checkout, name, first line."""
+    return os.path.relpath(code.co_filename, folder), code.co_name, code.co_firstlineno
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -139,6 +219,10 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):  # what is said, and what cannot be
             skipped |= set(ast.walk(node))
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            skipped |= set(ast.walk(node))
+        if isinstance(node, ast.If | ast.IfExp) and "sys.platform" in ast.unparse(node.test):
+            skipped |= {node, *ast.walk(node.test)}
+        if isinstance(node, ast.keyword) and node.arg in _KEYWORDS:
             skipped |= set(ast.walk(node))
     for node in ast.walk(tree):
         if node in skipped:
@@ -160,6 +244,8 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             yield node, node.operand
         elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            if isinstance(node.value, int) and node.value >= _LARGE:
+                continue
             yield node, ast.Constant(node.value + 1)
         elif isinstance(node, ast.Constant) and type(node.value) is bool:
             yield node, ast.Constant(not node.value)
@@ -169,12 +255,14 @@ def _is_type(node: ast.BinOp) -> bool:
     """Tells whether an operator may join types, as in isinstance(a, int | str), or text."""
     names = [each for each in ast.walk(node) if isinstance(each, ast.Name)]
     texts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-    return bool(texts) or (isinstance(node.op, ast.BitOr) and all(name.id in dir(__builtins__) for name in names))
+    return bool(texts) or (isinstance(node.op, ast.BitOr) and any(name.id in dir(builtins) for name in names))
 
 
 @cache
-def tests_of(module: Path) -> tuple[str, ...]:
-    """Returns files of tests of a module: of its name, those that import it, and of its package, the near first."""
+def ranked(module: Path) -> dict[str, tuple[int, int]]:
+    """Returns the files of tests with their distance from a module: the kind, which is 0 for those that bear its name,
+    1 for those that import it, 2 for those of its package, and 3 for all others, and how many folders lie between.
+    """
     relative = module.relative_to(ROOT)
     name = module.parent.name if module.stem == "__init__" else module.stem.strip("_")
     dotted = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
@@ -185,16 +273,14 @@ def tests_of(module: Path) -> tuple[str, ...]:
         for one, other, two in ((dotted, package, last), (package, *package.rpartition(".")[::2]))
     )
 
-    def rank(path: str, text: str) -> tuple[int, int, str]:
+    def rank(path: str, text: str) -> tuple[int, int]:
         folders = Path(path).parts[1:-1]
         common = next((i for i, (a, b) in enumerate(zip(folders, parts, strict=False)) if a != b), len(folders))
-        stem, near = Path(path).stem, folders == parts[: len(folders)]
-        kind = 0 if stem in (f"test_{name}", f"test_{parts[-1:] and parts[-1]}_{name}") else 1
-        kind = kind if kind == 0 or own.search(text) else 2 if near and around.search(text) else 9
-        return kind, len(folders) + len(parts) - 2 * common, path
+        named = Path(path).stem in (f"test_{name}", f"test_{parts[-1:] and parts[-1]}_{name}")
+        near = folders == parts[: len(folders)] and around.search(text)
+        return 0 if named else 1 if own.search(text) else 2 if near else 3, len(folders) + len(parts) - 2 * common
 
-    ranks = sorted(rank(path, text) for path, text in _tests().items())
-    return tuple(path for kind, _, path in ranks if kind < 9)[:_MOST_TESTS]
+    return {path: rank(path, text) for path, text in _tests().items()}
 
 
 @cache
@@ -221,42 +307,205 @@ def copy_to(folder: Path) -> None:
                 (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
-def failing(folder: Path, tests: tuple[str, ...]) -> str | None:
+def tests_of(edit: Edit, seconds: dict[str, float]) -> list[str]:
+    """Returns the tests that run for an edit, in their order, out of all with the seconds that they take."""
+    ranks = ranked(ROOT / edit.module)
+    known = {test: ranks[test.partition("::")[0]] for test in seconds if not edit.tests or test.startswith(edit.tests)}
+    return sorted(known, key=lambda test: (known[test][0], seconds[test], known[test][1], test))
+
+
+class Loaded:
+    """A process in which all tests of a copy of the checkout are loaded; others are forked from it to run some."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts it."""
+        self._connection, other = Pipe()
+        self._process = os.fork()
+        if not self._process:
+            self._connection.close()  # or it would never see the end of it
+            _enter(folder)
+            pytest.main([*_OPTIONS, "--capture=no", *_tests()], plugins=[_Server(other)])
+            os._exit(1)
+        other.close()
+        #: All tests, and the seconds that each takes.
+        self.seconds: dict[str, float] = dict.fromkeys(self._connection.recv(), _UNKNOWN)
+
+    def failing(self, tests: Iterable[str], edit: Edit | None = None) -> str | None:
+        """Runs tests until one fails; returns it, or what else ended them; None if all pass."""
+        tests = tuple(tests)
+        if not tests:
+            return None
+        self._connection.send((tests, edit))
+        failed, seconds = self._connection.recv()
+        self.seconds.update(seconds)
+        return failed
+
+    def close(self) -> None:
+        """Ends it."""
+        self._connection.close()
+        os.waitpid(self._process, 0)
+
+
+class _Server:
+    """A plugin of pytest that runs tests as it is told to, each time in a process of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Takes where it is told."""
+        self._connection = connection
+        self._failed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Looks whether a test failed."""
+        self._failed = self._failed or report.failed
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Answers until nothing more is asked."""
+        items = {item.nodeid: item for item in session.items}
+        self._connection.send(list(items))
+        functions: dict[tuple[str, str, int], list[FunctionType]] = {}
+        for each in gc.get_objects():
+            if type(each) is FunctionType and each.__code__.co_filename.startswith(os.getcwd()):
+                functions.setdefault(_place(Path.cwd(), each.__code__), []).append(each)
+        gc.freeze()
+        while True:
+            try:
+                tests, edit = self._connection.recv()
+            except EOFError:
+                os._exit(0)
+            receiving, sending = Pipe(duplex=False)
+            with tempfile.TemporaryDirectory(prefix="deeppose-port-mutants-") as place:
+                child = os.fork()
+                if not child:
+                    try:
+                        self._become(session, [items[test] for test in tests], edit, functions, Path(place), sending)
+                    finally:
+                        os._exit(1)
+                sending.close()
+                answer: tuple[str | None, dict[str, float]] = (None, {})
+                if not receiving.poll(_PATIENCE):
+                    os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(EOFError):
+                    answer = receiving.recv()
+                receiving.close()
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            self._connection.send(answer if status == 0 else (f"status {status}", {}))
+
+    def _become(
+        self,
+        session: pytest.Session,
+        items: list[pytest.Item],
+        edit: Edit | None,
+        functions: dict[tuple[str, str, int], list[FunctionType]],
+        folder: Path,
+        connection: Connection,
+    ) -> None:
+        """Becomes a process that runs tests until one fails."""
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+        session.config._tmp_path_factory._given_basetemp = folder / "tests"  # else pytest clears up among them
+        if edit is not None:
+            code = _code(Path.cwd(), edit, edit.text)
+            for function in functions.get(edit.function, ()):
+                function.__code__ = code
+        seconds: dict[str, float] = {}
+        begun = time.process_time()
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            start = time.process_time()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            seconds[item.nodeid] = time.process_time() - start
+            if self._failed or time.process_time() - begun > _WORK:
+                break
+        connection.send((item.nodeid if self._failed else None, seconds))
+        connection.close()
+        os._exit(0)
+
+
+def failing(folder: Path, tests: Iterable[str]) -> str | None:
     """Runs tests in a process of their own until one fails; returns it, or what else ended them; None if all pass."""
     with tempfile.TemporaryFile("w+") as said:
         child = os.fork()
         if not child:
-            _run(folder, tests, said.fileno())
+            _run(folder, tuple(tests), said.fileno())
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
         found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said.read(), re.MULTILINE)
-    if status == 0:
+    if status in (0, _NO_TESTS):
         return None
     return found[1] if found else f"status {status}"
 
 
 def _run(folder: Path, tests: tuple[str, ...], output: int) -> None:
-    """Becomes a process that runs tests in a copy of the checkout."""
-    import pytest
-
+    """Becomes a process that loads tests of a copy of the checkout and runs them."""
+    _enter(folder)
     os.dup2(output, 1)
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    status = 1
+    try:
+        status = pytest.main([*_OPTIONS, "-x", "-rfE", *tests])
+    finally:
+        os._exit(status)
+
+
+def _enter(folder: Path) -> None:
+    """Makes a process that was forked one of a copy of the checkout."""
     os.chdir(folder)
     os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
     sys.dont_write_bytecode = True
     sys.path[:] = [str(folder), *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, folder))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    status = 1
-    try:
-        status = pytest.main(["-q", "-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", *tests])
-    finally:
-        os._exit(status)
+
+
+class Bench:
+    """A copy of the checkout in which edits are made."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes it."""
+        copy_to(folder)
+        self._folder = folder
+        self._loaded = Loaded(folder)
+
+    def noticed_by(self, edit: Edit) -> str | None:
+        """Makes an edit; returns the test that fails of it, None if none does."""
+        target, original = self._folder / edit.module, (ROOT / edit.module).read_bytes()
+        tests = tests_of(edit, self._loaded.seconds)
+        old, new = (_code(self._folder, edit, text) for text in (original.decode(), edit.text))
+        put = old is not None and new is not None and old.co_freevars == new.co_freevars
+        while True:
+            target.unlink()
+            target.write_text(edit.text, encoding="utf-8")
+            try:
+                failed = self._loaded.failing(tests, edit) if put else failing(self._folder, self._few(tests))
+            finally:
+                target.write_bytes(original)
+            if failed not in self._loaded.seconds or self._loaded.failing([failed]) is None:
+                return failed
+            print(f"{failed} fails without any edit", file=sys.stderr)
+            tests.remove(failed)
+            del self._loaded.seconds[failed]
+
+    def _few(self, tests: list[str]) -> list[str]:
+        """Returns the first tests, whose files are loaded in no time."""
+        files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:_MOST_FILES]
+        found, work = [], 0.0
+        for test in tests:
+            work += self._loaded.seconds[test]
+            if work > _WORK:
+                break
+            if test.partition("::")[0] in files:
+                found.append(test)
+        return found
+
+    def close(self) -> None:
+        """Ends its process."""
+        self._loaded.close()
 
 
 def main() -> int:
-    """Makes the edits one after the other, and prints those that no test noticed."""
+    """Makes the edits, and prints those that no test noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", type=Path, metavar="MODULE", help="files or folders; all without any")
     parser.add_argument("--count", type=int, default=200, help="of all edits together")
@@ -267,51 +516,30 @@ def main() -> int:
     places = [ROOT / place for place in options.modules or map(Path, PACKAGES)]
     all_edits = [edit for edit in chosen() if any((ROOT / edit.module).is_relative_to(place) for place in places)]
     all_edits += drawn(places, max(0, options.count - len(all_edits)), options.seed)
+    del all_edits[options.count :]
     results: dict[str, str | None] = {}
     if options.results and options.results.exists():
         results = dict(json.loads(line) for line in options.results.read_text().splitlines())
-    for library in _LIBRARIES:
+    left = [edit for edit in all_edits if edit.key not in results]
+    for library in _LIBRARIES if left else ():
         __import__(library)
     with tempfile.TemporaryDirectory(prefix="deeppose-port-mutants-") as place:
-        folder = Path(place)
-        copy_to(folder)
-        for number, edit in enumerate(all_edits[: options.count], start=1):
-            if edit.key not in results:
-                begun = time.monotonic()
-                results[edit.key] = noticed_by(folder, edit)
-                print(
-                    f"{number}: {results[edit.key] or 'SURVIVED'}, {time.monotonic() - begun:.0f} s: {edit.key}",
-                    flush=True,
-                )
-                if options.results:
-                    with options.results.open("a") as stream:
-                        stream.write(json.dumps([edit.key, results[edit.key]]) + "\n")
-    told = [results[edit.key] for edit in all_edits[: options.count]]
-    noticed = sum(test is not None for test in told)
-    print(f"{noticed} of {len(told)} edits were noticed ({100 * noticed / max(len(told), 1):.0f} %); these were not:")
-    for edit in all_edits[: options.count]:
-        if results[edit.key] is None:
-            print(f"  {edit.key}")
+        bench = Bench(Path(place)) if left else None
+        for edit in left if bench else ():
+            begun = time.monotonic()
+            noticed = results[edit.key] = bench.noticed_by(edit)
+            print(f"{noticed or 'SURVIVED'}, {time.monotonic() - begun:.0f} s: {edit.key}", flush=True)
+            if options.results:
+                with options.results.open("a") as stream:
+                    stream.write(json.dumps([edit.key, noticed]) + "\n")
+        if bench:
+            bench.close()
+    survivors = [edit for edit in all_edits if results[edit.key] is None]
+    count = len(all_edits) - len(survivors)
+    print(f"{count} of {len(all_edits)} edits were noticed ({100 * count / max(len(all_edits), 1):.0f} %); not these:")
+    for edit in survivors:
+        print(f"  {edit.key}")
     return 0
-
-
-def noticed_by(folder: Path, edit: Edit) -> str | None:
-    """Makes an edit; returns the test that fails of it, None if none does.
-
-    Raises:
-        RuntimeError: It fails without the edit too.
-    """
-    target, original = folder / edit.module, (ROOT / edit.module).read_bytes()
-    tests = edit.tests or tests_of(ROOT / edit.module)
-    target.unlink()
-    target.write_text(edit.text, encoding="utf-8")
-    try:
-        failed = failing(folder, tests)
-    finally:
-        target.write_bytes(original)
-    if failed is not None and "::" in failed and failing(folder, (failed,)) is not None:
-        raise RuntimeError(f"{failed} fails without any edit")
-    return failed
 
 
 if __name__ == "__main__":

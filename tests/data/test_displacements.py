@@ -1,5 +1,7 @@
 """A later stage's training set: displacements go there and back, and are drawn as the stage before errs."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from deeppose_port.data import Augmentation, PoseDataset, skeletons
 from deeppose_port.data.augmentation import example_rng
 from deeppose_port.data.close_up import Rectangle
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps, diameters_of, measured
-from deeppose_port.data.spread import Chance, Spread
+from deeppose_port.data.spread import CUT_OFF, Chance, Spread
 from deeppose_port.metrics.evaluation import refined_by
 
 SIZE = Preprocessing(im_size=48, gcn="none")
@@ -163,6 +165,18 @@ class TestDraws:
         displaced = -2.0 * labels[:, np.arange(14), np.arange(14)]  # in diameters; labels lead back
         assert np.allclose(displaced.mean(axis=0), close_up.mean, atol=0.07)
         assert np.allclose(displaced.std(axis=0), close_up.deviation, atol=0.06)
+
+    @pytest.mark.parametrize(
+        ("augmentation", "turned", "grown", "moved"),
+        [
+            (Augmentation(), 1, 1, 0),
+            (ALL, math.sqrt(2), 1 / (1 - 0.2), 0),
+            (TODAYS, math.sqrt(2), math.exp(CUT_OFF * (0.2 + 0.1)), CUT_OFF * 0.05),
+        ],
+    )
+    def test_their_reach_is_that_of_the_farthest_and_largest(self, augmentation, turned, grown, moved, persons):
+        reach = DrawnCloseUps(persons, SIZE, rule(), 1, augmentation).reach
+        assert reach == pytest.approx((0.1 + 4 * 0.2) * turned + 2.0 * (0.5 * turned * grown + moved))
 
     def test_colours_and_a_rectangle_are_varied(self, persons):
         close_ups = DrawnCloseUps(persons, SIZE, rule(), 1)

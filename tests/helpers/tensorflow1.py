@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "float16": 19}
+#: After `types.proto`.
+DTYPES = {
+    **{"float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "int64": 9, "bool": 10},
+    "float16": 19,
+}
 MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 Item = tuple[bytes, bytes]
 

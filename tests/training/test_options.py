@@ -128,6 +128,7 @@ class TestRefusals:
             ({"valid_freq": -1}, "valid_freq is -1; it has to be 0 or more"),
             ({"start_epoch": -1}, "start_epoch is -1; it has to be 0 or more"),
             ({"seed": -1}, "seed is -1; it has to be 0 or more"),
+            ({"cache": -1}, "cache is -1; it has to be a number of bytes, or 0 for none"),
             ({"threads": 0}, "threads is 0; it has to be at least 1"),
             ({"dropout": 1.0}, "dropout is 1.0; it has to be at least 0 and below 1"),
             ({"nonfinite_gradients": "zero"}, "nonfinite_gradients is one of error, skip"),
@@ -137,3 +138,7 @@ class TestRefusals:
     def test_options_out_of_range(self, given, message):
         with pytest.raises(ValueError, match=message):
             options(**given)
+
+    def test_the_least_of_each_is_taken(self):
+        least = {"epochs": 1, "batch_size": 1, "snapshot": 1, "valid_freq": 0, "start_epoch": 0, "seed": 0, "cache": 0}
+        assert {name: getattr(options(**least), name) for name in least} == least

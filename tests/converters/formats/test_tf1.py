@@ -165,7 +165,7 @@ class TestMessages:
 
 class TestVariables:
     @pytest.mark.parametrize("shards", [1, 3])
-    @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i4", "i8"])
+    @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "?"])
     def test_every_shard_and_kind_of_number(self, shards, dtype, tmp_path):
         arrays = {name: np.arange(6).reshape(2, 3).astype(dtype) for name in "abcd"}
         read = load(tf.save(tmp_path, arrays, shards=shards))
