@@ -179,9 +179,11 @@ class CascadePose:
         *,
         colors: str = "bgr",
         skeleton: AnySkeleton | None = None,
+        names: bool = False,
+        legend: bool = False,
     ) -> Picture:
         """Draws a person's joints, as `predict` finds them; see `Pose.draw`."""
-        return draw(self, image, box, colors, skeleton)
+        return draw(self, image, box, colors, skeleton, names, legend)
 
     def predict_stages(
         self,

@@ -350,14 +350,20 @@ class Pose:
         *,
         colors: str = "bgr",
         skeleton: AnySkeleton | None = None,
+        names: bool = False,
+        legend: bool = False,
     ) -> Picture:
         """Draws a person's joints, as `predict` finds them, on a copy of the picture.
+
+        The person's own left is blue, the right red, what is between yellow.
 
         Args:
             image: As for `predict`, one picture.
             box: As for `predict`.
             colors: As for `predict`.
             skeleton: As for `draw_pose`; None for what the checkpoint tells.
+            names: Whether joints have their names beside them.
+            legend: Whether a corner says what the colours mean.
 
         Returns:
             (H, W, 3) uint8, RGB, as notebooks and matplotlib show pictures.
@@ -365,7 +371,7 @@ class Pose:
         Raises:
             DeepPoseError: As for `predict` and `draw_pose`.
         """
-        return draw(self, image, box, colors, skeleton)
+        return draw(self, image, box, colors, skeleton, names, legend)
 
     @property
     def skeleton(self) -> Skeleton | None:
@@ -458,9 +464,16 @@ def naming(number: int) -> Iterator[None]:
 
 
 def draw(
-    pose: Pose | CascadePose, image: AnyPicture, box: Box | None, colors: str, skeleton: AnySkeleton | None
+    pose: Pose | CascadePose,
+    image: AnyPicture,
+    box: Box | None,
+    colors: str,
+    skeleton: AnySkeleton | None,
+    names: bool,
+    legend: bool,
 ) -> Picture:
     """Draws what answers finds, see `Pose.draw`."""
     picture = picture_of(image, colors)
     told = pose.first.skeleton if skeleton is None else skeleton
-    return np.ascontiguousarray(draw_pose(picture, pose.predict(picture, box), told)[:, :, ::-1])
+    drawing = draw_pose(picture, pose.predict(picture, box), told, names=names, legend=legend)
+    return np.ascontiguousarray(drawing[:, :, ::-1])

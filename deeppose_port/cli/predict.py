@@ -65,6 +65,11 @@ class PredictOptions:
     image_format: str = field(
         default="png", metadata=described("Of the drawn pictures.", choices=("png", "jpg", "webp"))
     )
+    legend: bool = field(
+        default=True,
+        metadata=described("Say in a corner of drawings what their colours mean: left is the person's own."),
+    )
+    names: bool = field(default=False, metadata=described("Write the joints' names into drawings.", names=("--names",)))
     show: bool = field(
         default=False,
         metadata=described(
@@ -197,6 +202,8 @@ class PredictOptions:
             raise click.UsageError("--heatmaps, --stages and --legacy-order do not go with --manifest")
         if not self.sources and (self.recursive or self.show or self.image_format != "png"):
             raise click.UsageError("--recursive, --show and --image-format go with SOURCE")
+        if not self.sources and (self.names or not self.legend):
+            raise click.UsageError("--names and --no-legend go with SOURCE")
         if self.manifest is not None and self.finding.skeleton is not None:
             raise click.UsageError("--skeleton does not go with --manifest, which draws nothing")
         if self.precision is None and self.calibration is not None:
@@ -366,6 +373,8 @@ def _files(options: PredictOptions) -> Predictions:
                 image_format=options.image_format,
                 share=share,
                 show=None if window is None else window.show,
+                legend=options.legend,
+                joint_names=options.names,
                 progress=lambda done, total: step("", done, total),
             )
         finally:

@@ -1,10 +1,14 @@
-"""Poses drawn on pictures."""
+"""Poses drawn on pictures.
+
+Left is the person's own left, as the names of joints have it in FLIC, LSP, MPII and COCO: of somebody who faces the
+camera it is on the right of the picture.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +23,9 @@ from deeppose_port.data.skeletons import AnySkeleton, of_drawing, side
 Box = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
+#: Left, top, right and bottom of a part of a picture, the latter two without it.
+Edges = tuple[int, int, int, int]
+NOWHERE: Edges = (0, 0, 0, 0)
 
 # Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can tell them apart. BGR.
 LEFT: Colour = (233, 180, 86)
@@ -30,7 +37,20 @@ CENTRE: Colour = (66, 228, 240)
 TRUTH: Colour = (255, 255, 255)
 """White: the true pose."""
 OUTLINE: Colour = (0, 0, 0)
-"""Black, around everything, so that it shows on any picture."""
+"""Black, around everything, so that it shows on bright pictures."""
+HALO: Colour = (255, 255, 255)
+"""White, around the black of joints, limbs and boxes, so that they show on dark pictures too."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+#: The colour of joints by what `skeletons.side` tells of them, and what it means; a limb has that of the joint where it
+#: ends.
+SIDES: dict[str, tuple[Colour, str]] = {
+    "left": (LEFT, "person's left"),
+    "right": (RIGHT, "person's right"),
+    "": (CENTRE, "middle"),
+}
+_TRUTH, _STAGES = "truth", "stage to stage"
 
 _FAR = 1e6  # Pixels from the origin. Farther points would leave the integers that OpenCV draws with.
 
@@ -69,10 +89,12 @@ def draw_pose(
     *,
     visible: npt.ArrayLike | None = None,
     truth: npt.ArrayLike | None = None,
+    names: bool = False,
+    legend: bool = False,
 ) -> Picture:
     """Draws a pose on a copy of a picture.
 
-    Limbs are lines and joints dots, blue on the left side, red on the right, yellow between; their widths
+    Limbs are lines and joints dots, blue on the person's own left side, red on the right, yellow between; their widths
     follow the picture's size. Joints without finite coordinates are left out.
 
     Args:
@@ -81,6 +103,8 @@ def draw_pose(
         skeleton: What the joints are: a skeleton, its name or file, or the joints' names; None draws numbered dots.
         visible: (J,) bool, the joints to draw, those of the truth too; None is all.
         truth: (J, 2), the true pose, drawn over the other as white dashes and rings; None is none.
+        names: Whether joints have their names beside them.
+        legend: Whether it says what the colours mean, see `draw_legend`.
 
     Returns:
         The drawing, (H, W, 3) uint8, BGR.
@@ -88,20 +112,99 @@ def draw_pose(
     Raises:
         DeepPoseError: An argument has another shape, or there is no such skeleton.
     """
-    drawing = _copied(image)
-    _draw(drawing, points, skeleton, visible, truth, max(1, round(min(image.shape[:2]) / 100)))
+    poses = [points] if truth is None else [points, truth]
+    drawing, panel = _copied(image), NOWHERE
+    if legend:
+        drawing, panel = draw_legend(image, skeleton, beside=poses, truth=truth is not None)
+    width = _width(min(image.shape[:2]))
+    pose = _draw(drawing, points, skeleton, visible, truth, width)
+    if names:
+        _write_names(drawing, [(pose, width)], skeleton, panel)
     return drawing
 
 
+def draw_legend(
+    image: Picture,
+    skeleton: AnySkeleton | None,
+    *,
+    beside: Sequence[npt.ArrayLike] = (),
+    truth: bool = False,
+    stages: bool = False,
+) -> tuple[Picture, Edges]:
+    """Writes into a corner of a copy of a picture what the colours mean; poses are drawn over it.
+
+    A picture that has no room for it, or a skeleton of which there is nothing to say, has none.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        skeleton: As for `draw_pose`.
+        beside: Poses, (J, 2) each: it is the corner with the fewest of their joints; the lower left one without any.
+        truth: Whether there is a true pose.
+        stages: Whether there are the ways of joints from stage to stage, see `draw_ways`.
+
+    Returns:
+        (H, W, 3) uint8, BGR; and the legend's left, top, right and bottom.
+
+    Raises:
+        DeepPoseError: As `draw_pose`.
+    """
+    drawing = _copied(image)
+    known = of_drawing(skeleton)
+    there = set() if known is None else set(map(side, known.joints))
+    rows = [(name, words) for name, (_, words) in SIDES.items() if name in there and there != {""}]
+    rows += [(name, name) for name, is_there in ((_TRUTH, truth), (_STAGES, stages)) if is_there]
+    if not rows:
+        return drawing, NOWHERE
+    width = _width(min(image.shape[:2]))
+    size, stroke = _lettering(width)
+    texts = [cv2.getTextSize(text, _FONT, size, stroke)[0] for _, text in rows]
+    line, mark = 2 * max(height for _, height in texts) + 2, 6 * width
+    margin = line // 2
+    across, down = mark + 3 * margin + max(width for width, _ in texts), len(rows) * line + margin
+    if across > 0.6 * drawing.shape[1] or down > drawing.shape[0] / 3:
+        return drawing, NOWHERE
+    joints = np.concatenate([np.zeros((0, 2)), *(np.asarray(pose, np.float64) for pose in beside)])
+    corners = [(x, y) for y in (drawing.shape[0] - down, 0) for x in (0, drawing.shape[1] - across)]
+    left, top = min(corners, key=lambda corner: _inside(joints, corner, (across, down)))
+    panel = drawing[top : top + down, left : left + across]
+    panel[:] = np.rint(panel * 0.3)
+    for number, (name, text) in enumerate(rows):
+        y = top + margin + number * line + line // 4
+        ends: tuple[Pixel, Pixel] = (left + margin, y), (left + margin + mark, y)
+        if name == _TRUTH:
+            _dashes(drawing, *ends, width)
+            _ring(drawing, ends[1], width)
+        elif name == _STAGES:
+            _arrow(drawing, *ends, max(1, width // 2))
+        else:
+            _line(drawing, *ends, SIDES[name][0], width)
+            _dot(drawing, ends[1], SIDES[name][0], width)
+        _text(drawing, text, (left + 2 * margin + mark, y + line // 4), size, TRUTH, stroke)
+    return drawing, (left, top, left + across, top + down)
+
+
+def _inside(points: npt.NDArray[np.float64], corner: Pixel, size: Pixel) -> int:
+    """Returns how many of (N, 2) points are in a rectangle."""
+    return int(((points >= corner) & (points < np.add(corner, size))).all(axis=1).sum())
+
+
 def draw_persons(
-    image: Picture, persons: Sequence[tuple[int, Box | None, npt.ArrayLike]], skeleton: AnySkeleton | None
+    image: Picture,
+    persons: Sequence[tuple[int | None, Box | None, npt.ArrayLike]],
+    skeleton: AnySkeleton | None,
+    *,
+    names: bool = False,
+    legend: Edges = NOWHERE,
 ) -> Picture:
     """Draws several persons on a copy of a picture, each with a number and a box.
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        persons: Each one's number; box (x, y, width, height), or None for none; and (J, 2) joints, as for `draw_pose`.
-        skeleton: As for `draw_pose`.
+        persons: Each one's number, or None for none; box (x, y, width, height), or None for none; and (J, 2) joints, as
+            for `draw_pose`.
+        skeleton: As for `draw_pose`, as the next is.
+        names: Whether joints have their names beside them.
+        legend: Where the legend is, which names leave free.
 
     Returns:
         The drawing, (H, W, 3) uint8, BGR.
@@ -110,18 +213,21 @@ def draw_persons(
         DeepPoseError: An argument has another shape.
     """
     drawing = _copied(image)
+    drawn: list[tuple[dict[int, Pixel], int]] = []
     for number, box, points in persons:
-        side = min(image.shape[:2]) if box is None else min(*image.shape[:2], max(box[2:]))
-        width = max(1, round(side / 100))
-        _draw(drawing, points, skeleton, None, None, width)
+        width = _width(min(image.shape[:2]) if box is None else min(*image.shape[:2], max(box[2:])))
+        drawn.append((_draw(drawing, points, skeleton, None, None, width), width))
         x, y, w, h = np.clip(box or (0.0,) * 4, -_FAR, _FAR)
         corners = np.array([[x, y], [x + w, y + h]])
         first, last = (tuple(corner) for corner in corners.clip(-_FAR, _FAR).round().astype(int).tolist())
         if box is not None:
-            for colour, stroke in ((OUTLINE, max(1, width // 3) + 2), (CENTRE, max(1, width // 3))):
+            for colour, stroke in _outlined(CENTRE, max(1, width // 3)):
                 cv2.rectangle(drawing, first, last, colour, stroke, cv2.LINE_AA)
         # Inside the box's corner, where the picture has it.
-        _number(drawing, (max(0, first[0]), max(0, first[1]) + 14 + 4 * width), number, width)
+        if number is not None:
+            _number(drawing, (max(0, first[0]), max(0, first[1]) + 14 + 4 * width), number, width)
+    if names:
+        _write_names(drawing, drawn, skeleton, legend)
     return drawing
 
 
@@ -146,8 +252,7 @@ def draw_ways(image: Picture, persons: Sequence[npt.ArrayLike]) -> Picture:
         poses = [_pixels(pose, None, None) for pose in np.asarray(stages, np.float64)]
         for before, after in itertools.pairwise(poses):
             for joint in before.keys() & after.keys():
-                for colour, stroke in ((OUTLINE, width + 2), (TRUTH, width)):
-                    cv2.arrowedLine(drawing, before[joint], after[joint], colour, stroke, cv2.LINE_AA, 0, 0.2)
+                _arrow(drawing, before[joint], after[joint], width)
         for pixel in poses[0].values():
             _ring(drawing, pixel, width)
     return drawing
@@ -166,17 +271,21 @@ def _draw(
     visible: npt.ArrayLike | None,
     truth: npt.ArrayLike | None,
     width: int,
-) -> None:
-    """Draws a pose into a picture, with lines so many pixels wide."""
+) -> dict[int, Pixel]:
+    """Draws a pose into a picture, with lines so many pixels wide; returns the joints that are drawn, and where."""
     known = of_drawing(skeleton)
     names = None if known is None else known.joints
     limbs = () if known is None else known.limbs
     pose = _pixels(points, visible, names)
     true = {} if truth is None else _pixels(truth, visible, names)
-    colours = {joint: CENTRE if names is None else _colour(names[joint]) for joint in pose}
-    for start, end in limbs:
-        if start in pose and end in pose:
-            _line(drawing, pose[start], pose[end], colours[end], width)
+    colours = {joint: CENTRE if names is None else SIDES[side(names[joint])][0] for joint in pose}
+    lines = [(start, end) for start, end in limbs if start in pose and end in pose]
+    for start, end in lines:  # one halo around all, which parts no limb from the next
+        cv2.line(drawing, pose[start], pose[end], HALO, width + 4 * _outline(width), cv2.LINE_AA)
+    for pixel in pose.values():
+        cv2.circle(drawing, pixel, width + 1 + 2 * _outline(width), HALO, cv2.FILLED, cv2.LINE_AA)
+    for start, end in lines:
+        _line(drawing, pose[start], pose[end], colours[end], width)
     for joint, pixel in pose.items():
         _dot(drawing, pixel, colours[joint], width)
     for start, end in limbs:
@@ -187,6 +296,7 @@ def _draw(
     if known is None:
         for joint, pixel in pose.items():
             _number(drawing, pixel, joint, width)
+    return pose
 
 
 def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequence[str] | None) -> dict[int, Pixel]:
@@ -206,20 +316,31 @@ def _pixels(points: npt.ArrayLike, visible: npt.ArrayLike | None, names: Sequenc
     }
 
 
-def _colour(joint: str) -> Colour:
-    """Returns the colour of a joint, and of the limb that ends there, by the side that its name tells."""
-    return {"left": LEFT, "right": RIGHT}.get(side(joint), CENTRE)
+def _width(side: float) -> int:
+    """Returns how many pixels limbs are wide on a picture, or of a person, of this side."""
+    return max(1, round(side / 100))
+
+
+def _outline(width: int) -> int:
+    """Returns the pixels of the black around a line, which the white around that has too."""
+    return max(1, round(width / 5))
+
+
+def _outlined(colour: Colour, width: int) -> Iterator[tuple[Colour, int]]:
+    """Yields the colours and widths of a line with both of its outlines, in the order of drawing."""
+    outline = _outline(width)
+    yield from ((HALO, width + 4 * outline), (OUTLINE, width + 2 * outline), (colour, width))
 
 
 def _line(drawing: Picture, start: Pixel, end: Pixel, colour: Colour, width: int) -> None:
     """Draws an outlined line."""
-    cv2.line(drawing, start, end, OUTLINE, width + 2, cv2.LINE_AA)
+    cv2.line(drawing, start, end, OUTLINE, width + 2 * _outline(width), cv2.LINE_AA)
     cv2.line(drawing, start, end, colour, width, cv2.LINE_AA)
 
 
 def _dot(drawing: Picture, pixel: Pixel, colour: Colour, width: int) -> None:
     """Draws an outlined dot, wider than the lines."""
-    cv2.circle(drawing, pixel, width + 2, OUTLINE, cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(drawing, pixel, width + 1 + _outline(width), OUTLINE, cv2.FILLED, cv2.LINE_AA)
     cv2.circle(drawing, pixel, width + 1, colour, cv2.FILLED, cv2.LINE_AA)
 
 
@@ -241,13 +362,78 @@ def _dashes(drawing: Picture, start: Pixel, end: Pixel, width: int) -> None:
         _line(drawing, ends[k], ends[k + 1], TRUTH, max(1, width // 3))
 
 
+def _arrow(drawing: Picture, start: Pixel, end: Pixel, width: int) -> None:
+    """Draws the way of a joint from one stage to the next."""
+    for colour, stroke in ((OUTLINE, width + 2), (TRUTH, width)):
+        cv2.arrowedLine(drawing, start, end, colour, stroke, cv2.LINE_AA, 0, 0.2)
+
+
 def _number(drawing: Picture, pixel: Pixel, number: int, width: int) -> None:
     """Writes a number beside a dot, within the picture where the dot is."""
     x, y = pixel[0] + width + 3, pixel[1] - width - 3
     thin, size = max(1, width // 3), 0.3 + 0.1 * width
-    (long, high), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, size, thin + 2)
+    (long, high), _ = cv2.getTextSize(str(number), _FONT, size, thin + 2)
     if 0 <= pixel[0] < drawing.shape[1] and 0 <= pixel[1] < drawing.shape[0]:
         x, y = min(x, drawing.shape[1] - long), max(y, high)
-    place = x, y
-    for colour, stroke in ((OUTLINE, thin + 2), (CENTRE, thin)):
-        cv2.putText(drawing, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, stroke, cv2.LINE_AA)
+    _text(drawing, str(number), (x, y), size, CENTRE, thin)
+
+
+def _lettering(width: int) -> tuple[float, int]:
+    """Returns the size and the stroke of names and legends on a picture with lines so wide."""
+    return 0.28 + 0.06 * width, max(1, round(width / 5))
+
+
+def _text(drawing: Picture, text: str, place: Pixel, size: float, colour: Colour, stroke: int) -> None:
+    """Writes outlined text; the place is its lower left corner."""
+    plain = text.encode("ascii", "replace").decode()
+    for shade, thick in ((OUTLINE, stroke + 2), (colour, stroke)):
+        cv2.putText(drawing, plain, place, _FONT, size, shade, thick, cv2.LINE_AA)
+
+
+def _write_names(
+    drawing: Picture, persons: Sequence[tuple[dict[int, Pixel], int]], skeleton: AnySkeleton | None, legend: Edges
+) -> None:
+    """Writes the names of joints beside them, each where it hides the least of other names, joints and the legend.
+
+    Args:
+        drawing: What is written into.
+        persons: The joints of each that are drawn, and the width of the lines.
+        skeleton: As for `draw_pose`; joints without names have their numbers already.
+        legend: Where it is.
+    """
+    known = of_drawing(skeleton)
+    if known is None:
+        return
+    taken = np.zeros(drawing.shape[:2], np.bool_)
+    _part(taken, legend)[:] = True
+    for pose, stroke in persons:
+        for x, y in pose.values():
+            _part(taken, (x - stroke - 2, y - stroke - 2, x + stroke + 2, y + stroke + 2))[:] = True
+    for pose, stroke in persons:
+        size, thick = _lettering(stroke)
+        middle = np.mean([x for x, _ in pose.values()]) if pose else 0.0
+        for joint, (x, y) in pose.items():
+            (across, up), below = cv2.getTextSize(known.joints[joint], _FONT, size, thick)
+            gap = 2 * stroke + 3
+            right, left = x + gap, x - gap - across
+            outward, inward = (right, left) if x >= middle else (left, right)
+            rows = (y + up // 2, y - gap, y + gap + up)
+            places = [*((outward, row) for row in rows), *((inward, row) for row in rows)]
+            places += [(x - across // 2, y - gap), (x - across // 2, y + gap + up)]
+            edges = [(left - 1, row - up - 1, left + across + 1, row + below) for left, row in places]
+            best = min(range(len(places)), key=lambda place: _hidden(taken, edges[place]))
+            _part(taken, edges[best])[:] = True
+            _text(drawing, known.joints[joint], places[best], size, TRUTH, thick)
+
+
+def _part(taken: npt.NDArray[np.bool_], edges: Edges) -> npt.NDArray[np.bool_]:
+    """Returns the part of a picture within left, top, right and bottom."""
+    left, top, right, bottom = (max(0, edge) for edge in edges)
+    return taken[top:bottom, left:right]
+
+
+def _hidden(taken: npt.NDArray[np.bool_], edges: Edges) -> int:
+    """Returns how many pixels of what is there a text would hide; its own outside of the picture count four times."""
+    part = _part(taken, edges)
+    area = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    return int(np.count_nonzero(part)) + 4 * (area - part.size)

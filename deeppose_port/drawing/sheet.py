@@ -15,7 +15,7 @@ from deeppose_port import metrics
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton, side
-from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, Colour, draw_pose
+from deeppose_port.drawing.draw import SIDES, Colour, draw_pose
 from deeppose_port.drawing.lines import GREY, HEIGHT, WHITE, width_of, write_line
 from deeppose_port.metrics.shown import error_of_person
 
@@ -26,9 +26,6 @@ TILE = "tile.png"
 _MOST_PERSONS = 1600  # with the truth 560 MB
 _MARGIN, _SWATCH = 4, 18
 _GROUND = 36  # a dark grey, where a crop leaves room
-
-#: What a colour means, by the side that a joint's name tells.
-_SIDES = {"left": (LEFT, "the person's left"), "right": (RIGHT, "the person's right"), "": (CENTRE, "in the middle")}
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def _of_truth(known: npt.NDArray[np.bool_]) -> str:
 def _legend(sides: set[str] | None, with_truth: bool, width: int) -> Picture:
     """Draws the legend, as many lines of it as the width takes."""
     entries: list[tuple[Colour | None, str]] = [
-        (colour, words) for name, (colour, words) in _SIDES.items() if sides and name in sides
+        (colour, words) for name, (colour, words) in SIDES.items() if sides and name in sides
     ]
     if sides is None:
         entries.append((None, "joints are numbered from 0"))

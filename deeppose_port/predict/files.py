@@ -24,6 +24,7 @@ from deeppose_port.pose import Pose
 from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import (
     Answer,
+    Lettering,
     answers,
     drawn,
     drawn_heatmaps,
@@ -101,6 +102,8 @@ def predict_files(
     image_format: str = "png",
     share: tuple[int, int] = (0, 1),
     show: Callable[[Picture], bool] | None = None,
+    legend: bool = True,
+    joint_names: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts pictures, folders of pictures, videos, cameras and streams.
@@ -134,6 +137,8 @@ def predict_files(
             writes its joints to `predictions-1-of-2.json`. One that finds nothing raises nothing, as the other may find
             some; it returns its failures.
         show: Gets the drawing of each frame of a video, and tells whether to go on.
+        legend: Whether drawings say in a corner what their colours mean.
+        joint_names: Whether they have the joints' names beside these.
         progress: Called with the pictures and frames done and all of them, as far as the videos say how many they have.
 
     Raises:
@@ -148,6 +153,7 @@ def predict_files(
         pose.first.refuse_without_heatmaps()
     people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
+    lettering = Lettering(legend, joint_names)
     folder = checked_folder(output)
     if image_format not in FORMATS:
         told = ", ".join(FORMATS)
@@ -203,7 +209,7 @@ def predict_files(
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
                 target = stage / drawings[file].name
-                write = partial(_draw, target, image, persons, named, people.numbered, stages.shown)
+                write = partial(_draw, target, image, persons, named, people.numbered, lettering, stages.shown)
                 written.append((file, workers.begin(write)))
                 if file in sheets:
                     maps = partial(_draw_heatmaps, stage / sheets[file].name, image, persons, names, people.numbered)
@@ -232,7 +238,7 @@ def predict_files(
             following = Following(people, smooth, every)
             try:
                 video, refused = predict_video(
-                    pose, file, writing, following, named, sheet, done.one_more, workers, stages, show
+                    pose, file, writing, following, named, lettering, sheet, done.one_more, workers, stages, show
                 )
                 videos.append(video)
                 failures += [Failure(file, problem) for problem in refused]
@@ -319,9 +325,10 @@ def _draw(
     persons: Sequence[tuple[Answer, Look, Points]],
     skeleton: Skeleton | None,
     numbered: bool,
+    lettering: Lettering,
     ways: bool,
 ) -> None:
-    write_picture(path, drawn(image, persons, skeleton, numbered, ways))
+    write_picture(path, drawn(image, persons, skeleton, numbered, lettering, ways))
 
 
 def _readable(

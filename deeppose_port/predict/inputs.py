@@ -26,7 +26,7 @@ from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import View
-from deeppose_port.drawing.draw import draw_persons, draw_pose, draw_ways
+from deeppose_port.drawing.draw import NOWHERE, draw_legend, draw_persons, draw_ways
 from deeppose_port.drawing.maps import draw_heatmaps, stacked
 from deeppose_port.pose import Pose
 from deeppose_port.predict.people import Box, Found
@@ -181,12 +181,27 @@ def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[A
     return persons, refused
 
 
+@dataclass(frozen=True)
+class Lettering:
+    """What is written on drawings.
+
+    Attributes:
+        legend: What the colours mean.
+        names: The joints' names, beside them.
+    """
+
+    legend: bool = True
+    names: bool = False
+
+
 def drawn(
     image: Picture,
     persons: Sequence[tuple[Answer, Look, Points]],
     skeleton: Skeleton | None,
     numbered: bool,
+    lettering: Lettering,
     ways: bool = False,
+    still: bool = True,
 ) -> Picture:
     """Draws the persons of a picture, with their numbers and boxes where there may be several.
 
@@ -195,14 +210,19 @@ def drawn(
         persons: What `told_apart` returns.
         skeleton: As for `draw_pose`.
         numbered: Whether there may be several.
+        lettering: What is written.
         ways: Whether the way of each joint from stage to stage is drawn too.
+        still: Whether the legend may have any corner; those of a video's frames have one.
     """
+    legend = NOWHERE
+    if lettering.legend:
+        beside = [points for _, _, points in persons] if still else ()
+        image, legend = draw_legend(image, skeleton, beside=beside, stages=ways)
     if ways:
         image = draw_ways(image, [answer.stages for answer, _, _ in persons if answer.stages is not None])
-    if not numbered:
-        return draw_pose(image, persons[0][2], skeleton)
-    several = [(answer.number, answer.found.box, points) for answer, _, points in persons]
-    return draw_persons(image, several, skeleton)
+    each = [(answer.number, answer.found.box) if numbered else (None, None) for answer, _, _ in persons]
+    poses = [(*one, points) for one, (_, _, points) in zip(each, persons, strict=True)]
+    return draw_persons(image, poses, skeleton, names=lettering.names, legend=legend)
 
 
 def drawn_heatmaps(

@@ -21,7 +21,7 @@ from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import Frame, Stream, Video, opened
 from deeppose_port.drawing.video_writing import Writer, video_writer
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Answer, answers, drawn, told_apart
+from deeppose_port.predict.inputs import Answer, Lettering, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
 from deeppose_port.predict.results import (
     BOX_COLUMNS,
@@ -229,6 +229,7 @@ def predict_video(
     writing: VideoFiles,
     following: Following,
     skeleton: Skeleton | None,
+    lettering: Lettering,
     sheet: ContactSheet | None,
     done: Callable[[], None],
     workers: Workers,
@@ -245,6 +246,7 @@ def predict_video(
         writing: Where the frames go.
         following: Its persons.
         skeleton: What the joints are; None draws dots.
+        lettering: What is written on the drawings.
         sheet: A contact sheet to fill.
         done: Called after each frame.
         workers: They cut the persons out.
@@ -279,7 +281,7 @@ def predict_video(
                 if sheet is not None:
                     caption = f"{title_of(source, answer.number if numbered else None)}, frame {frame.index}"
                     sheet.add(image, view.crop, points, skeleton, caption=caption)
-            drawing = drawn(image, persons, skeleton, numbered, stages.shown)
+            drawing = drawn(image, persons, skeleton, numbered, lettering, stages.shown, still=False)
             writing.write_drawing(drawing, frame.time, video.fps / following.every)
             frames, last = frames + 1, frame.time
             done()

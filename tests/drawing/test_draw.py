@@ -5,7 +5,7 @@ import pytest
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
-from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, draw_pose
+from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, draw_legend, draw_persons, draw_pose
 
 FLIC = skeletons.FLIC
 # left wrist, elbow, shoulder, head, right shoulder, elbow, wrist
@@ -57,6 +57,109 @@ def test_every_limb_of_every_skeleton_is_drawn(grey):
         pose = 200 + 180 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         drawing = draw_pose(grey, pose, skeleton)
         assert all(is_drawn(drawing, (pose[a] + pose[b]) / 2, 2) for a, b in skeleton.limbs)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255, LEFT, RIGHT, CENTRE], ids=str)
+def test_around_each_limb_there_is_black_and_around_that_white(shade):
+    picture = np.full((400, 400, 3), shade, np.uint8)
+    drawing = draw_pose(picture, POSE, FLIC)
+    row = drawing[300]
+    for limb, half in ((LEFT, row[:200]), (RIGHT, row[200:])):
+        limb_from = np.flatnonzero((half == limb).all(axis=1) & (np.arange(200) != 0))
+        inside = limb_from[np.argmin(np.abs(limb_from - (40 if limb == LEFT else 160)))]
+        for step in (-1, 1):
+            outward = half[inside : inside + step * 9 : step].astype(int)
+            dark = int(np.argmax(outward.max(axis=1) < 90))
+            assert dark > 0
+            assert outward[dark:].min(axis=1).max() > 150
+
+
+def in_colour(picture, colour):
+    """The rows and columns where a picture has a colour."""
+    return np.argwhere((picture == colour).all(axis=2))
+
+
+def test_the_legend_has_a_line_for_each_side_in_the_corner_that_is_free(grey):
+    drawing, edges = draw_legend(grey, FLIC)
+    rows = []
+    for colour in (LEFT, RIGHT, CENTRE):
+        places = in_colour(drawing, colour)
+        assert places[:, 0].min() > 300
+        assert places[:, 1].max() < 60
+        rows.append(places[:, 0].mean())
+    assert rows == sorted(rows)
+    assert np.array_equal(drawing[:290], grey[:290])
+    left, top, right, bottom = edges
+    assert (left, bottom) == (0, 400)
+    assert np.array_equal((drawing != grey).any(axis=2).nonzero()[0].min(), top)
+    beside, above = draw_legend(grey, FLIC, beside=[POSE, POSE * 0 + [390, 390]])
+    assert above == (0, 0, right, bottom - top)
+    assert np.array_equal(beside[: above[3]], drawing[top:])
+    pose = draw_pose(grey, POSE, FLIC, legend=True)
+    changed = (pose != draw_pose(grey, POSE, FLIC)).any(axis=2)
+    assert changed[in_colour(beside, LEFT)[:, 0].min(), in_colour(beside, LEFT)[:, 1].min()]
+
+
+def test_the_legend_tells_of_what_there_is():
+    grey = np.full((600, 600, 3), 128, np.uint8)
+
+    def height(**more):
+        return int((draw_legend(grey, more.pop("skeleton", FLIC), **more)[0] != grey).any(axis=(1, 2)).sum())
+
+    assert height() < height(truth=True) == height(stages=True) < height(truth=True, stages=True)
+    assert 0 < height(skeleton=["left a", "right b"]) < height()
+    assert height(skeleton=None) == height(skeleton=["nose", "tail"]) == 0
+    assert height(skeleton=None, truth=True) > 0
+    small = grey[:90, :90]
+    assert np.array_equal(draw_legend(small, FLIC)[0], small)
+
+
+def test_the_pose_is_drawn_over_the_legend(grey):
+    drawing = draw_pose(draw_legend(grey, FLIC)[0], POSE + np.array([-20, 30]), FLIC)
+    assert colour_at(drawing, POSE[0] + np.array([-20, 30])) == LEFT
+
+
+def test_names_stand_beside_their_joints_and_hide_none(grey):
+    drawing, plain = draw_pose(grey, POSE, FLIC, names=True), draw_pose(grey, POSE, FLIC)
+    written = (drawing != plain).any(axis=2)
+    for point in POSE.round().astype(int):
+        x, y = point
+        assert written[max(0, y - 30) : y + 30, max(0, x - 60) : x + 60].any()
+        assert np.array_equal(colour_at(drawing, point), colour_at(plain, point))
+    assert not written[:, 195:205][200:].any()
+    unseen = np.arange(7) == 3
+    assert not (draw_pose(grey, POSE, FLIC, names=True, visible=unseen) != grey).any(axis=2)[200:].any()
+    assert np.array_equal(draw_pose(grey, POSE, None, names=True), draw_pose(grey, POSE, None))
+
+
+def test_names_leave_the_legend_free(grey):
+    _, (_, top, right, bottom) = draw_legend(grey, FLIC)
+    pose = np.full((7, 2), np.nan)
+    pose[0] = right + 8, top + 30
+    told = {"skeleton": FLIC, "names": True}
+    (legend, places), point = draw_legend(grey, FLIC), [(1, None, pose)]
+    beside, over = (draw_persons(legend, point, **told, legend=edges) for edges in (places, (0, 0, 0, 0)))
+    part = np.s_[top:bottom, : right - 4]
+    assert np.array_equal(beside[part], legend[part])
+    pose[0] = 380, top + 30  # its name is outward of it, and there is no room
+    assert is_drawn(draw_persons(legend, point, **told, legend=places), (340, top + 30))
+    assert over.shape == beside.shape
+
+
+def test_names_of_joints_that_coincide_do_not_cover_each_other(grey):
+    both = np.full((2, 2), 200.0)
+    dot, one, two = (
+        np.count_nonzero(draw_pose(grey, both, ["ab", "cd"], names=names, visible=visible) != grey)
+        for names, visible in ((False, None), (True, [True, False]), (True, None))
+    )
+    assert two - dot > 1.7 * (one - dot) > 0
+
+
+def test_persons_have_names_too_wherever_they_are(grey):
+    persons = [(1, (10.0, 10, 380, 380), POSE), (2, None, POSE + 1e7), (3, (0, 0, 9, 9), POSE * np.nan)]
+    drawing = draw_persons(grey, persons, FLIC, names=True)
+    assert is_drawn(drawing, POSE[6] - np.array([40, 0]), 6)
+    assert not is_drawn(draw_persons(grey, persons, FLIC), POSE[6] - np.array([40, 0]), 6)
 
 
 def test_the_picture_is_copied(grey):

@@ -82,7 +82,10 @@ class TestPersons:
             sheet.add(self.IMAGE, self.CROP, points, FLIC, caption=f"a.png, line {line}", truth=truth, visible=visible)
         picture = sheet.picture()
         assert picture.shape[1] == 2 * 444 - 2
-        assert not (picture[:220, :442] == 255).all(axis=2).any(), "no dashes of white"
+        for x, pose, known in ((0, points, None), (222, truth, visible)):
+            alone = ContactSheet(1, 1)
+            alone.add(self.IMAGE, self.CROP, np.where(visible[:, None] | (known is None), pose, np.nan), FLIC)
+            assert np.array_equal(picture[:220, x : x + 220], alone.picture()[:220]), "no dashes over it"
         colours = [*[draw.LEFT] * 3, draw.CENTRE, *[draw.RIGHT] * 3]
         for number in range(3):
             top, left = 254 * (number // 2), 444 * (number % 2)
@@ -116,9 +119,9 @@ class TestPersons:
         assert legend.shape == (3 * HEIGHT + 8, 442, 3)
         x = 4
         for colour, words in (
-            (draw.LEFT, "the person's left"),
-            (draw.RIGHT, "the person's right"),
-            (draw.CENTRE, "in the middle"),
+            (draw.LEFT, "person's left"),
+            (draw.RIGHT, "person's right"),
+            (draw.CENTRE, "middle"),
         ):
             assert (legend[10:14, x : x + 13] == colour).all()
             assert says(legend, x + 18, 4, words, width_of(words))

@@ -13,7 +13,8 @@ from deeppose_port.cli import main
 from deeppose_port.data import Crop, PoseDataset, skeletons
 from deeppose_port.drawing import draw
 from deeppose_port.drawing.sheet import ContactSheet, draw_crop
-from deeppose_port.predict import files_in, parse_box, predict_files, predict_persons
+from deeppose_port.predict import Found, files_in, parse_box, predict_files, predict_persons
+from deeppose_port.predict.inputs import Answer, Lettering, drawn
 from deeppose_port.predict.results import as_lists
 from tests.helpers.networks import checkpoint_of, random_checkpoint
 
@@ -78,7 +79,7 @@ class TestPictures:
         np.testing.assert_allclose(points["tall.jpg"], [[30, 25]] * 7, atol=1e-4)
         drawn = cv2.imread(str(tmp_path / "out" / "wide_pose.png"))
         picture = cv2.imread(str(folder / "wide.png"))
-        assert np.array_equal(drawn, draw.draw_pose(picture, points["wide.png"], FLIC))
+        assert np.array_equal(drawn, draw.draw_pose(picture, points["wide.png"], FLIC, legend=True))
 
     def test_json_holds_what_the_result_says(self, pose, folder, tmp_path):
         result = predict_files(pose, [folder], tmp_path / "out")
@@ -138,13 +139,14 @@ class TestPictures:
         assert result.names == told.joints
         own = skeletons.Skeleton("", told.joints, limbs=told.limbs)
         picture, (found,) = cv2.imread(str(folder / "wide.png")), result.pictures
-        expected = draw.draw_pose(picture, found.points, own)
+        expected = draw.draw_pose(picture, found.points, own, legend=True)
         assert np.array_equal(cv2.imread(str(found.drawing)), expected)
-        assert np.array_equal(pose.draw(picture, box), expected[:, :, ::-1])
+        assert np.array_equal(pose.draw(picture, box, legend=True), expected[:, :, ::-1])
         alone.add(picture, pose.look(picture, box).crop, found.points, own)
         tile = cv2.imread(str(tmp_path / "out" / "tile.png"))
         assert np.array_equal(tile[:220, :220], alone.picture()[:220])
-        frame = draw.draw_pose(np.zeros((64, 96, 3), np.uint8), pose.predict(np.zeros((64, 96, 3), np.uint8), box), own)
+        black = np.zeros((64, 96, 3), np.uint8)
+        frame = draw.draw_pose(black, pose.predict(black, box), own)
         assert np.abs(frames_of(tmp_path / "out" / "clip_pose.mp4")[0].astype(int) - frame).mean() < 3
 
     def test_other_skeleton_and_unknown_format_are_refused(self, pose, folder, tmp_path):
@@ -402,6 +404,29 @@ class TestCommand:
         assert status == 0
         assert f"{folder / 'wide.png'} -> {tmp_path / 'out' / 'wide_pose.png'}" in out
         assert f"contact sheet in {tmp_path / 'out' / 'tile.png'}" in out
+
+    @pytest.mark.parametrize("options", [(), ("--names",), ("--no-legend",), ("--no-legend", "--names")])
+    def test_drawings_have_a_legend_and_names_as_they_are_told(self, run, tmp_path, options):
+        black = np.zeros((240, 200, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "black.png"), black)
+        assert run(tmp_path / "black.png", *options, "-o", tmp_path / "out")[0] == 0
+        (picture,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["pictures"]
+        told = {"legend": "--no-legend" not in options, "names": "--names" in options}
+        expected = draw.draw_pose(black, picture["points"], FLIC, **told)
+        assert np.array_equal(cv2.imread(str(tmp_path / "out" / "black_pose.png")), expected)
+
+    @pytest.mark.parametrize("option", ["--names", "--no-legend"])
+    def test_persons_of_a_csv_have_neither(self, run, pictures, tmp_path, option):
+        told = run("--csv", pictures / "free.csv", "--images", pictures, option, "-o", tmp_path / "out")
+        assert told[0] == 2
+        assert "--names and --no-legend go with SOURCE" in told[2]
+
+    def test_the_legend_of_a_video_stays_in_its_corner(self):
+        look, corner = (np.full((1, 7, 2), 590.0) * (0.01, 1)), np.zeros((600, 600, 3), np.uint8)
+        persons = [(Answer(Found(None), 1, None, look), None, look[0])]
+        moving, still = (drawn(corner, persons, FLIC, False, Lettering(), still=still) for still in (False, True))
+        assert (moving[-60:, :150] != 0).any(axis=2).mean() > 0.05
+        assert not still[-100:, 30:150].any()
 
     def test_unreadable_pictures_of_several_are_named_and_the_status_is_3(self, run, folder, tmp_path):
         (folder / "broken.png").write_bytes(b"")
