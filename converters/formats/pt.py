@@ -352,8 +352,24 @@ def _save(payload_of: Callable[[], dict[str, object]], source: str, path: Path) 
         problem = f"it cannot be written as .pt without PyTorch: {reason_of(error)}"
         raise CheckpointError(source, problem, "safetensors needs none") from error
 
-    payload = payload_of()
+    payload = _by_value(payload_of(), {})
     save_whole(lambda writing: torch.save(payload, writing), path)
+
+
+def _by_value(value: object, texts: dict[str, str]) -> object:
+    """Returns what is saved with equal texts as one object: a pickle, which tells them apart, follows from the values.
+
+    Args:
+        value: What is saved.
+        texts: Those that it has so far.
+    """
+    if isinstance(value, str):
+        return texts.setdefault(value, value)
+    if isinstance(value, dict):
+        return {_by_value(key, texts): _by_value(one, texts) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_by_value(one, texts) for one in value)
+    return value
 
 
 def save_whole(save: Callable[[BinaryIO], None], path: Path) -> None:
