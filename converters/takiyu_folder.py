@@ -18,8 +18,10 @@ from converters.plan import CascadePlan, Plan
 
 #: `best_model_s0.npz` answers all joints, `best_model_s1_j0.npz` moves the first.
 _MODEL = re.compile(r"best_model_s(\d{1,3})(?:_j(\d{1,3}))?\.npz")
+#: What is gone on with, apart from the first stage's: `resume/model_s1_j0.npz`.
+_RESUMED = re.compile(r"model_s\d{1,3}_j\d{1,3}\.npz")
 _NORMALIZER = "facial_normalizer.npy"
-(_ARCHITECTURE,) = takiyu.FAMILY.tables
+(ARCHITECTURE,) = takiyu.FAMILY.tables
 #: Its joints are lsho lelb lwri rsho relb rwri lhip rhip head: the diameter is the mean of both diagonals of the torso.
 _JOINTS = len(takiyu.JOINTS)
 _OPPOSING = ((0, 7), (3, 6))
@@ -27,7 +29,7 @@ _SHOULDERS = (0, 3)
 _SWAPPED = ((0, 3), (1, 4), (2, 5), (6, 7))
 #: The side of its close-ups in diameters.
 _SIGMA = 1.5
-_CLOSE_UP = CloseUp(_SIGMA, _OPPOSING)
+CLOSE_UP = CloseUp(_SIGMA, _OPPOSING)
 _MOST_BYTES = 4096
 _TWO_TRAININGS = "are the files of two trainings in one folder?"
 
@@ -55,10 +57,10 @@ def plan_of(folder: Path, options: Options) -> CascadePlan:
     Raises:
         CheckpointError: A stage or a joint has no file, or one is refused; the message names it.
     """
-    if options.architecture not in (None, _ARCHITECTURE) or options.model_file is not None:
-        problem = f"its networks are the {_ARCHITECTURE} of the program whose files it has"
+    if options.architecture not in (None, ARCHITECTURE) or options.model_file is not None:
+        problem = f"its networks are the {ARCHITECTURE} of the program whose files it has"
         raise CheckpointError(folder, problem, "leave --architecture and --model-file out")
-    options = replace(options, architecture=_ARCHITECTURE)
+    options = replace(options, architecture=ARCHITECTURE)
     found: dict[int, set[int | None]] = {}
     for name in files_in(folder):
         if match := _MODEL.fullmatch(name):
@@ -77,7 +79,7 @@ def plan_of(folder: Path, options: Options) -> CascadePlan:
             networks[f"stage{number + 1}.joint{joint}"] = plan
         counts.append(_JOINTS)
     _refuse_mixed(folder, networks)
-    rules = Rules((None, *[_CLOSE_UP] * (len(counts) - 1)), parts_of(counts), face)
+    rules = Rules((None, *[CLOSE_UP] * (len(counts) - 1)), parts_of(counts), face)
     return CascadePlan(folder, rules, networks)
 
 
@@ -87,8 +89,8 @@ def is_of_program(cascade: Cascade) -> bool:
         cascade.face is not None
         and (cascade.face.shoulders, cascade.face.swapped) == (_SHOULDERS, _SWAPPED)
         and cascade.joints == _JOINTS
-        and all(network.architecture.name == _ARCHITECTURE for network in cascade.networks.values())
-        and all(stage.close_up == _CLOSE_UP and not stage.shared for stage in cascade.stages[1:])
+        and all(network.architecture.name == ARCHITECTURE for network in cascade.networks.values())
+        and all(stage.close_up == CLOSE_UP and not stage.shared for stage in cascade.stages[1:])
     )
 
 
@@ -105,6 +107,30 @@ def files_of(cascade: Cascade) -> tuple[dict[str, Checkpoint], dict[str, bytes]]
 
 def _name(stage: int, joint: int | None = None) -> str:
     return f"best_model_s{stage}.npz" if joint is None else f"best_model_s{stage}_j{joint}.npz"
+
+
+def holds_resumed(folder: Path) -> bool:
+    """Tells whether a folder has networks of single joints that the program goes on with."""
+    return any(_RESUMED.fullmatch(path.name) for path in folder.iterdir())
+
+
+def resumed_file(folder: Path, number: int, joint: int) -> Path:
+    """Returns the file from which the program goes on with one joint's network.
+
+    Args:
+        folder: Its `resume`.
+        number: The stage, from 1 on for the second.
+        joint: The joint.
+
+    Raises:
+        CheckpointError: It is not there.
+    """
+    path = folder / f"model_s{number}_j{joint}.npz"
+    if not path.is_file():
+        raise CheckpointError(
+            path, "there is no such file, and the stage needs it", "a stage is not gone on with in part"
+        )
+    return path
 
 
 def network_in(path: Path, options: Options) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from converters.values import dataclass
 from deeppose_port import backends
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.close_up import NOT_BY_FACES
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps, measured, named
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.metrics.evaluation import (
@@ -71,11 +71,11 @@ def stage_data(
         DatasetError: A person cannot be made into an example, or has a torso without length.
     """
     cascade, skeleton, close_up = options.cascade, train.skeleton, later.close_up
-    notices = []
+    notices = [] if later.before.face is None else [NOT_BY_FACES]
     before = _Answers(later.before, backend, options)
-    if close_up is None:
-        sigma = skeleton.sigma if cascade.sigma is None else cascade.sigma
-        close_up = measured(train, before(train).predicted, sigma, opposing_joints(cascade, skeleton))
+    if close_up is None or not close_up.mean:
+        sigma = cascade.sigma or (skeleton.sigma if close_up is None else close_up.sigma)
+        close_up = measured(train, before(train).predicted, sigma, opposing_joints(cascade, skeleton, close_up))
         notices.append(_told(later.number, close_up, train))
     else:
         refuse_other_rule(cascade, skeleton, close_up, start.resumed)
@@ -97,21 +97,6 @@ def stage_data(
         numbers = "  ".join(f"{name} {value:.5g}" for name, value in summary.items() if name != "loss")
         notices.append(f"stage {later.number - 1} on the {len(test):,} persons to validate on: {numbers}")
     return StageData(replace(start, later=later), drawn, around, tuple(notices))
-
-
-def displacements_json(persons: DrawnCloseUps) -> str:
-    """Returns what a later stage is trained on, as JSON: its rule, and what its persons are."""
-    joints, close_up = persons.skeleton.joints, persons.close_up
-    told = {
-        "sigma": close_up.sigma,
-        "opposing": [[joints[joint] for joint in pair] for pair in close_up.opposing],
-        "mean": dict(zip(joints, close_up.mean, strict=True)),
-        "deviation": dict(zip(joints, close_up.deviation, strict=True)),
-        "persons": len(persons.persons),
-        "persons_without_diameter": persons.guessed,
-        "draws": persons.draws,
-    }
-    return json.dumps(told, indent=1) + "\n"
 
 
 class _Answers:

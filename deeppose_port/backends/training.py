@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
-from deeppose_port.backends.stages import displacements_json, stage_data
+from deeppose_port.backends.stages import stage_data
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.annotations import joints_in
 from deeppose_port.data.cache import PictureCache
@@ -24,9 +26,11 @@ from deeppose_port.metrics.evaluation import missing_for
 from deeppose_port.options import changed
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
+from deeppose_port.training.names import LAST, CheckpointName, joint_folder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks, Header, Run
-from deeppose_port.training.start import starting_point
+from deeppose_port.training.stage import displacements_json
+from deeppose_port.training.start import Start, starting_point
 from deeppose_port.training.validation import numbers_of
 
 
@@ -56,10 +60,13 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         callbacks.notice(f"by their number the joints are those of {options.skeleton}; --skeleton says otherwise")
     skeleton = skeletons.get(options.skeleton or "")
     start = starting_point(options, len(skeleton.joints))
-    before = start.checkpoint.preprocessing
-    skeleton.refuse_other_order(before.told_joints, start.checkpoint.source.path)
-    named = replace(before, joints=skeleton.joints, limbs=skeleton.limbs, joints_assumed=False)
-    start = replace(start, checkpoint=start.checkpoint.replace(preprocessing=named))
+    first_stage = start.checkpoint if start.later is None else start.later.before.first
+    skeleton.refuse_other_order(first_stage.preprocessing.told_joints, first_stage.source.path)
+    per_joint = options.cascade.per_joint
+    if not per_joint:
+        skeleton.refuse_other_order(start.checkpoint.preprocessing.told_joints, start.checkpoint.source.path)
+        start = _naming(start, skeleton.joints, skeleton.limbs)
+        first_stage = start.checkpoint if start.later is None else first_stage
     for notice in start.notices:
         callbacks.notice(notice)
     backends.refuse_foreign(backend, start.checkpoint.architecture)
@@ -68,11 +75,10 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
             f"--loss {options.loss} is of coordinates, and this {start.checkpoint.architecture.name} has heat maps"
         )
         raise DeepPoseError(problem, advice="leave it out, or say --recipe course")
-    if start.epoch >= options.epochs and not options.eval_only:
+    if start.epoch >= options.epochs and not options.eval_only and not per_joint:
         raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
-    first_stage = start.checkpoint if start.later is None else start.later.before.first
     about: dict[str, Any] = {
         "images": options.images,
         "skeleton": skeleton,
@@ -99,24 +105,110 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     elif first:
         mean = _mean_pose_numbers(persons, validated, options)
     told = options
-    if options.batch_size > len(train_set):
-        what = "persons" if train_set is persons else "close-ups"
-        callbacks.notice(f"there are {len(train_set)} {what}, fewer than a batch of {options.batch_size}: all are one")
-        options = replace(options, batch_size=len(train_set))
+    of_joints: list[DrawnCloseUps] = []
+    if not per_joint:
+        options = _with_whole_batches(options, train_set, callbacks)
+    elif isinstance(train_set, DrawnCloseUps):
+        of_joints = [train_set.of_joint(joint) for joint in range(len(skeleton.joints))]
     writes = first and not options.eval_only
     # No other file that goes on with a training holds a cascade.
     files = description.files if start.later is None else "pt"
-    with ResultFolder.open(options, start, files, writes, callbacks.notice) as folder:
+    begin = partial(_begin_joints, options, start) if per_joint else (lambda folder: None)
+    with ResultFolder.open(options, start, files, writes, callbacks.notice, begin) as folder:
         run = Run(options, start, folder, train_set, test_set, callbacks, mean)
         if folder.writes:
             folder.write_config(backend, told)
             if isinstance(train_set, DrawnCloseUps):
                 folder.write_displacements(displacements_json(train_set))
-        if first:
-            callbacks.begin(_header(run, description))
         with asked_to_end(run.stop.set):
-            engine.train(run)
+            if per_joint:
+                _train_joints(engine.train, run, of_joints, description)
+            else:
+                if first:
+                    callbacks.begin(_header(run, description))
+                engine.train(run)
     return run
+
+
+def _train_joints(
+    train: Callable[[Run], None], run: Run, examples: Sequence[DrawnCloseUps], backend: Description
+) -> None:
+    """Trains a stage of one network a joint, one after the other, each in a result folder of its own.
+
+    Raises:
+        DeepPoseError: All have ended.
+    """
+    options, folder, callbacks = run.options, run.folder, run.callbacks
+    assert not isinstance(run.test, PoseDataset)
+    joints = examples[0].skeleton.joints
+
+    trained = False
+    for joint, name in enumerate(joints):
+        if folder.has_ended(joint, options.epochs):
+            continue
+        start = _start_of_joint(options, run.start, joint)
+        if start.epoch >= options.epochs:
+            continue
+        own = joint_folder(folder.path, joint)
+        if _begins(options, folder):
+            start = replace(start, resumed=own / str(CheckpointName("epoch", start.epoch, ".pt")))
+        for notice in start.notices if options.resume is not None and joint else ():
+            callbacks.notice(notice)
+        trained, start = True, replace(_naming(start, (name,), ()), later=None)
+        told = _with_whole_batches(options, examples[joint], callbacks)
+        with ResultFolder.open(replace(told, output=own), start, "pt", folder.writes, callbacks.notice) as inner:
+            test = None if run.test is None else run.test.of_joint(joint)
+            one = replace(run, options=told, start=start, folder=inner, train=examples[joint], test=test)
+            callbacks.begin(_header(one, backend, name))
+            train(one)
+            if run.stop.is_set():
+                return
+            if inner.writes:
+                inner.end_joint(options.epochs)
+    if not trained and (folder.path / f"{LAST}.pt").exists():
+        problem = f"each joint has its {options.epochs} epochs behind it, or has ended before: nothing to do"
+        raise DeepPoseError(problem, where=folder.path, advice="a larger --epochs goes on")
+    if folder.writes:
+        callbacks.saved(folder.join(len(joints)))
+
+
+def _begin_joints(options: TrainingOptions, start: Start, folder: ResultFolder) -> None:
+    """Writes the starts of a stage of one network a joint, unless the run goes on where they are."""
+    assert start.later is not None
+    if _begins(options, folder):
+        joints = range(start.later.before.joints)
+        folder.begin_joints((_start_of_joint(options, start, joint) for joint in joints), options.epochs)
+
+
+def _begins(options: TrainingOptions, folder: ResultFolder) -> bool:
+    """Tells whether a stage of one network a joint does not go on in its own result folder."""
+    return options.resume is None or options.resume.resolve() != folder.path.resolve()
+
+
+def _start_of_joint(options: TrainingOptions, start: Start, joint: int) -> Start:
+    """Returns what a joint's network starts from: anew from the same weights as the first joint's."""
+    if options.resume is None or joint == 0:
+        return start
+    assert start.later is not None
+    return starting_point(options, start.later.before.joints, joint=joint, later=start.later)
+
+
+def _naming(start: Start, joints: tuple[str, ...], limbs: tuple[tuple[int, int], ...]) -> Start:
+    """Returns a start whose network knows what its joints are called."""
+    named = replace(start.checkpoint.preprocessing, joints=joints, limbs=limbs, joints_assumed=False)
+    return replace(start, checkpoint=start.checkpoint.replace(preprocessing=named))
+
+
+def _with_whole_batches(
+    options: TrainingOptions, examples: PoseDataset | DrawnCloseUps, callbacks: Callbacks
+) -> TrainingOptions:
+    """Returns options whose batches are no larger than the training set, and says so where they were."""
+    count = len(examples)
+    if options.batch_size <= count:
+        return options
+    what = "persons" if isinstance(examples, PoseDataset) else "close-ups"
+    callbacks.notice(f"there are {count} {what}, fewer than a batch of {options.batch_size}: all are one")
+    return replace(options, batch_size=count)
 
 
 def _told_skeleton(csv: Path) -> str:
@@ -143,7 +235,7 @@ def _mean_pose_numbers(train: PoseDataset, test: PoseDataset | None, options: Tr
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def _header(run: Run, backend: Description) -> Header:
+def _header(run: Run, backend: Description, joint: str | None = None) -> Header:
     checkpoint = run.start.checkpoint
     return Header(
         persons=len(_persons_of(run.train)),
@@ -157,6 +249,7 @@ def _header(run: Run, backend: Description) -> Header:
         epochs=run.options.epochs,
         recipe=run.options.recipe,
         mean_pose=run.mean_pose,
+        joint=joint,
     )
 
 

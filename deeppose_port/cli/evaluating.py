@@ -86,6 +86,7 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Ev
     The processes of torchrun share the persons; of a cascade each evaluates all.
     """
     from deeppose_port.backends import together
+    from deeppose_port.data.close_up import NOT_BY_FACES
     from deeppose_port.data.references import HEAD_BOXES
     from deeppose_port.evaluate.evaluate import evaluate
     from deeppose_port.evaluate.stages import evaluate_stages
@@ -107,6 +108,6 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Ev
             stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=progress, group=group)]
         else:
             if pose.cascade.face is not None:
-                display.notices(["persons are cut out by the box of their joints, not by their faces as in training"])
+                display.notices([NOT_BY_FACES])
             stages = evaluate_stages(pose, dataset, batch_size=how.batch_size, progress=progress)
     return Evaluated(pose, dataset, stages)

@@ -162,6 +162,7 @@ def _beginning(header: Header) -> list[str]:
         persons += f", validated on {header.validation_persons:,}"
     recipe = "" if header.recipe is None else f", recipe {header.recipe}"
     lines = [
+        f"{'' if header.joint is None else f'{header.joint}: '}"
         f"{header.architecture} of {counted(header.parameters, 'parameter')}, inputs of {header.im_size} pixels, in "
         f"{header.backend} on {header.device}{recipe}",
         f"{persons}, epochs {header.epoch} to {header.epochs}",

@@ -14,7 +14,6 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from deeppose_port.data.dataset import Example
-from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.threads import without_opencv_threads
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
@@ -28,8 +27,8 @@ class Examples(Protocol):
         """How pictures become inputs."""
 
     @property
-    def skeleton(self) -> Skeleton:
-        """The joints of an example's targets."""
+    def coordinates(self) -> int:
+        """Numbers in an example's targets."""
 
     def __len__(self) -> int: ...
 
@@ -77,11 +76,10 @@ def batches(dataset: Examples, batch_size: int, indices: Sequence[int] | None = 
 
 def empty_batch(dataset: Examples, size: int) -> Batch:
     """Returns the arrays of a batch of a dataset's examples, which are to be written into them."""
-    coordinates = 2 * len(dataset.skeleton.joints)
     return (
         np.empty((size, 3, *dataset.preprocessing.shape), np.float32),
-        np.empty((size, coordinates), np.float32),
-        np.empty((size, coordinates), np.int32),
+        np.empty((size, dataset.coordinates), np.float32),
+        np.empty((size, dataset.coordinates), np.int32),
     )
 
 

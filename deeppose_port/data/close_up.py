@@ -65,6 +65,10 @@ class Rectangle:
         )
 
 
+#: What is said where persons of a cascade that sees faces come with the boxes of their joints.
+NOT_BY_FACES = "persons are cut out by the box of their joints, not by their faces as in training"
+
+
 def rectangle_of_face(face: Sequence[float], rule: FaceCrop) -> Rectangle:
     """Returns a person's rectangle, as takiyu/DeepPose makes it of a face's box.
 

@@ -143,6 +143,11 @@ class PoseDataset:
         self._fast_decode = fast_decode
         self._sizes: dict[str, tuple[int, int]] = {}
 
+    @property
+    def coordinates(self) -> int:
+        """Numbers in an example's targets: two for each joint."""
+        return 2 * len(self.skeleton.joints)
+
     def __len__(self) -> int:
         return len(self._persons)
 

@@ -11,9 +11,11 @@ taken from the longer side of the box of the joints, in the median proportion of
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +137,7 @@ class _CloseUps:
         preprocessing: How they become the network's inputs.
         close_up: The stage's rule.
         skeleton: The persons'.
+        joint: The only joint that the network answers, where there is one a joint; None for all.
     """
 
     def __init__(self, persons: PoseDataset, preprocessing: Preprocessing, close_up: CloseUp) -> None:
@@ -142,14 +145,21 @@ class _CloseUps:
         self.preprocessing = preprocessing
         self.close_up = close_up
         self.skeleton = persons.skeleton
+        self.joint: int | None = None
+
+    @property
+    def coordinates(self) -> int:
+        """Numbers in an example's targets: two for each joint that the network answers."""
+        return 2 * (len(self.skeleton.joints) if self.joint is None else 1)
 
     def _labels(
         self, joint: int, way: npt.ArrayLike, counts: npt.ArrayLike
     ) -> tuple[Float32Array, npt.NDArray[np.int32]]:
-        """Returns targets and mask, (2 * J,) each, of which those of one joint are not 0."""
-        targets = np.zeros((len(self.skeleton.joints), 2), np.float32)
-        mask = np.zeros((len(self.skeleton.joints), 2), np.int32)
-        targets[joint], mask[joint] = way, counts
+        """Returns targets and mask, (coordinates,) each, of which those of one joint are not 0."""
+        targets = np.zeros((self.coordinates // 2, 2), np.float32)
+        mask = np.zeros((self.coordinates // 2, 2), np.int32)
+        place = joint if self.joint is None else 0
+        targets[place], mask[place] = way, counts
         return targets.reshape(-1), mask.reshape(-1)
 
 
@@ -208,6 +218,20 @@ class DrawnCloseUps(_CloseUps):
         shift = augmentation.translate_range if augmentation.translate else 0
         persons.refuse_unpacked(self._lengths, self.reach, shift + AROUND)
 
+    def of_joint(self, joint: int) -> DrawnCloseUps:
+        """Returns those that the network of one joint is trained on, whose targets are two numbers.
+
+        Raises:
+            DatasetError: Nobody has the joint.
+        """
+        own = copy.copy(self)
+        own.joint, own._of = joint, self._of[self._of[:, 1] == joint]
+        if not len(own._of):
+            raise DatasetError(
+                f"{self.persons.csv}: nobody has {self.skeleton.joints[joint]}: its network has nothing to learn from"
+            )
+        return own
+
     def __len__(self) -> int:
         return len(self._of) * self.draws
 
@@ -228,7 +252,8 @@ class DrawnCloseUps(_CloseUps):
         """Draws a displacement and an augmentation, and makes one close-up with them.
 
         It is turned, magnified, stretched and mirrored about its own middle, and shifted in fractions of its sides. A
-        mirrored joint is that of the other side, and is displaced as that one.
+        mirrored joint is that of the other side, and is displaced as that one. So the network of one joint sees the
+        other side's in the mirror, of persons who have both.
 
         Args:
             index: Which.
@@ -241,6 +266,10 @@ class DrawnCloseUps(_CloseUps):
         """
         person, joint = self._of[index % len(self._of)]
         drawn = augmentation.draw(rng)
+        if self.joint is not None and drawn.flip:
+            other = self._partner[joint]
+            both = bool(self.persons.visible[person, other])
+            drawn, joint = (drawn, other) if both else (replace(drawn, flip=False), joint)
         answered = int(self._partner[joint] if drawn.flip else joint)
         chance = rng.standard_normal(2).clip(-FARTHEST, FARTHEST)
         length, true = self._lengths[person], self.persons.joints[person, joint]
@@ -272,7 +301,7 @@ def _reach(spread: Spread | None) -> float:
 
 
 class CloseUps(_CloseUps):
-    """Close-ups around poses that are known: of every person every joint's, one after the other.
+    """Close-ups around poses that are known: of every person every joint's, one after the other, or that of one.
 
     `dataset[i]` is `(inputs, targets, mask)` as of `DrawnCloseUps`.
 
@@ -301,15 +330,32 @@ class CloseUps(_CloseUps):
             except CloseUpError as error:
                 raise persons.error(person, error) from error
 
+    def of_joint(self, joint: int) -> CloseUps:
+        """Returns those of one joint, for its network: one of every person, whose targets are two numbers."""
+        own = copy.copy(self)
+        own.joint = joint
+        return own
+
+    @property
+    def answered(self) -> range:
+        """The joints, one after the other, of which every person has a close-up."""
+        return range(len(self.skeleton.joints)) if self.joint is None else range(self.joint, self.joint + 1)
+
+    @property
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """(N, J) bool: the annotated joints that are answered."""
+        counted = np.isin(np.arange(len(self.skeleton.joints)), self.answered)
+        return np.asarray(self.persons.visible & counted, np.bool_)
+
     def __len__(self) -> int:
-        return len(self.poses) * len(self.skeleton.joints)
+        return len(self.poses) * len(self.answered)
 
     def __getitem__(self, index: int) -> Example:
         return self.example(index)
 
     def naming(self, index: int) -> AbstractContextManager[None]:
         """Names the picture of a close-up that cannot be made; see `PoseDataset.naming`."""
-        return self.persons.naming(index // self.poses.shape[1])
+        return self.persons.naming(index // len(self.answered))
 
     def example(self, index: int, out: Float32Array | None = None) -> Example:
         """Makes one close-up.
@@ -321,7 +367,8 @@ class CloseUps(_CloseUps):
         Raises:
             DatasetError: The picture cannot be decoded.
         """
-        person, joint = divmod(index, self.poses.shape[1])
+        person, place = divmod(index, len(self.answered))
+        joint = self.answered[place]
         square = self._squares[person][joint]
         inputs = input_of(self.persons.window(person), square, self.preprocessing, out)
         way = (self.persons.joints[person, joint] - (square.x, square.y)) / (square.width, square.height)
@@ -332,7 +379,7 @@ class CloseUps(_CloseUps):
 
         Args:
             persons: Of whom they are.
-            outputs: (len(persons), J, 2), for each joint the answer to its own close-up.
+            outputs: (len(persons), J, 2), for each joint the answer to its own close-up; 0 leaves it where it is.
 
         Returns:
             (len(persons), J, 2) float64, pixels of the pictures.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, fields
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ Network: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]
 #: Close-ups, (N, 3, H, W) float32, and whose joints they are of, (N,) int64 -> (N, 2) float32, the ways to the joints.
 StageNetwork: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
+_Number = TypeVar("_Number", np.float32, np.int32)
 #: JSON-ready numbers by name; None for what nobody has, or what is not finite.
 Numbers: TypeAlias = "float | list[float | None] | dict[str, Numbers] | None"
 
@@ -332,7 +333,9 @@ def predictions_of(
     """
     if isinstance(dataset, CloseUps):
         return refined_by(
-            lambda inputs, joints: network(inputs).reshape(len(inputs), -1, 2)[np.arange(len(inputs)), joints],
+            lambda inputs, joints: network(inputs).reshape(len(inputs), -1, 2)[
+                np.arange(len(inputs)), joints if dataset.joint is None else 0
+            ],
             dataset,
             batch_size=batch_size,
             part=part,
@@ -378,33 +381,40 @@ def refined_by(
         progress: Called with the close-ups done and all of them.
 
     Returns:
-        The stage's answers by person; outputs and targets are ways from the middles of close-ups, in their sides.
+        The stage's answers by person; outputs and targets are ways from the middles of close-ups, in their sides. Where
+        the close-ups are of one joint the others stay where they are, and count nowhere.
 
     Raises:
         DatasetError: A close-up cannot be made.
     """
-    count = close_ups.poses.shape[1]
+    answered = np.asarray(close_ups.answered)
+    count = len(answered)
     persons = range(part[0], len(close_ups.poses), part[1])
     indices = [person * count + joint for person in persons for joint in range(count)]
     outputs = np.empty((len(indices), 2), np.float32)
     targets, masks = np.empty_like(outputs), np.empty((len(indices), 2), np.int32)
     done = 0
     for inputs, target, mask in batches(close_ups, batch_size, indices):
-        joints = np.array(indices[done : done + len(inputs)]) % count
+        places = np.array(indices[done : done + len(inputs)]) % count
         rows = slice(done, done + len(inputs))
-        own = np.arange(len(inputs)), joints
-        outputs[rows] = network(inputs, joints)
+        own = np.arange(len(inputs)), places
+        outputs[rows] = network(inputs, answered[places])
         targets[rows], masks[rows] = (each.reshape(len(inputs), count, 2)[own] for each in (target, mask))
         done += len(inputs)
         if progress is not None:
             progress(done, len(indices))
-    size = len(persons), 2 * count
+
+    def of_all(values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        whole = np.zeros((len(persons), len(close_ups.skeleton.joints), 2), values.dtype)
+        whole[:, answered] = values.reshape(len(persons), count, 2)
+        return whole.reshape(len(persons), -1)
+
     return Predictions(
         np.asarray(persons, np.int64),
-        outputs.reshape(size),
-        targets.reshape(size),
-        masks.reshape(size),
-        close_ups.points(persons, outputs.reshape(len(persons), count, 2)),
+        of_all(outputs),
+        of_all(targets),
+        of_all(masks),
+        close_ups.points(persons, of_all(outputs).reshape(len(persons), -1, 2)),
     )
 
 
@@ -428,7 +438,7 @@ def evaluation_of(
             persons.skeleton,
             predictions.predicted,
             persons.joints,
-            persons.visible,
+            dataset.visible,
             torso_lengths_of(persons),
             head_sizes_of(persons) if head_sizes is None else np.asarray(head_sizes, np.float64),
             Outputs(predictions.outputs, predictions.targets, predictions.mask, dataset.preprocessing),

@@ -11,6 +11,8 @@
     last.pt best.pt      the last and the best of them            PyTorch
     displacements.json   of a later stage of a cascade, what it is trained on; its checkpoints are .pt in either
     evaluations          the metrics of its checkpoints, by `eval --watch`
+    joint0/ joint1/ …    of a stage of one network a joint, each one's result folder, which begins with its start
+    before.pt            the stages before that; last.pt and best.pt are all stages together, when all joints have ended
 
 Checkpoints are written under another name and renamed when they are whole, so that a run that is killed leaves none in
 part; what it was writing then is swept away when the folder is opened again.
@@ -20,15 +22,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import converters
-from converters import Checkpoint, Progress
+from converters import Checkpoint, Progress, Source
+from converters.cascade import one_network
 from converters.errors import DeepPoseError
 from converters.files import atomic, made, same_file, sweep, told_of
 from deeppose_port.data.spread import Chance
@@ -37,14 +41,19 @@ from deeppose_port.training.average import trained_of
 from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
 from deeppose_port.training.names import (
+    BEFORE,
     BEST,
     CONFIG,
     DISPLACEMENTS,
+    ENDED,
     LAST,
     LOG,
     LOG_TXT,
     CheckpointName,
     checkpoints_in,
+    epochs_in,
+    joint_folder,
+    joint_folders,
 )
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage
@@ -83,6 +92,7 @@ class ResultFolder:
         files: CheckpointFiles = "pt",
         writes: bool = True,
         notice: Callable[[str], None] = lambda sentence: None,
+        begin: Callable[[ResultFolder], None] = lambda folder: None,
     ) -> ResultFolder:
         """Makes a new folder, or goes on in the one that the resumed checkpoint lies in.
 
@@ -92,6 +102,7 @@ class ResultFolder:
             files: What its checkpoints are.
             writes: Whether this process writes.
             notice: Told where the lock of a run that is gone is taken over.
+            begin: Writes what has to be there first; where it fails, so does this, and a new folder is removed.
 
         Raises:
             DeepPoseError: Another process trains into the folder, or it holds another run, or checkpoints later than
@@ -108,6 +119,7 @@ class ResultFolder:
                 closing.callback(Lock(path, notice).release)
                 folder._prepare(start)
                 folder._copy_source(start)
+                begin(folder)
                 folder._closing = closing.pop_all()
         return folder
 
@@ -130,8 +142,13 @@ class ResultFolder:
         sweep(path)
         kept = {name: file for name, file in checkpoints_in(path) if not _is_remnant(file)}
         if resumed_in != path.resolve():
-            if kept or (path / LOG).exists():
-                advice = "resume from it" if kept else "delete its log, it has no checkpoint to resume from"
+            of_joints = joint_folders(path)
+            if resumed_in in [each.resolve() for each in of_joints]:
+                return  # their own folders are looked at in their turn
+            if kept or of_joints or (path / LOG).exists():
+                advice = (
+                    "resume from it" if kept or of_joints else "delete its log, it has no checkpoint to resume from"
+                )
                 raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
             return
         later = [name for name in kept if name.is_after(start.epoch, start.iteration)]
@@ -184,7 +201,7 @@ class ResultFolder:
         assert progress is not None
         name = _epoch_name(progress, ".pt") if epoch_ended else _snapshot_name(progress, ".pt")
         files = [self.path / str(name), self.path / f"{LAST}.pt"] + [self.path / f"{BEST}.pt"] * best
-        whole = checkpoint if self.later is None else self.later.with_network(checkpoint)
+        whole = checkpoint if self.later is None else self.later.with_networks(checkpoint)
         converters.write(whole, files[0], force=True)
         for other in files[1:]:
             same_file(files[0], other)
@@ -236,6 +253,76 @@ class ResultFolder:
         """Writes what a later stage of a cascade is trained on."""
         with atomic(self.path / DISPLACEMENTS, force=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+    # --- one network a joint -----------------------------------------------------------------------------------------
+
+    def begin_joints(self, starts: Iterable[Start], epochs: int) -> None:
+        """Writes what a stage of one network a joint goes on from, whenever it is ended.
+
+        Args:
+            starts: What each joint's network starts from.
+            epochs: How many each has in the end.
+
+        Raises:
+            DeepPoseError: All have as many behind them, or a start is refused; then nothing is left behind.
+        """
+        assert self.later is not None
+        with ExitStack() as undone:
+            undone.callback((self.path / BEFORE).unlink, missing_ok=True)
+            converters.write(self.later.before, self.path / BEFORE, force=True)
+            written: tuple[Checkpoint, Path] | None = None
+            due = False
+            for joint, start in enumerate(starts):
+                folder = joint_folder(self.path, joint)
+                file = folder / str(CheckpointName("epoch", start.epoch, ".pt"))
+                with told_of(folder):
+                    folder.mkdir(exist_ok=True)
+                undone.callback(folder.rmdir)
+                undone.callback(file.unlink, missing_ok=True)
+                if written is not None and start.checkpoint is written[0]:
+                    same_file(written[1], file)
+                else:
+                    behind = Progress(start.epoch, start.iteration)
+                    converters.write(start.checkpoint.replace(progress=behind), file, force=True)
+                    written = start.checkpoint, file
+                due = due or start.epoch < epochs
+            if not due:
+                raise DeepPoseError(
+                    f"each joint has {epochs} epochs behind it, and --epochs is {epochs}: nothing to do"
+                )
+            undone.pop_all()
+
+    def end_joint(self, epochs: int) -> None:
+        """Writes into a joint's folder that its training has ended, which may be before its last epoch."""
+        with atomic(self.path / ENDED, force=True) as temporary:
+            temporary.write_text(f"{epochs}\n", encoding="utf-8")
+
+    def has_ended(self, joint: int, epochs: int) -> bool:
+        """Tells whether a joint's training of so many epochs has ended."""
+        try:
+            return int((joint_folder(self.path, joint) / ENDED).read_text(encoding="utf-8")) >= epochs
+        except (OSError, ValueError):
+            return False
+
+    def join(self, joints: int) -> list[Path]:
+        """Puts the networks of all joints together: `last.pt`, and `best.pt` where each has a best one.
+
+        Returns:
+            The files.
+        """
+        assert self.later is not None
+        files = []
+        for name in (f"{LAST}.pt", f"{BEST}.pt"):
+            found = [joint_folder(self.path, joint) / name for joint in range(joints)]
+            if name == f"{LAST}.pt":  # one that had enough behind it is what it began with
+                found = [file if file.is_file() else epochs_in(file.parent)[-1][1] for file in found]
+            if all(file.is_file() for file in found):
+                networks = (one_network(converters.read(file, state=False)) for file in found)
+                whole = self.later.with_networks(*networks)
+                stages = [replace(stage, networks=tuple(map(_as_made, stage.networks))) for stage in whole.stages]
+                converters.write(replace(whole, stages=tuple(stages)), self.path / name, force=True)
+                files.append(self.path / name)
+        return files
 
     # --- logs --------------------------------------------------------------------------------------------------------
 
@@ -320,6 +407,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             except (ValueError, RecursionError):
                 break  # the line that a killed run was writing
     return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _as_made(network: Checkpoint) -> Checkpoint:
+    """Returns a network that comes from where it was made, through whichever of our files it went."""
+    origin = network.source.origin
+    return network if origin is None else network.replace(source=Source.from_dict(origin))
 
 
 def _epoch_name(progress: Progress, suffix: str) -> CheckpointName:

@@ -21,11 +21,14 @@ PLOT = "loss.png"
 CONFIG = "config.toml"
 #: What a later stage of a cascade is trained on.
 DISPLACEMENTS = "displacements.json"
+#: Of a stage of one network a joint: the stages before it, and, in a joint's folder, how many epochs it ended under.
+BEFORE, ENDED = "before.pt", "ended"
 #: Who is training into the folder.
 LOCK = ".lock"
 #: Before the suffix, the checkpoint that was written last, and the best one.
 LAST, BEST = "last", "best"
 
+_JOINT = re.compile(r"joint\d+")
 _CHECKPOINT = re.compile(r"epoch-(?P<epoch>\d+)(\.model|\.state|\.pt)|snapshot_iter_(?P<iteration>\d+)(\.pt)?")
 
 
@@ -77,6 +80,16 @@ def checkpoints_in(folder: Path) -> Iterator[tuple[CheckpointName, Path]]:
         name = CheckpointName.parse(file.name)
         if name is not None:
             yield name, file
+
+
+def joint_folder(folder: Path, joint: int) -> Path:
+    """Returns where, in a result folder, one joint's network is trained: a result folder too."""
+    return folder / f"joint{joint}"
+
+
+def joint_folders(folder: Path) -> list[Path]:
+    """Returns those that are there, in no order."""
+    return [path for path in folder.iterdir() if _JOINT.fullmatch(path.name) and path.is_dir()]
 
 
 def epochs_in(folder: Path) -> list[tuple[int, Path]]:

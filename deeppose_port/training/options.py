@@ -318,6 +318,10 @@ class StageOptions:
     before: Path | None = field(
         default=None, metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",))
     )
+    per_joint: bool = field(
+        default=False,
+        metadata=described("One network a joint, trained one after the other, in place of one for all joints."),
+    )
     draws: int = field(
         default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N")
     )
@@ -345,6 +349,8 @@ class StageOptions:
             raise DeepPoseError(f"sigma is {self.sigma}; the side of a close-up has to be positive")
         if self.before is not None and self.stage == 1:
             raise DeepPoseError("--from names the stages before a later one: say which that is, as --stage 2")
+        if self.per_joint and self.stage == 1:
+            raise DeepPoseError("the first stage is one network: --per-joint is of a later one, as --stage 2")
 
 
 @dataclass(frozen=True)
@@ -616,6 +622,14 @@ class TrainingOptions:
         if self.accumulate > self.batch_size:
             raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
         scale_factors(self.lr_scale)
+        if self.cascade.per_joint and registry.find(self.best).columns == "limbs":
+            raise DeepPoseError(
+                f"--best {self.best} is of limbs, and a network of one joint has none; take another metric"
+            )
+        if self.cascade.per_joint and self.eval_only:
+            raise DeepPoseError(
+                "--eval-only is of one network; `deeppose-port eval` tells what a whole cascade is worth"
+            )
         registry.find(self.best)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")

@@ -56,6 +56,7 @@ class Header:
         recipe: The named set of options that it was made from; None for none.
         mean_pose: What answering the mean pose of the training set to every picture of the test set gives: the numbers
             of `Evaluation.summary`; empty without a test set.
+        joint: Whose network it is, of a stage of one network a joint; None for all joints'.
     """
 
     persons: int
@@ -69,6 +70,7 @@ class Header:
     epochs: int
     recipe: str | None
     mean_pose: Mapping[str, float]
+    joint: str | None = None
 
 
 @dataclass(frozen=True)

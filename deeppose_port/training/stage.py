@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from converters import Checkpoint, Preprocessing
+from converters import Checkpoint, Preprocessing, takiyu_folder
 from converters.cascade import Cascade, CloseUp, Pair, Stage
 from converters.errors import DeepPoseError
+from converters.files import json_of
 from converters.identify import Options
 from converters.networks import Layer
 from converters.plan import Plan
 from converters.stages import plan_of
 from converters.values import dataclass
+from deeppose_port.data.displacements import DrawnCloseUps
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.training.options import StageOptions
+
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class LaterStage:
 
     Attributes:
         before: The stages before it.
-        close_up: What it looks at; None before that is measured.
+        close_up: What it looks at; None, or without `mean` and `deviation`, before that is measured.
     """
 
     before: Cascade
@@ -34,17 +39,19 @@ class LaterStage:
         """Which stage it is: 2 for the second."""
         return len(self.before.stages) + 1
 
-    def with_network(self, checkpoint: Checkpoint) -> Cascade:
+    def with_networks(self, *networks: Checkpoint) -> Cascade:
         """Returns all stages up to this one.
 
         Args:
-            checkpoint: This stage's network.
+            networks: This stage's: one for all joints, or one a joint.
         """
-        return Cascade((*self.before.stages, Stage((checkpoint,), self.close_up)))
+        return Cascade((*self.before.stages, Stage(networks, self.close_up)), self.before.face)
 
 
-def stages_before(found: Checkpoint | Cascade, path: Path, number: int) -> Cascade:
-    """Returns the stages before one that is to be trained.
+def stages_before(found: Checkpoint | Cascade, path: Path, number: int) -> LaterStage:
+    """Returns what there is of a stage that is to be trained: the stages before it.
+
+    After those of takiyu/DeepPose it looks at close-ups as that program's stages do.
 
     Args:
         found: What was read.
@@ -52,16 +59,14 @@ def stages_before(found: Checkpoint | Cascade, path: Path, number: int) -> Casca
         number: Which stage is to be trained.
 
     Raises:
-        DeepPoseError: There are too few of them, or they see persons as nothing is trained here.
+        DeepPoseError: There are too few of them.
     """
     cascade = Cascade((Stage((found,)),)) if isinstance(found, Checkpoint) else found
-    if cascade.face is not None:
-        problem = "its first stage cuts persons out by their faces, and a CSV has boxes of joints"
-        raise DeepPoseError(problem, where=path)
     if len(cascade.stages) < number - 1:
         have = "1 stage" if len(cascade.stages) == 1 else f"{len(cascade.stages)} stages"
         raise DeepPoseError(f"it has {have}; stage {number} comes after {number - 1}", where=path)
-    return Cascade(cascade.stages[: number - 1])
+    rule = None if cascade.face is None else takiyu_folder.CLOSE_UP
+    return LaterStage(Cascade(cascade.stages[: number - 1], cascade.face), rule)
 
 
 def layers_before(path: Path, number: int) -> tuple[Layer, ...]:
@@ -100,8 +105,41 @@ def stage_preprocessing(preprocessing: Preprocessing) -> Preprocessing:
     )
 
 
-def opposing_joints(options: StageOptions, skeleton: Skeleton) -> tuple[Pair, ...]:
-    """Returns the pairs of joints that close-ups are measured by: those that were said, or the skeleton's.
+def displacements_json(persons: DrawnCloseUps) -> str:
+    """Returns what a later stage is trained on, as JSON: its rule, and what its persons are."""
+    joints, close_up = persons.skeleton.joints, persons.close_up
+    told = {
+        "sigma": close_up.sigma,
+        "opposing": [[joints[joint] for joint in pair] for pair in close_up.opposing],
+        "mean": dict(zip(joints, close_up.mean, strict=True)),
+        "deviation": dict(zip(joints, close_up.deviation, strict=True)),
+        "persons": len(persons.persons),
+        "persons_without_diameter": persons.guessed,
+        "draws": persons.draws,
+    }
+    return json.dumps(told, indent=1) + "\n"
+
+
+def close_up_in(path: Path, skeleton: Skeleton) -> CloseUp:
+    """Reads the rule from what `displacements_json` returned.
+
+    Raises:
+        DeepPoseError: The file cannot be read, or tells no rule of these joints.
+    """
+    told = json_of(path, largest=_MOST_BYTES)
+    try:
+        if not isinstance(told, dict):
+            raise TypeError
+        statistics = {name: [told[name][joint] for joint in skeleton.joints] for name in ("mean", "deviation")}
+        pairs = [[skeleton.joints.index(joint) for joint in pair] for pair in told["opposing"]]
+        return CloseUp.from_dict({"sigma": told["sigma"], "opposing": pairs, **statistics})
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"it does not tell the close-ups of the joints of {skeleton.name}"
+        raise DeepPoseError(problem, where=path, advice="the run began with another; start anew") from error
+
+
+def opposing_joints(options: StageOptions, skeleton: Skeleton, rule: CloseUp | None = None) -> tuple[Pair, ...]:
+    """Returns the pairs of joints that close-ups are measured by: those that were said, a rule's, or the skeleton's.
 
     Raises:
         DeepPoseError: A joint is not of the skeleton, or neither tells any.
@@ -115,6 +153,8 @@ def opposing_joints(options: StageOptions, skeleton: Skeleton) -> tuple[Pair, ..
         if len(names) != 2 or names[0] == names[1]:
             raise DeepPoseError(f"--opposing {told!r} is not two joints, as 'left shoulder,right hip'")
         pairs.append((skeleton.joints.index(names[0]), skeleton.joints.index(names[1])))
+    if not pairs and rule is not None:
+        return rule.opposing
     if not pairs and not skeleton.diameter:
         raise DeepPoseError(
             f"{skeleton.name} does not tell which opposing joints of the torso close-ups are measured by; name two "

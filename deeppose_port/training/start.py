@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import converters
-from converters import Checkpoint, CheckpointError, Optimizer, Preprocessing
+from converters import Checkpoint, CheckpointError, Optimizer, Preprocessing, Progress, takiyu_folder
 from converters.cascade import Cascade, one_network
 from converters.checkpoint import Array
 from converters.errors import DeepPoseError
@@ -21,9 +21,10 @@ from converters.legacy_log import read_beside
 from converters.networks import SoftArgmax
 from converters.sourced import architecture_of_source
 from converters.values import dataclass
+from deeppose_port.data import skeletons
 from deeppose_port.training.average import trained_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
-from deeppose_port.training.names import checkpoints_in
+from deeppose_port.training.names import BEFORE, DISPLACEMENTS, checkpoints_in, joint_folder
 from deeppose_port.training.options import (
     OPTIMIZERS,
     HyperparameterOptions,
@@ -31,7 +32,7 @@ from deeppose_port.training.options import (
     TrainingOptions,
     state_of,
 )
-from deeppose_port.training.stage import LaterStage, stage_preprocessing, stages_before
+from deeppose_port.training.stage import LaterStage, close_up_in, stage_preprocessing, stages_before
 
 #: What starts anew where nothing is said.
 DEFAULT_ARCHITECTURE = "alexnet"
@@ -92,25 +93,38 @@ class Start:
         return (self.epoch, offset if 0 <= offset < persons else 0), None
 
 
-def starting_point(options: TrainingOptions, joints: int) -> Start:
+def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, later: LaterStage | None = None) -> Start:
     """Reads or draws what a run starts from.
+
+    Args:
+        options: The run's.
+        joints: How many joints the persons have.
+        joint: Whose network is started, of a stage of one network a joint.
+        later: What there is of such a stage, where it is known already.
 
     Raises:
         CheckpointError: The file is refused, holds no run to go on with, or does not say how the run went on.
         DeepPoseError: The options contradict each other or the file.
     """
-    if options.resume is not None:
-        start = _resume(options, *_read_latest(options.resume, options))
+    answered = 1 if options.cascade.per_joint else joints
+    if options.resume is None:
+        start = _new(options, answered)
+    elif options.cascade.per_joint:
+        start = _resume_joint(options, options.resume, joint, later)
     else:
-        start = _new(options, joints)
+        start = _resume(options, *_read_latest(options.resume, options))
     checkpoint, later = start.checkpoint, start.later
     if options.heatmap_loss and not isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
         problem = f"{checkpoint.architecture.name} does not end with the soft-argmax of heat maps"
         raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it")
-    for path, found in ((checkpoint.source.path, checkpoint.joints), *_joints_before(later)):
-        if found != joints:
-            advice = "--finetune in place of --init draws its last layer anew" if options.init is not None else None
-            raise CheckpointError(path, f"it has {found} joints, but {options.skeleton} has {joints}", advice)
+    if later is not None and later.before.joints != joints:
+        raise _of_other_joints(later.before.first.source.path, later.before.joints, f"{options.skeleton} has {joints}")
+    if checkpoint.joints != answered:
+        wanted = f"{options.skeleton} has {joints}" if answered == joints else "a network of one joint is trained"
+        advice = "--finetune in place of --init draws its last layer anew" if options.init is not None else None
+        if checkpoint.joints == 1 and options.resume is not None:
+            advice = "a stage of one network a joint goes on by --resume FOLDER --per-joint"
+        raise _of_other_joints(checkpoint.source.path, checkpoint.joints, wanted, advice)
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
     if later is not None:
         _refuse_of_first_stage(options)
@@ -158,11 +172,11 @@ def _later_stage(options: TrainingOptions) -> LaterStage | None:
             f"stage {cascade.stage} looks around where the stages before it have the joints: name them with --from"
         )
     found = converters.read(cascade.before, state=False)
-    return LaterStage(stages_before(found, cascade.before, cascade.stage))
+    return stages_before(found, cascade.before, cascade.stage)
 
 
-def _joints_before(later: LaterStage | None) -> list[tuple[str, int]]:
-    return [] if later is None else [(later.before.first.source.path, later.before.joints)]
+def _of_other_joints(path: str, found: int, wanted: str, advice: str | None = None) -> CheckpointError:
+    return CheckpointError(path, f"it has {found} {'joint' if found == 1 else 'joints'}, but {wanted}", advice)
 
 
 def _refuse_of_first_stage(options: TrainingOptions) -> None:
@@ -241,10 +255,45 @@ def _optimizer_of(path: Path, checkpoint: Checkpoint, said: HyperparameterOption
     return optimizer
 
 
+def _resume_joint(options: TrainingOptions, folder: Path, joint: int, later: LaterStage | None) -> Start:
+    """Goes on with one joint's network: of a result folder, or of what takiyu/DeepPose left."""
+    if not folder.is_dir():
+        problem = "this is no folder, and a stage of one network a joint goes on with all of them"
+        raise CheckpointError(folder, problem, "name the folder that they are in")
+    if (folder / BEFORE).is_file():
+        later = later or _began(folder, options)
+        path, checkpoint, _ = _read_latest(joint_folder(folder, joint), options)
+        if checkpoint.optimizer is None and options.state:  # where its training begins
+            _refuse_other_stage(options, path, later)
+            progress = checkpoint.progress or Progress(0, 0)
+            behind = progress.epoch or 0, progress.iteration or 0
+            return Start(checkpoint, _anew(options.hyperparameters), *behind, resumed=path, later=later)
+        return _resume(options, path, checkpoint, later)
+    if not takiyu_folder.holds_resumed(folder):
+        problem = "it holds no stage of one network a joint to go on with"
+        raise CheckpointError(folder, problem, "name the result folder of one, or takiyu's `resume`")
+    later = later or _later_stage(options)
+    path = takiyu_folder.resumed_file(folder, options.cascade.stage - 1, joint)
+    found = converters.read(path, architecture=takiyu_folder.ARCHITECTURE, state=options.state)
+    return _resume(options, path, one_network(found), later)
+
+
+def _began(folder: Path, options: TrainingOptions) -> LaterStage:
+    """Reads what a result folder has of a stage of one network a joint, beside the networks."""
+    before = converters.read(folder / BEFORE, state=False)
+    if not isinstance(before, Cascade):
+        raise CheckpointError(folder / BEFORE, "this is no cascade, and the stages before are one", "start anew")
+    return LaterStage(before, close_up_in(folder / DISPLACEMENTS, skeletons.get(options.skeleton or "")))
+
+
+def _refuse_other_stage(options: TrainingOptions, path: Path, later: LaterStage | None) -> None:
+    number, said = 1 if later is None else later.number, options.cascade.stage
+    if said not in (1, number):
+        raise CheckpointError(path, f"it is of stage {number}, not of {said}", "leave --stage out")
+
+
 def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later: LaterStage | None) -> Start:
-    number, said_stage = 1 if later is None else later.number, options.cascade.stage
-    if said_stage not in (1, number):
-        raise CheckpointError(path, f"it is of stage {number}, not of {said_stage}", "leave --stage out")
+    _refuse_other_stage(options, path, later)
     said, step = options.hyperparameters, checkpoint.optimizer.step if checkpoint.optimizer else 0
     notices = list(_notices(checkpoint))
     algorithm = said.algorithm
@@ -292,7 +341,8 @@ def _read_any(path: Path, options: TrainingOptions, state: bool = True) -> tuple
         return found, None
     *before, last = found.stages
     if not last.shared:
-        raise CheckpointError(path, "its last stage has a network for each joint, and one is trained here for all")
+        problem = "its last stage has one network a joint, and each one's run is in a folder of its own"
+        raise CheckpointError(path, problem, "name the result folder that it is in")
     return last.networks[0], LaterStage(Cascade(tuple(before)), last.close_up) if before else None
 
 
@@ -311,6 +361,8 @@ def _read_latest(path: Path, options: TrainingOptions) -> tuple[Path, Checkpoint
         alone = epoch is not None and epoch[1].suffix == ".model" and trained_of(checkpoint) is not None
         if alone or epoch is None or checkpoint.progress is None or epoch[0] <= (checkpoint.progress.epoch or 0):
             return snapshot[1], checkpoint, later
+    if epoch is None and ((path / BEFORE).is_file() or takiyu_folder.holds_resumed(path)):
+        raise CheckpointError(path, "this folder holds a stage of one network a joint", "--per-joint goes on with it")
     if epoch is None:
         raise CheckpointError(path, "this folder holds no snapshot_iter_N and no epoch-N.model to go on with")
     return epoch[1], *_read_any(epoch[1], options)

@@ -9,7 +9,6 @@ import pytest
 from converters.checkpoint import Preprocessing
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
-from deeppose_port.data.skeletons import Skeleton
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ class Numbers:
     """A dataset of 10 examples that are their index, which takes note of who asked for what."""
 
     preprocessing = Preprocessing(im_size=2)
-    skeleton = Skeleton("two", ("left", "right"), ((0, 1),), (), {})
+    coordinates = 4
 
     def __init__(self, fails=None, seconds=0.0):
         self.fails = fails
