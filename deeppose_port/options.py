@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -27,7 +27,9 @@ class Named(str):
     """What a user names that is a path or an address: shells complete it as a path, and it stays as it is written."""
 
 
-_KEY = "option"
+_KEY, _RARE = "option", "rare"
+#: The metadata of a field that is a group of options, all of which `--help` leaves to `--help-all`.
+RARE_GROUP: Mapping[str, bool] = MappingProxyType({_RARE: True})
 #: A type of options, what of a file it is made of, and what makes it.
 _KINDS: tuple[tuple[type, type | tuple[type, ...], Callable[[Any], object]], ...] = (
     (bool, bool, bool),
@@ -197,13 +199,15 @@ def _built(kind: type[T], values: Mapping[str, object]) -> T:
     return kind(**given)
 
 
-def _declared(kind: type, groups: tuple[str, ...]) -> Iterator[Option]:
+def _declared(kind: type, groups: tuple[str, ...], rare: bool = False) -> Iterator[Option]:
     for each, type_ in _typed_fields(kind):
         if is_dataclass(type_):
-            yield from _declared(typing.cast("type", type_), (*groups, each.name))
+            inner = (*groups, each.name)
+            yield from _declared(typing.cast("type", type_), inner, rare or each.metadata.get(_RARE, False))
         elif _KEY in each.metadata:
             default = each.default if each.default_factory is MISSING else each.default_factory()
-            yield Option(each.name, type_, default, each.metadata[_KEY], groups)
+            told = each.metadata[_KEY]
+            yield Option(each.name, type_, default, replace(told, rare=True) if rare else told, groups)
 
 
 def _typed_fields(kind: type) -> Iterator[tuple[Field[Any], Any]]:

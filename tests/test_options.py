@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from deeppose_port.options import build, changed, described, options_of, values_of
+from deeppose_port.options import RARE_GROUP, build, changed, described, options_of, values_of
 from deeppose_port.training.options import TrainingOptions
 
 
@@ -38,6 +38,17 @@ class TestDeclared:
         options = options_of(Outer)
         assert options["slow_down"].names == ("--slow-down",)
         assert (options["name"].names, options["name"].spelled) == (("-n", "--the-name"), "--the-name")
+
+    def test_a_group_may_be_rare_as_a_whole(self):
+        @dataclass(frozen=True)
+        class Wide:
+            inner: Outer = field(metadata=RARE_GROUP)
+            size: int = field(default=1, metadata=described("Another."))
+
+        assert {name for name, option in options_of(Wide).items() if option.description.rare} == {
+            *options_of(Outer),
+        } - {"size"}
+        assert not any(option.description.rare for option in options_of(Outer).values())
 
     def test_values_go_flat_and_back(self):
         made = build(Outer, {"name": "x", "size": 3})

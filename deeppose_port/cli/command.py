@@ -12,6 +12,7 @@ def greet(options: GreetOptions) -> int:
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import shlex
@@ -95,18 +96,23 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options by their sections, the rare ones when they are asked for."""
+        whole = not self._rare or bool(ctx.meta.get(_ALL))
         sections: dict[str, list[tuple[str, str]]] = {}
+        hidden: dict[str, None] = {}
         for parameter in self.get_params(ctx):
-            name = parameter.name or ""
-            record = _record(parameter, ctx)
-            if name not in self._rare or ctx.meta.get(_ALL):
-                sections.setdefault(self._titles.get(name, "Other"), []).append(record)
+            title = self._titles.get(parameter.name or "", "Other")
+            if whole or parameter.name not in self._rare:
+                sections.setdefault(title, []).append(_record(parameter, ctx, whole))
+            else:
+                hidden[title.lower().partition(",")[0]] = None
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
-        if self._rare and not ctx.meta.get(_ALL):
+        if hidden:
+            of = ", ".join(title for title in hidden if title != "options")
+            more = f"{len(self._rare)} more options: {ctx.command_path} --help-all"
             formatter.write_paragraph()
-            formatter.write_text(f"{len(self._rare)} more options: {ctx.command_path} --help-all")
+            formatter.write_text(f"{more} ({of})" if of else more)
 
 
 class Commands(MutableMapping[str, click.Command]):
@@ -313,10 +319,20 @@ def _is_argument(option: Option) -> bool:
     return not option.names[0].startswith("-")
 
 
-def _record(parameter: click.Parameter, ctx: click.Context) -> tuple[str, str]:
-    """Returns what is shown of an argument or option, and its help."""
+def _record(parameter: click.Parameter, ctx: click.Context, whole: bool) -> tuple[str, str]:
+    """Returns what is shown of an argument or option, and its help.
+
+    Args:
+        parameter: The argument or option.
+        ctx: Its command's.
+        whole: Whether it is shown with its old spellings, or with its first long one alone.
+    """
     if isinstance(parameter, _Argument):
         return parameter.make_metavar(ctx), parameter.sentence
+    long = [name for name in parameter.opts if name.startswith("--")]
+    if not whole and len(long) > 1:
+        parameter = copy.copy(parameter)
+        parameter.opts = [name for name in parameter.opts if name not in long[1:]]
     record = parameter.get_help_record(ctx)
     assert record is not None, "an option is hidden"
     return record

@@ -19,7 +19,7 @@ from deeppose_port.cli.options import (
     own_device,
     persons,
 )
-from deeppose_port.options import described
+from deeppose_port.options import RARE_GROUP, described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class EvaluatingOptions:
 
     annotated: AnnotationOptions
     batch_size: int = field(default=32, metadata=described("Persons at a time.", names=("--batch-size", "--batchsize")))
-    reading: ReadingOptions
+    reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
 

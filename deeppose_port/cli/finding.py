@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.options import SKELETON_OR_TOLD, EngineOptions, FastestOptions, InputOptions, ReadingOptions
-from deeppose_port.options import described
+from deeppose_port.options import RARE_GROUP, described
 
 if TYPE_CHECKING:
     from deeppose_port.drawing.sheet import ContactSheet
@@ -37,7 +37,7 @@ class FindingOptions:
         default=False, metadata=described("Draw each joint's heat map too, where the network has some.")
     )
     force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
-    reading: ReadingOptions
+    reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
 

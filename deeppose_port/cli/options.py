@@ -207,6 +207,7 @@ class InputOptions:
         metadata=described(
             "What of a heat map is its joint: its largest number, or the mean of its pixels by their softmax.",
             choices=get_args(Decoding),
+            rare=True,
         ),
     )
 

@@ -63,7 +63,7 @@ class PredictOptions:
         default=False, metadata=described("Look through the folders in a folder too.", names=("-r", "--recursive"))
     )
     image_format: str = field(
-        default="png", metadata=described("Of the drawn pictures.", choices=("png", "jpg", "webp"))
+        default="png", metadata=described("Of the drawn pictures.", choices=("png", "jpg", "webp"), rare=True)
     )
     legend: bool = field(
         default=True,
@@ -80,15 +80,15 @@ class PredictOptions:
         default=None,
         metadata=described(
             "A list of pictures in place of SOURCE, a path or URL a line, or a bucket's address: DIR gets their joints "
-            "in parts, without drawings; the same command goes on with what is missing, and the processes of torchrun "
-            "share it.",
+            "in parts, without drawings; the same command goes on with what is missing.",
             metavar="FILE",
         ),
     )
     fast_decode: bool = field(
         default=False,
         metadata=described(
-            "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop."
+            "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop.",
+            rare=True,
         ),
     )
     box: tuple[str, ...] = field(
@@ -100,6 +100,7 @@ class PredictOptions:
         metadata=described(
             "For takiyu's cascades, in place of --box: a person's face, which is looked for otherwise.",
             metavar="x,y,w,h",
+            rare=True,
         ),
     )
     boxes: Path | None = field(
@@ -125,10 +126,11 @@ class PredictOptions:
             "With --people of torchvision's: its weights. Nothing is downloaded.",
             metavar="FILE",
             default="those in torchvision's cache",
+            rare=True,
         ),
     )
     min_score: float = field(
-        default=0.5, metadata=described("With --boxes or --people: leave out boxes of a smaller score.")
+        default=0.5, metadata=described("With --boxes or --people: leave out boxes of a smaller score.", rare=True)
     )
     smooth: str | None = field(
         default=None, metadata=described("Smooth the joints of each person in a video.", choices=_smoothers)
@@ -139,26 +141,32 @@ class PredictOptions:
             "With --smooth kalman: the network's mean error in pixels, as eval tells it.",
             metavar="PIXELS",
             default="what 5 % of the person's box are",
+            rare=True,
         ),
     )
     every: int = field(default=1, metadata=described("Of a video, look at each N-th frame.", metavar="N"))
     stages: bool = field(
         default=False,
         metadata=described(
-            "Of a cascade, write where each stage has the joints, and draw their way.", names=("--stages",)
+            "Of a cascade, write where each stage has the joints, and draw their way.",
+            names=("--stages",),
+            rare=True,
         ),
     )
     legacy_order: bool = field(
         default=False,
         metadata=described(
-            "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.", names=("--legacy-order",)
+            "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.",
+            names=("--legacy-order",),
+            rare=True,
         ),
     )
     csv: Path | None = field(
-        default=None, metadata=described("As `persons` with --csv.", names=("--csv", "--test-csv-fn"))
+        default=None, metadata=described("As `persons` with --csv.", names=("--csv", "--test-csv-fn"), rare=True)
     )
     images: Path | None = field(
-        default=None, metadata=described("With --csv: the pictures' folder.", names=("--images", "--img-dir"))
+        default=None,
+        metadata=described("With --csv: the pictures' folder.", names=("--images", "--img-dir"), rare=True),
     )
     precision: str | None = field(
         default=None,
@@ -166,6 +174,7 @@ class PredictOptions:
             "Compute in less than float32: bfloat16 in OpenVINO, or 8-bit whole numbers in ONNX Runtime. By how much "
             "that moves joints is measured and said.",
             choices=("bf16", "int8"),
+            rare=True,
         ),
     )
     calibration: Path | None = field(
@@ -174,17 +183,22 @@ class PredictOptions:
             "With --precision: pictures, or their folder, to calibrate and measure on.",
             metavar="PICTURES",
             default="the first of SOURCE",
+            rare=True,
         ),
     )
     max_moved: float = field(
         default=2.0,  # deeppose_port.predict.precision.MAX_MOVED
         metadata=described(
-            "With --precision: refuse it where joints move by more pixels than these, on average.", metavar="PIXELS"
+            "With --precision: refuse it where joints move by more pixels than these, on average.",
+            metavar="PIXELS",
+            rare=True,
         ),
     )
     allow_truncated: bool = field(
         default=False,
-        metadata=described("Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",)),
+        metadata=described(
+            "Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",), rare=True
+        ),
     )
     finding: FastFindingOptions
     counting: CountingOptions
@@ -252,11 +266,10 @@ def predict(options: PredictOptions) -> int:
 
     SOURCE is a picture, a folder of pictures, a quoted pattern, an http(s) address, a video, or a camera or stream,
     which Ctrl-C ends. Without a CHECKPOINT the small network that comes along predicts. Where persons are is told
-    by --box, --boxes or --people; by default the whole picture is one person. takiyu's cascades take the one with
-    the largest face, or --face tells. In a video each person keeps a number. One of several sources or persons that
-    cannot be read is named and does not keep the others; the exit status is then 3. The processes of torchrun share
-    pictures and videos; their exit status is then 0. With --csv and --images the persons of a CSV are predicted, as
-    `persons` does.
+    by --box, --boxes or --people; by default the whole picture is one person, and takiyu's cascades take the one
+    with the largest face. Blue is a person's own left side, red the right. In a video each person keeps a number.
+    What cannot be read is named and does not keep the others; the exit status is then 3. The processes of torchrun
+    share pictures and videos; theirs is then 0.
 
     \b
     Example:

@@ -23,7 +23,7 @@ from deeppose_port.cli.options import (
     persons,
     skeletons,
 )
-from deeppose_port.options import described
+from deeppose_port.options import RARE_GROUP, described
 
 if TYPE_CHECKING:
     from converters import Checkpoint
@@ -65,7 +65,7 @@ class ShowOptions:
     samples: int = field(default=64, metadata=described("Pictures at most."))
     seed: int = field(default=0, metadata=described("Of which they are."))
     force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
-    reading: ReadingOptions
+    reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
     counting: CountingOptions

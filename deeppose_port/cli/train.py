@@ -79,19 +79,16 @@ def _in_pack(values: Mapping[str, object]) -> dict[str, object]:
 def train(options: TrainOptions) -> int:
     """Trains a network, anew or where an old run stopped.
 
-    --recipe names a set of options, which is shown and over which what is said counts: modern is what was measured to
-    learn, paper what the paper says, legacy what the old program did, course what the hourglass
+    --recipe names a set of options, which is shown; it counts over the defaults below, and what is said over it: modern
+    is what was measured to learn, paper what the paper says, legacy what the old program did, course what the hourglass
     was trained by.
 
-    The result folder holds config.toml, log, log.txt and a checkpoint of every few epochs: epoch-N.pt of PyTorch;
-    epoch-N.model, epoch-N.state and snapshot_iter_N of Chainer, as the legacy program's did. With --resume and such a
-    folder alone a run goes on as it was; what is said beside it comes first.
+    The result folder holds the run's settings, log and checkpoints; --resume and such a folder alone go on with it.
 
     \b
     Example:
       deeppose-port train --backend torch --train-csv train.csv \\
-          --test-csv test.csv --images images --skeleton lsp \\
-          --fliplr --rotate --zoom --translate -o results/lsp
+          --test-csv test.csv --images images --skeleton lsp -o results/lsp
       deeppose-port train --resume results/lsp --epochs 200
     """
     from deeppose_port.backends.training import train as run

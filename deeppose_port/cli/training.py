@@ -20,13 +20,15 @@ def _able() -> Iterable[str]:
 class TrainOptions:
     """What `train` is told."""
 
-    backend: str = field(metadata=described("What trains.", choices=_able, elsewhere=True))
+    backend: str = field(metadata=described("What trains.", choices=_able, elsewhere=True, section="Run"))
     config: Path | None = field(
         default=None,
-        metadata=described("Take what is not said here from a file: any run's config.toml.", metavar="FILE"),
+        metadata=described("Take what is not said here from a file: any run's config.toml.", metavar="FILE", rare=True),
     )
     as_json: bool = field(
         default=False,
-        metadata=described("One JSON object a line on standard output, of all that happens.", names=("--json",)),
+        metadata=described(
+            "One JSON object a line on standard output, of all that happens.", names=("--json",), rare=True
+        ),
     )
     training: TrainingOptions

@@ -128,6 +128,7 @@ class HyperparameterOptions:
             names=("--opt", "--optimizer"),
             default="Adam",
             section="Optimizer",
+            rare=True,
         ),
     )
     lr: float | None = field(
@@ -150,6 +151,7 @@ class HyperparameterOptions:
             "Rate at which every parameter is added to its gradient; with AdamW that at which weights shrink by "
             "themselves, but for biases and normalisation.",
             default="0.01 for AdamW, 0.0005 for MomentumSGD, else 0",
+            rare=True,
         ),
     )
     lr_decay_freq: int | None = field(
@@ -158,6 +160,7 @@ class HyperparameterOptions:
             "Epochs after which the learning rate is multiplied by --lr-decay-ratio, each time.",
             metavar="EPOCHS",
             default="10 for MomentumSGD and AdaGrad, else 0: never",
+            rare=True,
         ),
     )
     lr_decay_ratio: float | None = field(default=None, metadata=described("See there.", default="0.1", rare=True))
@@ -167,11 +170,14 @@ class HyperparameterOptions:
             "How the learning rate falls: in these steps, or in half a cosine to 0 over the training.",
             choices=SCHEDULES,
             default="step",
+            rare=True,
         ),
     )
     warmup: float | None = field(
         default=None,
-        metadata=described("It rises linearly over these first, from a thousandth.", metavar="EPOCHS", default="0"),
+        metadata=described(
+            "It rises linearly over these first, from a thousandth.", metavar="EPOCHS", default="0", rare=True
+        ),
     )
 
     @classmethod
@@ -313,22 +319,26 @@ class StageOptions:
             "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
             metavar="N",
             section="Cascade",
+            rare=True,
         ),
     )
     before: Path | None = field(
-        default=None, metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",))
+        default=None,
+        metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",), rare=True),
     )
     per_joint: bool = field(
         default=False,
         metadata=described("One network a joint, trained one after the other, in place of one for all joints."),
     )
     draws: int = field(
-        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N")
+        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N", rare=True)
     )
     sigma: float | None = field(
         default=None,
         metadata=described(
-            "Side of a close-up, in diameters of the person.", default="2; of FLIC 1, of its 7 joints 1.1"
+            "Side of a close-up, in diameters of the person.",
+            default="2; of FLIC 1, of its 7 joints 1.1",
+            rare=True,
         ),
     )
     opposing: tuple[str, ...] = field(
@@ -366,18 +376,18 @@ class TrainingOptions:
     skeleton: str | None = field(
         default=None,
         metadata=described(
-            "What the joints are, or a file that says; by default told by their number in the CSV: FLIC's 7, LSP's 14 "
-            "or MPII's 16.",
+            "What the joints are, or a file that says. FLIC's 7, LSP's 14 and MPII's 16 need none.",
             choices=lambda: SKELETONS,
         ),
     )
     recipe: str | None = field(
         default=None,
         metadata=described(
-            "The named set of options that what is said counts over, see `recipes.with_recipe`.",
+            "The options where nothing is said.",
+            metavar="NAME",
             choices=tuple(RECIPES),
-            default="modern, course for an hourglass, or that of the run that goes on",
-            section="Recipe",
+            default="modern; course for an hourglass; a resumed run's own",
+            section="Run",
         ),
     )
     test_csv: Path | None = field(
@@ -387,19 +397,20 @@ class TrainingOptions:
     output: Path | None = field(
         default=None,
         metadata=described(
-            "Result folder; by default results/ARCHITECTURE_DATE, or of a run that goes on its own.",
+            "Result folder.",
             names=("-o", "--output"),
+            default="a new one in results, or the resumed run's",
             section="Run",
         ),
     )
     device: str = field(
         default="cpu",
-        metadata=described("Where; the batch is split over several.", metavar="cpu|cuda:N|cuda:0,cuda:1"),
+        metadata=described("Where; several share each batch.", metavar="cpu|cuda:N|cuda:0,cuda:1"),
     )
     architecture: str | None = field(
         default=None,
         metadata=described(
-            "What starts anew, as resfpn-softargmax or resnet50; or what a file is that leaves a choice.",
+            "What starts anew, resnet50 say; or what a file is that leaves a choice.",
             metavar="NAME",
             choices=lambda: TABLES,
             default="alexnet",
@@ -413,26 +424,30 @@ class TrainingOptions:
             "is that a run starts from.",
             metavar="FILE[:CLASS]",
             names=("--model-file", "--model"),
+            rare=True,
         ),
     )
     width: str | None = field(
         default=None,
-        metadata=described("Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…"),
+        metadata=described(
+            "Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…", rare=True
+        ),
     )
     stacks: int | None = field(
-        default=None, metadata=described("Of an hourglass that starts anew: how many.", metavar="N", default="4")
+        default=None,
+        metadata=described("Of an hourglass that starts anew: how many.", metavar="N", default="4", rare=True),
     )
     dropout: float | None = field(
         default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.", rare=True)
     )
-    init: Path | None = field(default=None, metadata=described("Start from the weights of any checkpoint."))
+    init: Path | None = field(default=None, metadata=described("Start from any checkpoint's weights."))
     finetune: Path | None = field(
         default=None,
-        metadata=described("The same; the last layer is drawn anew where the joints differ in number."),
+        metadata=described("The same; the last layer anew for other joints."),
     )
     resume: Path | None = field(
         default=None,
-        metadata=described("Go on where a checkpoint or result folder stopped, legacy ones too."),
+        metadata=described("Go on where a result folder or checkpoint stopped, old ones too."),
     )
     state: bool = field(
         default=True,
@@ -458,10 +473,13 @@ class TrainingOptions:
     pack: Path | None = field(
         default=None,
         metadata=described(
-            "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself."
+            "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself.",
+            rare=True,
         ),
     )
-    seed: int = field(default=1701, metadata=described("Of weights, order, augmentation and dropout.", section="Run"))
+    seed: int = field(
+        default=1701, metadata=described("Of weights, order, augmentation and dropout.", section="Run", rare=True)
+    )
     threads: int | None = field(
         default=None,
         metadata=described(
@@ -469,9 +487,10 @@ class TrainingOptions:
         ),
     )
     snapshot: int = field(
-        default=10, metadata=described("Epochs between checkpoints; the last always writes one.", section="Run")
+        default=10,
+        metadata=described("Epochs between checkpoints; the last always writes one.", section="Run", rare=True),
     )
-    valid_freq: int = field(default=5, metadata=described("Epochs between validations; 0 for none."))
+    valid_freq: int = field(default=5, metadata=described("Epochs between validations; 0 for none.", rare=True))
     show_log_iter: int = field(default=10, metadata=described("Iterations between lines of the log.", rare=True))
     min_dim: float = field(
         default=0.0,
@@ -483,7 +502,7 @@ class TrainingOptions:
         default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
     )
     max_pixels: int = field(
-        default=MAX_PIXELS, metadata=described("The most pixels of a picture that is decoded.", metavar="N")
+        default=MAX_PIXELS, metadata=described("The most pixels of a picture that is decoded.", metavar="N", rare=True)
     )
     im_size: int | None = field(
         default=None,
@@ -513,7 +532,7 @@ class TrainingOptions:
         ),
     )
     nonfinite_limit: int = field(
-        default=20, metadata=described("With skip: end after so many such steps in a row.", metavar="STEPS")
+        default=20, metadata=described("With skip: end after so many such steps in a row.", metavar="STEPS", rare=True)
     )
     grad_clip: float | None = field(
         default=None, metadata=described("The largest norm of the gradient.", metavar="NORM", rare=True)
@@ -524,6 +543,7 @@ class TrainingOptions:
             "What is minimised over the annotated coordinates: the mean of squares, of distances, or of squares up to "
             "--loss-beta and distances beyond.",
             choices=tuple(LOSSES),
+            rare=True,
         ),
     )
     loss_beta: float = field(
@@ -536,6 +556,7 @@ class TrainingOptions:
             "Weight of the cross-entropy of a soft-argmax's maps and Gaussians around the joints, beside the loss; "
             "0 for none.",
             metavar="WEIGHT",
+            rare=True,
         ),
     )
     ema: float = field(
@@ -543,6 +564,7 @@ class TrainingOptions:
         metadata=described(
             "Average the weights over the updates with this decay, and validate and save the average; 0 for none.",
             metavar="DECAY",
+            rare=True,
         ),
     )
     accumulate: int = field(
@@ -573,12 +595,13 @@ class TrainingOptions:
             metavar="METRIC",
             choices=lambda: [metric.name for metric in registry.METRICS.values()],
             section="Checkpoints",
+            rare=True,
         ),
     )
     best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH", rare=True))
     keep: int | None = field(
         default=None,
-        metadata=described("Keep the last N epochs' checkpoints.", metavar="N", default="all"),
+        metadata=described("Keep the last N epochs' checkpoints.", metavar="N", default="all", rare=True),
     )
     patience: int | None = field(
         default=None, metadata=described("End after N validations without a better one.", metavar="N", rare=True)

@@ -74,6 +74,18 @@ class TestHelp:
         assert all(f"{name} " in whole.replace(",", " ") for name in spelled)
         assert f"more options: deeppose-port {' '.join(names)} --help-all" in short
 
+    @pytest.mark.parametrize(("names", "most"), [(("train",), 60), (("eval",), 70), (("predict",), 100)])
+    def test_it_is_short_until_all_is_asked_for(self, names, most, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        short, whole = (run(*names, option).out for option in ("--help", "--help-all"))
+        assert len(short.splitlines()) <= most
+        assert not {"--batchsize", "--test-csv-fn", "--img-dir", "--architecture NAME|"} & set(short.split())
+        if names == ("train",):
+            needed = ("backend", "recipe", "train-csv", "images", "test-csv", "skeleton", "output", "device", "epochs")
+            assert [name for name in needed if f"--{name} " not in short.replace(",", " ")] == []
+            assert {"--batchsize", "--img-dir", "--fliplr"} <= set(whole.replace(",", " ").split())
+            assert "augmentation, optimizer, checkpoints, cascade, engine)" in " ".join(short.split())
+
     def test_options_stand_in_sections(self, run):
         shown = run("eval", "--help").out.splitlines()
         places = [shown.index(f"{title}:") for title in ("Arguments", "Annotated persons", "Engine", "Answer", "Other")]
