@@ -32,8 +32,8 @@ def test_every_mutation_is_the_same_in_every_run(tmp_path):
 
 
 def test_crashes_hangs_and_complaints_are_seen_and_the_rest_is_read_all_the_same(tmp_path, monkeypatch):
-    """A process that stands for the one that reads: it complains of 2, dies of 4, hangs at 7."""
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    """A process that stands for the one that reads: it complains of 2, dies of 4, sleeps at 7, works on at 8."""
+    monkeypatch.setattr(fuzz, "SECONDS", 0.3)
     program = f"""
         import os, sys, time
         start, stop = map(int, sys.argv[3:5])
@@ -47,12 +47,15 @@ def test_crashes_hangs_and_complaints_are_seen_and_the_rest_is_read_all_the_same
                 os.abort()
             if n == 7:
                 time.sleep(60)
+            while n == 8:
+                pass
     """
     failures = fuzz.run("any", 10, child=[sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program)])
     assert [(failure.number, failure.problem[:24]) for failure in failures] == [
         (2, "took 300 MB"),
         (4, "ended by status -6: Fata"),
-        (7, "hangs for more than 1 s"),
+        (7, "hangs for more than 0.3 "),
+        (8, "hangs for more than 0.3 "),
     ]
     assert (tmp_path / "log").read_text() == "0 1 2 3 4 5 6 7 8 9 "
 
