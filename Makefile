@@ -30,12 +30,13 @@ test: $(VENV)/installed-dev ## the tests
 test-end-to-end: $(VENV)/installed-dev ## whole processes: the examples, killed runs, browsers, several processes that train
 	$(BIN)/python -m pytest -m "end_to_end and not slow"
 
-test-all: $(VENV)/installed-dev ## all of them, the slow ones too
+test-all: $(VENV)/installed-dev ## all of them, the slow ones too, and on the newest Python with the newest of everything
 	$(PYTEST) -m "not slow and not end_to_end"
 	$(BIN)/python -m pytest -m "slow or end_to_end"
+	$(PYTHON) tests/matrix.py --packages whole
 
 test-matrix: ## on every Python here, with the oldest and the newest of everything, without PyTorch
-	$(PYTHON) tests/matrix.py
+	$(PYTHON) tests/matrix.py $(MATRIX)
 
 test-gpu: ## every test that needs a GPU, and what one does, in one table: with a PYTHON that has PyTorch for it
 	$(PYTHON) -m venv --system-site-packages .venv-gpu
