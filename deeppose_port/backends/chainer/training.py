@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from converters import Checkpoint, Optimizer, Progress, Source
 from converters.checkpoint import Array, is_parameter
 from converters.errors import DeepPoseError
+from converters.files import atomic
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
 from converters.networks import Architecture
@@ -319,13 +321,17 @@ class _Events(training.Extension):  # type: ignore[misc]
         serializer("_log", json.dumps(self.events.entries, allow_nan=False))
 
 
+#: What snapshots call the curves by.
+_DRAWN = ".loss.png"
+
+
 class _Plot(extensions.PlotReport):  # type: ignore[misc]
     """Chainer's PlotReport of the losses, drawn with every checkpoint."""
 
     priority = -200  # after the events, which validate
 
     def __init__(self, run: Run, events: Events) -> None:
-        super().__init__(["main/loss", "validation/main/loss"], "epoch", filename=".loss.png", trigger=self._is_due)
+        super().__init__(["main/loss", "validation/main/loss"], "epoch", filename=_DRAWN, trigger=self._is_due)
         self.run = run
         self.events = events
 
@@ -333,6 +339,16 @@ class _Plot(extensions.PlotReport):  # type: ignore[misc]
         return self.events.saved
 
     def __call__(self, trainer: training.Trainer) -> None:
-        super().__call__(trainer)
-        with contextlib.suppress(FileNotFoundError):  # it is not due
-            os.replace(self.run.folder.path / ".loss.png", self.run.folder.path / PLOT)
+        if not self._is_due(trainer):
+            super().__call__(trainer)
+            return
+        with tempfile.TemporaryDirectory() as place:  # Chainer knows a picture's format by its name alone
+            drawn = Path(place) / PLOT
+            self._file_name = str(drawn)
+            try:
+                super().__call__(trainer)
+            finally:
+                self._file_name = _DRAWN
+            if drawn.exists():
+                with atomic(self.run.folder.path / PLOT, force=True) as temporary:
+                    temporary.write_bytes(drawn.read_bytes())

@@ -1,6 +1,9 @@
 import importlib.util
 import json
+import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import Architecture, CheckpointError
+from converters.errors import DeepPoseError
 from deeppose_port import cli
 from deeppose_port.backends.training import train
 from deeppose_port.data import DatasetError, PoseDataset, loader
@@ -136,6 +140,22 @@ class TestFiles:
         snapshots = {f"snapshot_iter_{iteration}" for iteration in iterations}
         plots = {"loss.png"} if importlib.util.find_spec("matplotlib") else set()
         assert {file.name for file in whole.iterdir()} == models | snapshots | plots | {"config.toml", "log", "log.txt"}
+
+    def test_a_pipe_in_the_place_of_the_curves_is_not_replaced(self, tmp_path, monkeypatch):
+        os.mkfifo(tmp_path / "loss.png")
+        monkeypatch.setattr(
+            chainer_training.extensions.PlotReport,
+            "__call__",
+            lambda self, trainer: Path(self._file_name).write_bytes(b"curves"),
+        )
+        run = SimpleNamespace(folder=SimpleNamespace(path=tmp_path))
+        plot = chainer_training._Plot(run, SimpleNamespace(saved=True))
+        with pytest.raises(DeepPoseError, match=r"loss\.png: this is a device or a pipe, which is never replaced"):
+            plot(None)
+        assert [(path.name, path.is_fifo()) for path in tmp_path.iterdir()] == [("loss.png", True)]
+        (tmp_path / "loss.png").unlink()
+        plot(None)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("loss.png", b"curves")]
 
     def test_every_checkpoint_holds_its_weights_optimizer_and_progress(self, whole):
         for epoch, iteration in zip((1, 2, 3, 4, 5), (2, 3, 5, 6, 8), strict=True):
