@@ -82,8 +82,9 @@ class ShowOptions:
 def show(options: ShowOptions) -> int:
     """Shows what a checkpoint looks like inside, and whether it still sees anything.
 
-    Its weights, where NaN sit, units that no picture activates, and whether the network has collapsed to a constant
-    answer: many old ones have. Pictures of the first layer's filters and of the weights' distributions with -o. Of a
+    Its weights, where NaN sit, dead units, which no picture activates, and whether the network has collapsed to a
+    constant answer: many old ones have. With -o pictures of the first layer's filters, by their numbers and with the
+    dead ones marked, and of the weights' distributions. Of a
     cascade, all of that for every network: those of later stages are shown close-ups, where the stage before has the
     joints.
 
@@ -111,7 +112,7 @@ def show(options: ShowOptions) -> int:
         if options.csv is not None and options.images is not None:
             dataset = persons(pose, options.csv, options.images, options.skeleton, options.counting)
         seen = _activities(pose, options, dataset, step)
-    written = [] if output is None else write_pictures(kept, output, force=force)
+    written = [] if output is None else write_pictures(kept, output, seen, force=force)
     if as_json:
         told = {part: _as_dict(*kept[part], seen[part]) for part in kept}
         values: dict[str, object] = {"checkpoint": str(options.checkpoint), "backend": pose.backend}
@@ -131,6 +132,8 @@ def show(options: ShowOptions) -> int:
             display.say(f"It sees nothing: {found}")
         else:
             _show_layers(found)
+            if found.dead_sentence:
+                display.say(found.dead_sentence)
             display.say(found.sentence)
     for path in written:
         display.say(f"written: {path}")

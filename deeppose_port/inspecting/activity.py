@@ -27,6 +27,7 @@ from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
 from deeppose_port.predict import files_in
+from deeppose_port.text import counted
 from deeppose_port.training.collapse import RELU
 
 #: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
@@ -34,6 +35,8 @@ from deeppose_port.training.collapse import RELU
 CONSTANT, NEARLY_CONSTANT = 1e-3, 1e-2
 #: Below this part of a layer's typical value, what differs between pictures is called nothing.
 _NOTHING = 1e-3
+#: Layers whose dead units a sentence tells.
+_MOST_LAYERS = 8
 
 _BATCH = 16
 
@@ -132,6 +135,46 @@ class Activity:
             case _:
                 return f"The network has not collapsed to a constant answer: {over}."
 
+    @property
+    def relus(self) -> tuple[LayerRow, ...]:
+        """The layers that can have dead units."""
+        return tuple(row for row in self.layers if row.dead_units is not None)
+
+    @property
+    def dead(self) -> int:
+        """How many dead units there are."""
+        return sum(row.dead or 0 for row in self.relus)
+
+    @property
+    def units(self) -> int:
+        """How many units may be dead: the channels of all ReLUs."""
+        return sum(row.shape[0] for row in self.relus)
+
+    @property
+    def dead_sentence(self) -> str:
+        """The dead units for people, the layers with most of them first; empty for a network without ReLUs."""
+        if not self.relus:
+            return ""
+        seen = f"in {self.samples} {self.described}"
+        if not self.dead:
+            return f"None of the {self.units:,} units of ReLUs is dead: each is above 0 somewhere {seen}."
+        worst = sorted((row for row in self.relus if row.dead), key=lambda row: -(row.dead or 0) / row.shape[0])
+        told = [
+            f"{'all' if row.dead == row.shape[0] else f'{row.dead:,} of'} {row.shape[0]:,} in {row.name}"
+            for row in worst[:_MOST_LAYERS]
+        ]
+        rest = f", and some in {counted(len(worst) - _MOST_LAYERS, 'more layer')}" if len(worst) > _MOST_LAYERS else ""
+        are = "is" if self.dead == 1 else "are"
+        return (
+            f"{self.dead:,} of the {self.units:,} units of ReLUs {are} dead, above 0 nowhere {seen}: "
+            f"{', '.join(told)}{rest}."
+        )
+
+    def dead_filters(self, filters: int) -> tuple[int, ...]:
+        """Returns which of the first layer's filters no picture activates, if the first ReLU has as many units."""
+        first = self.relus[0] if self.relus else None
+        return (first.dead_units or ()) if first is not None and first.shape[0] == filters else ()
+
     def as_dict(self) -> dict[str, object]:
         """Returns the activity as JSON-ready values."""
         return {
@@ -141,6 +184,9 @@ class Activity:
             "pictures": self.described,
             "output_std": self.output_std if math.isfinite(self.output_std) else None,
             "blind_from": self.blind_from,
+            "dead": self.dead,
+            "units": self.units,
+            "dead_sentence": self.dead_sentence,
             "layers": [row.as_dict() for row in self.layers],
         }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,16 @@ from converters import Checkpoint
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
 from converters.values import dataclass
-from deeppose_port.drawing.draw import write_picture
+from deeppose_port.drawing.draw import OUTLINE, RIGHT, write_picture
+from deeppose_port.drawing.lines import HEIGHT, width_of, write_line
+from deeppose_port.inspecting.activity import Activity
 
 Picture = npt.NDArray[np.uint8]
 
 _BINS = 40
 _MOST_DRAWN = 1 << 22
+#: The longer side of a filter in the picture of them, about, in pixels; and the line of it that tells of dead ones.
+_FILTER, _OF_DEAD = 96, 2
 
 
 @dataclass(frozen=True)
@@ -103,10 +108,15 @@ def _tensor_row(name: str, array: npt.NDArray[np.generic]) -> TensorRow:
     )
 
 
-def filters_picture(checkpoint: Checkpoint) -> Picture:
+def filters_picture(checkpoint: Checkpoint, dead: Collection[int] = ()) -> Picture:
     """Draws the first layer's filters side by side, enlarged, in the colours of the pictures that they look at.
 
-    Each is grey where it is 0 and scaled by its own largest weight; NaN and Inf are black and white chequers.
+    Each is grey where it is 0 and scaled by its own largest weight; NaN and Inf are black and white chequers. Above it
+    stands its number.
+
+    Args:
+        checkpoint: Whose.
+        dead: The filters that no picture activates, which are marked.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -119,11 +129,20 @@ def filters_picture(checkpoint: Checkpoint) -> Picture:
     if weights.ndim != 4 or weights.shape[1] != 3:
         raise DeepPoseError(f"{checkpoint.source.path}: {name} has the shape {weights.shape}, it looks at no colours")
     count, _, height, width = weights.shape
-    scale, gap = max(1, round(44 / max(height, width))), 2
+    scale, gap = max(1, round(_FILTER / max(height, width))), 6
     columns = math.ceil(math.sqrt(count))
     rows = -(-count // columns)
-    cell_height, cell_width = scale * height + gap, scale * width + gap
-    sheet = np.full((rows * cell_height + gap, columns * cell_width + gap, 3), 255, np.uint8)
+    cell_height, cell_width = scale * height + HEIGHT + gap, scale * width + gap
+    lines = [
+        f"{name}: {count} filters of {height} x {width}, numbered from 0",
+        "grey is 0, each by its own largest weight; chequers are not finite",
+        *([f"{len(dead)} of {count} dead: above 0 nowhere in any picture"] if dead else []),
+    ]
+    top = len(lines) * HEIGHT
+    across = max(columns * cell_width, *map(width_of, lines)) + gap
+    sheet = np.full((top + rows * cell_height + gap, across, 3), 255, np.uint8)
+    for i, line in enumerate(lines):
+        write_line(sheet, line, gap, i * HEIGHT, across - gap, RIGHT if i == _OF_DEAD else OUTLINE)
     for i, filter in enumerate(weights.transpose(0, 2, 3, 1).astype(np.float64)):
         if checkpoint.preprocessing.colour == "RGB":
             filter = filter[..., ::-1]
@@ -133,8 +152,10 @@ def filters_picture(checkpoint: Checkpoint) -> Picture:
         shown = _enlarged(shown, scale)
         broken = _enlarged(~finite.all(axis=2), scale)
         shown[broken] = 255 * (np.indices(broken.shape).sum(axis=0)[broken, np.newaxis] % 2)
-        y, x = gap + cell_height * (i // columns), gap + cell_width * (i % columns)
-        sheet[y : y + scale * height, x : x + scale * width] = shown
+        y, x = top + cell_height * (i // columns), gap + cell_width * (i % columns)
+        text, colour = (f"{i} dead", RIGHT) if i in dead else (str(i), OUTLINE)
+        write_line(sheet, text, x, y, scale * width, colour)
+        sheet[y + HEIGHT : y + HEIGHT + scale * height, x : x + scale * width] = shown
     return sheet
 
 
@@ -195,6 +216,7 @@ def checked_targets(output: str | os.PathLike[str], parts: Iterable[str] = ("",)
 def write_pictures(
     networks: Mapping[str, tuple[Checkpoint, Sequence[TensorRow]]],
     output: str | os.PathLike[str],
+    seen: Mapping[str, Activity | DeepPoseError] = MappingProxyType({}),
     *,
     force: bool = False,
 ) -> list[Path]:
@@ -204,6 +226,7 @@ def write_pictures(
         networks: Whose filters, and their tensors; NaN show if they were read with nonfinite="keep". By what they are
             called in files, see `checked_targets`.
         output: The folder to write to; it is made if need be.
+        seen: What some of the networks make of pictures, which tells dead filters.
         force: Whether files that exist may be replaced.
 
     Raises:
@@ -211,9 +234,17 @@ def write_pictures(
     """
     targets = checked_targets(output, networks, force=force)
     names = iter(target.name for target in targets)
-    pictures = [filters_picture(checkpoint) for checkpoint, _ in networks.values()]
+    pictures = [
+        filters_picture(checkpoint, _dead(checkpoint, seen.get(part))) for part, (checkpoint, _) in networks.items()
+    ]
     with staged(Path(output), force=force) as stage:
         for picture, (_, rows) in zip(pictures, networks.values(), strict=True):
             write_picture(stage / next(names), picture)
             draw_histograms(rows, stage / next(names))
     return targets
+
+
+def _dead(checkpoint: Checkpoint, seen: Activity | DeepPoseError | None) -> tuple[int, ...]:
+    """Returns a network's first filters that no picture activates, as far as anything tells."""
+    first = checkpoint.weights[next(iter(checkpoint.architecture.shapes))]
+    return seen.dead_filters(len(first)) if isinstance(seen, Activity) else ()

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +12,10 @@ import deeppose_port
 from converters import Preprocessing
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset, View
+from deeppose_port.drawing.draw import RIGHT
 from deeppose_port.inspecting.activity import (
+    Activity,
+    LayerRow,
     activity,
     inputs_of_files,
     inputs_of_persons,
@@ -103,6 +107,36 @@ class TestActivity:
         before = layer(look(random_checkpoint()), "conv2.relu").dead
         assert layer(seen, "conv2.relu").dead <= before + 2
         assert layer(seen, "conv2").dead is layer(seen, "fc8").dead is None
+
+    def test_the_remark_on_dead_units_counts_them_by_layer(self, checkpoint):
+        checkpoint.weights["conv1.weight"][[2, 5]] = 0
+        checkpoint.weights["conv1.bias"][[2, 5]] = -1
+        checkpoint.weights["fc6.bias"][:] = -1e4
+        seen = look(checkpoint)
+        rows = {row.name: row for row in seen.layers if row.dead is not None}
+        assert (seen.dead, seen.units) == (
+            sum(row.dead for row in rows.values()),
+            sum(r.shape[0] for r in rows.values()),
+        )
+        assert seen.dead_sentence.startswith(
+            f"{seen.dead} of the {seen.units} units of ReLUs are dead, above 0 nowhere in 6 made-up pictures: all 32 "
+        )
+        assert "2 of 8 in conv1.relu" in seen.dead_sentence
+        assert (seen.dead_filters(8), seen.dead_filters(9)) == ((2, 5), ())
+        told = seen.as_dict()
+        assert (told["dead"], told["units"], told["dead_sentence"]) == (seen.dead, seen.units, seen.dead_sentence)
+
+    def test_where_no_unit_is_dead_or_can_be_that_is_said_or_not(self):
+        def seen(*rows):
+            return Activity(tuple(LayerRow(name, (4,), dead, 0.5, 1.0) for name, dead in rows), 3, "persons", 1.0, 9)
+
+        none = "None of the 8 units of ReLUs is dead: each is above 0 somewhere in 3 persons."
+        assert seen(("a.relu", ()), ("b", None), ("c.relu", ())).dead_sentence == none
+        assert seen(("a", None)).dead_sentence == ""
+        one = seen(("a.relu", (1,)), ("b", None)).dead_sentence
+        assert one == "1 of the 4 units of ReLUs is dead, above 0 nowhere in 3 persons: 1 of 4 in a.relu."
+        many = seen(*((f"{i}.relu", (0,)) for i in range(11))).dead_sentence
+        assert many.endswith("1 of 4 in 7.relu, and some in 3 more layers.")
 
     def test_network_that_sees_has_not_collapsed(self, checkpoint):
         checkpoint.weights["fc8.weight"] *= 5
@@ -241,23 +275,44 @@ class TestPictures:
         weight[0, 0] = 2  # blue, which is OpenCV's first
         weight[1, 2, 5, 5] = -1  # against red in the middle
         picture = filters_picture(checkpoint)
-        cell = 4 * 11 + 2
-        assert picture.shape == (3 * cell + 2, 3 * cell + 2, 3)  # 8 filters, 3 x 3
-        assert picture[20, 20].tolist() == [255, 128, 128]
-        assert picture[2 + 22, 2 + cell + 22].tolist() == [128, 128, 0]
-        assert picture[2, 2 + cell].tolist() == [128, 128, 128]
-        assert (picture[:2] == 255).all()
+        first, second = (self.filter_of(picture, number) for number in (0, 1))
+        assert first[20, 20].tolist() == [255, 128, 128]
+        assert second[49, 49].tolist() == [128, 128, 0]
+        assert second[0, 0].tolist() == [128, 128, 128]
+        assert (picture[-6:] == 255).all()
+
+    def filter_of(self, picture, number):
+        """One of 8 filters of 11 x 11 in 3 columns, each pixel 9 x 9, below two lines and its own number."""
+        y, x = 32 + number // 3 * (99 + 16 + 6) + 16, 6 + number % 3 * (99 + 6)
+        assert (picture[y : y + 99, x - 6 : x] == 255).all()
+        assert (picture[y : y + 99, x + 99 : x + 105] == 255).all()
+        return picture[y : y + 99, x : x + 99]
 
     def test_filters_of_networks_trained_on_rgb_are_turned(self):
         checkpoint = random_checkpoint(preprocessing=Preprocessing(colour="RGB"))
         checkpoint.weights["conv1.weight"][:] = 0
         checkpoint.weights["conv1.weight"][0, 0] = 1
-        assert filters_picture(checkpoint)[20, 20].tolist() == [128, 128, 255]
+        assert self.filter_of(filters_picture(checkpoint), 0)[20, 20].tolist() == [128, 128, 255]
 
     def test_nan_show_in_the_filters(self, checkpoint):
         checkpoint.weights["conv1.weight"][0, 1, 0, 0] = np.nan
-        block = filters_picture(checkpoint)[2:6, 2:6]
+        block = self.filter_of(filters_picture(checkpoint), 0)[:9, :9]
         assert sorted(set(block.ravel().tolist())) == [0, 255]
+
+    def test_filters_have_their_numbers_and_dead_ones_are_marked(self, checkpoint):
+        plain, marked = filters_picture(checkpoint), filters_picture(checkpoint, (4,))[16:]  # one line more
+
+        def number(picture, i):
+            y, x = 32 + i // 3 * 121, 6 + i % 3 * 105
+            return picture[y : y + 16, x : x + 99]
+
+        written = [number(plain, i) for i in range(8)]
+        assert all((each < 100).any() for each in written)
+        assert len({each.tobytes() for each in written}) == 8
+        for i in range(8):
+            assert np.array_equal(number(marked, i), written[i]) == (i != 4)
+        assert (number(marked, 4) == RIGHT).all(axis=2).any()
+        assert np.array_equal(self.filter_of(marked, 4), self.filter_of(plain, 4))
 
     @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg_bn"])
     def test_every_architecture_begins_with_filters(self, name):
@@ -297,6 +352,7 @@ class TestCommand:
         assert "fc7.weight: 0.29% not finite, in 1 of 32 channels: 4 (3)" in out
         assert "fc6.relu" in out
         assert "constant answer: over 3 made-up pictures" in out
+        assert re.search(r"^(\d+|None) of the \d+ units of ReLUs (is|are) dead", out, re.MULTILINE)
         assert "note: fc7.weight: 3 NaN became 0" in err
         assert f"written: {tmp_path / 'inside' / 'filters.png'}" in out
 
