@@ -8,11 +8,11 @@ module about as many as its share. Not drawn are types, what is said in errors a
 frozen, `strict` of zip, `flush`, what is so on Windows alone, whole numbers of a thousand and more (limits and sizes of
 buffers: one more is nothing that anybody promised), and the measures of a page's charts in pixels.
 
-For each edit run the tests that bear the module's name, then those that import it, those of its package, and the
-nearest others; of each of the four the quickest first, until one fails that passes without the edit, or 12 seconds of
-work are over. They run in processes that are forked from one in which all tests are loaded, where the edited function
-is put in the place of the one that was; where it is no function that is edited, they are loaded anew. What is in FILE
-already is not done again. Not a part of CI: 200 edits take half an hour of work.
+For each edit run the tests that bear the module's name, then those that import it or bear the name of one that does,
+those of its package, and the nearest others; of each of the four the quickest first, until one fails that passes
+without the edit, or 12 seconds of work are over. They run in processes that are forked from one in which all tests are
+loaded, where the edited function is put in the place of the one that was; where it is no function that is edited, they
+are loaded anew. What is in FILE already is not done again. Not a part of CI: 200 edits take half an hour of work.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ _MEASURES = ("deeppose_port/drawing/report/charts.py",)
 #: Keywords that change no answer.
 _KEYWORDS = ("strict", "flush", "frozen", "slots", "kw_only")
 _OPTIONS = ("-q", "--tb=no", "-p", "no:cacheprovider")
-#: pytest's status where none of the tests are there.
-_NO_TESTS = 5
+#: How pytest ends where no test failed: all passed, the clock stopped them, there are none.
+_UNNOTICED = (pytest.ExitCode.OK, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _LIBRARIES = (
     "numpy",
     "scipy.io",
@@ -260,8 +260,10 @@ def _is_type(node: ast.BinOp) -> bool:
 
 @cache
 def ranked(module: Path) -> dict[str, tuple[int, int]]:
-    """Returns the files of tests with their distance from a module: the kind, which is 0 for those that bear its name,
-    1 for those that import it, 2 for those of its package, and 3 for all others, and how many folders lie between.
+    """Returns the files of tests with their distance from a module: the kind, and how many folders lie between.
+
+    The kind is 0 for those that bear its name, 1 for those that import it or bear the name of a module that does, 2 for
+    those of its package, and 3 for all others.
     """
     relative = module.relative_to(ROOT)
     name = module.parent.name if module.stem == "__init__" else module.stem.strip("_")
@@ -272,15 +274,24 @@ def ranked(module: Path) -> dict[str, tuple[int, int]]:
         re.compile(rf"(from|import) {re.escape(one)}\b|from {re.escape(other)} import [^\n]*\b{two}\b")
         for one, other, two in ((dotted, package, last), (package, *package.rpartition(".")[::2]))
     )
+    users = {f"test_{path.stem.strip('_')}" for path, text in _sources().items() if own.search(text)}
 
     def rank(path: str, text: str) -> tuple[int, int]:
         folders = Path(path).parts[1:-1]
         common = next((i for i, (a, b) in enumerate(zip(folders, parts, strict=False)) if a != b), len(folders))
         named = Path(path).stem in (f"test_{name}", f"test_{parts[-1:] and parts[-1]}_{name}")
         near = folders == parts[: len(folders)] and around.search(text)
-        return 0 if named else 1 if own.search(text) else 2 if near else 3, len(folders) + len(parts) - 2 * common
+        return 0 if named else 1 if own.search(text) or Path(path).stem in users else 2 if near else 3, len(
+            folders
+        ) + len(parts) - 2 * common
 
     return {path: rank(path, text) for path, text in _tests().items()}
+
+
+@cache
+def _sources() -> dict[Path, str]:
+    """Returns the texts of all modules."""
+    return {path: path.read_text(encoding="utf-8") for place in PACKAGES for path in (ROOT / place).rglob("*.py")}
 
 
 @cache
@@ -431,9 +442,22 @@ def failing(folder: Path, tests: Iterable[str]) -> str | None:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
         found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said.read(), re.MULTILINE)
-    if status in (0, _NO_TESTS):
-        return None
-    return found[1] if found else f"status {status}"
+    if found:
+        return found[1]
+    return None if status in _UNNOTICED else f"status {status}"
+
+
+class _Clock:
+    """A plugin of pytest that stops when the seconds of work are over."""
+
+    def __init__(self) -> None:
+        """Starts it."""
+        self._end = time.process_time() + _WORK
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Looks at it."""
+        if time.process_time() > self._end:
+            item.session.shouldstop = "so much work is enough"
 
 
 def _run(folder: Path, tests: tuple[str, ...], output: int) -> None:
@@ -444,7 +468,7 @@ def _run(folder: Path, tests: tuple[str, ...], output: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     status = 1
     try:
-        status = pytest.main([*_OPTIONS, "-x", "-rfE", *tests])
+        status = pytest.main([*_OPTIONS, "-x", "-rfE", *tests], plugins=[_Clock()])
     finally:
         os._exit(status)
 

@@ -10,7 +10,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import Architecture, CheckpointError, Progress
-from converters.families.hourglass import measured, stacked_hourglass
+from converters.families.hourglass import anew, measured, stacked_hourglass
 from converters.networks import BatchNormalization, Convolution, OwnTable, walk
 from deeppose_port.backends import BackendError
 from deeppose_port.cli import main
@@ -113,6 +113,13 @@ class TestReading:
         assert architecture.stacks == stacks
         assert measured(architecture.shapes).layers == table
         assert [layer.channels for layer in layers if getattr(layer, "name", "") in PROJECTIONS] == [6, 8]
+
+    def test_the_course_trained_four_stacks_of_256_channels(self):
+        table = stacked_hourglass(4)
+        assert anew(16, None, None) == table
+        channels = {layer.name: layer.channels for layer in walk(table) if isinstance(layer, Convolution)}
+        assert [channels[name] for name in ("conv2d", *PROJECTIONS)] == [64, 128, 256]
+        assert len(channels) == 10 + 58 * 4
 
     def test_maps_can_be_halved_four_times(self, two):
         """What the first convolution (SAME) and the first pooling leave, a quarter, has to be a multiple of 16."""
