@@ -177,13 +177,16 @@ def edits(module: Path) -> list[Edit]:
 
 
 def _function_of(tree: ast.Module, lines: tuple[int, int], file: str) -> tuple[str, str, int] | None:
-    """Returns the outermost function in whose body lines are: file, name, first line."""
+    """Returns the outermost function in whose body lines are: file, name, first line; none if its module calls it."""
+    outside = [each for each in tree.body if not isinstance(each, ast.FunctionDef | ast.ClassDef)]
+    called = {ast.unparse(call.func) for each in outside for call in ast.walk(each) if isinstance(call, ast.Call)}
     inner: list[ast.AST] = list(tree.body)
     for each in inner:
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
             assert each.end_lineno is not None
             if each.body[0].lineno <= lines[0] and lines[1] <= each.end_lineno:
-                return file, each.name, min(one.lineno for one in (each, *each.decorator_list))
+                line = min(one.lineno for one in (each, *each.decorator_list))
+                return None if each.name in called else (file, each.name, line)
         else:
             inner += [one for one in ast.iter_child_nodes(each) if isinstance(one, ast.stmt)]
     return None
@@ -508,7 +511,7 @@ class Bench:
             if failed not in self._loaded.seconds or self._loaded.failing([failed]) is None:
                 return failed
             print(f"{failed} fails without any edit", file=sys.stderr)
-            tests.remove(failed)
+            del tests[: tests.index(failed) + 1]
             del self._loaded.seconds[failed]
 
     def _few(self, tests: list[str]) -> list[str]:

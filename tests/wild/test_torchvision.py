@@ -287,6 +287,22 @@ def test_anything_else_is_refused(change, tmp_path):
     refused(tmp_path / "a.pth", "its arrays fit no architecture")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: [state.pop(f"features.28.{part}") for part in ("weight", "bias")],
+        lambda state: [state.pop(f"classifier.{part}") for part in ("weight", "bias")],
+        lambda state: state.update({"features.2.weight": torch.ones(4, 2, 3, 3)}),
+        lambda state: state.update({"classifier.weight": torch.ones(28, 8 * 48)}),
+    ],
+)
+def test_any_other_vgg_is_refused(change, tmp_path):
+    state = drawn(Vgg(16, False, linear(8 * 49))).state_dict()
+    change(state)
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "its arrays fit no architecture")
+
+
 def test_an_odd_number_of_outputs_is_no_pose(tmp_path):
     torch.save(drawn(ResNet(50, 27, groups=2)).state_dict(), tmp_path / "a.pth")
     refused(tmp_path / "a.pth", "its arrays fit no architecture")

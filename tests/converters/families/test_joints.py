@@ -72,23 +72,6 @@ def test_what_a_file_says_itself_stays(tmp_path):
     assert named(dataclasses.replace(own, limbs=()), 7).limbs == ()
 
 
-@pytest.mark.parametrize("skeleton", [joints.FLIC, joints.LSP, joints.MPII, joints.FLIC11, joints.COCO])
-def test_limbs_are_alike_on_both_sides_and_join_every_joint(skeleton):
-    other = {"left": "right", "right": "left"}
-    mirrored = [" ".join(other.get(word, word) for word in name.split()) for name in skeleton.names]
-    assert set(mirrored) == set(skeleton.names)
-    limbs = {frozenset(skeleton.names[joint] for joint in limb) for limb in skeleton.limbs}
-    assert limbs == {frozenset(mirrored[joint] for joint in limb) for limb in skeleton.limbs}
-    assert len(limbs) == len(skeleton.limbs)
-    if skeleton not in (joints.FLIC11, joints.COCO):  # which have trunks of four corners
-        assert len(limbs) == len(skeleton.names) - 1
-    reached = {0}
-    for _ in skeleton.names:
-        reached |= {joint for limb in skeleton.limbs if reached & {*limb} for joint in limb}
-    apart = {"left eye", "right eye", "nose"} if skeleton is joints.FLIC11 else set()  # it annotates no neck
-    assert {skeleton.names[joint] for joint in reached} == {*skeleton.names} - apart
-
-
 def test_coco_has_the_lines_of_its_own_category():
     lines = (
         *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9)),

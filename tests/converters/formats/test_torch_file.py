@@ -113,15 +113,21 @@ def test_what_stands_around_tensors(both):
     assert ours["tied"][0] is ours["tied"][1]
 
 
-@pytest.mark.parametrize("arguments", [(), (False,), (0, {}), (None, {}), (False, {}, {}, 1)])
-def test_a_tensor_that_pytorch_would_not_make(arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "arguments"),
+    [
+        *(("v2", arguments) for arguments in [(), (False,), (0, {}), (None, {}), (False, {}, {}, 1)]),
+        *(("v3", arguments) for arguments in [(False, {}), (False, {}, torch.float32, {}, 1)]),
+    ],
+)
+def test_a_tensor_that_pytorch_would_not_make(version, arguments, tmp_path):
     class Odd:
         def __init__(self, tensor):
             self.tensor = tensor
 
         def __reduce__(self):
-            rebuild, made = self.tensor.__reduce_ex__(2)
-            return rebuild, (*made[:4], *arguments)
+            _, made = self.tensor.__reduce_ex__(2)
+            return getattr(torch._utils, f"_rebuild_tensor_{version}"), (*made[:4], *arguments)
 
     torch.save({"a": Odd(numbers(3))}, tmp_path / "a.pt")
     with pytest.raises((TypeError, RuntimeError)):
