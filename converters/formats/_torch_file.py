@@ -289,8 +289,8 @@ class _Unpickler(ArrayMachine):
         if type(number) is not tuple or not number:
             raise UnpicklingError("it refers to something that is no storage")
         what = self.string(number[0])
-        if what == b"module" and len(number) > 1:
-            return number[1]  # before 1.6, with the text of its source
+        if what == b"module" and len(number) == 4:
+            return number[1]  # before 1.6, with the file and the text of its source
         if what != b"storage" or len(number) not in (5, 6):
             raise UnpicklingError("it refers to something that is no storage")
         kind, key, length, view = number[1], self.text(number[2], _LONGEST_TEXT), number[4], number[5:]
@@ -313,9 +313,11 @@ class _Unpickler(ArrayMachine):
         content = arguments[0] if arguments else {}
         if type(content) is dict:
             return content
-        if type(content) is list and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in content):
-            return {self.key(key): value for key, value in content}
-        return {}  # the kind of what is missing in a defaultdict
+        if type(content) is not list:
+            return {}  # the kind of what is missing in a defaultdict
+        if not all(type(pair) in (list, tuple) and len(pair) == 2 for pair in content):
+            raise UnpicklingError("it has a dict of something else than pairs")
+        return {self.key(key): value for key, value in content}
 
     def plain(self, value: object) -> object:
         """Returns what was made with its texts in their places."""

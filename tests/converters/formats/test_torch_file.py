@@ -136,6 +136,18 @@ def test_a_tensor_that_pytorch_would_not_make(version, arguments, tmp_path):
         converters.read(tmp_path / "a.pt")
 
 
+def test_a_dict_of_something_else_than_pairs(tmp_path):
+    class Odd:
+        def __reduce__(self):
+            return collections.OrderedDict, ([1, 2],)
+
+    torch.save({"a": numbers(3), "b": Odd()}, tmp_path / "a.pt")
+    with pytest.raises(TypeError):
+        torch.load(tmp_path / "a.pt", weights_only=True)
+    with pytest.raises(converters.CheckpointError, match=r"a\.pt: .*it has a dict of something else than pairs"):
+        converters.read(tmp_path / "a.pt")
+
+
 def test_a_thing_in_itself_stays_so(both):
     payload = {"epoch": 1}
     payload["self"] = payload
