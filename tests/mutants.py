@@ -10,7 +10,7 @@ buffers: one more is nothing that anybody promised), and the measures of a page'
 
 For each edit run the tests that bear the module's name, then those that import it or bear the name of one that does,
 those of its package, and the nearest others; of each of the four the quickest first, until one fails that passes
-without the edit, or 12 seconds of work are over. They run in processes that are forked from one in which all tests are
+without the edit, or 8 seconds of work are over. They run in processes that are forked from one in which all tests are
 loaded, where the edited function is put in the place of the one that was; where it is no function that is edited, they
 are loaded anew. What is in FILE already is not done again. Not a part of CI: 200 edits take half an hour of work.
 """
@@ -52,7 +52,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("converters", "deeppose_port")
 CHOSEN = Path(__file__).with_suffix(".toml")
 #: Seconds of work of the tests that run for one edit, and how many files are loaded where all have to be loaded anew.
-_WORK, _MOST_FILES = 12, 4
+_WORK, _MOST_FILES = 8, 4
 #: Seconds that a test takes of which that is not known yet.
 _UNKNOWN = 0.1
 #: Seconds after which an edit is taken to hang: of work, and by the clock.

@@ -194,3 +194,12 @@ def test_members_that_are_no_plain_files_are_refused(tmp_path):
             member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(member)
     refused(tmp_path / "a.pt", "its 'storages' is no plain file")
+
+
+@pytest.mark.parametrize("name", ["pickle", "storages", "sys_info"])
+def test_a_member_that_is_there_twice_is_refused(name, tmp_path):
+    """PyTorch takes the last of them, other readers the first."""
+    path = torch_tar(tmp_path / "a.pt", {"a": np.ones(3, np.float32)})
+    with tarfile.open(path, "a:") as archive:
+        archive.addfile(archive.getmember(name), io.BytesIO(bytes(1000)))
+    refused(path, f"it has a member twice: {name}")
