@@ -12,13 +12,19 @@ import deeppose_port
 from converters.errors import DeepPoseError
 from deeppose_port.backends.training import train
 from deeppose_port.cli import main
-from deeppose_port.cli.training import TrainOptions
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.stages import evaluate_stages
-from deeppose_port.options import build
-from deeppose_port.training.config import completed
 from deeppose_port.training.start import starting_point
-from tests.helpers.trainings import Recorded, interrupt, same_bits, small_options
+from tests.helpers.trainings import (
+    KilledError,
+    Recorded,
+    ending,
+    interrupt,
+    killed_after,
+    resumed,
+    same_bits,
+    small_options,
+)
 
 SKELETON = """\
 joints = ["left shoulder", "right shoulder", "right hip"]
@@ -61,31 +67,6 @@ def stage_of(folder, output, **given):
     how = {"stage": 2, "per_joint": True, "draws": 1, "epochs": 2, "batch_size": 2, "valid_freq": 1, "fliplr": True}
     how |= {"before": folder / "first.pt", "width": None, "im_size": None, "dropout": None}
     return options_of(folder, **{**how, "test_csv": folder / "test.csv", "output": output, **given})
-
-
-class KilledError(Exception):
-    """The end of a run in the middle of a joint."""
-
-
-def ending(steps, how):
-    """What calls something after so many updates, of whichever joints."""
-
-    class Ending(Recorded):
-        def _step(self, step):
-            super()._step(step)
-            if len(self.steps) == steps:
-                how()
-
-    return Ending()
-
-
-def killed_after(steps):
-    """What ends a run after so many updates."""
-
-    def kill():
-        raise KilledError
-
-    return ending(steps, kill)
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +136,6 @@ class TestResume:
         train(resumed(output), "torch")
         assert (output / "joint0" / "last.pt").read_bytes() == before
         assert converters.read(output / "joint2" / "last.pt").progress.epoch == 2
-
-
-def resumed(output, **given):
-    """What `--resume` makes of a result folder."""
-    values, _ = completed({"resume": output, **given}, TrainOptions)
-    return build(TrainOptions, values).training
 
 
 class TestRefused:

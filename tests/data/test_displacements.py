@@ -211,6 +211,59 @@ class TestDraws:
             DrawnCloseUps(persons, SIZE, rule(joints=7), 1)
 
 
+class TestOfOneJoint:
+    """What the network of one joint, here the left shoulder, is trained on."""
+
+    def test_they_are_those_that_all_joints_network_answers_it_in(self, dots):
+        whole = DrawnCloseUps(dots, SIZE, rule(), 2, ALL)
+        own, mirrored = whole.of_joint(9), 0
+        assert (len(own), own.coordinates) == (2 * PERSONS, 2)
+        for index in range(len(own)):
+            flip = ALL.draw(example_rng(5, 0, index)).flip
+            seen = dots.joint = 8 if flip else 9
+            mirrored += flip
+            inputs, targets, mask = own.drawn(index, ALL, example_rng(5, 0, index))
+            expected = whole.drawn(14 * index + seen, ALL, example_rng(5, 0, index))
+            assert np.array_equal(inputs, expected[0])
+            assert np.array_equal(targets, expected[1][18:20])
+            assert mask.tolist() == expected[2][18:20].tolist() == [1, 1]
+        assert 0 < mirrored < len(own)
+
+    def test_without_the_other_side_a_person_is_not_mirrored(self, tmp_path):
+        joints = poses(count=1)
+        joints[0, 8] = -1
+        csv = write(tmp_path, joints).csv
+        dots = Dots(csv, images=tmp_path, skeleton="lsp")
+        dots.joint = 9
+        own = DrawnCloseUps(dots, SIZE, rule(mean=0.0, deviation=0.05), 6).of_joint(9)
+        augmentation = Augmentation(fliplr=True)
+        assert any(augmentation.draw(example_rng(1701, 0, index)).flip for index in range(len(own)))
+        for index in range(len(own)):
+            inputs, targets, _ = own.drawn(index, augmentation, example_rng(1701, 0, index))
+            assert np.abs(centre_of(inputs) - (24 + 48 * targets)).max() <= 0.5
+
+    def test_known_poses_have_one_of_every_person(self, persons):
+        whole = CloseUps(persons, SIZE, rule(), persons.joints + 3)
+        own = whole.of_joint(9)
+        assert len(own) == PERSONS
+        for person in range(PERSONS):
+            inputs, targets, _ = own[person]
+            expected = whole[14 * person + 9]
+            assert np.array_equal(inputs, expected[0])
+            assert np.array_equal(targets, expected[1][18:20])
+        found = refined_by(lambda inputs, joints: np.full((len(inputs), 2), joints[0], np.float32), own, batch_size=2)
+        assert np.array_equal(np.flatnonzero(found.outputs.any(axis=0)), [18, 19])
+        assert (found.outputs[:, 18:20] == 9).all()
+        moved = (found.predicted != persons.joints + 3).any(axis=(0, 2))
+        assert np.flatnonzero(moved).tolist() == [9]
+
+    def test_a_joint_that_nobody_has_is_named(self, tmp_path):
+        joints = poses(count=2)
+        joints[:, 5] = -1
+        with pytest.raises(DeepPoseError, match=r"persons\.csv: nobody has left ankle"):
+            DrawnCloseUps(write(tmp_path, joints), SIZE, rule(), 1).of_joint(5)
+
+
 class TestStatistics:
     def test_mean_and_deviation_are_those_of_the_errors_in_diameters(self, persons):
         lengths = np.linalg.norm(persons.joints[:, 9] - persons.joints[:, 2], axis=1)

@@ -11,7 +11,9 @@ import converters
 from converters.checkpoint import is_parameter
 from converters.keys import chainer_names
 from deeppose_port.backends.training import train
+from deeppose_port.cli.training import TrainOptions
 from deeppose_port.options import build
+from deeppose_port.training.config import completed
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks
 
@@ -109,6 +111,37 @@ class Recorded(Callbacks):
 def interrupt():
     """Does what Ctrl-C does."""
     signal.raise_signal(signal.SIGINT)
+
+
+class KilledError(Exception):
+    """The end of a run that is killed."""
+
+
+def ending(steps, how):
+    """What calls something after so many updates, of whichever networks."""
+
+    class Ending(Recorded):
+        def _step(self, step):
+            super()._step(step)
+            if len(self.steps) == steps:
+                how()
+
+    return Ending()
+
+
+def killed_after(steps):
+    """What ends a run after so many updates."""
+
+    def kill():
+        raise KilledError
+
+    return ending(steps, kill)
+
+
+def resumed(folder, **given):
+    """Returns the options that `--resume` makes of a result folder."""
+    values, _ = completed({"resume": folder, **given}, TrainOptions)
+    return build(TrainOptions, values).training
 
 
 @cache
