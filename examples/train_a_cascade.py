@@ -31,6 +31,7 @@ parser.add_argument("--train", type=int, default=300, help="persons to learn fro
 parser.add_argument("--test", type=int, default=150, help="persons that no stage learns from")
 parser.add_argument("--epochs", type=int, default=25, help="of the first stage")
 parser.add_argument("--later-epochs", type=int, default=2, help="of each later stage")
+parser.add_argument("--per-joint", action="store_true", help="later stages of one network a joint")
 parser.add_argument("--width", default="0.25", help="factor on the network's channels")
 parser.add_argument("--im-size", type=int, default=48, help="side of its inputs")
 told = parser.parse_args()
@@ -57,8 +58,9 @@ for stage in range(1, STAGES + 1):
         options |= {"epochs": told.epochs}
     else:
         options |= {"stage": stage, "before": result, "draws": 1, "epochs": told.later_epochs}
+        options |= {"per_joint": told.per_joint}
     run = train(build(TrainingOptions, options), told.backend, Callbacks(notice=print))
-    name = f"epoch-{run.options.epochs}"
+    name = f"epoch-{run.options.epochs}" if stage == 1 else "last"
     result = next(file for file in run.folder.path.glob(f"{name}.*") if file.suffix in (".pt", ".model"))
 
 cascade = deeppose_port.load(result, told.backend)

@@ -24,6 +24,7 @@ from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import missing_for
 from deeppose_port.options import changed
+from deeppose_port.text import counted
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
 from deeppose_port.training.names import LAST, CheckpointName, joint_folder
@@ -166,7 +167,7 @@ def _train_joints(
             if inner.writes:
                 inner.end_joint(options.epochs)
     if not trained and (folder.path / f"{LAST}.pt").exists():
-        problem = f"each joint has its {options.epochs} epochs behind it, or has ended before: nothing to do"
+        problem = f"each joint has {counted(options.epochs, 'epoch')} behind it, or has ended before: nothing to do"
         raise DeepPoseError(problem, where=folder.path, advice="a larger --epochs goes on")
     if folder.writes:
         callbacks.saved(folder.join(len(joints)))

@@ -299,8 +299,9 @@ class ResultFolder:
 
     def has_ended(self, joint: int, epochs: int) -> bool:
         """Tells whether a joint's training of so many epochs has ended."""
+        folder = joint_folder(self.path, joint)
         try:
-            return int((joint_folder(self.path, joint) / ENDED).read_text(encoding="utf-8")) >= epochs
+            return (folder / f"{LAST}.pt").is_file() and int((folder / ENDED).read_text(encoding="utf-8")) >= epochs
         except (OSError, ValueError):
             return False
 

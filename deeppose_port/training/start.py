@@ -283,6 +283,9 @@ def _began(folder: Path, options: TrainingOptions) -> LaterStage:
     before = converters.read(folder / BEFORE, state=False)
     if not isinstance(before, Cascade):
         raise CheckpointError(folder / BEFORE, "this is no cascade, and the stages before are one", "start anew")
+    for own in (joint_folder(folder, joint) for joint in range(before.joints)):
+        if not own.is_dir():
+            raise CheckpointError(own, "there is no such folder, and the stage needs it", "start anew")
     return LaterStage(before, close_up_in(folder / DISPLACEMENTS, skeletons.get(options.skeleton or "")))
 
 

@@ -124,7 +124,7 @@ class TestResume:
             names = sorted(path.name for path in (output / f"joint{joint}").glob("epoch-*.pt"))
             assert names == ["epoch-0.pt", "epoch-1.pt", "epoch-2.pt"]
             assert same_bits(*(each / f"joint{joint}" / "epoch-2.pt" for each in (output, whole)))
-        with pytest.raises(DeepPoseError, match=r"each joint has its 2 epochs behind it.*a larger --epochs goes on"):
+        with pytest.raises(DeepPoseError, match=r"each joint has 2 epochs behind it.*a larger --epochs goes on"):
             train(resumed(output), backend)
 
     def test_a_joint_that_lost_patience_has_ended(self, folder, tmp_path):
@@ -169,6 +169,10 @@ class TestRefused:
             train(stage_of(folder, tmp_path / "results"), "torch")
         with pytest.raises(DeepPoseError, match="it is of stage 2, not of 3"):
             train(resumed(tmp_path / "results", stage=3), "torch")
+        (tmp_path / "results" / "joint2").rename(tmp_path / "elsewhere")
+        with pytest.raises(DeepPoseError, match=r"joint2: there is no such folder, and the stage needs it"):
+            train(resumed(tmp_path / "results"), "torch")
+        (tmp_path / "elsewhere").rename(tmp_path / "results" / "joint2")
         (tmp_path / "results" / "displacements.json").write_text("{}")
         with pytest.raises(DeepPoseError, match=r"displacements\.json: it does not tell the close-ups of the joints"):
             train(resumed(tmp_path / "results"), "torch")
