@@ -90,7 +90,7 @@ class TestMatched:
         assert len(pairs) == len({i for i, _ in pairs}) == len({j for _, j in pairs}) == 70
 
     def test_whole_pictures_are_each_others_and_boxes_that_are_none_are_nobodys(self):
-        box, broken = (0.0, 0, 2, 2), (NAN, 0, 2, 2)
+        box, broken = (0.0, 0, 2, 2), (0, 0, NAN, 2)
         assert set(matched([None, box, None, broken] * 9, [box, None, broken, box] * 9)) >= {(0, 1), (2, 5), (4, 9)}
         assert matched([None, broken], [broken, box]) == []
 
