@@ -19,19 +19,20 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"data"},
     "training": {"data", "metrics"},
     "backends": {"data", "metrics", "training"},
-    "drawing.draw": {"data"},
+    "drawing.lines": {"data"},
+    "drawing.draw": {"data", "drawing.lines"},
     "pose": {"data", "backends", "drawing.draw"},
     "cascade": {"data", "backends", "drawing.draw", "pose"},
     "loading": {"pose", "cascade"},
     "evaluate": {"data", "metrics", "training", "backends", "pose", "cascade", "loading"},
     "drawing": {
-        *("data", "metrics", "training", "backends", "drawing.draw"),
+        *("data", "metrics", "training", "backends", "drawing.draw", "drawing.lines"),
         *("pose", "cascade", "loading", "evaluate"),
     },
     "predict": {"data", "metrics", "backends", "pose", "cascade", "loading", "drawing", "drawing.draw"},
     "inspecting": {
         *("data", "metrics", "training", "backends", "pose", "cascade", "loading"),
-        *("drawing", "drawing.draw", "predict"),
+        *("drawing", "drawing.draw", "drawing.lines", "predict"),
     },
     "cli": {
         *("data", "metrics", "training", "backends", "pose", "cascade", "loading"),

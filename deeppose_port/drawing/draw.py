@@ -19,9 +19,9 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.skeletons import AnySkeleton, of_drawing, side
+from deeppose_port.drawing.lines import Colour, outlined_size, write_outlined
 
 Box = tuple[float, float, float, float]
-Colour = tuple[int, int, int]
 Pixel = tuple[int, int]
 #: Left, top, right and bottom of a part of a picture, the latter two without it.
 Edges = tuple[int, int, int, int]
@@ -379,15 +379,14 @@ def _number(drawing: Picture, pixel: Pixel, number: int, width: int) -> None:
 
 
 def _lettering(width: int) -> tuple[float, int]:
-    """Returns the size and the stroke of names and legends on a picture with lines so wide."""
+    """Returns the size and the stroke of legends on a picture with lines so wide."""
     return 0.28 + 0.06 * width, max(1, round(width / 5))
 
 
 def _text(drawing: Picture, text: str, place: Pixel, size: float, colour: Colour, stroke: int) -> None:
     """Writes outlined text; the place is its lower left corner."""
-    plain = text.encode("ascii", "replace").decode()
     for shade, thick in ((OUTLINE, stroke + 2), (colour, stroke)):
-        cv2.putText(drawing, plain, place, _FONT, size, shade, thick, cv2.LINE_AA)
+        cv2.putText(drawing, text, place, _FONT, size, shade, thick, cv2.LINE_AA)
 
 
 def _write_names(
@@ -410,20 +409,20 @@ def _write_names(
         for x, y in pose.values():
             _part(taken, (x - stroke - 2, y - stroke - 2, x + stroke + 2, y + stroke + 2))[:] = True
     for pose, stroke in persons:
-        size, thick = _lettering(stroke)
+        size = round(9 + 1.5 * stroke)
         middle = np.mean([x for x, _ in pose.values()]) if pose else 0.0
         for joint, (x, y) in pose.items():
-            (across, up), below = cv2.getTextSize(known.joints[joint], _FONT, size, thick)
-            gap = 2 * stroke + 3
+            across, down = outlined_size(known.joints[joint], size)
+            gap = 2 * stroke + 2
             right, left = x + gap, x - gap - across
             outward, inward = (right, left) if x >= middle else (left, right)
-            rows = (y + up // 2, y - gap, y + gap + up)
-            places = [*((outward, row) for row in rows), *((inward, row) for row in rows)]
-            places += [(x - across // 2, y - gap), (x - across // 2, y + gap + up)]
-            edges = [(left - 1, row - up - 1, left + across + 1, row + below) for left, row in places]
+            tops = (y - down // 2, y - gap - down, y + gap)
+            places = [*((outward, top) for top in tops), *((inward, top) for top in tops)]
+            places += [(x - across // 2, top) for top in tops[1:]]
+            edges = [(left, top, left + across, top + down) for left, top in places]
             best = min(range(len(places)), key=lambda place: _hidden(taken, edges[place]))
             _part(taken, edges[best])[:] = True
-            _text(drawing, known.joints[joint], places[best], size, TRUTH, thick)
+            write_outlined(drawing, known.joints[joint], *places[best], size, TRUTH, OUTLINE)
 
 
 def _part(taken: npt.NDArray[np.bool_], edges: Edges) -> npt.NDArray[np.bool_]:

@@ -15,8 +15,8 @@ from deeppose_port import metrics
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton, side
-from deeppose_port.drawing.draw import SIDES, Colour, draw_pose
-from deeppose_port.drawing.lines import GREY, HEIGHT, WHITE, width_of, write_line
+from deeppose_port.drawing.draw import SIDES, draw_pose
+from deeppose_port.drawing.lines import GREY, HEIGHT, WHITE, Colour, width_of, write_line
 from deeppose_port.metrics.shown import error_of_person
 
 #: Side of a drawing and what lies between two, in pixels: those of the legacy program's tile mode.

@@ -145,6 +145,14 @@ def test_names_leave_the_legend_free(grey):
     assert not np.array_equal(hidden[part], legend[part])
 
 
+def test_names_have_the_letters_of_many_languages(grey):
+    drawn = {
+        name: draw_pose(grey, [[200, 200]], [name], names=True)
+        for name in ("\xe9paule", "?paule", "\u043b\u043e\u0431")
+    }
+    assert len({drawing.tobytes() for drawing in drawn.values()}) == 3
+
+
 def test_names_of_joints_that_coincide_do_not_cover_each_other(grey):
     both = np.full((2, 2), 200.0)
     dot, one, two = (
