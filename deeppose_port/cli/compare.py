@@ -238,6 +238,8 @@ def _show(comparison: Comparison) -> None:
 
 def _show_cascades(comparison: CascadeComparison) -> None:
     """Shows a comparison of cascades: a line a network, the layers of those that differ, and each side's own way."""
+    from deeppose_port.metrics.shown import scientific
+
     facts = display.facts()
     networks = comparison.networks
     first = networks["stage1"]
@@ -258,8 +260,8 @@ def _show_cascades(comparison: CascadeComparison) -> None:
             part,
             f"{weights.equal} of {weights.equal + len(weights.rows)}",
             f"{one.equal_inputs} of {len(one.old.input_hashes)}",
-            f"{worst:.2e}",
-            "-" if outputs.relative is None else f"{outputs.relative:.2e}",
+            scientific(worst),
+            scientific(outputs.relative),
             f"{one.joints.maximum:.2g}",
             "" if one.same else f"<- part at {one.first_parting}" if one.first_parting else "<- not the same",
         )
@@ -323,6 +325,7 @@ def _show_weights(comparison: Comparison) -> None:
 def _show_layers(comparison: Comparison) -> None:
     """Shows the layers; of a deep network those around where it parts, and its last ones."""
     from deeppose_port.evaluate.differences import shape_text
+    from deeppose_port.metrics.shown import scientific
 
     rows = comparison.layers
     parting = next((i for i, row in enumerate(rows) if row.parted), len(rows) - 1)
@@ -334,7 +337,7 @@ def _show_layers(comparison: Comparison) -> None:
         if i not in shown:
             continue
         shapes = list(dict.fromkeys(shape_text(shape) for shape in (row.old_shape, row.new_shape)))
-        numbers = ["-" if value is None else f"{value:.2e}" for value in (row.maximum, row.relative)]
+        numbers = map(scientific, (row.maximum, row.relative))
         mark = ("<- parts here" if i == parting else "parted") if row.parted else ""
         table.add_row(row.name, " / ".join(shapes), *numbers, f"{row.tolerance:.1e}", mark)
     display.show(table)

@@ -27,7 +27,9 @@ _RATE = re.compile(r"(.*/)?lr")
 _KINDS = {"main": "training", "validation/main": "validation", "mean_pose": "mean pose"}
 _STYLES = {"validation/main": "--", "evaluation": "-.", "mean_pose": ":"}
 _LONGEST_TITLE = 80
-_WORDS = {"movement": "answers, of what the joints move", "gradient_norm": "gradient norm"}
+#: What stands beside a panel, where its title does not say all.
+_AXES = {"movement": "movement / that of the joints"}
+_WORDS = {"movement": "movement of the answers", "gradient_norm": "gradient norm"}
 
 
 def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -154,7 +156,7 @@ def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run
         axis.set_yscale("log")
     if title == "fraction":
         axis.set_ylim(-0.02, 1.02)
-    axis.set_ylabel(title)
+    axis.set_ylabel(_AXES.get(title, title))
     axis.grid(True, which="major", alpha=0.3)
     axis.legend(fontsize="small")
 

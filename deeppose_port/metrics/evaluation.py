@@ -246,7 +246,8 @@ class Evaluation(Poses):
         for measure in self._alone():
             metric = measure.metric
             found[metric.alone] = Number(_finite(measure.overall), metric.unit, metric.title_of_whole, True)
-        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", True)}
+        has_torsos = self.torso_lengths is not None  # without any, that nobody is left out is not worth a line
+        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", has_torsos)}
 
     def as_dict(self) -> dict[str, Numbers]:
         """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""

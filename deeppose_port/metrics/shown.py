@@ -44,6 +44,11 @@ def difference(old: float, new: float, unit: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def scientific(value: float | None) -> str:
+    """Returns a difference of networks in three digits, whatever its size; an exact 0 as such."""
+    return NOTHING if value is None else "0" if value == 0 else f"{value:.2e}"
+
+
 def error_of_person(pixels: float, box: float) -> tuple[str, str]:
     """Returns a person's mean error in pixels and in per cent of the box of the joints, or that there is no answer."""
     if not math.isfinite(pixels):

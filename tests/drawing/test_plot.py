@@ -278,6 +278,10 @@ class TestDrawing:
         two = draw_curves([run, Run("flic", (), run.series)], tmp_path / "two.svg").read_text()
         assert ">lsp: training loss</text>" in two
         assert ">flic: training loss</text>" in two
+        moves = Run("lsp", (), {"movement": run.series["validation/main/pdj@0.2"]})
+        three = draw_curves([moves], tmp_path / "three.svg").read_text()
+        assert ">movement of the answers</text>" in three
+        assert ">movement / that of the joints</text>" in three
 
     def test_losses_over_decades_have_a_logarithmic_scale(self, run, tmp_path):
         decades = draw_curves([run], tmp_path / "a.svg").read_text()

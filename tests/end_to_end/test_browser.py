@@ -285,6 +285,9 @@ def test_what_is_folded_is_printed(open_page, comparison):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert folded.get_attribute("open") is None
     assert page.locator("#joints tfoot").evaluate("(e) => getComputedStyle(e).display") == "table-row-group"
+    for kept in ("#joints table", "#limbs table", "#provenance pre"):
+        assert page.locator(kept).evaluate("(e) => getComputedStyle(e).breakInside") == "avoid"
+    assert folded.locator("tbody tr").last.evaluate("(e) => getComputedStyle(e).breakAfter") == "avoid"
     assert "Printed are" not in page.locator("#persons").inner_text(), "there are 9"
 
 

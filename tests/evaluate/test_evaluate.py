@@ -386,7 +386,7 @@ class TestCommand:
     def test_tables_have_the_metrics_and_their_intervals(self, run):
         status, out, _ = run("--bootstrap", "50")
         assert status == 0
-        for text in ("Legacy error", "PCP@0.5, relaxed, mean of the limbs", "95% interval (50", "box PCK@0.1"):
+        for text in ("Legacy error", "PCP@0.5, relaxed, mean of the limbs", "95 % interval (50", "box PCK@0.1"):
             assert text in out
         assert "interval" not in run()[1]
 

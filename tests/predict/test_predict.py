@@ -266,8 +266,9 @@ class TestVideos:
         assert rows[2] == ["1", "0.125", *["72.000", "16.000"] * 7]
         assert len(rows) == 21
 
-    def test_pictures_and_videos_go_together(self, pose, folder, clip, tmp_path):
-        done = []
+    def test_pictures_and_videos_go_together(self, pose, folder, clip, tmp_path, monkeypatch):
+        done, lines = [], []
+        monkeypatch.setattr("deeppose_port.drawing.sheet.write_line", lambda *told: lines.append(told[1]) or 0)
         sheet = ContactSheet(30, 1)
         result = predict_files(
             pose, [clip, folder], tmp_path / "out", sheet=sheet, progress=lambda *counts: done.append(counts)
@@ -275,6 +276,9 @@ class TestVideos:
         assert (len(result.pictures), len(result.videos)) == (2, 1)
         assert done[-1] == (22, 22)
         assert cv2.imread(str(tmp_path / "out" / "tile.png")).shape[1] == 22 * 222 - 2
+        legend = ["person's left", "person's right", "middle"]
+        captions = ["tall.jpg", "wide.png", *(f"clip.mp4, frame {i}" for i in range(20))]
+        assert sorted(lines) == sorted([*captions, *legend])
 
     @pytest.mark.parametrize("content", [b"", b"no video at all", None])
     def test_broken_video_does_not_keep_the_others(self, pose, folder, clip, tmp_path, content, capfd):

@@ -33,7 +33,7 @@ from deeppose_port.evaluate.differences import Joints, LayerRow, MetricRow, shap
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
-from deeppose_port.metrics.shown import NOTHING, error_of_person
+from deeppose_port.metrics.shown import error_of_person, scientific
 from deeppose_port.pose import Pose
 from deeppose_port.text import shown
 
@@ -384,8 +384,7 @@ def _layer(row: LayerRow) -> _Layer:
     shapes = dict.fromkeys(
         shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
     )
-    found = (row.maximum, row.relative, row.tolerance)
-    numbers = [NOTHING if value is None else _sentence(f"{value:.2e}") for value in found]
+    numbers = [_sentence(scientific(value)) for value in (row.maximum, row.relative, row.tolerance)]
     return _Layer(row.name, " / ".join(shapes), numbers, row.parted)
 
 
