@@ -11,13 +11,15 @@ from markupsafe import Markup, escape
 
 from converters.values import dataclass
 
+_LINE = 14  # From one line of text to the next.
+
 
 @dataclass(frozen=True)
 class Series:
     """One checkpoint's numbers in a chart.
 
     Attributes:
-        style: The CSS class that colours it: `a` or `b`.
+        style: The CSS class that colours it: `a`, `b` or `c`.
         label: Its name.
         values: One number a place on the horizontal axis, or a row; NaN leaves a gap.
     """
@@ -253,6 +255,7 @@ def _marks(
 ) -> list[str]:
     parts = []
     nearest = int(np.abs(xs - marked).argmin())
+    taken: list[float] = []
     for k, one in enumerate(series):
         value = float(one.values[nearest])
         if math.isnan(value):
@@ -262,12 +265,15 @@ def _marks(
         parts.append(
             _hinted(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{2.5 if small else 3.5}"/>', hint, f"{one.style} fill")
         )
-        above = k == 0
-        offset = -8 if above else 17
         if not small:
+            above = k == 0
             left = above or x > (frame.left + frame.right) / 2
+            low = y + (-8 if above else 17)
+            for other in sorted(taken):
+                low = other + _LINE if abs(low - other) < _LINE else low
+            taken += [] if above else [low]
             text = f"{100 * value:.1f} %"
-            parts.append(_text(x + (-6 if left else 8), y + offset, text, "end" if left else "start", "number"))
+            parts.append(_text(x + (-6 if left else 8), low, text, "end" if left else "start", "number"))
     return parts
 
 

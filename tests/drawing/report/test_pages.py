@@ -63,6 +63,22 @@ class TestSideBySide:
             assert name in page.text
             assert f"{evaluation['mean_error_px'].overall:.2f} px" in page.text
         assert {a["class"][-1] for _, a in page.elements if a.get("class", "").startswith("swatch ")} == set("abct")
+        tree = tree_of(tmp_path / "report" / "index.html")
+        for name in ("joints", "limbs"):
+            table = tree.one("section", id=name).one("table")
+            spans = [int(cell.attributes.get("colspan", 1)) for cell in table.all("tr")[0].all("th")]
+            assert sum(spans) == len(table.rows()[2]), "each heading is above its three columns"
+            assert len(table.rows()[1]) == 3 * spans.count(3)
+        at_one_place = tree.one("p", id="sides").all("span")[-1]
+        assert at_one_place.text == "all at one place"
+        assert [path.classes for path in at_one_place.all("path")] == [
+            ["case", "a"],
+            *([style, *right] for style in "abc" for right in ([], ["r"])),
+        ]
+        for figure in tree.one("div", "figures").all("figure")[:-1]:
+            lows = [float(text.attributes["y"]) for text in figure.all("text", "number")]
+            assert len(lows) == 3
+            assert abs(lows[1] - lows[2]) > 12, "no number is written over another"
         assert not [a for a in page.all("a") if a.get("href") == "#certificate"]
         assert "difference" not in page.text
 
