@@ -24,6 +24,7 @@ from deeppose_port.metrics.evaluation import (
     predictions_of,
     refined_by,
 )
+from deeppose_port.metrics.shown import number
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage, opposing_joints, refuse_other_rule
 from deeppose_port.training.start import Start
@@ -93,8 +94,8 @@ def stage_data(
     if test is not None:
         answered = before(test)
         around = CloseUps(test, preprocessing, close_up, answered.predicted)
-        summary = evaluation_of(answered, test).summary()
-        numbers = "  ".join(f"{name} {value:.5g}" for name, value in summary.items() if name != "loss")
+        told = [one for one in evaluation_of(answered, test).headlines() if one.metric.unit]
+        numbers = "  ".join(f"{one.metric.title} {number(one.overall, one.metric.unit)}" for one in told)
         notices.append(f"stage {later.number - 1} on the {len(test):,} persons to validate on: {numbers}")
     return StageData(replace(start, later=later), drawn, around, tuple(notices))
 

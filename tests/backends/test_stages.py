@@ -68,7 +68,7 @@ class TestResult:
         assert after["mean_error_px"].overall == pytest.approx(expected, abs=2e-3)
         assert before["mean_error_px"].overall != pytest.approx(expected, abs=0.1)
         said = next(notice for notice in told.notices if notice.startswith("stage 1 on the 4 persons"))
-        assert f"mean_error_px {before['mean_error_px'].overall:.5g}" in said
+        assert f"Mean error {before['mean_error_px'].overall:.2f} px  PCP@0.5, strict " in said
 
     def test_statistics_are_made_of_the_first_stage_and_stored(self, tmp_path, pictures, first, backend):
         told = train_stage(tmp_path, pictures, first, backend)

@@ -21,6 +21,7 @@ from deeppose_port.evaluate.differences import compare_weights
 from deeppose_port.evaluate.made_up import COUNT
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
 from tests.helpers.pages import tree_of
+from tests.helpers.tables import tables_of
 
 ASTRONAUT = "astronaut/epoch-300.model"
 
@@ -545,8 +546,8 @@ class TestCommand:
         biases = {"fc8.bias": np.full_like(checkpoint.weights["fc8.bias"], 9)}
         converters.write(checkpoint.replace(weights={**checkpoint.weights, **biases}), tmp_path / "new.pt")
         _, shown = run(model, tmp_path / "new.pt")
-        row = next(line for line in shown.out.splitlines() if line.split()[:1] == ["pcp/mean"])
-        assert row.split()[1:] == ["47.3", "%", "0.0", "%", "\N{MINUS SIGN}47.3"]
+        row = ["PCP@0.5, strict, mean of the limbs", "47.3 %", "0.0 %", "\N{MINUS SIGN}47.3"]
+        assert row in [row for table in tables_of(shown.out) for row in table]
 
     def test_network_of_one_backend_needs_another_file(self, run, tmp_path):
         pytest.importorskip("deeppose_port.backends.chainer.networks")
