@@ -135,31 +135,25 @@ class Augmentation:
         DeepPoseError: A range or the method is none.
     """
 
-    fliplr: bool = field(
-        default=False, metadata=described("Mirror every other example.", section="Augmentation", rare=True)
-    )
-    rotate: bool = field(default=False, metadata=described("Rotate by 0 to --rotate-range - 1 degrees.", rare=True))
-    zoom: bool = field(default=False, metadata=described("Magnify by a factor of 1 ± --zoom-range.", rare=True))
+    fliplr: bool = field(default=False, metadata=described("Mirror every other example.", section="Augmentation"))
+    rotate: bool = field(default=False, metadata=described("Rotate by 0 to --rotate-range - 1 degrees."))
+    zoom: bool = field(default=False, metadata=described("Magnify by a factor of 1 ± --zoom-range."))
     translate: bool = field(
-        default=False,
-        metadata=described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.", rare=True),
+        default=False, metadata=described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.")
     )
-    rotate_range: int = field(default=10, metadata=described("Degrees.", metavar="DEGREES", rare=True))
-    zoom_range: float = field(default=0.2, metadata=described("A fraction.", metavar="FRACTION", rare=True))
-    translate_range: int = field(default=5, metadata=described("Pixels.", metavar="PIXELS", rare=True))
+    rotate_range: int = field(default=10, metadata=described("Degrees.", metavar="DEGREES"))
+    zoom_range: float = field(default=0.2, metadata=described("A fraction.", metavar="FRACTION"))
+    translate_range: int = field(default=5, metadata=described("Pixels.", metavar="PIXELS"))
     margin_range: float = field(
         default=0.0,
         metadata=described(
             "Draw the margin around the joints, where the network's crop has one, from so much less to so much more.",
             metavar="FRACTION",
-            rare=True,
         ),
     )
     method: Method = field(
         default="fast",
-        metadata=described(
-            "One warp, or one step after the other.", choices=get_args(Method), names=("--augment",), rare=True
-        ),
+        metadata=described("One warp, or one step after the other.", choices=get_args(Method), names=("--augment",)),
     )
     rotation: Spread | None = field(
         default=None,
@@ -167,26 +161,19 @@ class Augmentation:
             "Rotate by so many degrees to either side, and take the box of the rotated joints.",
             metavar="normal:30@0.6",
             parse=Spread.parse,
-            rare=True,
         ),
     )
     scale: Spread | None = field(
         default=None,
-        metadata=described(
-            "Multiply the box by e to the power of this.", metavar="normal:0.12", parse=Spread.parse, rare=True
-        ),
+        metadata=described("Multiply the box by e to the power of this.", metavar="normal:0.12", parse=Spread.parse),
     )
     aspect: Spread | None = field(
         default=None,
-        metadata=described(
-            "Each side of it by e to the power of this.", metavar="normal:0.05", parse=Spread.parse, rare=True
-        ),
+        metadata=described("Each side of it by e to the power of this.", metavar="normal:0.05", parse=Spread.parse),
     )
     shift: Spread | None = field(
         default=None,
-        metadata=described(
-            "Shift it by such fractions of its sides.", metavar="normal:0.04", parse=Spread.parse, rare=True
-        ),
+        metadata=described("Shift it by such fractions of its sides.", metavar="normal:0.04", parse=Spread.parse),
     )
     colour: Chance | None = field(
         default=None,
@@ -196,7 +183,6 @@ class Augmentation:
             metavar="1@0.5",
             names=("--colour", "--color"),
             parse=Chance.parse,
-            rare=True,
         ),
     )
     cutout: Chance | None = field(
@@ -205,7 +191,6 @@ class Augmentation:
             "Leave out a rectangle whose sides are a quarter of this fraction of the input's up to all of it.",
             metavar="0.36@0.4",
             parse=Chance.parse,
-            rare=True,
         ),
     )
 

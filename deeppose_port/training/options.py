@@ -20,7 +20,7 @@ from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
-from deeppose_port.options import described
+from deeppose_port.options import RARE_GROUP, described
 from deeppose_port.training.parameters import scale_factors
 from deeppose_port.training.recipes import RECIPES
 
@@ -266,7 +266,6 @@ class EngineOptions:
             "Processes that make examples, in place of threads in this one.",
             needs="workers",
             section="Engine",
-            rare=True,
         ),
     )
     amp: str | None = field(
@@ -276,30 +275,24 @@ class EngineOptions:
             choices=PRECISIONS,
             names=("--amp", "--precision"),
             needs="amp",
-            rare=True,
         ),
     )
     channels_last: bool = field(
         default=True,
-        metadata=described("The memory format of maps.", default="on", needs="channels-last", rare=True),
+        metadata=described("The memory format of maps.", default="on", needs="channels-last"),
     )
-    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile", rare=True))
+    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile"))
     sync_bn: bool = field(
         default=False,
         metadata=described(
             "BatchNormalization over the whole batch of all processes, in place of each one's own part.",
             needs="sync-bn",
-            rare=True,
         ),
     )
-    profile: bool = field(
-        default=False, metadata=described("Tell where a step's time goes.", needs="profile", rare=True)
-    )
+    profile: bool = field(default=False, metadata=described("Tell where a step's time goes.", needs="profile"))
     legacy_gradient_sum: bool = field(
         default=False,
-        metadata=described(
-            "Sum the gradients of several devices, as the old program did.", needs="gradient-sum", rare=True
-        ),
+        metadata=described("Sum the gradients of several devices, as the old program did.", needs="gradient-sum"),
     )
 
     def __post_init__(self) -> None:
@@ -319,26 +312,24 @@ class StageOptions:
             "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
             metavar="N",
             section="Cascade",
-            rare=True,
         ),
     )
     before: Path | None = field(
         default=None,
-        metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",), rare=True),
+        metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",)),
     )
     per_joint: bool = field(
         default=False,
         metadata=described("One network a joint, trained one after the other, in place of one for all joints."),
     )
     draws: int = field(
-        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N", rare=True)
+        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N")
     )
     sigma: float | None = field(
         default=None,
         metadata=described(
             "Side of a close-up, in diameters of the person.",
             default="2; of FLIC 1, of its 7 joints 1.1",
-            rare=True,
         ),
     )
     opposing: tuple[str, ...] = field(
@@ -347,7 +338,6 @@ class StageOptions:
             "Two joints whose distance is the diameter; of several pairs it is the mean.",
             metavar="JOINT,JOINT",
             default="left shoulder,right hip; of FLIC's 7 joints each shoulder,other elbow",
-            rare=True,
         ),
     )
 
@@ -520,7 +510,7 @@ class TrainingOptions:
     gcn: bool | None = field(
         default=None, metadata=described("Global contrast normalisation.", default="on", rare=True)
     )
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = field(default_factory=Augmentation, metadata=RARE_GROUP)
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
     nonfinite_gradients: str = field(
         default="error",
@@ -616,8 +606,8 @@ class TrainingOptions:
             "End a run whose answers do not depend on the picture after an epoch and 200 updates.", rare=True
         ),
     )
-    cascade: StageOptions = field(default_factory=StageOptions)
-    engine: EngineOptions = field(default_factory=EngineOptions)
+    cascade: StageOptions = field(default_factory=StageOptions, metadata=RARE_GROUP)
+    engine: EngineOptions = field(default_factory=EngineOptions, metadata=RARE_GROUP)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit", "accumulate"):
