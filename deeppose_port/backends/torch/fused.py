@@ -1,21 +1,39 @@
 """A network for prediction on CPUs, whose convolutions add and rectify what they give in one pass over memory.
 
 These are the operators of oneDNN that `torch.compile` puts in place of a convolution and what follows it; they need no
-compiler, and answer the same bits. A convolution's weights are laid out once, as oneDNN wants them.
+compiler, and answer the same bits. A convolution's weights are laid out once, as oneDNN wants them. Of a large batch a
+few pictures at a time become features: their maps lie in memory that is there already, and near the processor.
 """
 
 from __future__ import annotations
 
+import math
 import platform
 
 import torch
 from torch import Tensor, nn
 
-from converters.networks import Convolution, Layer, Name, Parallel, ReLU, Residual, Take, pair
+from converters.networks import (
+    BatchNormalization,
+    Convolution,
+    Layer,
+    Linear,
+    Name,
+    Parallel,
+    ReLU,
+    Residual,
+    Take,
+    pair,
+    steps_of,
+    walk,
+)
 from deeppose_port.backends.torch.networks import DeepPose, joined
 
 #: Weights beyond it are a diverged network's, whose sums may overflow and then make NaN.
 _LARGEST = 1e4
+#: Bytes of a network's largest maps, of as many pictures as are computed together. Beyond it glibc's malloc gives
+#: memory back at once, and a tenth of the time and more goes to pages that the kernel clears anew.
+_MAPS = 32 << 20
 #: What oneDNN does with a convolution's outputs.
 _NOTHING: tuple[str, list[float], str] = ("none", [], "")
 _RELU: tuple[str, list[float], str] = ("relu", [], "")
@@ -53,11 +71,23 @@ class Fused(nn.Module):
         self._network = network
         self._convolutions = {name for name, module in network.named_modules() if type(module) is nn.Conv2d}
         self._packed: dict[tuple[str, bool], Tensor] = {}
+        self._maps, self._features = _maps_and_features(network.architecture.layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns what the network does."""
-        outputs = self._run(self._network.architecture.layers, inputs, {})
+        parts = [self._run(self._maps, part, {}) for part in torch.split(inputs, self._together(inputs))]
+        outputs = self._run(self._features, parts[0] if len(parts) == 1 else torch.cat(parts), {})
         return outputs if self._network.architecture.stacks else outputs.flatten(1)
+
+    def _together(self, inputs: Tensor) -> int:
+        """Returns of how many pictures maps are computed together: one for each thread at least."""
+        count, *shape = inputs.shape
+        threads = torch.get_num_threads()
+        if count <= threads or not self._maps:
+            return max(count, 1)
+        largest = max(math.prod(side or 0 for side in step.after) for step in steps_of(self._maps, tuple(shape)))
+        most = max(_MAPS // (largest * inputs.element_size()), threads)
+        return -(-count // -(-count // most))  # alike, rather than all but the last
 
     def __getstate__(self) -> dict[str, object]:
         """Leaves out what is laid out for this processor, which can be neither copied nor sent: it is made anew."""
@@ -120,3 +150,15 @@ class Fused(nn.Module):
             weight = module.weight.detach()
             self._packed[key] = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, list(x.shape))
         return self._packed[key]
+
+
+def _maps_and_features(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Returns the layers that see each picture by itself, and those from the first fully connected one on.
+
+    These take a whole batch, so that their matrices are read once. There are none of the first kind where pictures
+    depend on each other, or maps are used again behind.
+    """
+    first = next((i for i, layer in enumerate(layers) if isinstance(layer, Linear)), len(layers))
+    maps, features = layers[:first], layers[first:]
+    by_batch = any(isinstance(layer, BatchNormalization) and layer.batch for layer in walk(maps))
+    return ((), layers) if by_batch or any(isinstance(layer, Take) for layer in walk(features)) else (maps, features)

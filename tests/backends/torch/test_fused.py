@@ -7,8 +7,19 @@ import pytest
 import torch
 
 from converters import Architecture
-from converters.networks import Convolution, Linear, MaxPooling, Name, OwnTable, Parallel, ReLU, Residual, Take
-from deeppose_port.backends.torch import build
+from converters.networks import (
+    BatchNormalization,
+    Convolution,
+    Linear,
+    MaxPooling,
+    Name,
+    OwnTable,
+    Parallel,
+    ReLU,
+    Residual,
+    Take,
+)
+from deeppose_port.backends.torch import build, fused
 from deeppose_port.backends.torch.fused import Fused, can_fuse
 
 #: Sums of every kind: of a branch and its input, of two branches, of one that ends otherwise, of a value with a name.
@@ -34,9 +45,13 @@ LAYERS = (
 INPUTS = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
 
-def built(dtype=torch.float32):
+def built(dtype=torch.float32, layers=LAYERS):
     torch.manual_seed(0)
-    return build(Architecture("own", 3, own=OwnTable(LAYERS, (12, 12)))).eval().to(dtype)
+    network = build(Architecture("own", 3, own=OwnTable(layers, (12, 12)))).eval().to(dtype)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.fill_(1)
+    return network
 
 
 def test_it_answers_as_layer_by_layer():
@@ -55,6 +70,40 @@ def test_it_answers_as_layer_by_layer():
             assert torch.equal(inputs, before)
     assert not any(isinstance(layer, Convolution) for layer in calls)
     assert sum(isinstance(layer, ReLU) for layer in calls) == 3  # behind a `Take`, of each call
+
+
+@pytest.mark.parametrize(
+    ("layers", "parts"),
+    [
+        (LAYERS, [2, 2, 1]),
+        (LAYERS[:-1], [2, 2, 1]),
+        ((LAYERS[0], BatchNormalization("bn1", batch=True), *LAYERS[1:]), [5]),
+        ((*LAYERS[:3], Linear("fc1", 6), Take(("early",), "sum"), Linear("fc2", 6)), [5]),
+    ],
+    ids=["features", "maps alone", "pictures that depend on each other", "maps that are used behind"],
+)
+def test_maps_of_a_large_batch_are_made_in_parts_and_features_at_once(monkeypatch, layers, parts):
+    monkeypatch.setattr(fused, "_MAPS", 2 * 6 * 12 * 12 * 4)  # the largest of two pictures
+    network = built(layers=layers)
+    if not can_fuse(network):
+        pytest.skip("oneDNN is not here, or this is no x86")
+    counts = {"conv1": [], "fc": []}
+    runs = Fused(network)
+    convolution = runs._convolution
+    monkeypatch.setattr(runs, "_convolution", lambda layer, x, *more: count(layer, x) or convolution(layer, x, *more))
+    layer_alone = network._layer
+    monkeypatch.setattr(network, "_layer", lambda layer, x: count(layer, x) or layer_alone(layer, x))
+
+    def count(layer, x):
+        counts.setdefault(getattr(layer, "name", ""), []).append(len(x))
+
+    inputs = torch.randn(5, 3, 12, 12, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected = built(torch.float64, layers)(inputs.double())
+        outputs = runs(inputs)
+    assert (outputs - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert counts["conv1"] == parts
+    assert counts["fc"] in ([], [5])
 
 
 @pytest.mark.parametrize("what", [float("nan"), float("inf")])
