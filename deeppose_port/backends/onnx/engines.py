@@ -23,6 +23,15 @@ Session: TypeAlias = Callable[[Values], dict[str, Float32Array]]
 #: Makes a session of a graph, on a device.
 Engine: TypeAlias = Callable[[Program, str], Session]
 
+#: How ONNX Runtime's threads wait for each other. Between calls they sleep: spinning there takes the processor from
+#: those that make the next batch. Within a call they spin, for half a millisecond at most: one that sleeps at once is
+#: often woken on the processor of the one that waits for it, and gets it only after a time slice.
+_WAITING = {
+    "session.intra_op.allow_spinning": "1",
+    "session.intra_op.spin_duration_us": "500",  # ONNX Runtime before 1.26 has a count of its own
+    "session.force_spinning_stop": "1",
+}
+
 
 def onnxruntime(program: Program, device: str) -> Session:
     """Makes a session of ONNX Runtime, in full float32 precision.
@@ -35,8 +44,8 @@ def onnxruntime(program: Program, device: str) -> Session:
     indices = gpu_indices(device)
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors, which it raises too
-    # Threads that spin between calls take the processor from those that make the next batch.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, value in _WAITING.items():
+        options.add_session_config_entry(name, value)
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options.intra_op_num_threads = int(threads)
     providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
