@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,6 +67,8 @@ _KNOWN = {
     *(f"{module}.{system}Path" for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows")),
     "argparse.Namespace",
 }
+#: Of any maker, as in `cuda:1`.
+_DEVICE = re.compile(rb"[a-z]+(:\d+)?")
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
 
 
@@ -145,6 +148,13 @@ def _load_zip(path: Path) -> Saved:
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} pickles instead of one")
     root = pickles[0].removesuffix("data.pkl")
+    with path.open("rb", buffering=0) as stream:
+        for one in every:
+            if not one.filename.startswith(root):
+                raise ValueError(f"its {one.filename!r} is not in {root!r}, as all else")
+            _zip.start_of(stream, one)
+    if f"{root}.storage_alignment" in members:
+        int(_member(path, members[f"{root}.storage_alignment"], 32))
     if f"{root}constants.pkl" in members:
         raise NeedsCodeError("a TorchScript program")
     content = _member(path, members[pickles[0]], _LARGEST_PICKLE)
@@ -294,6 +304,8 @@ class _Unpickler(ArrayMachine):
         if what != b"storage" or len(number) not in (5, 6):
             raise UnpicklingError("it refers to something that is no storage")
         kind, key, length, view = number[1], self.text(number[2], _LONGEST_TEXT), number[4], number[5:]
+        if not _DEVICE.fullmatch(self.string(number[3])):
+            raise UnpicklingError("it has a storage that is on no device")
         if not isinstance(kind, _Name) or type(length) is not int or length < 0:
             raise UnpicklingError("it has a storage that cannot be")
         if any(part is not None for part in view):

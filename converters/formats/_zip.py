@@ -24,6 +24,8 @@ _LIBRARIES = ("isal.isal_zlib", "zlib_ng.zlib_ng", "zlib")
 _READ = 1 << 17
 #: A snapshot of ResNet-152 has one of 0.4 MB.
 _LARGEST_DIRECTORY = 4 << 20
+#: Of a member in the directory: the lengths of its name, of what is said beside it, and of its comment.
+_MEMBER = struct.Struct("<28x3H12x")
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 #: The record at a zip's end, at last where the directory is and the comment's length. Of a large zip there is another
 #: before it, and a locator between them that tells where that one is.
@@ -61,17 +63,33 @@ def ends_as_one(path: Path) -> bool:
 def _refuse_two_meanings(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
     """Refuses a zip of which other programs find another directory: Python takes the one right before the end."""
     end = stream.seek(-_END.size - len(archive.comment), os.SEEK_END)
-    signature, *_, place, length = _END.unpack(stream.read(_END.size))
-    places = {place}
+    signature, *said, size, place, length = _END.unpack(stream.read(_END.size))
+    places, counts = {place}, [said]
     before = end - _LOCATOR.size - _END_64.size
     stream.seek(max(before, 0))
-    large = stream.read(_END_64.size + _LOCATOR.size)
-    if before >= 0 and large[_END_64.size :].startswith(b"PK\x06\x07"):
-        if _LOCATOR.unpack(large[_END_64.size :])[2] != before:
+    before_end = stream.read(_END_64.size + _LOCATOR.size)
+    if before >= 0 and before_end[_END_64.size :].startswith(b"PK\x06\x07"):
+        if _LOCATOR.unpack(before_end[_END_64.size :])[2] != before:
             raise zipfile.BadZipFile("its end is in two places")
-        places = {_END_64.unpack(large[: _END_64.size])[-1], *(places - {_IN_ZIP64})}
+        _, _, _, _, *said_64, size, place = _END_64.unpack(before_end[: _END_64.size])
+        places = {place, *(places - {_IN_ZIP64})}
+        counts = [said_64, [large if small == 0xFFFF else small for small, large in zip(said, said_64, strict=True)]]
     if signature != b"PK\x05\x06" or length != len(archive.comment) or places != {archive.start_dir}:
         raise zipfile.BadZipFile("its directory is not where it says, or something follows its end")
+    stream.seek(archive.start_dir)
+    if not _is_whole(stream.read(size)):
+        raise zipfile.BadZipFile("its directory ends amid a member")
+    members = len(archive.infolist())
+    if any(one != [0, 0, members, members] for one in counts) or any(one.volume for one in archive.infolist()):
+        raise zipfile.BadZipFile("it says of itself that it has other members, or lies on several disks")
+
+
+def _is_whole(directory: bytes) -> bool:
+    """Tells whether a directory ends where its last member does: Python takes what there is."""
+    at = 0
+    while at + _MEMBER.size <= len(directory):
+        at += _MEMBER.size + sum(_MEMBER.unpack_from(directory, at))
+    return at == len(directory)
 
 
 @cache
@@ -97,7 +115,7 @@ def read_member(path: Path, member: zipfile.ZipInfo, most: int) -> Iterator[byte
     pieces = _deflated if member.compress_type == zipfile.ZIP_DEFLATED else _stored
     crc, size, crc32 = 0, 0, library().crc32
     with path.open("rb", buffering=0) as stream:
-        start = _start(stream, member)
+        start = start_of(stream, member)
         for piece in pieces(stream, start, member.compress_size, most):
             crc, size = crc32(piece, crc), size + len(piece)
             if size > member.file_size:
@@ -111,8 +129,12 @@ def read_member(path: Path, member: zipfile.ZipInfo, most: int) -> Iterator[byte
         raise DamagedError("its CRC-32 checksum is wrong")
 
 
-def _start(stream: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Returns where a member's data start: after its own header, which has to be of the same name."""
+def start_of(stream: BinaryIO, member: zipfile.ZipInfo) -> int:
+    """Returns where a member's data start: after its own header, which has to be of the same name.
+
+    Raises:
+        DamagedError: There is no such header.
+    """
     stream.seek(member.header_offset)
     head = stream.read(_LOCAL_HEADER.size)
     if len(head) < _LOCAL_HEADER.size or not head.startswith(b"PK\x03\x04"):
@@ -144,7 +166,10 @@ def refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
             raise CheckpointError(path, f"{name!r} is no array but a link or a device", "nothing was read")
         if ".." in name.removesuffix(".npy").replace("\\", "/").split("/"):
             raise CheckpointError(path, f"{name!r} names a place outside of the file", "nothing was read")
+        stored = member.compress_type == zipfile.ZIP_STORED
         packed += member.compress_size
+        if stored and member.file_size != member.compress_size:
+            raise CheckpointError(path, f"the sizes of {name!r} contradict each other", "look for another copy")
         if packed > size or member.file_size > MOST_INFLATION * member.compress_size:
             problem = f"{name!r} cannot have {member.file_size} bytes in a file of {size}"
             raise CheckpointError(path, problem, "the file is damaged; look for another copy")
@@ -164,7 +189,7 @@ def place_of(path: Path, member: zipfile.ZipInfo) -> int:
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
         raise DamagedError("its sizes contradict each other")
     with path.open("rb", buffering=0) as stream:
-        return _start(stream, member)
+        return start_of(stream, member)
 
 
 def _stored(stream: BinaryIO, start: int, length: int, most: int) -> Iterator[bytes]:

@@ -194,6 +194,15 @@ class TestTwoMeanings:
         path.write_bytes(content[:start] + directory * 2 + content[-22:])
         refused(path, "this zip file is cut short or damaged")
 
+    @pytest.mark.parametrize("place", [4, 6, 8, 10])
+    def test_an_end_that_counts_others(self, place, archive):
+        """Of disks, the one of the directory, members there, and members; PyTorch refuses such, Python reads on."""
+        path, content = archive
+        end = bytearray(content[-22:])
+        end[place] ^= 1
+        path.write_bytes(content[:-22] + end)
+        refused(path, "this zip file is cut short or damaged")
+
     @pytest.mark.parametrize("large", [False, True])
     def test_the_end_of_a_large_zip(self, large, archive):
         """In it there is another end, which all programs take where both are of one mind."""

@@ -200,6 +200,9 @@ def test_before_1_6_numbers_are_little_endian_whatever_the_machine(tmp_path):
         ("version", b"-1", "its version is b'-1'"),
         ("version", b"three", "its version is b'three'"),
         ("version", None, "it does not say which version it is of"),
+        (".storage_alignment", b"", "invalid literal for int"),
+        (".storage_alignment", b"6\xc1", "invalid literal for int"),
+        ("../b/data/9", b"", "its 'b/data/9' is not in 'a/', as all else"),
     ],
 )
 def test_what_pytorch_refuses_is_refused(name, content, phrase, tmp_path):
@@ -208,12 +211,55 @@ def test_what_pytorch_refuses_is_refused(name, content, phrase, tmp_path):
         for member in source.namelist():
             if member != f"a/{name}":
                 target.writestr(member, source.read(member))
-            elif content is not None:
-                target.writestr(member, content)
+        if content is not None:
+            target.writestr(f"a/{name}".replace("a/../", ""), content)
     with pytest.raises((RuntimeError, ValueError)):
         torch.load(tmp_path / "b.pt", weights_only=True)
     with pytest.raises(ValueError, match=phrase):
         _torch_file.load(tmp_path / "b.pt")
+
+
+#: What is changed of a zip -> the signature of the record, and in it the place of a byte.
+RECORDS = {
+    "members of a large end": (b"PK\6\6", 39),
+    "a member's disk": (b"PK\1\2", 35),
+    "a size of what nobody asks for": (b"PK\1\2", 20),
+    "a place of what nobody asks for": (b"PK\1\2", 43),
+    "a name of what nobody asks for": (b"PK\1\2", 46),
+    "the length of the last name": (b"PK\1\2", 28),
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_directories_that_pytorch_refuses_are_refused(what, tmp_path):
+    torch.save({"a": numbers(3)}, tmp_path / "a.pt")
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    signature, place = RECORDS[what]
+    content[content.rindex(signature) + place] ^= 1  # the last member is its serialization_id
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(RuntimeError):
+        torch.load(tmp_path / "a.pt", weights_only=True)
+    with pytest.raises(converters.CheckpointError, match=r"a\.pt: "):
+        converters.read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("device", [b"conv2.weight", b"", b"CPU", b"cuda:"])
+@pytest.mark.parametrize("before_1_6", [False, True])
+def test_a_storage_on_no_device_is_refused(device, before_1_6, tmp_path):
+    torch.save({"a": numbers(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=not before_1_6)
+    path = tmp_path / "a.pt"
+    text, other = b"X\3\0\0\0cpu", b"X" + len(device).to_bytes(4, "little") + device
+    if before_1_6:
+        path.write_bytes(path.read_bytes().replace(text, other))
+    else:
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "b.pt", "w") as target:
+            for name in source.namelist():
+                target.writestr(name, source.read(name).replace(text, other))
+        path = tmp_path / "b.pt"
+    with pytest.raises((RuntimeError, ValueError)):
+        torch.load(path, weights_only=True)
+    with pytest.raises(converters.CheckpointError, match="it has a storage that is on no device"):
+        converters.read(path)
 
 
 @pytest.mark.parametrize(
