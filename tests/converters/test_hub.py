@@ -24,6 +24,7 @@ Pose = deeppose_port.Pose
 
 @pytest.fixture
 def pose():
+    pytest.importorskip("torch")
     return Pose(random_checkpoint())
 
 
