@@ -75,10 +75,11 @@ def test_onnx_needs_nothing_of_this_project_and_answers_the_same(tmp_path: Path)
     assert [line[-16:] for line in text.splitlines()] == [line[-16:] for line in expected.splitlines()]
 
 
-def test_the_stages_of_a_cascade_are_graphs_that_give_the_same_joints(tmp_path: Path) -> None:
+@pytest.mark.parametrize("joints", [(7,), (1,) * 7], ids=["one network", "one a joint"])
+def test_the_stages_of_a_cascade_are_graphs_that_give_the_same_joints(joints: tuple[int, ...], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
-    first, later = (random_checkpoint(joints=7, seed=seed) for seed in (1, 2))
-    cascade = Cascade((Stage((first,)), Stage((later,), CloseUp(2.0, ((2, 4), (0, 6))))))
+    first, *later = (random_checkpoint(joints=count, seed=seed) for seed, count in enumerate((7, *joints), start=1))
+    cascade = Cascade((Stage((first,)), Stage(tuple(later), CloseUp(2.0, ((2, 4), (0, 6))))))
     converters.write(cascade, tmp_path / "onnx", format="onnx")
     picture = "examples/pictures/astronaut.png"
     text = run("examples/onnx_cascade.py", str(tmp_path / "onnx"), picture, *["0", "2", "428", "510"])
