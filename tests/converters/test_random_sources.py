@@ -113,8 +113,7 @@ class Maker:
         return f"{head}\n\nclass Net({base}):\n{made}\n    def forward(self, x):\n{body}"
 
 
-def check(seed, framework, tmp_path):
-    text = Maker(seed, framework == "chainer").text()
+def check(text, seed, framework, tmp_path):
     (tmp_path / "net.py").write_text(text)
     names = {}
     inputs = np.random.RandomState(seed).randn(2, 3, SIDE, SIDE).astype("f")
@@ -139,7 +138,7 @@ def check(seed, framework, tmp_path):
                 network(np.random.randn(4, 3, SIDE, SIDE).astype("f"))
         path = tmp_path / "epoch-1.model"
         chainer.serializers.save_npz(str(path), network, compression=False)
-        (tmp_path / "log.txt").write_text("INFO:root:chainer version: 7.8.1\n")
+        (tmp_path / "log.txt").write_text(f"INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(im_size={SIDE})\n")
         with chainer.using_config("train", False):
             expected = network(inputs).array
     pose = deeppose_port.load(path, preprocessing=converters.Preprocessing(im_size=SIDE))
@@ -151,4 +150,54 @@ def check(seed, framework, tmp_path):
 def test_a_random_network_answers_as_its_framework(seed, framework, tmp_path):
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
-    check(seed, framework, tmp_path)
+    check(Maker(seed, framework == "chainer").text(), seed, framework, tmp_path)
+
+
+#: What may be done with a map `h` of six channels -> the channels of what comes of it, which is a map or features.
+WORDS = {
+    "torch": {
+        "h.mean((2, 3), keepdim=True)": 6,
+        "h.amax((2, 3), keepdim=True)": 6,
+        "F.adaptive_max_pool2d(h, (2, 3))": 6,
+        "F.adaptive_avg_pool2d(h, 3)": 6,
+        "F.leaky_relu(h)": 6,
+        "F.hardtanh(h, 0.0, 2.0)": 6,
+        "self._modules['side'](h)": 5,
+        "torch.chunk(h, 3, 1)[2]": 2,
+        "torch.split(h, [1, 5], 1)[1]": 5,
+        "torch.split(h, 4, 1)[1]": 2,
+        "h[:, 1:3]": 2,
+        "h[:, :-2]": 4,
+        "F.interpolate(h, scale_factor=2)": 6,
+        "F.pad(h, (1, 0, 2, 1))": 6,
+    },
+    "chainer": {
+        "F.mean(h, axis=(2, 3), keepdims=True)": 6,
+        "F.max(h, axis=(2, 3), keepdims=True)": 6,
+        "F.unpooling_2d(h, 2, cover_all=False)": 6,
+        "F.unpooling_2d(h, 2, outsize=(62, 62))": 6,
+        "self.side(h)": 5,
+        "F.split_axis(h, 3, 1)[1]": 2,
+        "F.split_axis(h, [1, 4], 1)[1]": 3,
+        "F.leaky_relu(h)": 6,
+        "F.local_response_normalization(h, n=4)": 6,
+        "F.pad(h, ((0, 0), (0, 0), (2, 1), (0, 1)), 'constant')": 6,
+        "h[:, 1:3]": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("framework", WORDS)
+def test_each_word_means_what_it_means_in_its_framework(framework, tmp_path):
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    maker = Maker(0, framework == "chainer")
+    maker.init.append(f"self.side = {'L.Convolution2D' if framework == 'chainer' else 'nn.Conv2d'}(6, 5, 3)")
+    maker.body.append(f"h = {maker.layer('nn.Conv2d(3, 6, 5, 2, 1)', 'L.Convolution2D(3, 6, 5, 2, 1)')}(x)")
+    for i, (word, channels) in enumerate(WORDS[framework].items()):
+        last = maker.layer(f"nn.Linear({channels}, joints * 2)", f"L.Linear({channels}, joints * 2)")
+        maker.body.append(f"p = F.relu({word})")
+        maker.body.append(f"q = {last}({'F.mean(p, axis=(2, 3))' if framework == 'chainer' else 'p.mean((2, 3))'})")
+        maker.body.append("a = a + q" if i else "a = q")
+    maker.body.append("return a")
+    check(maker.written(), 0, framework, tmp_path)

@@ -1,4 +1,6 @@
 import json
+import typing
+from dataclasses import MISSING, fields
 
 import pytest
 
@@ -6,10 +8,34 @@ from converters import Architecture
 from converters.errors import DeepPoseError
 from converters.networks import TABLES, Convolution, Linear, ModelSource, OwnTable, ReLU, Residual
 from converters.networks.description import describe, layers_of
+from converters.networks.layers import Layer
 from tests.helpers.layers import LAYERS, network_of
 
 TABLE = (Convolution("conv", 4, 3), ReLU(), Linear("fc", 14))
 OWN = Architecture("Net", 7, own=OwnTable(TABLE, (32, 32)), source=ModelSource("net.py", "Net", "class Net: pass\n"))
+
+
+#: What files leave out of their layers: with other values files that exist would hold other networks.
+LEFT_OUT = {
+    "Affine": {"factor": 1.0, "offset": 0.0},
+    "AveragePooling": {"pad": 0, "count_pad": True, "ceil_mode": False},
+    "BatchNormalization": {"eps": None, "gamma": True, "beta": True, "decay": 0.9, "batch": False},
+    "Convolution": {"stride": 1, "pad": 0, "bias": True, "scale": 1.0, "groups": 1, "dilation": 1},
+    "DepthwiseConvolution": {"stride": 1, "pad": 0, "bias": True},
+    "Dropout": {"channels": False},
+    "ELU": {"alpha": 1.0},
+    "Heatmaps": {"stacks": 1},
+    "Linear": {"bias": True},
+    "LocalResponseNormalization": {"n": 5, "k": 2.0, "alpha": 0.0001, "beta": 0.75},
+    "MaxPooling": {"pad": 0, "cover_all": True, "ceil_mode": False},
+    "PReLU": {"shape": ()},
+    "Residual": {"shortcut": ()},
+    "SamePadding": {"stride": 1},
+    "Scale": {"bias": False},
+    "Softplus": {"beta": 1.0},
+    "Take": {"join": "sum"},
+    "TransposedConvolution": {"stride": 1, "pad": 0, "bias": True, "groups": 1, "dilation": 1, "output_pad": 0},
+}
 
 
 def through_json(value):
@@ -25,6 +51,12 @@ def test_every_layer_survives_json(name):
 def test_every_family_survives_json(name):
     layers = Architecture.full_size(name, 7).layers
     assert layers_of(through_json(describe(layers))) == layers
+
+
+def test_what_files_leave_out_stays_what_it_was():
+    for kind in typing.get_args(Layer):
+        defaults = {each.name: each.default for each in fields(kind) if each.default is not MISSING}
+        assert defaults == LEFT_OUT.get(kind.__name__, {})
 
 
 class TestOwn:
