@@ -194,6 +194,7 @@ def test_each_word_means_what_it_means_in_its_framework(framework, tmp_path):
     maker = Maker(0, framework == "chainer")
     maker.init.append(f"self.side = {'L.Convolution2D' if framework == 'chainer' else 'nn.Conv2d'}(6, 5, 3)")
     maker.body.append(f"h = {maker.layer('nn.Conv2d(3, 6, 5, 2, 1)', 'L.Convolution2D(3, 6, 5, 2, 1)')}(x)")
+    maker.body.append("m = F.mean(h)" if framework == "chainer" else "m = h.mean()")  # which nothing is made of
     for i, (word, channels) in enumerate(WORDS[framework].items()):
         last = maker.layer(f"nn.Linear({channels}, joints * 2)", f"L.Linear({channels}, joints * 2)")
         maker.body.append(f"p = F.relu({word})")

@@ -26,7 +26,8 @@ from converters.networks import (
 from converters.networks.source import Candidate, choose, differences
 from converters.networks.source.reading import Source, follow, make
 from converters.networks.source.text import parse, read_text
-from tests.helpers.sources import reads_as, renamed, shapes_of
+from tests.helpers import sources
+from tests.helpers.sources import TORCH, reads_as, renamed, shapes_of
 
 FOLDER = Path(__file__).parent / "model_files"
 
@@ -161,3 +162,27 @@ def test_residual_blocks_are_blocks():
     assert not any(isinstance(layer, Take | Flatten) for layer in walk(network.layers))
     assert [type(layer) for layer in network.layers[:4]] == [Convolution, BatchNormalization, ReLU, MaxPooling]
     assert not any(isinstance(layer, Dropout) for layer in network.layers)
+
+
+@pytest.mark.parametrize(
+    ("word", "fixed"),
+    [
+        ("h.flatten(1)", False),
+        ("h.view(-1, 900)", False),
+        ("h.unsqueeze(1).flatten(1)", True),
+        ("h.squeeze(1).flatten(1)", True),
+    ],
+)
+def test_a_side_that_is_added_or_dropped_makes_a_network_one_for_a_single_size(word, fixed, tmp_path):
+    text = f"""{TORCH}
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 1, 3), nn.Linear(900, 14)
+
+    def forward(self, x):
+        h = self.conv(x)
+        return self.fc({word})
+"""
+    shapes = {"conv.weight": (1, 3, 3, 3), "conv.bias": (1,), "fc.weight": (14, 900), "fc.bias": (14,)}
+    assert sources.read(tmp_path, text, shapes, size=(32, 32)).network.fixed is fixed
