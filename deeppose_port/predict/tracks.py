@@ -271,7 +271,8 @@ def _crowd(first: Float64Array, second: Float64Array) -> tuple[_Indices, _Indice
 
     by_left = np.argsort(first[:, 0])
     lefts = first[by_left, 0]
-    rights, widest = second[:, 0] + second[:, 2], first[:, 2].max()
+    with np.errstate(over="ignore"):
+        rights, widest = second[:, 0] + second[:, 2], first[:, 2].max()
     found: list[tuple[_Indices, _Indices, Float64Array]] = []
     for block in np.array_split(np.argsort(second[:, 0]), -(-len(second) // max(1, _AT_ONCE // len(first)))):
         edges = second[block, 0].min() - widest, rights[block].max()
@@ -294,9 +295,8 @@ def _crowd(first: Float64Array, second: Float64Array) -> tuple[_Indices, _Indice
         )
     )
     rows, columns = min_weight_full_bipartite_matching(costs)
-    known = columns < len(first)
-    rows, columns = rows[known], columns[known]
-    return columns, rows, 2 - costs[rows, columns]
+    shared, known = 2 - costs[rows, columns], columns < len(first)
+    return columns[known], rows[known], shared[known]
 
 
 def overlaps(first: Float64Array, second: Float64Array) -> Float64Array:

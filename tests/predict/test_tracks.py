@@ -89,6 +89,12 @@ class TestMatched:
         pairs = matched([(0, 0, 10, 10)] * 70, [(0, 0, 10, 10)] * 90)
         assert len(pairs) == len({i for i, _ in pairs}) == len({j for _, j in pairs}) == 70
 
+    def test_of_boxes_of_which_none_overlaps_nobody_is_known(self):
+        """As after a cut: elsewhere, without an area, or without an end."""
+        before = [(20.0 * i, 0.0, 10.0, 10.0) for i in range(40)]
+        for now in ([(x, 500.0, w, h) for x, _, w, h in before], [(0.0, 0.0, 0.0, 10.0)] * 40, [(1e308,) * 4] * 40):
+            assert matched(before, now) == []
+
     def test_whole_pictures_are_each_others_and_boxes_that_are_none_are_nobodys(self):
         box, broken = (0.0, 0, 2, 2), (0, 0, NAN, 2)
         assert set(matched([None, box, None, broken] * 9, [box, None, broken, box] * 9)) >= {(0, 1), (2, 5), (4, 9)}
