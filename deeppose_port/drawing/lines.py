@@ -100,10 +100,14 @@ def shortened(text: str, width: int) -> str:
     """Returns a line that is at most so wide: of one that is too long the beginning and the end."""
     if width_of(text) <= width:
         return text
-    kept = len(text) - 1
-    while kept and width_of(_without_middle(text, kept)) > width:
-        kept -= 1
-    return _without_middle(text, kept)
+    fits, too_many = 0, len(text)
+    while too_many - fits > 1:  # by halves: a path has thousands of letters
+        kept = (fits + too_many) // 2
+        if width_of(_without_middle(text, kept)) > width:
+            too_many = kept
+        else:
+            fits = kept
+    return _without_middle(text, fits)
 
 
 def _without_middle(text: str, kept: int) -> str:

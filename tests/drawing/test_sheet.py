@@ -151,6 +151,17 @@ class TestLines:
         assert abs(len(first) - len(last)) <= 1
         assert shortened("short.png", 200) == "short.png"
 
+    def test_a_path_of_thousands_of_letters_is_measured_a_few_times(self, monkeypatch):
+        measured = []
+
+        def counting(text):
+            measured.append(text)
+            return width_of(text)
+
+        monkeypatch.setattr("deeppose_port.drawing.lines.width_of", counting)
+        assert len(shortened("folder/" * 580, 200)) > 20
+        assert len(measured) < 20
+
     def test_nothing_is_written_beyond_the_width(self):
         strip = np.zeros((HEIGHT, 100, 3), np.uint8)
         assert write_line(strip, "W" * 50, 10, 0, 40) <= 40
