@@ -27,7 +27,7 @@ from deeppose_port.options import changed
 from deeppose_port.text import counted
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
-from deeppose_port.training.names import LAST, CheckpointName, joint_folder
+from deeppose_port.training.names import CheckpointName, joint_folder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks, Header, Run
 from deeppose_port.training.stage import displacements_json
@@ -114,7 +114,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     writes = first and not options.eval_only
     # No other file that goes on with a training holds a cascade.
     files = description.files if start.later is None else "pt"
-    begin = partial(_begin_joints, options, start) if per_joint else (lambda folder: None)
+    begin = partial(_begin_joints, options, start)
     with ResultFolder.open(options, start, files, writes, callbacks.notice, begin) as folder:
         run = Run(options, start, folder, train_set, test_set, callbacks, mean)
         if folder.writes:
@@ -134,28 +134,24 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
 def _train_joints(
     train: Callable[[Run], None], run: Run, examples: Sequence[DrawnCloseUps], backend: Description
 ) -> None:
-    """Trains a stage of one network a joint, one after the other, each in a result folder of its own.
-
-    Raises:
-        DeepPoseError: All have ended.
-    """
+    """Trains a stage of one network a joint, one after the other, each in a result folder of its own."""
     options, folder, callbacks = run.options, run.folder, run.callbacks
     assert not isinstance(run.test, PoseDataset)
     joints = examples[0].skeleton.joints
 
-    trained = False
     for joint, name in enumerate(joints):
-        if folder.has_ended(joint, options.epochs):
+        own = joint_folder(folder.path, joint)
+        if ResultFolder(own).has_ended(options.epochs):
             continue
         start = _start_of_joint(options, run.start, joint)
         if start.epoch >= options.epochs:
             continue
-        own = joint_folder(folder.path, joint)
-        if _begins(options, folder):
+        if start is not run.start:
+            for notice in start.notices:
+                callbacks.notice(notice)
+        if not folder.goes_on_with_joints(start):
             start = replace(start, resumed=own / str(CheckpointName("epoch", start.epoch, ".pt")))
-        for notice in start.notices if options.resume is not None and joint else ():
-            callbacks.notice(notice)
-        trained, start = True, replace(_naming(start, (name,), ()), later=None)
+        start = replace(_naming(start, (name,), ()), later=None)
         told = _with_whole_batches(options, examples[joint], callbacks)
         with ResultFolder.open(replace(told, output=own), start, "pt", folder.writes, callbacks.notice) as inner:
             test = None if run.test is None else run.test.of_joint(joint)
@@ -165,25 +161,27 @@ def _train_joints(
             if run.stop.is_set():
                 return
             if inner.writes:
-                inner.end_joint(options.epochs)
-    if not trained and (folder.path / f"{LAST}.pt").exists():
-        problem = f"each joint has {counted(options.epochs, 'epoch')} behind it, or has ended before: nothing to do"
-        raise DeepPoseError(problem, where=folder.path, advice="a larger --epochs goes on")
+                inner.end(options.epochs)
     if folder.writes:
         callbacks.saved(folder.join(len(joints)))
+        folder.end(options.epochs)
 
 
 def _begin_joints(options: TrainingOptions, start: Start, folder: ResultFolder) -> None:
-    """Writes the starts of a stage of one network a joint, unless the run goes on where they are."""
+    """Writes the starts of a stage of one network a joint, unless the run goes on where they are.
+
+    Raises:
+        DeepPoseError: There is nothing to do.
+    """
+    if not options.cascade.per_joint:
+        return
     assert start.later is not None
-    if _begins(options, folder):
+    if not folder.goes_on_with_joints(start):
         joints = range(start.later.before.joints)
         folder.begin_joints((_start_of_joint(options, start, joint) for joint in joints), options.epochs)
-
-
-def _begins(options: TrainingOptions, folder: ResultFolder) -> bool:
-    """Tells whether a stage of one network a joint does not go on in its own result folder."""
-    return options.resume is None or options.resume.resolve() != folder.path.resolve()
+    elif folder.has_ended(options.epochs):
+        problem = f"each joint has {counted(options.epochs, 'epoch')} behind it, or has ended before: nothing to do"
+        raise DeepPoseError(problem, where=folder.path, advice="a larger --epochs goes on")
 
 
 def _start_of_joint(options: TrainingOptions, start: Start, joint: int) -> Start:

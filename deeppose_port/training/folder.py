@@ -52,6 +52,7 @@ from deeppose_port.training.names import (
     CheckpointName,
     checkpoints_in,
     epochs_in,
+    is_joint_folder,
     joint_folder,
     joint_folders,
 )
@@ -142,13 +143,15 @@ class ResultFolder:
         sweep(path)
         kept = {name: file for name, file in checkpoints_in(path) if not _is_remnant(file)}
         if resumed_in != path.resolve():
-            of_joints = joint_folders(path)
-            if resumed_in in [each.resolve() for each in of_joints]:
+            if self.goes_on_with_joints(start):
                 return  # their own folders are looked at in their turn
+            of_joints = joint_folders(path)
             if kept or of_joints or (path / LOG).exists():
-                advice = (
-                    "resume from it" if kept or of_joints else "delete its log, it has no checkpoint to resume from"
-                )
+                advice = "resume from it"
+                if of_joints and not (path / BEFORE).is_file():
+                    advice = "delete it, it ended before it had begun"
+                elif not kept and not of_joints:
+                    advice = "delete its log, it has no checkpoint to resume from"
                 raise DeepPoseError(f"{path}: this folder holds another run ({advice}, or name another with --output)")
             return
         later = [name for name in kept if name.is_after(start.epoch, start.iteration)]
@@ -256,6 +259,10 @@ class ResultFolder:
 
     # --- one network a joint -----------------------------------------------------------------------------------------
 
+    def goes_on_with_joints(self, start: Start) -> bool:
+        """Tells whether a run goes on with a stage of one network a joint where it is, in this folder."""
+        return start.resumed is not None and is_joint_folder(start.resumed.parent, self.path)
+
     def begin_joints(self, starts: Iterable[Start], epochs: int) -> None:
         """Writes what a stage of one network a joint goes on from, whenever it is ended.
 
@@ -268,8 +275,6 @@ class ResultFolder:
         """
         assert self.later is not None
         with ExitStack() as undone:
-            undone.callback((self.path / BEFORE).unlink, missing_ok=True)
-            converters.write(self.later.before, self.path / BEFORE, force=True)
             written: tuple[Checkpoint, Path] | None = None
             due = False
             for joint, start in enumerate(starts):
@@ -290,18 +295,20 @@ class ResultFolder:
                 raise DeepPoseError(
                     f"each joint has {epochs} epochs behind it, and --epochs is {epochs}: nothing to do"
                 )
+            # The last of them: where a run is killed before, there is nothing to go on with.
+            converters.write(self.later.before, self.path / BEFORE, force=True)
             undone.pop_all()
 
-    def end_joint(self, epochs: int) -> None:
-        """Writes into a joint's folder that its training has ended, which may be before its last epoch."""
+    def end(self, epochs: int) -> None:
+        """Writes that its training has ended, a joint's or all joints', which may be before the last epoch."""
         with atomic(self.path / ENDED, force=True) as temporary:
             temporary.write_text(f"{epochs}\n", encoding="utf-8")
 
-    def has_ended(self, joint: int, epochs: int) -> bool:
-        """Tells whether a joint's training of so many epochs has ended."""
-        folder = joint_folder(self.path, joint)
+    def has_ended(self, epochs: int) -> bool:
+        """Tells whether its training of so many epochs has ended, a joint's or all joints'."""
         try:
-            return (folder / f"{LAST}.pt").is_file() and int((folder / ENDED).read_text(encoding="utf-8")) >= epochs
+            ended = int((self.path / ENDED).read_text(encoding="utf-8"))
+            return ended >= epochs and (self.path / f"{LAST}.pt").is_file()
         except (OSError, ValueError):
             return False
 

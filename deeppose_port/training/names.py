@@ -21,7 +21,8 @@ PLOT = "loss.png"
 CONFIG = "config.toml"
 #: What a later stage of a cascade is trained on.
 DISPLACEMENTS = "displacements.json"
-#: Of a stage of one network a joint: the stages before it, and, in a joint's folder, how many epochs it ended under.
+#: Of a stage of one network a joint: the stages before it, and, there and in a joint's folder, under how many epochs it
+#: ended.
 BEFORE, ENDED = "before.pt", "ended"
 #: Who is training into the folder.
 LOCK = ".lock"
@@ -85,6 +86,11 @@ def checkpoints_in(folder: Path) -> Iterator[tuple[CheckpointName, Path]]:
 def joint_folder(folder: Path, joint: int) -> Path:
     """Returns where, in a result folder, one joint's network is trained: a result folder too."""
     return folder / f"joint{joint}"
+
+
+def is_joint_folder(path: Path, folder: Path) -> bool:
+    """Tells whether a path is such a folder of a result folder."""
+    return path.parent.resolve() == folder.resolve() and _JOINT.fullmatch(path.name) is not None
 
 
 def joint_folders(folder: Path) -> list[Path]:

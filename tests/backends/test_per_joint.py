@@ -1,6 +1,7 @@
 """A later stage of one network a joint is trained joint after joint, in each backend."""
 
 import json
+import shutil
 from functools import cache
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import converters
 import deeppose_port
 from converters.errors import DeepPoseError
+from converters.files import same_file
 from deeppose_port.backends.training import train
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
@@ -124,8 +126,23 @@ class TestResume:
             names = sorted(path.name for path in (output / f"joint{joint}").glob("epoch-*.pt"))
             assert names == ["epoch-0.pt", "epoch-1.pt", "epoch-2.pt"]
             assert same_bits(*(each / f"joint{joint}" / "epoch-2.pt" for each in (output, whole)))
-        with pytest.raises(DeepPoseError, match=r"each joint has 2 epochs behind it.*a larger --epochs goes on"):
-            train(resumed(output), backend)
+        told = (output / "config.toml").read_bytes()
+        for epochs in (2, 1):
+            with pytest.raises(DeepPoseError, match=rf"each joint has {epochs} epochs? .*a larger --epochs goes on"):
+                train(resumed(output, epochs=epochs), backend)
+        assert (output / "config.toml").read_bytes() == told
+
+    def test_killed_while_the_joints_were_put_together(self, folder, in_one_go, tmp_path):
+        """Its `last.pt` is then that of fewer epochs, or there is no `best.pt` yet."""
+        whole, _ = in_one_go("torch")
+        output = tmp_path / "killed"
+        shutil.copytree(whole, output)
+        (output / "ended").unlink(missing_ok=True)
+        (output / "best.pt").unlink()
+        shutil.copy(folder / "first.pt", output / "last.pt")
+        train(resumed(output), "torch")
+        for name in ("last.pt", "best.pt"):
+            assert (output / name).read_bytes() == (whole / name).read_bytes()
 
     def test_a_joint_that_lost_patience_has_ended(self, folder, tmp_path):
         output = tmp_path / "killed"
@@ -161,6 +178,21 @@ class TestRefused:
         with pytest.raises(DeepPoseError, match=r"none\.csv: nobody has right shoulder"):
             train(stage_of(folder, tmp_path / "results", train_csv=tmp_path / "none.csv"), "torch")
         assert not (tmp_path / "results").exists()
+
+    def test_a_folder_that_was_killed_before_it_had_begun(self, folder, tmp_path, monkeypatch):
+        output, linked = tmp_path / "results", []
+
+        def without_before(first, second):
+            linked.append(same_file(first, second))
+            assert not (output / "before.pt").exists()
+
+        monkeypatch.setattr("deeppose_port.training.folder.same_file", without_before)
+        with pytest.raises(KilledError):
+            train(stage_of(folder, output), "torch", killed_after(1))
+        assert len(linked) == 2
+        (output / "before.pt").unlink()
+        with pytest.raises(DeepPoseError, match=r"another run \(delete it, it ended before it had begun"):
+            train(stage_of(folder, output), "torch")
 
     def test_a_folder_with_another_run(self, folder, tmp_path):
         with pytest.raises(KilledError):

@@ -139,6 +139,14 @@ def test_what_cannot_be_gone_on_with_is_refused(folder, tmp_path, given, message
     assert not (tmp_path / "on").exists()
 
 
+def test_his_own_folder_is_begun_in_too(folder, tmp_path):
+    shutil.copytree(folder / "resume", tmp_path / "resume")
+    with pytest.raises(KilledError):
+        train(options_of(folder, tmp_path / "resume", resume=tmp_path / "resume"), "torch", killed_after(1))
+    assert (tmp_path / "resume" / "before.pt").is_file()
+    assert len(list(tmp_path.glob("resume/joint?/epoch-?.pt"))) == 9
+
+
 def test_a_joint_without_its_file_is_named_before_any_is_trained(folder, tmp_path):
     shutil.copytree(folder / "resume", tmp_path / "resume")
     (tmp_path / "resume" / "model_s1_j7.npz").unlink()
