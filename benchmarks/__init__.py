@@ -2,5 +2,6 @@
 
 import os
 
-# As our backend sets it where it is what loads PyTorch; a benchmark may load it first. It holds for the peers too.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As our backend says it where it is what loads PyTorch; a benchmark may load it first. It holds for the peers too.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="2000")

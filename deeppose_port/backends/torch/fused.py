@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import platform
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ from converters.networks import (
 )
 from deeppose_port.backends.torch.networks import DeepPose, joined
 
+_Pair: TypeAlias = tuple[int, int]
+#: A convolution's weights as they are laid out, its bias, padding, strides, dilation and groups.
+_Ready: TypeAlias = tuple[Tensor, Tensor | None, _Pair, _Pair, _Pair, int]
 #: Weights beyond it are a diverged network's, whose sums may overflow and then make NaN.
 _LARGEST = 1e4
 #: Bytes of a network's largest maps, of as many pictures as are computed together. Beyond it glibc's malloc gives
@@ -70,7 +74,7 @@ class Fused(nn.Module):
         super().__init__()
         self._network = network
         self._convolutions = {name for name, module in network.named_modules() if type(module) is nn.Conv2d}
-        self._packed: dict[tuple[str, bool], Tensor] = {}
+        self._packed: dict[tuple[str, bool], _Ready] = {}
         self._maps, self._features = _maps_and_features(network.architecture.layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -131,10 +135,8 @@ class Fused(nn.Module):
 
     def _convolution(self, layer: Convolution, x: Tensor, rectified: bool, other: Tensor | None = None) -> Tensor:
         """Returns a convolution's outputs, with others added, and then rectified."""
-        module = self._network.get_submodule(layer.name)
-        assert isinstance(module, nn.Conv2d)
-        told = (module.bias, pair(layer.pad), pair(layer.stride), pair(layer.dilation), layer.groups)
-        packed, unary = self._weights(layer, module, x), _RELU if rectified else _NOTHING
+        packed, *told = self._ready(layer, x)
+        unary = _RELU if rectified else _NOTHING
         if other is None:
             made: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed, *told, *unary)
             return made
@@ -142,13 +144,15 @@ class Fused(nn.Module):
         made = torch.ops.mkldnn._convolution_pointwise(x, other, packed, *told, "add", 1.0, *relu)
         return made
 
-    def _weights(self, layer: Convolution, module: nn.Conv2d, x: Tensor) -> Tensor:
-        """Returns a convolution's weights as oneDNN wants them, for one picture or for several."""
+    def _ready(self, layer: Convolution, x: Tensor) -> _Ready:
+        """Returns a convolution's weights as oneDNN wants them, for one picture or for several, and what it is told."""
         key = layer.name, len(x) > 1
         if key not in self._packed:
+            module = self._network.get_submodule(layer.name)
+            assert isinstance(module, nn.Conv2d)
             how = (pair(layer.pad), pair(layer.stride), pair(layer.dilation), layer.groups)
-            weight = module.weight.detach()
-            self._packed[key] = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, list(x.shape))
+            packed = torch.ops.mkldnn._reorder_convolution_weight(module.weight.detach(), *how, list(x.shape))
+            self._packed[key] = (packed, module.bias, *how)
         return self._packed[key]
 
 

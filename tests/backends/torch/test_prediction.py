@@ -226,14 +226,15 @@ class TestMemoryFormat:
         assert len(measured) == 2 * memory_format._ROUNDS
 
 
-def test_threads_do_not_spin_unless_the_caller_says_so():
-    program = "import os, deeppose_port.backends.torch; print(os.environ.get('OMP_WAIT_POLICY'))"
+def test_threads_spin_for_a_moment_alone_unless_the_caller_says_otherwise():
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    program = f"import os, deeppose_port.backends.torch; print(*map(os.environ.get, {names}))"
 
-    def policy(**told):
-        environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    def waiting(**told):
+        environment = {name: value for name, value in os.environ.items() if name not in names}
         command = [sys.executable, "-c", program]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment | told).stdout
 
-    assert policy() == "PASSIVE\n"
-    assert policy(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE\n"
-    assert policy(GOMP_SPINCOUNT="5") == "None\n"
+    assert waiting() == "PASSIVE 2000\n"
+    assert waiting(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None\n"
+    assert waiting(GOMP_SPINCOUNT="5") == "None 5\n"
