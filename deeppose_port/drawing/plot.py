@@ -112,14 +112,16 @@ def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _constant_rate(runs: Sequence[Run], names: Sequence[str]) -> str:
     """Returns what the learning rate of each run is, where none ever changes; otherwise nothing."""
-    told = []
+    rates: list[tuple[str, float]] = []
     for run in runs:
         for name in names:
             values = set(run.series[name].values if name in run.series else ())
             if len(values) > 1:
                 return ""
-            told += [f"{'' if len(runs) == 1 else f'{run.label}: '}learning rate {value:.3g}" for value in values]
-    return ", ".join(told)
+            rates += [(run.label, value) for value in values]
+    if len(rates) == len(runs) and len({value for _, value in rates}) == 1:
+        return f"learning rate {rates[0][1]:.3g}"
+    return ", ".join(f"{label}: learning rate {value:.3g}" for label, value in rates)
 
 
 def _heading(runs: Sequence[Run]) -> str:

@@ -306,9 +306,10 @@ class TestDrawing:
         picture = draw_curves([moving], tmp_path / "b.svg").read_text()
         assert ">learning rate</text>" in picture
         assert picture.count('id="axes_') == 4
-        other = Run("flic", (), fixed.series)
-        told = draw_curves([fixed, other], tmp_path / "c.svg").read_text()
-        assert ">lsp: learning rate 0.001, flic: learning rate 0.001</text>" in told
+        same, other = (Run("flic", (), {**run.series, "lr": Series((1,), (None,), (rate,))}) for rate in (0.001, 0.02))
+        assert ">learning rate 0.001</text>" in draw_curves([fixed, same], tmp_path / "c.svg").read_text()
+        told = draw_curves([fixed, other], tmp_path / "e.svg").read_text()
+        assert ">lsp: learning rate 0.001, flic: learning rate 0.02</text>" in told
         alone = Run("lsp", (), {"lr": constant})
         assert 'id="axes_1"' in draw_curves([alone], tmp_path / "d.svg").read_text()
 
