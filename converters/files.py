@@ -421,11 +421,14 @@ def told_of(target: Path, advice: str = "nothing was left behind; see to the pla
     try:
         yield
     except OSError as error:
+        where = target
         if error.filename is not None:  # without a name it is of an open file: the disk is full
             path = Path(os.fsdecode(error.filename))
-            if path != target and not any(_TEMPORARY.fullmatch(part) for part in path.parts):
+            stages = [place for place, part in enumerate(path.parts, 1) if _TEMPORARY.fullmatch(part)]
+            if path != target and not stages:
                 raise  # of another file, which is another's to tell of
-        raise DeepPoseError(f"it cannot be written: {reason_of(error)}", where=target, advice=advice) from error
+            where = target.joinpath(*path.parts[stages[-1] :]) if stages else target
+        raise DeepPoseError(f"it cannot be written: {reason_of(error)}", where=where, advice=advice) from error
 
 
 @atexit.register

@@ -316,6 +316,15 @@ class TestLeftOver:
 
 
 class TestStaged:
+    def test_a_file_that_cannot_be_written_is_named(self, tmp_path):
+        folder, name = tmp_path / "made", "a" * 300
+        with (
+            pytest.raises(DeepPoseError, match=rf"made/{name}: it cannot be written: File name too long"),
+            staged(folder, force=False) as stage,
+        ):
+            (stage / name).write_text("lost")
+        assert not folder.exists()
+
     def test_files_of_a_folder_get_their_names_together_or_not_at_all(self, tmp_path):
         with staged(tmp_path / "made" / "here", force=False) as stage:
             (stage / "a").write_text("1")
