@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -150,8 +150,7 @@ def draw_legend(
     """
     drawing = _copied(image)
     known = of_drawing(skeleton)
-    there = set() if known is None else set(map(side, known.joints))
-    rows = [(name, words) for name, (_, words) in SIDES.items() if name in there and there != {""}]
+    rows = [(name, SIDES[name][1]) for name in sides_of(() if known is None else known.joints)]
     rows += [(name, name) for name, is_there in ((_TRUTH, truth), (_STAGES, stages)) if is_there]
     if not rows:
         return drawing, NOWHERE
@@ -181,6 +180,12 @@ def draw_legend(
             _dot(drawing, ends[1], SIDES[name][0], width)
         _text(drawing, text, (left + 2 * margin + mark, y + line // 4), size, TRUTH, stroke)
     return drawing, (left, top, left + across, top + down)
+
+
+def sides_of(joints: Iterable[str]) -> list[str]:
+    """Returns the sides, keys of `SIDES`, that the colours of joints tell; none where no joint is of a side."""
+    there = set(map(side, joints))
+    return [name for name in SIDES if name in there and there != {""}]
 
 
 def _inside(points: npt.NDArray[np.float64], corner: Pixel, size: Pixel) -> int:

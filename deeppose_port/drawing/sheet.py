@@ -14,8 +14,8 @@ from converters.values import dataclass
 from deeppose_port import metrics
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pictures import Picture
-from deeppose_port.data.skeletons import Skeleton, side
-from deeppose_port.drawing.draw import SIDES, draw_pose
+from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.drawing.draw import SIDES, draw_pose, sides_of
 from deeppose_port.drawing.lines import GREY, HEIGHT, WHITE, Colour, width_of, write_line
 from deeppose_port.metrics.shown import error_of_person
 
@@ -61,7 +61,7 @@ class ContactSheet:
         # Each person draws a number, and those with the highest stay: a uniform choice of unknown many.
         self._chosen: list[tuple[float, int, _Tile]] = []
         self._added = 0
-        self._sides: set[str] | None = set()
+        self._sides: list[str] | None = []
 
     def add(
         self,
@@ -87,7 +87,7 @@ class ContactSheet:
         """
         number, place = float(self._random.random()), self._added
         self._added += 1
-        self._sides = None if skeleton is None else {side(joint) for joint in skeleton.joints}
+        self._sides = None if skeleton is None else sides_of(skeleton.joints)
         full = len(self._chosen) == self.columns * self.rows
         if full and number < self._chosen[0][0]:
             return
@@ -143,11 +143,9 @@ def _of_truth(known: npt.NDArray[np.bool_]) -> str:
     return "truth" if known.all() else f"truth: {int(known.sum())} of {len(known)} joints"
 
 
-def _legend(sides: set[str] | None, with_truth: bool, width: int) -> Picture:
+def _legend(sides: list[str] | None, with_truth: bool, width: int) -> Picture:
     """Draws the legend, as many lines of it as the width takes."""
-    entries: list[tuple[Colour | None, str]] = [
-        (colour, words) for name, (colour, words) in SIDES.items() if sides and name in sides
-    ]
+    entries: list[tuple[Colour | None, str]] = [SIDES[name] for name in sides or ()]
     if sides is None:
         entries.append((None, "joints are numbered from 0"))
     if with_truth:

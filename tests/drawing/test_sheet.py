@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeppose_port.data.crop import Crop
-from deeppose_port.data.skeletons import FLIC
+from deeppose_port.data.skeletons import FLIC, Skeleton
 from deeppose_port.drawing import draw
 from deeppose_port.drawing.lines import GREY, HEIGHT, WHITE, shortened, width_of, write_line
 from deeppose_port.drawing.sheet import ContactSheet
@@ -111,6 +111,12 @@ class TestPersons:
         sheet = ContactSheet(1, 1)
         sheet.add(self.IMAGE, self.CROP, points, FLIC, truth=truth, visible=visible)
         assert says(sheet.picture(), 4, 236, text, colour=GREY)
+
+    def test_a_skeleton_without_sides_has_no_colours_to_tell(self):
+        sheet, face = ContactSheet(1, 1), Skeleton("face", ("chin", "nose"), ((0, 1),))
+        sheet.add(self.IMAGE, self.CROP, NOWHERE[:2], face, caption="some.png")
+        assert sheet.picture().shape[0] == 220 + HEIGHT + 2 + 8
+        assert not sheet.picture()[238:].any()
 
     def test_the_legend_tells_the_colours(self):
         sheet = ContactSheet(1, 1)
