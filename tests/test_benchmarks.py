@@ -39,6 +39,17 @@ def test_peers_answer_alike_and_everything_that_is_installed_takes_part():
     assert torch.get_num_threads() == before
 
 
+def test_a_peer_that_its_first_call_leaves_far_behind_has_no_other():
+    from benchmarks import peers
+
+    called = []
+    first = {"ours, PyTorch": 9.0, "fast": 2.0, "near": 2.4, "slow": 3.0}
+    candidates = {name: lambda inputs, name=name: called.append(name) for name in first}
+    best = peers._race(candidates, None, rounds=1, seconds=60, first=first)
+    assert called == ["ours, PyTorch", "fast", "near"]
+    assert best["slow"] == 3
+
+
 def test_what_is_measured_on_gpus_is_measured_on_a_cpu_where_it_can_be():
     pytest.importorskip("torch")
     from benchmarks import gpu
