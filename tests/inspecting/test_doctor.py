@@ -438,6 +438,10 @@ class TestDriver:
         assert driver == Driver("550.54.15", (12, 4), (A100, A100))
         assert str(driver) == "550.54.15, CUDA 12.4, NVIDIA A100, NVIDIA A100"
 
+    def test_a_gpus_name_may_have_commas(self, nvidia_smi: Callable[[str], None]) -> None:
+        nvidia_smi("echo '550.54.15, A, B, C'; echo 'a warning'")
+        assert devices.nvidia_driver() == Driver("550.54.15", None, ("A, B, C",))
+
     @pytest.mark.parametrize(
         "body", ["echo 'NVIDIA-SMI has failed, it says'; exit 9", "printf '\\377\\376'", "while :; do :; done", ""]
     )
