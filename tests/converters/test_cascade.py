@@ -175,6 +175,13 @@ class TestFolder:
         old, new = (np.load(folder / "facial_normalizer.npy") for folder in (TAKIYU, tmp_path / "folder"))
         assert (old.dtype, old.tobytes()) == (new.dtype, new.tobytes())
 
+    def test_its_networks_do_not_say_that_nobody_looks_for_faces(self, takiyu, tmp_path):
+        """As each of them does by itself, where the box of the joints is taken."""
+        (tmp_path / "a.npz").write_bytes((TAKIYU / "best_model_s0.npz").read_bytes())
+        alone = converters.read(tmp_path / "a.npz", architecture="alexnet-takiyu").notices
+        assert "cut persons out by their faces, which is not done here" in " ".join(alone)
+        assert not any("faces" in notice for network in takiyu.networks.values() for notice in network.notices)
+
     def test_any_other_has_an_index(self, shared, tmp_path):
         converters.write(shared, tmp_path / "folder", format="chainer-npz")
         names = {path.name for path in (tmp_path / "folder").iterdir()}

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import deeppose_port
+from deeppose_port.backends import get
 from deeppose_port.cli import main
 from deeppose_port.predict import Given
 from deeppose_port.predict.precision import reduced
 from tests.conftest import PICTURES, ROOT
+from tests.helpers.networks import random_checkpoint
 
 if importlib.util.find_spec("onnxruntime") is None:
     pytest.skip("onnxruntime is not installed", allow_module_level=True)
@@ -49,6 +51,14 @@ def test_more_than_the_bound_is_refused(pose):
         ValueError, match=r"int8 moves joints by \d+\.\d\d px.* on 1 calibration person: more than 0 px"
     ):
         reduced(pose, "int8", [PICTURE], max_moved=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused(value):
+    checkpoint = random_checkpoint()
+    checkpoint.weights["fc8.bias"][3] = value
+    with pytest.raises(ValueError, match="a network with NaN or Inf among its weights has no reduced precision"):
+        get("onnx").reduced(checkpoint, "int8", np.zeros((1, 3, 64, 64), np.float32))
 
 
 def test_nobody_to_calibrate_on_is_said(pose):
