@@ -28,7 +28,8 @@ WRITERS = [
 
 def batch_norm(version, synchronized=False):
     layer = BatchNorm(5, batch_normalization_rules(f"chainer-{version}")).double()
-    layer.synchronized = synchronized
+    if synchronized:  # which nobody's own network is
+        layer.synchronized = True
     return layer
 
 
