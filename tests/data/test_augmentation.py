@@ -19,6 +19,7 @@ from deeppose_port.data.augmentation import (
     DrawnBox,
     DrawnColour,
     augmented_example,
+    coloured,
     drawn_example,
     example_rng,
 )
@@ -610,6 +611,12 @@ class TestColours:
         assert abs(drawn(gamma=2.0) - 255 * (levels / 255) ** 2).max() <= 1.01
         gains = np.array([0.5, 1.0, 1.2])
         assert abs(drawn(gains=tuple(gains)) - (levels * gains[:, None, None]).clip(0, 255)).max() <= 1.01
+
+    def test_a_crop_that_is_left_unrounded_is_rounded(self):
+        levels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        drawn = DrawnColour(1.0, 1.3, (1.1, 1.0, 0.9))
+        unrounded = levels.astype(np.float32) + np.float32(0.3)
+        np.testing.assert_array_equal(coloured(unrounded, drawn), coloured(levels, drawn))
 
     def test_a_rectangle_is_left_out(self, make):
         dataset = make(np.full((64, 64, 3), 9, np.uint8), [(0, 0), (64, 0), (30, 64)], im_size=64, base_zoom=1.0)

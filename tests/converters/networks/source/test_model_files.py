@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from converters.errors import DeepPoseError
 from converters.families import naming
 from converters.networks import (
     Architecture,
@@ -162,6 +163,12 @@ def test_residual_blocks_are_blocks():
     assert not any(isinstance(layer, Take | Flatten) for layer in walk(network.layers))
     assert [type(layer) for layer in network.layers[:4]] == [Convolution, BatchNormalization, ReLU, MaxPooling]
     assert not any(isinstance(layer, Dropout) for layer in network.layers)
+
+
+def test_a_file_may_have_many_statements_none_of_which_is_long():
+    parse("x = f(1, 2)\n" * 2000, "net.py")
+    with pytest.raises(DeepPoseError, match="longer or nested deeper than any network's"):
+        parse(f"x = [{'1, ' * 9000}]\n", "net.py")
 
 
 @pytest.mark.parametrize(
