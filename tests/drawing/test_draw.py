@@ -5,6 +5,7 @@ import pytest
 
 from converters.errors import DeepPoseError
 from deeppose_port.data import skeletons
+from deeppose_port.drawing import draw
 from deeppose_port.drawing.draw import CENTRE, LEFT, RIGHT, draw_legend, draw_persons, draw_pose
 
 FLIC = skeletons.FLIC
@@ -236,6 +237,12 @@ def test_truth_is_white_dashes_and_rings(grey):
     assert 0.25 < whiteness(drawing, limb) < 0.75
     assert whiteness(drawing, ring) > 0.5
     assert whiteness(draw_pose(grey, POSE, FLIC), limb) == whiteness(draw_pose(grey, POSE, FLIC), ring) == 0
+
+
+def test_dashes_begin_and_end_at_the_joints(grey):
+    drawing = grey.copy()
+    draw._dashes(drawing, (100, 200), (190, 200), 3)  # five parts of 18 pixels
+    assert [min(colour_at(drawing, (109 + 18 * i, 200))) > 180 for i in range(5)] == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("limb", [((-300, 100), (100, -300)), ((-90, 50), (-90, 90)), ((1e9, 1e9), (1e9, -1e9))])
