@@ -139,7 +139,7 @@ def load(path: Path) -> Saved:
 
 
 def _load_zip(path: Path) -> Saved:
-    every = [member for member in _zip.directory(path)[0] if not _zip.is_left_over(member.filename)]
+    every = [member for member in _zip.directory(path)[0] if not _zip.is_left_over(member)]
     members = {member.filename: member for member in every}
     if len(members) < len(every):
         raise ValueError("it has a member twice")

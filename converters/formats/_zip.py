@@ -175,9 +175,11 @@ def refuse_lies(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
             raise CheckpointError(path, problem, "the file is damaged; look for another copy")
 
 
-def is_left_over(name: str) -> bool:
+def is_left_over(member: zipfile.ZipInfo) -> bool:
     """Tells whether a member is what a file manager adds to a zip: a folder by itself, or notes of its own."""
-    return name.endswith(("/", "/.DS_Store")) or name == ".DS_Store" or name.startswith("__MACOSX/")
+    name = member.filename
+    is_folder = name.endswith("/") and not member.file_size
+    return is_folder or name.endswith("/.DS_Store") or name == ".DS_Store" or name.startswith("__MACOSX/")
 
 
 def place_of(path: Path, member: zipfile.ZipInfo) -> int:

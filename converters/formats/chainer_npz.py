@@ -56,7 +56,7 @@ def read(path: Path) -> Contents:
     starts: dict[str, int] = {}
     uninitialised: dict[str, None] = {}
     every, comment = _directory(path)
-    every = [member for member in every if not _zip.is_left_over(member.filename)]
+    every = [member for member in every if not _zip.is_left_over(member)]
     refuse_many(path, len(every))
     members = {member.filename.removesuffix(".npy"): member for member in every}
     for member in every:

@@ -92,8 +92,7 @@ class Beginning:
         if not self.is_zip:
             return ()
         try:
-            names = [member.filename for member in _zip.directory(self.path)[0]]
-            return tuple(name for name in names if not _zip.is_left_over(name))
+            return tuple(member.filename for member in _zip.directory(self.path)[0] if not _zip.is_left_over(member))
         except DAMAGES as error:
             problem = "this zip file is cut short or damaged"
             advice = "look for a whole copy; an interrupted run leaves such files as tmpepoch-N.model…"

@@ -22,8 +22,10 @@ from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
     in_torch_names,
+    members,
     refused,
     save_npz,
+    save_zip,
     wrapped,
 )
 
@@ -356,6 +358,15 @@ class TestZippedAgain:
     def test_an_npz(self, top, tmp_path):
         path = zipped_again(save_npz(tmp_path / "a.model", wrapped(alexnet())), tmp_path / "b.model", top)
         assert_same_arrays(converters.read(path).weights, expected())
+
+    def test_what_has_a_folders_name_and_bytes_is_none(self, tmp_path):
+        arrays = members(wrapped(alexnet()))
+        (name, content), *rest = arrays
+        path = save_zip(tmp_path / "a.model", [(f"{name.removesuffix('.npy')}/", content), *rest])
+        with np.load(path) as archive:
+            assert len(archive.files) == len(arrays)
+        with pytest.raises(CheckpointError, match=r"a\.model: "):
+            converters.read(path)
 
     def test_damage_is_found(self, save, tmp_path):
         path = zipped_again(save(state()), tmp_path / "b.pth")
