@@ -450,12 +450,18 @@ def failing(folder: Path, tests: Iterable[str]) -> str | None:
     return None if status in _UNNOTICED else f"status {status}"
 
 
-class _Clock:
-    """A plugin of pytest that stops when the seconds of work are over."""
+class _Selection:
+    """A plugin of pytest that runs some tests, if they are there, and stops when the seconds of work are over."""
 
-    def __init__(self) -> None:
-        """Starts it."""
+    def __init__(self, tests: tuple[str, ...]) -> None:
+        """Takes them in their order, and starts the clock."""
+        self._tests = tests
         self._end = time.process_time() + _WORK
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leaves the tests out of those that were found."""
+        found = {item.nodeid: item for item in items}
+        items[:] = [found[test] for test in self._tests if test in found]
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Looks at it."""
@@ -471,7 +477,8 @@ def _run(folder: Path, tests: tuple[str, ...], output: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     status = 1
     try:
-        status = pytest.main([*_OPTIONS, "-x", "-rfE", *tests], plugins=[_Clock()])
+        files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        status = pytest.main([*_OPTIONS, "-x", "-rfE", *files], plugins=[_Selection(tests)])
     finally:
         os._exit(status)
 
