@@ -90,6 +90,11 @@ class TestFace:
         with pytest.raises(NoFaceError, match="--face"):
             find_face(picture_of(result))
 
+    def test_an_opencv_without_its_detector_is_named(self, monkeypatch):
+        monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
+        with pytest.raises(DeepPoseError, match="has no detector of Viola and Jones.*opencv-python-headless<5"):
+            find_face(picture_of(RESULTS[0]))
+
     def test_without_a_face_the_largest_is_found(self, pose):
         picture = picture_of(RESULTS[0])
         assert np.array_equal(pose.predict(picture), pose.predict(picture, face=RESULTS[0]["face"]))

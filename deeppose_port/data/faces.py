@@ -32,7 +32,11 @@ def find_face(picture: Picture) -> tuple[float, float, float, float]:
 
     Raises:
         NoFaceError: There is none.
+        DeepPoseError: OpenCV is 5 or later, which has no such detector.
     """
+    if not hasattr(cv2, "CascadeClassifier"):
+        problem = f"OpenCV {cv2.__version__} has no detector of Viola and Jones"
+        raise DeepPoseError(problem, advice="pip install 'opencv-python-headless<5', or give the box of the face")
     grey = cv2.cvtColor(picture.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2GRAY) * np.float32(255)
     equalized = cv2.equalizeHist(grey.astype(np.uint8))
     detector = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / _DETECTOR))
