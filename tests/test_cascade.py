@@ -92,7 +92,7 @@ class TestFace:
 
     def test_an_opencv_without_its_detector_is_named(self, monkeypatch):
         monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
-        with pytest.raises(DeepPoseError, match="has no detector of Viola and Jones.*opencv-python-headless<5"):
+        with pytest.raises(DeepPoseError, match=r"has no detector of Viola and Jones.*opencv-python-headless<5"):
             find_face(picture_of(RESULTS[0]))
 
     def test_without_a_face_the_largest_is_found(self, pose):
