@@ -36,21 +36,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     display.begin()
     try:
-        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
-        return status if isinstance(status, int) else 0
-    except click.ClickException as error:
-        asked = error.option_name if isinstance(error, click.NoSuchOption) else ""
-        display.usage_error(error, legacy.advice(asked))
-        return error.exit_code
+        return _run(arguments)
     except (click.Abort, KeyboardInterrupt):
         display.say("interrupted: nothing was left behind", err=True)
         return INTERRUPTED
-    except display.OutputClosedError:
-        return CLOSED
     except SystemExit as ended:
         if ended.code == TERMINATED:
             display.say("terminated: nothing was left behind", err=True)
         raise
+    finally:
+        display.end()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Runs a command and tells its errors; apart from `main`, which hears of a signal in the telling too."""
+    try:
+        status = cli.main(arguments, prog_name="deeppose-port", standalone_mode=False, obj=arguments)
+        return status if isinstance(status, int) else 0
+    except click.Abort:
+        raise
+    except click.ClickException as error:
+        asked = error.option_name if isinstance(error, click.NoSuchOption) else ""
+        display.usage_error(error, legacy.advice(asked))
+        return error.exit_code
+    except display.OutputClosedError:
+        return CLOSED
     except DeepPoseError as error:
         display.error(str(error))
         return BAD_INPUT
@@ -65,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except Exception:
         return _bug()
-    finally:
-        display.end()
 
 
 def _bug() -> int:

@@ -7,7 +7,8 @@ import pytest
 
 from converters import CheckpointError, DeepPoseError
 from deeppose_port import backends
-from deeppose_port.cli import cli, main
+from deeppose_port.cli import cli, display, main
+from deeppose_port.cli.options import INTERRUPTED, TERMINATED
 
 
 @pytest.fixture
@@ -100,3 +101,23 @@ def test_anything_else_is_a_bug_and_says_so(kind, ends_with, capsys):
 def test_ctrl_c_is_130(ends_with, capsys):
     assert ends_with(KeyboardInterrupt()) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [DeepPoseError("it is bad"), click.UsageError("it is bad"), OSError(28, "no room")])
+def test_a_signal_while_an_error_is_told_is_said_too(error, ends_with, monkeypatch, capsys):
+    def told(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(display, "error", told)
+    monkeypatch.setattr(display, "usage_error", told)
+    assert ends_with(error) == INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+    def ended(*_):
+        raise SystemExit(TERMINATED)
+
+    monkeypatch.setattr(display, "error", ended)
+    monkeypatch.setattr(display, "usage_error", ended)
+    with pytest.raises(SystemExit):
+        ends_with(error)
+    assert "terminated" in capsys.readouterr().err
