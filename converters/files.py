@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -340,7 +339,7 @@ class _Temporary:
 
     def __enter__(self) -> Path:
         while self._descriptor is None:
-            self._path = self._target.with_name(f".{_beginning(self._target)}.{secrets.token_hex(4)}.tmp")
+            self._path = self._target.with_name(f".{_beginning(self._target)}.{os.urandom(4).hex()}.tmp")
             self._descriptor = _locked(self._make(self._path), self._path)
         _ours[self._path] = os.getpid(), self._remove
         return self._path

@@ -169,6 +169,8 @@ def spelled_names(architecture: str, names: str, canonical: Iterable[str]) -> di
         canonical: The canonical names.
     """
     substitutions = [(re.compile(pattern), to) for pattern, to in naming(architecture).get(names, ())]
+    if not substitutions:
+        return {name: name for name in canonical}
     result = {}
     for name in canonical:
         renamed = name

@@ -26,7 +26,7 @@ from converters.networks import (
     walk,
 )
 from converters.networks import feature_size as table_feature_size
-from converters.networks.flow import Step, tensors_of
+from converters.networks.flow import tensors_of
 from converters.values import dataclass
 
 
@@ -109,8 +109,7 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
 @cache
 def _names(name: str, names: str) -> frozenset[str]:
     """Returns the names of an architecture's tensors in other layer names; their shapes take longer to find."""
-    steps = (Step(layer, (0,), ()) for layer in walk(TABLES[name]))
-    canonical = [tensor for step in steps for tensor, _ in tensors_of(step)]
+    canonical = [tensor for layer in walk(TABLES[name]) for tensor, _ in tensors_of(layer, (0,))]
     return frozenset(spelled_names(name, names, canonical).values())
 
 

@@ -6,7 +6,6 @@ Names and messages come from files that anybody wrote: whatever they hold is sho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from converters.errors import printable
@@ -139,4 +138,6 @@ def _cell(value: object) -> str:
 
 
 def _text(value: object) -> str:
+    from html import escape  # the command line shows no HTML
+
     return escape(printable(str(value)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -59,6 +58,8 @@ class ModelSource:
     @cached_property
     def sha256(self) -> str:
         """The text's hash, in hexadecimal."""
+        import hashlib  # few networks have a source
+
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, object]:
@@ -105,7 +106,7 @@ class OwnTable:
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of each tensor, by name, in the order of the layers."""
-        return dict(tensor for step in self.steps for tensor in tensors_of(step))
+        return dict(tensor for step in self.steps for tensor in tensors_of(step.layer, step.before))
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
@@ -215,7 +216,7 @@ class Architecture:
     @property
     def shapes(self) -> dict[str, Shape]:
         """Shape of each tensor of its state dict, by canonical name, in the order of the layers."""
-        return dict(tensor for step in self.steps for tensor in tensors_of(step))
+        return dict(tensor for step in self.steps for tensor in tensors_of(step.layer, step.before))
 
     def with_joints(self, joints: int) -> Architecture:
         """Returns it with outputs for another number of joints.
@@ -245,7 +246,7 @@ class Architecture:
             steps = steps_of(self.own.layers, (3, im_size, im_size))
         except DeepPoseError:
             return False
-        return dict(tensor for step in steps for tensor in tensors_of(step)) == self.own.shapes
+        return dict(tensor for step in steps for tensor in tensors_of(step.layer, step.before)) == self.own.shapes
 
     def input_sizes(self) -> tuple[int, int] | None:
         """Returns the smallest and the largest side of an input that it accepts; None if no side is the largest."""

@@ -276,9 +276,14 @@ def _named(layer: Layer) -> str:
     return str(getattr(layer, "name", type(layer).__name__))
 
 
-def tensors_of(step: Step) -> Iterator[tuple[str, Shape]]:
-    """Yields the names and shapes of a layer's own tensors."""
-    layer, channels = step.layer, step.before[0] or 0
+def tensors_of(layer: Layer, before: Value) -> Iterator[tuple[str, Shape]]:
+    """Yields the names and shapes of a layer's own tensors.
+
+    Args:
+        layer: The layer.
+        before: The shape of what it is given.
+    """
+    channels = before[0] or 0
     match layer:
         case Convolution():
             yield f"{layer.name}.weight", (layer.channels, channels // layer.groups, *pair(layer.kernel))
@@ -293,7 +298,7 @@ def tensors_of(step: Step) -> Iterator[tuple[str, Shape]]:
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.channels,)
         case Linear():
-            yield f"{layer.name}.weight", (layer.channels, _count(step.before))
+            yield f"{layer.name}.weight", (layer.channels, _count(before))
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.channels,)
         case BatchNormalization():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
-import subprocess
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
@@ -79,6 +78,8 @@ def _nvidia_smi() -> list[tuple[str, str]]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    import subprocess
+
     command = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_SMI_SECONDS, check=True).stdout

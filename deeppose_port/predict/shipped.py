@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 
 from converters.errors import DeepPoseError
@@ -20,6 +19,8 @@ def shipped_network() -> Iterator[Path]:
     Raises:
         DeepPoseError: This installation is without it.
     """
+    from importlib import resources  # where a checkpoint is named it is not needed
+
     file = resources.files("deeppose_port.predict") / NAME
     with resources.as_file(file) as path:  # a copy, where the package is in a zip file
         if not path.is_file():

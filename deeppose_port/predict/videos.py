@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
@@ -19,7 +20,6 @@ from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import Frame, Stream, Video, opened
-from deeppose_port.drawing.video_writing import Writer, video_writer
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Answer, Lettering, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
@@ -37,6 +37,9 @@ from deeppose_port.predict.results import (
 from deeppose_port.predict.sources import Remote, Source, title_of
 from deeppose_port.predict.tracks import Smoother, Tracker
 from deeppose_port.text import counted
+
+if TYPE_CHECKING:
+    from deeppose_port.drawing.video_writing import Writer
 
 #: Frames that are decoded before they are looked at.
 _AHEAD = 4
@@ -118,6 +121,8 @@ class VideoFiles:
     def write_drawing(self, drawing: Picture, time: float, fps: float) -> None:
         """Appends a frame's drawing at a time."""
         if self._writer is None:
+            from deeppose_port.drawing.video_writing import video_writer  # pictures need none of it
+
             height, width = drawing.shape[:2]
             self._writer = video_writer(self._paths[0], fps, width, height, self._source)
         self._writer.write(drawing, time)
