@@ -16,7 +16,7 @@ from converters.networks.batch_normalization import (
     check_writer,
 )
 from converters.networks.description import describe, layers_of
-from converters.networks.flow import Step, side_multiple, steps_of, tensors_of
+from converters.networks.flow import Step, shapes_in, side_multiple, steps_of
 from converters.networks.layers import (
     AdaptiveAveragePooling,
     GlobalAveragePooling,
@@ -106,7 +106,7 @@ class OwnTable:
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of each tensor, by name, in the order of the layers."""
-        return dict(tensor for step in self.steps for tensor in tensors_of(step.layer, step.before))
+        return shapes_in(self.steps)
 
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
@@ -216,7 +216,7 @@ class Architecture:
     @property
     def shapes(self) -> dict[str, Shape]:
         """Shape of each tensor of its state dict, by canonical name, in the order of the layers."""
-        return dict(tensor for step in self.steps for tensor in tensors_of(step.layer, step.before))
+        return shapes_in(self.steps)
 
     def with_joints(self, joints: int) -> Architecture:
         """Returns it with outputs for another number of joints.
@@ -246,7 +246,7 @@ class Architecture:
             steps = steps_of(self.own.layers, (3, im_size, im_size))
         except DeepPoseError:
             return False
-        return dict(tensor for step in steps for tensor in tensors_of(step.layer, step.before)) == self.own.shapes
+        return shapes_in(steps) == self.own.shapes
 
     def input_sizes(self) -> tuple[int, int] | None:
         """Returns the smallest and the largest side of an input that it accepts; None if no side is the largest."""

@@ -1,10 +1,11 @@
-"""The shapes of what goes through a network: what each layer is given, what it makes of that, and its weights."""
+"""How values go through a network, and their shapes: what each layer is given, what it makes of that, its weights."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from converters.errors import DeepPoseError
 from converters.networks.layers import (
@@ -45,6 +46,8 @@ from converters.values import dataclass
 
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
 Value: TypeAlias = tuple[int | None, ...]
+#: What an engine passes from layer to layer.
+Passed = TypeVar("Passed")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,61 @@ class Step:
     after: Value
 
 
+class Flow(Generic[Passed]):
+    """The way of a value through a table of layers, the same wherever: blocks, values with names, what is joined.
+
+    An engine says what a layer outside of blocks makes of a value, and how several become one. Its network may be a
+    module or a link, where names without an underscore are left to layers.
+    """
+
+    def _run(self, layers: tuple[Layer, ...], x: Passed, named: dict[str, Passed]) -> Passed:
+        """Returns what some layers make of a value; they find values that have names in `named`, and add to them."""
+        for layer in layers:
+            x = self._step(layer, x, named)
+        return x
+
+    def _step(self, layer: Layer, x: Passed, named: dict[str, Passed]) -> Passed:
+        match layer:
+            case Residual() | Parallel():
+                return self._joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
+            case Name():
+                named[layer.value] = x
+                return x
+            case Take():
+                return self._joined([named[name] for name in layer.values], layer.join)
+        return self._layer(layer, x)
+
+    def _layer(self, layer: Layer, x: Passed) -> Passed:
+        """Returns what a layer outside of blocks makes of a value."""
+        raise NotImplementedError
+
+    def _joined(self, values: list[Passed], join: Join) -> Passed:
+        """Returns several values added, stacked along their channels or features, or multiplied."""
+        raise NotImplementedError
+
+
+class _Shapes(Flow[Value]):
+    def __init__(self, feature_size: int | None = None) -> None:
+        self.feature_size = feature_size
+        self.steps: list[Step] = []
+
+    def _step(self, layer: Layer, x: Value, named: dict[str, Value]) -> Value:
+        if isinstance(layer, Linear | Flatten) and self.feature_size is not None:
+            x = tuple(self.feature_size if side is None else side for side in x)
+        try:
+            value = super()._step(layer, x, named)
+        except KeyError as error:
+            raise DeepPoseError(f"no value is named {error.args[0]!r} there") from error
+        self.steps.append(Step(layer, x, value))
+        return value
+
+    def _layer(self, layer: Layer, x: Value) -> Value:
+        return after(layer, x)
+
+    def _joined(self, values: list[Value], join: Join) -> Value:
+        return joined(values, join)
+
+
 def steps_of(layers: tuple[Layer, ...], value: Value, feature_size: int | None = None) -> list[Step]:
     """Follows a value through a network.
 
@@ -73,37 +131,9 @@ def steps_of(layers: tuple[Layer, ...], value: Value, feature_size: int | None =
     Raises:
         DeepPoseError: The layers do not fit each other, or the maps are too small for them.
     """
-    return list(_steps(layers, value, feature_size, {}))
-
-
-def _steps(
-    layers: tuple[Layer, ...], value: Value, feature_size: int | None, named: dict[str, Value]
-) -> Iterator[Step]:
-    for layer in layers:
-        before = value
-        match layer:
-            case Residual() | Parallel():
-                ends = []
-                for branch in layer.branches:
-                    end = before
-                    for step in _steps(branch, before, feature_size, named):
-                        yield step
-                        end = step.after
-                    ends.append(end)
-                value = joined(ends, layer.join)
-            case Name():
-                named[layer.value] = value
-            case Take():
-                try:
-                    value = joined([named[name] for name in layer.values], layer.join)
-                except KeyError as error:
-                    raise DeepPoseError(f"no value is named {error.args[0]!r} there") from error
-            case Linear() | Flatten() if None in value and feature_size is not None:
-                before = tuple(feature_size if side is None else side for side in before)
-                value = after(layer, before)
-            case _:
-                value = after(layer, value)
-        yield Step(layer, before, value)
+    shapes = _Shapes(feature_size)
+    shapes._run(layers, value, {})
+    return shapes.steps
 
 
 def joined(values: list[Value], join: Join) -> Value:
@@ -315,6 +345,11 @@ def tensors_of(layer: Layer, before: Value) -> Iterator[tuple[str, Shape]]:
                 yield f"{layer.name}.bias.bias", layer.shape
 
 
+def shapes_in(steps: list[Step]) -> dict[str, Shape]:
+    """Returns the shape of each tensor of a state dict, by name, in the order of the layers."""
+    return dict(tensor for step in steps for tensor in tensors_of(step.layer, step.before))
+
+
 def side_after(layers: tuple[Layer, ...], side: int) -> int:
     """Returns the side of the map that leaves some layers, or that the first fully connected one flattens.
 
@@ -322,13 +357,9 @@ def side_after(layers: tuple[Layer, ...], side: int) -> int:
     """
     if layers and isinstance(layers[-1], SoftArgmax):
         return 1
-    value: Value = (3, side, side)
+    before = tuple(itertools.takewhile(lambda layer: not isinstance(layer, Linear), layers))
     try:
-        for step in _steps(layers, value, None, {}):
-            if isinstance(step.layer, Linear):
-                value = step.before
-                break
-            value = step.after
+        value = _Shapes()._run(before, (3, side, side), {})
     except DeepPoseError:
         return 0
     return value[len(value) // 2] or 0  # of (C, H, W) as of (H, W, C)

@@ -7,7 +7,7 @@ import textwrap
 from packaging.version import Version
 
 from converters.networks import LocalResponseNormalization, Residual
-from converters.networks.flow import steps_of, tensors_of
+from converters.networks.flow import shapes_in, steps_of
 from converters.networks.source import Candidate, choose
 
 CHAINER = """
@@ -31,7 +31,7 @@ def read(tmp_path, text, shapes, *, version="7.8.1", size=(220, 220), class_name
 
 def shapes_of(layers, size=(220, 220)):
     """The shapes of a table's tensors."""
-    return dict(tensor for step in steps_of(layers, (3, *size)) for tensor in tensors_of(step))
+    return shapes_in(steps_of(layers, (3, *size)))
 
 
 def reads_as(tmp_path, text, layers, **options):

@@ -32,13 +32,10 @@ from converters.networks import (
     Linear,
     LocalResponseNormalization,
     MaxPooling,
-    Name,
     Padding,
-    Parallel,
     PReLU,
     ReLU,
     Reshape,
-    Residual,
     SamePadding,
     Scale,
     Sigmoid,
@@ -46,7 +43,6 @@ from converters.networks import (
     SoftArgmax,
     Softplus,
     Step,
-    Take,
     Tanh,
     Transpose,
     TransposedConvolution,
@@ -55,6 +51,7 @@ from converters.networks import (
     pooled_side,
     same_margin,
 )
+from converters.networks.flow import Flow
 from deeppose_port.backends import BackendError, refuse_foreign
 from deeppose_port.backends.chainer import compat
 
@@ -141,7 +138,7 @@ class SlopedPReLU(chainer.Chain):  # type: ignore[misc]
         return F.prelu(x, F.reshape(self.W, ()) if self.W.size == 1 else self.W)
 
 
-class DeepPose(chainer.Chain):  # type: ignore[misc]
+class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
     """A network from a table of layers: (N, 3, H, W) float32 -> (N, 2 * joints) float32.
 
     Its parameters have the legacy program's names: `res2/b_1/conv1/W`.
@@ -180,21 +177,19 @@ class DeepPose(chainer.Chain):  # type: ignore[misc]
         maps = self._run(self.architecture.layers[:-1], x, {})
         return maps, self._run(self.architecture.layers[-1:], maps, {})
 
-    def _run(self, layers: tuple[Layer, ...], x: Variable, named: dict[str, Variable]) -> Variable:
-        for layer in layers:
-            match layer:
-                case Residual() | Parallel():
-                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
-                case Name():
-                    named[layer.value] = x
-                case Take():
-                    x = joined([named[name] for name in layer.values], layer.join)
-                case _:
-                    x = self._layer(layer, x)
-        return x
+    def _joined(self, values: list[Variable], join: Join) -> Variable:
+        if join == "concat":
+            return F.concat(values, axis=1)
+        result = values[0]
+        for value in values[1:]:
+            if join == "sum":
+                result = result + value
+            else:
+                one, other = F.broadcast(result, value)  # Chainer multiplies values of one shape only
+                result = one * other
+        return result
 
     def _layer(self, layer: Layer, x: Variable) -> Variable:
-        """Returns the output of a layer outside of blocks."""
         match layer:
             case ReLU():
                 return F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
@@ -336,20 +331,6 @@ def _add_link(parent: chainer.Chain, name: str, link: chainer.Link) -> None:
     if hasattr(parent, name):
         raise BackendError(f"Chainer cannot have a layer named {name!r}: its networks use that word themselves")
     parent.add_link(name, link)
-
-
-def joined(values: list[Variable], join: Join) -> Variable:
-    """Returns several values added, stacked along their channels or features, or multiplied."""
-    if join == "concat":
-        return F.concat(values, axis=1)
-    result = values[0]
-    for value in values[1:]:
-        if join == "sum":
-            result = result + value
-        else:
-            one, other = F.broadcast(result, value)  # Chainer multiplies values of one shape only
-            result = one * other
-    return result
 
 
 def max_pool(x: Variable, layer: MaxPooling) -> Variable:

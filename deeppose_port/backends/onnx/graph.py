@@ -39,20 +39,16 @@ from converters.networks import (
     Linear,
     LocalResponseNormalization,
     MaxPooling,
-    Name,
     Padding,
-    Parallel,
     PReLU,
     ReLU,
     Reshape,
-    Residual,
     SamePadding,
     Scale,
     Sigmoid,
     Slice,
     SoftArgmax,
     Softplus,
-    Take,
     Tanh,
     Transpose,
     TransposedConvolution,
@@ -60,7 +56,7 @@ from converters.networks import (
     pair,
     same_margin,
 )
-from converters.networks.flow import Value, after, joined
+from converters.networks.flow import Flow, Value, after, joined
 from converters.networks.fold import factors, fold
 from converters.values import dataclass
 from deeppose_port.backends import described
@@ -156,7 +152,7 @@ def program_of(checkpoint: Checkpoint, shape: tuple[int, int] | None = None) -> 
     layers, weights = fold(architecture.layers, checkpoint.weights, architecture.batch_normalization)
     graph = Graph(architecture, weights)
     start = Tensor(INPUT, (3, *(shape or checkpoint.preprocessing.shape)))
-    last = graph.run(layers, start, {})
+    last = graph._run(layers, start, {})
     if not architecture.stacks:
         last = graph.flat(last)
     graph.node("Identity", [last.name], architecture.answers)
@@ -185,7 +181,7 @@ def part_of(
     given = {name: Tensor(name, shape) for name, shape in inputs.items()}
     start = given.pop(INPUT)
     named = dict(given)
-    last = graph.run(layers, start, named)
+    last = graph._run(layers, start, named)
     graph.node("Identity", [last.name], OUTPUT)
     outputs = [Tensor(OUTPUT, last.shape)]
     for name in named.keys() - given.keys():
@@ -194,7 +190,7 @@ def part_of(
     return graph.program([start, *given.values()], outputs)
 
 
-class Graph:
+class Graph(Flow[Tensor]):
     """A graph in the making."""
 
     def __init__(self, architecture: Architecture, weights: Weights) -> None:
@@ -245,29 +241,15 @@ class Graph:
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
-    def run(self, layers: Sequence[Layer], x: Tensor, named: dict[str, Tensor]) -> Tensor:
-        """Adds layers; returns the value that leaves them."""
-        for layer in layers:
-            x = self._layer(layer, x, named)
-        return x
-
-    def _layer(self, layer: Layer, x: Tensor, named: dict[str, Tensor]) -> Tensor:
-        """Adds one layer."""
+    def _layer(self, layer: Layer, x: Tensor) -> Tensor:
         match layer:
-            case Residual() | Parallel():
-                return self._joined([self.run(branch, x, named) for branch in layer.branches], layer.join)
-            case Name():
-                named[layer.value] = x
-                return x
-            case Take():
-                return self._joined([named[name] for name in layer.values], layer.join)
             case Convolution() | DepthwiseConvolution() | TransposedConvolution() | Linear():
                 return self._weighted(layer, x)
             case Dropout():
                 return x
         return Tensor(self._operator(layer, x), after(layer, x.shape))
 
-    def _joined(self, values: Sequence[Tensor], join: Join) -> Tensor:
+    def _joined(self, values: list[Tensor], join: Join) -> Tensor:
         shape = joined([value.shape for value in values], join)
         names = [value.name for value in values]
         if len(names) == 1:

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from converters.networks import (
     BatchNormalization,
     Convolution,
+    Join,
     Layer,
     Linear,
-    Name,
-    Parallel,
     ReLU,
     Residual,
     Take,
@@ -28,7 +27,8 @@ from converters.networks import (
     steps_of,
     walk,
 )
-from deeppose_port.backends.torch.networks import DeepPose, joined
+from converters.networks.flow import Flow
+from deeppose_port.backends.torch.networks import DeepPose
 
 _Pair: TypeAlias = tuple[int, int]
 #: A convolution's weights as they are laid out, its bias, padding, strides, dilation and groups.
@@ -63,7 +63,7 @@ def _is_sound(name: str, tensor: Tensor) -> bool:
     return -largest <= low and high <= largest
 
 
-class Fused(nn.Module):
+class Fused(Flow[Tensor], nn.Module):
     """A network in evaluation mode, on a CPU: channels last in, joints or heat maps out.
 
     Args:
@@ -109,15 +109,15 @@ class Fused(nn.Module):
                     x, skip = self._convolution(layer, x, rectified), rectified
                 case Residual() if layer.join == "sum" and (found := self._last_convolution(layer)) is not None:
                     x, skip = self._sum(layer, found, x, named, rectified), rectified
-                case Residual() | Parallel():
-                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
-                case Name():
-                    named[layer.value] = x
-                case Take():
-                    x = joined([named[name] for name in layer.values], layer.join)
                 case _:
-                    x = self._network._layer(layer, x)
+                    x = self._step(layer, x, named)
         return x
+
+    def _layer(self, layer: Layer, x: Tensor) -> Tensor:
+        return self._network._layer(layer, x)
+
+    def _joined(self, values: list[Tensor], join: Join) -> Tensor:
+        return self._network._joined(values, join)
 
     def _last_convolution(self, block: Residual) -> int | None:
         """Returns the first branch that a convolution ends, which the others can be added to."""
@@ -131,7 +131,7 @@ class Fused(nn.Module):
         before = values.pop(last)
         layer = block.branches[last][-1]
         assert isinstance(layer, Convolution)
-        return self._convolution(layer, before, rectified, joined(values, "sum"))
+        return self._convolution(layer, before, rectified, self._joined(values, "sum"))
 
     def _convolution(self, layer: Convolution, x: Tensor, rectified: bool, other: Tensor | None = None) -> Tensor:
         """Returns a convolution's outputs, with others added, and then rectified."""

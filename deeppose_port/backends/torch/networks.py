@@ -33,9 +33,7 @@ from converters.networks import (
     Linear,
     LocalResponseNormalization,
     MaxPooling,
-    Name,
     Padding,
-    Parallel,
     PReLU,
     ReLU,
     Reshape,
@@ -47,7 +45,6 @@ from converters.networks import (
     SoftArgmax,
     Softplus,
     Step,
-    Take,
     Tanh,
     Transpose,
     TransposedConvolution,
@@ -55,6 +52,7 @@ from converters.networks import (
     pair,
     same_margin,
 )
+from converters.networks.flow import Flow
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
     DepthwiseConv,
@@ -73,7 +71,7 @@ from deeppose_port.backends.torch.layers import (
 _MADE_ANEW = (Convolution, Linear, BatchNormalization, Residual)
 
 
-class DeepPose(nn.Module):
+class DeepPose(Flow[Tensor], nn.Module):
     """A network from a table of layers: (N, 3, H, W) float32 -> (N, 2 * joints) float32, or heat maps.
 
     Its state dict has the checkpoint's canonical names.
@@ -108,22 +106,22 @@ class DeepPose(nn.Module):
     def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         before: Layer | None = None
         for layer in layers:
-            match layer:
-                case Residual() | Parallel():
-                    x = joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
-                case Name():
-                    named[layer.value] = x
-                case Take():
-                    x = joined([named[name] for name in layer.values], layer.join)
-                case ReLU() if self.relu_nan == "nan" and isinstance(before, _MADE_ANEW):
-                    x = functional.relu(x, inplace=True)
-                case _:
-                    x = self._layer(layer, x)
+            if isinstance(layer, ReLU) and isinstance(before, _MADE_ANEW) and self.relu_nan == "nan":
+                x = functional.relu(x, inplace=True)
+            else:
+                x = self._step(layer, x, named)
             before = layer
         return x
 
+    def _joined(self, values: list[Tensor], join: Join) -> Tensor:
+        if join == "concat":
+            return torch.cat(values, 1)
+        result = values[0]
+        for value in values[1:]:
+            result = result + value if join == "sum" else result * value
+        return result
+
     def _layer(self, layer: Layer, x: Tensor) -> Tensor:
-        """Returns the output of a layer outside of blocks."""
         match layer:
             case Convolution() if self.relu_nan == "zero":
                 return convolution_with_nan(x, self.get_submodule(layer.name), layer)
@@ -252,16 +250,6 @@ class WithMaps(nn.Module):
             return self.network.maps_and_joints(inputs)
         outputs = self.network(inputs)
         return outputs, outputs
-
-
-def joined(values: list[Tensor], join: Join) -> Tensor:
-    """Returns several values added, stacked along their channels or features, or multiplied."""
-    if join == "concat":
-        return torch.cat(values, 1)
-    result = values[0]
-    for value in values[1:]:
-        result = result + value if join == "sum" else result * value
-    return result
 
 
 def build(architecture: Architecture | Mapping[str, object] | str, dropout: float | None = None) -> DeepPose:
