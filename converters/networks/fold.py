@@ -80,10 +80,8 @@ def _folded(layers: tuple[Layer, ...], weights: dict[str, _Array], rules: BatchN
                         weights.pop(f"{layer.name}.{part}", None)
                     continue
                 result.append(layer)
-            case Residual():
-                result.append(Residual(*(_folded(branch, weights, rules) for branch in layer.branches)))
-            case Parallel():
-                result.append(Parallel(tuple(_folded(branch, weights, rules) for branch in layer.branches), layer.join))
+            case Residual() | Parallel():
+                result.append(layer.with_branches(_folded(branch, weights, rules) for branch in layer.branches))
             case _:
                 result.append(layer)
     return tuple(result)

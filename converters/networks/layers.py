@@ -7,7 +7,7 @@ one. What branches and joins again stands in a block; where blocks cannot nest, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from converters.values import dataclass
@@ -372,6 +372,10 @@ class Residual:
         """How."""
         return "sum"
 
+    def with_branches(self, branches: Iterable[tuple[Layer, ...]]) -> Residual:
+        """Returns a block of the same kind with other branches, as many."""
+        return Residual(*branches)
+
 
 @dataclass(frozen=True)
 class Parallel:
@@ -379,6 +383,10 @@ class Parallel:
 
     branches: tuple[tuple[Layer, ...], ...]
     join: Join
+
+    def with_branches(self, branches: Iterable[tuple[Layer, ...]]) -> Parallel:
+        """Returns a block of the same kind with other branches."""
+        return Parallel(tuple(branches), self.join)
 
 
 @dataclass(frozen=True)
@@ -453,11 +461,8 @@ def with_channels(layers: tuple[Layer, ...], channels: Mapping[str, int]) -> tup
     result: list[Layer] = []
     for layer in layers:
         match layer:
-            case Residual():
-                result.append(Residual(*(with_channels(branch, channels) for branch in layer.branches)))
-            case Parallel():
-                branches = tuple(with_channels(branch, channels) for branch in layer.branches)
-                result.append(Parallel(branches, layer.join))
+            case Residual() | Parallel():
+                result.append(layer.with_branches(with_channels(branch, channels) for branch in layer.branches))
             case Convolution() | TransposedConvolution() | Linear() if layer.name in channels:
                 result.append(dataclasses.replace(layer, channels=channels[layer.name]))
             case _:

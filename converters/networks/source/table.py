@@ -8,6 +8,7 @@ from converters.networks.layers import (
     ELU,
     SELU,
     Affine,
+    Block,
     ClippedReLU,
     Dropout,
     Flatten,
@@ -37,7 +38,7 @@ def table_of(result: Node, budget: Budget) -> tuple[Layer, ...]:
     Raises:
         ExhaustedError: That takes too long.
     """
-    return _simplified(_Table(result, budget).layers())
+    return _simplified(_Table(result, budget).layers(), at_the_end=True)
 
 
 class _Table:
@@ -157,28 +158,15 @@ def _in_order(result: Node) -> Iterator[Node]:
             waiting += [(before, False) for before in reversed(node.inputs)]
 
 
-def _simplified(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Leaves out what changes no number: shapes before a fully connected layer, and those of the answer."""
-    result: list[Layer] = []
-    for layer in layers:
-        if isinstance(layer, Residual):
-            layer = Residual(*(_within(branch) for branch in layer.branches))
-        elif isinstance(layer, Parallel):
-            layer = Parallel(tuple(_within(branch) for branch in layer.branches), layer.join)
-        result.append(layer)
-    return _without_shapes(result, at_the_end=True)
-
-
-def _within(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def _simplified(layers: tuple[Layer, ...], at_the_end: bool) -> tuple[Layer, ...]:
+    """Leaves out what changes no number: shapes before a fully connected layer, and at the end those of the answer."""
     inner = [
-        Residual(*(_within(branch) for branch in layer.branches))
-        if isinstance(layer, Residual)
-        else Parallel(tuple(_within(branch) for branch in layer.branches), layer.join)
-        if isinstance(layer, Parallel)
+        layer.with_branches(_simplified(branch, at_the_end=False) for branch in layer.branches)
+        if isinstance(layer, Block)
         else layer
         for layer in layers
     ]
-    return _without_shapes(inner, at_the_end=False)
+    return _without_shapes(inner, at_the_end)
 
 
 def _without_shapes(layers: list[Layer], at_the_end: bool) -> tuple[Layer, ...]:
