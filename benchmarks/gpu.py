@@ -1,9 +1,9 @@
 """What a GPU does, in one table: `python -m benchmarks.gpu [--device cuda:0]`, or `make test-gpu`.
 
 It runs every test that is marked `gpu`, and measures, in less than four minutes on one device: answers beside the CPU's
-with TF32 switched on by the caller, training steps in float32 and bfloat16, copies of batches, Chainer on CuPy, and a
-group of processes. What this machine does not have is left out, and said. The exit status is 1 if a number misses its
-bound or a test fails.
+with TF32 switched on by the caller, training steps in float32 and bfloat16, copies of batches as float32 and by level,
+Chainer on CuPy, and a group of processes. What this machine does not have is left out, and said. The exit status is 1
+if a number misses its bound or a test fails.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,8 +27,11 @@ from rich.console import Console
 from benchmarks.__main__ import _table
 from benchmarks.peers import checkpoint_of
 from benchmarks.timing import Row
-from converters import Architecture
+from converters import Architecture, Preprocessing
 from deeppose_port.backends.torch import build, predictor
+from deeppose_port.backends.torch.prediction import looked_up
+from deeppose_port.data.arrays import Inputs, Levels, joined
+from deeppose_port.data.normalization import levels, normalize
 
 #: Seconds for all tests together.
 _TESTS = 120
@@ -87,6 +91,7 @@ def rows(device: str, architecture: Architecture, batch: int, side: int = 220) -
     )
     if device != "cpu":
         yield from _on_gpus_alone(device, inputs)
+        yield from _by_level(device, batch, side)
     if importlib.util.find_spec("chainer") is not None:
         from deeppose_port.backends.chainer.probe import gpu_problem
 
@@ -115,6 +120,40 @@ def _on_gpus_alone(device: str, inputs: np.ndarray[tuple[int, ...], np.dtype[np.
         yield _difference(f"a batch by way of {other}", moved, inputs)
     else:
         click.echo("a second device is left out: there is one", err=True)
+
+
+def _by_level(device: str, batch: int, side: int) -> Iterator[Row]:
+    """Yields what it takes to copy crops as levels that are looked up there, over the float32 that they become."""
+    crops, told = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8), Preprocessing()
+    place = torch.device(device)
+
+    def looked_up_there(seen: Inputs) -> torch.Tensor:
+        assert isinstance(seen, Levels)
+        return looked_up(seen, place).contiguous(memory_format=torch.channels_last)
+
+    def copied(seen: Inputs) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(seen)).to(place, memory_format=torch.channels_last)
+
+    def by_level() -> Inputs:
+        return joined([levels(crop, told) for crop in crops])
+
+    def whole() -> Inputs:
+        return joined([normalize(crop, told) for crop in crops])
+
+    found, expected = by_level(), whole()
+    off = float(np.abs(looked_up_there(found).cpu().numpy() - np.asarray(expected)).max())
+    yield Row("inputs that are looked up there: how far from those that are copied", off, None, "", "ours", "<=", 0)
+    ours, reference = (
+        batch / _best(way, device) for way in (partial(looked_up_there, found), partial(copied, expected))
+    )
+    yield Row(
+        "pictures copied and looked up a second, over copied as float32", ours, reference, "/s", "ratio", ">=", 1.0
+    )
+    ours, reference = (
+        batch / _best(way, device) for way in (lambda: looked_up_there(by_level()), lambda: copied(whole()))
+    )
+    what = "the same from crops on, contrast and all: what a network waits for"
+    yield Row(what, ours, reference, "/s", "ratio", ">=", 1.0)
 
 
 @contextmanager

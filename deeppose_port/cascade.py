@@ -14,7 +14,7 @@ from converters import Preprocessing, hub, words
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
-from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, joined
 from deeppose_port.data.close_up import (
     CloseUpError,
     CloseUpInputs,
@@ -23,7 +23,6 @@ from deeppose_port.data.close_up import (
     Look,
     Pictures,
     Rectangle,
-    input_of,
     rectangle_of_face,
     scaled,
     squares,
@@ -219,7 +218,7 @@ class CascadePose:
         picture = picture_of(image, colors)
         if start is None:
             look = self.look(picture, box, face)
-            first = look.points(self.first(look.input(picture)[None])[0])
+            first = look.points(self.first(joined([self.first.input(look, picture)]))[0])
         else:
             first = self._started(start)
         (stages,) = self.stages_from([picture], [first], legacy_order=legacy_order)
@@ -340,23 +339,24 @@ class CascadePose:
         moved = np.empty((len(wanted), 2))
         with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
 
-            def cut(place: int) -> Future[Float32Array]:
+            def view(place: int) -> CloseUpView:
                 person, joint = wanted[place]
-                return pool.submit(input_of, seen[person], around[person][joint], preprocessing)
+                # A network of one joint answers only that.
+                return CloseUpView(around[person][joint], joint if len(networks) == 1 else 0, preprocessing)
 
-            ahead: list[Future[Float32Array]] = []
+            def cut(place: int) -> Future[Inputs]:
+                return pool.submit(networks[0].input, view(place), seen[wanted[place][0]])
+
+            ahead: list[Future[Inputs]] = []
             parts = [*self._parts(number, wanted), []]
             for before, part in zip([[], *parts], parts, strict=False):
                 current, ahead = ahead, [cut(place) for place in part]
                 if not before:
                     continue
-                inputs = np.stack([future.result() for future in current])
+                inputs = joined([future.result() for future in current])
                 network = networks[0] if len(networks) == 1 else networks[wanted[before[0]][1]]
                 for place, answer in zip(before, network(inputs), strict=True):
-                    person, joint = wanted[place]
-                    # A network of one joint answers only that.
-                    view = CloseUpView(around[person][joint], joint if len(networks) == 1 else 0, preprocessing)
-                    moved[place] = view.way(answer)
+                    moved[place] = view(place).way(answer)
         return moved
 
     def _parts(self, number: int, wanted: Sequence[tuple[int, int]]) -> list[list[int]]:

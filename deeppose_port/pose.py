@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data import skeletons
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, Inputs, Levels, LooksUp, joined
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
@@ -33,10 +33,22 @@ if TYPE_CHECKING:
 
     from deeppose_port.cascade import CascadePose
 
+_Seen = TypeVar("_Seen", contravariant=True)
+
 #: What ReLU makes of NaN.
 RELU_NAN = ("nan", "zero")
 #: How many persons go through a network at once.
 _BATCH = 32
+
+
+class Sight(Protocol[_Seen]):
+    """What a network sees of a picture: a `View`, or what a cascade has in its place."""
+
+    def input(self, picture: _Seen, /) -> Float32Array:
+        """Makes the network's input, (3, height, width) float32."""
+
+    def levels(self, picture: _Seen, /) -> Inputs:
+        """Makes it as far as its levels, where it has some."""
 
 
 class Pose:
@@ -187,7 +199,9 @@ class Pose:
         """
         (backend,) = backends.able("precision")
         other = copy.copy(self)
-        other._predictor = backends.get(backend.name).reduced(self.checkpoint, precision, self._checked(inputs))
+        other._predictor = backends.get(backend.name).reduced(
+            self.checkpoint, precision, np.asarray(self._checked(inputs))
+        )
         other.backend, other.engine = backend.name, {"int8": "onnxruntime", "bf16": "openvino"}[precision]
         return other
 
@@ -225,6 +239,23 @@ class Pose:
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
         return self._predictor.layers
+
+    @property
+    def by_level(self) -> bool:
+        """Whether inputs that `input` makes are looked up where the network runs: on a GPU."""
+        return isinstance(self._predictor, LooksUp) and self._predictor.by_level
+
+    def input(self, look: Sight[_Seen], picture: _Seen) -> Inputs:
+        """Makes the network's input as it gets to where the network runs the fastest.
+
+        Args:
+            look: What the network sees.
+            picture: Of which picture: what `look.input` takes.
+
+        Returns:
+            (3, height, width) float32; or the `Levels` of it. `data.arrays.joined` makes batches of either for a call.
+        """
+        return look.levels(picture) if self.by_level else look.input(picture)
 
     def __call__(self, inputs: npt.ArrayLike) -> Float32Array:
         """Runs the network.
@@ -325,7 +356,7 @@ class Pose:
             return self._predict_several(image, boxes_of(image, box), colors)
         picture = picture_of(cast(AnyPicture, image), colors)
         view = self.look(picture, cast("Box | None", box))
-        return view.points(self(view.input(picture)[None])[0])
+        return view.points(self(joined([self.input(view, picture)]))[0])
 
     def _predict_several(
         self, images: Sequence[AnyPicture], boxes: Sequence[Box | None], colors: str
@@ -338,8 +369,8 @@ class Pose:
                 with naming(number):
                     picture = picture_of(images[number], colors)
                     views.append(self.look(picture, boxes[number]))
-                    inputs.append(views[-1].input(picture))
-            for number, (view, output) in enumerate(zip(views, self(np.stack(inputs)), strict=True), start):
+                    inputs.append(self.input(views[-1], picture))
+            for number, (view, output) in enumerate(zip(views, self(joined(inputs)), strict=True), start):
                 points[number] = view.points(output)
         return points
 
@@ -422,11 +453,11 @@ class Pose:
             raise DeepPoseError("legacy_order is that of takiyu's cascades, and this is a single network")
         return [np.asarray(pose, np.float64)[None] for pose in first]
 
-    def _checked(self, inputs: npt.ArrayLike) -> Float32Array:
-        checked = np.asarray(inputs, np.float32)
-        is_square = checked.ndim == 4 and checked.shape[2] == checked.shape[3]
+    def _checked(self, inputs: npt.ArrayLike) -> Inputs:
+        checked = inputs if self.by_level and isinstance(inputs, Levels) else np.asarray(inputs, np.float32)
+        is_square = len(checked.shape) == 4 and checked.shape[2] == checked.shape[3]
         if (
-            checked.ndim != 4
+            len(checked.shape) != 4
             or checked.shape[1] != 3
             or not (is_square or checked.shape[2:] == self.preprocessing.shape)
         ):

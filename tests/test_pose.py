@@ -16,9 +16,13 @@ from converters.errors import DeepPoseError
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Levels
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import draw_pose
+from deeppose_port.evaluate.evaluate import evaluate
+from deeppose_port.evaluate.stages import evaluate_stages
+from deeppose_port.predict import predict_files
 from tests.helpers.networks import checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 
@@ -283,6 +287,66 @@ class TestPictures:
         told = deeppose_port.Pose(random_checkpoint(preprocessing=own)).skeleton
         assert (told.joints, told.limbs) == (own.joints, own.limbs)
         assert deeppose_port.Pose(random_checkpoint(joints=5)).skeleton is None
+
+
+class TestByLevel:
+    """What looks levels up is given them on every way from a picture; what does not, what it was always given."""
+
+    @pytest.fixture
+    def asked(self, pictures, astronaut, tmp_path):
+        def ask(by_level, told):
+            """Returns the kinds of what a network is given, and the bits that it sees, by way."""
+            seen = []
+
+            def note(inputs):
+                seen.append((type(inputs), np.asarray(inputs)))
+                return np.full((len(inputs), 14), 0.1, np.float32) * np.arange(14, dtype=np.float32)
+
+            network = Noting(note, by_level)
+            first = random_checkpoint(preprocessing=told)
+            pose, cascade = map(deeppose_port.load, (first, Cascade((Stage((first,)), later_stage()))))
+            pose._predictor = network
+            for stage in cascade.stages:
+                stage[0]._predictor = network
+            lines = (pictures / "free.csv").read_text().splitlines(keepends=True)
+            (tmp_path / "three.csv").write_text("".join(lines[:3]))
+            three = PoseDataset(tmp_path / "three.csv", images=pictures, skeleton="flic", preprocessing=told)
+            shown, ways = [astronaut, astronaut[20:90, 10:60]], {}
+            for name, way in {
+                "one": lambda: pose.predict(astronaut, (30, 20, 200, 300)),
+                "several": lambda: pose.predict(shown),
+                "files": lambda: predict_files(pose, [pictures / "astronaut.png"], tmp_path, force=True),
+                "eval": lambda: evaluate(pose, three, batch_size=2),
+                "cascade": lambda: cascade.predict(shown),
+                "eval of a cascade": lambda: evaluate_stages(cascade, three, batch_size=2),
+            }.items():
+                seen.clear()
+                way()
+                ways[name] = [kind for kind, _ in seen], [(array.shape, array.tobytes()) for _, array in seen]
+            return ways
+
+        return ask
+
+    @pytest.mark.parametrize("told", [{"colour": "RGB"}, {"interpolation": "unrounded", "gcn": "none"}], ids=str)
+    def test_the_network_sees_the_same_bits(self, asked, told):
+        told = Preprocessing(**told)
+        before, now = asked(False, told), asked(True, told)
+        for way, (kinds, bits) in now.items():
+            assert set(before[way][0]) == {np.ndarray}
+            assert bits == before[way][1], way
+            rounded = told.interpolation == "linear"
+            # The later stage of the cascade has a preprocessing of its own.
+            assert set(kinds) == ({Levels} if rounded else {np.ndarray, Levels} if "cascade" in way else {np.ndarray})
+
+
+class Noting:
+    """A network that notes what it is given."""
+
+    def __init__(self, note, by_level):
+        self.note, self.by_level = note, by_level
+
+    def __call__(self, inputs):
+        return self.note(inputs)
 
 
 class TestModule:

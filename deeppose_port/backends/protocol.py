@@ -14,7 +14,7 @@ from converters.values import dataclass
 
 if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need
     from deeppose_port.backends.installed import Problem
-    from deeppose_port.data.arrays import Float32Array
+    from deeppose_port.data.arrays import Float32Array, Inputs
     from deeppose_port.training.folder import CheckpointFiles
     from deeppose_port.training.run import Run
 
@@ -117,19 +117,22 @@ class Processes(Protocol):
 
 
 class Predictor(Protocol):
-    """A network in evaluation mode."""
+    """A network in evaluation mode.
+
+    One that is a `LooksUp` says by `by_level` whether it is given `Levels`; another never is.
+    """
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """What the network evaluates, in its order."""
 
-    def __call__(self, inputs: Float32Array) -> Float32Array:
+    def __call__(self, inputs: Inputs) -> Float32Array:
         """Returns the outputs of (N, 3, H, W) float32 inputs.
 
         They are (N, 2 * joints) float32; of a network with heat maps (N, stacks, joints, h, w).
         """
 
-    def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
+    def activations(self, inputs: Inputs, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer, float32, with its name by `activations.layer_names`.
 
         They are computed one after the other, while they are asked for.

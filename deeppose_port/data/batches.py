@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,14 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
-from deeppose_port.data.dataset import Example
+from deeppose_port.data.arrays import Inputs, joined
+from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
+BatchByLevel = tuple[Inputs, npt.NDArray[np.float32], npt.NDArray[np.int32]]
+
+_Made = TypeVar("_Made")
 
 
 class Examples(Protocol):
@@ -57,19 +62,34 @@ def batches(dataset: Examples, batch_size: int, indices: Sequence[int] | None = 
         DeepPoseError: `batch_size` is not positive.
         DatasetError: A person cannot be made into an example.
     """
+    return _ahead(len(dataset), batch_size, indices, partial(_begin, dataset))
+
+
+def batches_by_level(
+    dataset: PoseDataset, batch_size: int, indices: Sequence[int] | None = None
+) -> Iterator[BatchByLevel]:
+    """Does what `batches` does, but for the looking up of levels, which is left to the network."""
+    return _ahead(len(dataset), batch_size, indices, partial(_begin_by_level, dataset))
+
+
+def _ahead(
+    count: int,
+    batch_size: int,
+    indices: Sequence[int] | None,
+    begin: Callable[[ThreadPoolExecutor, Sequence[int]], Callable[[], _Made]],
+) -> Iterator[_Made]:
+    """Yields batches; `begin` hands the examples of one to the threads, and returns what waits for it."""
     if batch_size < 1:
         raise DeepPoseError(f"the batch size is {batch_size}; it has to be at least 1")
-    wanted = range(len(dataset)) if indices is None else indices
+    wanted = range(count) if indices is None else indices
     parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
         try:
-            ahead: tuple[Batch, list[Future[None]]] | None = None
+            ahead: Callable[[], _Made] | None = None
             for part in [*parts, []]:
-                current, ahead = ahead, _begin(pool, dataset, part) if part else None
+                current, ahead = ahead, begin(pool, part) if part else None
                 if current is not None:
-                    for future in current[1]:
-                        future.result()
-                    yield current[0]
+                    yield current()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -90,11 +110,27 @@ def place(example: Example, batch: Batch, row: int) -> None:
             array[row] = part
 
 
-def _begin(pool: ThreadPoolExecutor, dataset: Examples, part: Sequence[int]) -> tuple[Batch, list[Future[None]]]:
-    """Hands the examples of a batch to the threads."""
+def _begin(dataset: Examples, pool: ThreadPoolExecutor, part: Sequence[int]) -> Callable[[], Batch]:
     batch = empty_batch(dataset, len(part))
 
     def make(row: int, index: int) -> None:
         place(dataset.example(index, out=batch[0][row]), batch, row)
 
-    return batch, [pool.submit(make, row, index) for row, index in enumerate(part)]
+    futures = [pool.submit(make, row, index) for row, index in enumerate(part)]
+
+    def made() -> Batch:
+        for future in futures:
+            future.result()
+        return batch
+
+    return made
+
+
+def _begin_by_level(dataset: PoseDataset, pool: ThreadPoolExecutor, part: Sequence[int]) -> Callable[[], BatchByLevel]:
+    futures = [pool.submit(dataset.example_by_level, index) for index in part]
+
+    def made() -> BatchByLevel:
+        inputs, targets, mask = zip(*(future.result() for future in futures), strict=True)
+        return joined(inputs), np.stack(targets), np.stack(mask)
+
+    return made

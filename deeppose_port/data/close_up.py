@@ -18,9 +18,9 @@ from converters.cascade import CloseUp, FaceCrop
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs
 from deeppose_port.data.crop import Crop, Points
-from deeppose_port.data.normalization import normalize
+from deeppose_port.data.normalization import levels, normalize
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window, warp, whole_of
 from deeppose_port.data.view import View
@@ -120,6 +120,10 @@ class FaceView:
         """Makes the network's input, (3, height, width) float32, of (H, W, 3) uint8."""
         return input_of(scaled(picture, self.preprocessing), self.rectangle, self.preprocessing)
 
+    def levels(self, picture: Picture | Window) -> Inputs:
+        """Makes the network's input: pixels that are warped after they were scaled have no levels."""
+        return self.input(picture)
+
     def points(self, outputs: npt.ArrayLike) -> Points:
         """Maps a network's (2 * J,) outputs to the picture, (J, 2).
 
@@ -198,6 +202,15 @@ class CloseUpView:
     def input(self, picture: Picture | Window | Float32Array) -> Float32Array:
         """Makes the network's input, as `input_of` does."""
         return input_of(picture, self.square, self.preprocessing)
+
+    def levels(self, picture: Picture | Window | Float32Array) -> Inputs:
+        """Makes the network's input as far as its levels; as `FaceView` does of float32."""
+        if not isinstance(picture, Window):
+            if picture.dtype == np.float32:
+                return self.input(picture)
+            picture = Window.whole(np.asarray(picture, np.uint8))
+        rows, columns = self.preprocessing.shape
+        return levels(pixels_at(picture, self.square.matrix(columns, rows), self.preprocessing), self.preprocessing)
 
     def way(self, outputs: npt.ArrayLike) -> Float64Array:
         """Returns by how much a network's (2 * J,) outputs move the joint, (2,) in pixels of the picture."""

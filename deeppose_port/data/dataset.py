@@ -19,6 +19,7 @@ from converters.errors import DeepPoseError
 from converters.preprocessing import in_words
 from deeppose_port.data import figures, skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
+from deeppose_port.data.arrays import Inputs
 from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.pictures import (
     MAX_PIXELS,
@@ -194,8 +195,16 @@ class PoseDataset:
             DeepPoseError: `out` has another shape or type.
         """
         window, view = self.window(index), self.view(index)
+        return view.input(window, out), *self._labels(index, view)
+
+    def example_by_level(self, index: int) -> tuple[Inputs, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Makes one example, but for the looking up of its levels, see `View.levels`; errors are those of `example`."""
+        window, view = self.window(index), self.view(index)
+        return view.levels(window), *self._labels(index, view)
+
+    def _labels(self, index: int, view: View) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         mask = flattened(self.mask[index], self.preprocessing).copy()
-        return view.input(window, out), view.labels(self.joints[index]), mask
+        return view.labels(self.joints[index]), mask
 
     @contextmanager
     def naming(self, index: int) -> Iterator[None]:

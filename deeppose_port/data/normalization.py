@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Inputs, Levels
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 
@@ -45,10 +46,33 @@ def normalize(
         if plane.dtype == np.float32:
             inputs[i] = _scaled(np.asarray(plane, np.float32), preprocessing, i)
             continue
-        by_level = preprocessing.gcn == "none"
-        table = _scaled(_LEVELS, preprocessing, i) if by_level else _contrast(plane, preprocessing.gcn)
-        cv2.LUT(plane, table, dst=inputs[i])
+        cv2.LUT(plane, _table(plane, preprocessing, i), dst=inputs[i])
     return inputs
+
+
+def levels(picture: Picture, preprocessing: Preprocessing) -> Inputs:
+    """Does what `normalize` does, but for the looking up of levels, which is left to whoever takes them.
+
+    Args:
+        picture: As for `normalize`, as the next is.
+        preprocessing: Likewise.
+
+    Returns:
+        (3, H, W) `Levels`, whose inputs are `normalize`'s to the bit; of float32 pixels these inputs themselves.
+    """
+    if picture.dtype == np.float32:
+        return normalize(picture, preprocessing)
+    planes = cv2.split(picture)
+    planes = planes if preprocessing.colour == "BGR" else planes[::-1]
+    tables = [_table(plane, preprocessing, i) for i, plane in enumerate(planes)]
+    return Levels(np.asarray(planes, np.uint8), np.stack(tables))
+
+
+def _table(plane: cv2.typing.MatLike, preprocessing: Preprocessing, channel: int) -> npt.NDArray[np.float32]:
+    """Returns what becomes of each of the 256 levels of a channel's (H, W) plane."""
+    if preprocessing.gcn == "none":
+        return _scaled(_LEVELS, preprocessing, channel)
+    return _contrast(plane, preprocessing.gcn)
 
 
 def _destination(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

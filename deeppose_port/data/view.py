@@ -17,8 +17,9 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
+from deeppose_port.data.arrays import Inputs
 from deeppose_port.data.crop import Crop, Letterbox, Points
-from deeppose_port.data.normalization import normalize
+from deeppose_port.data.normalization import levels, normalize
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 
@@ -139,6 +140,10 @@ class View:
             DeepPoseError: The picture or `out` has another shape or type.
         """
         return normalize(self.pixels(picture), self.preprocessing, out)
+
+    def levels(self, picture: Picture | Window) -> Inputs:
+        """Makes the network's input as far as its levels, see `normalization.levels`; errors are those of `input`."""
+        return levels(self.pixels(picture), self.preprocessing)
 
     def labels(self, points: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Makes the network's labels of joints.

@@ -14,8 +14,8 @@ from converters import words
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array
-from deeppose_port.data.batches import batches
+from deeppose_port.data.arrays import Float64Array, LooksUp
+from deeppose_port.data.batches import Batch, batches, batches_by_level
 from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics.lengths import torso_lengths
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
@@ -347,8 +347,8 @@ def predictions_of(
     outputs = [np.empty((0, joints), np.float32)]
     targets = [np.empty((0, joints), np.float32)]
     masks = [np.empty((0, joints), np.int32)]
-    for inputs, target, mask in batches(dataset, batch_size, indices):
-        outputs.append(network(inputs))
+    for output, target, mask in _answered(network, dataset, batch_size, indices):
+        outputs.append(output)
         targets.append(target)
         masks.append(mask)
         if progress is not None:
@@ -362,6 +362,16 @@ def predictions_of(
         np.concatenate(masks),
         np.reshape(predicted, (len(indices), -1, 2)) if predicted else np.empty((0, joints // 2, 2)),
     )
+
+
+def _answered(network: Network, dataset: PoseDataset, batch_size: int, indices: Sequence[int]) -> Iterator[Batch]:
+    """Yields batches with a network's outputs in place of the inputs; these go by level to one that looks them up."""
+    if isinstance(network, LooksUp) and network.by_level:
+        for levels, target, mask in batches_by_level(dataset, batch_size, indices):
+            yield network(levels), target, mask
+    else:
+        for inputs, target, mask in batches(dataset, batch_size, indices):
+            yield network(inputs), target, mask
 
 
 def refined_by(

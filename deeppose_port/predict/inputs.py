@@ -12,14 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import skeletons
 from deeppose_port.data.ahead import Workers
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, Inputs, joined
 from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
@@ -120,16 +118,16 @@ def answers(
             gone through, of how many.
     """
     waiting: deque[tuple[Item, Pixels, list[Answer]]] = deque()
-    batch: list[tuple[list[Answer], int, Pixels, Look, Future[Float32Array]]] = []
+    batch: list[tuple[list[Answer], int, Pixels, Look, Future[Inputs]]] = []
 
     def run() -> None:
-        seen: list[tuple[list[Answer], int, Pixels, Look, Float32Array]] = []
+        seen: list[tuple[list[Answer], int, Pixels, Look, Inputs]] = []
         for answered, place, image, look, inputs in batch:
             try:
                 seen.append((answered, place, image, look, inputs.result()))
             except DeepPoseError as error:
                 answered[place] = replace(answered[place], seen=error)
-        outputs, maps = asked(pose.first, np.stack([inputs for *_, inputs in seen]), heatmaps) if seen else ((), None)
+        outputs, maps = asked(pose.first, joined([inputs for *_, inputs in seen]), heatmaps) if seen else ((), None)
         first = [look.points(output) for (*_, look, _), output in zip(seen, outputs, strict=True)]
         found = pose.stages_from([image for _, _, image, *_ in seen], first, legacy_order=legacy_order)
         for i, ((answered, place, *_), stages) in enumerate(zip(seen, found, strict=True)):
@@ -145,7 +143,7 @@ def answers(
         for number, person in enumerate(found, 1):
             try:
                 look = pose.look(image, person.box, person.face)
-                batch.append((answered, number - 1, image, look, workers.begin(partial(look.input, image))))
+                batch.append((answered, number - 1, image, look, workers.begin(partial(pose.first.input, look, image))))
                 answered.append(Answer(person, number, look))
             except DeepPoseError as error:
                 answered.append(Answer(person, number, error))
@@ -161,7 +159,7 @@ def answers(
     yield from waiting
 
 
-def asked(pose: Pose, inputs: Float32Array, heatmaps: bool) -> tuple[Float32Array, Float32Array | None]:
+def asked(pose: Pose, inputs: Inputs, heatmaps: bool) -> tuple[Float32Array, Float32Array | None]:
     """Returns what a network answers, (N, 2 * joints), with the last stack's heat maps, (N, joints, h, w), if asked."""
     maps = pose.heatmaps(inputs) if heatmaps else None
     if maps is None or not pose.stacks:

@@ -12,7 +12,7 @@ from deeppose_port.backends.activations import Directions, activations
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.onnx.engines import Session, engine
 from deeppose_port.backends.onnx.graph import INPUT, OUTPUT, part_of, program_of
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, Inputs
 
 
 class OnnxPredictor:
@@ -32,13 +32,13 @@ class OnnxPredictor:
         """What the network evaluates, in its order."""
         return self._checkpoint.architecture.layers
 
-    def __call__(self, inputs: Float32Array) -> Float32Array:
+    def __call__(self, inputs: Inputs) -> Float32Array:
         """Returns the outputs of (N, 3, H, W) float32 inputs; see `Predictor`."""
         height, width = inputs.shape[2:]
         outputs = self._session((height, width))({INPUT: np.ascontiguousarray(inputs, np.float32)})
         return outputs[self._checkpoint.architecture.answers]
 
-    def activations(self, inputs: Float32Array, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
+    def activations(self, inputs: Inputs, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields the output of each layer, computed by a graph of its own with nothing folded; see `Predictor`."""
         directions = Directions()
 

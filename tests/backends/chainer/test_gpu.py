@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import converters
+from deeppose_port.data.arrays import Levels
 from deeppose_port.training.run import TrainingError
 from tests.helpers.networks import error, narrow_inputs, random_checkpoint
 from tests.helpers.trainings import interrupt, run, weight_error, weights_of
@@ -43,6 +44,15 @@ class TestOutputs:
         outputs = predict(narrow_inputs())
         assert type(outputs) is np.ndarray
         assert error(outputs, predictor(checkpoint)(narrow_inputs())) <= 1e-4
+
+    def test_levels_are_looked_up_to_the_same_bits(self):
+        random = np.random.default_rng(2)
+        tables = random.standard_normal((2, 3, 256), np.float32)
+        levels = Levels(random.integers(0, 256, (2, 3, 220, 220), np.uint8), tables)
+        predict = predictor(random_checkpoint(), "cuda:0")
+        assert predict.by_level
+        assert chainer.backends.cuda.to_cpu(predict._batch(levels).array).tobytes() == np.asarray(levels).tobytes()
+        assert error(predict(levels), predict(np.asarray(levels))) <= 1e-5
 
 
 class TestTraining:

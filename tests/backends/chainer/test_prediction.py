@@ -18,6 +18,7 @@ from deeppose_port.backends import BackendError
 from deeppose_port.backends.chainer import load, predictor
 from deeppose_port.backends.chainer.devices import usable_device, usable_devices
 from deeppose_port.backends.chainer.networks import chainer
+from deeppose_port.data.arrays import Levels
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -25,6 +26,25 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 @pytest.fixture(scope="module")
 def checkpoint():
     return random_checkpoint()
+
+
+class TestByLevel:
+    """What CuPy does is done by NumPy, which has the same functions."""
+
+    def test_the_same_bits_reach_the_network_and_it_answers_the_same(self, checkpoint):
+        random = np.random.default_rng(2)
+        tables = random.standard_normal((3, 3, 256), np.float32)
+        levels = Levels(random.integers(0, 256, (3, 3, 220, 220), np.uint8), tables)
+        predict = predictor(checkpoint)
+        assert not predict.by_level
+        assert predict._batch(levels).array.tobytes() == np.asarray(levels).tobytes()
+        assert np.array_equal(predict(levels), predict(np.asarray(levels)))
+
+    def test_bytes_and_their_tables_are_what_is_copied(self, checkpoint, monkeypatch):
+        predict, sent = predictor(checkpoint), []
+        monkeypatch.setattr(type(predict.device), "send", lambda self, arrays: sent.extend(arrays) or arrays)
+        predict._batch(Levels(np.ones((2, 3, 4, 5), np.uint8), np.ones((2, 3, 256), np.float32)))
+        assert [array.dtype for array in sent] == [np.uint8, np.float32]
 
 
 class TestPredictor:

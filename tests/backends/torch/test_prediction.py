@@ -1,14 +1,16 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from deeppose_port.backends import BackendError
-from deeppose_port.backends.torch import load, memory_format, predictor
+from deeppose_port.backends.torch import load, memory_format, prediction, predictor
 from deeppose_port.backends.torch.prediction import TorchPredictor, full_precision, usable_device
+from deeppose_port.data.arrays import Levels
 from tests.helpers.networks import narrow_inputs, random_checkpoint
 
 
@@ -146,6 +148,62 @@ class TestPredictor:
         expected = predictor(checkpoint)(narrow_inputs())
         outputs = predictor(checkpoint, "cuda")(narrow_inputs())
         assert np.abs(outputs - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class TestByLevel:
+    """What a GPU does is done by the CPU's device, which is told that levels come by themselves."""
+
+    @pytest.fixture
+    def levels(self):
+        random = np.random.default_rng(2)
+        return Levels(
+            random.integers(0, 256, (3, 3, 220, 220), np.uint8),
+            random.standard_normal((3, 3, 256), np.float32),
+        )
+
+    def test_it_is_for_gpus(self, checkpoint, monkeypatch):
+        assert not predictor(checkpoint).by_level
+        monkeypatch.setattr(prediction, "usable_device", lambda name: SimpleNamespace(type="cuda"))
+        monkeypatch.setattr(TorchPredictor, "_placed", lambda self, checkpoint: None)
+        assert predictor(checkpoint, "cuda").by_level
+
+    def test_the_same_bits_reach_the_network_and_it_answers_the_same(self, checkpoint, levels):
+        seen, answers = [], []
+        for inputs in (np.asarray(levels), levels):
+            predict = predictor(checkpoint)
+            run = predict._format.run
+            predict._format.run = lambda network, batch, run=run: seen.append(batch) or run(network, batch)
+            answers.append(predict(inputs))
+        assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in seen)
+        assert seen[1].numpy().tobytes() == seen[0].numpy().tobytes() == np.asarray(levels).tobytes()
+        assert np.array_equal(*answers)
+        looked_at = [[array for _, array in predict.activations(inputs)] for inputs in (np.asarray(levels), levels)]
+        assert all(map(np.array_equal, *looked_at))
+
+    def test_bytes_and_their_tables_are_what_is_copied(self, monkeypatch):
+        copied = []
+        monkeypatch.setattr(torch.Tensor, "to", lambda self, device: copied.append(self) or self)
+        pixels = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
+        tables = np.random.default_rng(2).standard_normal((2, 3, 256), np.float32)
+        found = prediction.looked_up(Levels(pixels, tables), torch.device("cpu"))
+        assert [(part.dtype, part.shape) for part in copied] == [
+            (torch.uint8, (2, 3, 4, 5)),
+            (torch.float32, (2, 3, 256)),
+        ]
+        for place in np.ndindex(pixels.shape):
+            assert found[place] == tables[(*place[:2], pixels[place])]
+
+    @pytest.mark.gpu
+    def test_a_gpu_looks_up_the_same_bits(self, checkpoint, levels):
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+        predict = predictor(checkpoint, "cuda")
+        assert predict.by_level
+        assert predict._batch(levels).is_cuda
+        assert predict._batch(levels).cpu().numpy().tobytes() == np.asarray(levels).tobytes()
+        # The order of a network's axes is measured at the second call.
+        by_level, expected = ([predict(inputs) for _ in range(2)][1] for inputs in (levels, np.asarray(levels)))
+        assert np.abs(by_level - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 class TestDevices:
