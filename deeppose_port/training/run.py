@@ -9,7 +9,7 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data import PoseDataset
+from deeppose_port.data import PoseDataset, TrainingLoader
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.options import TrainingOptions
@@ -140,3 +140,19 @@ class Run:
     callbacks: Callbacks
     mean_pose: Mapping[str, float] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def loader(self, part: tuple[int, int] = (0, 1)) -> TrainingLoader:
+        """Returns the batches to learn from, from where the run starts; `part` is a process's, as for the loader."""
+        options = self.options
+        position, order = self.start.position(len(self.train), options.batch_size)
+        return TrainingLoader(
+            self.train,
+            options.batch_size,
+            augmentation=options.augmentation,
+            seed=options.seed,
+            threads=options.threads,
+            position=position,
+            order=order,
+            part=part,
+            epochs=options.epochs,
+        )

@@ -87,7 +87,7 @@ def train(run: Run) -> None:
         if options.eval_only:
             events.validate()
             return
-        loader = closing.enter_context(contextlib.closing(_loader(run)))
+        loader = closing.enter_context(contextlib.closing(run.loader()))
         updater = PoseUpdater(
             PoseIterator(loader),
             optimizer,
@@ -180,21 +180,6 @@ class _AsInEvaluation(chainer.LinkHook):  # type: ignore[misc]
 
     def forward_postprocess(self, args: object) -> None:
         chainer.config.train = self.train
-
-
-def _loader(run: Run) -> TrainingLoader:
-    options, start = run.options, run.start
-    position, order = start.position(len(run.train), options.batch_size)
-    return TrainingLoader(
-        run.train,
-        options.batch_size,
-        augmentation=options.augmentation,
-        seed=options.seed,
-        threads=options.threads,
-        position=position,
-        order=order,
-        epochs=options.epochs,
-    )
 
 
 class _Trainer:

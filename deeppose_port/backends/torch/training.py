@@ -397,19 +397,7 @@ class _Trainer:
         torch.manual_seed(int(words[0]))
 
     def _stream(self, closing: contextlib.ExitStack) -> TrainingLoader | WorkerStream:
-        options, start = self.run.options, self.run.start
-        position, order = start.position(len(self.run.train), options.batch_size)
-        loader = TrainingLoader(
-            self.run.train,
-            options.batch_size,
-            augmentation=options.augmentation,
-            seed=options.seed,
-            threads=options.threads,
-            position=position,
-            order=order,
-            part=(self.group.rank, self.group.size),
-            epochs=options.epochs,
-        )
+        loader = self.run.loader((self.group.rank, self.group.size))
         if not self.options.workers:
             closing.callback(loader.close)
             return loader
