@@ -70,6 +70,7 @@ from converters.networks.layers import (
     TransposedConvolution,
     Upsample,
     pair,
+    parts_of,
     same_margin,
     walk,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "last_weighted",
     "outputs_layer",
     "pair",
+    "parts_of",
     "per_joint",
     "pooled_side",
     "same_margin",

@@ -273,6 +273,11 @@ def same_margin(side: int, kernel: int, stride: int) -> tuple[int, int]:
     return margin // 2, margin - margin // 2
 
 
+def parts_of(side: int, count: int) -> list[tuple[int, int]]:
+    """Returns where the parts of a side begin and end that adaptive pooling makes: at the nearest pixels outside."""
+    return [(i * side // count, -(-(i + 1) * side // count)) for i in range(count)]
+
+
 @dataclass(frozen=True)
 class LocalResponseNormalization:
     """`x * (k + alpha * sum of x² over n neighbouring channels) ** -beta`; alpha is not divided by n.

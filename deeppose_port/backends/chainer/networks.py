@@ -48,6 +48,7 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
     pair,
+    parts_of,
     pooled_side,
     same_margin,
 )
@@ -374,19 +375,15 @@ def soft_argmax(maps: Variable) -> Variable:
 
 
 def _adaptive(pool: Callable[..., Variable], x: Variable, sides: tuple[int, int]) -> Variable:
-    """Returns what `pool` makes of a map's parts; a part begins and ends at the nearest whole pixels outside."""
+    """Returns what `pool` makes of a map's parts."""
     rows = [
         [
             pool(x[:, :, top:bottom, left:right], axis=(2, 3), keepdims=True)
-            for left, right in _parts(x.shape[3], sides[1])
+            for left, right in parts_of(x.shape[3], sides[1])
         ]
-        for top, bottom in _parts(x.shape[2], sides[0])
+        for top, bottom in parts_of(x.shape[2], sides[0])
     ]
     return F.concat([F.concat(row, axis=3) for row in rows], axis=2)
-
-
-def _parts(side: int, count: int) -> list[tuple[int, int]]:
-    return [(i * side // count, -(-(i + 1) * side // count)) for i in range(count)]
 
 
 def build(architecture: Architecture | Mapping[str, object] | str, dropout: float | None = None) -> DeepPose:

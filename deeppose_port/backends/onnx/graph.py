@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -54,6 +54,7 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
     pair,
+    parts_of,
     same_margin,
 )
 from converters.networks.flow import Flow, Value, after, joined
@@ -276,36 +277,20 @@ class Graph(Flow[Tensor]):
         inputs = [x.name, self.constant(weight, f"{layer.name}.weight")]
         if layer.bias:
             inputs.append(self.constant(self.floats(f"{layer.name}.bias"), f"{layer.name}.bias"))
-        match layer:
-            case Linear():
-                return Tensor(self.node("Gemm", inputs, transB=1), shape)
-            case TransposedConvolution():
-                return Tensor(
-                    self.node(
-                        "ConvTranspose",
-                        inputs,
-                        kernel_shape=pair(layer.kernel),
-                        strides=pair(layer.stride),
-                        pads=[*pair(layer.pad), *pair(layer.pad)],
-                        dilations=pair(layer.dilation),
-                        group=layer.groups,
-                        output_padding=pair(layer.output_pad),
-                    ),
-                    shape,
-                )
-        groups = layer.groups if isinstance(layer, Convolution) else weight.shape[0] // layer.multiplier
-        return Tensor(
-            self.node(
-                "Conv",
-                inputs,
-                kernel_shape=pair(layer.kernel),
-                strides=pair(layer.stride),
-                pads=[*pair(layer.pad), *pair(layer.pad)],
-                dilations=pair(layer.dilation) if isinstance(layer, Convolution) else (1, 1),
-                group=groups,
-            ),
-            shape,
-        )
+        if isinstance(layer, Linear):
+            return Tensor(self.node("Gemm", inputs, transB=1), shape)
+        how: dict[str, Attribute] = {
+            "kernel_shape": pair(layer.kernel),
+            "strides": pair(layer.stride),
+            "pads": [*pair(layer.pad), *pair(layer.pad)],
+        }
+        if isinstance(layer, DepthwiseConvolution):
+            how |= {"dilations": (1, 1), "group": weight.shape[0] // layer.multiplier}
+        else:
+            how |= {"dilations": pair(layer.dilation), "group": layer.groups}
+        if isinstance(layer, TransposedConvolution):
+            return Tensor(self.node("ConvTranspose", inputs, None, **how, output_padding=pair(layer.output_pad)), shape)
+        return Tensor(self.node("Conv", inputs, None, **how), shape)
 
     # --- layers without matrices -------------------------------------------------------------------------------------
 
@@ -487,9 +472,10 @@ class Graph(Flow[Tensor]):
             ends = [self.constant(np.array([number], np.int64)) for number in (start, stop, axis)]
             return self.node("ReduceMax", [self.node("Slice", [name, *ends])], axes=[axis], keepdims=1)
 
-        bands = [part(x.name, 2, *bounds) for bounds in _parts(height, rows)]
+        bands = [part(x.name, 2, *bounds) for bounds in parts_of(height, rows)]
         cells = [
-            self.node("Concat", [part(band, 3, *bounds) for bounds in _parts(width, columns)], axis=3) for band in bands
+            self.node("Concat", [part(band, 3, *bounds) for bounds in parts_of(width, columns)], axis=3)
+            for band in bands
         ]
         return self.node("Concat", cells, axis=2)
 
@@ -498,15 +484,9 @@ def _described(values: Sequence[Tensor]) -> list[bytes]:
     return [wire.value(value.name, ("batch", *value.shape)) for value in values]
 
 
-def _parts(side: int, count: int) -> Iterator[tuple[int, int]]:
-    """Yields where the parts of a side begin and end that `torch.nn.AdaptiveAvgPool2d` makes."""
-    for i in range(count):
-        yield i * side // count, -(-(i + 1) * side // count)
-
-
 def _means(side: int, count: int) -> Array:
     """Returns the (count, side) float32 matrix of the means over a side's parts."""
     matrix = np.zeros((count, side), np.float32)
-    for row, (start, stop) in enumerate(_parts(side, count)):
+    for row, (start, stop) in enumerate(parts_of(side, count)):
         matrix[row, start:stop] = 1 / (stop - start)
     return matrix
