@@ -10,48 +10,17 @@ import numpy as np
 from converters.checkpoint import Array, Checkpoint
 from converters.keys import chainer_names
 from converters.networks import (
-    ELU,
-    SELU,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    Affine,
     Architecture,
-    AveragePooling,
-    BatchNormalization,
     BatchNormalizationRules,
-    ClippedReLU,
-    Convolution,
-    DepthwiseConvolution,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
     Join,
     Layer,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    MaxPooling,
-    Padding,
-    PReLU,
-    ReLU,
-    Reshape,
-    SamePadding,
-    Scale,
-    Sigmoid,
-    Slice,
-    SoftArgmax,
-    Softplus,
     Step,
-    Tanh,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
     pair,
     parts_of,
     pooled_side,
     same_margin,
 )
+from converters.networks import layers as kinds
 from converters.networks.flow import Flow
 from deeppose_port.backends import BackendError, refuse_foreign
 from deeppose_port.backends.chainer import compat
@@ -71,8 +40,10 @@ class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
     all before Chainer 1.21), and in that the running variance may accumulate the eps (before Chainer 4).
     """
 
-    def __init__(self, channels: int, rules: BatchNormalizationRules, layer: BatchNormalization | None = None) -> None:
-        layer = layer or BatchNormalization("")
+    def __init__(
+        self, channels: int, rules: BatchNormalizationRules, layer: kinds.BatchNormalization | None = None
+    ) -> None:
+        layer = layer or kinds.BatchNormalization("")
         super().__init__(
             channels,
             decay=layer.decay,
@@ -111,7 +82,7 @@ class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
 class ScaleBias(chainer.Chain):  # type: ignore[misc]
     """A learned factor on the first axes of an example's value, and an offset, as `chainer.links.Scale` names them."""
 
-    def __init__(self, layer: Scale) -> None:
+    def __init__(self, layer: kinds.Scale) -> None:
         super().__init__()
         with self.init_scope():
             self.W = chainer.Parameter(1.0, layer.shape)
@@ -192,61 +163,61 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
 
     def _layer(self, layer: Layer, x: Variable) -> Variable:
         match layer:
-            case ReLU():
+            case kinds.ReLU():
                 return F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
-            case LeakyReLU():
+            case kinds.LeakyReLU():
                 return F.leaky_relu(x, layer.slope)
-            case ClippedReLU():
+            case kinds.ClippedReLU():
                 return F.clipped_relu(x, layer.maximum)
-            case ELU():
+            case kinds.ELU():
                 return F.elu(x, layer.alpha)
-            case SELU():
+            case kinds.SELU():
                 return F.selu(x)
-            case Sigmoid():
+            case kinds.Sigmoid():
                 return F.sigmoid(x)
-            case Tanh():
+            case kinds.Tanh():
                 return F.tanh(x)
-            case Softplus():
+            case kinds.Softplus():
                 return F.softplus(x, layer.beta)
-            case MaxPooling():
+            case kinds.MaxPooling():
                 return max_pool(x, layer)
-            case AveragePooling():
+            case kinds.AveragePooling():
                 return average_pool(x, layer)
-            case AdaptiveAveragePooling():
+            case kinds.AdaptiveAveragePooling():
                 return _adaptive(F.average, x, pair(layer.side))
-            case AdaptiveMaxPooling():
+            case kinds.AdaptiveMaxPooling():
                 return _adaptive(F.max, x, pair(layer.side))
-            case GlobalAveragePooling():
+            case kinds.GlobalAveragePooling():
                 return F.average_pooling_2d(x, x.shape[2:])
-            case GlobalMaxPooling():
+            case kinds.GlobalMaxPooling():
                 return F.max_pooling_2d(x, x.shape[2:])
-            case Upsample():
+            case kinds.Upsample():
                 height, width = pair(layer.factor)
                 return F.repeat(F.repeat(x, height, 2), width, 3)
-            case Padding():
+            case kinds.Padding():
                 return F.pad(x, ((0, 0), (0, 0), (layer.top, layer.bottom), (layer.left, layer.right)), "constant")
-            case SamePadding():
+            case kinds.SamePadding():
                 margins = (same_margin(side, layer.kernel, layer.stride) for side in x.shape[2:])
                 return F.pad(x, ((0, 0), (0, 0), *margins), "constant")
-            case LocalResponseNormalization():
+            case kinds.LocalResponseNormalization():
                 return self._normalized(layer, x)
-            case Dropout():
+            case kinds.Dropout():
                 return self._dropped(layer, x)
-            case Affine():
+            case kinds.Affine():
                 return x * layer.factor + layer.offset
-            case Flatten():
+            case kinds.Flatten():
                 return F.reshape(x, (len(x), -1))
-            case Reshape():
+            case kinds.Reshape():
                 return F.reshape(x, (len(x), *layer.shape))
-            case Transpose():
+            case kinds.Transpose():
                 return F.transpose(x, (0, *(axis + 1 for axis in layer.axes)))
-            case Slice():
+            case kinds.Slice():
                 return x[:, layer.start : layer.stop]
-            case SoftArgmax():
+            case kinds.SoftArgmax():
                 return soft_argmax(x)
         return self.link(layer.name)(x)  # type: ignore[union-attr]  # a layer with weights
 
-    def _normalized(self, layer: LocalResponseNormalization, x: Variable) -> Variable:
+    def _normalized(self, layer: kinds.LocalResponseNormalization, x: Variable) -> Variable:
         if layer.n % 2:
             return F.local_response_normalization(x, layer.n, layer.k, layer.alpha, layer.beta)
         # Chainer's window is odd; this one leans to the channels before.
@@ -255,7 +226,7 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
         total = sum(squares[:, i : i + x.shape[1]] for i in range(layer.n))
         return x * (layer.k + layer.alpha * total) ** -layer.beta
 
-    def _dropped(self, layer: Dropout, x: Variable) -> Variable:
+    def _dropped(self, layer: kinds.Dropout, x: Variable) -> Variable:
         ratio = layer.ratio if self.dropout is None else self.dropout
         # cuDNN would draw from a state of its own, which no seed of ours reaches.
         with chainer.using_config("use_cudnn", "never"):
@@ -269,7 +240,7 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
         layer, channels = step.layer, step.before[0] or 0
         initial = self.initial_weights
         match layer:
-            case Convolution():
+            case kinds.Convolution():
                 return L.Convolution2D(
                     channels,
                     layer.channels,
@@ -281,11 +252,11 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
                     dilate=layer.dilation,
                     groups=layer.groups,
                 )
-            case DepthwiseConvolution():
+            case kinds.DepthwiseConvolution():
                 return L.DepthwiseConvolution2D(
                     channels, layer.multiplier, layer.kernel, layer.stride, layer.pad, not layer.bias, initial
                 )
-            case TransposedConvolution():
+            case kinds.TransposedConvolution():
                 sides = None if None in step.after else step.after[1:]
                 return L.Deconvolution2D(
                     channels,
@@ -299,14 +270,14 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
                     dilate=layer.dilation,
                     groups=layer.groups,
                 )
-            case Linear():
+            case kinds.Linear():
                 inputs = math.prod(side or 0 for side in step.before)
                 return L.Linear(inputs, layer.channels, nobias=not layer.bias, initialW=initial)
-            case BatchNormalization():
+            case kinds.BatchNormalization():
                 return BatchNorm(channels, self.architecture.batch_normalization.of(layer), layer)
-            case PReLU():
+            case kinds.PReLU():
                 return SlopedPReLU(layer.shape)
-            case Scale():
+            case kinds.Scale():
                 return ScaleBias(layer)
         return None
 
@@ -334,7 +305,7 @@ def _add_link(parent: chainer.Chain, name: str, link: chainer.Link) -> None:
     parent.add_link(name, link)
 
 
-def max_pool(x: Variable, layer: MaxPooling) -> Variable:
+def max_pool(x: Variable, layer: kinds.MaxPooling) -> Variable:
     """Returns the largest of each window."""
     kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
     if layer.cover_all or not layer.ceil_mode:
@@ -344,7 +315,7 @@ def max_pool(x: Variable, layer: MaxPooling) -> Variable:
     return pooled[:, :, :height, :width]
 
 
-def average_pool(x: Variable, layer: AveragePooling) -> Variable:
+def average_pool(x: Variable, layer: kinds.AveragePooling) -> Variable:
     """Returns the mean of each window."""
     kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
     if layer.count_pad and not layer.ceil_mode:

@@ -17,46 +17,8 @@ import numpy as np
 from converters import Architecture, Checkpoint
 from converters.checkpoint import Array
 from converters.formats import encode_metadata
-from converters.networks import (
-    ELU,
-    SELU,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    Affine,
-    AveragePooling,
-    BatchNormalization,
-    ClippedReLU,
-    Convolution,
-    DepthwiseConvolution,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Heatmaps,
-    Join,
-    Layer,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    MaxPooling,
-    Padding,
-    PReLU,
-    ReLU,
-    Reshape,
-    SamePadding,
-    Scale,
-    Sigmoid,
-    Slice,
-    SoftArgmax,
-    Softplus,
-    Tanh,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    pair,
-    parts_of,
-    same_margin,
-)
+from converters.networks import Join, Layer, pair, parts_of, same_margin
+from converters.networks import layers as kinds
 from converters.networks.flow import Flow, Value, after, joined
 from converters.networks.fold import factors, fold
 from converters.values import dataclass
@@ -238,15 +200,15 @@ class Graph(Flow[Tensor]):
         """Returns a value as features."""
         if len(x.shape) == 1:
             return x
-        return Tensor(self.node("Flatten", [x.name], axis=1), after(Flatten(), x.shape))
+        return Tensor(self.node("Flatten", [x.name], axis=1), after(kinds.Flatten(), x.shape))
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
     def _layer(self, layer: Layer, x: Tensor) -> Tensor:
         match layer:
-            case Convolution() | DepthwiseConvolution() | TransposedConvolution() | Linear():
+            case kinds.Convolution() | kinds.DepthwiseConvolution() | kinds.TransposedConvolution() | kinds.Linear():
                 return self._weighted(layer, x)
-            case Dropout():
+            case kinds.Dropout():
                 return x
         return Tensor(self._operator(layer, x), after(layer, x.shape))
 
@@ -265,30 +227,32 @@ class Graph(Flow[Tensor]):
     # --- layers with matrices ----------------------------------------------------------------------------------------
 
     def _weighted(
-        self, layer: Convolution | DepthwiseConvolution | TransposedConvolution | Linear, x: Tensor
+        self,
+        layer: kinds.Convolution | kinds.DepthwiseConvolution | kinds.TransposedConvolution | kinds.Linear,
+        x: Tensor,
     ) -> Tensor:
         """Adds a convolution or a fully connected layer."""
         weight = self.floats(f"{layer.name}.weight")
-        if isinstance(layer, DepthwiseConvolution):
+        if isinstance(layer, kinds.DepthwiseConvolution):
             weight = weight.transpose(1, 0, 2, 3).reshape(-1, 1, *weight.shape[2:])
         shape = after(layer, x.shape)
-        if isinstance(layer, Linear):
+        if isinstance(layer, kinds.Linear):
             x = self.flat(x)
         inputs = [x.name, self.constant(weight, f"{layer.name}.weight")]
         if layer.bias:
             inputs.append(self.constant(self.floats(f"{layer.name}.bias"), f"{layer.name}.bias"))
-        if isinstance(layer, Linear):
+        if isinstance(layer, kinds.Linear):
             return Tensor(self.node("Gemm", inputs, transB=1), shape)
         how: dict[str, Attribute] = {
             "kernel_shape": pair(layer.kernel),
             "strides": pair(layer.stride),
             "pads": [*pair(layer.pad), *pair(layer.pad)],
         }
-        if isinstance(layer, DepthwiseConvolution):
+        if isinstance(layer, kinds.DepthwiseConvolution):
             how |= {"dilations": (1, 1), "group": weight.shape[0] // layer.multiplier}
         else:
             how |= {"dilations": pair(layer.dilation), "group": layer.groups}
-        if isinstance(layer, TransposedConvolution):
+        if isinstance(layer, kinds.TransposedConvolution):
             return Tensor(self.node("ConvTranspose", inputs, None, **how, output_padding=pair(layer.output_pad)), shape)
         return Tensor(self.node("Conv", inputs, None, **how), shape)
 
@@ -298,79 +262,79 @@ class Graph(Flow[Tensor]):
         """Adds a layer that is an operator or a few; returns the name of what it gives."""
         add = self.node
         match layer:
-            case BatchNormalization():
+            case kinds.BatchNormalization():
                 return self._normalized(layer, x)
-            case LocalResponseNormalization():
+            case kinds.LocalResponseNormalization():
                 return self._locally_normalized(layer, x)
-            case ReLU():
+            case kinds.ReLU():
                 return self._relu(x)
-            case PReLU():
+            case kinds.PReLU():
                 return self._prelu(self.floats(f"{layer.name}.weight"), x)
-            case Scale():
+            case kinds.Scale():
                 axes = (*layer.shape, *(1,) * (len(x.shape) - len(layer.shape)))
                 scaled = add("Mul", [x.name, self.constant(self.floats(f"{layer.name}.weight").reshape(axes))])
                 if not layer.bias:
                     return scaled
                 return add("Add", [scaled, self.constant(self.floats(f"{layer.name}.bias.bias").reshape(axes))])
-            case LeakyReLU():
+            case kinds.LeakyReLU():
                 return add("LeakyRelu", [x.name], alpha=float(layer.slope))
-            case ClippedReLU():
+            case kinds.ClippedReLU():
                 return add("Clip", [x.name, self.number(0), self.number(layer.maximum)])
-            case ELU():
+            case kinds.ELU():
                 return add("Elu", [x.name], alpha=float(layer.alpha))
-            case SELU():
+            case kinds.SELU():
                 return add("Selu", [x.name])
-            case Sigmoid():
+            case kinds.Sigmoid():
                 return add("Sigmoid", [x.name])
-            case Tanh():
+            case kinds.Tanh():
                 return add("Tanh", [x.name])
-            case Softplus():
+            case kinds.Softplus():
                 if layer.beta == 1:
                     return add("Softplus", [x.name])
                 beta = self.number(layer.beta)
                 return add("Div", [add("Softplus", [add("Mul", [x.name, beta])]), beta])
-            case Affine():
+            case kinds.Affine():
                 result = x.name if layer.factor == 1 else add("Mul", [x.name, self.number(layer.factor)])
                 return result if layer.offset == 0 else add("Add", [result, self.number(layer.offset)])
-            case Flatten():
+            case kinds.Flatten():
                 return self.flat(x).name
-            case Reshape():
+            case kinds.Reshape():
                 return add("Reshape", [x.name, self.constant(np.array([0, *layer.shape], np.int64))])
-            case Transpose():
+            case kinds.Transpose():
                 return add("Transpose", [x.name], perm=[0, *(axis + 1 for axis in layer.axes)])
-            case Slice():
+            case kinds.Slice():
                 ends = [self.constant(np.array([end], np.int64)) for end in (layer.start, layer.stop, 1)]
                 return add("Slice", [x.name, *ends])
-            case Heatmaps():
+            case kinds.Heatmaps():
                 shape = [0, layer.stacks, -1, *x.sides]
                 return add("Reshape", [x.name, self.constant(np.array(shape, np.int64))])
-            case SoftArgmax():
+            case kinds.SoftArgmax():
                 return self._soft_argmax(x)
-            case Padding():
+            case kinds.Padding():
                 pads = [0, 0, layer.top, layer.left, 0, 0, layer.bottom, layer.right]
                 return add("Pad", [x.name, self.constant(np.array(pads, np.int64))])
-            case SamePadding():
+            case kinds.SamePadding():
                 (top, bottom), (left, right) = (same_margin(side, layer.kernel, layer.stride) for side in x.sides)
-                return self._operator(Padding(top, bottom, left, right), x)
-            case Upsample():
+                return self._operator(kinds.Padding(top, bottom, left, right), x)
+            case kinds.Upsample():
                 factors = self.constant(np.array([1, 1, *pair(layer.factor)], np.float32))
                 rule = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
                 return add("Resize", [x.name, "", factors], **rule)
-            case GlobalAveragePooling():
+            case kinds.GlobalAveragePooling():
                 return add("GlobalAveragePool", [x.name])
-            case GlobalMaxPooling():
+            case kinds.GlobalMaxPooling():
                 return add("GlobalMaxPool", [x.name])
-            case MaxPooling():
+            case kinds.MaxPooling():
                 return self._max_pooled(layer, x)
-            case AveragePooling():
+            case kinds.AveragePooling():
                 return self._average_pooled(layer, x)
-            case AdaptiveAveragePooling():
+            case kinds.AdaptiveAveragePooling():
                 return self._averaged_parts(layer, x)
-            case AdaptiveMaxPooling():
+            case kinds.AdaptiveMaxPooling():
                 return self._largest_of_parts(layer, x)
         raise BackendError(f"{type(layer).__name__} has no ONNX here: --backend torch runs this network")
 
-    def _normalized(self, layer: BatchNormalization, x: Tensor) -> str:
+    def _normalized(self, layer: kinds.BatchNormalization, x: Tensor) -> str:
         """Adds a normalisation by itself: a factor and an offset."""
         if layer.batch:
             raise BackendError(
@@ -382,7 +346,7 @@ class Graph(Flow[Tensor]):
         )
         return self.node("Add", [self.node("Mul", [x.name, factor]), offset])
 
-    def _locally_normalized(self, layer: LocalResponseNormalization, x: Tensor) -> str:
+    def _locally_normalized(self, layer: kinds.LocalResponseNormalization, x: Tensor) -> str:
         """Adds Chainer's local response normalisation; the sum over channels is a product with a band of ones."""
         channels = x.shape[0] or 0
         offset = np.arange(channels)[None, :] - np.arange(channels)[:, None]
@@ -406,14 +370,14 @@ class Graph(Flow[Tensor]):
         axes = (*slope.shape, *(1,) * (len(x.shape) - max(slope.ndim, 1)))
         return self.node("PRelu", [x.name, self.constant(slope.reshape(axes or (1,)))])
 
-    def _max_pooled(self, layer: MaxPooling, x: Tensor) -> str:
+    def _max_pooled(self, layer: kinds.MaxPooling, x: Tensor) -> str:
         kernel, before, behind = self._margins(layer, x)
         if not (np.array([before, behind]) < kernel).all():
             raise BackendError("a max pooling whose last window is margin alone has no ONNX: --backend torch runs it")
         pads = [*before, *behind]
         return self.node("MaxPool", [x.name], kernel_shape=kernel, strides=pair(layer.stride), pads=pads)
 
-    def _average_pooled(self, layer: AveragePooling, x: Tensor) -> str:
+    def _average_pooled(self, layer: kinds.AveragePooling, x: Tensor) -> str:
         kernel, before, behind = self._margins(layer, x)
         name = x.name
         if layer.count_pad:
@@ -434,18 +398,18 @@ class Graph(Flow[Tensor]):
         )
 
     def _margins(
-        self, layer: MaxPooling | AveragePooling, x: Tensor
+        self, layer: kinds.MaxPooling | kinds.AveragePooling, x: Tensor
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Returns a pooling's kernel, and the margins before and behind the maps that its last windows reach into."""
         kernel, stride, pad = pair(layer.kernel), pair(layer.stride), pair(layer.pad)
         sides = zip(x.sides, Tensor("", after(layer, x.shape)).sides, kernel, stride, pad, strict=True)
         behind = [
-            max((count - 1) * step + size - side - margin, margin if isinstance(layer, AveragePooling) else 0)
+            max((count - 1) * step + size - side - margin, margin if isinstance(layer, kinds.AveragePooling) else 0)
             for side, count, size, step, margin in sides
         ]
         return kernel, pad, (behind[0], behind[1])
 
-    def _averaged_parts(self, layer: AdaptiveAveragePooling, x: Tensor) -> str:
+    def _averaged_parts(self, layer: kinds.AdaptiveAveragePooling, x: Tensor) -> str:
         """Adds the means of a map's parts: of its rows by a product from the left, of its columns from the right."""
         name = x.name
         (height, width), (rows, columns) = x.sides, pair(layer.side)
@@ -464,7 +428,7 @@ class Graph(Flow[Tensor]):
         found = self.node("MatMul", [self.node("Softmax", [maps], axis=2), self.constant(places)])
         return self.node("Flatten", [found], axis=1)
 
-    def _largest_of_parts(self, layer: AdaptiveMaxPooling, x: Tensor) -> str:
+    def _largest_of_parts(self, layer: kinds.AdaptiveMaxPooling, x: Tensor) -> str:
         """Adds the largest of a map's parts, row by row."""
         (height, width), (rows, columns) = x.sides, pair(layer.side)
 

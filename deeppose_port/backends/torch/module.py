@@ -22,47 +22,8 @@ from torch import Tensor
 from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError
 from converters.formats.pt import save_whole
-from converters.networks import (
-    ELU,
-    SELU,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    Affine,
-    AveragePooling,
-    BatchNormalization,
-    ClippedReLU,
-    Convolution,
-    DepthwiseConvolution,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Layer,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    MaxPooling,
-    Name,
-    Padding,
-    Parallel,
-    PReLU,
-    ReLU,
-    Reshape,
-    Residual,
-    SamePadding,
-    Scale,
-    Sigmoid,
-    Slice,
-    SoftArgmax,
-    Softplus,
-    Take,
-    Tanh,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    pair,
-    pooled_side,
-)
+from converters.networks import Layer, pair, pooled_side
+from converters.networks import layers as kinds
 from converters.networks.flow import Value, after, joined
 from converters.networks.layers import same_margin
 from converters.values import dataclass
@@ -216,7 +177,7 @@ class _Writer:
         self.parts, value = self._parts(checkpoint.architecture.layers, value)
         if len(value) > 1:
             self.parts.append(_Part("nn.Flatten()"))
-        self.has_names = any(isinstance(layer, Name) for layer in checkpoint.architecture.layers)
+        self.has_names = any(isinstance(layer, kinds.Name) for layer in checkpoint.architecture.layers)
         self.state = {f"layers.{i}.{name}": t for i, part in enumerate(self.parts) for name, t in part.state.items()}
 
     # --- the layers --------------------------------------------------------------------------------------------------
@@ -226,32 +187,32 @@ class _Writer:
         named: dict[str, Value] = {}
         for layer in layers:
             match layer:
-                case Residual() | Parallel():
+                case kinds.Residual() | kinds.Parallel():
                     part, value = self._block(layer, value)
                     parts.append(part)
                     continue
-                case Name():
+                case kinds.Name():
                     self.needed.add("Steps")
                     named[layer.value] = value
                     parts.append(_Part(f"Name({layer.value!r})"))
                     continue
-                case Take():
+                case kinds.Take():
                     names = ", ".join(map(repr, layer.values))
                     parts.append(_Part(f'Take("{layer.join}", {names})'))
                     value = joined([named[name] for name in layer.values], layer.join)
                     continue
-                case Linear() if len(value) > 1:
+                case kinds.Linear() if len(value) > 1:
                     parts.append(_Part("nn.Flatten()"))
             parts += self._layer(layer, value)
             value = after(layer, value)
         return parts, value
 
-    def _block(self, block: Residual | Parallel, value: Value) -> tuple[_Part, Value]:
+    def _block(self, block: kinds.Residual | kinds.Parallel, value: Value) -> tuple[_Part, Value]:
         self.needed.add("Branches")
         codes, state, ends = [], {}, []
         for i, branch in enumerate(block.branches):
             parts, end = self._parts(branch, value)
-            kind = "Steps" if any(isinstance(layer, Name) for layer in branch) else "nn.Sequential"
+            kind = "Steps" if any(isinstance(layer, kinds.Name) for layer in branch) else "nn.Sequential"
             codes.append(f"{kind}({', '.join(part.code for part in parts)})" if parts else "nn.Identity()")
             state.update({f"{i}.{j}.{name}": t for j, part in enumerate(parts) for name, t in part.state.items()})
             ends.append(end)
@@ -266,47 +227,47 @@ class _Writer:
         """Returns the modules of a layer outside of blocks."""
         channels = value[0] or 0
         match layer:
-            case Convolution():
+            case kinds.Convolution():
                 said = _said(stride=(layer.stride, 1), padding=(layer.pad, 0), dilation=(layer.dilation, 1))
                 said += _said(groups=(layer.groups, 1), bias=(layer.bias, True))
                 code = f"nn.Conv2d({channels}, {layer.channels}, {layer.kernel}{said})"
                 return [_Part(code, self._tensors(layer.name, "weight", "bias"))]
-            case DepthwiseConvolution():
+            case kinds.DepthwiseConvolution():
                 said = _said(stride=(layer.stride, 1), padding=(layer.pad, 0))
                 state = self._tensors(layer.name, "weight", "bias")
                 state["weight"] = state["weight"].transpose(0, 1).reshape(-1, 1, *pair(layer.kernel)).contiguous()
                 outputs = channels * layer.multiplier
                 groups = f", groups={channels}{_said(bias=(layer.bias, True))}"
                 return [_Part(f"nn.Conv2d({channels}, {outputs}, {layer.kernel}{said}{groups})", state)]
-            case TransposedConvolution():
+            case kinds.TransposedConvolution():
                 said = _said(stride=(layer.stride, 1), padding=(layer.pad, 0), output_padding=(layer.output_pad, 0))
                 said += _said(groups=(layer.groups, 1), bias=(layer.bias, True), dilation=(layer.dilation, 1))
                 code = f"nn.ConvTranspose2d({channels}, {layer.channels}, {layer.kernel}{said})"
                 return [_Part(code, self._tensors(layer.name, "weight", "bias"))]
-            case Linear():
+            case kinds.Linear():
                 inputs = 1
                 for side in value:
                     inputs *= side or 0
                 code = f"nn.Linear({inputs}, {layer.channels}{_said(bias=(layer.bias, True))})"
                 return [_Part(code, self._tensors(layer.name, "weight", "bias"))]
-            case BatchNormalization():
+            case kinds.BatchNormalization():
                 return [self._normalisation(layer, value)]
-            case PReLU() if len(layer.shape) <= 1:
+            case kinds.PReLU() if len(layer.shape) <= 1:
                 state = self._tensors(layer.name, "weight")
                 state["weight"] = state["weight"].reshape(-1)
                 return [_Part(f"nn.PReLU({len(state['weight'])})", state)]
-            case Scale() if len(layer.shape) == 1 and len(value) == 3:
+            case kinds.Scale() if len(layer.shape) == 1 and len(value) == 3:
                 state = {"weight": self._tensors(layer.name, "weight")["weight"].reshape(-1, 1, 1, 1)}
                 if layer.bias:
                     state["bias"] = self._tensors(f"{layer.name}.bias", "bias")["bias"]
                 said = _said(bias=(layer.bias, True))
                 return [_Part(f"nn.Conv2d({channels}, {channels}, 1, groups={channels}{said})", state)]
-            case MaxPooling() | AveragePooling():
+            case kinds.MaxPooling() | kinds.AveragePooling():
                 return [_Part(code) for code in _pooling(layer, value)]
-            case SamePadding():
+            case kinds.SamePadding():
                 margins = [same_margin(side or 0, layer.kernel, layer.stride) for side in reversed(value[1:])]
                 return [_Part(f"nn.ZeroPad2d({tuple(one for margin in margins for one in margin)})")]
-            case LocalResponseNormalization():
+            case kinds.LocalResponseNormalization():
                 alpha = float(f"{layer.alpha * layer.n:.12g}")
                 return [_Part(f"nn.LocalResponseNorm({layer.n}, {alpha!r}, {layer.beta!r}, {layer.k!r})")]
         return [_Part(self._plain(layer))]
@@ -314,51 +275,51 @@ class _Writer:
     def _plain(self, layer: Layer) -> str:
         """Returns the module of a layer without weights."""
         match layer:
-            case ReLU():
+            case kinds.ReLU():
                 return "nn.ReLU()"
-            case LeakyReLU():
+            case kinds.LeakyReLU():
                 return f"nn.LeakyReLU({layer.slope!r})"
-            case ClippedReLU():
+            case kinds.ClippedReLU():
                 return f"nn.Hardtanh(0.0, {layer.maximum!r})"
-            case ELU():
+            case kinds.ELU():
                 return f"nn.ELU({layer.alpha!r})" if layer.alpha != 1 else "nn.ELU()"
-            case SELU() | Sigmoid() | Tanh():
+            case kinds.SELU() | kinds.Sigmoid() | kinds.Tanh():
                 return f"nn.{type(layer).__name__}()"
-            case Softplus():
+            case kinds.Softplus():
                 return f"nn.Softplus({layer.beta!r})"
-            case AdaptiveAveragePooling():
+            case kinds.AdaptiveAveragePooling():
                 return f"nn.AdaptiveAvgPool2d({layer.side})"
-            case AdaptiveMaxPooling():
+            case kinds.AdaptiveMaxPooling():
                 return f"nn.AdaptiveMaxPool2d({layer.side})"
-            case GlobalAveragePooling():
+            case kinds.GlobalAveragePooling():
                 return "nn.AdaptiveAvgPool2d(1)"
-            case GlobalMaxPooling():
+            case kinds.GlobalMaxPooling():
                 return "nn.AdaptiveMaxPool2d(1)"
-            case Upsample():
+            case kinds.Upsample():
                 return f"nn.Upsample(scale_factor={layer.factor})"
-            case Padding():
+            case kinds.Padding():
                 return f"nn.ZeroPad2d(({layer.left}, {layer.right}, {layer.top}, {layer.bottom}))"
-            case Dropout():
+            case kinds.Dropout():
                 return f"nn.Dropout{'2d' if layer.channels else ''}({layer.ratio!r})"
-            case Flatten():
+            case kinds.Flatten():
                 return "nn.Flatten()"
-            case SoftArgmax():
+            case kinds.SoftArgmax():
                 self.needed.add("SoftArgmax")
                 return "SoftArgmax()"
         self.needed.add("Apply")
         match layer:
-            case Affine():
+            case kinds.Affine():
                 return f"Apply(lambda x: x * {layer.factor!r} + {layer.offset!r})"
-            case Reshape():
+            case kinds.Reshape():
                 return f"Apply(lambda x: x.reshape(len(x), *{layer.shape}))"
-            case Transpose():
+            case kinds.Transpose():
                 return f"Apply(lambda x: x.permute({(0, *(axis + 1 for axis in layer.axes))}))"
-            case Slice():
+            case kinds.Slice():
                 return f"Apply(lambda x: x[:, {layer.start}:{layer.stop}])"
         problem = f"plain PyTorch has no such {type(layer).__name__} as its network"
         raise CheckpointError(self.checkpoint.source.path, problem, "choose pt, which this project builds")
 
-    def _normalisation(self, layer: BatchNormalization, value: Value) -> _Part:
+    def _normalisation(self, layer: kinds.BatchNormalization, value: Value) -> _Part:
         """Returns a BatchNorm with the arithmetic of test time; where a factor or offset is missing it is 1 or 0."""
         channels = value[0] or 0
         if layer.batch:
@@ -425,9 +386,9 @@ def _said(**values: tuple[object, object]) -> str:
     return "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)
 
 
-def _pooling(layer: MaxPooling | AveragePooling, value: Value) -> Iterator[str]:
+def _pooling(layer: kinds.MaxPooling | kinds.AveragePooling, value: Value) -> Iterator[str]:
     kernel, stride, pad = layer.kernel, layer.stride, layer.pad
-    if isinstance(layer, AveragePooling):
+    if isinstance(layer, kinds.AveragePooling):
         said = _said(padding=(pad, 0), ceil_mode=(layer.ceil_mode, False), count_include_pad=(layer.count_pad, True))
         yield f"nn.AvgPool2d({kernel}, {stride}{said})"
         return

@@ -10,48 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from converters.checkpoint import Checkpoint
-from converters.networks import (
-    ELU,
-    SELU,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    Affine,
-    Architecture,
-    AveragePooling,
-    BatchNormalization,
-    ClippedReLU,
-    Convolution,
-    DepthwiseConvolution,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Heatmaps,
-    Join,
-    Layer,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    MaxPooling,
-    Padding,
-    PReLU,
-    ReLU,
-    Reshape,
-    Residual,
-    SamePadding,
-    Scale,
-    Sigmoid,
-    Slice,
-    SoftArgmax,
-    Softplus,
-    Step,
-    Tanh,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    pair,
-    same_margin,
-)
+from converters.networks import Architecture, Join, Layer, Step, pair, same_margin
+from converters.networks import layers as kinds
 from converters.networks.flow import Flow
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
@@ -68,7 +28,7 @@ from deeppose_port.backends.torch.layers import (
 )
 
 #: What nobody else goes on with, so that ReLU may work in place.
-_MADE_ANEW = (Convolution, Linear, BatchNormalization, Residual)
+_MADE_ANEW = (kinds.Convolution, kinds.Linear, kinds.BatchNormalization, kinds.Residual)
 
 
 class DeepPose(Flow[Tensor], nn.Module):
@@ -106,7 +66,7 @@ class DeepPose(Flow[Tensor], nn.Module):
     def _run(self, layers: tuple[Layer, ...], x: Tensor, named: dict[str, Tensor]) -> Tensor:
         before: Layer | None = None
         for layer in layers:
-            if isinstance(layer, ReLU) and isinstance(before, _MADE_ANEW) and self.relu_nan == "nan":
+            if isinstance(layer, kinds.ReLU) and isinstance(before, _MADE_ANEW) and self.relu_nan == "nan":
                 x = functional.relu(x, inplace=True)
             else:
                 x = self._step(layer, x, named)
@@ -123,64 +83,64 @@ class DeepPose(Flow[Tensor], nn.Module):
 
     def _layer(self, layer: Layer, x: Tensor) -> Tensor:
         match layer:
-            case Convolution() if self.relu_nan == "zero":
+            case kinds.Convolution() if self.relu_nan == "zero":
                 return convolution_with_nan(x, self.get_submodule(layer.name), layer)
-            case LocalResponseNormalization() if self.relu_nan == "zero":
+            case kinds.LocalResponseNormalization() if self.relu_nan == "zero":
                 return normalization_with_nan(x, layer)
-            case Linear():
+            case kinds.Linear():
                 return self.get_submodule(layer.name)(x.flatten(1))  # type: ignore[no-any-return]
-            case ReLU():
+            case kinds.ReLU():
                 return functional.relu(x) if self.relu_nan == "nan" else relu_without_nan(x)
-            case LeakyReLU():
+            case kinds.LeakyReLU():
                 return functional.leaky_relu(x, layer.slope)
-            case ClippedReLU():
+            case kinds.ClippedReLU():
                 return functional.hardtanh(x, 0.0, layer.maximum)
-            case ELU():
+            case kinds.ELU():
                 return functional.elu(x, layer.alpha)
-            case SELU():
+            case kinds.SELU():
                 return functional.selu(x)
-            case Sigmoid():
+            case kinds.Sigmoid():
                 return torch.sigmoid(x)
-            case Tanh():
+            case kinds.Tanh():
                 return torch.tanh(x)
-            case Softplus():
+            case kinds.Softplus():
                 return functional.softplus(x, layer.beta)
-            case MaxPooling():
+            case kinds.MaxPooling():
                 return max_pool(x, layer)
-            case AveragePooling():
+            case kinds.AveragePooling():
                 return average_pool(x, layer)
-            case AdaptiveAveragePooling():
+            case kinds.AdaptiveAveragePooling():
                 return functional.adaptive_avg_pool2d(x, pair(layer.side))
-            case AdaptiveMaxPooling():
+            case kinds.AdaptiveMaxPooling():
                 return functional.adaptive_max_pool2d(x, pair(layer.side))
-            case GlobalAveragePooling():
+            case kinds.GlobalAveragePooling():
                 return functional.adaptive_avg_pool2d(x, 1)
-            case GlobalMaxPooling():
+            case kinds.GlobalMaxPooling():
                 return functional.adaptive_max_pool2d(x, 1)
-            case Upsample():
+            case kinds.Upsample():
                 height, width = pair(layer.factor)
                 return x.repeat_interleave(height, 2).repeat_interleave(width, 3)
-            case Padding():
+            case kinds.Padding():
                 return functional.pad(x, (layer.left, layer.right, layer.top, layer.bottom))
-            case SamePadding():
+            case kinds.SamePadding():
                 rows, columns = (same_margin(side, layer.kernel, layer.stride) for side in x.shape[2:])
                 return functional.pad(x, (*columns, *rows))
-            case Dropout():
+            case kinds.Dropout():
                 ratio = layer.ratio if self.dropout is None else self.dropout
                 return (functional.dropout2d if layer.channels else functional.dropout)(x, ratio, self.training)
-            case Affine():
+            case kinds.Affine():
                 return x * layer.factor + layer.offset
-            case Flatten():
+            case kinds.Flatten():
                 return x.flatten(1)
-            case Reshape():
+            case kinds.Reshape():
                 return x.reshape(len(x), *layer.shape)
-            case Transpose():
+            case kinds.Transpose():
                 return x.permute(0, *(axis + 1 for axis in layer.axes))
-            case Slice():
+            case kinds.Slice():
                 return x[:, layer.start : layer.stop]
-            case Heatmaps():
+            case kinds.Heatmaps():
                 return x.reshape(-1, layer.stacks, x.shape[1] // layer.stacks, *x.shape[2:])
-            case SoftArgmax():
+            case kinds.SoftArgmax():
                 return soft_argmax(x)
         return self.get_submodule(layer.name)(x)  # type: ignore[union-attr, no-any-return]  # a layer with weights
 
@@ -188,7 +148,7 @@ class DeepPose(Flow[Tensor], nn.Module):
         """Returns the module of a layer; None where it has no weights."""
         layer, channels = step.layer, step.before[0] or 0
         match layer:
-            case Convolution():
+            case kinds.Convolution():
                 return nn.Conv2d(
                     channels,
                     layer.channels,
@@ -199,9 +159,9 @@ class DeepPose(Flow[Tensor], nn.Module):
                     layer.groups,
                     layer.bias,
                 )
-            case DepthwiseConvolution():
+            case kinds.DepthwiseConvolution():
                 return DepthwiseConv(layer, channels)
-            case TransposedConvolution():
+            case kinds.TransposedConvolution():
                 return nn.ConvTranspose2d(
                     channels,
                     layer.channels,
@@ -213,15 +173,15 @@ class DeepPose(Flow[Tensor], nn.Module):
                     layer.bias,
                     pair(layer.dilation),
                 )
-            case Linear():
+            case kinds.Linear():
                 return nn.Linear(math.prod(side or 0 for side in step.before), layer.channels, layer.bias)
-            case BatchNormalization():
+            case kinds.BatchNormalization():
                 return BatchNorm(channels, self.architecture.batch_normalization.of(layer), layer)
-            case LocalResponseNormalization():
+            case kinds.LocalResponseNormalization():
                 return LocalResponseNorm(layer, channels)
-            case PReLU():
+            case kinds.PReLU():
                 return SlopedPReLU(layer.shape)
-            case Scale():
+            case kinds.Scale():
                 return ScaleBias(layer)
         return None
 
