@@ -8,40 +8,8 @@ from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
 from converters.errors import DeepPoseError
-from converters.networks.layers import (
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    AveragePooling,
-    BatchNormalization,
-    Convolution,
-    DepthwiseConvolution,
-    Flatten,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Heatmaps,
-    Join,
-    Layer,
-    Linear,
-    MaxPooling,
-    Name,
-    Padding,
-    Parallel,
-    PReLU,
-    Reshape,
-    Residual,
-    SamePadding,
-    Scale,
-    Shape,
-    Slice,
-    SoftArgmax,
-    Take,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    pair,
-    same_margin,
-    walk,
-)
+from converters.networks import layers as kinds
+from converters.networks.layers import Join, Layer, Shape, pair, same_margin, walk
 from converters.values import dataclass
 
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
@@ -80,12 +48,12 @@ class Flow(Generic[Passed]):
 
     def _step(self, layer: Layer, x: Passed, named: dict[str, Passed]) -> Passed:
         match layer:
-            case Residual() | Parallel():
+            case kinds.Residual() | kinds.Parallel():
                 return self._joined([self._run(branch, x, named) for branch in layer.branches], layer.join)
-            case Name():
+            case kinds.Name():
                 named[layer.value] = x
                 return x
-            case Take():
+            case kinds.Take():
                 return self._joined([named[name] for name in layer.values], layer.join)
         return self._layer(layer, x)
 
@@ -104,7 +72,7 @@ class _Shapes(Flow[Value]):
         self.steps: list[Step] = []
 
     def _step(self, layer: Layer, x: Value, named: dict[str, Value]) -> Value:
-        if isinstance(layer, Linear | Flatten) and self.feature_size is not None:
+        if isinstance(layer, kinds.Linear | kinds.Flatten) and self.feature_size is not None:
             x = tuple(self.feature_size if side is None else side for side in x)
         try:
             value = super()._step(layer, x, named)
@@ -172,25 +140,25 @@ def after(layer: Layer, value: Value) -> Value:
         DeepPoseError: It cannot take such a value.
     """
     match layer:
-        case Linear():
+        case kinds.Linear():
             return (layer.channels,)
-        case Flatten():
+        case kinds.Flatten():
             return (_count(value),)
-        case Reshape():
+        case kinds.Reshape():
             return _reshaped(layer.shape, value)
-        case Transpose():
+        case kinds.Transpose():
             if sorted(layer.axes) != list(range(len(value))):
                 raise DeepPoseError(f"{value} has no axes {layer.axes} to put in order")
             return tuple(value[axis] for axis in layer.axes)
-        case Slice():
+        case kinds.Slice():
             if not 0 <= layer.start < layer.stop <= (value[0] or 0):
                 raise DeepPoseError(f"{value} has no part from {layer.start} to {layer.stop}")
             return (layer.stop - layer.start, *value[1:])
-        case Heatmaps():
+        case kinds.Heatmaps():
             if len(value) != 3 or (value[0] or 0) % layer.stacks:
                 raise DeepPoseError(f"{value} are no heat maps of {layer.stacks} stacks")
             return (layer.stacks, (value[0] or 0) // layer.stacks, *value[1:])
-        case SoftArgmax():
+        case kinds.SoftArgmax():
             if len(value) != 3:
                 raise DeepPoseError(f"{value} are no heat maps")
             return (2 * (value[0] or 0),)
@@ -200,18 +168,18 @@ def after(layer: Layer, value: Value) -> Value:
 
 
 _ON_MAPS = (
-    Convolution,
-    DepthwiseConvolution,
-    TransposedConvolution,
-    MaxPooling,
-    AveragePooling,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Upsample,
-    Padding,
-    SamePadding,
+    kinds.Convolution,
+    kinds.DepthwiseConvolution,
+    kinds.TransposedConvolution,
+    kinds.MaxPooling,
+    kinds.AveragePooling,
+    kinds.AdaptiveAveragePooling,
+    kinds.AdaptiveMaxPooling,
+    kinds.GlobalAveragePooling,
+    kinds.GlobalMaxPooling,
+    kinds.Upsample,
+    kinds.Padding,
+    kinds.SamePadding,
 )
 
 
@@ -221,7 +189,7 @@ def _maps_after(layer: Layer, value: Value) -> Value:
     channels, *sides = value
     assert channels is not None
     match layer:
-        case Convolution():
+        case kinds.Convolution():
             if channels % layer.groups or layer.channels % layer.groups:
                 raise DeepPoseError(f"{_named(layer)} cannot be {layer.groups} groups of {channels} channels")
             after = [
@@ -231,7 +199,7 @@ def _maps_after(layer: Layer, value: Value) -> Value:
                 )
             ]
             channels = layer.channels
-        case DepthwiseConvolution():
+        case kinds.DepthwiseConvolution():
             after = [
                 None if side is None else (side + 2 * pad - kernel) // stride + 1
                 for side, kernel, stride, pad in zip(
@@ -239,31 +207,31 @@ def _maps_after(layer: Layer, value: Value) -> Value:
                 )
             ]
             channels *= layer.multiplier
-        case TransposedConvolution():
+        case kinds.TransposedConvolution():
             sizes = (layer.kernel, layer.stride, layer.pad, layer.dilation, layer.output_pad)
             after = [
                 None if side is None else (side - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1 + more
                 for side, kernel, stride, pad, dilation, more in zip(sides, *map(pair, sizes), strict=True)
             ]
             channels = layer.channels
-        case MaxPooling() | AveragePooling():
-            cover_all = isinstance(layer, MaxPooling) and layer.cover_all
+        case kinds.MaxPooling() | kinds.AveragePooling():
+            cover_all = isinstance(layer, kinds.MaxPooling) and layer.cover_all
             after = [
                 None if side is None else pooled_side(side, kernel, stride, pad, cover_all, layer.ceil_mode)
                 for side, kernel, stride, pad in zip(
                     sides, *map(pair, (layer.kernel, layer.stride, layer.pad)), strict=True
                 )
             ]
-        case AdaptiveAveragePooling() | AdaptiveMaxPooling():
+        case kinds.AdaptiveAveragePooling() | kinds.AdaptiveMaxPooling():
             after = list(pair(layer.side))
-        case GlobalAveragePooling() | GlobalMaxPooling():
+        case kinds.GlobalAveragePooling() | kinds.GlobalMaxPooling():
             after = [1, 1]
-        case Upsample():
+        case kinds.Upsample():
             after = [side and side * factor for side, factor in zip(sides, pair(layer.factor), strict=True)]
-        case Padding():
+        case kinds.Padding():
             margins = (layer.top + layer.bottom, layer.left + layer.right)
             after = [side and side + margin for side, margin in zip(sides, margins, strict=True)]
-        case SamePadding():
+        case kinds.SamePadding():
             after = [side and side + sum(same_margin(side, layer.kernel, layer.stride)) for side in sides]
         case _:
             raise AssertionError(layer)
@@ -315,31 +283,31 @@ def tensors_of(layer: Layer, before: Value) -> Iterator[tuple[str, Shape]]:
     """
     channels = before[0] or 0
     match layer:
-        case Convolution():
+        case kinds.Convolution():
             yield f"{layer.name}.weight", (layer.channels, channels // layer.groups, *pair(layer.kernel))
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.channels,)
-        case DepthwiseConvolution():
+        case kinds.DepthwiseConvolution():
             yield f"{layer.name}.weight", (layer.multiplier, channels, *pair(layer.kernel))
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.multiplier * channels,)
-        case TransposedConvolution():
+        case kinds.TransposedConvolution():
             yield f"{layer.name}.weight", (channels, layer.channels // layer.groups, *pair(layer.kernel))
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.channels,)
-        case Linear():
+        case kinds.Linear():
             yield f"{layer.name}.weight", (layer.channels, _count(before))
             if layer.bias:
                 yield f"{layer.name}.bias", (layer.channels,)
-        case BatchNormalization():
+        case kinds.BatchNormalization():
             parts = (("weight", layer.gamma), ("bias", layer.beta), ("running_mean", True), ("running_var", True))
             for part, there in parts:
                 if there:
                     yield f"{layer.name}.{part}", (channels,)
             yield f"{layer.name}.num_batches_tracked", ()
-        case PReLU():
+        case kinds.PReLU():
             yield f"{layer.name}.weight", layer.shape
-        case Scale():
+        case kinds.Scale():
             yield f"{layer.name}.weight", layer.shape
             if layer.bias:
                 yield f"{layer.name}.bias.bias", layer.shape
@@ -355,9 +323,9 @@ def side_after(layers: tuple[Layer, ...], side: int) -> int:
 
     It is 0 where the map is too small for them, and 1 where heat maps become coordinates, whatever their side.
     """
-    if layers and isinstance(layers[-1], SoftArgmax):
+    if layers and isinstance(layers[-1], kinds.SoftArgmax):
         return 1
-    before = tuple(itertools.takewhile(lambda layer: not isinstance(layer, Linear), layers))
+    before = tuple(itertools.takewhile(lambda layer: not isinstance(layer, kinds.Linear), layers))
     try:
         value = _Shapes()._run(before, (3, side, side), {})
     except DeepPoseError:
@@ -367,7 +335,7 @@ def side_after(layers: tuple[Layer, ...], side: int) -> int:
 
 def side_multiple(layers: tuple[Layer, ...]) -> int:
     """Returns what an input's sides are multiples of, so that maps that are doubled again meet maps of their size."""
-    if not any(isinstance(layer, Upsample) for layer in walk(layers)):
+    if not any(isinstance(layer, kinds.Upsample) for layer in walk(layers)):
         return 1
     side = 1 << 10
     sides = [step.after[1] or side for step in steps_of(layers, (3, side, side)) if len(step.after) == 3]

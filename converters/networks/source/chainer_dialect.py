@@ -2,27 +2,7 @@
 
 from __future__ import annotations
 
-from converters.networks.layers import (
-    ELU,
-    SELU,
-    BatchNormalization,
-    ClippedReLU,
-    Convolution,
-    DepthwiseConvolution,
-    Dropout,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    Padding,
-    PReLU,
-    ReLU,
-    Scale,
-    Sigmoid,
-    Softplus,
-    Tanh,
-    TransposedConvolution,
-    Upsample,
-)
+from converters.networks import layers as kinds
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
@@ -294,7 +274,7 @@ class Convolution2D(_Convolution):
     def forward(self, c: Context, x: object) -> object:
         """Convolves."""
         name = c.name_of(self.instance)
-        layer = Convolution(
+        layer = kinds.Convolution(
             name,
             c.whole(self.outputs, "the number of outputs"),
             c.sizes(self.kernel, "ksize"),
@@ -370,7 +350,7 @@ class Deconvolution2D(_Convolution):
         """Convolves, transposed."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.inputs, name)
-        layer = TransposedConvolution(
+        layer = kinds.TransposedConvolution(
             name,
             c.whole(self.outputs, "the number of outputs"),
             c.sizes(self.kernel, "ksize"),
@@ -432,7 +412,7 @@ class DepthwiseConvolution2D(_Convolution):
         """Convolves each channel."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.inputs, name)
-        layer = DepthwiseConvolution(
+        layer = kinds.DepthwiseConvolution(
             name,
             c.whole(self.outputs, "channel_multiplier"),
             c.sizes(self.kernel, "ksize"),
@@ -460,7 +440,7 @@ class LinearLink(Link):
         told = c.parameter(self.instance, "weight")
         inputs = told[1] if told is not None else self.inputs
         c.check_features(x, inputs, name)
-        return c.layer(x, Linear(name, c.whole(self.outputs, "out_size"), self.bias))
+        return c.layer(x, kinds.Linear(name, c.whole(self.outputs, "out_size"), self.bias))
 
 
 class _Linear1(LinearLink):
@@ -502,7 +482,7 @@ class BatchNormalizationLink(Link):
         self.parameters["num_batches_tracked"] = ()
 
     def _normalised(self, c: Context, x: object, batch: bool) -> object:
-        layer = BatchNormalization(c.name_of(self.instance), self.eps, self.gamma, self.beta, self.decay, batch)
+        layer = kinds.BatchNormalization(c.name_of(self.instance), self.eps, self.gamma, self.beta, self.decay, batch)
         told = c.parameter(self.instance, "running_mean")
         channels = c.tensor(x).node.shape[0]
         if told is not None and told != (channels,):
@@ -561,7 +541,7 @@ class PReLULink(Link):
         shape = tuple(c.whole(side, "shape") for side in self.parameters["weight"])
         if shape != c.tensor(x).node.shape[: len(shape)]:
             c.fail(f"slopes of {shape} for a value of {c.tensor(x).node.shape}")
-        return c.layer(x, PReLU(c.name_of(self.instance), shape))
+        return c.layer(x, kinds.PReLU(c.name_of(self.instance), shape))
 
 
 @native("chainer.links.Scale")
@@ -589,7 +569,7 @@ class ScaleLink(Link):
         shape = tuple(c.whole(side, "W_shape") for side in self.shape)
         if shape != c.tensor(xs[0]).node.shape[: len(shape)]:
             c.fail(f"factors of {shape} for a value of {c.tensor(xs[0]).node.shape}")
-        return c.layer(xs[0], Scale(c.name_of(self.instance), shape, self.bias))
+        return c.layer(xs[0], kinds.Scale(c.name_of(self.instance), shape, self.bias))
 
 
 for _name, _first, _later in (
@@ -655,47 +635,47 @@ class Conv2DBNActiv(_Conv2DActiv):
 
 @function("chainer.functions.relu")
 def _relu(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, ReLU())
+    return c.layer(x, kinds.ReLU())
 
 
 @function("chainer.functions.leaky_relu")
 def _leaky_relu(c: Context, x: object, slope: object = 0.2) -> object:
-    return c.layer(x, LeakyReLU(c.real(slope, "slope")))
+    return c.layer(x, kinds.LeakyReLU(c.real(slope, "slope")))
 
 
 @function("chainer.functions.elu")
 def _elu(c: Context, x: object, alpha: object = 1.0) -> object:
-    return c.layer(x, ELU(c.real(alpha, "alpha")))
+    return c.layer(x, kinds.ELU(c.real(alpha, "alpha")))
 
 
 @function("chainer.functions.selu")
 def _selu(c: Context, x: object) -> object:
-    return c.layer(x, SELU())
+    return c.layer(x, kinds.SELU())
 
 
 @function("chainer.functions.clipped_relu")
 def _clipped_relu(c: Context, x: object, z: object = 20.0) -> object:
-    return c.layer(x, ClippedReLU(c.real(z, "z")))
+    return c.layer(x, kinds.ClippedReLU(c.real(z, "z")))
 
 
 @function("chainer.functions.relu6")
 def _relu6(c: Context, x: object) -> object:
-    return c.layer(x, ClippedReLU(6.0))
+    return c.layer(x, kinds.ClippedReLU(6.0))
 
 
 @function("chainer.functions.sigmoid")
 def _sigmoid(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, Sigmoid())
+    return c.layer(x, kinds.Sigmoid())
 
 
 @function("chainer.functions.tanh")
 def _tanh(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, Tanh())
+    return c.layer(x, kinds.Tanh())
 
 
 @function("chainer.functions.softplus")
 def _softplus(c: Context, x: object, beta: object = 1.0) -> object:
-    return c.layer(x, Softplus(c.real(beta, "beta")))
+    return c.layer(x, kinds.Softplus(c.real(beta, "beta")))
 
 
 @function("chainer.functions.max_pooling_2d")
@@ -722,7 +702,7 @@ def _unpooling_2d(
     step = size if stride is None else c.sizes(stride, "stride")
     if step != size or c.sizes(pad, "pad") != 0:
         c.fail("unpooling other than by repeating pixels is not known")
-    result = c.layer(x, Upsample(size))
+    result = c.layer(x, kinds.Upsample(size))
     # What cover_all leaves out of a map that pooling covered is known only where the size of the result is said.
     sides = None if outsize is None else c.sizes(outsize, "outsize")
     height, width = result.node.shape[1:]
@@ -736,7 +716,7 @@ def _unpooling_2d(
 def _lrn(c: Context, x: object, n: object = 5, k: object = 2, alpha: object = 1e-4, beta: object = 0.75) -> object:
     window = 2 * (c.whole(n, "n") // 2) + 1
     values = (c.real(value, "a number of LRN") for value in (k, alpha, beta))
-    return c.layer(x, LocalResponseNormalization(c.next_norm(), window, *values))
+    return c.layer(x, kinds.LocalResponseNormalization(c.next_norm(), window, *values))
 
 
 def dropped(c: Context, x: object, ratio: object, training: object, always: str, channels: bool = False) -> object:
@@ -748,7 +728,7 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
             return Tensor(c.tensor(x).node)
         c.notice(f"{c.place}: {always}; here evaluation drops nothing")
     share = 0.5 if isinstance(ratio, Unknown) else c.real(ratio, "the ratio of dropout")
-    return c.layer(x, Dropout(share, channels))
+    return c.layer(x, kinds.Dropout(share, channels))
 
 
 @function("chainer.functions.dropout")
@@ -823,7 +803,7 @@ def _pad(c: Context, x: object, pad_width: object, mode: object = "constant", **
     margins = [pair if isinstance(pair, tuple) else (pair, pair) for pair in pairs]
     if mode != "constant" or any(value != 0 for value in keywords.values()) or margins[:2] != [(0, 0), (0, 0)]:
         c.fail("a margin of other than zeros around maps is not known")
-    return c.layer(x, Padding(*margins[2], *margins[3]))
+    return c.layer(x, kinds.Padding(*margins[2], *margins[3]))
 
 
 @function(

@@ -4,30 +4,8 @@ from __future__ import annotations
 
 import math
 
-from converters.networks.layers import (
-    ELU,
-    SELU,
-    AdaptiveAveragePooling,
-    AdaptiveMaxPooling,
-    Affine,
-    BatchNormalization,
-    ClippedReLU,
-    Convolution,
-    GlobalAveragePooling,
-    GlobalMaxPooling,
-    Layer,
-    LeakyReLU,
-    Linear,
-    LocalResponseNormalization,
-    Padding,
-    PReLU,
-    ReLU,
-    Sigmoid,
-    Softplus,
-    Tanh,
-    TransposedConvolution,
-    Upsample,
-)
+from converters.networks import layers as kinds
+from converters.networks.layers import Layer
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
@@ -351,8 +329,8 @@ class Conv2d(_Conv):
             c.sizes(self.dilation, "dilation"),
         )
         if padding == "same":
-            x = c.layer(x, Padding(*_same(kernel, dilation)))
-        layer = Convolution(
+            x = c.layer(x, kinds.Padding(*_same(kernel, dilation)))
+        layer = kinds.Convolution(
             name,
             c.whole(self.outputs, "out_channels"),
             kernel,
@@ -407,7 +385,7 @@ class ConvTranspose2d(_Conv):
             c.fail("an output_size is not known")
         name = c.name_of(self.instance)
         self._check(c, x, name)
-        layer = TransposedConvolution(
+        layer = kinds.TransposedConvolution(
             name,
             c.whole(self.outputs, "out_channels"),
             c.sizes(self.kernel, "kernel_size"),
@@ -443,7 +421,7 @@ class LinearModule(_Weighted):
             c.fail(f"{name} is given {shape} for each example, of which it would take the last side alone")
         told = c.parameter(self.instance, "weight")
         c.check_features(x, told[1] if told is not None else self.inputs, name)
-        return c.layer(x, Linear(name, c.whole(self.outputs, "out_features"), self.bias))
+        return c.layer(x, kinds.Linear(name, c.whole(self.outputs, "out_features"), self.bias))
 
 
 @native("torch.nn.LazyLinear")
@@ -479,7 +457,7 @@ class BatchNorm(_Weighted):
         """Normalises."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.says["num_features"], name)
-        return c.layer(x, BatchNormalization(name, self.eps, self.affine, self.affine, self.decay))
+        return c.layer(x, kinds.BatchNormalization(name, self.eps, self.affine, self.affine, self.decay))
 
 
 @native("torch.nn.PReLU")
@@ -498,7 +476,7 @@ class PReLUModule(_Weighted):
         count = c.whole(self.says["num_parameters"], "num_parameters")
         if count not in (1, c.tensor(x).node.shape[0]):
             c.fail(f"{count} slopes for {c.tensor(x).node.shape[0]} channels")
-        return c.layer(x, PReLU(c.name_of(self.instance), (count,)))
+        return c.layer(x, kinds.PReLU(c.name_of(self.instance), (count,)))
 
 
 # --- modules without weights ------------------------------------------------------------------------------------------
@@ -518,35 +496,35 @@ def hardswish(c: Context, x: object, inplace: object) -> object:
 
 def hardsigmoid(c: Context, x: object, inplace: object) -> object:
     """Returns `relu6(x + 3) / 6`."""
-    result = c.layer(c.layer(x, Affine(1 / 6, 0.5)), ClippedReLU(1.0))
+    result = c.layer(c.layer(x, kinds.Affine(1 / 6, 0.5)), kinds.ClippedReLU(1.0))
     return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
 
 
 def silu(c: Context, x: object, inplace: object) -> object:
     """Returns `x * sigmoid(x)`."""
-    result = c.join([x, c.layer(x, Sigmoid())], "product")
+    result = c.join([x, c.layer(x, kinds.Sigmoid())], "product")
     return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
 
 
 def _hardtanh(c: Context, x: object, low: object, high: object, inplace: object) -> object:
     if c.real(low, "min_val") != 0:
         c.fail("a Hardtanh from other than 0 is not known")
-    return activated(c, x, ClippedReLU(c.real(high, "max_val")), inplace)
+    return activated(c, x, kinds.ClippedReLU(c.real(high, "max_val")), inplace)
 
 
 @function("torch.nn.functional.relu", "torch.relu", "torch.Tensor.relu")
 def _relu(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, ReLU(), inplace)
+    return activated(c, input, kinds.ReLU(), inplace)
 
 
 @function("torch.nn.functional.relu_", "torch.relu_", "torch.Tensor.relu_")
 def _relu_in_place(c: Context, input: object) -> object:
-    return activated(c, input, ReLU(), True)
+    return activated(c, input, kinds.ReLU(), True)
 
 
 @function("torch.nn.functional.relu6")
 def _relu6(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, ClippedReLU(6.0), inplace)
+    return activated(c, input, kinds.ClippedReLU(6.0), inplace)
 
 
 @function("torch.nn.functional.hardtanh")
@@ -558,17 +536,17 @@ def _hardtanh_function(
 
 @function("torch.nn.functional.leaky_relu")
 def _leaky_relu(c: Context, input: object, negative_slope: object = 0.01, inplace: object = False) -> object:
-    return activated(c, input, LeakyReLU(c.real(negative_slope, "negative_slope")), inplace)
+    return activated(c, input, kinds.LeakyReLU(c.real(negative_slope, "negative_slope")), inplace)
 
 
 @function("torch.nn.functional.elu")
 def _elu(c: Context, input: object, alpha: object = 1.0, inplace: object = False) -> object:
-    return activated(c, input, ELU(c.real(alpha, "alpha")), inplace)
+    return activated(c, input, kinds.ELU(c.real(alpha, "alpha")), inplace)
 
 
 @function("torch.nn.functional.selu", "torch.selu")
 def _selu(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, SELU(), inplace)
+    return activated(c, input, kinds.SELU(), inplace)
 
 
 @function("torch.nn.functional.silu")
@@ -588,29 +566,29 @@ def _hardsigmoid(c: Context, input: object, inplace: object = False) -> object:
 
 @function("torch.sigmoid", "torch.nn.functional.sigmoid", "torch.Tensor.sigmoid")
 def _sigmoid(c: Context, input: object) -> object:
-    return c.layer(input, Sigmoid())
+    return c.layer(input, kinds.Sigmoid())
 
 
 @function("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh")
 def _tanh(c: Context, input: object) -> object:
-    return c.layer(input, Tanh())
+    return c.layer(input, kinds.Tanh())
 
 
 @function("torch.Tensor.sigmoid_", "torch.sigmoid_")
 def _sigmoid_in_place(c: Context, input: object) -> object:
-    return activated(c, input, Sigmoid(), True)
+    return activated(c, input, kinds.Sigmoid(), True)
 
 
 @function("torch.Tensor.tanh_", "torch.tanh_")
 def _tanh_in_place(c: Context, input: object) -> object:
-    return activated(c, input, Tanh(), True)
+    return activated(c, input, kinds.Tanh(), True)
 
 
 @function("torch.nn.functional.softplus")
 def _softplus(c: Context, input: object, beta: object = 1.0, threshold: object = 20.0) -> object:
     if c.real(threshold, "threshold") < 20:
         c.fail("a softplus with another threshold is not known")
-    return c.layer(input, Softplus(c.real(beta, "beta")))
+    return c.layer(input, kinds.Softplus(c.real(beta, "beta")))
 
 
 @function("torch.nn.functional.max_pool2d")
@@ -643,8 +621,8 @@ def _adaptive(c: Context, x: object, output_size: object, average: bool) -> obje
         c.fail("an adaptive pooling that leaves a side as it is, is not known")
     size = c.sizes(tuple(sides), "output_size")
     if size == 1:
-        return c.layer(tensor, GlobalAveragePooling() if average else GlobalMaxPooling())
-    return c.layer(tensor, AdaptiveAveragePooling(size) if average else AdaptiveMaxPooling(size))
+        return c.layer(tensor, kinds.GlobalAveragePooling() if average else kinds.GlobalMaxPooling())
+    return c.layer(tensor, kinds.AdaptiveAveragePooling(size) if average else kinds.AdaptiveMaxPooling(size))
 
 
 @function("torch.nn.functional.adaptive_avg_pool2d")
@@ -664,7 +642,7 @@ def _local_response_norm(
     c: Context, input: object, size: object, alpha: object = 1e-4, beta: object = 0.75, k: object = 1.0
 ) -> object:
     window = c.whole(size, "size")
-    layer = LocalResponseNormalization(
+    layer = kinds.LocalResponseNormalization(
         c.next_norm(), window, c.real(k, "k"), c.real(alpha, "alpha") / max(window, 1), c.real(beta, "beta")
     )
     return c.layer(input, layer)
@@ -702,8 +680,8 @@ def _interpolate(
         if len(shape) != 3 or height % shape[1] or width % shape[2]:
             c.fail("interpolation to a size that is no multiple is not known")
         c.fixed = c.fixed or c.place
-        return c.layer(input, Upsample(_pair(height // shape[1], width // shape[2])))
-    return c.layer(input, Upsample(c.sizes(scale_factor, "scale_factor")))
+        return c.layer(input, kinds.Upsample(_pair(height // shape[1], width // shape[2])))
+    return c.layer(input, kinds.Upsample(c.sizes(scale_factor, "scale_factor")))
 
 
 def _pair(height: int, width: int) -> int | tuple[int, int]:
@@ -716,7 +694,7 @@ def _pad(c: Context, input: object, pad: object, mode: object = "constant", valu
     if mode != "constant" or value not in (0, None) or len(margins) not in (2, 4) or min(margins) < 0:
         c.fail("a margin of other than zeros around maps is not known")
     left, right, top, bottom = [*margins, 0, 0][:4]
-    return c.layer(input, Padding(top, bottom, left, right))
+    return c.layer(input, kinds.Padding(top, bottom, left, right))
 
 
 @native("torch.nn.Identity")
