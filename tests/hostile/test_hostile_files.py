@@ -53,7 +53,8 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_folder(tmp_path):
-    refused(tmp_path, r"this is a folder \(name a file; `deeppose-port convert` takes a folder too\)")
+    (tmp_path / "a").mkdir()
+    refused(tmp_path / "a", r"this is a folder \(name a file; `deeppose-port convert` takes a folder too\)")
 
 
 def test_a_file_taken_for_a_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from tests.helpers.networks import load_in, runners
 
 h5py = pytest.importorskip("h5py")
 
-#: Files of the golden data -> how many stacks they have, and whether they are not in every clone.
+#: Files of the golden data -> how many stacks they have.
 FILES = {
     "hourglass-1stack-narrow-later": 1,
     "hourglass-2stack-narrow": 2,
@@ -36,12 +37,21 @@ FILES = {
 PROJECTIONS = ("conv2d_1", "conv2d_8")
 
 
-@pytest.fixture(params=FILES)
-def file(request, golden):
-    folder = golden / "keras-hourglass"
-    if not (folder / f"{request.param}.h5").is_file():
+#: What reads each file once: h5py takes a second for the hundreds of arrays of one.
+read = cache(converters.read)
+
+
+def found(name, request):
+    """A file of the golden data; skips where it is not in this clone."""
+    folder = request.getfixturevalue("golden") / "keras-hourglass"
+    if not (folder / f"{name}.h5").is_file():
         folder = request.getfixturevalue("shared_golden") / "keras-hourglass"
-    return folder / f"{request.param}.h5"
+    return folder / f"{name}.h5"
+
+
+@pytest.fixture(params=FILES)
+def file(request):
+    return found(request.param, request)
 
 
 @pytest.fixture
@@ -80,7 +90,7 @@ def save(path, layers):
 
 class TestReading:
     def test_everything_is_read_off_the_file(self, file):
-        checkpoint = converters.read(file)
+        checkpoint = read(file)
         assert checkpoint.architecture.name == "hourglass"
         assert checkpoint.architecture.stacks == FILES[file.stem]
         assert checkpoint.joints == 16
@@ -89,7 +99,7 @@ class TestReading:
         assert checkpoint.notices == ()
 
     def test_every_number_arrives(self, two):
-        checkpoint = converters.read(two)
+        checkpoint = read(two)
         layers = layers_of(two)
         parts = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
         parts |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -123,14 +133,14 @@ class TestReading:
 
     def test_maps_can_be_halved_four_times(self, two):
         """What the first convolution (SAME) and the first pooling leave, a quarter, has to be a multiple of 16."""
-        architecture = converters.read(two).architecture
+        architecture = read(two).architecture
         assert [side for side in range(1, 300) if architecture.accepts(side)] == [
             side for side in range(60, 300) if (side + 1) // 2 // 2 % 16 == 0
         ]
 
     def test_what_it_is_goes_along(self, two, tmp_path):
         torch = pytest.importorskip("torch")
-        checkpoint = converters.read(two)
+        checkpoint = read(two)
         for name in ("a.pt", "a.safetensors"):
             assert converters.convert(two, tmp_path / name).verified
             again = converters.read(tmp_path / name)
@@ -148,18 +158,20 @@ class TestReading:
 
 
 class TestAnswers:
+    @pytest.mark.parametrize("name", [name for name in FILES if "whole-model" not in name])  # the same arrays once more
     @pytest.mark.parametrize("runner", runners("torch", "onnxruntime", "openvino"))
-    def test_every_stack_is_keras(self, runner, file, inputs):
-        maps = load_in(file, runner).heatmaps(inputs)
+    def test_every_stack_is_keras(self, runner, name, request, inputs):
+        file = found(name, request)
+        maps = load_in(read(file), runner).heatmaps(inputs)
         expected = expected_of(file)
-        assert maps.shape == expected.shape == (FILES[file.stem], 2, 16, 32, 32)
+        assert maps.shape == expected.shape == (FILES[name], 2, 16, 32, 32)
         assert maps.dtype == np.float32
         for stack, truth in zip(maps, expected, strict=True):
             assert np.abs(stack - truth).max() <= 1e-5 * np.abs(truth).max()
 
     @pytest.mark.parametrize("runner", runners("torch", "onnxruntime", "openvino"))
     def test_joints_are_where_the_last_stack_is_largest(self, runner, two, inputs):
-        pose = load_in(two, runner)
+        pose = load_in(read(two), runner)
         last = expected_of(two)[-1]
         row, column = np.divmod(last.reshape(2, 16, -1).argmax(axis=2), 32)
         outputs = pose(inputs)
@@ -169,7 +181,7 @@ class TestAnswers:
         assert (pose(inputs[:0]).shape, pose.heatmaps(inputs[:0]).shape) == ((0, 32), (2, 0, 16, 32, 32))
 
     def test_soft_argmax_on_request(self, two, inputs):
-        checkpoint = converters.read(two)
+        checkpoint = read(two)
         soft = converters.Preprocessing.from_dict({**checkpoint.preprocessing.as_dict(), "decoding": "soft-argmax"})
         outputs = deeppose_port.load(checkpoint, preprocessing=soft)(inputs)
         last = expected_of(two)[-1].astype(np.float64)
@@ -182,7 +194,7 @@ class TestAnswers:
     def test_a_converted_one_answers_the_same(self, two, inputs, tmp_path):
         expected = deeppose_port.load(two).heatmaps(inputs)
         for name in ("a.pt", "a.safetensors"):
-            converters.convert(two, tmp_path / name)
+            converters.write(read(two), tmp_path / name)
             np.testing.assert_array_equal(deeppose_port.load(tmp_path / name).heatmaps(inputs), expected)
 
     def test_a_network_of_coordinates_has_no_heat_maps(self, golden):
@@ -200,10 +212,10 @@ class TestComparison:
 
     @pytest.fixture
     def small(self, two):
-        return replace(converters.read(two).preprocessing, im_size=64)
+        return replace(read(two).preprocessing, im_size=64)
 
     def test_stacks_have_a_row(self, two, small):
-        pose = deeppose_port.load(two, preprocessing=small)
+        pose = deeppose_port.load(read(two), preprocessing=small)
         found = compare(pose, pose)
         assert found.same
         assert [row.name for row in found.stacks] == ["stack 1", "stack 2"]
@@ -212,14 +224,14 @@ class TestComparison:
 
     def test_a_stack_that_is_missing_parts(self, two, small, golden):
         one = golden / "keras-hourglass" / "hourglass-1stack-narrow-later.h5"
-        found = compare(*(deeppose_port.load(file, preprocessing=small) for file in (two, one)))
+        found = compare(*(deeppose_port.load(read(file), preprocessing=small) for file in (two, one)))
         check = {check.name: check for check in found.checks}["stacks"]
         assert not check.passed
         assert found.stacks[1].finding == "16 x 16 x 16 against nothing"
 
     def test_joints_of_maps_that_are_the_same_within_rounding_are_the_same(self, two, small):
         """Two numbers of a map that are one within rounding: either may be its largest."""
-        poses = [deeppose_port.load(two, preprocessing=small) for _ in range(2)]
+        poses = [deeppose_port.load(read(two), preprocessing=small) for _ in range(2)]
         poses[1].joints_of = lambda outputs: poses[0].joints_of(outputs) + np.eye(1, 32, 3, "f") / 256
         found = compare(*poses)
         assert found.layers[-1].parted
@@ -231,6 +243,12 @@ class TestComparison:
 
 
 class TestCommands:
+    @pytest.fixture
+    def quick(self, two, tmp_path):
+        """The same network in a file that is read faster."""
+        converters.write(read(two), tmp_path / "two.safetensors")
+        return tmp_path / "two.safetensors"
+
     def test_heat_maps_are_drawn_of_pictures(self, two, tmp_path):
         image = np.random.RandomState(0).randint(0, 256, (90, 60, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "a.png"), image)
@@ -251,7 +269,7 @@ class TestCommands:
         assert sorted(path.name for path in out.iterdir()) == ["a_heatmaps.png", "a_pose.png", "predictions.json"]
         told = json.loads((out / "predictions.json").read_text())["pictures"]
         assert told[0]["heatmaps"] == str(out / "a_heatmaps.png")
-        pose = deeppose_port.load(two, preprocessing=replace(converters.read(two).preprocessing, im_size=64))
+        pose = deeppose_port.load(read(two), preprocessing=replace(read(two).preprocessing, im_size=64))
         view = View.of_box((0, 0, 30, 60), 60, 90, pose.preprocessing)
         maps = pose.heatmaps(view.input(image)[None])
         points = view.points(pose(view.input(image)[None])[0])
@@ -262,24 +280,24 @@ class TestCommands:
         )  # another engine may have run it
         assert difference.max() <= 4
 
-    def test_heat_maps_are_drawn_of_persons(self, two, shared_golden, tmp_path):
+    def test_heat_maps_are_drawn_of_persons(self, quick, shared_golden, tmp_path):
         images = shared_golden / "images"
         csv = tmp_path / "a.csv"
         csv.write_text((images / "mpii.csv").read_text().splitlines()[0] + "\n")
-        arguments = ["persons", two, "--csv", csv, "--images", images / "mpii", "-o", tmp_path / "out", "--heatmaps"]
+        arguments = ["persons", quick, "--csv", csv, "--images", images / "mpii", "-o", tmp_path / "out", "--heatmaps"]
         assert main(map(str, [*arguments, "--im-size", "64"])) == 0
         (person,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["persons"]
         assert cv2.imread(person["heatmaps"]).shape[0] > 220
 
     @pytest.mark.parametrize("command", ["eval", "predict"])
-    def test_decoding_on_request(self, command, two, shared_golden, tmp_path, capsys):
+    def test_decoding_on_request(self, command, quick, shared_golden, tmp_path, capsys):
         images = shared_golden / "images"
         csv = tmp_path / "a.csv"
         csv.write_text((images / "mpii.csv").read_text().splitlines()[0] + "\n")
         answers = []
         for decoding in ("argmax", "soft-argmax"):
             more = ["-o", tmp_path / decoding] if command == "predict" else []
-            arguments = [command, two, "--csv", csv, "--images", images / "mpii", "--decoding", decoding, "--json"]
+            arguments = [command, quick, "--csv", csv, "--images", images / "mpii", "--decoding", decoding, "--json"]
             arguments += ["--im-size", "64"]
             assert main(map(str, arguments + more)) == 0
             answers.append(capsys.readouterr().out)
@@ -299,9 +317,9 @@ class TestCommands:
         assert said in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
-    def test_videos_have_none(self, two, tmp_path, capsys):
+    def test_videos_have_none(self, quick, tmp_path, capsys):
         (tmp_path / "a.mp4").write_bytes(b"")
-        assert main(["predict", str(two), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out"), "--heatmaps"]) == 2
+        assert main(["predict", str(quick), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out"), "--heatmaps"]) == 2
         assert "a.mp4: heat maps are drawn of pictures, not of videos" in capsys.readouterr().err
 
 
@@ -323,7 +341,7 @@ class TestInputs:
         csv.write_text("\n".join(lines) + "\n")
         known = References("mpii", len(persons), scales=np.array([person["scale"] for person in persons]))
         path_beside(csv).write_bytes(encode(known, csv.read_bytes()))
-        told = converters.read(two).preprocessing
+        told = read(two).preprocessing
         return PoseDataset(csv, images=shared_golden / "images" / "mpii", skeleton="mpii", preprocessing=told)
 
     def test_boxes_and_fractions_are_its_own(self, dataset, made):
@@ -344,7 +362,7 @@ def test_the_epoch_is_that_of_the_courses_names(two, tmp_path):
     path = tmp_path / "model-v0.0.1-epoch-12-loss-1.25.h5"
     path.write_bytes(two.read_bytes())
     assert converters.read(path).progress == Progress(epoch=12)
-    assert converters.read(two).progress is None
+    assert read(two).progress is None
 
 
 class TestDamage:

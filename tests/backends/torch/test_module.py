@@ -1,6 +1,7 @@
 """Networks written as plain PyTorch: they load without this project, answer the same, and can be read."""
 
 import ast
+import contextlib
 import subprocess
 import sys
 
@@ -12,11 +13,11 @@ import converters
 import deeppose_port
 from converters import Architecture, CheckpointError
 from converters.networks import TABLES, BatchNormalization, Name, OwnTable
-from deeppose_port.backends.torch.module import _Writer
+from deeppose_port.backends.torch.module import _Writer, write_module
 from tests.helpers.layers import LAYERS, network_of
 from tests.helpers.networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs
 
-#: Loads a module in a process that cannot import this project, and answers.
+#: Loads modules in a process that cannot import this project, and answers.
 ALONE = """
 import sys
 class Refuse:
@@ -24,11 +25,14 @@ class Refuse:
         if name.split(".")[0] in ("converters", "deeppose_port"):
             raise AssertionError(name)
 sys.meta_path.insert(0, Refuse())
-sys.path.insert(0, sys.argv[1])
 import numpy, torch
-import net
-with torch.inference_mode():
-    numpy.save("outputs.npy", net.load()(torch.from_numpy(numpy.load("inputs.npy"))).numpy())
+for folder in sys.argv[1:]:
+    sys.path.insert(0, folder + "/net.module")
+    import net
+    with torch.inference_mode():
+        numpy.save(folder + "/outputs.npy", net.load()(torch.from_numpy(numpy.load(folder + "/inputs.npy"))).numpy())
+    assert net.__file__.startswith(sys.path.pop(0))
+    del sys.modules["net"]
 """
 
 FOLDERS = {
@@ -41,39 +45,53 @@ FOLDERS = {
 }
 
 
-def answer_alone(folder, inputs, tmp_path):
-    np.save(tmp_path / "inputs.npy", inputs)
-    subprocess.run([sys.executable, "-I", "-B", "-c", ALONE, str(folder)], cwd=tmp_path, check=True)
-    return np.load(tmp_path / "outputs.npy")
+#: Files of Chainer 1.13's families.
+OF_FAMILIES = [name for name in NARROW_FILES if "1.13.0" in name and "adam" in name]
 
 
-#: Each takes a process that imports PyTorch: these in every run, of each framework one with a construct of its own.
-_QUICK = ("g2_bn_elu-chainer1.13.0", "t2_functional-torch")
+@pytest.fixture(scope="module")
+def alone(golden, request, tmp_path_factory):
+    """Folders by name: each network as a module, and its answer, all in one process: PyTorch's import takes seconds."""
+    folders = {}
+
+    def write(name, inputs, path, **options):
+        folders[name] = tmp_path_factory.mktemp("alone")
+        np.save(folders[name] / "inputs.npy", inputs)
+        (folders[name] / "net.module").mkdir()
+        write_module(converters.read(path, state=False, **options), folders[name] / "net.module")
+
+    for name, file in FOLDERS.items():
+        write(name, narrow_inputs(), golden / "own-networks" / name / file)
+    for name in OF_FAMILIES:
+        with contextlib.suppress(pytest.skip.Exception):  # the test of it skips itself
+            file = narrow_file(name, request)
+            write(name, file.inputs, file.path, writer=file.writer)
+    subprocess.run([sys.executable, "-I", "-B", "-c", ALONE, *map(str, folders.values())], check=True)
+    return folders
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FOLDERS]
-)
-def test_people_s_own_networks_answer_as_the_real_framework(name, golden, tmp_path):
-    folder = golden / "own-networks" / name
-    report = converters.convert(folder / FOLDERS[name], tmp_path / "net.module", format="pytorch-module")
-    assert report.verified
-    with np.load(folder / "expected.npz") as arrays:
+@pytest.mark.parametrize("name", FOLDERS)
+def test_people_s_own_networks_answer_as_the_real_framework(name, golden, alone):
+    with np.load(golden / "own-networks" / name / "expected.npz") as arrays:
         (expected,) = arrays.values()
-    outputs = answer_alone(tmp_path / "net.module", narrow_inputs(), tmp_path)
+    outputs = np.load(alone[name] / "outputs.npy")
     assert error(outputs, expected.reshape(outputs.shape)) <= 4e-6
-    text = (tmp_path / "net.module" / "net.py").read_text()
+    text = (alone[name] / "net.module" / "net.py").read_text()
     assert 30 <= len(text.splitlines()) <= 150
     assert max(map(len, text.splitlines())) <= 140
 
 
-@pytest.mark.parametrize("name", [name for name in NARROW_FILES if "1.13.0" in name and "adam" in name])
-def test_networks_of_the_families_answer_as_chainer(name, request, tmp_path):
+def test_a_conversion_is_verified_by_a_process_too(golden, tmp_path):
+    name = "g2_bn_elu-chainer1.13.0"
+    file = golden / "own-networks" / name / FOLDERS[name]
+    assert converters.convert(file, tmp_path / "net.module", format="pytorch-module").verified
+
+
+@pytest.mark.parametrize("name", OF_FAMILIES)
+def test_networks_of_the_families_answer_as_chainer(name, request, alone):
     file = narrow_file(name, request)
-    converters.convert(file.path, tmp_path / "net.module", state=False, writer=file.writer)
-    outputs = answer_alone(tmp_path / "net.module", file.inputs, tmp_path)
-    assert error(outputs, file.outputs) <= file.bound
-    assert 30 <= len((tmp_path / "net.module" / "net.py").read_text().splitlines()) <= 150
+    assert error(np.load(alone[name] / "outputs.npy"), file.outputs) <= file.bound
+    assert 30 <= len((alone[name] / "net.module" / "net.py").read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", sorted(set(LAYERS) - {"normalised by the batch"}))
