@@ -14,8 +14,9 @@ SETUP_FILES := setup.cfg pyproject.toml constraints.txt build-constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help docs families install demo test test-end-to-end test-all test-gpu test-matrix fuzz chaos mutants check format bench dist clean
 
-# In as many processes as there are processors; each of which then has one thread for its networks.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# In as many processes as there are processors; each of which then has one thread for its networks. What Python compiles is
+# kept, whatever the environment says: the tests start hundreds of processes of the same modules.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'

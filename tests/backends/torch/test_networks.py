@@ -21,8 +21,9 @@ from tests.helpers.networks import (
 class TestAgainstChainer(AgainstChainer):
     runner = "torch"
 
-    def test_resnet50_answers_as_chainer_for_the_other_persons_too(self, golden, request):
-        self.test_full_size_networks_answer_as_chainer_and_have_its_loss("lspet", "resnet50", golden, request)
+    @pytest.mark.parametrize(("dataset", "network"), [("mpii", "resnet50"), ("lspet", "alexnet")])
+    def test_full_size_networks_do_so_for_other_persons(self, dataset, network, golden, request):
+        self.answers_as_chainer(dataset, network, golden, request)
 
     def test_no_narrow_network_is_left_out(self, shared_golden):
         tiny = shared_golden / "checkpoints" / "tiny"

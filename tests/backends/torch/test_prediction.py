@@ -1,12 +1,14 @@
 import os
-import subprocess
+import runpy
 import sys
+import types
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import deeppose_port.backends.torch
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import load, memory_format, prediction, predictor
 from deeppose_port.backends.torch.prediction import TorchPredictor, full_precision, usable_device
@@ -284,15 +286,21 @@ class TestMemoryFormat:
         assert len(measured) == 2 * memory_format._ROUNDS
 
 
-def test_threads_spin_for_a_moment_alone_unless_the_caller_says_otherwise():
-    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    program = f"import os, deeppose_port.backends.torch; print(*map(os.environ.get, {names}))"
+@pytest.mark.parametrize(
+    "told", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "5"}], ids=["nothing", "a policy", "a count"]
+)
+def test_threads_spin_for_a_moment_alone_unless_the_caller_says_otherwise(told, monkeypatch):
+    seen = {}
 
-    def waiting(**told):
-        environment = {name: value for name, value in os.environ.items() if name not in names}
-        command = [sys.executable, "-c", program]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment | told).stdout
+    class Seen(types.ModuleType):
+        """What is there when the first module is asked for that imports PyTorch."""
 
-    assert waiting() == "PASSIVE 2000\n"
-    assert waiting(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None\n"
-    assert waiting(GOMP_SPINCOUNT="5") == "None 5\n"
+        def __getattr__(self, name):
+            seen.update({key: os.environ[key] for key in names & os.environ.keys()})
+            return None
+
+    names = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    monkeypatch.setattr(os, "environ", {**{k: v for k, v in os.environ.items() if k not in names}, **told})
+    monkeypatch.setitem(sys.modules, "deeppose_port.backends.torch.networks", Seen("networks"))
+    runpy.run_path(deeppose_port.backends.torch.__file__)
+    assert seen == (told or {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"})

@@ -64,7 +64,7 @@ class TestSizes:
 
     @pytest.mark.parametrize("name", ["alexnet", pytest.param("vgg_bn", marks=pytest.mark.slow)])
     def test_every_feature_size_has_inputs(self, name):
-        for side in range(1, 40):
+        for side in (*range(1, 14), 39):
             smallest, largest = Architecture(name, 7, feature_size=side).input_sizes()
             assert feature_size(name, smallest) == feature_size(name, largest) == side
 
