@@ -111,7 +111,7 @@ def test_standard_output_that_cannot_be_written_is_told(files, tmp_path):
                 stderr=subprocess.PIPE,
                 text=True,
                 cwd=ROOT,
-                timeout=60,
+                timeout=300,
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
                 check=False,
             )

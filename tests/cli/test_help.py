@@ -210,7 +210,7 @@ def test_a_shell_completes(typed, expected):
         "COMP_CWORD": str(len(words) - 1),
     }
     ended = subprocess.run(
-        [sys.executable, "-m", "deeppose_port"], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "deeppose_port"], env=environment, capture_output=True, text=True, timeout=300
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"plain,{expected}" in ended.stdout.splitlines()

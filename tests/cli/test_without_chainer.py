@@ -33,7 +33,7 @@ def test_it_is_one_line_with_doctors_command(tmp_path):
         ["train", *TRAIN, "--backend", "chainer", "-o", str(tmp_path / "b"), "-q"],
     ]
     process = [sys.executable, "-c", RUN, json.dumps(commands)]
-    ended = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    ended = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
     for line in ended.stdout.splitlines():
         status, errors = json.loads(line)
         assert status == 2

@@ -155,7 +155,7 @@ class TestAtomic:
         writers = [program(text, tmp_path / "file", name) for name in ("first", "second", "third")]
         for writer in writers:
             assert writer.stdout.readline()
-        ended = [writer.communicate("\n", timeout=30) for writer in writers]
+        ended = [writer.communicate("\n", timeout=300) for writer in writers]
         assert sorted(writer.returncode for writer in writers) == [0, 1, 1]
         assert all("file: it exists already" in errors for _, errors in ended[1:])
         assert (tmp_path / "file").read_text() == "first"
@@ -218,7 +218,7 @@ class TestInterrupts:
         writer = program(WRITER, tmp_path / "file", "half")
         assert writer.stdout.readline()
         writer.send_signal(number)
-        writer.communicate(timeout=30)
+        writer.communicate(timeout=300)
         assert writer.returncode == {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143}[number]
         assert listing(tmp_path) == {}
 

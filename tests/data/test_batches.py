@@ -9,6 +9,7 @@ import pytest
 from converters.checkpoint import Preprocessing
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
+from tests.helpers.streams import wait_until
 
 
 @pytest.fixture
@@ -85,9 +86,7 @@ class TestBatches:
         dataset = Numbers()
         stream = batches(dataset, 3)
         next(stream)
-        deadline = time.monotonic() + 20
-        while len(dataset.asked) < 6 and time.monotonic() < deadline:
-            time.sleep(0.001)
+        assert wait_until(lambda: len(dataset.asked) >= 6)
         assert sorted(dataset.asked) == [0, 1, 2, 3, 4, 5]  # and no further: two batches are in memory at most
         stream.close()
 

@@ -224,11 +224,11 @@ class TestThreads:
         barrier = threading.Barrier(8)
 
         def together(epoch, index):
-            barrier.wait(10)
+            barrier.wait(60)
             return tell(epoch, index)
 
         loader = open_loader(size=8, batch_size=8, threads=8, epochs=1, example=together)
-        within(20, next, loader)
+        within(60, next, loader)
         assert len(loader_threads()) == 8
 
     def test_opencvs_own_threads_are_off_while_the_workers_run(self, open_loader):
@@ -274,7 +274,7 @@ class TestAhead:
         made = []
 
         def example(epoch, index):
-            gate.wait(10)
+            gate.wait(120)
             made.append(index)
             return tell(epoch, index)
 
@@ -282,7 +282,7 @@ class TestAhead:
         next(loader)
         assert wait_until(lambda: len(made) == 16)
         gate.clear()
-        within(5, take, loader, 3)
+        within(60, take, loader, 3)
         gate.set()
 
     def test_slow_picture_holds_back_no_other_thread(self, open_loader):
@@ -290,7 +290,7 @@ class TestAhead:
 
         def example(epoch, index):
             if index == 1:
-                gate.wait(20)
+                gate.wait(120)
             else:
                 made.append(index)
             return tell(epoch, index)
@@ -301,7 +301,7 @@ class TestAhead:
         assert wait_until(lambda: sorted(made) == [0, *range(2, 12)])
         assert consumer.is_alive()
         gate.set()
-        consumer.join(10)
+        consumer.join(60)
         assert not consumer.is_alive()
 
     def test_nothing_past_the_training_is_made_ahead(self, open_loader):
@@ -410,7 +410,7 @@ class TestState:
             assert counters(twin) == counters(loader)
             assert take(twin, 1) == expected[2:3]
             loader.close()
-            assert within(10, take, twin, 1) == expected[3:]
+            assert within(60, take, twin, 1) == expected[3:]
 
 
 class TestFailure:
@@ -425,7 +425,7 @@ class TestFailure:
         before = loader.state()
         for _ in range(3):
             with pytest.raises(DatasetError, match="line 6"):
-                within(10, next, loader)
+                within(60, next, loader)
             assert loader.state() == before
             assert loader.given == 4
         resumed = open_loader(shuffle=False)
@@ -437,14 +437,14 @@ class TestFailure:
 
         def example(epoch, index):
             if index == 1:
-                second_failed.wait(10)
+                second_failed.wait(120)
             if index in (1, 2):
                 second_failed.set()
                 raise DatasetError(f"number {index}")
             return tell(epoch, index)
 
         with pytest.raises(DatasetError, match="number 1"):
-            within(10, next, open_loader(example=example, shuffle=False, threads=4))
+            within(60, next, open_loader(example=example, shuffle=False, threads=4))
 
     def test_failure_ahead_waits_for_its_turn(self, open_loader):
         def example(epoch, index):
@@ -484,7 +484,7 @@ class TestFailure:
                 TrainingLoader(dataset, 3, augmentation=augmentation) as loader,
                 pytest.raises(DatasetError, match=r"^[^:]*t\.csv, line 2, picture [^:]*b\.png: cannot be decoded"),
             ):
-                within(10, next, loader)
+                within(60, next, loader)
 
     def test_unforeseen_error_names_the_picture_too(self, free, monkeypatch):
         def fail(*arguments):
@@ -512,7 +512,7 @@ class TestClose:
 
         def example(epoch, index):
             begun.append(index)
-            gate.wait(10)
+            gate.wait(120)
             return tell(epoch, index)
 
         loader = open_loader(size=100, shuffle=False, example=example)
@@ -525,8 +525,8 @@ class TestClose:
         consumer.start()
         assert wait_until(lambda: len(begun) == 2)
         threading.Timer(0.1, gate.set).start()
-        within(10, loader.close)
-        consumer.join(10)
+        within(60, loader.close)
+        consumer.join(60)
         assert not consumer.is_alive()
         assert not loader_threads()
         assert len(begun) == 2
@@ -539,7 +539,7 @@ class TestClose:
         loader.close()
         for function in (next, lambda closed: closed.restore(state)):
             with pytest.raises(RuntimeError, match="closed and gives no more batches"):
-                within(5, function, loader)
+                within(60, function, loader)
         assert counters(loader)[:2] == (0, 4)
         assert loader.state() == state
 

@@ -99,7 +99,7 @@ def _kill(process, folder, moment):
         time.sleep(0.01)
     time.sleep(abs(moment))
     process.send_signal(signal.SIGKILL)
-    return process.wait(timeout=60)
+    return process.wait(timeout=300)
 
 
 def _check(folder):

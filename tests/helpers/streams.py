@@ -50,7 +50,7 @@ def within(seconds, function, *arguments):
     return result
 
 
-def wait_until(condition, seconds=10):
+def wait_until(condition, seconds=60):
     """Waits for a condition to come true; tells whether it did."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Seconds of work and bytes that reading a small file may take, beside those of Python with its libraries.
-SECONDS, MEMORY = 5, 300_000_000
+#: Seconds of work and bytes that reading a small file may take, beside those of Python with its libraries. What grows
+#: without end takes hours.
+SECONDS, MEMORY = 20, 300_000_000
 #: Seconds after which a read that only waits is ended.
 PATIENCE = 120
 

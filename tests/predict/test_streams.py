@@ -19,6 +19,7 @@ from deeppose_port.drawing.window import Window
 from deeppose_port.predict import Detected, predict_files
 from tests.helpers.films import film
 from tests.helpers.networks import random_checkpoint
+from tests.helpers.streams import wait_until
 
 
 class Capture:
@@ -81,7 +82,8 @@ class TestStream:
             taken = []
             for frame in frames:
                 taken.append(frame)
-                time.sleep(0.02)
+                after = capture.taken + 3
+                assert wait_until(lambda least=after: capture.taken >= least)
                 if len(taken) == 5:
                     frames.end()
         assert capture.told == (0,)

@@ -375,7 +375,7 @@ class TestTraps:
         before, barrier = threading.enumerate(), threading.Barrier(24)
 
         def example(epoch, index):
-            barrier.wait(10)
+            barrier.wait(60)
             return tell(epoch, index)
 
         ours = iterator(size=24, batch_size=24, threads=24, example=example)

@@ -35,12 +35,12 @@ class TestProfile:
         for step in range(Profile.warmup + Profile.steps):
             assert not profile.step()
             warm = step < Profile.warmup
-            spend(profile, {"data": 0.05, "optimizer": 0.001} if warm else {"data": 0.001, "backward": 0.01})
+            spend(profile, {"data": 0.3, "optimizer": 0.001} if warm else {"data": 0.001, "backward": 0.03})
         assert profile.step()
         first, rows, last = table(profile.report())
         assert list(rows) == PARTS
-        assert 10 < rows["backward"][0] < 20
-        assert 1 < rows["data"][0] < 10  # the steps that warm up are not in it
+        assert rows["backward"][0] >= 30
+        assert 1 <= rows["data"][0] < rows["backward"][0]  # with the steps that warm up it would be 90 ms and more
         assert rows["forward"] == (0, 0)
         assert sum(share for _, share in rows.values()) == pytest.approx(100, abs=0.5)
         total = float(re.search(r"a step takes ([\d.]+) ms, the mean of 10", first)[1])
@@ -51,7 +51,7 @@ class TestProfile:
     def test_the_advice_is_for_the_longest_part(self, part):
         profile = Profile()
         for _ in range(Profile.warmup + Profile.steps):
-            spend(profile, {name: 0.003 if name == part else 0 for name in PARTS})
+            spend(profile, {name: 0.01 if name == part else 0 for name in PARTS})
         advice = {"data": "--threads", "copy": "--batch-size", "optimizer": "--batch-size"}
         _, _, last = table(profile.report())
         assert advice.get(part, "--amp bf16") in last

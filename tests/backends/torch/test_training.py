@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from functools import cache
 
 import cv2
@@ -29,6 +28,7 @@ from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
 from tests.helpers.metrics import maps_and_their_loss
 from tests.helpers.networks import NARROW, random_checkpoint
+from tests.helpers.streams import wait_until
 from tests.helpers.trainings import (
     NARROW_WIDTH,
     RULES,
@@ -762,18 +762,21 @@ class TestInterrupt:
         arguments = ["--train-csv", str(csv), "--images", str(pictures), "--skeleton", "flic", "--batch-size", "4"]
         arguments += ["--show-log-iter", "1", "--snapshot", "1000", "--epochs"]
         anew = ["--im-size", "64", "--width", "0.05", "-o", str(tmp_path / "out")]
-        log = tmp_path / "out" / "log"
+        log, ended = tmp_path / "out" / "log", []
 
         def press():
-            while not (log.exists() and log.read_text().count("\n") >= 3):
-                time.sleep(0.01)
+            if not wait_until(lambda: ended or (log.exists() and log.read_text().count("\n") >= 3), 300) or ended:
+                return
             os.kill(os.getpid(), signal.SIGINT)
 
         before = signal.getsignal(signal.SIGINT)
         thread = threading.Thread(target=press)
         thread.start()
-        status = cli.main(["train", "--backend", "torch", *arguments, "100000", *anew])
-        thread.join()
+        try:
+            status = cli.main(["train", "--backend", "torch", *arguments, "100000", *anew])
+        finally:
+            ended.append(True)
+            thread.join()
         assert status == 130
         assert signal.getsignal(signal.SIGINT) is before
         output = capfd.readouterr()
