@@ -46,7 +46,7 @@ def test_a_peer_that_its_first_call_leaves_far_behind_has_no_other():
     first = {"ours, PyTorch": 9.0, "fast": 2.0, "near": 2.4, "slow": 3.0}
     candidates = {name: lambda inputs, name=name: called.append(name) for name in first}
     best = peers._race(candidates, None, rounds=1, seconds=60, first=first)
-    assert called == ["ours, PyTorch", "fast", "near"]
+    assert sorted(called) == ["fast", "near", "ours, PyTorch"]  # in an order of chance
     assert best["slow"] == 3
 
 
