@@ -307,6 +307,30 @@ def _name_the_device() -> None:
     Variable.debug_print = debug_print
 
 
+def _half_refused() -> bool:
+    """Tells whether SciPy refuses sparse matrices of float16; Chainer has imported it, where it is there."""
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is None:
+        return False
+    try:
+        sparse.coo_matrix((np.ones(1, np.float16), ([0], [0])))
+    except ValueError:
+        return True
+    return False
+
+
+def _multiply_half_in_single() -> None:
+    sparse_matmul = importlib.import_module("chainer.functions.math.sparse_matmul")
+    original = sparse_matmul._coo_matmul_cpu
+
+    @functools.wraps(original)
+    def _coo_matmul_cpu(data: npt.NDArray[np.generic], *others: object) -> object:
+        # SciPy computed so too while it took float16; the product is rounded to the type that is asked for after it.
+        return original(data.astype(np.float32) if data.dtype == np.float16 else data, *others)
+
+    sparse_matmul._coo_matmul_cpu = _coo_matmul_cpu  # type: ignore[attr-defined]
+
+
 def _old_messages_refused() -> bool:
     if compat_caffe.NAME in sys.modules or not _installed("google.protobuf"):
         return False
@@ -463,6 +487,13 @@ AFTER_IMPORT: tuple[Item, ...] = (
         "variable.py:820",
         needed=_promotion_by_dtype,
         apply=_name_the_device,
+    ),
+    Item(
+        "sparse_matmul",
+        "newer SciPy refuses sparse matrices of float16, which it had multiplied in float32",
+        "functions/math/sparse_matmul.py:68, 75",
+        needed=_half_refused,
+        apply=_multiply_half_in_single,
     ),
     Item(
         "Caffe's messages",

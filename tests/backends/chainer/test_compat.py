@@ -349,6 +349,23 @@ def test_debug_print_says_where_an_array_is() -> None:
     assert "\n- device: None\n" in Variable().debug_print()
 
 
+def test_sparse_matrices_of_float16_are_multiplied() -> None:
+    """The factors are whole numbers and the largest sum is 2051, which float16 has not: it is rounded once, to even."""
+    compat.install()
+    module = importlib.import_module("chainer.functions.math.sparse_matmul")
+    left, right = np.array([[0, 2000, 51], [3, 0, 0]], "e"), np.array([[1, 2], [1, 0], [1, 4]], "e")
+    to_coo = importlib.import_module("chainer.utils").to_coo
+    for dtype in ("e", "f", "d"):
+        x, y = to_coo(left, requires_grad=True), importlib.import_module("chainer").Variable(right.astype(dtype))
+        product = module.sparse_matmul(x, y)
+        assert (product.array.tolist(), product.dtype) == ([[2052 if dtype == "e" else 2051, 204], [3, 6]], dtype)
+    batch = module.sparse_matmul(to_coo(left[None]), right[None]).array
+    assert batch.tolist() == [[[2052, 204], [3, 6]]]
+    if ITEMS["sparse_matmul"].needed():
+        with pytest.raises(ValueError, match="float16"):
+            module._coo_matmul_cpu.__wrapped__(left[0], np.zeros(3, "i"), np.arange(3), (1, 3), right, np.float16)
+
+
 @pytest.mark.skipif(compat_caffe.NAME not in sys.modules, reason="protobuf does not need this mend")
 class TestCaffe:
     def test_messages_are_those_of_the_generated_module(self) -> None:
@@ -539,6 +556,7 @@ class TestAnOldStack:
         monkeypatch.setattr(np, "__version__", "1.26.4")
         monkeypatch.setattr(np, "sctypes", {"int": []}, raising=False)
         monkeypatch.setattr(np, "float", float, raising=False)
+        monkeypatch.setitem(sys.modules, "scipy.sparse", None)
         monkeypatch.setattr(importlib.metadata, "version", {"h5py": "2.10.0"}.__getitem__)
         monkeypatch.setitem(sys.modules, "pkg_resources", types.ModuleType("pkg_resources"))
         with monkeypatch.context() as patched:
