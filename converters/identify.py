@@ -299,13 +299,9 @@ class _Identification:
         if colours:
             keys = fold(key for key, _ in colours.values())
             self.notices.append(f"the mean and deviation of its inputs' colours are those in {keys}")
-        others = others_alike(architecture.name, file.contents.format)
         chosen = network.own or self.options.architecture is not None or architecture.source is not None
-        if others and not chosen and log is None:
-            self.notices.append(
-                f"its keys and shapes are those of several networks: taken as the {architecture.name} of "
-                f"mitmul/deeppose; --architecture {' or '.join(others)} says otherwise"
-            )
+        if not chosen:
+            self._say_what_else_it_may_be(architecture.name, file.contents.format, log)
         preprocessing, notices = preprocessing_of(
             network.family,
             architecture,
@@ -319,6 +315,19 @@ class _Identification:
             problem = f"it names {len(preprocessing.joints)} joints, and its network answers {architecture.joints}"
             raise CheckpointError(self.path, problem, "was it edited? convert the original again")
         return preprocessing
+
+    def _say_what_else_it_may_be(self, name: str, format: str, log: LegacyLog | None) -> None:
+        """Says that names and shapes alone told a network that others share them with, edited ones among these."""
+        named = log is not None and log.options.get("architecture") == name  # by this project's own training
+        if named or not others_alike(name):
+            return
+        others = others_alike(name, format) if log is None else []  # the main line's program alone writes such a log
+        told, otherwise = (
+            ("its keys and shapes are those of several networks", f"--architecture {' or '.join(others)}")
+            if others
+            else ("its keys and shapes do not tell whether its network was edited", "--model-file FILE.py")
+        )
+        self.notices.append(f"{told}: taken as the {name} of mitmul/deeppose; {otherwise} says otherwise")
 
     def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:
         """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, each with its key."""

@@ -204,10 +204,15 @@ def automatic() -> list[str]:
     return [name for name in TABLES if name not in on_request()]
 
 
-def others_alike(architecture: str, format: str) -> list[str]:
-    """Returns the architectures that a file of a format may hold as well as one that its names and shapes tell."""
-    alike = [family for family in FAMILIES.values() if family.alike == architecture and family.has(format)]
-    return [name for family in alike for name in family.tables]
+def others_alike(architecture: str, format: str | None = None) -> list[str]:
+    """Returns the architectures that a file may hold as well as one that its names and shapes tell.
+
+    Args:
+        architecture: That one.
+        format: The file's; None for those of any.
+    """
+    alike = [family for family in FAMILIES.values() if family.alike == architecture]
+    return [name for family in alike if format is None or family.has(format) for name in family.tables]
 
 
 def naming(architecture: str) -> dict[str, Substitutions]:

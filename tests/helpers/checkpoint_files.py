@@ -84,6 +84,11 @@ PLAIN_ALEXNET = (
     "its keys and shapes are those of several networks: taken as the alexnet of mitmul/deeppose; "
     "--architecture alexnet-takiyu or alexnet-ynaka81 says otherwise"
 )
+#: What is said of one that is the main line's by its format or its log, and may have been edited there.
+PERHAPS_EDITED = (
+    "its keys and shapes do not tell whether its network was edited: taken as the alexnet of mitmul/deeppose; "
+    "--model-file FILE.py says otherwise"
+)
 
 
 def golden_file(name, request):

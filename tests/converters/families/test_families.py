@@ -22,7 +22,7 @@ from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.view import View
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
-from tests.helpers.checkpoint_files import PLAIN_ALEXNET, adam_state, alexnet, save_npz, wrapped
+from tests.helpers.checkpoint_files import PERHAPS_EDITED, PLAIN_ALEXNET, adam_state, alexnet, save_npz, wrapped
 from tests.helpers.networks import NARROW, checkpoint_of, narrow_inputs, random_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,7 +113,25 @@ class TestOnRequest:
         chosen = converters.read(tmp_path / "epoch-9.model", architecture="alexnet")
         assert not any("--architecture" in notice for notice in chosen.notices)
         (tmp_path / "log.txt").write_text("INFO:root:chainer version: 1.13.0\n")
-        assert converters.read(wrapped_one).notices == ()
+        assert converters.read(wrapped_one).notices == (PERHAPS_EDITED,)
+
+    @pytest.mark.parametrize("said", ["", "INFO:root:Namespace(model='models/AlexNet.py', im_size=220)\n"])
+    def test_a_log_does_not_say_that_the_main_lines_alexnet_was_not_edited(self, said, tmp_path):
+        (tmp_path / "log.txt").write_text(f"INFO:root:chainer version: 1.13.0\n{said}")
+        path = save_npz(tmp_path / "a.model", wrapped(alexnet()))
+        assert converters.read(path).notices == (PERHAPS_EDITED,)
+        assert converters.read(path, architecture="alexnet").notices == ()
+        (tmp_path / "log.txt").write_text(
+            "INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(architecture='alexnet')\n"
+        )
+        assert converters.read(path).notices == ()
+
+    def test_nor_does_hdf5(self, tmp_path):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for key, array in wrapped(alexnet()).items():
+                file[key] = array
+        assert PERHAPS_EDITED in converters.read(tmp_path / "a.h5").notices
 
     @pytest.mark.parametrize("name", ["alexnet-takiyu", "alexnet-ynaka81"])
     def test_what_was_chosen_is_written_with_its_inputs(self, name, tmp_path):
