@@ -226,6 +226,7 @@ class TestCommand:
     def test_nothing_but_the_report_is_printed_and_nothing_is_warned_of(self, tmp_path):
         """In a process of its own: the exporters talk, when they are used for the first time."""
         command = [sys.executable, "-W", "error", "-m", "deeppose_port", "convert", str(ASTRONAUT), "--json"]
+        command += ["--architecture", "alexnet"]
         run = subprocess.run([*command, "-o", str(tmp_path / "a.onnx")], capture_output=True, text=True, check=True)
         assert run.stderr == ""
         assert json.loads(run.stdout)["verified"] is True
