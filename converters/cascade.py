@@ -7,6 +7,7 @@ how much to move it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -276,8 +277,6 @@ class Cascade:
         first = replace(self.first.source, layout="cascade")
         if len(sources) == 1:
             return first
-        import hashlib
-
         together = hashlib.sha256("".join(sources.values()).encode()).hexdigest()
         return replace(first, path=str(Path(first.path).parent), sha256=together)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -58,8 +59,6 @@ class ModelSource:
     @cached_property
     def sha256(self) -> str:
         """The text's hash, in hexadecimal."""
-        import hashlib  # few networks have a source
-
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, object]:

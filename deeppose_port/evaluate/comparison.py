@@ -7,6 +7,7 @@ comparison.same, comparison.first_parting
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -517,8 +518,6 @@ def _worst(rows: Sequence[LayerRow]) -> LayerRow:
 
 def _layers_of_person(sides: tuple[Side, Side], person: int, tolerance: float) -> Iterator[LayerRow]:
     """Compares one person's activations, layers of the same place with each other."""
-    import difflib
-
     old, new = sides
     inputs = old.dataset[person][0][None]
     asked = _Steps(old.pose, inputs), _Steps(new.pose, new.dataset[person][0][None])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +52,8 @@ class _Calibration:
 
 
 def _quantized(model: bytes, inputs: Float32Array) -> bytes:
+    import tempfile  # not needed for full precision, and with much behind it
+
     import onnx
     from onnxruntime import quantization  # type: ignore[import-untyped]
 
