@@ -2,8 +2,11 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -200,11 +203,21 @@ def small_options(folder, pictures, **given):
     return build(TrainingOptions, given)
 
 
-def run(folder, pictures, backend="torch", at=None, **given):
-    """Runs a training of `small_options`; returns what it told."""
+@contextmanager
+def no_plots() -> Iterator[None]:
+    """Chainer draws no losses meanwhile, which takes longer than such a training."""
+    from deeppose_port.backends.chainer.networks import chainer
+
+    with mock.patch.object(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False)):
+        yield
+
+
+def run(folder, pictures, backend="torch", at=None, plots=False, **given):
+    """Runs a training of `small_options`, in Chainer without its plots unless said; returns what it told."""
     folder.mkdir(exist_ok=True)
     watch = Recorded(at)
-    train(small_options(folder, pictures, **given), backend, watch)
+    with no_plots() if backend == "chainer" and not plots else nullcontext():
+        train(small_options(folder, pictures, **given), backend, watch)
     return watch
 
 

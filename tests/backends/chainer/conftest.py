@@ -2,15 +2,15 @@
 
 import pytest
 
+from tests.helpers import trainings
 from tests.helpers.streams import loader_threads, wait_until
 
 
 @pytest.fixture
-def no_plots(monkeypatch):
-    """Plots take longer than such a training."""
-    from deeppose_port.backends.chainer.networks import chainer
-
-    monkeypatch.setattr(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False))
+def no_plots():
+    """Also where a test starts a training in another way than `run`."""
+    with trainings.no_plots():
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ from deeppose_port.backends.chainer.networks import chainer, load_weights, read_
 from deeppose_port.backends.chainer.optimizers import make_optimizer
 from deeppose_port.backends.chainer.updater import PoseUpdater
 
-pytestmark = pytest.mark.usefixtures("no_plots", "no_thread_survives")
+pytestmark = pytest.mark.usefixtures("no_thread_survives")
 FIVE = {"epochs": 5, **RANDOM}
 
 
@@ -138,8 +139,12 @@ class TestFiles:
         epochs, iterations = (1, 2, 3, 4, 5), (2, 3, 5, 6, 8)
         models = {f"epoch-{epoch}.{kind}" for epoch in epochs for kind in ("model", "state")}
         snapshots = {f"snapshot_iter_{iteration}" for iteration in iterations}
-        plots = {"loss.png"} if importlib.util.find_spec("matplotlib") else set()
-        assert {file.name for file in whole.iterdir()} == models | snapshots | plots | {"config.toml", "log", "log.txt"}
+        assert {file.name for file in whole.iterdir()} == models | snapshots | {"config.toml", "log", "log.txt"}
+
+    @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+    def test_its_curves_are_drawn(self, tmp_path, pictures):
+        run(tmp_path, pictures, "chainer", plots=True, epochs=1)
+        assert cv2.imread(str(tmp_path / "results" / "loss.png")).std() > 0
 
     def test_a_pipe_in_the_place_of_the_curves_is_not_replaced(self, tmp_path, monkeypatch):
         os.mkfifo(tmp_path / "loss.png")
@@ -408,6 +413,7 @@ def cli_arguments(tmp_path, pictures, *options):
     return ["train", "--backend", "chainer", "--recipe", "legacy", *map(str, data), *small, *options]
 
 
+@pytest.mark.usefixtures("no_plots")
 class TestFailures:
     def break_picture(self, tmp_path, pictures):
         """Copies the free pictures; returns the copy, the CSV of two persons on each, and what breaks a picture."""
@@ -486,6 +492,7 @@ class TestFailures:
         assert "Chainer cannot use cuda:0" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_plots")
 class TestInterrupt:
     def test_the_run_finishes_its_step_and_writes_a_checkpoint(self, small, tmp_path):
         watch = small(at={4: interrupt}, **FIVE, show_log_iter=100)
