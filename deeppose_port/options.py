@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Drawing:
-        size: int = field(default=64, metadata=described("Side of a picture.", metavar="PIXELS"))
+        size: int = described("Side of a picture.", default=64, metavar="PIXELS")
 
 From these fields the command line makes its options, a configuration file its keys and a log its entries. A field whose
 type is such a dataclass is a group: its options stand beside the others.
@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
+
+if TYPE_CHECKING:
+    from dataclasses import _MISSING_TYPE
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class Description:
         choices: The values that there are; a callable is asked when they are needed, as for those of a registry. Empty
             where they cannot be listed.
         names: Its spellings on the command line, where they are not `--` and the field's name; all of them.
-        default: What None stands for, in words.
+        show_default: The default in words, where the value does not tell it: what None stands for.
         parse: Makes a value of what was written, where the type alone does not tell how. Raises ValueError.
         elsewhere: Whether it may be told elsewhere than on the command line, which then need not say it even if there
             is no default.
@@ -64,7 +67,7 @@ class Description:
     metavar: str = ""
     choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     names: tuple[str, ...] = ()
-    default: str = ""
+    show_default: str = ""
     parse: Callable[[str], object] | None = None
     needs: str = ""
     section: str = ""
@@ -134,19 +137,24 @@ class Option:
 def described(
     help: str,
     *,
+    default: T | _MISSING_TYPE = MISSING,
     metavar: str = "",
     choices: tuple[str, ...] | Callable[[], Iterable[str]] = (),
     names: tuple[str, ...] = (),
-    default: str = "",
+    show_default: str = "",
     parse: Callable[[str], object] | None = None,
     needs: str = "",
     section: str = "",
     rare: bool = False,
     elsewhere: bool = False,
-) -> Mapping[str, Description]:
-    """Returns the metadata of an option's field; the arguments are `Description`'s."""
-    told = Description(help, metavar, choices, names, default, parse, needs, section, rare, elsewhere)
-    return MappingProxyType({_KEY: told})
+) -> T:
+    """Declares an option, as a field of a dataclass; without a default it has to be given.
+
+    The other arguments are `Description`'s.
+    """
+    told = Description(help, metavar, choices, names, show_default, parse, needs, section, rare, elsewhere)
+    declared: Any = field(default=default, metadata={_KEY: told})
+    return typing.cast("T", declared)
 
 
 def options_of(kind: type) -> dict[str, Option]:

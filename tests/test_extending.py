@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -394,8 +394,8 @@ class TestCommand:
     def test_it_is_listed_explained_and_run(self, tmp_path, monkeypatch, capsys):
         @dataclass(frozen=True, kw_only=True)
         class GreetOptions:
-            names: tuple[str, ...] = field(metadata=described("Whom.", names=("NAME",)))
-            times: int = field(default=1, metadata=described("How often."))
+            names: tuple[str, ...] = described("Whom.", names=("NAME",))
+            times: int = described("How often.", default=1)
             reading: ReadingOptions
 
         @command(lambda: GreetOptions)

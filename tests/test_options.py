@@ -11,15 +11,15 @@ from deeppose_port.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class Inner:
-    size: int = field(default=64, metadata=described("Side.", metavar="PIXELS"))
-    kinds: tuple[str, ...] = field(default=(), metadata=described("Kinds.", choices=lambda: ("a", "b")))
+    size: int = described("Side.", default=64, metavar="PIXELS")
+    kinds: tuple[str, ...] = described("Kinds.", default=(), choices=lambda: ("a", "b"))
 
 
 @dataclass(frozen=True)
 class Outer:
-    name: str = field(metadata=described("Name.", names=("-n", "--the-name")))
+    name: str = described("Name.", names=("-n", "--the-name"))
     inner: Inner = field(default_factory=Inner)
-    slow_down: bool = field(default=False, metadata=described("Slowly."))
+    slow_down: bool = described("Slowly.", default=False)
     private: int = 3
 
 
@@ -43,7 +43,7 @@ class TestDeclared:
         @dataclass(frozen=True)
         class Wide:
             inner: Outer = field(metadata=RARE_GROUP)
-            size: int = field(default=1, metadata=described("Another."))
+            size: int = described("Another.", default=1)
 
         assert {name for name, option in options_of(Wide).items() if option.description.rare} == {
             *options_of(Outer),

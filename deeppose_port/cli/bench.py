@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import Group, command
-from deeppose_port.cli.options import SKELETON, JsonOptions
+from deeppose_port.cli.options import SKELETON, JsonOptions, skeletons
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -24,17 +23,13 @@ if TYPE_CHECKING:
 class BenchDataOptions:
     """What `bench data` is told."""
 
-    csv: Path = field(metadata=described("The persons.", names=("--csv", "--train-csv-fn")))
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str = field(metadata=SKELETON)
-    threads: str = field(default="1,2,4,8,24,64", metadata=described("Numbers of threads to try.", metavar="N,N,…"))
-    batch_size: int = field(
-        default=32, metadata=described("Persons in a batch.", names=("--batch-size", "--batchsize"))
-    )
-    seconds: float = field(default=3.0, metadata=described("How long each number is tried."))
-    min_dim: float = field(
-        default=0.0, metadata=described("Leave out persons whose box of joints is smaller, in pixels.")
-    )
+    csv: Path = described("The persons.", names=("--csv", "--train-csv-fn"))
+    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
+    skeleton: str = described(SKELETON, choices=skeletons)
+    threads: str = described("Numbers of threads to try.", default="1,2,4,8,24,64", metavar="N,N,…")
+    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
+    seconds: float = described("How long each number is tried.", default=3.0)
+    min_dim: float = described("Leave out persons whose box of joints is smaller, in pixels.", default=0.0)
     shown: JsonOptions
 
 

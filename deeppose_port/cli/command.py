@@ -2,8 +2,8 @@
 
 @dataclass(frozen=True, kw_only=True)
 class GreetOptions:
-name: str = field(metadata=described("Whom.", names=("NAME",)))
-loud: bool = field(default=False, metadata=described("In capitals."))
+name: str = described("Whom.", names=("NAME",))
+loud: bool = described("In capitals.", default=False)
 
 @command(lambda: GreetOptions)
 def greet(options: GreetOptions) -> int:
@@ -271,7 +271,7 @@ def _parameter(option: Option) -> click.Parameter:
         )
     default: dict[str, Any] = {} if option.default in (MISSING, None, ()) else {"default": option.default}
     if told.parse is not None and default:
-        default = {"default": told.default or str(option.default)}  # as it is written
+        default = {"default": told.show_default or str(option.default)}  # as it is written
     return click.Option(
         [option.name, *option.names],
         type=_Value(option, _TYPES.get(kind, click.STRING)),
@@ -355,7 +355,7 @@ def _sentence(option: Option) -> str:
         if len(able) < len(backends.able("train")):
             parts.append(f"({' and '.join(backend.title for backend in able)})")
     words = " ".join(parts)
-    return f"{words}  [default: {told.default}]" if told.default and told.parse is None else words
+    return f"{words}  [default: {told.show_default}]" if told.show_default and told.parse is None else words
 
 
 def _kind_of(type_: Any) -> tuple[Any, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from deeppose_port.cli.options import (
     ReportOptions,
     load,
     persons,
+    skeletons,
 )
 from deeppose_port.options import described
 
@@ -44,46 +44,37 @@ _SHOWN_TENSORS = 10
 class CompareOptions:
     """What `compare` is told."""
 
-    old: Path = field(metadata=described("A checkpoint.", names=("OLD",)))
-    new: Path | None = field(default=None, metadata=described("Another.", names=("NEW",)))
-    csv: Path | None = field(
+    old: Path = described("A checkpoint.", names=("OLD",))
+    new: Path | None = described("Another.", default=None, names=("NEW",))
+    csv: Path | None = described(
+        "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated; without, both are asked "
+        "about pictures that are made up, and there are no metrics.",
         default=None,
-        metadata=described(
-            "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated; without, both are asked "
-            "about pictures that are made up, and there are no metrics.",
-            names=("--csv", "--test-csv-fn"),
-            section="Annotated persons",
-        ),
+        names=("--csv", "--test-csv-fn"),
+        section="Annotated persons",
     )
-    images: Path | None = field(
-        default=None, metadata=described("The pictures' folder.", names=("--images", "--img-dir"))
-    )
-    skeleton: str | None = field(default=None, metadata=SKELETON_OR_TOLD)
+    images: Path | None = described("The pictures' folder.", default=None, names=("--images", "--img-dir"))
+    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
     counting: CountingOptions
-    backends: str | None = field(
+    backends: str | None = described(
+        "What runs each of them: torch, chainer, onnx or auto, or one name for both; by default what the file is "
+        "for, and for a single file chainer,torch.",
         default=None,
-        metadata=described(
-            "What runs each of them: torch, chainer, onnx or auto, or one name for both; by default what the file is "
-            "for, and for a single file chainer,torch.",
-            metavar="OLD'S,NEW'S",
-        ),
+        metavar="OLD'S,NEW'S",
     )
-    engines: str | None = field(
+    engines: str | None = described(
+        "What runs the ONNX graphs of a side whose backend is onnx: onnxruntime or openvino, or one name for both.",
         default=None,
-        metadata=described(
-            "What runs the ONNX graphs of a side whose backend is onnx: onnxruntime or openvino, or one name for both.",
-            metavar="OLD'S,NEW'S",
-            names=("--engines", "--engine"),
-        ),
+        metavar="OLD'S,NEW'S",
+        names=("--engines", "--engine"),
     )
-    devices: str = field(default="cpu", metadata=described("Where; or one for both.", metavar="OLD'S,NEW'S"))
-    tolerance: float | None = field(
+    devices: str = described("Where; or one for both.", default="cpu", metavar="OLD'S,NEW'S")
+    tolerance: float | None = described(
+        "What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.",
         default=None,
-        metadata=described(
-            "What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.", metavar="PART"
-        ),
+        metavar="PART",
     )
-    batch_size: int = field(default=32, metadata=described("Persons at a time.", names=("--batch-size", "--batchsize")))
+    batch_size: int = described("Persons at a time.", default=32, names=("--batch-size", "--batchsize"))
     reading: ReadingOptions
     inputs: InputOptions
     page: ReportOptions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,41 +39,35 @@ def _layouts() -> Collection[str]:
 class ConvertOptions:
     """What `convert` is told."""
 
-    sources: tuple[Path, ...] = field(metadata=described("Checkpoints, or folders of them.", names=("OLD",)))
-    output: Path | None = field(
+    sources: tuple[Path, ...] = described("Checkpoints, or folders of them.", names=("OLD",))
+    output: Path | None = described(
+        "The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
         default=None,
-        metadata=described(
-            "The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
-            metavar="NEW",
-            names=("-o", "--output"),
-        ),
+        metavar="NEW",
+        names=("-o", "--output"),
     )
-    format: str | None = field(
-        default=None,
-        metadata=described("The format, where NEW's suffix does not say.", choices=_formats, names=("--to",)),
+    format: str | None = described(
+        "The format, where NEW's suffix does not say.", default=None, choices=_formats, names=("--to",)
     )
-    layout: str | None = field(
+    layout: str | None = described(
+        "For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.",
         default=None,
-        metadata=described(
-            "For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.", choices=_layouts
-        ),
+        choices=_layouts,
     )
     reading: ReadingOptions
-    state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
-    force: bool = field(default=False, metadata=described("Replace a file that exists.", names=("--force",)))
-    dry_run: bool = field(default=False, metadata=described("Read and report, write nothing.", names=("--dry-run",)))
-    recursive: bool = field(
+    state: bool = described("Whether the optimizer's state is read too.", default=True)
+    force: bool = described("Replace a file that exists.", default=False, names=("--force",))
+    dry_run: bool = described("Read and report, write nothing.", default=False, names=("--dry-run",))
+    recursive: bool = described(
+        "Folders in folders too; with -o the tree is kept.",
         default=False,
-        metadata=described(
-            "Folders in folders too; with -o the tree is kept.", names=("-r", "--recursive"), section="Many files"
-        ),
+        names=("-r", "--recursive"),
+        section="Many files",
     )
-    skip_existing: bool = field(
-        default=False, metadata=described("Pass over what has been written already.", names=("--skip-existing",))
+    skip_existing: bool = described(
+        "Pass over what has been written already.", default=False, names=("--skip-existing",)
     )
-    results: Path | None = field(
-        default=None, metadata=described("Write a line for each file, what became of it.", metavar="FILE.csv")
-    )
+    results: Path | None = described("Write a line for each file, what became of it.", default=None, metavar="FILE.csv")
     shown: JsonOptions
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from converters.values import dataclass
@@ -19,11 +18,9 @@ if TYPE_CHECKING:
 class DoctorOptions:
     """What `doctor` is told."""
 
-    backend: str | None = field(
-        default=None, metadata=described("The backend that has to run; by default either.", choices=backends)
-    )
-    device: str | None = field(
-        default=None, metadata=described("The device that has to run; by default the CPU.", metavar="cpu|cuda:N")
+    backend: str | None = described("The backend that has to run; by default either.", default=None, choices=backends)
+    device: str | None = described(
+        "The device that has to run; by default the CPU.", default=None, metavar="cpu|cuda:N"
     )
     shown: JsonOptions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,29 +34,24 @@ def metrics() -> Iterable[str]:
 class EvalOptions:
     """What `eval` is told."""
 
-    checkpoint: Path | None = field(
-        default=None, metadata=described("A checkpoint, or a folder of them.", names=("CHECKPOINT",))
-    )
+    checkpoint: Path | None = described("A checkpoint, or a folder of them.", default=None, names=("CHECKPOINT",))
     how: EvaluatingOptions
-    bootstrap: int | None = field(
+    bootstrap: int | None = described(
+        "Give 95 % confidence intervals, from drawing the persons anew N times.", default=None, metavar="N"
+    )
+    bootstrap_seed: int = described("Of that drawing.", default=0)
+    persons: Path | None = described(
+        "Write a table, a line each person, with the person's numbers.", default=None, metavar="CSV"
+    )
+    by: str | None = described(
+        "Of a folder: the metric that its checkpoints are ranked by.",
         default=None,
-        metadata=described("Give 95 % confidence intervals, from drawing the persons anew N times.", metavar="N"),
+        metavar="METRIC",
+        choices=metrics,
+        show_default="loss",
     )
-    bootstrap_seed: int = field(default=0, metadata=described("Of that drawing."))
-    persons: Path | None = field(
-        default=None, metadata=described("Write a table, a line each person, with the person's numbers.", metavar="CSV")
-    )
-    by: str | None = field(
-        default=None,
-        metadata=described(
-            "Of a folder: the metric that its checkpoints are ranked by.",
-            metavar="METRIC",
-            choices=metrics,
-            default="loss",
-        ),
-    )
-    watch: Path | None = field(default=None, metadata=described("As `watch RESULTS`.", metavar="RESULTS"))
-    idle: float | None = field(default=None, metadata=described("With --watch, as for `watch`.", metavar="SECONDS"))
+    watch: Path | None = described("As `watch RESULTS`.", default=None, metavar="RESULTS")
+    idle: float | None = described("With --watch, as for `watch`.", default=None, metavar="SECONDS")
     page: ReportOptions
     shown: JsonOptions
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from converters.values import dataclass
 from deeppose_port.cli import display
-from deeppose_port.cli.options import SKELETON_OR_TOLD, EngineOptions, FastestOptions, InputOptions, ReadingOptions
+from deeppose_port.cli.options import (
+    SKELETON_OR_TOLD,
+    EngineOptions,
+    FastestOptions,
+    InputOptions,
+    ReadingOptions,
+    skeletons,
+)
 from deeppose_port.options import RARE_GROUP, described
 
 if TYPE_CHECKING:
@@ -20,23 +27,17 @@ if TYPE_CHECKING:
 class FindingOptions:
     """How joints are found and where they go."""
 
-    output: Path | None = field(
-        metadata=described("Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output"))
+    output: Path | None = described(
+        "Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output")
     )
-    skeleton: str | None = field(
-        default=None,
-        metadata=SKELETON_OR_TOLD,
+    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
+    format: str = described("Of the joints' file.", default="json", choices=("json", "csv"))
+    tile: str | None = described(
+        "A contact sheet, tile.png, of so many persons drawn by chance.", default=None, metavar="COLUMNSxROWS"
     )
-    format: str = field(default="json", metadata=described("Of the joints' file.", choices=("json", "csv")))
-    tile: str | None = field(
-        default=None,
-        metadata=described("A contact sheet, tile.png, of so many persons drawn by chance.", metavar="COLUMNSxROWS"),
-    )
-    seed: int = field(default=0, metadata=described("With --tile: of the choice."))
-    heatmaps: bool = field(
-        default=False, metadata=described("Draw each joint's heat map too, where the network has some.")
-    )
-    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    seed: int = described("With --tile: of the choice.", default=0)
+    heatmaps: bool = described("Draw each joint's heat map too, where the network has some.", default=False)
+    force: bool = described("Replace files that exist.", default=False, names=("--force",))
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
@@ -62,20 +63,15 @@ class FindingOptions:
 class FastFindingOptions(FindingOptions):
     """The same, by the fastest engine, and of lists of pictures too."""
 
-    output: Path | None = field(
+    output: Path | None = described(
+        "Where the drawn pictures and the joints go.",
         default=None,
-        metadata=described(
-            "Where the drawn pictures and the joints go.",
-            metavar="DIR",
-            names=("-o", "--output"),
-            default="predictions; where that has files, predictions-2, …",
-        ),
+        metavar="DIR",
+        names=("-o", "--output"),
+        show_default="predictions; where that has files, predictions-2, …",
     )
-    format: str = field(
-        default="json",
-        metadata=described(
-            "Of the joints' file; with --manifest json is JSON lines.", choices=("json", "csv", "parquet")
-        ),
+    format: str = described(
+        "Of the joints' file; with --manifest json is JSON lines.", default="json", choices=("json", "csv", "parquet")
     )
     engine: FastestOptions
 

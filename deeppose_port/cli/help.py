@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
 import click
 
 from converters.values import dataclass
@@ -15,9 +13,7 @@ from deeppose_port.options import described
 class HelpOptions:
     """What `help` is told."""
 
-    names: tuple[str, ...] = field(
-        default=(), metadata=described("A command; by default all are listed.", names=("COMMAND",))
-    )
+    names: tuple[str, ...] = described("A command; by default all are listed.", default=(), names=("COMMAND",))
 
 
 @command(lambda: HelpOptions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 class InspectOptions:
     """What `inspect` is told."""
 
-    files: tuple[Path, ...] = field(metadata=described("Checkpoints, or folders of them.", names=("FILE",)))
-    recursive: bool = field(default=False, metadata=described("Folders in folders too.", names=("-r", "--recursive")))
+    files: tuple[Path, ...] = described("Checkpoints, or folders of them.", names=("FILE",))
+    recursive: bool = described("Folders in folders too.", default=False, names=("-r", "--recursive"))
     reading: SourceOptions
-    state: bool = field(default=True, metadata=described("Whether the optimizer's state is read too."))
+    state: bool = described("Whether the optimizer's state is read too.", default=True)
     shown: JsonOptions
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -41,11 +41,9 @@ def skeletons() -> Iterable[str]:
 RAY = "ray"
 
 #: What says which joints there are.
-SKELETON = described("What the joints are, or a .toml or .json file that says.", choices=skeletons)
+SKELETON = "What the joints are, or a .toml or .json file that says."
 #: The same where a checkpoint may.
-SKELETON_OR_TOLD = described(
-    "What the joints are, or a .toml or .json file that says; by default told by the checkpoint.", choices=skeletons
-)
+SKELETON_OR_TOLD = "What the joints are, or a .toml or .json file that says; by default told by the checkpoint."
 
 
 def backends() -> Iterable[str]:
@@ -83,35 +81,30 @@ def architectures() -> Iterable[str]:
 class JsonOptions:
     """How an answer is shown."""
 
-    as_json: bool = field(
-        default=False, metadata=described("One JSON object on standard output.", names=("--json",), section="Answer")
-    )
+    as_json: bool = described("One JSON object on standard output.", default=False, names=("--json",), section="Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """A page of an answer."""
 
-    report: Path | None = field(
-        default=None,
-        metadata=described("Write a page with charts and pictures: DIR/index.html.", metavar="DIR", section="Answer"),
+    report: Path | None = described(
+        "Write a page with charts and pictures: DIR/index.html.", default=None, metavar="DIR", section="Answer"
     )
-    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    force: bool = described("Replace files that exist.", default=False, names=("--force",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeOptions:
     """What may be taken of the machine."""
 
-    max_bytes: int = field(
+    max_bytes: int = described(
+        "The most that a file's arrays may take in memory.",
         default=4 << 30,  # converters.formats.MAX_BYTES
-        metadata=described(
-            "The most that a file's arrays may take in memory.",
-            metavar="SIZE",
-            parse=byte_count,
-            default="4G",
-            rare=True,
-        ),
+        metavar="SIZE",
+        parse=byte_count,
+        show_default="4G",
+        rare=True,
     )
 
 
@@ -119,36 +112,29 @@ class SizeOptions:
 class SourceOptions:
     """What a checkpoint is, where it leaves a choice."""
 
-    architecture: str | None = field(
+    architecture: str | None = described(
+        f"Which network it is, where the file leaves a choice: {', '.join(on_request())}, or any other.",
         default=None,
-        metadata=described(
-            f"Which network it is, where the file leaves a choice: {', '.join(on_request())}, or any other.",
-            metavar="NAME",
-            choices=architectures,
-            section="Reading the checkpoint",
-        ),
+        metavar="NAME",
+        choices=architectures,
+        section="Reading the checkpoint",
     )
-    model_file: str | None = field(
+    model_file: str | None = described(
+        "The Python file that defined the network, which is read and never run; by default the one that log.txt "
+        "names, or those beside the checkpoint.",
         default=None,
-        metadata=described(
-            "The Python file that defined the network, which is read and never run; by default the one that log.txt "
-            "names, or those beside the checkpoint.",
-            metavar="FILE[:CLASS]",
-        ),
+        metavar="FILE[:CLASS]",
     )
-    part: str | None = field(
+    part: str | None = described(
+        "Which of several networks in it: the key that one was saved under, the first part of its tensors' names, "
+        "or ema for the second set that mmcv keeps beside them.",
         default=None,
-        metadata=described(
-            "Which of several networks in it: the key that one was saved under, the first part of its tensors' names, "
-            "or ema for the second set that mmcv keeps beside them.",
-            metavar="NAME",
-        ),
+        metavar="NAME",
     )
-    writer: str | None = field(
+    writer: str | None = described(
+        "The version that wrote the file, where nothing in it or beside it tells.",
         default=None,
-        metadata=described(
-            "The version that wrote the file, where nothing in it or beside it tells.", metavar="chainer-X.Y.Z"
-        ),
+        metavar="chainer-X.Y.Z",
     )
     size: SizeOptions
 
@@ -168,13 +154,11 @@ class ReadingOptions:
     """How a checkpoint is read."""
 
     source: SourceOptions
-    nonfinite: str = field(
+    nonfinite: str = described(
+        "What becomes of NaN and Inf: 0, a refusal, or nothing.",
         default="zero",
-        metadata=described(
-            "What becomes of NaN and Inf: 0, a refusal, or nothing.",
-            choices=("zero", "error", "keep"),
-            section="Reading the checkpoint",
-        ),
+        choices=("zero", "error", "keep"),
+        section="Reading the checkpoint",
     )
 
     def as_arguments(self) -> dict[str, Any]:
@@ -186,56 +170,45 @@ class ReadingOptions:
 class InputOptions:
     """How pictures become inputs, in place of what the checkpoint says."""
 
-    im_size: str | None = field(
+    im_size: str | None = described(
+        "Side of the network's input; width and height of a letterbox.",
         default=None,
-        metadata=described(
-            "Side of the network's input; width and height of a letterbox.",
-            metavar="PIXELS|WxH",
-            section="Inputs, in place of what the checkpoint says",
-            rare=True,
-        ),
+        metavar="PIXELS|WxH",
+        section="Inputs, in place of what the checkpoint says",
+        rare=True,
     )
-    base_zoom: float | None = field(
-        default=None, metadata=described("Factor on the box of a person's joints.", metavar="FACTOR", rare=True)
+    base_zoom: float | None = described(
+        "Factor on the box of a person's joints.", default=None, metavar="FACTOR", rare=True
     )
-    coord_normalize: bool | None = field(
-        default=None, metadata=described("Whether the network answers fractions of the crop or its pixels.", rare=True)
+    coord_normalize: bool | None = described(
+        "Whether the network answers fractions of the crop or its pixels.", default=None, rare=True
     )
-    gcn: bool | None = field(default=None, metadata=described("Global contrast normalisation of the input.", rare=True))
-    decoding: Decoding | None = field(
+    gcn: bool | None = described("Global contrast normalisation of the input.", default=None, rare=True)
+    decoding: Decoding | None = described(
+        "What of a heat map is its joint: its largest number, or the mean of its pixels by their softmax.",
         default=None,
-        metadata=described(
-            "What of a heat map is its joint: its largest number, or the mean of its pixels by their softmax.",
-            choices=get_args(Decoding),
-            rare=True,
-        ),
+        choices=get_args(Decoding),
+        rare=True,
     )
 
 
-_BACKEND = described(
-    "What runs it; auto is the fastest that is installed and answers alike.",
-    choices=backends_and_auto,
-    section="Engine",
-)
+_BACKEND = "What runs it; auto is the fastest that is installed and answers alike."
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """What runs a network."""
 
-    backend: str = field(default="torch", metadata=_BACKEND)
-    engine: str | None = field(
-        default=None,
-        metadata=described("What runs an ONNX graph; by default the first that is installed.", choices=engines),
+    backend: str = described(_BACKEND, default="torch", choices=backends_and_auto, section="Engine")
+    engine: str | None = described(
+        "What runs an ONNX graph; by default the first that is installed.", default=None, choices=engines
     )
-    device: str = field(default="cpu", metadata=described("Where the network runs.", metavar="cpu|cuda:N"))
-    relu_nan: str = field(
+    device: str = described("Where the network runs.", default="cpu", metavar="cpu|cuda:N")
+    relu_nan: str = described(
+        "What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
         default="nan",
-        metadata=described(
-            "What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
-            choices=("nan", "zero"),
-            rare=True,
-        ),
+        choices=("nan", "zero"),
+        rare=True,
     )
 
 
@@ -250,14 +223,12 @@ def own_device(engine: EngineOptions) -> EngineOptions:
 class FastestOptions(EngineOptions):
     """The same where nothing but the joints is asked for."""
 
-    backend: str = field(default="auto", metadata=_BACKEND)
-    engine: str | None = field(
+    backend: str = described(_BACKEND, default="auto", choices=backends_and_auto, section="Engine")
+    engine: str | None = described(
+        "What executes it: of the backend onnx, onnxruntime or openvino; or ray, whose processes share the "
+        "pictures of --manifest, each with the backend that is said or the fastest.",
         default=None,
-        metadata=described(
-            "What executes it: of the backend onnx, onnxruntime or openvino; or ray, whose processes share the "
-            "pictures of --manifest, each with the backend that is said or the fastest.",
-            choices=engines_and_ray,
-        ),
+        choices=engines_and_ray,
     )
 
 
@@ -265,18 +236,17 @@ class FastestOptions(EngineOptions):
 class CountingOptions:
     """Which pictures, persons and joints are taken."""
 
-    min_dim: float = field(
+    min_dim: float = described(
+        "Leave out those persons of the CSV whose box of joints is smaller than this many pixels.",
         default=0.0,
-        metadata=described(
-            "Leave out those persons of the CSV whose box of joints is smaller than this many pixels.", rare=True
-        ),
+        rare=True,
     )
-    ignore_label: float = field(
-        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
-    )
-    max_pixels: int = field(
+    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    max_pixels: int = described(
+        "The most pixels of a picture that is decoded.",
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
-        metadata=described("The most pixels of a picture that is decoded.", metavar="N", rare=True),
+        metavar="N",
+        rare=True,
     )
 
 
@@ -284,22 +254,18 @@ class CountingOptions:
 class AnnotationOptions:
     """Annotated persons."""
 
-    csv: Path = field(
-        metadata=described(
-            "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
-            names=("--csv", "--test-csv-fn"),
-            section="Annotated persons",
-        )
+    csv: Path = described(
+        "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
+        names=("--csv", "--test-csv-fn"),
+        section="Annotated persons",
     )
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
-    skeleton: str | None = field(default=None, metadata=SKELETON_OR_TOLD)
-    fast_decode: bool = field(
+    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
+    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
+    fast_decode: bool = described(
+        "Decode JPEGs at a reduced size where the network's input is at most half of the crop: faster, and no "
+        "longer the legacy program's inputs to the bit.",
         default=False,
-        metadata=described(
-            "Decode JPEGs at a reduced size where the network's input is at most half of the crop: faster, and no "
-            "longer the legacy program's inputs to the bit.",
-            rare=True,
-        ),
+        rare=True,
     )
     counting: CountingOptions
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions
+from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions, skeletons
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -27,55 +26,37 @@ BASE_ZOOM, MARGIN_RANGE = 1.5, 0.1
 class PackCommandOptions:
     """What `pack` is told."""
 
-    csv: Path = field(metadata=described("The persons: a CSV, or shards of the Keras course.", names=("CSV",)))
-    target: Path = field(metadata=described("The folder to write.", names=("PACK",)))
-    images: Path | None = field(
-        default=None, metadata=described("The pictures' folder, of a CSV.", names=("--images", "--img-dir"))
+    csv: Path = described("The persons: a CSV, or shards of the Keras course.", names=("CSV",))
+    target: Path = described("The folder to write.", names=("PACK",))
+    images: Path | None = described("The pictures' folder, of a CSV.", default=None, names=("--images", "--img-dir"))
+    skeleton: str | None = described(SKELETON, default=None, choices=skeletons)
+    only_verify: bool = described(
+        "Write nothing: compare PACK with CSV and pictures, whole.", default=False, names=("--verify",)
     )
-    skeleton: str | None = field(default=None, metadata=SKELETON)
-    only_verify: bool = field(
-        default=False,
-        metadata=described("Write nothing: compare PACK with CSV and pictures, whole.", names=("--verify",)),
+    architecture: str = described(
+        "What is to be trained: it tells which part of a picture it sees.", default=ALEXNET, metavar="NAME"
     )
-    architecture: str = field(
-        default=ALEXNET,
-        metadata=described("What is to be trained: it tells which part of a picture it sees.", metavar="NAME"),
-    )
-    resolution: int = field(
-        default=440, metadata=described("Of a person's crop, at most; 0: as it is.", metavar="PIXELS")
-    )
-    base_zoom: float = field(default=BASE_ZOOM, metadata=described("Factor on the box of a person's joints."))
-    margin_range: float = field(
+    resolution: int = described("Of a person's crop, at most; 0: as it is.", default=440, metavar="PIXELS")
+    base_zoom: float = described("Factor on the box of a person's joints.", default=BASE_ZOOM)
+    margin_range: float = described(
+        "Where it sees a margin around the joints instead: the largest that trainings will add to it.",
         default=MARGIN_RANGE,
-        metadata=described(
-            "Where it sees a margin around the joints instead: the largest that trainings will add to it.",
-            metavar="FRACTION",
-        ),
+        metavar="FRACTION",
     )
-    rotate_range: int = field(
-        default=10, metadata=described("The largest that trainings will use, in degrees; so are these:")
+    rotate_range: int = described("The largest that trainings will use, in degrees; so are these:", default=10)
+    zoom_range: float = described("A fraction.", default=0.2)
+    translate_range: int = described("Pixels.", default=5)
+    close_ups: float = described(
+        "For later stages of a cascade: what to keep on every side of each joint.", default=0.0, metavar="DIAMETERS"
     )
-    zoom_range: float = field(default=0.2, metadata=described("A fraction."))
-    translate_range: int = field(default=5, metadata=described("Pixels."))
-    close_ups: float = field(
-        default=0.0,
-        metadata=described(
-            "For later stages of a cascade: what to keep on every side of each joint.", metavar="DIAMETERS"
-        ),
-    )
-    min_dim: float = field(
-        default=0.0, metadata=described("Leave out persons whose box of joints is smaller, in pixels.")
-    )
-    ignore_label: float = field(
-        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
-    )
-    max_pixels: int = field(
+    min_dim: float = described("Leave out persons whose box of joints is smaller, in pixels.", default=0.0)
+    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    max_pixels: int = described(
+        "The most pixels of a picture that is decoded.",
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
-        metadata=described("The most pixels of a picture that is decoded.", metavar="N"),
+        metavar="N",
     )
-    threads: int | None = field(
-        default=None, metadata=described("Threads that decode; by default as many as the machine runs.")
-    )
+    threads: int | None = described("Threads that decode; by default as many as the machine runs.", default=None)
     shown: JsonOptions
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 class PersonsOptions:
     """What `persons` is told."""
 
-    checkpoint: Path = field(metadata=described("A checkpoint.", names=("CHECKPOINT",)))
-    csv: Path = field(metadata=described("The persons.", names=("--csv", "--test-csv-fn")))
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir")))
+    checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
+    csv: Path = described("The persons.", names=("--csv", "--test-csv-fn"))
+    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
     finding: FindingOptions
     counting: CountingOptions
     shown: JsonOptions

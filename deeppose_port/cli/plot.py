@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,21 +21,18 @@ if TYPE_CHECKING:
 class PlotOptions:
     """What `plot` is told."""
 
-    results: tuple[Path, ...] = field(metadata=described("Result folders or logs.", names=("RESULTS",)))
-    output: Path | None = field(
+    results: tuple[Path, ...] = described("Result folders or logs.", names=("RESULTS",))
+    output: Path | None = described(
+        "The picture, PNG, SVG or PDF by its suffix.",
         default=None,
-        metadata=described(
-            "The picture, PNG, SVG or PDF by its suffix.",
-            metavar="FILE",
-            names=("-o", "--output"),
-            default="curves.png; none with --json",
-        ),
+        metavar="FILE",
+        names=("-o", "--output"),
+        show_default="curves.png; none with --json",
     )
-    join: bool = field(
-        default=False,
-        metadata=described("RESULTS are one run, each going on where the one before stopped.", names=("--join",)),
+    join: bool = described(
+        "RESULTS are one run, each going on where the one before stopped.", default=False, names=("--join",)
     )
-    force: bool = field(default=False, metadata=described("Replace a file that exists.", names=("--force",)))
+    force: bool = described("Replace a file that exists.", default=False, names=("--force",))
     shown: JsonOptions
 
 

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,158 +47,114 @@ def _smoothers() -> Iterable[str]:
 class PredictOptions:
     """What `predict` is told."""
 
-    checkpoint: Named | None = field(
-        default=None,
-        metadata=described("A checkpoint; by default the small network that comes along.", names=("CHECKPOINT",)),
+    checkpoint: Named | None = described(
+        "A checkpoint; by default the small network that comes along.", default=None, names=("CHECKPOINT",)
     )
-    sources: tuple[Named, ...] = field(
+    sources: tuple[Named, ...] = described(
+        "Pictures, folders of pictures, videos, quoted patterns, http(s) addresses, the number of a camera, "
+        "addresses of streams (rtsp, http, …), or - for a list of them on standard input, one a line.",
         default=(),
-        metadata=described(
-            "Pictures, folders of pictures, videos, quoted patterns, http(s) addresses, the number of a camera, "
-            "addresses of streams (rtsp, http, …), or - for a list of them on standard input, one a line.",
-            names=("SOURCE",),
-        ),
+        names=("SOURCE",),
     )
-    recursive: bool = field(
-        default=False, metadata=described("Look through the folders in a folder too.", names=("-r", "--recursive"))
+    recursive: bool = described("Look through the folders in a folder too.", default=False, names=("-r", "--recursive"))
+    image_format: str = described("Of the drawn pictures.", default="png", choices=("png", "jpg", "webp"), rare=True)
+    legend: bool = described(
+        "Say in a corner of drawings what their colours mean: left is the person's own.", default=True
     )
-    image_format: str = field(
-        default="png", metadata=described("Of the drawn pictures.", choices=("png", "jpg", "webp"), rare=True)
+    names: bool = described("Write the joints' names into drawings.", default=False, names=("--names",))
+    show: bool = described(
+        "Show the drawn frames of videos, cameras and streams in a window; q ends.", default=False, names=("--show",)
     )
-    legend: bool = field(
-        default=True,
-        metadata=described("Say in a corner of drawings what their colours mean: left is the person's own."),
-    )
-    names: bool = field(default=False, metadata=described("Write the joints' names into drawings.", names=("--names",)))
-    show: bool = field(
-        default=False,
-        metadata=described(
-            "Show the drawn frames of videos, cameras and streams in a window; q ends.", names=("--show",)
-        ),
-    )
-    manifest: Named | None = field(
+    manifest: Named | None = described(
+        "A list of pictures in place of SOURCE, a path or URL a line, or a bucket's address: DIR gets their joints "
+        "in parts, without drawings; the same command goes on with what is missing.",
         default=None,
-        metadata=described(
-            "A list of pictures in place of SOURCE, a path or URL a line, or a bucket's address: DIR gets their joints "
-            "in parts, without drawings; the same command goes on with what is missing.",
-            metavar="FILE",
-        ),
+        metavar="FILE",
     )
-    fast_decode: bool = field(
+    fast_decode: bool = described(
+        "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop.",
         default=False,
-        metadata=described(
-            "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop.",
-            rare=True,
-        ),
+        rare=True,
     )
-    box: tuple[str, ...] = field(
+    box: tuple[str, ...] = described(
+        "A person's box in pixels, for every SOURCE; may be said several times.", default=(), metavar="x,y,w,h"
+    )
+    face: tuple[str, ...] = described(
+        "For takiyu's cascades, in place of --box: a person's face, which is looked for otherwise.",
         default=(),
-        metadata=described("A person's box in pixels, for every SOURCE; may be said several times.", metavar="x,y,w,h"),
+        metavar="x,y,w,h",
+        rare=True,
     )
-    face: tuple[str, ...] = field(
-        default=(),
-        metadata=described(
-            "For takiyu's cascades, in place of --box: a person's face, which is looked for otherwise.",
-            metavar="x,y,w,h",
-            rare=True,
-        ),
-    )
-    boxes: Path | None = field(
+    boxes: Path | None = described(
+        "The persons' boxes: COCO's detections or annotations (.json), YOLO's texts (.txt, or their folder), or "
+        "a .csv of file,x,y,width,height.",
         default=None,
-        metadata=described(
-            "The persons' boxes: COCO's detections or annotations (.json), YOLO's texts (.txt, or their folder), or "
-            "a .csv of file,x,y,width,height.",
-            metavar="FILE",
-        ),
+        metavar="FILE",
     )
-    people: str | None = field(
+    people: str | None = described(
+        "What finds the persons: OpenCV's hog; torchvision's fcos, fasterrcnn or keypointrcnn; an ONNX file; or a "
+        "function of your own that takes a picture (BGR) and returns boxes.",
         default=None,
-        metadata=described(
-            "What finds the persons: OpenCV's hog; torchvision's fcos, fasterrcnn or keypointrcnn; an ONNX file; or a "
-            "function of your own that takes a picture (BGR) and returns boxes.",
-            metavar="hog|fcos|…|FILE.onnx|MODULE:FUNCTION",
-            choices=_detectors,
-        ),
+        metavar="hog|fcos|…|FILE.onnx|MODULE:FUNCTION",
+        choices=_detectors,
     )
-    people_weights: Path | None = field(
+    people_weights: Path | None = described(
+        "With --people of torchvision's: its weights. Nothing is downloaded.",
         default=None,
-        metadata=described(
-            "With --people of torchvision's: its weights. Nothing is downloaded.",
-            metavar="FILE",
-            default="those in torchvision's cache",
-            rare=True,
-        ),
+        metavar="FILE",
+        show_default="those in torchvision's cache",
+        rare=True,
     )
-    min_score: float = field(
-        default=0.5, metadata=described("With --boxes or --people: leave out boxes of a smaller score.", rare=True)
+    min_score: float = described(
+        "With --boxes or --people: leave out boxes of a smaller score.", default=0.5, rare=True
     )
-    smooth: str | None = field(
-        default=None, metadata=described("Smooth the joints of each person in a video.", choices=_smoothers)
-    )
-    error_px: float | None = field(
+    smooth: str | None = described("Smooth the joints of each person in a video.", default=None, choices=_smoothers)
+    error_px: float | None = described(
+        "With --smooth kalman: the network's mean error in pixels, as eval tells it.",
         default=None,
-        metadata=described(
-            "With --smooth kalman: the network's mean error in pixels, as eval tells it.",
-            metavar="PIXELS",
-            default="what 5 % of the person's box are",
-            rare=True,
-        ),
+        metavar="PIXELS",
+        show_default="what 5 % of the person's box are",
+        rare=True,
     )
-    every: int = field(default=1, metadata=described("Of a video, look at each N-th frame.", metavar="N"))
-    stages: bool = field(
+    every: int = described("Of a video, look at each N-th frame.", default=1, metavar="N")
+    stages: bool = described(
+        "Of a cascade, write where each stage has the joints, and draw their way.",
         default=False,
-        metadata=described(
-            "Of a cascade, write where each stage has the joints, and draw their way.",
-            names=("--stages",),
-            rare=True,
-        ),
+        names=("--stages",),
+        rare=True,
     )
-    legacy_order: bool = field(
+    legacy_order: bool = described(
+        "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.",
         default=False,
-        metadata=described(
-            "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.",
-            names=("--legacy-order",),
-            rare=True,
-        ),
+        names=("--legacy-order",),
+        rare=True,
     )
-    csv: Path | None = field(
-        default=None, metadata=described("As `persons` with --csv.", names=("--csv", "--test-csv-fn"), rare=True)
+    csv: Path | None = described("As `persons` with --csv.", default=None, names=("--csv", "--test-csv-fn"), rare=True)
+    images: Path | None = described(
+        "With --csv: the pictures' folder.", default=None, names=("--images", "--img-dir"), rare=True
     )
-    images: Path | None = field(
+    precision: str | None = described(
+        "Compute in less than float32: bfloat16 in OpenVINO, or 8-bit whole numbers in ONNX Runtime. By how much "
+        "that moves joints is measured and said.",
         default=None,
-        metadata=described("With --csv: the pictures' folder.", names=("--images", "--img-dir"), rare=True),
+        choices=("bf16", "int8"),
+        rare=True,
     )
-    precision: str | None = field(
+    calibration: Path | None = described(
+        "With --precision: pictures, or their folder, to calibrate and measure on.",
         default=None,
-        metadata=described(
-            "Compute in less than float32: bfloat16 in OpenVINO, or 8-bit whole numbers in ONNX Runtime. By how much "
-            "that moves joints is measured and said.",
-            choices=("bf16", "int8"),
-            rare=True,
-        ),
+        metavar="PICTURES",
+        show_default="the first of SOURCE",
+        rare=True,
     )
-    calibration: Path | None = field(
-        default=None,
-        metadata=described(
-            "With --precision: pictures, or their folder, to calibrate and measure on.",
-            metavar="PICTURES",
-            default="the first of SOURCE",
-            rare=True,
-        ),
-    )
-    max_moved: float = field(
+    max_moved: float = described(
+        "With --precision: refuse it where joints move by more pixels than these, on average.",
         default=2.0,  # deeppose_port.predict.precision.MAX_MOVED
-        metadata=described(
-            "With --precision: refuse it where joints move by more pixels than these, on average.",
-            metavar="PIXELS",
-            rare=True,
-        ),
+        metavar="PIXELS",
+        rare=True,
     )
-    allow_truncated: bool = field(
-        default=False,
-        metadata=described(
-            "Take JPEGs that are cut off, grey from the cut on.", names=("--allow-truncated",), rare=True
-        ),
+    allow_truncated: bool = described(
+        "Take JPEGs that are cut off, grey from the cut on.", default=False, names=("--allow-truncated",), rare=True
     )
     finding: FastFindingOptions
     counting: CountingOptions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,52 +32,40 @@ def _splits() -> Iterable[str]:
 class PrepareOptions:
     """What `prepare` is told."""
 
-    dataset: str = field(metadata=described("The data set.", names=("DATASET",), choices=_datasets))
-    source: Path = field(metadata=described("The authors' file or a folder with it.", names=("SOURCE",)))
-    target: Path = field(metadata=described("The folder to write.", names=("TARGET",)))
-    images: Path | None = field(
+    dataset: str = described("The data set.", names=("DATASET",), choices=_datasets)
+    source: Path = described("The authors' file or a folder with it.", names=("SOURCE",))
+    target: Path = described("The folder to write.", names=("TARGET",))
+    images: Path | None = described(
+        "The pictures' folder.",
         default=None,
-        metadata=described(
-            "The pictures' folder.",
-            names=("--images", "--img-dir"),
-            default="images, beside the annotations or one folder up",
-        ),
+        names=("--images", "--img-dir"),
+        show_default="images, beside the annotations or one folder up",
     )
-    split: str | None = field(
+    split: str | None = described(
+        "FLIC: the legacy split, which is off by one; the same without that; whole films; what its file says.",
         default=None,
-        metadata=described(
-            "FLIC: the legacy split, which is off by one; the same without that; whole films; what its file says.",
-            choices=_splits,
-            default="legacy with tr_plus_indices.mat, else film",
-        ),
+        choices=_splits,
+        show_default="legacy with tr_plus_indices.mat, else film",
     )
-    skeleton: str | None = field(
+    skeleton: str | None = described(
+        "Of COCO's, LabelMe's and CVAT's labels: what the joints are, in their order, or a .toml or .json file "
+        "that says.",
         default=None,
-        metadata=described(
-            "Of COCO's, LabelMe's and CVAT's labels: what the joints are, in their order, or a .toml or .json file "
-            "that says.",
-            choices=skeletons,
-            default="what their names tell",
-        ),
+        choices=skeletons,
+        show_default="what their names tell",
     )
-    min_joints: int | None = field(
+    min_joints: int | None = described(
+        "Leave out persons with fewer joints.",
         default=None,
-        metadata=described(
-            "Leave out persons with fewer joints.",
-            metavar="N",
-            default="16 of MPII's MATLAB file, as the legacy program; else 1",
-        ),
+        metavar="N",
+        show_default="16 of MPII's MATLAB file, as the legacy program; else 1",
     )
-    verify: bool = field(
-        default=False, metadata=described("Decode each picture whole, and not only its header.", names=("--verify",))
+    verify: bool = described("Decode each picture whole, and not only its header.", default=False, names=("--verify",))
+    jobs: int | None = described(
+        "Shards of pictures at a time.", default=None, metavar="N", show_default="a processor each"
     )
-    jobs: int | None = field(
-        default=None, metadata=described("Shards of pictures at a time.", metavar="N", default="a processor each")
-    )
-    engine: str = field(
-        default="threads", metadata=described("What looks at the pictures.", choices=("threads", "ray"))
-    )
-    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    engine: str = described("What looks at the pictures.", default="threads", choices=("threads", "ray"))
+    force: bool = described("Replace files that exist.", default=False, names=("--force",))
     shown: JsonOptions
 
 

@@ -40,31 +40,27 @@ if TYPE_CHECKING:
 class ShowOptions:
     """What `show` is told."""
 
-    checkpoint: Path = field(metadata=described("A checkpoint.", names=("CHECKPOINT",)))
-    output: Path | None = field(
-        default=None,
-        metadata=described("Write filters.png and histograms.png there.", metavar="DIR", names=("-o", "--output")),
+    checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
+    output: Path | None = described(
+        "Write filters.png and histograms.png there.", default=None, metavar="DIR", names=("-o", "--output")
     )
-    images: Path | None = field(
+    images: Path | None = described(
+        "A picture or a folder to look at.",
         default=None,
-        metadata=described(
-            "A picture or a folder to look at.", names=("--images", "--img-dir"), default="made-up pictures"
-        ),
+        names=("--images", "--img-dir"),
+        show_default="made-up pictures",
     )
-    csv: Path | None = field(
+    csv: Path | None = described(
+        "With --images: look at the persons of a CSV.", default=None, names=("--csv", "--test-csv-fn")
+    )
+    skeleton: str | None = described(
+        "With --csv: what its joints are, or a file that says, where the checkpoint does not tell.",
         default=None,
-        metadata=described("With --images: look at the persons of a CSV.", names=("--csv", "--test-csv-fn")),
+        choices=skeletons,
     )
-    skeleton: str | None = field(
-        default=None,
-        metadata=described(
-            "With --csv: what its joints are, or a file that says, where the checkpoint does not tell.",
-            choices=skeletons,
-        ),
-    )
-    samples: int = field(default=64, metadata=described("Pictures at most."))
-    seed: int = field(default=0, metadata=described("Of which they are."))
-    force: bool = field(default=False, metadata=described("Replace files that exist.", names=("--force",)))
+    samples: int = described("Pictures at most.", default=64)
+    seed: int = described("Of which they are.", default=0)
+    force: bool = described("Replace files that exist.", default=False, names=("--force",))
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
 from pathlib import Path
 
 from converters.values import dataclass
@@ -20,15 +19,11 @@ def _able() -> Iterable[str]:
 class TrainOptions:
     """What `train` is told."""
 
-    backend: str = field(metadata=described("What trains.", choices=_able, elsewhere=True, section="Run"))
-    config: Path | None = field(
-        default=None,
-        metadata=described("Take what is not said here from a file: any run's config.toml.", metavar="FILE", rare=True),
+    backend: str = described("What trains.", choices=_able, elsewhere=True, section="Run")
+    config: Path | None = described(
+        "Take what is not said here from a file: any run's config.toml.", default=None, metavar="FILE", rare=True
     )
-    as_json: bool = field(
-        default=False,
-        metadata=described(
-            "One JSON object a line on standard output, of all that happens.", names=("--json",), rare=True
-        ),
+    as_json: bool = described(
+        "One JSON object a line on standard output, of all that happens.", default=False, names=("--json",), rare=True
     )
     training: TrainingOptions

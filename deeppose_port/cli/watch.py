@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 
 from converters.errors import DeepPoseError
@@ -18,11 +17,9 @@ from deeppose_port.options import described
 class WatchOptions:
     """What `watch` is told."""
 
-    results: Path = field(metadata=described("The result folder of a training.", names=("RESULTS",)))
+    results: Path = described("The result folder of a training.", names=("RESULTS",))
     how: EvaluatingOptions
-    idle: float | None = field(
-        default=None, metadata=described("End when no new checkpoint came for so long.", metavar="SECONDS")
-    )
+    idle: float | None = described("End when no new checkpoint came for so long.", default=None, metavar="SECONDS")
     shown: JsonOptions
 
 

@@ -39,7 +39,6 @@ than 0.1 level away in the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import field
 from typing import Literal, get_args
 
 import cv2
@@ -135,63 +134,49 @@ class Augmentation:
         DeepPoseError: A range or the method is none.
     """
 
-    fliplr: bool = field(default=False, metadata=described("Mirror every other example.", section="Augmentation"))
-    rotate: bool = field(default=False, metadata=described("Rotate by 0 to --rotate-range - 1 degrees."))
-    zoom: bool = field(default=False, metadata=described("Magnify by a factor of 1 ± --zoom-range."))
-    translate: bool = field(
-        default=False, metadata=described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.")
-    )
-    rotate_range: int = field(default=10, metadata=described("Degrees.", metavar="DEGREES"))
-    zoom_range: float = field(default=0.2, metadata=described("A fraction.", metavar="FRACTION"))
-    translate_range: int = field(default=5, metadata=described("Pixels.", metavar="PIXELS"))
-    margin_range: float = field(
+    fliplr: bool = described("Mirror every other example.", default=False, section="Augmentation")
+    rotate: bool = described("Rotate by 0 to --rotate-range - 1 degrees.", default=False)
+    zoom: bool = described("Magnify by a factor of 1 ± --zoom-range.", default=False)
+    translate: bool = described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.", default=False)
+    rotate_range: int = described("Degrees.", default=10, metavar="DEGREES")
+    zoom_range: float = described("A fraction.", default=0.2, metavar="FRACTION")
+    translate_range: int = described("Pixels.", default=5, metavar="PIXELS")
+    margin_range: float = described(
+        "Draw the margin around the joints, where the network's crop has one, from so much less to so much more.",
         default=0.0,
-        metadata=described(
-            "Draw the margin around the joints, where the network's crop has one, from so much less to so much more.",
-            metavar="FRACTION",
-        ),
+        metavar="FRACTION",
     )
-    method: Method = field(
-        default="fast",
-        metadata=described("One warp, or one step after the other.", choices=get_args(Method), names=("--augment",)),
+    method: Method = described(
+        "One warp, or one step after the other.", default="fast", choices=get_args(Method), names=("--augment",)
     )
-    rotation: Spread | None = field(
+    rotation: Spread | None = described(
+        "Rotate by so many degrees to either side, and take the box of the rotated joints.",
         default=None,
-        metadata=described(
-            "Rotate by so many degrees to either side, and take the box of the rotated joints.",
-            metavar="normal:30@0.6",
-            parse=Spread.parse,
-        ),
+        metavar="normal:30@0.6",
+        parse=Spread.parse,
     )
-    scale: Spread | None = field(
-        default=None,
-        metadata=described("Multiply the box by e to the power of this.", metavar="normal:0.12", parse=Spread.parse),
+    scale: Spread | None = described(
+        "Multiply the box by e to the power of this.", default=None, metavar="normal:0.12", parse=Spread.parse
     )
-    aspect: Spread | None = field(
-        default=None,
-        metadata=described("Each side of it by e to the power of this.", metavar="normal:0.05", parse=Spread.parse),
+    aspect: Spread | None = described(
+        "Each side of it by e to the power of this.", default=None, metavar="normal:0.05", parse=Spread.parse
     )
-    shift: Spread | None = field(
-        default=None,
-        metadata=described("Shift it by such fractions of its sides.", metavar="normal:0.04", parse=Spread.parse),
+    shift: Spread | None = described(
+        "Shift it by such fractions of its sides.", default=None, metavar="normal:0.04", parse=Spread.parse
     )
-    colour: Chance | None = field(
+    colour: Chance | None = described(
+        "Vary the colours; 1 is a saturation of 0.4 to 1.4, a gamma of e to the power of normal:0.25, and channels "
+        "times e to the power of normal:0.08.",
         default=None,
-        metadata=described(
-            "Vary the colours; 1 is a saturation of 0.4 to 1.4, a gamma of e to the power of normal:0.25, and channels "
-            "times e to the power of normal:0.08.",
-            metavar="1@0.5",
-            names=("--colour", "--color"),
-            parse=Chance.parse,
-        ),
+        metavar="1@0.5",
+        names=("--colour", "--color"),
+        parse=Chance.parse,
     )
-    cutout: Chance | None = field(
+    cutout: Chance | None = described(
+        "Leave out a rectangle whose sides are a quarter of this fraction of the input's up to all of it.",
         default=None,
-        metadata=described(
-            "Leave out a rectangle whose sides are a quarter of this fraction of the input's up to all of it.",
-            metavar="0.36@0.4",
-            parse=Chance.parse,
-        ),
+        metavar="0.36@0.4",
+        parse=Chance.parse,
     )
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The options of a training, under their legacy names where those survive.
 
-Each is declared once, by its field: `options.described` says what else the command line tells of it.
+Each is declared once, by its field: `options.described` says what the command line tells of it.
 """
 
 from __future__ import annotations
@@ -119,65 +119,50 @@ class Hyperparameters:
 class HyperparameterOptions:
     """What the user said of the optimizer; None where nothing was said."""
 
-    opt: str | None = field(
+    opt: str | None = described(
+        "Adam, AdamW, MomentumSGD, AdaGrad or RMSprop.",
         default=None,
-        metadata=described(
-            "Adam, AdamW, MomentumSGD, AdaGrad or RMSprop.",
-            metavar="NAME",
-            choices=tuple(OPTIMIZERS.values()),
-            names=("--opt", "--optimizer"),
-            default="Adam",
-            section="Optimizer",
-            rare=True,
-        ),
+        metavar="NAME",
+        choices=tuple(OPTIMIZERS.values()),
+        names=("--opt", "--optimizer"),
+        show_default="Adam",
+        section="Optimizer",
+        rare=True,
     )
-    lr: float | None = field(
-        default=None, metadata=described("Learning rate.", default="0.001 for Adam and AdamW, else 0.01")
-    )
-    adam_alpha: float | None = field(default=None, metadata=described("Adam's own name for it.", rare=True))
-    adam_beta1: float | None = field(
-        default=None, metadata=described("Decay of the first moment.", default="0.9", rare=True)
-    )
-    adam_beta2: float | None = field(
-        default=None, metadata=described("Decay of the second moment.", default="0.999", rare=True)
-    )
-    adam_eps: float | None = field(
-        default=None, metadata=described("Outside of the bias correction.", default="1e-8", rare=True)
-    )
-    momentum: float | None = field(default=None, metadata=described("MomentumSGD's.", default="0.9", rare=True))
-    weight_decay: float | None = field(
+    lr: float | None = described("Learning rate.", default=None, show_default="0.001 for Adam and AdamW, else 0.01")
+    adam_alpha: float | None = described("Adam's own name for it.", default=None, rare=True)
+    adam_beta1: float | None = described("Decay of the first moment.", default=None, show_default="0.9", rare=True)
+    adam_beta2: float | None = described("Decay of the second moment.", default=None, show_default="0.999", rare=True)
+    adam_eps: float | None = described("Outside of the bias correction.", default=None, show_default="1e-8", rare=True)
+    momentum: float | None = described("MomentumSGD's.", default=None, show_default="0.9", rare=True)
+    weight_decay: float | None = described(
+        "Rate at which every parameter is added to its gradient; with AdamW that at which weights shrink by "
+        "themselves, but for biases and normalisation.",
         default=None,
-        metadata=described(
-            "Rate at which every parameter is added to its gradient; with AdamW that at which weights shrink by "
-            "themselves, but for biases and normalisation.",
-            default="0.01 for AdamW, 0.0005 for MomentumSGD, else 0",
-            rare=True,
-        ),
+        show_default="0.01 for AdamW, 0.0005 for MomentumSGD, else 0",
+        rare=True,
     )
-    lr_decay_freq: int | None = field(
+    lr_decay_freq: int | None = described(
+        "Epochs after which the learning rate is multiplied by --lr-decay-ratio, each time.",
         default=None,
-        metadata=described(
-            "Epochs after which the learning rate is multiplied by --lr-decay-ratio, each time.",
-            metavar="EPOCHS",
-            default="10 for MomentumSGD and AdaGrad, else 0: never",
-            rare=True,
-        ),
+        metavar="EPOCHS",
+        show_default="10 for MomentumSGD and AdaGrad, else 0: never",
+        rare=True,
     )
-    lr_decay_ratio: float | None = field(default=None, metadata=described("See there.", default="0.1", rare=True))
-    schedule: str | None = field(
+    lr_decay_ratio: float | None = described("See there.", default=None, show_default="0.1", rare=True)
+    schedule: str | None = described(
+        "How the learning rate falls: in these steps, or in half a cosine to 0 over the training.",
         default=None,
-        metadata=described(
-            "How the learning rate falls: in these steps, or in half a cosine to 0 over the training.",
-            choices=SCHEDULES,
-            default="step",
-            rare=True,
-        ),
+        choices=SCHEDULES,
+        show_default="step",
+        rare=True,
     )
-    warmup: float | None = field(
+    warmup: float | None = described(
+        "It rises linearly over these first, from a thousandth.",
         default=None,
-        metadata=described(
-            "It rises linearly over these first, from a thousandth.", metavar="EPOCHS", default="0", rare=True
-        ),
+        metavar="EPOCHS",
+        show_default="0",
+        rare=True,
     )
 
     @classmethod
@@ -260,39 +245,28 @@ def _or(value: float | None, default: float) -> float:
 class EngineOptions:
     """How an engine computes; not every backend can do each."""
 
-    workers: int = field(
-        default=0,
-        metadata=described(
-            "Processes that make examples, in place of threads in this one.",
-            needs="workers",
-            section="Engine",
-        ),
+    workers: int = described(
+        "Processes that make examples, in place of threads in this one.", default=0, needs="workers", section="Engine"
     )
-    amp: str | None = field(
+    amp: str | None = described(
+        "Compute in bfloat16, or in float16 with a scaled loss, where that is safe.",
         default=None,
-        metadata=described(
-            "Compute in bfloat16, or in float16 with a scaled loss, where that is safe.",
-            choices=PRECISIONS,
-            names=("--amp", "--precision"),
-            needs="amp",
-        ),
+        choices=PRECISIONS,
+        names=("--amp", "--precision"),
+        needs="amp",
     )
-    channels_last: bool = field(
-        default=True,
-        metadata=described("The memory format of maps.", default="on", needs="channels-last"),
+    channels_last: bool = described(
+        "The memory format of maps.", default=True, show_default="on", needs="channels-last"
     )
-    compile: bool = field(default=False, metadata=described("Compile the network.", needs="compile"))
-    sync_bn: bool = field(
+    compile: bool = described("Compile the network.", default=False, needs="compile")
+    sync_bn: bool = described(
+        "BatchNormalization over the whole batch of all processes, in place of each one's own part.",
         default=False,
-        metadata=described(
-            "BatchNormalization over the whole batch of all processes, in place of each one's own part.",
-            needs="sync-bn",
-        ),
+        needs="sync-bn",
     )
-    profile: bool = field(default=False, metadata=described("Tell where a step's time goes.", needs="profile"))
-    legacy_gradient_sum: bool = field(
-        default=False,
-        metadata=described("Sum the gradients of several devices, as the old program did.", needs="gradient-sum"),
+    profile: bool = described("Tell where a step's time goes.", default=False, needs="profile")
+    legacy_gradient_sum: bool = described(
+        "Sum the gradients of several devices, as the old program did.", default=False, needs="gradient-sum"
     )
 
     def __post_init__(self) -> None:
@@ -306,39 +280,29 @@ class EngineOptions:
 class StageOptions:
     """Which stage of a cascade is trained, and on which close-ups a later one."""
 
-    stage: int = field(
+    stage: int = described(
+        "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
         default=1,
-        metadata=described(
-            "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
-            metavar="N",
-            section="Cascade",
-        ),
+        metavar="N",
+        section="Cascade",
     )
-    before: Path | None = field(
+    before: Path | None = described(
+        "The stages before it: any checkpoint, or a cascade.", default=None, names=("--from",)
+    )
+    per_joint: bool = described(
+        "One network a joint, trained one after the other, in place of one for all joints.", default=False
+    )
+    draws: int = described("Close-ups of each person's each joint in an epoch.", default=40, metavar="N")
+    sigma: float | None = described(
+        "Side of a close-up, in diameters of the person.",
         default=None,
-        metadata=described("The stages before it: any checkpoint, or a cascade.", names=("--from",)),
+        show_default="2; of FLIC 1, of its 7 joints 1.1",
     )
-    per_joint: bool = field(
-        default=False,
-        metadata=described("One network a joint, trained one after the other, in place of one for all joints."),
-    )
-    draws: int = field(
-        default=40, metadata=described("Close-ups of each person's each joint in an epoch.", metavar="N")
-    )
-    sigma: float | None = field(
-        default=None,
-        metadata=described(
-            "Side of a close-up, in diameters of the person.",
-            default="2; of FLIC 1, of its 7 joints 1.1",
-        ),
-    )
-    opposing: tuple[str, ...] = field(
+    opposing: tuple[str, ...] = described(
+        "Two joints whose distance is the diameter; of several pairs it is the mean.",
         default=(),
-        metadata=described(
-            "Two joints whose distance is the diameter; of several pairs it is the mean.",
-            metavar="JOINT,JOINT",
-            default="left shoulder,right hip; of FLIC's 7 joints each shoulder,other elbow",
-        ),
+        metavar="JOINT,JOINT",
+        show_default="left shoulder,right hip; of FLIC's 7 joints each shoulder,other elbow",
     )
 
     def __post_init__(self) -> None:
@@ -357,254 +321,193 @@ class StageOptions:
 class TrainingOptions:
     """A training."""
 
-    train_csv: Path = field(
-        metadata=described(
-            "The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True, section="Data"
-        )
+    train_csv: Path = described(
+        "The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True, section="Data"
     )
-    images: Path = field(metadata=described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True))
-    skeleton: str | None = field(
+    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True)
+    skeleton: str | None = described(
+        "What the joints are, or a file that says. FLIC's 7, LSP's 14 and MPII's 16 need none.",
         default=None,
-        metadata=described(
-            "What the joints are, or a file that says. FLIC's 7, LSP's 14 and MPII's 16 need none.",
-            choices=lambda: SKELETONS,
-        ),
+        choices=lambda: SKELETONS,
     )
-    recipe: str | None = field(
+    recipe: str | None = described(
+        "The options where nothing is said.",
         default=None,
-        metadata=described(
-            "The options where nothing is said.",
-            metavar="NAME",
-            choices=tuple(RECIPES),
-            default="modern; course for an hourglass; a resumed run's own",
-            section="Run",
-        ),
+        metavar="NAME",
+        choices=tuple(RECIPES),
+        show_default="modern; course for an hourglass; a resumed run's own",
+        section="Run",
     )
-    test_csv: Path | None = field(
+    test_csv: Path | None = described(
+        "The persons to validate on.", default=None, names=("--test-csv", "--test-csv-fn"), section="Data"
+    )
+    output: Path | None = described(
+        "Result folder.",
         default=None,
-        metadata=described("The persons to validate on.", names=("--test-csv", "--test-csv-fn"), section="Data"),
+        names=("-o", "--output"),
+        show_default="a new one in results, or the resumed run's",
+        section="Run",
     )
-    output: Path | None = field(
+    device: str = described("Where; several share each batch.", default="cpu", metavar="cpu|cuda:N|cuda:0,cuda:1")
+    architecture: str | None = described(
+        "What starts anew, resnet50 say; or what a file is that leaves a choice.",
         default=None,
-        metadata=described(
-            "Result folder.",
-            names=("-o", "--output"),
-            default="a new one in results, or the resumed run's",
-            section="Run",
-        ),
+        metavar="NAME",
+        choices=lambda: TABLES,
+        show_default="alexnet",
+        section="Network",
     )
-    device: str = field(
-        default="cpu",
-        metadata=described("Where; several share each batch.", metavar="cpu|cuda:N|cuda:0,cuda:1"),
-    )
-    architecture: str | None = field(
+    model_file: str | None = described(
+        "The Python file that defines the network, which is read and never run: what starts anew, or what the file "
+        "is that a run starts from.",
         default=None,
-        metadata=described(
-            "What starts anew, resnet50 say; or what a file is that leaves a choice.",
-            metavar="NAME",
-            choices=lambda: TABLES,
-            default="alexnet",
-            section="Network",
-        ),
+        metavar="FILE[:CLASS]",
+        names=("--model-file", "--model"),
+        rare=True,
     )
-    model_file: str | None = field(
-        default=None,
-        metadata=described(
-            "The Python file that defines the network, which is read and never run: what starts anew, or what the file "
-            "is that a run starts from.",
-            metavar="FILE[:CLASS]",
-            names=("--model-file", "--model"),
-            rare=True,
-        ),
+    width: str | None = described(
+        "Factor on all channels, or those of each layer but the last.", default=None, metavar="FACTOR|N,N,…", rare=True
     )
-    width: str | None = field(
-        default=None,
-        metadata=described(
-            "Factor on all channels, or those of each layer but the last.", metavar="FACTOR|N,N,…", rare=True
-        ),
+    stacks: int | None = described(
+        "Of an hourglass that starts anew: how many.", default=None, metavar="N", show_default="4", rare=True
     )
-    stacks: int | None = field(
-        default=None,
-        metadata=described("Of an hourglass that starts anew: how many.", metavar="N", default="4", rare=True),
+    dropout: float | None = described(
+        "Share that dropout zeroes, in place of the architecture's.", default=None, rare=True
     )
-    dropout: float | None = field(
-        default=None, metadata=described("Share that dropout zeroes, in place of the architecture's.", rare=True)
+    init: Path | None = described("Start from any checkpoint's weights.", default=None)
+    finetune: Path | None = described("The same; the last layer anew for other joints.", default=None)
+    resume: Path | None = described("Go on where a result folder or checkpoint stopped, old ones too.", default=None)
+    state: bool = described(
+        "Whether a resumed file's optimizer goes on; otherwise it begins anew.", default=True, rare=True
     )
-    init: Path | None = field(default=None, metadata=described("Start from any checkpoint's weights."))
-    finetune: Path | None = field(
-        default=None,
-        metadata=described("The same; the last layer anew for other joints."),
+    start_epoch: int | None = described(
+        "Epochs that a resumed file has behind it, where nothing says.", default=None, rare=True
     )
-    resume: Path | None = field(
-        default=None,
-        metadata=described("Go on where a result folder or checkpoint stopped, old ones too."),
+    epochs: int = described(
+        "Epochs, those of a resumed run counted in.", default=100, names=("--epochs", "--epoch"), section="Run"
     )
-    state: bool = field(
-        default=True,
-        metadata=described("Whether a resumed file's optimizer goes on; otherwise it begins anew.", rare=True),
+    batch_size: int = described(
+        "Persons in a step, over all devices.", default=128, names=("--batch-size", "--batchsize")
     )
-    start_epoch: int | None = field(
-        default=None, metadata=described("Epochs that a resumed file has behind it, where nothing says.", rare=True)
-    )
-    epochs: int = field(
-        default=100,
-        metadata=described("Epochs, those of a resumed run counted in.", names=("--epochs", "--epoch"), section="Run"),
-    )
-    batch_size: int = field(
-        default=128,
-        metadata=described("Persons in a step, over all devices.", names=("--batch-size", "--batchsize")),
-    )
-    cache: int = field(
+    cache: int = described(
+        "Memory for decoded pictures, of each process.",
         default=0,
-        metadata=described(
-            "Memory for decoded pictures, of each process.", metavar="512M", parse=byte_count, section="Data", rare=True
-        ),
+        metavar="512M",
+        parse=byte_count,
+        section="Data",
+        rare=True,
     )
-    pack: Path | None = field(
+    pack: Path | None = described(
+        "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself.",
         default=None,
-        metadata=described(
-            "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself.",
-            rare=True,
-        ),
+        rare=True,
     )
-    seed: int = field(
-        default=1701, metadata=described("Of weights, order, augmentation and dropout.", section="Run", rare=True)
+    seed: int = described("Of weights, order, augmentation and dropout.", default=1701, section="Run", rare=True)
+    threads: int | None = described(
+        "Threads that make examples; by default as many as the machine runs.", default=None, section="Data", rare=True
     )
-    threads: int | None = field(
-        default=None,
-        metadata=described(
-            "Threads that make examples; by default as many as the machine runs.", section="Data", rare=True
-        ),
+    snapshot: int = described(
+        "Epochs between checkpoints; the last always writes one.", default=10, section="Run", rare=True
     )
-    snapshot: int = field(
-        default=10,
-        metadata=described("Epochs between checkpoints; the last always writes one.", section="Run", rare=True),
-    )
-    valid_freq: int = field(default=5, metadata=described("Epochs between validations; 0 for none.", rare=True))
-    show_log_iter: int = field(default=10, metadata=described("Iterations between lines of the log.", rare=True))
-    min_dim: float = field(
+    valid_freq: int = described("Epochs between validations; 0 for none.", default=5, rare=True)
+    show_log_iter: int = described("Iterations between lines of the log.", default=10, rare=True)
+    min_dim: float = described(
+        "Leave out persons whose box of joints is smaller than this many pixels.",
         default=0.0,
-        metadata=described(
-            "Leave out persons whose box of joints is smaller than this many pixels.", section="Data", rare=True
-        ),
+        section="Data",
+        rare=True,
     )
-    ignore_label: float = field(
-        default=-1.0, metadata=described("The coordinate in the CSV that means: not annotated.", rare=True)
+    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    max_pixels: int = described(
+        "The most pixels of a picture that is decoded.", default=MAX_PIXELS, metavar="N", rare=True
     )
-    max_pixels: int = field(
-        default=MAX_PIXELS, metadata=described("The most pixels of a picture that is decoded.", metavar="N", rare=True)
-    )
-    im_size: int | None = field(
+    im_size: int | None = described(
+        "Side of the network's input.",
         default=None,
-        metadata=described(
-            "Side of the network's input.", metavar="PIXELS", default="220, or its own", section="Inputs", rare=True
-        ),
+        metavar="PIXELS",
+        show_default="220, or its own",
+        section="Inputs",
+        rare=True,
     )
-    base_zoom: float | None = field(
-        default=None,
-        metadata=described("Factor on the box of a person's joints.", default="1.5, or its own", rare=True),
+    base_zoom: float | None = described(
+        "Factor on the box of a person's joints.", default=None, show_default="1.5, or its own", rare=True
     )
-    coord_normalize: bool | None = field(
-        default=None, metadata=described("Labels in fractions of the crop.", default="on", rare=True)
+    coord_normalize: bool | None = described(
+        "Labels in fractions of the crop.", default=None, show_default="on", rare=True
     )
-    gcn: bool | None = field(
-        default=None, metadata=described("Global contrast normalisation.", default="on", rare=True)
-    )
+    gcn: bool | None = described("Global contrast normalisation.", default=None, show_default="on", rare=True)
     augmentation: Augmentation = field(default_factory=Augmentation, metadata=RARE_GROUP)
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
-    nonfinite_gradients: str = field(
+    nonfinite_gradients: str = described(
+        "What becomes of a step whose loss or gradient is not finite: the end, or it is left out.",
         default="error",
-        metadata=described(
-            "What becomes of a step whose loss or gradient is not finite: the end, or it is left out.",
-            choices=NONFINITE_GRADIENTS,
-            section="Optimizer",
-            rare=True,
-        ),
+        choices=NONFINITE_GRADIENTS,
+        section="Optimizer",
+        rare=True,
     )
-    nonfinite_limit: int = field(
-        default=20, metadata=described("With skip: end after so many such steps in a row.", metavar="STEPS", rare=True)
+    nonfinite_limit: int = described(
+        "With skip: end after so many such steps in a row.", default=20, metavar="STEPS", rare=True
     )
-    grad_clip: float | None = field(
-        default=None, metadata=described("The largest norm of the gradient.", metavar="NORM", rare=True)
-    )
-    loss: str = field(
+    grad_clip: float | None = described("The largest norm of the gradient.", default=None, metavar="NORM", rare=True)
+    loss: str = described(
+        "What is minimised over the annotated coordinates: the mean of squares, of distances, or of squares up to "
+        "--loss-beta and distances beyond.",
         default="l2",
-        metadata=described(
-            "What is minimised over the annotated coordinates: the mean of squares, of distances, or of squares up to "
-            "--loss-beta and distances beyond.",
-            choices=tuple(LOSSES),
-            rare=True,
-        ),
+        choices=tuple(LOSSES),
+        rare=True,
     )
-    loss_beta: float = field(
-        default=0.05,
-        metadata=described("Where smooth-l1 goes over from squares, in units of the labels.", metavar="B", rare=True),
+    loss_beta: float = described(
+        "Where smooth-l1 goes over from squares, in units of the labels.", default=0.05, metavar="B", rare=True
     )
-    heatmap_loss: float = field(
+    heatmap_loss: float = described(
+        "Weight of the cross-entropy of a soft-argmax's maps and Gaussians around the joints, beside the loss; "
+        "0 for none.",
         default=0.0,
-        metadata=described(
-            "Weight of the cross-entropy of a soft-argmax's maps and Gaussians around the joints, beside the loss; "
-            "0 for none.",
-            metavar="WEIGHT",
-            rare=True,
-        ),
+        metavar="WEIGHT",
+        rare=True,
     )
-    ema: float = field(
+    ema: float = described(
+        "Average the weights over the updates with this decay, and validate and save the average; 0 for none.",
         default=0.0,
-        metadata=described(
-            "Average the weights over the updates with this decay, and validate and save the average; 0 for none.",
-            metavar="DECAY",
-            rare=True,
-        ),
+        metavar="DECAY",
+        rare=True,
     )
-    accumulate: int = field(
+    accumulate: int = described(
+        "Compute each batch in N parts, one after the other: less memory, the same update but for "
+        "BatchNormalization, whose batch is a part.",
         default=1,
-        metadata=described(
-            "Compute each batch in N parts, one after the other: less memory, the same update but for "
-            "BatchNormalization, whose batch is a part.",
-            metavar="N",
-            needs="accumulate",
-            rare=True,
-        ),
+        metavar="N",
+        needs="accumulate",
+        rare=True,
     )
-    lr_scale: tuple[str, ...] = field(
+    lr_scale: tuple[str, ...] = described(
+        "Factor on the learning rate of some parameters, as 'conv*=0.1'; the last that matches counts.",
         default=(),
-        metadata=described(
-            "Factor on the learning rate of some parameters, as 'conv*=0.1'; the last that matches counts.",
-            metavar="PATTERN=FACTOR",
-            rare=True,
-        ),
+        metavar="PATTERN=FACTOR",
+        rare=True,
     )
-    freeze: tuple[str, ...] = field(
-        default=(), metadata=described("Parameters not to train, as 'conv*'.", metavar="PATTERN", rare=True)
+    freeze: tuple[str, ...] = described(
+        "Parameters not to train, as 'conv*'.", default=(), metavar="PATTERN", rare=True
     )
-    best: str = field(
+    best: str = described(
+        "Which checkpoint is the best: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
         default="loss",
-        metadata=described(
-            "Which checkpoint is the best: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
-            metavar="METRIC",
-            choices=lambda: [metric.name for metric in registry.METRICS.values()],
-            section="Checkpoints",
-            rare=True,
-        ),
+        metavar="METRIC",
+        choices=lambda: [metric.name for metric in registry.METRICS.values()],
+        section="Checkpoints",
+        rare=True,
     )
-    best_after: int = field(default=0, metadata=described("None is before this epoch.", metavar="EPOCH", rare=True))
-    keep: int | None = field(
-        default=None,
-        metadata=described("Keep the last N epochs' checkpoints.", metavar="N", default="all", rare=True),
+    best_after: int = described("None is before this epoch.", default=0, metavar="EPOCH", rare=True)
+    keep: int | None = described(
+        "Keep the last N epochs' checkpoints.", default=None, metavar="N", show_default="all", rare=True
     )
-    patience: int | None = field(
-        default=None, metadata=described("End after N validations without a better one.", metavar="N", rare=True)
+    patience: int | None = described(
+        "End after N validations without a better one.", default=None, metavar="N", rare=True
     )
-    tensorboard: bool = field(default=False, metadata=described("Write for TensorBoard too.", section="Run", rare=True))
-    eval_only: bool = field(
-        default=False, metadata=described("Validate what the run starts from, and no more.", rare=True)
-    )
-    stop_collapsed: bool = field(
-        default=False,
-        metadata=described(
-            "End a run whose answers do not depend on the picture after an epoch and 200 updates.", rare=True
-        ),
+    tensorboard: bool = described("Write for TensorBoard too.", default=False, section="Run", rare=True)
+    eval_only: bool = described("Validate what the run starts from, and no more.", default=False, rare=True)
+    stop_collapsed: bool = described(
+        "End a run whose answers do not depend on the picture after an epoch and 200 updates.", default=False, rare=True
     )
     cascade: StageOptions = field(default_factory=StageOptions, metadata=RARE_GROUP)
     engine: EngineOptions = field(default_factory=EngineOptions, metadata=RARE_GROUP)

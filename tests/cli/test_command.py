@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,21 @@ from deeppose_port.options import described, options_of
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    size: int = field(default=64, metadata=described("Side.", metavar="PIXELS"))
-    kind: str | None = field(default=None, metadata=described("Kind.", choices=lambda: ("big", "small"), default="big"))
+    size: int = described("Side.", default=64, metavar="PIXELS")
+    kind: str | None = described("Kind.", default=None, choices=lambda: ("big", "small"), show_default="big")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
-    file: Path = field(metadata=described("A file.", names=("FILE",)))
-    others: tuple[Path, ...] = field(default=(), metadata=described("More.", names=("OTHER",)))
-    csv: str = field(metadata=described("Persons.", names=("-c", "--csv", "--old-name")))
+    file: Path = described("A file.", names=("FILE",))
+    others: tuple[Path, ...] = described("More.", default=(), names=("OTHER",))
+    csv: str = described("Persons.", names=("-c", "--csv", "--old-name"))
     inner: Inner
-    memory: int = field(default=2048, metadata=described("Memory.", parse=lambda text: int(text, 16), default="800"))
-    pattern: tuple[str, ...] = field(default=(), metadata=described("Patterns."))
-    gcn: bool | None = field(default=None, metadata=described("Normalise.", default="on"))
-    force: bool = field(default=False, metadata=described("Replace.", names=("--force",)))
-    fast: bool = field(default=False, metadata=described("Quickly.", needs="amp"))
+    memory: int = described("Memory.", default=2048, parse=lambda text: int(text, 16), show_default="800")
+    pattern: tuple[str, ...] = described("Patterns.", default=())
+    gcn: bool | None = described("Normalise.", default=None, show_default="on")
+    force: bool = described("Replace.", default=False, names=("--force",))
+    fast: bool = described("Quickly.", default=False, needs="amp")
 
     def __post_init__(self) -> None:
         if self.inner.size < 1:
@@ -160,6 +160,6 @@ def test_every_option_of_every_command_says_what_it_is(option):
     assert (
         option.default is None
         or option.description.parse
-        or not option.description.default
+        or not option.description.show_default
         or (isinstance(option.default, bool | tuple))
     ), "its default is said twice"

@@ -1,5 +1,5 @@
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -137,7 +137,7 @@ class TestCompleted:
 def test_every_option_of_a_training_can_stand_in_a_file():
     @dataclass
     class Odd:
-        numbers: complex = field(default=0j, metadata=described("Odd."))
+        numbers: complex = described("Odd.", default=0j)
 
     for option in options_of(TrainOptions).values():
         plain = {bool: True, int: 1, float: 1.5}
