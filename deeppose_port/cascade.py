@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from converters import Preprocessing, hub, words
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
-from converters.processors import usable_processors
+from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, joined
 from deeppose_port.data.close_up import (
     CloseUpError,
@@ -31,7 +31,6 @@ from deeppose_port.data.faces import find_face
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of, whole_of
 from deeppose_port.data.skeletons import AnySkeleton
-from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import Box
 from deeppose_port.pose import Pose, boxes_of, draw, naming
 
@@ -337,25 +336,22 @@ class CascadePose:
         networks = self.stages[number]
         preprocessing = networks[0].preprocessing
         moved = np.empty((len(wanted), 2))
-        with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
 
-            def view(place: int) -> CloseUpView:
-                person, joint = wanted[place]
-                # A network of one joint answers only that.
-                return CloseUpView(around[person][joint], joint if len(networks) == 1 else 0, preprocessing)
+        def view(place: int) -> CloseUpView:
+            person, joint = wanted[place]
+            # A network of one joint answers only that.
+            return CloseUpView(around[person][joint], joint if len(networks) == 1 else 0, preprocessing)
 
-            def cut(place: int) -> Future[Inputs]:
-                return pool.submit(networks[0].input, view(place), seen[wanted[place][0]])
+        def cut(place: int) -> Inputs:
+            return networks[0].input(view(place), seen[wanted[place][0]])
 
-            ahead: list[Future[Inputs]] = []
-            parts = [*self._parts(number, wanted), []]
-            for before, part in zip([[], *parts], parts, strict=False):
-                current, ahead = ahead, [cut(place) for place in part]
-                if not before:
-                    continue
-                inputs = joined([future.result() for future in current])
-                network = networks[0] if len(networks) == 1 else networks[wanted[before[0]][1]]
-                for place, answer in zip(before, network(inputs), strict=True):
+        parts = self._parts(number, wanted)
+        with Workers() as workers:
+            inputs = (made() for _, made in workers.ahead(itertools.chain(*parts), cut, 2 * _BATCH))
+            for part in parts:
+                network = networks[0] if len(networks) == 1 else networks[wanted[part[0]][1]]
+                answers = network(joined(list(itertools.islice(inputs, len(part)))))
+                for place, answer in zip(part, answers, strict=True):
                     moved[place] = view(place).way(answer)
         return moved
 

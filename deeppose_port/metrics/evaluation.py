@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, fields
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from converters import words
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array, LooksUp
+from deeppose_port.data.arrays import Float64Array, Inputs, LooksUp
 from deeppose_port.data.batches import Batch, batches, batches_by_level
 from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics.lengths import torso_lengths
@@ -366,12 +366,10 @@ def predictions_of(
 
 def _answered(network: Network, dataset: PoseDataset, batch_size: int, indices: Sequence[int]) -> Iterator[Batch]:
     """Yields batches with a network's outputs in place of the inputs; these go by level to one that looks them up."""
-    if isinstance(network, LooksUp) and network.by_level:
-        for levels, target, mask in batches_by_level(dataset, batch_size, indices):
-            yield network(levels), target, mask
-    else:
-        for inputs, target, mask in batches(dataset, batch_size, indices):
-            yield network(inputs), target, mask
+    by_level = isinstance(network, LooksUp) and network.by_level
+    answer = cast("Callable[[Inputs], npt.NDArray[np.float32]]", network)  # which takes levels where it gets some
+    for inputs, target, mask in (batches_by_level if by_level else batches)(dataset, batch_size, indices):
+        yield answer(inputs), target, mask
 
 
 def refined_by(

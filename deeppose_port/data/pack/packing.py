@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,8 +14,8 @@ import numpy as np
 
 from converters.errors import DeepPoseError
 from converters.files import hash_file
-from converters.processors import usable_processors
 from converters.values import dataclass
+from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.displacements import AROUND, diameters_of
@@ -28,7 +26,6 @@ from deeppose_port.data.pack.journal import Cut, Journal, refuse_other_header, r
 from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size, scale_of
 from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
-from deeppose_port.data.threads import without_opencv_threads
 from deeppose_port.data.view import View
 
 #: Called with the pictures done and all of them.
@@ -155,22 +152,14 @@ def _decoded(
     dataset: PoseDataset, todo: dict[str, list[int]], options: PackOptions, threads: int | None
 ) -> Iterator[tuple[str, PackedPicture, list[Cut]]]:
     """Yields the pictures with what is cut out of them, in order; threads are a few pictures ahead."""
-    threads = usable_processors() if threads is None else threads
     around = _around_joints(dataset, options)
-    ahead: deque[tuple[str, Future[tuple[PackedPicture, list[Cut]]]]] = deque()
-    with without_opencv_threads, ThreadPoolExecutor(threads) as pool:
-        try:
-            for name, content in _contents(dataset, todo):
-                rows = todo[name]
-                ahead.append((name, pool.submit(_cuts_of_picture, dataset, rows, options, around, content)))
-                if len(ahead) > 2 * threads:
-                    first, future = ahead.popleft()
-                    yield first, *future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, *future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def cuts(content: tuple[str, bytes | None]) -> tuple[PackedPicture, list[Cut]]:
+        return _cuts_of_picture(dataset, todo[content[0]], options, around, content[1])
+
+    with Workers(threads) as workers:
+        for (name, _), made in workers.ahead(_contents(dataset, todo), cuts, 2 * workers.threads + 1):
+            yield name, *made()
 
 
 def _contents(dataset: PoseDataset, names: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
