@@ -58,7 +58,7 @@ def bench_data(options: BenchDataOptions) -> int:
             threads=counts,
             batch_size=options.batch_size,
             seconds=options.seconds,
-            progress=lambda done, total: step("", done, total),
+            progress=step,
         )
     best = recommend(rows)
     if options.shown.as_json:

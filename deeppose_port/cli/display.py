@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import field
 from typing import TYPE_CHECKING, TextIO
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from converters import Repair
-
-#: Called with a step's name, the amount done and the amount to do (0: not known).
-Step = Callable[[str, int, int], None]
+    from deeppose_port.progress import Step
 
 #: Wider than any table: where neither a terminal nor COLUMNS says how wide one may be, nothing is folded.
 _WIDTH = 10_000
@@ -163,7 +161,7 @@ def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
     """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
     began = time.monotonic()
     if quiet or settings.quiet or not sys.stderr.isatty():
-        yield lambda name, done, total: None
+        yield lambda *told: None
     else:
         from deeppose_port import progress
 

@@ -142,7 +142,7 @@ def _report(found: Evaluated, folder: Path, intervals: Bootstrap | None, *, forc
             command=command_line(),
             intervals=intervals,
             force=force,
-            progress=lambda done, total: step("", done, total),
+            progress=step,
         )
 
 

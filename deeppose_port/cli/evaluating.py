@@ -100,14 +100,10 @@ def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Ev
         display.notices([f"PCKh is an estimate: the head sizes are {dataset.head_sizes_from}"])
     quiet = quiet or not speaks()
     with together(how.engine.device) as group, display.steps("evaluating", quiet=quiet, unit="persons") as step:
-
-        def progress(done: int, total: int) -> None:
-            step("", done, total)
-
         if isinstance(pose, Pose):
-            stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=progress, group=group)]
+            stages = [evaluate(pose, dataset, batch_size=how.batch_size, progress=step, group=group)]
         else:
             if pose.cascade.face is not None:
                 display.notices([NOT_BY_FACES])
-            stages = evaluate_stages(pose, dataset, batch_size=how.batch_size, progress=progress)
+            stages = evaluate_stages(pose, dataset, batch_size=how.batch_size, progress=step)
     return Evaluated(pose, dataset, stages)

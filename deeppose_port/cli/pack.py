@@ -88,7 +88,7 @@ def pack(options: PackCommandOptions) -> int:
     resumed = 0
     if options.only_verify:
         with display.steps("verifying", quiet=options.shown.as_json, unit="parts") as step:
-            made = verify(dataset, options.target, progress=lambda done, total: step("", done, total))
+            made = verify(dataset, options.target, progress=step)
     else:
         with display.steps("packing", quiet=options.shown.as_json, unit="pictures") as step:
             try:
@@ -97,7 +97,7 @@ def pack(options: PackCommandOptions) -> int:
                     options.target,
                     made_with,
                     threads=options.threads,
-                    progress=lambda done, total: step("", done, total),
+                    progress=step,
                 )
             except KeyboardInterrupt:
                 display.say("interrupted; the same command goes on where this one has stopped", err=True)

@@ -46,7 +46,7 @@ def find(options: PersonsOptions) -> int:
             sheet=sheet,
             heatmaps=told.heatmaps,
             force=told.force,
-            progress=lambda done, total: step("", done, total),
+            progress=step,
         )
     if options.shown.as_json:
         display.as_json(found.as_dict())

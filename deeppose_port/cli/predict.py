@@ -344,7 +344,7 @@ def _files(options: PredictOptions) -> Predictions:
                 show=None if window is None else window.show,
                 legend=options.legend,
                 joint_names=options.names,
-                progress=lambda done, total: step("", done, total),
+                progress=step,
             )
         finally:
             if window is not None:
@@ -402,7 +402,7 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
             asked,
             share=_share(),
             ray=by_ray,
-            progress=lambda done, total: step("", done, total),
+            progress=step,
         )
     if options.shown.as_json:
         display.as_json(result.as_dict())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deeppose_port.inspecting.activity import Activity
     from deeppose_port.inspecting.weights import TensorRow
     from deeppose_port.pose import Pose
+    from deeppose_port.progress import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ def _as_dict(network: Checkpoint, rows: Sequence[TensorRow], seen: Activity | De
 
 
 def _activities(
-    pose: Pose | CascadePose, options: ShowOptions, dataset: PoseDataset | None, step: display.Step
+    pose: Pose | CascadePose, options: ShowOptions, dataset: PoseDataset | None, step: Step
 ) -> dict[str, Activity | DeepPoseError]:
     """Looks at the pictures that were asked for, with each network."""
     from deeppose_port.inspecting.activity import (
@@ -181,7 +182,7 @@ def _activities(
 
     def counted() -> Iterator[Float32Array]:
         for i, one in enumerate(subjects):
-            step("", i, samples)
+            step(i, samples)
             yield one
 
     return {"": activity(pose, counted(), described)}
