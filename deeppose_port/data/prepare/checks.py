@@ -10,6 +10,7 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.annotations import LARGEST
 from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.prepare.labelled import LeftOut
 from deeppose_port.data.prepare.pictures import Size
 from deeppose_port.data.prepare.source import Annotation, Row, Source
 from deeppose_port.data.skeletons import Skeleton
@@ -36,21 +37,16 @@ def usable(source: Source, sizes: Mapping[str, Size] | None, min_joints: int) ->
     Returns:
         How many were left out, for each reason, with the first of their pictures.
     """
-    left_out: dict[str, list[str]] = {}
+    left_out = LeftOut()
     for name, persons in source.splits.items():
-        found = [_obstacle(person, sizes, min_joints) for person in persons]
-        source.splits[name] = [person for person, obstacle in zip(persons, found, strict=True) if not obstacle]
-        for person, obstacle in zip(persons, found, strict=True):
-            if obstacle:
-                reason, colon, detail = obstacle.partition(": ")
-                left_out.setdefault(reason, []).append(person.file + colon + detail)
-    return [Row(f"left out: {reason}", len(files), _some(files)) for reason, files in left_out.items()]
-
-
-def _some(files: Sequence[str], at_most: int = 3) -> str:
-    """Names the first of some files."""
-    more = len(files) - at_most
-    return "; ".join(files[:at_most]) + (f" and {more:,} more" if more > 0 else "")
+        kept = source.splits[name] = []
+        for person in persons:
+            reason, colon, detail = _obstacle(person, sizes, min_joints).partition(": ")
+            if reason:
+                left_out.add(reason, person.file + colon + detail)
+            else:
+                kept.append(person)
+    return left_out.rows()
 
 
 def _obstacle(person: Annotation, sizes: Mapping[str, Size] | None, min_joints: int) -> str:

@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from converters.checkpoint import LARGEST_NUMBER
 from converters.errors import printable
 from converters.files import json_of
 from converters.values import dataclass
-from deeppose_port.data.prepare.labelled import LeftOut, joint_name, role_of, skeleton_of, split
-from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted, find
+from deeppose_port.data.prepare.labelled import LeftOut, is_number, joint_name, skeleton_of, split
+from deeppose_port.data.prepare.source import (
+    Annotation,
+    PrepareError,
+    Row,
+    Source,
+    Wanted,
+    find,
+    refuse_none,
+    refuse_several,
+)
+from deeppose_port.data.prepare.splits import role_of
 from deeppose_port.data.skeletons import COCO, Skeleton
 
 PATTERNS = ("person_keypoints_train*.json", "person_keypoints_val*.json")
@@ -49,13 +58,10 @@ def read(source: Path, wanted: Wanted) -> Source:
         PrepareError: There is no such file, it is damaged or in another form, or its keypoints are not the skeleton's.
     """
     files = find(source, PATTERNS)
-    if not files:
-        missing = f"no {' or '.join(PATTERNS)} in it; COCO publishes them at {PUBLISHED}"
-        raise PrepareError(f"{source}: {missing}" if source.exists() else f"{source}: there is no such file or folder")
+    refuse_none(files, source, f"no {' or '.join(PATTERNS)} in it; COCO publishes them at {PUBLISHED}")
     roles = [role_of(file.stem) for file in files]
     if len(files) > 1 and (None in roles or len(set(roles)) < len(files)):
-        names = ", ".join(str(file) for file in files)
-        raise PrepareError(f"{source}: several files would do ({names}); name one of them as SOURCE")
+        refuse_several(files, source)
     left_out, rows = LeftOut(), list[Row]()
     splits: dict[str, list[Annotation]] = {}
     folder = _folder(files, wanted)
@@ -171,7 +177,7 @@ class _Places:
         if file is None:
             raise PrepareError("an `image_id` of no picture")
         numbers = entry.get("keypoints")
-        if not isinstance(numbers, list) or len(numbers) != 3 * category.count or not all(map(_is_number, numbers)):
+        if not isinstance(numbers, list) or len(numbers) != 3 * category.count or not all(map(is_number, numbers)):
             raise PrepareError(f"`keypoints` that are not {category.count} times x, y and a flag")
         points = np.array(numbers, np.float64).reshape(-1, 3)[list(category.places)]
         if not np.isin(points[:, 2], (0, 1, 2)).all():
@@ -182,7 +188,7 @@ class _Places:
         box = entry.get("bbox")
         if box is None:
             return Annotation(file, joints, is_visible=visible)
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or not min(box[2:]) > 0:
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)) or not min(box[2:]) > 0:
             raise PrepareError("a `bbox` that is not x, y, width and height")
         x, y, width, height = map(float, box)
         centre = (x + width / 2, y + height / 2)
@@ -218,7 +224,3 @@ def _named_after(file: Path, folder: Path | None) -> str:
 
 def _key(value: object) -> object:
     return value if isinstance(value, int | str) else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER

@@ -26,6 +26,7 @@ from deeppose_port.data.prepare.source import (
     the_only,
     unexpected,
 )
+from deeppose_port.data.prepare.splits import SEED, TEST_PART, shuffled
 
 FILE, INDICES = "examples.mat", "tr_plus_indices.mat"
 PUBLISHED = "https://bensapp.github.io/flic-dataset.html (FLIC-full.zip)"
@@ -35,9 +36,6 @@ PERSONS = {"FLIC-full": 20928, "FLIC": 5003}
 #: Which examples train: those of the legacy program, of the indices as they are meant, whole films, or what each
 #: example says of itself.
 SPLITS = ("legacy", "corrected", "film", "authors")
-
-#: Seed and size of the split by film.
-SEED, TEST_PART = 1701, 0.1
 
 #: The columns of `coords`.
 COLUMNS = (
@@ -192,7 +190,7 @@ def _test_films(path: Path, films: Sequence[str]) -> set[str]:
     if len(sizes) < 2:
         raise PrepareError(f"{path}: all examples are of one film, so no split can keep films apart")
     names = sorted(sizes)
-    order = [names[i] for i in np.random.RandomState(SEED).permutation(len(names))]
+    order = [names[i] for i in shuffled(len(names))]
     wanted, test = TEST_PART * len(films), 0
     chosen: set[str] = set()
     for film in order:

@@ -10,15 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from converters.checkpoint import LARGEST_NUMBER
 from converters.errors import printable
 from converters.values import dataclass
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source
+from deeppose_port.data.prepare.splits import ROLES, drawn, role_of
 from deeppose_port.data.skeletons import SKELETONS, Skeleton
-
-#: Seed of the split of pictures that nobody has parted, and the part of them that is the test set: the legacy ones.
-SEED, TEST_PART = 1701, 0.1
-#: What folders and files of a split are called, by a word of their names.
-ROLES = {"train": {"train", "training"}, "test": {"val", "valid", "validation", "test", "testing"}}
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,10 @@ class LeftOut:
 
     def rows(self) -> list[Row]:
         """Returns a line for each reason, which names the first few."""
-        return [Row(f"left out: {reason}", len(places), some(places)) for reason, places in self.places.items()]
+        return [Row(f"left out: {reason}", len(places), _some(places)) for reason, places in self.places.items()]
 
 
-def some(places: Sequence[str], at_most: int = 3) -> str:
+def _some(places: Sequence[str], at_most: int = 3) -> str:
     """Names the first of some files or entries."""
     more = len(places) - at_most
     return printable("; ".join(places[:at_most]) + (f" and {more:,} more" if more > 0 else ""))
@@ -141,20 +138,12 @@ def split(persons: Mapping[str, Sequence[Annotation]]) -> tuple[dict[str, list[A
         how = "by their folders, train and val or test"
         return {role: [p for key, own in persons.items() if roles[key] == role for p in own] for role in ROLES}, how
     keys = sorted(persons)
-    order = np.random.RandomState(SEED).permutation(len(keys))
-    test = {keys[i] for i in order[: int(TEST_PART * len(keys))]}
+    test = {keys[i] for i in drawn(len(keys))[0]}
     parts = {
         "train": [person for key in keys if key not in test for person in persons[key]],
         "test": [person for key in keys if key in test for person in persons[key]],
     }
     return parts, "a random tenth of the pictures tests"
-
-
-def role_of(name: str) -> str | None:
-    """Returns what a folder's or a file's name says of the split; None for nothing."""
-    words = set(re.split(r"[^a-z]+", name.lower()))
-    found = {role for role, called in ROLES.items() if called & words}
-    return found.pop() if len(found) == 1 else None
 
 
 def source_of(
@@ -189,3 +178,8 @@ def picture_name(told: str, beside: PurePosixPath, folder: Path) -> str:
     tries = [PurePosixPath(*beside.parts, *parts), PurePosixPath(*parts), PurePosixPath(*parts[-1:])]
     there = (name for name in tries if name.parts and (folder / name).is_file())
     return str(next(there, tries[-1]))
+
+
+def is_number(value: object) -> bool:
+    """Tells whether a value of JSON is a number that a coordinate may be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER

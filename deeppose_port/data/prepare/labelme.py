@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from converters.checkpoint import LARGEST_NUMBER
 from converters.files import json_of
 from deeppose_port.data.prepare.labelled import (
     LeftOut,
     Point,
+    is_number,
     joint_name,
     persons_of,
     picture_name,
@@ -92,14 +92,10 @@ def _points(shape: Any) -> list[Point]:
     if shape.get("shape_type", "point" if len(places) == 1 else "") != "point":
         return []
     place = places[0] if len(places) == 1 else None
-    if not isinstance(place, list) or len(place) != 2 or not all(map(_is_number, place)):
+    if not isinstance(place, list) or len(place) != 2 or not all(map(is_number, place)):
         raise PrepareError(f"the point {shape['label']!r} is not two numbers")
     group, flags = shape.get("group_id"), shape.get("flags")
     occluded = isinstance(flags, dict) and flags.get("occluded")
     x, y = place
     seen = 0 if occluded else None
     return [Point(shape["label"], float(x), float(y), None if group is None else str(group), seen)]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER

@@ -26,13 +26,11 @@ from deeppose_port.data.prepare.source import (
     the_only,
     unexpected,
 )
+from deeppose_port.data.prepare.splits import drawn
 
 FILE = "joints.mat"
 PUBLISHED = "http://sam.johnson.io/research/lsp.html (lsp_dataset.zip) and lspet.html (lspet_dataset.zip)"
 PERSONS, PERSONS_EXTENDED, PERSONS_HR = 2000, 10000, 9428
-
-#: Seed of the legacy split of LSP extended, and the part of it that is the test set.
-SEED, TEST_PART = 1701, 0.1
 
 
 def read(source: Path, wanted: Wanted) -> Source:
@@ -96,8 +94,7 @@ def _extended(path: Path, persons: Float64Array, wanted: Wanted) -> Source:
         Annotation(name, np.where(person[:, :2] > 0, person[:, :2], np.nan), is_visible=_flags(person[:, 2]))
         for name, person in zip(names, persons, strict=True)
     ]
-    order = np.random.RandomState(SEED).permutation(len(annotations))
-    test = set(order[: int(TEST_PART * len(annotations))].tolist())
+    test = set(drawn(len(annotations))[0])
     title = "HR-LSPET, each person on the next picture by name: a" if by_order else "LSP extended: the legacy split, a"
     return Source(
         skeleton="lsp",

@@ -8,7 +8,6 @@ validation JSON has the joints of the published ground truth, with which MPII's 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,6 +31,7 @@ from deeppose_port.data.prepare.source import (
     the_only,
     unexpected,
 )
+from deeppose_port.data.prepare.splits import ROLES, drawn, role_of, words_of
 from deeppose_port.data.references import HEAD_BOXES, SUFFIX
 
 PATTERN = "mpii_human_pose_v1*.mat"
@@ -41,9 +41,6 @@ UPPER_NECK, HEAD_TOP = 8, 9
 
 #: Pictures of the release, and persons with all joints, of whom the legacy program counts 17,928 + 1,991.
 PICTURES, PERSONS = 24987, 19919
-
-#: Seed and size of the legacy split.
-SEED, TEST_PART = 1701, 0.1
 
 #: Published head sizes are this part of the distance from the upper neck to the top of the head: in 98.5 % of the 2,932
 #: persons of the validation set who have both joints to within 1 %, because these joints were made from the head box.
@@ -57,9 +54,6 @@ LARGEST_JSON = 1 << 27
 
 #: The JSON files that have both splits.
 WHOLE = ("mpii_annotations.json", "mpi_annotations.json")
-
-#: What the names of the JSON files say, by their words; the first that is there is taken.
-ROLES = {"train": ("train",), "test": ("validation", "valid", "val", "test")}
 
 Box = tuple[float, float, float, float]
 
@@ -119,8 +113,7 @@ def _read_mat(path: Path, wanted: Wanted) -> Source:
             else:
                 persons.append(person)
                 lines.append(_data_line(person, int(flag), points))
-    order = np.random.RandomState(SEED).permutation(len(persons)).tolist()
-    first = int(TEST_PART * len(persons))
+    test, train = drawn(len(persons))
     notes = list(unexpected("pictures", len(pictures), PICTURES))
     if min_joints == JOINTS and len(pictures) == PICTURES:
         notes += unexpected("persons with all joints", len(persons), PERSONS)
@@ -131,7 +124,7 @@ def _read_mat(path: Path, wanted: Wanted) -> Source:
     headless = sum(person.head_box is None for person in persons)
     return Source(
         skeleton="mpii",
-        splits={"train": [persons[i] for i in order[first:]], "test": [persons[i] for i in order[:first]]},
+        splits={"train": [persons[i] for i in train], "test": [persons[i] for i in test]},
         published=PUBLISHED,
         rows=[
             Row("pictures in annolist", len(pictures)),
@@ -211,11 +204,11 @@ def _data_line(person: Annotation, train: int, points: dict[int, _Point]) -> str
 
 def _role(path: Path) -> str:
     """Tells by a JSON file's name whether its persons train or test."""
-    words = re.split(r"[^a-z]+", path.stem.lower())
-    roles = [role for role, names in ROLES.items() if set(names) & set(words)]
-    if len(roles) == 1:
-        return roles[0]
-    raise PrepareError(f"{path}: its name does not tell whether its persons train or test; name it train or validation")
+    role = role_of(path.stem)
+    if role is None:
+        problem = "its name does not tell whether its persons train or test"
+        raise PrepareError(f"{path}: {problem}; name it train or validation")
+    return role
 
 
 def _json_files(source: Path) -> list[Path]:
@@ -226,7 +219,7 @@ def _json_files(source: Path) -> list[Path]:
     found: dict[str, Path] = {}
     for role, words in ROLES.items():
         for word in words:
-            named = [path for path in files if word in re.split(r"[^a-z]+", path.stem.lower())]
+            named = [path for path in files if word in words_of(path.stem)]
             if named and role not in found:
                 found[role] = the_only(named, source, "")
     whole = [path for path in files if path.name.lower() in WHOLE]

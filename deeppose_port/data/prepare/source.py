@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -118,12 +119,21 @@ def the_only(found: Sequence[Path], source: Path, missing: str) -> Path:
     Raises:
         PrepareError: There is none (`missing` says what it is called and where it is published), or several.
     """
+    refuse_none(found, source, missing)
+    if len(found) > 1:
+        refuse_several(found, source)
+    return found[0]
+
+
+def refuse_none(found: Sequence[Path], source: Path, missing: str) -> None:
+    """Raises a PrepareError where nothing was found."""
     if not found:
         raise PrepareError(f"{source}: {missing}" if source.exists() else f"{source}: there is no such file or folder")
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
-        raise PrepareError(f"{source}: several files would do ({names}); name one of them as SOURCE")
-    return found[0]
+
+
+def refuse_several(found: Sequence[Path], source: Path) -> NoReturn:
+    """Raises a PrepareError that names files of which one is needed."""
+    raise PrepareError(f"{source}: several files would do ({', '.join(map(str, found))}); name one of them as SOURCE")
 
 
 def pictures_of(annotations: Path, wanted: Wanted) -> Path | None:

@@ -10,7 +10,6 @@ in memory at a time.
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -24,11 +23,10 @@ from converters.formats._leveldb import masked_crc32c
 from converters.formats._protobuf import fields, signed, varint
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted, find
+from deeppose_port.data.prepare.splits import role_of
 
 PATTERNS = ("*.tfrecords", "*.tfrecord")
 PUBLISHED = "the annotations that the shards were made of"
-#: The words by which a shard's name tells what its persons are for.
-ROLES = {"train": ("train", "training"), "test": ("val", "valid", "validation", "test")}
 JOINTS = 16
 #: A record is a JPEG and some numbers: what is larger is none.
 LARGEST_RECORD = 1 << 27
@@ -146,13 +144,12 @@ def _extract(shards: Sequence[Path], folder: Path) -> None:
 
 
 def _role(shard: Path) -> str:
-    words = re.split(r"[^a-z]+", shard.stem.lower())
-    roles = [role for role, names in ROLES.items() if set(names) & set(words)]
-    if len(roles) != 1:
+    role = role_of(shard.stem)
+    if role is None:
         raise PrepareError(
             f"{shard}: its name does not tell whether its persons train or test; begin it with train or val"
         )
-    return roles[0]
+    return role
 
 
 def _features(record: bytes, where: str) -> dict[str, Feature]:
