@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from types import TracebackType
 from typing import TypedDict
 
 import numpy as np
@@ -272,9 +271,7 @@ class TrainingLoader:
     def __enter__(self) -> TrainingLoader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __copy__(self) -> TrainingLoader:

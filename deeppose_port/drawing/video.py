@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import cv2
@@ -156,9 +155,7 @@ class Video:
     def __enter__(self) -> Video:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._capture.release()
 
 
@@ -200,9 +197,7 @@ class Gif(Video):
         seconds = float(self._image.info.get("duration", 0)) / 1000
         return seconds if seconds >= 0.02 else _GIF_SECONDS
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._image.close()
 
 
@@ -301,9 +296,7 @@ class Stream(Video):
         short = end + 1 / self.fps < length - max(_SECONDS_OFF, _PART_OFF * length)
         return f"{decoded} of {self.frames} frames could be had" if few and short else ""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.end()
         thread = getattr(self, "_thread", None)
         if thread is not None:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -117,9 +116,7 @@ class Events:
             self.run.folder.begin(self.run.options, self.run.start, self.program, self.entries)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._closing.close()
 
     def validate(self) -> None:
