@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from converters.errors import printable as shown
 
-__all__ = ["cell_of", "counted", "csv_text", "shown"]
+__all__ = ["cell_of", "counted", "csv_text", "finite", "shown"]
 
 
 def counted(number: int, noun: str) -> str:
     """Returns a number with its noun in the singular or plural."""
     return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
+def finite(value: float | None, digits: int | None = None) -> float | None:
+    """Returns a number as JSON has it, with so many decimals if that is said; None for what is not finite."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value) if digits is None else round(float(value), digits)
 
 
 def cell_of(path: str | Path) -> str:

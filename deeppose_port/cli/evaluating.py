@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import field
 from pathlib import Path
@@ -20,6 +19,7 @@ from deeppose_port.cli.options import (
     persons,
 )
 from deeppose_port.options import RARE_GROUP, described
+from deeppose_port.text import finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Evaluated:
             return values
         first, last = self.stages[0], self.evaluation
         changes = {m.metric.name: m.overall - first.measures[key].overall for key, m in last.measures.items()}
-        difference = {name: value if math.isfinite(value) else None for name, value in changes.items()}
+        difference = {name: finite(value) for name, value in changes.items()}
         return {**values, "stages": [stage.as_dict() for stage in self.stages], "difference": difference}
 
 

@@ -14,6 +14,7 @@ from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Evaluation
+from deeppose_port.text import finite
 
 PIXELS = (0.01, 0.1, 1.0)
 """Distances between two predictions of a joint that are counted, in pixels of the original pictures."""
@@ -136,7 +137,7 @@ class Joints:
     def as_dict(self) -> dict[str, object]:
         """Returns the counts as JSON-ready values."""
         beyond = {f"{pixels:g}": count for pixels, count in self.beyond.items()}
-        return {"compared": self.compared, "beyond_px": beyond, "max_px": _finite(self.maximum)}
+        return {"compared": self.compared, "beyond_px": beyond, "max_px": finite(self.maximum)}
 
 
 @dataclass(frozen=True)
@@ -289,13 +290,9 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2g}"
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is None or math.isfinite(value) else None
-
-
 def _ready(values: Mapping[str, object]) -> dict[str, object]:
     """Returns values as JSON has them."""
     return {
-        name: list(v) if isinstance(v, tuple) else _finite(v) if isinstance(v, float) else v
+        name: list(v) if isinstance(v, tuple) else finite(v) if isinstance(v, float) else v
         for name, v in values.items()
     }

@@ -27,7 +27,7 @@ from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
 from deeppose_port.predict import files_in
-from deeppose_port.text import counted
+from deeppose_port.text import counted, finite
 from deeppose_port.training.collapse import RELU
 
 #: Standard deviation of the answers over pictures, as a part of the crop's side, below which a network is called
@@ -68,7 +68,6 @@ class LayerRow:
 
     def as_dict(self) -> dict[str, object]:
         """Returns the row as JSON-ready values."""
-        variation = self.variation if math.isfinite(self.variation) else None
         dead_units = None if self.dead_units is None else list(self.dead_units)
         return {
             "name": self.name,
@@ -76,7 +75,7 @@ class LayerRow:
             "dead": self.dead,
             "dead_units": dead_units,
             "active": self.active,
-            "variation": variation,
+            "variation": finite(self.variation),
         }
 
 
@@ -182,7 +181,7 @@ class Activity:
             "sentence": self.sentence,
             "samples": self.samples,
             "pictures": self.described,
-            "output_std": self.output_std if math.isfinite(self.output_std) else None,
+            "output_std": finite(self.output_std),
             "blind_from": self.blind_from,
             "dead": self.dead,
             "units": self.units,

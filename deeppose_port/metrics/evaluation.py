@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
@@ -21,7 +20,7 @@ from deeppose_port.metrics.lengths import torso_lengths
 from deeppose_port.metrics.registry import METRICS, NEEDS, Metric, Outputs, Poses, find, without_substitutes
 from deeppose_port.metrics.shown import bare, number
 from deeppose_port.metrics.tallies import Tally, interval, resample
-from deeppose_port.text import counted
+from deeppose_port.text import counted, finite
 
 if TYPE_CHECKING:
     import pandas
@@ -241,11 +240,11 @@ class Evaluation(Poses):
             metric = measure.metric
             *columns, (whole, overall) = measure.numbers()
             for place, value in columns:
-                found["/".join(place)] = Number(_finite(value), metric.unit, metric.with_words(place[-1]), False)
-            found["/".join(whole)] = Number(_finite(overall), metric.unit, metric.title_of_whole, True)
+                found["/".join(place)] = Number(finite(value), metric.unit, metric.with_words(place[-1]), False)
+            found["/".join(whole)] = Number(finite(overall), metric.unit, metric.title_of_whole, True)
         for measure in self._alone():
             metric = measure.metric
-            found[metric.alone] = Number(_finite(measure.overall), metric.unit, metric.title_of_whole, True)
+            found[metric.alone] = Number(finite(measure.overall), metric.unit, metric.title_of_whole, True)
         has_torsos = self.torso_lengths is not None  # without any, that nobody is left out is not worth a line
         return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", has_torsos)}
 
@@ -255,9 +254,9 @@ class Evaluation(Poses):
             "persons": self.persons,
             "joints": len(self.skeleton.joints),
             **_nested(
-                (place, _finite(number)) for measure in self.measures.values() for place, number in measure.numbers()
+                (place, finite(number)) for measure in self.measures.values() for place, number in measure.numbers()
             ),
-            **{measure.metric.alone: _finite(measure.overall) for measure in self._alone()},
+            **{measure.metric.alone: finite(measure.overall) for measure in self._alone()},
             "pdj_left_out": self.without_torso,
         }
 
@@ -507,8 +506,4 @@ def _nested(values: Iterator[tuple[tuple[str, ...], Numbers]]) -> dict[str, Numb
 
 
 def _finite_pair(ends: tuple[float, float]) -> list[float | None]:
-    return [_finite(end) for end in ends]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return [finite(end) for end in ends]

@@ -6,14 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.crop import Points
 from deeppose_port.predict.people import Box
 from deeppose_port.predict.sources import Source
-from deeppose_port.text import cell_of, csv_text
+from deeppose_port.text import cell_of, csv_text, finite
 
 FORMATS = ("json", "csv")
 
@@ -71,7 +69,7 @@ class Prediction:
             "image": str(self.image),
             "drawing": str(self.drawing),
             "person": self.person,
-            "box": None if self.box is None else [_finite(side) for side in self.box],
+            "box": None if self.box is None else [finite(side, 3) for side in self.box],
             "score": self.score,
             "points": as_lists(self.points),
             **stages,
@@ -241,8 +239,8 @@ class PersonPredictions:
                     "line": p.line,
                     "drawing": str(p.drawing),
                     "label": str(p.label),
-                    **{name: _finite(getattr(p, name), 6) for name in _ERRORS},
-                    **({"stage_errors_px": [_finite(e, 6) for e in p.stage_errors_px]} if p.stage_errors_px else {}),
+                    **{name: finite(getattr(p, name), 6) for name in _ERRORS},
+                    **({"stage_errors_px": [finite(e, 6) for e in p.stage_errors_px]} if p.stage_errors_px else {}),
                     "points": as_lists(p.points),
                     **({} if p.heatmaps is None else {"heatmaps": str(p.heatmaps)}),
                 }
@@ -306,8 +304,4 @@ def box_cells(person: int, box: Box | None) -> list[str]:
 
 def as_lists(points: Points) -> list[list[float | None]]:
     """Returns a pose as JSON has it; what is not finite is None."""
-    return [[_finite(x), _finite(y)] for x, y in points.tolist()]
-
-
-def _finite(value: float, digits: int = 3) -> float | None:
-    return round(value, digits) if np.isfinite(value) else None
+    return [[finite(x, 3), finite(y, 3)] for x, y in points.tolist()]

@@ -21,6 +21,7 @@ from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
 from converters.values import dataclass
 from deeppose_port.metrics.registry import METRICS
+from deeppose_port.text import finite
 from deeppose_port.training.folder import read_log
 from deeppose_port.training.names import EVALUATIONS, LOG, LOG_TXT, CheckpointName
 
@@ -51,7 +52,7 @@ class Series:
         return {
             "epoch": list(self.epochs),
             "iteration": list(self.iterations),
-            "value": [value if math.isfinite(value) else None for value in self.values],
+            "value": [finite(value) for value in self.values],
         }
 
 

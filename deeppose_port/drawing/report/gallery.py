@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -129,8 +128,3 @@ def paths_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) -
 def _short(value: float) -> str:
     text = f"{value:.1f}"
     return text[:-2] if text.endswith(".0") else text
-
-
-def rounded(value: float, digits: int) -> float | None:
-    """Returns a number with so many decimals, for JSON; None where it is not finite."""
-    return round(float(value), digits) if math.isfinite(value) else None

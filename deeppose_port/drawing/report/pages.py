@@ -25,7 +25,7 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.drawing.report import charts, contents
-from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, rounded, thumbnails
+from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, thumbnails
 from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
 from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison, Side
@@ -35,7 +35,7 @@ from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
 from deeppose_port.metrics.shown import error_of_person, scientific
 from deeppose_port.pose import Pose
-from deeppose_port.text import shown
+from deeppose_port.text import finite, shown
 
 PAGE = "index.html"
 GALLERY = 2000
@@ -459,8 +459,8 @@ def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, objec
             {
                 "file": shown(dataset.person(i).file),
                 "line": dataset.person(i).line,
-                "box": rounded(boxes[i], 1),
-                "moved": rounded(moved[i], 3),
+                "box": finite(boxes[i], 1),
+                "moved": finite(moved[i], 3),
                 # null: not annotated; -1: no finite answer.
                 "errors": [
                     [None if np.isnan(e) else -1 if np.isinf(e) else round(e, 1) for e in subject.errors[i].tolist()]
