@@ -2,7 +2,8 @@
 
 `dataclasses` looks at each field and compiles six functions a class, half a millisecond. For the hundreds of classes
 here that would be a third of the time in which the program starts, and a run makes values of a few. So the methods are
-shared, fields are looked at when they are first asked for, and `__init__` is compiled for classes with many values.
+shared, those that freeze among them, fields are looked at when they are first asked for, and `__init__` is compiled for
+classes with many values.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ else:
                 shown = "__init__" if name == "__signature__" else name
                 if own.get(shown) is None:  # where there is an `__eq__`, there is a `__hash__` that is None
                     setattr(cls, name, method)
-            fields = _Fields(cls, kw_only, frozen)
+            inherits = any("__dataclass_fields__" in vars(base) for base in cls.__mro__[1:])
+            freezes = frozen and not inherits and not own.keys() & {"__setattr__", "__delattr__"}
+            fields = _Fields(cls, kw_only, frozen, freezes)
             for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
                 setattr(cls, name, _Later(name, fields))
-            if frozen and "__init__" in own:  # which asks for no fields, and what it makes is to be frozen all the same
+            if freezes:
+                cls.__setattr__, cls.__delattr__ = _freezing(cls, "assign to"), _freezing(cls, "delete")
+            elif frozen and "__init__" in own:  # which asks for no fields, and what it makes is to be frozen as well
                 fields.find()
             return cls
 
@@ -53,10 +58,12 @@ class _Fields:
         cls: The class.
         kw_only: As for `dataclasses.dataclass`.
         frozen: As well.
+        freezes: Whether the methods of its values freeze them already.
     """
 
-    def __init__(self, cls: type, kw_only: bool, frozen: bool) -> None:
-        self._cls, self._kw_only, self._frozen, self._found = cls, kw_only, frozen, False
+    def __init__(self, cls: type, kw_only: bool, frozen: bool, freezes: bool) -> None:
+        self._cls, self._kw_only, self._frozen, self._freezes = cls, kw_only, frozen, freezes
+        self._found = False
 
     def find(self) -> None:
         """Looks at the fields; another thread waits until they are there."""
@@ -64,13 +71,14 @@ class _Fields:
             if not self._found:
                 self._found = True
                 del self._cls.__match_args__  # type: ignore[attr-defined]
-                told = {"frozen": self._frozen, "kw_only": self._kw_only}
+                told = {"frozen": self._frozen and not self._freezes, "kw_only": self._kw_only}
                 try:
                     dataclasses.dataclass(init=False, repr=False, eq=False, **told)(self._cls)
                 except BaseException:  # a wrong definition, which is told each time
                     self._found = False
                     setattr(self._cls, "__match_args__", _Later("__match_args__", self))  # noqa: B010
                     raise
+                self._cls.__dataclass_params__.frozen = self._frozen  # type: ignore[attr-defined]
 
 
 class _Later:
@@ -104,6 +112,18 @@ def _methods(cls: type, frozen: bool, eq: bool) -> Mapping[str, object]:
     if eq:
         methods |= {"__eq__": _equal, "__hash__": _hash if frozen else None}
     return methods
+
+
+def _freezing(cls: type, does: str) -> Callable[..., None]:
+    """Returns the `__setattr__` or `__delattr__` of frozen values; a class that inherits may add to itself alone."""
+    name = "__setattr__" if does == "assign to" else "__delattr__"
+
+    def method(self: object, attribute: str, *value: object) -> None:
+        if type(self) is cls or attribute in cls.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise dataclasses.FrozenInstanceError(f"cannot {does} field {attribute!r}")
+        getattr(super(cls, self), name)(attribute, *value)
+
+    return method
 
 
 def _given(cls: type, arguments: Sequence[object], named: Mapping[str, object]) -> dict[str, object] | None:
