@@ -22,7 +22,7 @@ from converters.families.unsupported import refuse_unsupported
 from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import Header, Stripping, strippings
-from converters.matching import Match, compare, match, odd
+from converters.matching import Match, compare, fitting, match, odd
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, per_joint
 from converters.values import dataclass
 
@@ -133,8 +133,11 @@ class Search:
 
     def _of_tables(self, way: Stripping, bare: dict[str, Header]) -> Iterator[Fit]:
         own = self.own if self.asked is None else None
-        matches = [compare(bare, own)] if isinstance(own, Architecture) else match(bare, self.names)
-        yield from (Fit(way, found) for found in matches if found.fits)
+        if isinstance(own, Architecture):
+            matches = [found for found in (compare(bare, own),) if found.fits]
+        else:
+            matches = fitting(bare, self.names)
+        yield from (Fit(way, found) for found in matches)
 
     def _built(self, way: Stripping, bare: dict[str, Header]) -> Iterator[Fit]:
         """Yields the network of the first family that builds one, if that is what the arrays are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cache
@@ -28,6 +29,9 @@ from converters.networks import (
 from converters.networks import feature_size as table_feature_size
 from converters.networks.flow import tensors_of
 from converters.values import dataclass
+
+#: How the names of the tensors end that count batches.
+_COUNTER = ".num_batches_tracked"
 
 
 @dataclass
@@ -106,6 +110,35 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
     return sorted(matches, key=lambda m: (not m.fits, m.distance))
 
 
+def fitting(headers: Mapping[str, Header], architectures: Iterable[str] | None = None) -> list[Match]:
+    """Compares a file's arrays with those architectures alone whose names they have, and returns what they fit.
+
+    Args:
+        headers: As for `match`.
+        architectures: As well.
+    """
+    spelled = {canonical_name(key) for key in headers}
+    rows = [
+        (name, names)
+        for name in (automatic() if architectures is None else architectures)
+        for names in naming(name)
+        if _first_name(name, names) in spelled and _all_but_counters(_names(name, names)) <= spelled
+    ]
+    return [found for row in rows if (found := _match_one(headers, *row)).fits]
+
+
+def _first_name(name: str, names: str) -> str:
+    """Returns the name of an architecture's first tensor in other layer names, for which no others are looked at."""
+    tensors = (tensor for layer in walk(TABLES[name]) for tensor, _ in tensors_of(layer, (0,)))
+    (first,) = spelled_names(name, names, itertools.islice(tensors, 1)).values()
+    return first
+
+
+def _all_but_counters(names: Iterable[str]) -> set[str]:
+    """Returns the names of tensors that no version of PyTorch leaves out."""
+    return {name for name in names if not name.endswith(_COUNTER)}
+
+
 @cache
 def _names(name: str, names: str) -> frozenset[str]:
     """Returns the names of an architecture's tensors in other layer names; their shapes take longer to find."""
@@ -155,7 +188,7 @@ def compare(
         if difference and not (problem and canonical.startswith(last)):
             result.different[key] = difference
     result.unexpected += [key for key in by_name.values() if key not in result.canonical]
-    counters = [n for n in architecture.shapes if n.endswith(".num_batches_tracked")]
+    counters = [n for n in architecture.shapes if n.endswith(_COUNTER)]
     if counters and set(counters) <= set(result.missing):  # PyTorch <= 0.4 had none
         result.missing = [n for n in result.missing if n not in counters]
     return result
@@ -163,7 +196,7 @@ def compare(
 
 def _difference(canonical: str, header: Header, shape: Shape) -> str | None:
     """Says how an array differs from what an architecture needs; None if it does not."""
-    counter = canonical.endswith(".num_batches_tracked")
+    counter = canonical.endswith(_COUNTER)
     if header.dtype.kind not in ("iu" if counter else "f"):
         return f"of dtype {header.dtype.name} instead of {'an integer' if counter else 'a floating-point number'}"
     if header.dtype.itemsize > 8:  # the long double of one kind of machine

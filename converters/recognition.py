@@ -21,7 +21,7 @@ from converters.keys import (
     spelled_names,
     strippings,
 )
-from converters.matching import Match, match
+from converters.matching import Match, fitting
 from converters.networks import Architecture, ModelSource
 from converters.values import dataclass
 
@@ -174,5 +174,5 @@ def _advice(headers: Mapping[str, Header], asked: str | None) -> str:
 def _fitting(headers: Mapping[str, Header]) -> str | None:
     """Returns the architecture that arrays fit, known wrappers stripped, or None."""
     ((way,), *_) = strippings(headers) if headers else [[Stripping({})]]
-    matches = match({bare: headers[key] for key, bare in way.bare.items()}) if headers else []
-    return next((m.architecture.name for m in matches if m.fits), None)
+    fits = fitting({bare: headers[key] for key, bare in way.bare.items()})
+    return next((found.architecture.name for found in fits), None)

@@ -16,7 +16,7 @@ from converters.folding import fold
 from converters.formats import Contents
 from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
 from converters.legacy_log import LegacyLog
-from converters.matching import Match, match
+from converters.matching import Match, fitting
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, chainer_version
 from converters.recognition import Network, refuse_uninitialised
 
@@ -244,9 +244,7 @@ def _known(
 
     assert architecture.own is not None
     nearest: tuple[str, str] | None = None
-    for found in match(headers, list(TABLES)):
-        if not found.fits:
-            continue
+    for found in fitting(headers, TABLES):
         size = architecture.own.input_size
         phrases = sources.differences(found.architecture.layers, architecture.layers, size)
         if not phrases:

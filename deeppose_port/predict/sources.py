@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import mimetypes
 import os
 import re
 import stat
@@ -159,11 +158,23 @@ def is_source(named: str | os.PathLike[str]) -> bool:
     if text == "-" or "://" in text or _is_camera(path) or (glob.has_magic(text) and not os.path.lexists(path)):
         return True
     if not path.is_dir():
-        kind, _ = mimetypes.guess_type(path.name)
-        return path.suffix.lower() in PICTURE_SUFFIXES or (kind or "").startswith(("image/", "video/"))
+        return _sounds_like_pictures(path)
     if holds_cascade(path) or formats.resolve(path) != path:
         return False
     return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
+
+
+def _sounds_like_pictures(path: Path) -> bool:
+    """Tells whether a file's suffix is a picture's or a video's, be it one that nothing here reads."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES | SUFFIXES:
+        return True
+    if any(suffix in format.suffixes for format in formats.FORMATS.values()):
+        return False
+    import mimetypes  # whose first answer takes reading the system's lists of suffixes
+
+    kind, _ = mimetypes.guess_type(path.name)
+    return (kind or "").startswith(("image/", "video/"))
 
 
 def is_video(source: Source) -> bool:
