@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from typing import ClassVar, TypeGuard
+
+from packaging.version import Version
+
 from converters.networks import layers as kinds
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
 from converters.networks.source.registry import KNOWN, ByVersion, function, native
 from converters.networks.source.values import (
+    Bound,
     Instance,
     Mode,
     Native,
@@ -25,7 +31,7 @@ from converters.networks.source.values import (
 class Link(Native):
     """What has parameters; also the base of everything that a source calls a link itself."""
 
-    def __init__(self, c: Context, **parameters: object) -> None:
+    def __init__(self, c: Context, /, **parameters: object) -> None:
         super().__init__(c)
         self.registers = False
         for name, shape in parameters.items():
@@ -38,8 +44,9 @@ class Link(Native):
         return None
 
     def do_init_scope(self, c: Context) -> object:
-        """Returns the context in which attributes are registered."""
-        return Switch(lambda: setattr(self, "registers", True), lambda: setattr(self, "registers", False))
+        """Returns the context in which attributes are registered; within another one it ends nothing."""
+        before = self.registers
+        return Switch(lambda: setattr(self, "registers", True), lambda: setattr(self, "registers", before))
 
     def do_to_gpu(self, c: Context, *device: object) -> object:
         """Changes nothing of the network."""
@@ -52,9 +59,25 @@ class Link(Native):
         """Returns the links in it."""
         return list(self.instance.children.values())
 
+    def do_copy(self, c: Context, mode: object = "share") -> object:
+        """Returns itself where parameters are shared, else another link of the same kind."""
+        if mode not in ("share", "copy", "init"):
+            c.fail(f"a copy in the mode {c.spell(mode)} is not known")
+        return self.instance if mode == "share" else _copied(c, self.instance, {})
+
+    def do_repeat(self, c: Context, n_repeat: object, mode: object = "init") -> object:
+        """Returns a Sequential of copies."""
+        copies = [c.call(c.attribute(self.instance, "copy"), (mode,), {}) for _ in range(c.whole(n_repeat, "n_repeat"))]
+        return c.call(Sequential, tuple(copies), {})
+
+    #: Attributes that a call of it asks for, so that setting one of them makes it another link.
+    settings: ClassVar[frozenset[str]] = frozenset()
+
     def set(self, c: Context, name: str, value: object) -> None:
         """Registers a link within init_scope; anything else is an attribute."""
-        if self.registers and isinstance(value, Instance) and value.native is not None:
+        if name in self.settings:
+            setattr(self, name, value)
+        elif self.registers and isinstance(value, Instance) and value.native is not None:
             self.instance.attributes.pop(name, None)
             self.instance.children[name] = value
         else:
@@ -65,7 +88,7 @@ class Link(Native):
 class Chain(Link):
     """A link of named links."""
 
-    def __init__(self, c: Context, **links: object) -> None:
+    def __init__(self, c: Context, /, **links: object) -> None:
         super().__init__(c)
         for name, link in links.items():
             self.do_add_link(c, name, link)
@@ -78,6 +101,13 @@ class Chain(Link):
             c.fail(f"{c.spell(link)} as a link named {c.spell(name)} is not known")
         self.instance.children[name] = link
         return None
+
+    def do_children(self, c: Context) -> object:
+        """Returns the links in it: as they were added in Chainer 1, by name from Chainer 5 on."""
+        links = self.instance.children
+        if len(links) > 1 and not c.is_chainer_1 and c.version < Version("5.0.0b1"):
+            c.fail(f"the order of children() was random in Chainer {c.version}", "name the links instead")
+        return [links[name] for name in (links if c.is_chainer_1 else sorted(links))]
 
     def item(self, c: Context, key: object) -> object:
         """Returns a link by its name."""
@@ -124,19 +154,46 @@ class ChainList(Link):
             self.do_add_link(c, link)
         return None
 
+    def do_insert(self, c: Context, index: object, link: object) -> object:
+        """Puts in a link."""
+        links = [*self.instance.children.values()]
+        place = c.whole(index, "the number of a link")
+        if not isinstance(link, Instance) or link.native is None or not 0 <= place <= len(links):
+            c.fail(f"{c.spell(link)} as link {place} is not known")
+        self._renumber([*links[:place], link, *links[place:]])
+        return None
+
+    def _renumber(self, links: list[Instance]) -> None:
+        self.instance.children = {str(number): link for number, link in enumerate(links)}
+
     def items(self, c: Context) -> list[object] | None:
         """Returns the links."""
         return list(self.instance.children.values())
 
     def item(self, c: Context, key: object) -> object:
         """Returns a link by its number."""
-        links = self.items(c) or []
-        if isinstance(key, slice):
-            return links[key]
+        links = list(self.instance.children.values())
+        return links[c.cut(key)] if isinstance(key, slice) else links[self._place(c, key)]
+
+    def set_item(self, c: Context, key: object, value: object) -> None:
+        """Replaces a link."""
+        links = list(self.instance.children.values())
+        if not isinstance(value, Instance) or value.native is None:
+            c.fail(f"{c.spell(value)} as a link is not known")
+        links[self._place(c, key)] = value
+        self._renumber(links)
+
+    def delete_item(self, c: Context, key: object) -> None:
+        """Takes out a link by its number."""
+        links = list(self.instance.children.values())
+        del links[self._place(c, key)]
+        self._renumber(links)
+
+    def _place(self, c: Context, key: object) -> int:
         number = c.whole(key, "the number of a link")
-        if not -len(links) <= number < len(links):
+        if not -len(self.instance.children) <= number < len(self.instance.children):
             c.fail(f"the list has no link {number}")
-        return links[number]
+        return number
 
 
 @native("chainer.Sequential")
@@ -145,18 +202,82 @@ class Sequential(ChainList):
 
     def __init__(self, c: Context, *layers: object) -> None:
         self.layers: list[object] = []
+        self.links: list[Instance] = []
         super().__init__(c, *layers)
+
+    def do_insert(self, c: Context, i: object, layer: object) -> object:
+        """Puts in a link or function."""
+        if isinstance(layer, Unknown):
+            c.refuse(layer)
+        place, count = c.whole(i, "the place"), len(self.layers)
+        if not -count <= place <= count:
+            c.fail(f"the list of {count} has no place {place}")
+        place += count if place < 0 else 0
+        self.layers.insert(place, layer)
+        if _is_link(layer):
+            # Chainer numbers a link as the one behind the first link, wherever it stands: in a list that is made link
+            # by link they are 0, then from the last number down to 1.
+            first = next((j for j, one in enumerate(self.layers[:place]) if _is_link(one)), 0)
+            self.links.insert(first + 1 if place else 0, layer)
+            self._renumber(self.links)
+        return None
 
     def do_add_link(self, c: Context, link: object) -> object:
         """Adds a link or function."""
-        if isinstance(link, Unknown):
-            c.refuse(link)
-        self.layers.append(link)
-        if isinstance(link, Instance):
-            super().do_add_link(c, link)
-        return None
+        return self.do_insert(c, len(self.layers), link)
 
     do_append = do_add_link
+
+    def do_pop(self, c: Context, i: object = -1) -> object:
+        """Takes out a link or function."""
+        layer = self.item(c, i)
+        self.delete_item(c, i)
+        return layer
+
+    def do_remove(self, c: Context, layer: object) -> object:
+        """Takes out a link or function that is given."""
+        self.delete_item(c, self.do_index(c, layer))
+        return None
+
+    def do_index(self, c: Context, layer: object) -> object:
+        """Returns where a link or function stands."""
+        place = next((i for i, one in enumerate(self.layers) if one is layer), None)
+        return c.fail(f"{c.spell(layer)} is not in it") if place is None else place
+
+    def delete_item(self, c: Context, key: object) -> None:
+        """Takes out a link or function by its number."""
+        layer = self.item(c, key)
+        del self.layers[c.whole(key, "the number")]
+        if _is_link(layer):
+            del self.links[next(i for i, link in enumerate(self.links) if link is layer)]
+            self._renumber(self.links)
+
+    def set_item(self, c: Context, key: object, value: object) -> None:
+        """Replaces a link or function."""
+        if self.item(c, key) is not value:
+            self.delete_item(c, key)
+            self.do_insert(c, key, value)
+
+    def add(self, c: Context, other: object) -> object:
+        """Returns a Sequential of both."""
+        if not isinstance(other, Instance) or not isinstance(other.native, Sequential):
+            c.fail(f"a Sequential and {c.spell(other)} under Add are not known")
+        return c.call(Sequential, (*self.layers, *other.native.layers), {})
+
+    def do_copy(self, c: Context, mode: object = "share") -> object:
+        """Returns a Sequential of copies."""
+        copies = [c.call(c.attribute(one, "copy"), (mode,), {}) if _is_link(one) else one for one in self.layers]
+        return c.call(Sequential, tuple(copies), {})
+
+    def do_flatten(self, c: Context) -> object:
+        """Returns a Sequential of what is in it and in those in it."""
+        layers: list[object] = []
+        for layer in self.layers:
+            if isinstance(layer, Instance) and isinstance(layer.native, Sequential):
+                layers += plain.iterate(c, layer.native.do_flatten(c))
+            else:
+                layers.append(layer)
+        return c.call(Sequential, tuple(layers), {})
 
     def items(self, c: Context) -> list[object] | None:
         """Returns the links and functions."""
@@ -171,8 +292,49 @@ class Sequential(ChainList):
     def forward(self, c: Context, *values: object) -> object:
         """Calls one after the other."""
         for layer in self.layers:
-            values = (c.call(layer, values, {}),)
-        return values[0]
+            result = c.call(layer, values, {})
+            values = result if isinstance(result, tuple) else (result,)
+        return values if len(values) > 1 else values[0]
+
+
+def _is_link(value: object) -> TypeGuard[Instance]:
+    return isinstance(value, Instance) and value.native is not None
+
+
+def _copied(c: Context, value: object, known: dict[int, object]) -> object:
+    """Returns what `copy.deepcopy` makes of a link or of what it keeps."""
+    c.budget.spend()
+    if id(value) in known:
+        return known[id(value)]
+    match value:
+        case Instance():
+            made = Instance(value.kind)
+            known[id(value)] = made
+            made.attributes = {name: _copied(c, one, known) for name, one in value.attributes.items()}
+            for name, child in value.children.items():
+                inner = _copied(c, child, known)
+                assert isinstance(inner, Instance)
+                made.children[name] = inner
+            if value.native is not None:
+                made.native = copy.copy(value.native)
+                kept = {name: one for name, one in vars(value.native).items() if name != "instance"}
+                vars(made.native).update({name: _copied(c, one, known) for name, one in kept.items()})
+                made.native.instance = made
+            return made
+        case list():
+            return [_copied(c, one, known) for one in value]
+        case tuple():
+            return tuple(_copied(c, one, known) for one in value)
+        case dict():
+            return {key: _copied(c, one, known) for key, one in value.items()}
+        case Bound():
+            return Bound(value.function, _copied(c, value.first, known))
+    return value
+
+
+@function("copy.deepcopy")
+def _deepcopy(c: Context, value: object) -> object:
+    return _copied(c, value, {})
 
 
 @native("chainercv.links.PickableSequentialChain")
@@ -221,6 +383,8 @@ class PickableSequentialChain(Chain):
 class _Convolution(Link):
     """What every kind of convolution shares."""
 
+    settings = frozenset(("stride", "pad", "dilate", "groups"))
+
     def _make(
         self, c: Context, inputs: object, outputs: object, ksize: object, stride: object, pad: object, nobias: object,
         dilate: object = 1, groups: object = 1, wscale: object = 1,
@@ -229,7 +393,7 @@ class _Convolution(Link):
         self.inputs = None if inputs is None else inputs
         self.outputs, self.kernel, self.stride, self.pad = outputs, ksize, stride, pad
         self.bias = not c.flag(nobias, "nobias")
-        self.dilation, self.groups, self.scale = dilate, groups, c.real(wscale, "wscale") ** 0.5
+        self.dilate, self.groups, self.scale = dilate, groups, c.real(wscale, "wscale") ** 0.5
 
     def sides(self, c: Context) -> tuple[int, int]:
         """Returns the kernel's height and width, which know where they come from."""
@@ -237,9 +401,9 @@ class _Convolution(Link):
 
     def attribute(self, c: Context, name: str) -> object:
         """Returns what a link says of itself."""
-        return {"out_channels": self.outputs, "ksize": self.kernel, "stride": self.stride, "pad": self.pad}.get(
-            name, c.unknown(f"{self.spelled}.{name}")
-        )
+        known = {"out_channels": self.outputs, "ksize": self.kernel, "dilate": self.dilate}
+        known |= {"stride": self.stride, "pad": self.pad, "groups": self.groups}
+        return known.get(name, c.unknown(f"{self.spelled}.{name}"))
 
     def declare(self, c: Context, shape: ParameterShape, biases: int | None) -> None:
         """Declares its parameters."""
@@ -283,7 +447,7 @@ class Convolution2D(_Convolution):
             self.bias,
             self.scale,
             c.whole(self.groups, "groups"),
-            c.sizes(self.dilation, "dilate"),
+            c.sizes(self.dilate, "dilate"),
         )
         c.check_channels(x, self.inputs, name)
         return c.layer(x, layer)
@@ -358,7 +522,7 @@ class Deconvolution2D(_Convolution):
             c.sizes(self.pad, "pad"),
             self.bias,
             c.whole(self.groups, "groups"),
-            c.sizes(self.dilation, "dilate"),
+            c.sizes(self.dilate, "dilate"),
         )
         result = c.layer(x, layer)
         if self.outsize is not None and c.sizes(self.outsize, "outsize") not in (
@@ -464,11 +628,11 @@ class _Linear2(LinearLink):
 class BatchNormalizationLink(Link):
     """`L.BatchNormalization`."""
 
+    settings = frozenset(("eps", "decay"))
+
     def _make(self, c: Context, size: object, decay: object, eps: object, use_gamma: object, use_beta: object) -> None:
         Link.__init__(self, c)
-        own = None if eps is None else c.real(eps, "eps")
-        self.eps = None if own == c.rules.eps else own
-        self.decay = c.real(decay, "decay")
+        self.eps, self.decay = eps, decay
         self.gamma, self.beta = c.flag(use_gamma, "use_gamma"), c.flag(use_beta, "use_beta")
         if isinstance(size, tuple | list) and len(size) == 1:
             size = size[0]
@@ -482,7 +646,9 @@ class BatchNormalizationLink(Link):
         self.parameters["num_batches_tracked"] = ()
 
     def _normalised(self, c: Context, x: object, batch: bool) -> object:
-        layer = kinds.BatchNormalization(c.name_of(self.instance), self.eps, self.gamma, self.beta, self.decay, batch)
+        own = None if self.eps is None else c.real(self.eps, "eps")
+        eps, decay = None if own == c.rules.eps else own, c.real(self.decay, "decay")
+        layer = kinds.BatchNormalization(c.name_of(self.instance), eps, self.gamma, self.beta, decay, batch)
         told = c.parameter(self.instance, "running_mean")
         channels = c.tensor(x).node.shape[0]
         if told is not None and told != (channels,):
@@ -523,8 +689,10 @@ class _BatchNormalization2(BatchNormalizationLink):
         self._make(c, size, decay, eps, use_gamma, use_beta)
 
     def forward(self, c: Context, x: object, finetune: object = False) -> object:
-        """Normalises."""
-        return self._normalised(c, x, batch=False)
+        """Normalises; where the source itself says that it trains, by the batch's own statistics."""
+        if c.training_side and not c.training:
+            c.fail("a BatchNormalization that does not learn its statistics is not known")
+        return self._normalised(c, x, batch=c.training and not c.training_side)
 
 
 @native("chainer.links.PReLU", "chainer.functions.PReLU")
@@ -728,6 +896,8 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
             return Tensor(c.tensor(x).node)
         c.notice(f"{c.place}: {always}; here evaluation drops nothing")
     share = 0.5 if isinstance(ratio, Unknown) else c.real(ratio, "the ratio of dropout")
+    if not 0.0 <= share < 1.0:
+        c.fail(f"the ratio of dropout is {share:g}, not between 0 and 1")
     return c.layer(x, kinds.Dropout(share, channels))
 
 
@@ -735,7 +905,9 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
 def _dropout(c: Context, x: object, ratio: object = 0.5, train: object = None, **later: object) -> object:
     if train is None and c.is_chainer_1:
         return dropped(c, x, ratio, True, "Chainer 1 drops in evaluation too where a call does not say train=…")
-    return dropped(c, x, ratio, Mode(c.training) if train is None else train, "this dropout drops in evaluation too")
+    if train is None:  # what the source itself says of training is no matter of the side that is followed
+        train = Mode(c.training) if c.training == c.training_side else c.training
+    return dropped(c, x, ratio, train, "this dropout drops in evaluation too")
 
 
 @function("chainer.functions.concat")

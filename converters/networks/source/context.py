@@ -49,7 +49,8 @@ class Context(abc.ABC):
     Attributes:
         place: The line that is followed.
         budget: What it may cost.
-        training: Whether the training side of the network is followed, or the test side.
+        training_side: Whether the training side of the network is followed, or the test side.
+        training: Whether it trains at this place; a source may say otherwise for some of its lines.
         framework: `chainer` or `torch`: whose network it is.
         version: Chainer's.
         fixed: The line that makes the network one for a single size of input; None if there is none.
@@ -63,7 +64,7 @@ class Context(abc.ABC):
     def __init__(self, budget: Budget, version: Version) -> None:
         self.place = Place("", 0)
         self.budget = budget
-        self.training = False
+        self.training = self.training_side = False
         self.framework = ""
         self.version = version
         self.fixed: Place | None = None

@@ -226,8 +226,9 @@ class Evaluator(Context):
             case ast.Lambda():
                 return self._function(node, scope, None)
             case ast.NamedExpr(target, value):
-                self.assign(target, self.evaluate(value, scope), scope)
-                return self.evaluate(target, scope)
+                outside = next(outer for outer in _outwards(scope) if not outer.comprehension)
+                self.assign(target, self.evaluate(value, scope), outside)
+                return self.evaluate(target, outside)
         self.fail(f"{type(node).__name__} is not known")
 
     def _elements(self, nodes: list[ast.expr], scope: Scope) -> list[object]:
@@ -254,9 +255,8 @@ class Evaluator(Context):
             yield scope
             return
         first, *others = generators
-        inner = Scope(scope.program, {}, scope, scope.owner)
         for value in plain.iterate(self, self.evaluate(first.iter, scope)):
-            inner = Scope(scope.program, {}, scope, scope.owner)
+            inner = Scope(scope.program, {}, scope, scope.owner, comprehension=True)
             self.assign(first.target, value, inner)
             if all(plain.truth(self, self.evaluate(test, inner)) for test in first.ifs):
                 yield from self._generated(others, inner)
@@ -343,6 +343,8 @@ class Evaluator(Context):
             extend = self.attribute(left, "extend")
             self.call(extend, (right,), {})
             return left
+        if kind is ast.Add and isinstance(left, Instance) and left.native is not None:
+            return left.native.add(self, right)
         for value in (left, right):
             if isinstance(value, Batch):
                 return self.unknown("a number made of the batch's size")
@@ -362,6 +364,8 @@ class Evaluator(Context):
                 return self._meant(found)
             case Instance():
                 found = self._instance_attribute(value, name)
+                if found is None and value.native is not None and name in plain.CHANGING:
+                    self.fail(f"{value.native.spelled}.{name} is not known")
                 return self.unknown(f"the attribute {name} of {value.name}") if found is None else found[0]
             case Super():
                 return self._super_attribute(value, name)
@@ -388,6 +392,8 @@ class Evaluator(Context):
             case _:
                 if call := plain.method(self, value, name):
                     return NativeMethod(name, call)
+                if isinstance(value, list | dict | set) and name in plain.CHANGING:
+                    self.fail(f"{name} of {self.spell(value)} is not known")
         return self.unknown(f"the attribute {name} of {self.spell(value)}")
 
     def _meant(self, found: object) -> object:
@@ -464,7 +470,7 @@ class Evaluator(Context):
         native = next((one for one in order[order.index(value.behind) :] if not isinstance(one, Class)), None)
         if native is None:
             if name == "__init__":
-                return NativeFunction("object.__init__", lambda c, *arguments, **keywords: None)
+                return NativeFunction("object.__init__", lambda c, /, *arguments, **keywords: None)
             return self.unknown(f"super().{name}")
         if name == "__init__":
             return NativeFunction(f"{native.spelled}.__init__", functools.partial(_start, native, instance))
@@ -1019,7 +1025,7 @@ def _signature(function: FunctionType) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _bind(called: Callable[..., object], *arguments: object, **keywords: object) -> None:
+def _bind(called: Callable[..., object], /, *arguments: object, **keywords: object) -> None:
     """Raises TypeError where a function does not take such arguments."""
     if isinstance(called, MethodType) and isinstance(called.__func__, FunctionType):
         _signature(called.__func__).bind(called.__self__, *arguments, **keywords)
@@ -1027,7 +1033,7 @@ def _bind(called: Callable[..., object], *arguments: object, **keywords: object)
         _signature(called).bind(*arguments, **keywords)
 
 
-def _start(kind: type[Native], instance: Instance, c: Context, *arguments: object, **keywords: object) -> None:
+def _start(kind: type[Native], instance: Instance, c: Context, /, *arguments: object, **keywords: object) -> None:
     """Does a framework's `__init__` on an object."""
     try:
         _bind(kind.__init__, None, c, *arguments, **keywords)
@@ -1039,7 +1045,7 @@ def _start(kind: type[Native], instance: Instance, c: Context, *arguments: objec
     native.__init__(c, *arguments, **keywords)  # type: ignore[misc]
 
 
-def _swapped(method: Callable[..., object], c: Context, *arguments: object, **keywords: object) -> object:
+def _swapped(method: Callable[..., object], c: Context, /, *arguments: object, **keywords: object) -> object:
     try:
         _bind(method, c, *arguments, **keywords)
     except TypeError as error:
@@ -1050,7 +1056,7 @@ def _swapped(method: Callable[..., object], c: Context, *arguments: object, **ke
 def _unbound(kind: type[Native], name: str) -> Callable[..., object]:
     """Returns `Kind.__init__` or `Kind.forward`, whose first argument is the object."""
 
-    def call(c: Context, instance: object, *arguments: object, **keywords: object) -> object:
+    def call(c: Context, instance: object, /, *arguments: object, **keywords: object) -> object:
         if not isinstance(instance, Instance):
             c.fail(f"{kind.spelled}.{name} of {c.spell(instance)} is not known")
         if name == "__init__":
@@ -1064,7 +1070,7 @@ def _unbound(kind: type[Native], name: str) -> Callable[..., object]:
 
 
 def _unbound_method(method: Callable[..., object]) -> Callable[..., object]:
-    def call(c: Context, instance: object, *arguments: object, **keywords: object) -> object:
+    def call(c: Context, instance: object, /, *arguments: object, **keywords: object) -> object:
         if not isinstance(instance, Instance) or instance.native is None:
             c.fail(f"this method of {c.spell(instance)} is not known")
         return _swapped(functools.partial(method, instance.native), c, *arguments, **keywords)

@@ -91,11 +91,19 @@ METHODS: dict[type, frozenset[str]] = {
         {"format", "join", "lower", "upper", "title", "capitalize", "replace", "split", "rsplit", "startswith"}
         | {"endswith", "strip", "lstrip", "rstrip", "isdigit", "isalpha", "count", "find", "index"}
     ),
-    list: frozenset(["append", "extend", "insert", "pop", "index", "remove", "reverse", "copy", "count"]),
+    list: frozenset(
+        ["append", "extend", "insert", "pop", "index", "remove", "reverse", "copy", "count", "sort", "clear"]
+    ),
     tuple: frozenset(["index", "count"]),
-    dict: frozenset(["items", "keys", "values", "get", "update", "setdefault", "pop", "copy"]),
-    set: frozenset(["add", "update", "discard", "union"]),
+    dict: frozenset(["items", "keys", "values", "get", "update", "setdefault", "pop", "copy", "clear"]),
+    set: frozenset(["add", "update", "discard", "remove", "union", "copy", "clear"]),
 }
+#: Methods of containers that change them: one that is not known is refused, whoever takes what it gives.
+CHANGING = frozenset(
+    {"append", "extend", "insert", "pop", "popitem", "remove", "remove_by_layer_type", "reverse", "sort", "clear"}
+    | {"add", "discard", "update", "difference_update", "intersection_update", "symmetric_difference_update"}
+    | {"setdefault", "add_link", "add_module", "register_module", "__setitem__", "__delitem__"}
+)
 
 
 def binary(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
@@ -143,11 +151,14 @@ def method(c: Context, value: object, name: str) -> Callable[..., object] | None
     if kind is None or name not in METHODS[kind]:
         return None
 
-    def call(c: Context, *arguments: object, **keywords: object) -> object:
+    def call(c: Context, /, *arguments: object, **keywords: object) -> object:
         if name == "format":
             return _format(c, str(value), arguments, keywords)
         if isinstance(value, list | tuple) and name in ("index", "remove", "count"):
             return _found(c, value, name, arguments)
+        if isinstance(value, list) and name == "sort":
+            value[:] = iterate(c, c.call(KNOWN["builtins.sorted"], (list(value), *arguments), keywords))
+            return None
         if isinstance(value, dict | set) and arguments and name != "update":
             key_of(c, arguments[0])
         if name in ("append", "insert", "add", "setdefault"):
@@ -271,7 +282,10 @@ def _set(c: Context, values: object = ()) -> object:
 
 
 @function("builtins.dict", "collections.OrderedDict")
-def _dict(c: Context, values: object = (), **keywords: object) -> object:
+def _dict(c: Context, /, *given: object, **keywords: object) -> object:
+    values: object = given[0] if given else ()
+    if len(given) > 1:
+        c.fail("a dictionary of several values is not known")
     if isinstance(values, dict):
         return {**values, **keywords}
     pairs = [iterate(c, pair) for pair in iterate(c, values)]
@@ -381,12 +395,12 @@ def _slice(c: Context, *bounds: object) -> object:
 
 
 @function("builtins.print", "logging.info", "logging.debug", "logging.warning", "warnings.warn")
-def _nothing(c: Context, *arguments: object, **keywords: object) -> object:
+def _nothing(c: Context, /, *arguments: object, **keywords: object) -> object:
     return None
 
 
 @function("functools.partial")
-def _partial(c: Context, called: object, *arguments: object, **keywords: object) -> object:
+def _partial(c: Context, called: object, /, *arguments: object, **keywords: object) -> object:
     return Partial(called, arguments, keywords)
 
 
@@ -403,7 +417,7 @@ def _product(c: Context, *values: object) -> object:
     return list(itertools.product(*lists))
 
 
-@function("copy.copy", "copy.deepcopy")
+@function("copy.copy")
 def _copy(c: Context, value: object) -> object:
     if isinstance(value, list | dict | set):
         return value.copy()

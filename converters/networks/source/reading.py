@@ -511,7 +511,8 @@ def _other_sizes(error: FeaturesError, budget: Budget) -> list[tuple[int, int]]:
 def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node, set[str]]:
     """Follows the forward pass once; returns its answer, and the names of the layers it leads through."""
     evaluator = made.evaluator
-    evaluator.training, evaluator.norms, evaluator.fixed = training, 0, None
+    evaluator.training = evaluator.training_side = training
+    evaluator.norms, evaluator.fixed = 0, None
     evaluator.reached = set()
     evaluator.notices = []
     x = Tensor(input_of(height, width))

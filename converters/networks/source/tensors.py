@@ -215,7 +215,7 @@ def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
 
 
 def _bound(call: Callable[..., object], tensor: Tensor) -> Callable[..., object]:
-    def bound(c: Context, *arguments: object, **keywords: object) -> object:
+    def bound(c: Context, /, *arguments: object, **keywords: object) -> object:
         return call(c, tensor, *arguments, **keywords)
 
     return bound

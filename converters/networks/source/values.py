@@ -201,12 +201,14 @@ class Scope:
         names: What they stand for.
         outer: The scope around it; None is the file.
         owner: The class whose method is followed, and its instance: what `super()` means.
+        comprehension: Whether it is a comprehension's, in which `:=` binds a name of the scope around it.
     """
 
     program: Program
     names: dict[str, object]
     outer: Scope | None = None
     owner: tuple[Class, object] | None = None
+    comprehension: bool = False
 
 
 @dataclass(eq=False)
@@ -347,6 +349,10 @@ class Native:
     def set(self, c: Context, name: str, value: object) -> None:
         """Sets an attribute."""
         self.instance.attributes[name] = value
+
+    def add(self, c: Context, other: object) -> object:
+        """Returns `self + other`."""
+        c.fail(f"{self.spelled} and {c.spell(other)} under Add are not known")
 
     def items(self, c: Context) -> list[object] | None:
         """Returns what a loop over it goes through; None if it is no container."""

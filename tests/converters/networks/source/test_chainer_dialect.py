@@ -1,0 +1,193 @@
+"""Networks in Chainer as people edited them: what is read from the source answers as Chainer itself."""
+
+import textwrap
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import converters
+import deeppose_port
+from converters import CheckpointError
+from tests.helpers.networks import error
+
+pytest.importorskip("torch")
+if find_spec("chainer") is None:
+    pytest.skip("chainer is not installed", allow_module_level=True)
+
+SIDE = 16
+BOUND = 4e-6
+
+#: A network of one convolution and a fully connected layer, with what a test is of between them.
+FRAME = """
+import copy
+import chainer
+import chainer.functions as F
+import chainer.links as L
+from chainer import Sequential
+{before}
+def conv():
+    return L.Convolution2D(6, 6, 3, pad=1)
+
+class Net(chainer.Chain):
+    def __init__(self, n_joints=3):
+        super(Net, self).__init__()
+        with self.init_scope():
+            self.stem = L.Convolution2D(3, 6, 3, 2, 1)
+            self.fc = L.Linear(None, n_joints * 2)
+{init}
+    def __call__(self, x):
+        h = F.relu(self.stem(x))
+{forward}
+        return self.fc(h)
+"""
+
+
+def source(init="", forward="", before=""):
+    return FRAME.format(
+        init=textwrap.indent(init, " " * 12), forward=textwrap.indent(forward, " " * 8), before=textwrap.dedent(before)
+    )
+
+
+def saved(text, folder, name="epoch-1.model"):
+    """Trains nothing: saves the network of a source with weights that are all different; returns inputs and answers."""
+    from deeppose_port.backends.chainer.networks import chainer
+
+    (folder / "AlexNet.py").write_text(text)
+    (folder / "log.txt").write_text(f"INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(im_size={SIDE})\n")
+    names = {}
+    exec(text, names)
+    np.random.seed(0)
+    network, inputs = names["Net"](), np.random.randn(2, 3, SIDE, SIDE).astype("f")
+    with chainer.using_config("train", False):
+        network(inputs)
+        for link in network.links():
+            if isinstance(link, chainer.links.BatchNormalization):
+                link.avg_mean[...], link.avg_var[...] = np.random.randn(link.avg_mean.size), np.random.rand() + 0.5
+        for parameter in network.params():
+            parameter.array[...] += np.random.randn(*parameter.shape) * 0.1
+        expected = network(inputs).array
+    save = chainer.serializers.save_hdf5 if name.endswith(".h5") else chainer.serializers.save_npz
+    save(str(folder / name), network)
+    return inputs, expected.reshape(len(expected), -1)
+
+
+def check(text, folder, name="epoch-1.model"):
+    inputs, expected = saved(text, folder, name)
+    pose = deeppose_port.load(folder / name, preprocessing=converters.Preprocessing(im_size=SIDE))
+    assert error(pose(inputs), expected) <= BOUND, text
+    return pose.checkpoint
+
+
+#: Lines within init_scope.
+SEQUENTIALS = {
+    # Chainer numbers three links and more of a Sequential 0, 2, 1: the numbers tell nothing of the order.
+    "several links": "self.net = Sequential(conv(), F.relu, conv(), F.tanh, conv(), F.elu, conv())",
+    "a function first": "self.net = Sequential(F.elu, conv(), F.relu, conv(), F.tanh, conv())",
+    "appended": """
+        self.net = Sequential()
+        for function in (F.relu, F.tanh, F.elu):
+            self.net.append(conv())
+            self.net.append(function)
+        """,
+    "put in and taken out": """
+        net = Sequential(conv(), F.tanh, conv(), F.relu, conv(), conv())
+        net.insert(2, conv())
+        net.insert(0, F.elu)
+        net.insert(1, conv())
+        net.pop(4)
+        net.remove(F.relu)
+        del net[1]
+        net[1] = conv()
+        self.net = net
+        """,
+    "added": """
+        net = Sequential(conv(), F.tanh, conv()) + Sequential(conv(), F.relu)
+        net += Sequential(conv(), F.elu)
+        net.extend([conv(), F.tanh])
+        self.net = net
+        """,
+    "nested": "self.net = Sequential(conv(), Sequential(conv(), F.tanh, Sequential(conv(), F.elu), conv()), conv())",
+    "flattened": "self.net = Sequential(conv(), Sequential(Sequential(conv(), F.elu), conv()), conv()).flatten()",
+    "repeated": "self.net = Sequential(conv(), F.tanh, conv(), F.relu).repeat(2).repeat(2, mode='copy')",
+    "a link repeated": "self.net = conv().repeat(3)",
+    "shared": "self.net = Sequential(conv(), F.tanh).repeat(3, mode='share')",
+    "copied": """
+        other = conv()
+        self.other = other.copy('init')
+        self.net = Sequential(self.other, F.tanh, copy.deepcopy(other), Sequential(conv(), F.elu, conv()).copy('copy'))
+        """,
+    "a list": """
+        self.net = chainer.ChainList(conv(), conv(), conv())
+        self.net[0] = conv()
+        self.net.append(conv())
+        self.net.insert(1, conv())
+        del self.net[2]
+        """,
+    "several values": "self.net = Sequential(lambda h: (h, F.tanh(h)), lambda a, b: a + b, conv())",
+}
+
+
+@pytest.mark.parametrize("name", SEQUENTIALS)
+def test_links_one_after_the_other_have_the_numbers_that_chainer_gives_them(name, tmp_path):
+    init = textwrap.dedent(SEQUENTIALS[name]).strip()
+    forward = "h = self.net(h)"
+    if name == "a list":
+        forward = "for link in self.net:\n    h = F.tanh(link(h))"
+    check(source(init, forward), tmp_path)
+
+
+#: Lines within init_scope, and of a call.
+LINES = {
+    "the stride and the pad are set later": ("self.stem.stride, self.stem.pad = (1, 1), (2, 2)", ""),
+    "eps is set later": ("self.bn = L.BatchNormalization(6)\nself.bn.eps = 0.1", "h = self.bn(h)"),
+    "names that are anybody's": (
+        "self.net = chainer.Chain(c=conv(), kind=conv(), instance=conv())\n"
+        "setattr(self, '{c}{value}'.format(c='q', value=dict(c=1, values=2)['c']), conv())",
+        "h = self.q1(self.net.instance(F.tanh(self.net.kind(F.elu(self.net.c(h))))))",
+    ),
+    "a scope within the scope": ("with self.init_scope():\n    self.a = conv()\nself.b = conv()", "h = self.b(h)"),
+    "children are by name": (
+        "self.zz, self.aa = conv(), conv()",
+        "for link in self.children():\n    h = h if link in (self.stem, self.fc) else F.tanh(link(h))",
+    ),
+    "a list that is sorted": (
+        "self.c1, self.c2, self.c3 = [conv() for _ in range(3)]\nself.names = ['c2', 'c1', 'c3']\nself.names.sort()",
+        "for name in self.names:\n    h = F.tanh(self[name](h))",
+    ),
+    "a name that is bound within a list": (
+        "self.net = chainer.ChainList(conv(), conv())", "[h := F.tanh(link(h)) for link in self.net]"
+    ),
+    "statistics of the batch at test time": (
+        "self.bn = L.BatchNormalization(6)", "with chainer.using_config('train', True):\n    h = self.bn(h)"
+    ),
+    "statistics that stay as they are": (
+        "self.bn = L.BatchNormalization(6)", "with chainer.using_config('train', False):\n    h = self.bn(h)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_it_answers_as_chainer(name, tmp_path):
+    check(source(*LINES[name]), tmp_path)
+
+
+def refusal(text, folder):
+    saved(text, folder)
+    with pytest.raises(CheckpointError) as caught:
+        converters.read(folder / "epoch-1.model")
+    return str(caught.value)
+
+
+#: Lines within init_scope -> what is refused.
+CHANGED = {
+    "self.net = Sequential(conv(), F.tanh)\nself.net.remove_by_layer_type('tanh')": "remove_by_layer_type",
+    "names = {'a', 'b'}\nnames.difference_update({'a'})": "difference_update",
+}
+
+
+@pytest.mark.parametrize("init", CHANGED)
+def test_what_changes_a_container_is_refused_where_it_is_not_known(init, tmp_path):
+    message = refusal(source(init, "h = F.tanh(h)" if "net" not in init else "h = self.net(h)"), tmp_path)
+    assert f"AlexNet.py, line {source(init).split(CHANGED[init])[0].count(chr(10)) + 1}: " in message
+    assert f"{CHANGED[init]}" in message
