@@ -130,6 +130,11 @@ FOREIGN = (
         "this is a tar file, but not one that PyTorch before 0.2 wrote",
         "unpack it first",
     ),
+    Foreign(
+        lambda beginning: beginning.path.suffix == ".py" and _is_text(beginning),
+        "this is Python source, not a checkpoint",
+        "name the checkpoint, and this file with --model-file",
+    ),
     Foreign(_is_text, "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"),
 )
 

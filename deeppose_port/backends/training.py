@@ -219,10 +219,7 @@ def _told_skeleton(csv: Path) -> str:
     joints = joints_in(csv)
     skeleton = skeletons.of_network(joints)
     if skeleton is None:
-        known = ", ".join(skeletons.SKELETONS)
-        raise DeepPoseError(
-            f"nothing tells what its {joints} joints are", where=csv, advice=f"--skeleton does: {known} or a file"
-        )
+        raise DeepPoseError(f"nothing says what its {joints} joints are", where=csv, advice=skeletons.WHICH)
     return skeleton.name
 
 

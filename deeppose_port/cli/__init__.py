@@ -132,6 +132,10 @@ COMMANDS = Commands(
 def cli() -> None:
     """Brings DeepPose checkpoints trained in Chainer back to life, in PyTorch and in a modern Chainer.
 
+    `deeppose-port COMMAND --help` explains a command, and `COMMAND --help-all` lists its rarer options too.
+
+    `deeppose-port COMMAND --help` explains a command, and `COMMAND --help-all` lists its rarer options too.
+
     \b
     Example:
       deeppose-port convert epoch-100.model

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 class BenchDataOptions:
     """What `bench data` is told."""
 
-    csv: Path = described("The persons.", names=("--csv", "--train-csv-fn"))
-    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
+    csv: Path = described("The annotated persons (legacy CSV).", names=("--csv", "--train-csv-fn"))
+    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
     skeleton: str = described(SKELETON, choices=skeletons)
-    threads: str = described("Numbers of threads to try.", default="1,2,4,8,24,64", metavar="N,N,…")
+    threads: str = described("The numbers of threads to try.", default="1,2,4,8,24,64", metavar="N,N,…")
     batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
-    seconds: float = described("How long each number is tried.", default=3.0)
-    min_dim: float = described("Leave out persons whose box of joints is smaller, in pixels.", default=0.0)
+    seconds: float = described("How long to try each.", default=3.0)
+    min_dim: float = described("Skip persons whose box of joints is smaller than this many pixels.", default=0.0)
     shown: JsonOptions
 
 
 @command(lambda: BenchDataOptions, "data")
 def bench_data(options: BenchDataOptions) -> int:
-    """Measures how fast examples are made, and says how many threads to take.
+    """Measures how fast training examples are made, and recommends a number of threads.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def _show(rows: Iterable[DataSpeed], best: DataSpeed) -> None:
 
 @click.group(cls=Group)
 def bench() -> None:
-    """Measures on this machine.
+    """Measures speed on this machine.
 
     \b
     Example:

@@ -90,8 +90,7 @@ class Command(click.Command):
             self._titles = _titles(options.values())
             self._rare = {name for name, option in options.items() if option.description.rare}
             self.params = [*map(_parameter, options.values()), *common_options()]
-            if self._rare:
-                self.params.append(_help_all())
+            self.params.append(_help_all(hidden=not self._rare))
         return super().get_params(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -100,6 +99,8 @@ class Command(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         hidden: dict[str, None] = {}
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and parameter.hidden:
+                continue
             title = self._titles.get(parameter.name or "", "Other")
             if whole or parameter.name not in self._rare:
                 sections.setdefault(title, []).append(_record(parameter, ctx, whole))
@@ -110,7 +111,8 @@ class Command(click.Command):
                 formatter.write_dl(records)
         if hidden:
             of = ", ".join(title for title in hidden if title != "options")
-            more = f"{len(self._rare)} more options: {ctx.command_path} --help-all"
+            count = len(self._rare)
+            more = f"{count} more option{'s' if count > 1 else ''}: {ctx.command_path} --help-all"
             formatter.write_paragraph()
             formatter.write_text(f"{more} ({of})" if of else more)
 
@@ -155,6 +157,11 @@ class Group(click.Group):
         """Returns the commands' names."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands with the whole first sentence of each one's help, over as many lines as it takes."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(limit=200)) for name, each in self.commands.items()])
+
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Reads a command line; `--help` may find nobody to read it."""
         with display.read_by_somebody():
@@ -176,12 +183,14 @@ def common_options() -> list[click.Option]:
 
     said = {"expose_value": False, "is_eager": True}
     return [
-        click.Option(["-q", "--quiet"], is_flag=True, callback=set_quiet, help="No progress, no notes.", **said),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, callback=set_quiet, help="Show no progress bars and no notes.", **said
+        ),
         click.Option(
             ["-v", "--verbose"],
             is_flag=True,
             callback=set_verbose,
-            help="Seconds of each step, and where an error was raised.",
+            help="Show how long each step took, and a traceback with errors.",
             **said,
         ),
         click.Option(
@@ -189,7 +198,7 @@ def common_options() -> list[click.Option]:
             type=_TYPES[Path],
             metavar="FILE",
             callback=set_log,
-            help="Append what is shown to FILE too, with the time.",
+            help="Also append everything that is shown to FILE, with times.",
             **said,
         ),
     ]
@@ -284,7 +293,9 @@ def _parameter(option: Option) -> click.Parameter:
     )
 
 
-def _help_all() -> click.Option:
+def _help_all(*, hidden: bool) -> click.Option:
+    """Returns `--help-all`; where it shows nothing more, it is taken and not listed."""
+
     def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
             ctx.meta[_ALL] = True
@@ -298,6 +309,7 @@ def _help_all() -> click.Option:
         expose_value=False,
         is_eager=True,
         callback=show,
+        hidden=hidden,
         help="Show this message with all options.",
     )
 

@@ -45,36 +45,38 @@ class CompareOptions:
     """What `compare` is told."""
 
     old: Path = described("A checkpoint.", names=("OLD",))
-    new: Path | None = described("Another.", default=None, names=("NEW",))
+    new: Path | None = described(
+        "Another checkpoint; leave it out to compare OLD in two backends.", default=None, names=("NEW",)
+    )
     csv: Path | None = described(
-        "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated; without, both are asked "
-        "about pictures that are made up, and there are no metrics.",
+        "The annotated persons, one a line: file,x0,y0,x1,y1,… with -1 for joints that are not annotated."
+        " Without it both are run on synthetic pictures, and there are no metrics.",
         default=None,
         names=("--csv", "--test-csv-fn"),
         section="Annotated persons",
     )
-    images: Path | None = described("The pictures' folder.", default=None, names=("--images", "--img-dir"))
+    images: Path | None = described("The folder with the pictures.", default=None, names=("--images", "--img-dir"))
     skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
     counting: CountingOptions
     backends: str | None = described(
-        "What runs each of them: torch, chainer, onnx or auto, or one name for both; by default what the file is "
-        "for, and for a single file chainer,torch.",
+        "What runs each: torch, chainer, onnx or auto, or one name for both. By default the one that each"
+        " file's format belongs to; for a single file chainer,torch.",
         default=None,
         metavar="OLD'S,NEW'S",
     )
     engines: str | None = described(
-        "What runs the ONNX graphs of a side whose backend is onnx: onnxruntime or openvino, or one name for both.",
+        "What runs ONNX graphs, for sides with the backend onnx: onnxruntime or openvino, or one name for both.",
         default=None,
         metavar="OLD'S,NEW'S",
         names=("--engines", "--engine"),
     )
-    devices: str = described("Where; or one for both.", default="cpu", metavar="OLD'S,NEW'S")
+    devices: str = described("The device of each, or one for both.", default="cpu", metavar="OLD'S,NEW'S")
     tolerance: float | None = described(
-        "What the outputs of a layer may differ by, as a part of the largest; by default 1e-5.",
+        "How much a layer's outputs may differ, relative to the largest one; by default 1e-5.",
         default=None,
         metavar="PART",
     )
-    batch_size: int = described("Persons at a time.", default=32, names=("--batch-size", "--batchsize"))
+    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
     reading: ReadingOptions
     inputs: InputOptions
     page: ReportOptions
@@ -84,16 +86,17 @@ class CompareOptions:
         if (self.csv is None) != (self.images is None):
             raise click.UsageError("persons need both --csv and --images; without both, pictures are made up")
         if self.csv is None and self.page.report is not None:
-            raise click.UsageError("--report shows persons: name them, --csv and --images")
+            raise click.UsageError("--report shows persons: name them with --csv and --images")
 
 
 @command(lambda: CompareOptions)
 def compare(options: CompareOptions) -> int:
-    """Compares two checkpoints, or one in two backends: weights, inputs, layers, outputs, joints, metrics.
+    """Checks whether two checkpoints, or one in two backends, are the same network.
 
-    OLD and NEW may have any formats. Each is run with its own preprocessing. The exit status is 0 if they are the same
-    network up to the rounding of float32, else 1; then the first layer where they part is named. Two cascades are
-    compared stage by stage, each network on what the stage before it in OLD makes it look at.
+    Weights, inputs, layers, outputs, joints and metrics are compared. OLD and NEW may be in any format, and each is run
+    with its own preprocessing. The exit status is 0 if they are the same network up to float32 rounding, and 1 if not;
+    the first layer that differs is then named. Two cascades are compared stage by stage, each network on the close-ups
+    that the stage before it in OLD leads to.
 
     \b
     Example:

@@ -41,33 +41,36 @@ class ConvertOptions:
 
     sources: tuple[Path, ...] = described("Checkpoints, or folders of them.", names=("OLD",))
     output: Path | None = described(
-        "The file to write, or for several inputs the folder; by default beside OLD, as OLD.pt.",
+        "The file to write, or the folder if there are several inputs; by default OLD.pt beside OLD.",
         default=None,
         metavar="NEW",
         names=("-o", "--output"),
     )
     format: str | None = described(
-        "The format, where NEW's suffix does not say.", default=None, choices=_formats, names=("--to",)
+        "The format to write, if NEW's suffix does not tell.", default=None, choices=_formats, names=("--to",)
     )
     layout: str | None = described(
-        "For chainer-npz: the last legacy names, the optimizer's state, or a trainer's snapshot.",
+        "What to write as chainer-npz: a .model with the last legacy names (head), a .state with the "
+        "optimizer, or a trainer's snapshot.",
         default=None,
         choices=_layouts,
     )
     reading: ReadingOptions
-    state: bool = described("Whether the optimizer's state is read too.", default=True)
-    force: bool = described("Replace a file that exists.", default=False, names=("--force",))
-    dry_run: bool = described("Read and report, write nothing.", default=False, names=("--dry-run",))
+    state: bool = described("Whether to read the optimizer's state too.", default=True)
+    force: bool = described("Overwrite an existing file.", default=False, names=("--force",))
+    dry_run: bool = described("Read and report, but write nothing.", default=False, names=("--dry-run",))
     recursive: bool = described(
-        "Folders in folders too; with -o the tree is kept.",
+        "Look into subfolders too; with -o their structure is kept.",
         default=False,
         names=("-r", "--recursive"),
         section="Many files",
     )
     skip_existing: bool = described(
-        "Pass over what has been written already.", default=False, names=("--skip-existing",)
+        "Skip files whose output exists already.", default=False, names=("--skip-existing",)
     )
-    results: Path | None = described("Write a line for each file, what became of it.", default=None, metavar="FILE.csv")
+    results: Path | None = described(
+        "Write a CSV with one line a file: what became of it.", default=None, metavar="FILE.csv"
+    )
     shown: JsonOptions
 
     def __post_init__(self) -> None:
@@ -77,15 +80,15 @@ class ConvertOptions:
 
 @command(lambda: ConvertOptions)
 def convert(options: ConvertOptions) -> int:
-    """Converts checkpoints, reads them again and compares every byte.
+    """Converts checkpoints to PyTorch and other formats, and verifies every byte.
 
-    OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors,
-    told by its content, or a folder of them; or a cascade, a file or the folder of one, which becomes one .pt or
-    safetensors, and a folder of any other format. ONNX and torch.export's archives (.pt2) are for other programs to
-    run: their outputs are compared with PyTorch's.
+    OLD is a Chainer .model (with its .state beside it), a snapshot, HDF5, a .chainermodel of 2015, .pt or safetensors;
+    its content tells which. It may also be a folder of them, or a cascade: a cascade becomes one .pt or safetensors
+    file, or a folder in the other formats. ONNX files and torch.export archives (.pt2) are for other programs to run;
+    their outputs are checked against PyTorch's.
 
-    Of a folder, each file that is a checkpoint or is called one is accounted for. The exit status is 3 where some of
-    several were refused, and 2 where all were.
+    In a folder, every checkpoint is accounted for. The exit status is 3 if some of several files were refused, and 2 if
+    all were.
 
     \b
     Example:

@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 class DoctorOptions:
     """What `doctor` is told."""
 
-    backend: str | None = described("The backend that has to run; by default either.", default=None, choices=backends)
-    device: str | None = described(
-        "The device that has to run; by default the CPU.", default=None, metavar="cpu|cuda:N"
-    )
+    backend: str | None = described("A backend that has to work; by default any.", default=None, choices=backends)
+    device: str | None = described("A device that has to work; by default the CPU.", default=None, metavar="cpu|cuda:N")
     shown: JsonOptions
 
 
 @command(lambda: DoctorOptions)
 def doctor(options: DoctorOptions) -> int:
-    """Looks at what is installed, whether it works together, and which command mends what does not.
+    """Checks what is installed, whether it works together, and how to fix what does not.
 
-    The exit status is 1 if something that was asked for would not run.
+    The exit status is 1 if what you asked for would not run.
 
     \b
     Example:

@@ -37,21 +37,21 @@ class EvalOptions:
     checkpoint: Path | None = described("A checkpoint, or a folder of them.", default=None, names=("CHECKPOINT",))
     how: EvaluatingOptions
     bootstrap: int | None = described(
-        "Give 95 % confidence intervals, from drawing the persons anew N times.", default=None, metavar="N"
+        "Add 95 % confidence intervals, from N bootstrap resamples of the persons.", default=None, metavar="N"
     )
-    bootstrap_seed: int = described("Of that drawing.", default=0)
-    persons: Path | None = described(
-        "Write a table, a line each person, with the person's numbers.", default=None, metavar="CSV"
-    )
+    bootstrap_seed: int = described("Seed of the bootstrap.", default=0)
+    persons: Path | None = described("Write a CSV table with each person's numbers.", default=None, metavar="CSV")
     by: str | None = described(
-        "Of a folder: the metric that its checkpoints are ranked by.",
+        "The metric that ranks the checkpoints of a folder.",
         default=None,
         metavar="METRIC",
         choices=metrics,
         show_default="loss",
     )
-    watch: Path | None = described("As `watch RESULTS`.", default=None, metavar="RESULTS")
-    idle: float | None = described("With --watch, as for `watch`.", default=None, metavar="SECONDS")
+    watch: Path | None = described("The same as `watch RESULTS`.", default=None, metavar="RESULTS")
+    idle: float | None = described(
+        "With --watch: stop after this long without a new checkpoint.", default=None, metavar="SECONDS"
+    )
     page: ReportOptions
     shown: JsonOptions
 
@@ -77,11 +77,11 @@ class EvalOptions:
 
 @command(lambda: EvalOptions, "eval")
 def evaluate(options: EvalOptions) -> int:
-    """Evaluates any checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
+    """Evaluates a checkpoint on annotated pictures: loss, pixel error, PDJ, PCK, PCKh, PCP, AUC, NME.
 
-    Inputs are made as the checkpoint was trained; metrics are in pixels of the original pictures. Of a cascade every
-    stage is shown, side by side, and how the last differs from the first. The checkpoints of a folder are ranked, the
-    best first; the exit status is 3 where some of them cannot be evaluated, and 2 if none can.
+    Inputs are made as for the checkpoint's own training; metrics are in pixels of the original pictures. The stages of
+    a cascade are shown side by side, with the difference between the last and the first. The checkpoints of a folder
+    are ranked, the best first; the exit status is 3 if some of them cannot be evaluated, and 2 if none can.
 
     \b
     Example:
@@ -156,7 +156,7 @@ def _show(found: Evaluated, intervals: Bootstrap | None) -> None:
     facts.add_row("checkpoint", f"{pose.path} ({name}{stages}, {pose.backend})")
     facts.add_row("persons", str(evaluation.persons))
     if "pck" not in evaluation.measures:
-        facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso among its joints (`prepare` has it)")
+        facts.add_row("PDJ, PCK", f"not defined: {skeleton} has no torso (`prepare` writes its length beside the CSV)")
     elif evaluation.without_torso:
         facts.add_row(
             "PDJ, PCK", f"{display.counted(evaluation.without_torso, 'person')} left out: no torso is annotated"
@@ -227,9 +227,11 @@ def _show_joints(evaluation: Evaluation) -> None:
 
 
 def _show_limbs(evaluation: Evaluation) -> None:
-    """Shows the metrics by limb."""
+    """Shows the metrics by limb, if the skeleton has any."""
     from deeppose_port.metrics.shown import bare
 
+    if not evaluation.skeleton.pcp_limbs:
+        return
     columns = evaluation.by("limbs")
     table = display.table("limb", *(measure.metric.column for measure in columns))
     for i, limb in enumerate(evaluation.skeleton.pcp_limbs):

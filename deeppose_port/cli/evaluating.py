@@ -35,7 +35,7 @@ class EvaluatingOptions:
     """How a checkpoint is evaluated."""
 
     annotated: AnnotationOptions
-    batch_size: int = described("Persons at a time.", default=32, names=("--batch-size", "--batchsize"))
+    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions

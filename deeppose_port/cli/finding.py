@@ -28,16 +28,18 @@ class FindingOptions:
     """How joints are found and where they go."""
 
     output: Path | None = described(
-        "Where the drawn pictures and the joints go.", metavar="DIR", names=("-o", "--output")
+        "Where to write the drawn pictures and the joints.", metavar="DIR", names=("-o", "--output")
     )
     skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
-    format: str = described("Of the joints' file.", default="json", choices=("json", "csv"))
+    format: str = described("Format of the file with the joints.", default="json", choices=("json", "csv"))
     tile: str | None = described(
-        "A contact sheet, tile.png, of so many persons drawn by chance.", default=None, metavar="COLUMNSxROWS"
+        "Also make a contact sheet, tile.png, of this many persons chosen at random.",
+        default=None,
+        metavar="COLUMNSxROWS",
     )
-    seed: int = described("With --tile: of the choice.", default=0)
-    heatmaps: bool = described("Draw each joint's heat map too, where the network has some.", default=False)
-    force: bool = described("Replace files that exist.", default=False, names=("--force",))
+    seed: int = described("Seed of the random choice of --tile.", default=0)
+    heatmaps: bool = described("Also draw each joint's heat map, if the network makes them.", default=False)
+    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
@@ -64,14 +66,16 @@ class FastFindingOptions(FindingOptions):
     """The same, by the fastest engine, and of lists of pictures too."""
 
     output: Path | None = described(
-        "Where the drawn pictures and the joints go.",
+        "Where to write the drawn pictures and the joints.",
         default=None,
         metavar="DIR",
         names=("-o", "--output"),
-        show_default="predictions; where that has files, predictions-2, …",
+        show_default="predictions, or predictions-2, … if that has files",
     )
     format: str = described(
-        "Of the joints' file; with --manifest json is JSON lines.", default="json", choices=("json", "csv", "parquet")
+        "Format of the file with the joints. With --manifest, json means JSON lines, and parquet is there too.",
+        default="json",
+        choices=("json", "csv", "parquet"),
     )
     engine: FastestOptions
 

@@ -18,7 +18,7 @@ class HelpOptions:
 
 @command(lambda: HelpOptions)
 def help(options: HelpOptions) -> int:
-    """Shows what a command does and takes, as its --help does.
+    """Shows a command's help, as its --help does.
 
     \b
     Example:

@@ -25,9 +25,9 @@ class InspectOptions:
     """What `inspect` is told."""
 
     files: tuple[Path, ...] = described("Checkpoints, or folders of them.", names=("FILE",))
-    recursive: bool = described("Folders in folders too.", default=False, names=("-r", "--recursive"))
+    recursive: bool = described("Look into subfolders too.", default=False, names=("-r", "--recursive"))
     reading: SourceOptions
-    state: bool = described("Whether the optimizer's state is read too.", default=True)
+    state: bool = described("Whether to read the optimizer's state too.", default=True)
     shown: JsonOptions
 
 
@@ -35,8 +35,8 @@ class InspectOptions:
 def inspect(options: InspectOptions) -> int:
     """Shows what a checkpoint holds: tensors, ranges, NaN, optimizer, progress.
 
-    Of several files and of folders, it shows what each is, a line each. The exit status is 3 where some of several
-    cannot be read, and 2 where none can.
+    Several files, or a folder, are listed one a line. The exit status is 3 if some of several cannot be read, and 2 if
+    none can.
 
     \b
     Example:
@@ -66,7 +66,10 @@ def _inventory(options: InspectOptions) -> int:
 
     there = survey(options.files, "", recursive=options.recursive)
     if not there.found:
-        raise DeepPoseError(f"{', '.join(map(str, options.files))}: there is no checkpoint in here")
+        named = ", ".join(map(str, options.files))
+        deeper = any(entry.is_dir() for folder in options.files for entry in folder.iterdir())
+        advice = "-r looks into subfolders too" if deeper and not options.recursive else None
+        raise DeepPoseError(f"{named}: there is no checkpoint in here", advice=advice)
     table = display.table(
         *("file", "architecture", "joints", "writer", "optimizer", "epoch", "NaN", "Inf", "MB"), text=(0, 1, 3, 4)
     )

@@ -41,9 +41,11 @@ def skeletons() -> Iterable[str]:
 RAY = "ray"
 
 #: What says which joints there are.
-SKELETON = "What the joints are, or a .toml or .json file that says."
+SKELETON = "The joints: a known skeleton, or a .toml or .json file of your own."
 #: The same where a checkpoint may.
-SKELETON_OR_TOLD = "What the joints are, or a .toml or .json file that says; by default told by the checkpoint."
+SKELETON_OR_TOLD = (
+    "The joints: a known skeleton, or a .toml or .json file of your own; by default what the checkpoint says."
+)
 
 
 def backends() -> Iterable[str]:
@@ -81,7 +83,9 @@ def architectures() -> Iterable[str]:
 class JsonOptions:
     """How an answer is shown."""
 
-    as_json: bool = described("One JSON object on standard output.", default=False, names=("--json",), section="Answer")
+    as_json: bool = described(
+        "Print one JSON object on standard output.", default=False, names=("--json",), section="Answer"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +93,9 @@ class ReportOptions:
     """A page of an answer."""
 
     report: Path | None = described(
-        "Write a page with charts and pictures: DIR/index.html.", default=None, metavar="DIR", section="Answer"
+        "Write an HTML page with charts and pictures, DIR/index.html.", default=None, metavar="DIR", section="Answer"
     )
-    force: bool = described("Replace files that exist.", default=False, names=("--force",))
+    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ class SizeOptions:
     """What may be taken of the machine."""
 
     max_bytes: int = described(
-        "The most that a file's arrays may take in memory.",
+        "Refuse files whose arrays take more memory than this.",
         default=4 << 30,  # converters.formats.MAX_BYTES
         metavar="SIZE",
         parse=byte_count,
@@ -113,26 +117,26 @@ class SourceOptions:
     """What a checkpoint is, where it leaves a choice."""
 
     architecture: str | None = described(
-        f"Which network it is, where the file leaves a choice: {', '.join(on_request())}, or any other.",
+        f"Which network it is, if the file leaves a choice: {', '.join(on_request())}, or any other.",
         default=None,
         metavar="NAME",
         choices=architectures,
         section="Reading the checkpoint",
     )
     model_file: str | None = described(
-        "The Python file that defined the network, which is read and never run; by default the one that log.txt "
-        "names, or those beside the checkpoint.",
+        "The Python file that defined the network. It is read, never run. By default the one named in "
+        "log.txt, or those beside the checkpoint.",
         default=None,
         metavar="FILE[:CLASS]",
     )
     part: str | None = described(
-        "Which of several networks in it: the key that one was saved under, the first part of its tensors' names, "
-        "or ema for the second set that mmcv keeps beside them.",
+        "Which network to read from a file that holds several: the key it was saved under, the first part"
+        " of its tensors' names, or ema for the averaged weights that mmcv keeps.",
         default=None,
         metavar="NAME",
     )
     writer: str | None = described(
-        "The version that wrote the file, where nothing in it or beside it tells.",
+        "The Chainer version that wrote the file, if nothing in or beside it tells.",
         default=None,
         metavar="chainer-X.Y.Z",
     )
@@ -155,7 +159,7 @@ class ReadingOptions:
 
     source: SourceOptions
     nonfinite: str = described(
-        "What becomes of NaN and Inf: 0, a refusal, or nothing.",
+        "Replace NaN and Inf by 0, refuse the file, or keep them.",
         default="zero",
         choices=("zero", "error", "keep"),
         section="Reading the checkpoint",
@@ -171,28 +175,30 @@ class InputOptions:
     """How pictures become inputs, in place of what the checkpoint says."""
 
     im_size: str | None = described(
-        "Side of the network's input; width and height of a letterbox.",
+        "Side of the network's input, or the width and height of a letterbox.",
         default=None,
         metavar="PIXELS|WxH",
         section="Inputs, in place of what the checkpoint says",
         rare=True,
     )
     base_zoom: float | None = described(
-        "Factor on the box of a person's joints.", default=None, metavar="FACTOR", rare=True
+        "Enlarge the box of a person's joints by this factor.", default=None, metavar="FACTOR", rare=True
     )
     coord_normalize: bool | None = described(
-        "Whether the network answers fractions of the crop or its pixels.", default=None, rare=True
+        "Whether the network's outputs are fractions of the crop, or pixels.", default=None, rare=True
     )
-    gcn: bool | None = described("Global contrast normalisation of the input.", default=None, rare=True)
+    gcn: bool | None = described(
+        "Whether inputs are contrast-normalised (global contrast normalisation).", default=None, rare=True
+    )
     decoding: Decoding | None = described(
-        "What of a heat map is its joint: its largest number, or the mean of its pixels by their softmax.",
+        "How a joint is read off a heat map: at its maximum, or as the mean position under its softmax.",
         default=None,
         choices=get_args(Decoding),
         rare=True,
     )
 
 
-_BACKEND = "What runs it; auto is the fastest that is installed and answers alike."
+_BACKEND = "What runs the network; auto takes the fastest one installed that gives the same answers."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,11 +207,11 @@ class EngineOptions:
 
     backend: str = described(_BACKEND, default="torch", choices=backends_and_auto, section="Engine")
     engine: str | None = described(
-        "What runs an ONNX graph; by default the first that is installed.", default=None, choices=engines
+        "What runs an ONNX graph; by default the first one installed.", default=None, choices=engines
     )
-    device: str = described("Where the network runs.", default="cpu", metavar="cpu|cuda:N")
+    device: str = described("The device that the network runs on.", default="cpu", metavar="cpu|cuda:N")
     relu_nan: str = described(
-        "What ReLU makes of NaN; with --nonfinite keep, zero emulates Chainer 1.13 on a GPU.",
+        "What ReLU returns for NaN; zero, with --nonfinite keep, emulates Chainer 1.13 on a GPU.",
         default="nan",
         choices=("nan", "zero"),
         rare=True,
@@ -225,8 +231,8 @@ class FastestOptions(EngineOptions):
 
     backend: str = described(_BACKEND, default="auto", choices=backends_and_auto, section="Engine")
     engine: str | None = described(
-        "What executes it: of the backend onnx, onnxruntime or openvino; or ray, whose processes share the "
-        "pictures of --manifest, each with the backend that is said or the fastest.",
+        "With --backend onnx: onnxruntime or openvino. With --manifest: ray, which spreads the pictures "
+        "over its processes.",
         default=None,
         choices=engines_and_ray,
     )
@@ -237,13 +243,15 @@ class CountingOptions:
     """Which pictures, persons and joints are taken."""
 
     min_dim: float = described(
-        "Leave out those persons of the CSV whose box of joints is smaller than this many pixels.",
+        "Skip persons in the CSV whose box of joints is smaller than this many pixels.",
         default=0.0,
         rare=True,
     )
-    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    ignore_label: float = described(
+        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
+    )
     max_pixels: int = described(
-        "The most pixels of a picture that is decoded.",
+        "Refuse pictures with more pixels than this.",
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
         metavar="N",
         rare=True,
@@ -255,15 +263,15 @@ class AnnotationOptions:
     """Annotated persons."""
 
     csv: Path = described(
-        "The persons: a line each, file,x0,y0,x1,y1,… with -1 for what is not annotated.",
+        "The annotated persons, one a line: file,x0,y0,x1,y1,… with -1 for joints that are not annotated.",
         names=("--csv", "--test-csv-fn"),
         section="Annotated persons",
     )
-    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
+    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
     skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
     fast_decode: bool = described(
-        "Decode JPEGs at a reduced size where the network's input is at most half of the crop: faster, and no "
-        "longer the legacy program's inputs to the bit.",
+        "Decode JPEGs at a reduced size where the network's input is at most half the crop: faster, but "
+        "the inputs are no longer bit for bit the legacy program's.",
         default=False,
         rare=True,
     )
@@ -353,16 +361,15 @@ def persons(
     *,
     fast_decode: bool = False,
 ) -> PoseDataset:
-    """Opens annotated persons as a checkpoint sees them; without a skeleton, one with its number of joints."""
+    """Opens annotated persons as a checkpoint sees them; without a skeleton, its joints are those that it tells."""
     from deeppose_port.data import PoseDataset
-    from deeppose_port.data.skeletons import SKELETONS, get, of_network
+    from deeppose_port.data.skeletons import WHICH, get
 
-    told = skeleton or of_network(pose.joints, pose.preprocessing.joints)
-    if told is None:
-        problem = f"nothing tells what its {pose.joints} joints are"
-        advice = f"--skeleton does: {', '.join(SKELETONS)} or a file"
-        raise DeepPoseError(problem, where=pose.path, advice=advice)
-    known = get(told)
+    known = get(skeleton) if skeleton else pose.first.skeleton
+    if known is None:
+        raise DeepPoseError(f"nothing says what its {pose.joints} joints are", where=pose.path, advice=WHICH)
+    if not known.name:  # of joints that the checkpoint alone names
+        known = replace(known, name="the checkpoint")
     known.refuse_other_order(pose.preprocessing.told_joints, pose.path)
     return PoseDataset(
         csv,

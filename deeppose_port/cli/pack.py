@@ -26,48 +26,56 @@ BASE_ZOOM, MARGIN_RANGE = 1.5, 0.1
 class PackCommandOptions:
     """What `pack` is told."""
 
-    csv: Path = described("The persons: a CSV, or shards of the Keras course.", names=("CSV",))
+    csv: Path = described("The annotated persons: a CSV, or the Keras course's shards.", names=("CSV",))
     target: Path = described("The folder to write.", names=("PACK",))
-    images: Path | None = described("The pictures' folder, of a CSV.", default=None, names=("--images", "--img-dir"))
+    images: Path | None = described(
+        "The folder with the pictures of a CSV.", default=None, names=("--images", "--img-dir")
+    )
     skeleton: str | None = described(SKELETON, default=None, choices=skeletons)
     only_verify: bool = described(
-        "Write nothing: compare PACK with CSV and pictures, whole.", default=False, names=("--verify",)
+        "Write nothing; compare an existing PACK with the CSV and pictures.", default=False, names=("--verify",)
     )
     architecture: str = described(
-        "What is to be trained: it tells which part of a picture it sees.", default=ALEXNET, metavar="NAME"
+        "The network that will be trained; it decides which part of a picture is packed.",
+        default=ALEXNET,
+        metavar="NAME",
     )
-    resolution: int = described("Of a person's crop, at most; 0: as it is.", default=440, metavar="PIXELS")
-    base_zoom: float = described("Factor on the box of a person's joints.", default=BASE_ZOOM)
+    resolution: int = described(
+        "Largest side of a packed crop; 0 keeps the original size.", default=440, metavar="PIXELS"
+    )
+    base_zoom: float = described("Enlarge the box of a person's joints by this factor.", default=BASE_ZOOM)
     margin_range: float = described(
-        "Where it sees a margin around the joints instead: the largest that trainings will add to it.",
+        "For networks that see a margin around the joints: the largest change of it that training will use.",
         default=MARGIN_RANGE,
         metavar="FRACTION",
     )
-    rotate_range: int = described("The largest that trainings will use, in degrees; so are these:", default=10)
-    zoom_range: float = described("A fraction.", default=0.2)
-    translate_range: int = described("Pixels.", default=5)
+    rotate_range: int = described("The largest rotation that training will use, in degrees.", default=10)
+    zoom_range: float = described("The largest zoom, as a fraction.", default=0.2)
+    translate_range: int = described("The largest shift, in pixels.", default=5)
     close_ups: float = described(
-        "For later stages of a cascade: what to keep on every side of each joint.", default=0.0, metavar="DIAMETERS"
+        "For later stages of a cascade: how much to keep around each joint.", default=0.0, metavar="DIAMETERS"
     )
-    min_dim: float = described("Leave out persons whose box of joints is smaller, in pixels.", default=0.0)
-    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    min_dim: float = described("Skip persons whose box of joints is smaller than this many pixels.", default=0.0)
+    ignore_label: float = described(
+        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
+    )
     max_pixels: int = described(
-        "The most pixels of a picture that is decoded.",
+        "Refuse pictures with more pixels than this.",
         default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
         metavar="N",
     )
-    threads: int | None = described("Threads that decode; by default as many as the machine runs.", default=None)
+    threads: int | None = described("Threads that decode; by default one for each CPU.", default=None)
     shown: JsonOptions
 
 
 @command(lambda: PackCommandOptions)
 def pack(options: PackCommandOptions) -> int:
-    """Decodes the pictures of CSV and writes each person's part of them into PACK, for `train --pack PACK`.
+    """Decodes each person's part of the pictures once, for `train --pack`.
 
-    A run that was stopped goes on where it was. PACK is refused when CSV or a picture has changed since.
+    An interrupted run resumes where it stopped. PACK is refused if the CSV or a picture has changed since.
 
-    In place of CSV, shards of the Keras course on MPII (*.tfrecords, or a folder of them) have the persons to train and
-    their pictures; PACK then has their CSV, too, and train needs no other.
+    In place of CSV you can give the shards of the Keras course on MPII (*.tfrecords, or a folder of them), which hold
+    both persons and pictures. PACK then includes their CSV, and `train` needs no other.
 
     \b
     Example:

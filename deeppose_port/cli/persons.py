@@ -22,8 +22,8 @@ class PersonsOptions:
     """What `persons` is told."""
 
     checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
-    csv: Path = described("The persons.", names=("--csv", "--test-csv-fn"))
-    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"))
+    csv: Path = described("The annotated persons (legacy CSV).", names=("--csv", "--test-csv-fn"))
+    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
     finding: FindingOptions
     counting: CountingOptions
     shown: JsonOptions
@@ -57,7 +57,7 @@ def find(options: PersonsOptions) -> int:
 
 @command(lambda: PersonsOptions)
 def persons(options: PersonsOptions) -> int:
-    """Finds the joints of the persons of a CSV, and draws them beside what the CSV says, with their errors.
+    """Predicts the persons of a CSV, and draws the answers beside the annotations, with their errors.
 
     \b
     Example:

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 class PlotOptions:
     """What `plot` is told."""
 
-    results: tuple[Path, ...] = described("Result folders or logs.", names=("RESULTS",))
+    results: tuple[Path, ...] = described("Result folders, or log files.", names=("RESULTS",))
     output: Path | None = described(
-        "The picture, PNG, SVG or PDF by its suffix.",
+        "The picture to write: PNG, SVG or PDF, by its suffix.",
         default=None,
         metavar="FILE",
         names=("-o", "--output"),
-        show_default="curves.png; none with --json",
+        show_default="curves.png; with --json none",
     )
     join: bool = described(
-        "RESULTS are one run, each going on where the one before stopped.", default=False, names=("--join",)
+        "Treat RESULTS as one run, each part resuming the one before.", default=False, names=("--join",)
     )
-    force: bool = described("Replace a file that exists.", default=False, names=("--force",))
+    force: bool = described("Overwrite an existing file.", default=False, names=("--force",))
     shown: JsonOptions
 
 
 @command(lambda: PlotOptions)
 def plot(options: PlotOptions) -> int:
-    """Draws the losses and metrics of trainings over their epochs.
+    """Plots the losses and metrics of training runs over their epochs.
 
-    RESULTS are result folders, or a log, a log.txt or the evaluations of eval --watch, of this program or the old one.
-    What a resumed run appended is joined to what it went on with.
+    RESULTS are result folders, or single files: a log, a log.txt, or the evaluations that `watch` recorded. They may be
+    this program's or the legacy one's. What a resumed run appended is joined to the run before.
 
     \b
     Example:

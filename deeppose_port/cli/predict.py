@@ -48,113 +48,118 @@ class PredictOptions:
     """What `predict` is told."""
 
     checkpoint: Named | None = described(
-        "A checkpoint; by default the small network that comes along.", default=None, names=("CHECKPOINT",)
+        "A checkpoint; by default the small network included with this program.", default=None, names=("CHECKPOINT",)
     )
     sources: tuple[Named, ...] = described(
-        "Pictures, folders of pictures, videos, quoted patterns, http(s) addresses, the number of a camera, "
-        "addresses of streams (rtsp, http, …), or - for a list of them on standard input, one a line.",
+        "Pictures, folders of pictures, videos, quoted patterns, http(s) addresses, a camera's number, "
+        "stream addresses (rtsp, http, …), or - for a list on standard input, one a line.",
         default=(),
         names=("SOURCE",),
     )
-    recursive: bool = described("Look through the folders in a folder too.", default=False, names=("-r", "--recursive"))
-    image_format: str = described("Of the drawn pictures.", default="png", choices=("png", "jpg", "webp"), rare=True)
-    legend: bool = described(
-        "Say in a corner of drawings what their colours mean: left is the person's own.", default=True
+    recursive: bool = described("Look into subfolders too.", default=False, names=("-r", "--recursive"))
+    image_format: str = described(
+        "Format of the drawn pictures.", default="png", choices=("png", "jpg", "webp"), rare=True
     )
-    names: bool = described("Write the joints' names into drawings.", default=False, names=("--names",))
+    legend: bool = described("Explain the colours in a corner of each drawing.", default=True)
+    names: bool = described("Write the joints' names into the drawings.", default=False, names=("--names",))
     show: bool = described(
-        "Show the drawn frames of videos, cameras and streams in a window; q ends.", default=False, names=("--show",)
+        "Show videos, cameras and streams in a window while they are drawn; q quits.", default=False, names=("--show",)
     )
     manifest: Named | None = described(
-        "A list of pictures in place of SOURCE, a path or URL a line, or a bucket's address: DIR gets their joints "
-        "in parts, without drawings; the same command goes on with what is missing.",
+        "For very many pictures, in place of SOURCE: a file that lists them, one path or URL a line, or a"
+        " bucket's address. Joints are written to DIR in parts, without drawings; run the same command "
+        "again to resume.",
         default=None,
         metavar="FILE",
     )
     fast_decode: bool = described(
-        "With --manifest: decode JPEGs at a reduced size where the network's input is at most half of the crop.",
+        "With --manifest: decode JPEGs at a reduced size where the network's input is at most half the crop.",
         default=False,
         rare=True,
     )
     box: tuple[str, ...] = described(
-        "A person's box in pixels, for every SOURCE; may be said several times.", default=(), metavar="x,y,w,h"
+        "A person's box in pixels, the same for every SOURCE; repeat it for several persons.",
+        default=(),
+        metavar="x,y,w,h",
     )
     face: tuple[str, ...] = described(
-        "For takiyu's cascades, in place of --box: a person's face, which is looked for otherwise.",
+        "For takiyu's cascades, in place of --box: the person's face; by default it is detected.",
         default=(),
         metavar="x,y,w,h",
         rare=True,
     )
     boxes: Path | None = described(
-        "The persons' boxes: COCO's detections or annotations (.json), YOLO's texts (.txt, or their folder), or "
-        "a .csv of file,x,y,width,height.",
+        "A file with the persons' boxes: COCO detections or annotations (.json), YOLO labels (.txt, or a "
+        "folder of them), or a .csv of file,x,y,width,height.",
         default=None,
         metavar="FILE",
     )
     people: str | None = described(
-        "What finds the persons: OpenCV's hog; torchvision's fcos, fasterrcnn or keypointrcnn; an ONNX file; or a "
-        "function of your own that takes a picture (BGR) and returns boxes.",
+        "Detect the persons with OpenCV's hog; torchvision's fcos, fasterrcnn or keypointrcnn; an ONNX "
+        "file; or your own function that takes a picture (BGR) and returns boxes.",
         default=None,
         metavar="hog|fcos|…|FILE.onnx|MODULE:FUNCTION",
         choices=_detectors,
     )
     people_weights: Path | None = described(
-        "With --people of torchvision's: its weights. Nothing is downloaded.",
+        "Weights for torchvision's detectors; nothing is downloaded.",
         default=None,
         metavar="FILE",
         show_default="those in torchvision's cache",
         rare=True,
     )
-    min_score: float = described(
-        "With --boxes or --people: leave out boxes of a smaller score.", default=0.5, rare=True
+    min_score: float = described("With --boxes or --people: ignore boxes with a lower score.", default=0.5, rare=True)
+    smooth: str | None = described(
+        "Smooth each person's joints over the frames of a video.", default=None, choices=_smoothers
     )
-    smooth: str | None = described("Smooth the joints of each person in a video.", default=None, choices=_smoothers)
     error_px: float | None = described(
-        "With --smooth kalman: the network's mean error in pixels, as eval tells it.",
+        "With --smooth kalman: the network's mean error in pixels, as eval reports it.",
         default=None,
         metavar="PIXELS",
-        show_default="what 5 % of the person's box are",
+        show_default="5 % of the person's box",
         rare=True,
     )
-    every: int = described("Of a video, look at each N-th frame.", default=1, metavar="N")
+    every: int = described("Use only every N-th frame of a video.", default=1, metavar="N")
     stages: bool = described(
-        "Of a cascade, write where each stage has the joints, and draw their way.",
+        "For a cascade: write each stage's joints too, and draw how they move from stage to stage.",
         default=False,
         names=("--stages",),
         rare=True,
     )
     legacy_order: bool = described(
-        "Of takiyu's cascades: joint by joint, as their program did, which mixes stages.",
+        "For takiyu's cascades: go joint by joint as their program did, which mixes stages.",
         default=False,
         names=("--legacy-order",),
         rare=True,
     )
-    csv: Path | None = described("As `persons` with --csv.", default=None, names=("--csv", "--test-csv-fn"), rare=True)
+    csv: Path | None = described(
+        "The same as `persons --csv`.", default=None, names=("--csv", "--test-csv-fn"), rare=True
+    )
     images: Path | None = described(
-        "With --csv: the pictures' folder.", default=None, names=("--images", "--img-dir"), rare=True
+        "With --csv: the folder with the pictures.", default=None, names=("--images", "--img-dir"), rare=True
     )
     precision: str | None = described(
-        "Compute in less than float32: bfloat16 in OpenVINO, or 8-bit whole numbers in ONNX Runtime. By how much "
-        "that moves joints is measured and said.",
+        "Compute in bfloat16 (OpenVINO) or 8-bit integers (ONNX Runtime). How far that moves the joints "
+        "is measured and reported.",
         default=None,
         choices=("bf16", "int8"),
         rare=True,
     )
     calibration: Path | None = described(
-        "With --precision: pictures, or their folder, to calibrate and measure on.",
+        "With --precision: pictures, or a folder of them, to calibrate and measure on.",
         default=None,
         metavar="PICTURES",
         show_default="the first of SOURCE",
         rare=True,
     )
     max_moved: float = described(
-        "With --precision: refuse it where joints move by more pixels than these, on average.",
+        "With --precision: refuse if the joints move further than this on average.",
         default=2.0,  # deeppose_port.predict.precision.MAX_MOVED
         metavar="PIXELS",
         rare=True,
     )
     allow_truncated: bool = described(
-        "Take JPEGs that are cut off, grey from the cut on.", default=False, names=("--allow-truncated",), rare=True
+        "Accept truncated JPEGs; what is missing is grey.", default=False, names=("--allow-truncated",), rare=True
     )
     finding: FastFindingOptions
     counting: CountingOptions
@@ -166,6 +171,8 @@ class PredictOptions:
             raise click.UsageError("name pictures, folders or videos, or --csv with --images, or a --manifest")
         if self.manifest is None and (self.fast_decode or self.finding.engine.engine == RAY):
             raise click.UsageError("--fast-decode and --engine ray go with --manifest")
+        if self.manifest is None and self.finding.format == "parquet":
+            raise click.UsageError("--format parquet goes with --manifest; otherwise there are json and csv")
         if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):
             raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
         if self.manifest is not None and (self.finding.heatmaps or self.stages or self.legacy_order):
@@ -221,11 +228,11 @@ def predict(options: PredictOptions) -> int:
     """Finds the joints of persons in pictures and video frames, and draws them.
 
     SOURCE is a picture, a folder of pictures, a quoted pattern, an http(s) address, a video, or a camera or stream,
-    which Ctrl-C ends. Without a CHECKPOINT the small network that comes along predicts. Where persons are is told
-    by --box, --boxes or --people; by default the whole picture is one person, and takiyu's cascades take the one
-    with the largest face. Blue is a person's own left side, red the right. In a video each person keeps a number.
-    What cannot be read is named and does not keep the others; the exit status is then 3. The processes of torchrun
-    share pictures and videos; theirs is then 0.
+    which Ctrl-C ends. Without a CHECKPOINT, the small network included with this program is used. --box, --boxes or
+    --people say where the persons are; by default the whole picture is taken as one person (takiyu's cascades take the
+    person with the largest face). Blue is the person's own left side, red the right. In videos persons keep their
+    numbers. Files that cannot be read are reported and skipped, and the exit status is then 3. Under torchrun the
+    processes share the pictures and videos, and the status is then 0.
 
     \b
     Example:

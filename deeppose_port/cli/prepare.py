@@ -32,54 +32,62 @@ def _splits() -> Iterable[str]:
 class PrepareOptions:
     """What `prepare` is told."""
 
-    dataset: str = described("The data set.", names=("DATASET",), choices=_datasets)
-    source: Path = described("The authors' file or a folder with it.", names=("SOURCE",))
+    dataset: str = described("The kind of data set.", names=("DATASET",), choices=_datasets)
+    source: Path = described("The authors' annotation file, or a folder with it.", names=("SOURCE",))
     target: Path = described("The folder to write.", names=("TARGET",))
     images: Path | None = described(
-        "The pictures' folder.",
+        "The folder with the pictures.",
         default=None,
         names=("--images", "--img-dir"),
         show_default="images, beside the annotations or one folder up",
     )
     split: str | None = described(
-        "FLIC: the legacy split, which is off by one; the same without that; whole films; what its file says.",
+        "FLIC's split: the legacy program's, which is off by one; the same corrected; by film; or the file's own.",
         default=None,
         choices=_splits,
         show_default="legacy with tr_plus_indices.mat, else film",
     )
     skeleton: str | None = described(
-        "Of COCO's, LabelMe's and CVAT's labels: what the joints are, in their order, or a .toml or .json file "
-        "that says.",
+        "For COCO, LabelMe and CVAT: the joints and their order; a known skeleton, or a .toml or .json "
+        "file of your own.",
         default=None,
         choices=skeletons,
-        show_default="what their names tell",
+        show_default="told by the labels' names",
     )
     min_joints: int | None = described(
-        "Leave out persons with fewer joints.",
+        "Skip persons with fewer annotated joints.",
         default=None,
         metavar="N",
-        show_default="16 of MPII's MATLAB file, as the legacy program; else 1",
+        show_default="16 for MPII's MATLAB file, as in the legacy program; else 1",
     )
-    verify: bool = described("Decode each picture whole, and not only its header.", default=False, names=("--verify",))
+    verify: bool = described(
+        "Decode every picture completely, not only its header.", default=False, names=("--verify",)
+    )
     jobs: int | None = described(
-        "Shards of pictures at a time.", default=None, metavar="N", show_default="a processor each"
+        "How many parts of the picture list to check at a time.",
+        default=None,
+        metavar="N",
+        show_default="one for each CPU",
     )
-    engine: str = described("What looks at the pictures.", default="threads", choices=("threads", "ray"))
-    force: bool = described("Replace files that exist.", default=False, names=("--force",))
+    engine: str = described(
+        "What checks the pictures: threads, or Ray's processes.", default="threads", choices=("threads", "ray")
+    )
+    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
     shown: JsonOptions
 
 
 @command(lambda: PrepareOptions)
 def prepare(options: PrepareOptions) -> int:
-    """Prepares a data set that you have: train_joints.csv and test_joints.csv, in the legacy split and order.
+    """Makes train_joints.csv and test_joints.csv of a data set, in the legacy split and order.
 
-    SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat), joints.mat of
-    LSP, LSP extended or HR-LSPET, mpii_human_pose_v1_u12_1.mat, MPII's train.json and validation.json, or
-    mpii_annotations.json; COCO's person_keypoints_train2017.json and val2017.json, or a file of their form; a folder of
-    LabelMe's files; CVAT's annotations.xml, exported as CVAT for images 1.1; with tfrecords the shards of the Keras
-    course on MPII, whose pictures go into TARGET/images. Nothing is downloaded.
+    SOURCE is the authors' own file, or a folder with it: FLIC's examples.mat (with tr_plus_indices.mat); the joints.mat
+    of LSP, LSP extended or HR-LSPET; mpii_human_pose_v1_u12_1.mat, MPII's train.json and validation.json, or
+    mpii_annotations.json; COCO's person_keypoints_train2017.json and val2017.json, or a file like them; a folder of
+    LabelMe files; CVAT's annotations.xml, exported as "CVAT for images 1.1"; or, with tfrecords, the shards of the
+    Keras course on MPII, whose pictures go into TARGET/images. Nothing is downloaded.
 
-    Beside each CSV goes a file that eval finds: head boxes for PCKh, torso lengths for FLIC's PDJ, visibility.
+    A file beside each CSV holds what a CSV cannot, and `eval` finds it: head boxes for PCKh, torso lengths for FLIC's
+    PDJ, visibility.
 
     \b
     Example:

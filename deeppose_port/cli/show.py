@@ -43,25 +43,28 @@ class ShowOptions:
 
     checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
     output: Path | None = described(
-        "Write filters.png and histograms.png there.", default=None, metavar="DIR", names=("-o", "--output")
+        "Also draw filters.png and histograms.png in this folder.",
+        default=None,
+        metavar="DIR",
+        names=("-o", "--output"),
     )
     images: Path | None = described(
-        "A picture or a folder to look at.",
+        "The picture, or folder of pictures, that the network is run on.",
         default=None,
         names=("--images", "--img-dir"),
-        show_default="made-up pictures",
+        show_default="synthetic pictures",
     )
     csv: Path | None = described(
-        "With --images: look at the persons of a CSV.", default=None, names=("--csv", "--test-csv-fn")
+        "With --images: run it on the persons in this CSV.", default=None, names=("--csv", "--test-csv-fn")
     )
     skeleton: str | None = described(
-        "With --csv: what its joints are, or a file that says, where the checkpoint does not tell.",
+        "With --csv: its joints, if the checkpoint does not say; a known skeleton or a file of your own.",
         default=None,
         choices=skeletons,
     )
-    samples: int = described("Pictures at most.", default=64)
-    seed: int = described("Of which they are.", default=0)
-    force: bool = described("Replace files that exist.", default=False, names=("--force",))
+    samples: int = described("The most pictures to use.", default=64)
+    seed: int = described("Seed of the choice of pictures.", default=0)
+    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
@@ -77,13 +80,12 @@ class ShowOptions:
 
 @command(lambda: ShowOptions)
 def show(options: ShowOptions) -> int:
-    """Shows what a checkpoint looks like inside, and whether it still sees anything.
+    """Shows weights, NaN and dead units, and whether a network has collapsed.
 
-    Its weights, where NaN sit, dead units, which no picture activates, and whether the network has collapsed to a
-    constant answer: many old ones have. With -o pictures of the first layer's filters, by their numbers and with the
-    dead ones marked, and of the weights' distributions. Of a
-    cascade, all of that for every network: those of later stages are shown close-ups, where the stage before has the
-    joints.
+    A dead unit is one that no picture activates; a network has collapsed if it gives every picture the same answer, as
+    many old ones do. With -o it also draws the first layer's filters, numbered and with the dead ones marked, and the
+    distributions of the weights. Of a cascade, all networks are shown; those of later stages are run on close-ups
+    around the joints of the stage before.
 
     \b
     Example:
@@ -172,7 +174,7 @@ def _activities(
         subjects = inputs_of_files(options.images, told, samples, seed, options.counting.max_pixels)
         described = "pictures"
     else:
-        subjects, described = inputs_of_synthetic(told, samples, seed), "made-up pictures"
+        subjects, described = inputs_of_synthetic(told, samples, seed), "synthetic pictures"
     if not isinstance(pose, Pose):
         found: dict[str, Activity | DeepPoseError] = {}
         for part, one in activities(pose, subjects, samples, seed, described):

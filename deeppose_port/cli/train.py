@@ -37,7 +37,7 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
 
     values, notices = completed(said, _options())
     if "backend" not in values:
-        raise DeepPoseError("--backend is missing: it says what trains", advice="torch or chainer")
+        raise DeepPoseError("--backend is missing: name the framework to train in", advice="torch or chainer")
     for notice in notices:
         display.note(notice)
     values = {**_in_pack(values), **values}
@@ -77,13 +77,11 @@ def _in_pack(values: Mapping[str, object]) -> dict[str, object]:
 
 @command(_options, complete=_complete)
 def train(options: TrainOptions) -> int:
-    """Trains a network, anew or where an old run stopped.
+    """Trains a network from scratch or from given weights, or resumes a run.
 
-    --recipe names a set of options, which is shown; it counts over the defaults below, and what is said over it: modern
-    is what was measured to learn, paper what the paper says, legacy what the old program did, course what the hourglass
-    was trained by.
-
-    The result folder holds the run's settings, log and checkpoints; --resume and such a folder alone go on with it.
+    A --recipe replaces the defaults below; options that you give override it. modern was measured to learn, paper is
+    the paper's, legacy the legacy program's, course the hourglass's. The result folder holds settings, log and
+    checkpoints; --resume with that folder continues the run.
 
     \b
     Example:

@@ -19,11 +19,14 @@ def _able() -> Iterable[str]:
 class TrainOptions:
     """What `train` is told."""
 
-    backend: str = described("What trains.", choices=_able, elsewhere=True, section="Run")
+    backend: str = described("The framework to train in.", choices=_able, elsewhere=True, section="Run")
     config: Path | None = described(
-        "Take what is not said here from a file: any run's config.toml.", default=None, metavar="FILE", rare=True
+        "Take options not given here from this file; every run writes a config.toml.",
+        default=None,
+        metavar="FILE",
+        rare=True,
     )
     as_json: bool = described(
-        "One JSON object a line on standard output, of all that happens.", default=False, names=("--json",), rare=True
+        "Print every event as a line of JSON on standard output.", default=False, names=("--json",), rare=True
     )
     training: TrainingOptions

@@ -17,9 +17,9 @@ from deeppose_port.options import described
 class WatchOptions:
     """What `watch` is told."""
 
-    results: Path = described("The result folder of a training.", names=("RESULTS",))
+    results: Path = described("The result folder of a training run.", names=("RESULTS",))
     how: EvaluatingOptions
-    idle: float | None = described("End when no new checkpoint came for so long.", default=None, metavar="SECONDS")
+    idle: float | None = described("Stop after this long without a new checkpoint.", default=None, metavar="SECONDS")
     shown: JsonOptions
 
 
@@ -47,10 +47,10 @@ def follow(options: WatchOptions) -> int:
 
 @command(lambda: WatchOptions)
 def watch(options: WatchOptions) -> int:
-    """Evaluates each new checkpoint of a training's result folder, in a process of its own.
+    """Evaluates each new checkpoint of a training run while it is running.
 
-    One line a checkpoint, and an entry in RESULTS/evaluations, which `plot` draws. It goes on until it is interrupted,
-    or as long as --idle says.
+    Run it beside the training. It prints one line for each checkpoint and records it in RESULTS/evaluations, which
+    `plot` draws. It runs until you interrupt it, or until no checkpoint has come for --idle seconds.
 
     \b
     Example:

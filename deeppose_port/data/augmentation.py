@@ -137,43 +137,46 @@ class Augmentation:
     fliplr: bool = described("Mirror every other example.", default=False, section="Augmentation")
     rotate: bool = described("Rotate by 0 to --rotate-range - 1 degrees.", default=False)
     zoom: bool = described("Magnify by a factor of 1 ± --zoom-range.", default=False)
-    translate: bool = described("Shift by -R to R - 1 pixels in x and in y, R being --translate-range.", default=False)
-    rotate_range: int = described("Degrees.", default=10, metavar="DEGREES")
-    zoom_range: float = described("A fraction.", default=0.2, metavar="FRACTION")
-    translate_range: int = described("Pixels.", default=5, metavar="PIXELS")
+    translate: bool = described("Shift by -R to R - 1 pixels in x and y, where R is --translate-range.", default=False)
+    rotate_range: int = described("Degrees of --rotate.", default=10, metavar="DEGREES")
+    zoom_range: float = described("The fraction of --zoom.", default=0.2, metavar="FRACTION")
+    translate_range: int = described("Pixels of --translate.", default=5, metavar="PIXELS")
     margin_range: float = described(
-        "Draw the margin around the joints, where the network's crop has one, from so much less to so much more.",
+        "Vary the margin around the joints by up to this much either way, for networks whose crop has one.",
         default=0.0,
         metavar="FRACTION",
     )
     method: Method = described(
-        "One warp, or one step after the other.", default="fast", choices=get_args(Method), names=("--augment",)
+        "Augment in a single warp (fast), or step by step in the legacy program's order.",
+        default="fast",
+        choices=get_args(Method),
+        names=("--augment",),
     )
     rotation: Spread | None = described(
-        "Rotate by so many degrees to either side, and take the box of the rotated joints.",
+        "Rotate by these degrees to either side, and take the box of the rotated joints.",
         default=None,
         metavar="normal:30@0.6",
         parse=Spread.parse,
     )
     scale: Spread | None = described(
-        "Multiply the box by e to the power of this.", default=None, metavar="normal:0.12", parse=Spread.parse
+        "Scale the box by e to the power of this.", default=None, metavar="normal:0.12", parse=Spread.parse
     )
     aspect: Spread | None = described(
-        "Each side of it by e to the power of this.", default=None, metavar="normal:0.05", parse=Spread.parse
+        "Scale each side of the box by e to the power of this.", default=None, metavar="normal:0.05", parse=Spread.parse
     )
     shift: Spread | None = described(
-        "Shift it by such fractions of its sides.", default=None, metavar="normal:0.04", parse=Spread.parse
+        "Shift the box by these fractions of its sides.", default=None, metavar="normal:0.04", parse=Spread.parse
     )
     colour: Chance | None = described(
-        "Vary the colours; 1 is a saturation of 0.4 to 1.4, a gamma of e to the power of normal:0.25, and channels "
-        "times e to the power of normal:0.08.",
+        "Vary the colours. 1 stands for a saturation of 0.4 to 1.4, a gamma of e to the power of "
+        "normal:0.25, and channels times e to the power of normal:0.08.",
         default=None,
         metavar="1@0.5",
         names=("--colour", "--color"),
         parse=Chance.parse,
     )
     cutout: Chance | None = described(
-        "Leave out a rectangle whose sides are a quarter of this fraction of the input's up to all of it.",
+        "Blank a rectangle whose sides are between a quarter of this fraction of the input's sides and all of it.",
         default=None,
         metavar="0.36@0.4",
         parse=Chance.parse,

@@ -29,7 +29,7 @@ from pathlib import Path
 from converters.checkpoint import check_names
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
-from deeppose_port.data.skeletons import End, Limb, Skeleton, as_left, side
+from deeppose_port.data.skeletons import End, Limb, Skeleton, as_left, named_by_ends, side
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +112,7 @@ class _Reader:
         """Returns PCP's limbs: those that the file names, or those of the drawing."""
         named = self.values.get("pcp")
         if named is None:
-            return {f"{self.joints[start]} to {self.joints[end]}": (start, end) for start, end in limbs}
+            return named_by_ends(self.joints, limbs)
         if not isinstance(named, Mapping):
             raise DeepPoseError("`pcp` is no table of names with the ends of a limb each")
         check_names(tuple(named), "limb")

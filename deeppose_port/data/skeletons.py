@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import TypeAlias
 
@@ -193,6 +193,9 @@ AnySkeleton: TypeAlias = Skeleton | str | os.PathLike[str] | Sequence[str]
 SKELETONS: Mapping[str, Skeleton] = {skeleton.name: skeleton for skeleton in (FLIC, LSP, MPII, COCO, FLIC11)}
 """Every skeleton by its name."""
 
+#: What to do where nothing says what joints are.
+WHICH = f"name them with --skeleton: {', '.join(SKELETONS)}, or a .toml file of your own"
+
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 #: The suffixes of a file with a skeleton.
@@ -260,7 +263,12 @@ def of_drawing(skeleton: AnySkeleton | None, limbs: Sequence[tuple[int, int]] = 
         places = {joint: names.index(joint) for joint in names}
         ends = ((known.joints[a], known.joints[b]) for a, b in known.limbs)
         limbs = [(places[a], places[b]) for a, b in ends if a in places and b in places]
-    return Skeleton("", names, limbs=tuple(limbs))
+    return Skeleton("", names, limbs=tuple(limbs), pcp_limbs=named_by_ends(names, limbs))
+
+
+def named_by_ends(joints: Sequence[str], limbs: Iterable[tuple[int, int]]) -> dict[str, Limb]:
+    """Returns the limbs of a drawing as PCP's, each named after the joints at its ends."""
+    return {f"{joints[start]} to {joints[end]}": (start, end) for start, end in limbs}
 
 
 def side(joint: str) -> str:

@@ -192,7 +192,7 @@ def _python() -> Row:
 
 
 def _converters() -> Row:
-    return _row("converters", version(PROJECT), "warning", namesake())
+    return _row(PROJECT, version(PROJECT), "warning", namesake())
 
 
 def _numpy() -> Row:

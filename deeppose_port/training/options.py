@@ -130,35 +130,43 @@ class HyperparameterOptions:
         rare=True,
     )
     lr: float | None = described("Learning rate.", default=None, show_default="0.001 for Adam and AdamW, else 0.01")
-    adam_alpha: float | None = described("Adam's own name for it.", default=None, rare=True)
-    adam_beta1: float | None = described("Decay of the first moment.", default=None, show_default="0.9", rare=True)
-    adam_beta2: float | None = described("Decay of the second moment.", default=None, show_default="0.999", rare=True)
-    adam_eps: float | None = described("Outside of the bias correction.", default=None, show_default="1e-8", rare=True)
-    momentum: float | None = described("MomentumSGD's.", default=None, show_default="0.9", rare=True)
+    adam_alpha: float | None = described("Another name for --lr, of Adam and AdamW.", default=None, rare=True)
+    adam_beta1: float | None = described(
+        "Adam's decay of the first moment.", default=None, show_default="0.9", rare=True
+    )
+    adam_beta2: float | None = described(
+        "Adam's decay of the second moment.", default=None, show_default="0.999", rare=True
+    )
+    adam_eps: float | None = described(
+        "Adam's epsilon, outside the bias correction.", default=None, show_default="1e-8", rare=True
+    )
+    momentum: float | None = described("MomentumSGD's momentum.", default=None, show_default="0.9", rare=True)
     weight_decay: float | None = described(
-        "Rate at which every parameter is added to its gradient; with AdamW that at which weights shrink by "
-        "themselves, but for biases and normalisation.",
+        "Weight decay: this times each parameter is added to its gradient. With AdamW it is decoupled, "
+        "and spares biases and normalisation.",
         default=None,
         show_default="0.01 for AdamW, 0.0005 for MomentumSGD, else 0",
         rare=True,
     )
     lr_decay_freq: int | None = described(
-        "Epochs after which the learning rate is multiplied by --lr-decay-ratio, each time.",
+        "Multiply the learning rate by --lr-decay-ratio every so many epochs.",
         default=None,
         metavar="EPOCHS",
         show_default="10 for MomentumSGD and AdaGrad, else 0: never",
         rare=True,
     )
-    lr_decay_ratio: float | None = described("See there.", default=None, show_default="0.1", rare=True)
+    lr_decay_ratio: float | None = described(
+        "The factor of --lr-decay-freq.", default=None, show_default="0.1", rare=True
+    )
     schedule: str | None = described(
-        "How the learning rate falls: in these steps, or in half a cosine to 0 over the training.",
+        "How the learning rate falls: in steps (--lr-decay-freq), or along half a cosine to 0 at the last epoch.",
         default=None,
         choices=SCHEDULES,
         show_default="step",
         rare=True,
     )
     warmup: float | None = described(
-        "It rises linearly over these first, from a thousandth.",
+        "Epochs at the start over which the learning rate rises linearly, from a thousandth.",
         default=None,
         metavar="EPOCHS",
         show_default="0",
@@ -246,27 +254,27 @@ class EngineOptions:
     """How an engine computes; not every backend can do each."""
 
     workers: int = described(
-        "Processes that make examples, in place of threads in this one.", default=0, needs="workers", section="Engine"
+        "Make examples in this many processes instead of threads.", default=0, needs="workers", section="Engine"
     )
     amp: str | None = described(
-        "Compute in bfloat16, or in float16 with a scaled loss, where that is safe.",
+        "Mixed precision: bfloat16, or float16 with loss scaling.",
         default=None,
         choices=PRECISIONS,
         names=("--amp", "--precision"),
         needs="amp",
     )
     channels_last: bool = described(
-        "The memory format of maps.", default=True, show_default="on", needs="channels-last"
+        "Use the channels-last memory format.", default=True, show_default="on", needs="channels-last"
     )
-    compile: bool = described("Compile the network.", default=False, needs="compile")
+    compile: bool = described("Compile the network with torch.compile.", default=False, needs="compile")
     sync_bn: bool = described(
-        "BatchNormalization over the whole batch of all processes, in place of each one's own part.",
+        "Normalise over the batch of all processes, not over each one's part (synchronised BatchNormalization).",
         default=False,
         needs="sync-bn",
     )
-    profile: bool = described("Tell where a step's time goes.", default=False, needs="profile")
+    profile: bool = described("Report where the time of a step goes.", default=False, needs="profile")
     legacy_gradient_sum: bool = described(
-        "Sum the gradients of several devices, as the old program did.", default=False, needs="gradient-sum"
+        "Sum the gradients of several devices, as the legacy program did.", default=False, needs="gradient-sum"
     )
 
     def __post_init__(self) -> None:
@@ -281,7 +289,7 @@ class StageOptions:
     """Which stage of a cascade is trained, and on which close-ups a later one."""
 
     stage: int = described(
-        "Which stage of a cascade: 2 and later ones look at close-ups of the joints.",
+        "Which stage of a cascade to train. From 2 on, stages see close-ups around the joints.",
         default=1,
         metavar="N",
         section="Cascade",
@@ -290,19 +298,19 @@ class StageOptions:
         "The stages before it: any checkpoint, or a cascade.", default=None, names=("--from",)
     )
     per_joint: bool = described(
-        "One network a joint, trained one after the other, in place of one for all joints.", default=False
+        "Train one network for each joint, one after the other, instead of one for all joints.", default=False
     )
-    draws: int = described("Close-ups of each person's each joint in an epoch.", default=40, metavar="N")
+    draws: int = described("Close-ups of every joint of every person in an epoch.", default=40, metavar="N")
     sigma: float | None = described(
-        "Side of a close-up, in diameters of the person.",
+        "Side of a close-up, in pose diameters.",
         default=None,
-        show_default="2; of FLIC 1, of its 7 joints 1.1",
+        show_default="2; for FLIC 1, for its 7 joints 1.1",
     )
     opposing: tuple[str, ...] = described(
-        "Two joints whose distance is the diameter; of several pairs it is the mean.",
+        "Two joints whose distance is the pose's diameter; repeat it for the mean of several pairs.",
         default=(),
         metavar="JOINT,JOINT",
-        show_default="left shoulder,right hip; of FLIC's 7 joints each shoulder,other elbow",
+        show_default="left shoulder,right hip; for FLIC's 7 joints each shoulder,other elbow",
     )
 
     def __post_init__(self) -> None:
@@ -322,35 +330,43 @@ class TrainingOptions:
     """A training."""
 
     train_csv: Path = described(
-        "The persons to learn from.", names=("--train-csv", "--train-csv-fn"), elsewhere=True, section="Data"
+        "The annotated persons to train on (CSV).",
+        names=("--train-csv", "--train-csv-fn"),
+        elsewhere=True,
+        section="Data",
     )
-    images: Path = described("The pictures' folder.", names=("--images", "--img-dir"), elsewhere=True)
+    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"), elsewhere=True)
     skeleton: str | None = described(
-        "What the joints are, or a file that says. FLIC's 7, LSP's 14 and MPII's 16 need none.",
+        "The joints: a known skeleton, or a .toml or .json file of your own. Not needed for FLIC's 7, "
+        "LSP's 14 and MPII's 16 joints.",
         default=None,
         choices=lambda: SKELETONS,
     )
     recipe: str | None = described(
-        "The options where nothing is said.",
+        "The set of options to start from; options that you give override it.",
         default=None,
         metavar="NAME",
         choices=tuple(RECIPES),
-        show_default="modern; course for an hourglass; a resumed run's own",
+        show_default="modern; course for an hourglass; a resumed run keeps its own",
         section="Run",
     )
     test_csv: Path | None = described(
-        "The persons to validate on.", default=None, names=("--test-csv", "--test-csv-fn"), section="Data"
+        "The annotated persons to validate on (CSV).",
+        default=None,
+        names=("--test-csv", "--test-csv-fn"),
+        section="Data",
     )
     output: Path | None = described(
-        "Result folder.",
+        "The result folder.",
         default=None,
         names=("-o", "--output"),
         show_default="a new one in results, or the resumed run's",
         section="Run",
     )
-    device: str = described("Where; several share each batch.", default="cpu", metavar="cpu|cuda:N|cuda:0,cuda:1")
+    device: str = described("The device; several share each batch.", default="cpu", metavar="cpu|cuda:N|cuda:0,cuda:1")
     architecture: str | None = described(
-        "What starts anew, resnet50 say; or what a file is that leaves a choice.",
+        "The network to train, for example resnet50; or what the file is that training starts from, if it"
+        " leaves a choice.",
         default=None,
         metavar="NAME",
         choices=lambda: TABLES,
@@ -358,39 +374,36 @@ class TrainingOptions:
         section="Network",
     )
     model_file: str | None = described(
-        "The Python file that defines the network, which is read and never run: what starts anew, or what the file "
-        "is that a run starts from.",
+        "The Python file that defines the network to train, or that of the file training starts from. It "
+        "is read, never run.",
         default=None,
         metavar="FILE[:CLASS]",
         names=("--model-file", "--model"),
         rare=True,
     )
     width: str | None = described(
-        "Factor on all channels, or those of each layer but the last.", default=None, metavar="FACTOR|N,N,…", rare=True
+        "Multiply all channels by this factor; or the channels of each layer but the last.",
+        default=None,
+        metavar="FACTOR|N,N,…",
+        rare=True,
     )
-    stacks: int | None = described(
-        "Of an hourglass that starts anew: how many.", default=None, metavar="N", show_default="4", rare=True
-    )
-    dropout: float | None = described(
-        "Share that dropout zeroes, in place of the architecture's.", default=None, rare=True
-    )
-    init: Path | None = described("Start from any checkpoint's weights.", default=None)
-    finetune: Path | None = described("The same; the last layer anew for other joints.", default=None)
-    resume: Path | None = described("Go on where a result folder or checkpoint stopped, old ones too.", default=None)
-    state: bool = described(
-        "Whether a resumed file's optimizer goes on; otherwise it begins anew.", default=True, rare=True
-    )
+    stacks: int | None = described("Stacks of a new hourglass.", default=None, metavar="N", show_default="4", rare=True)
+    dropout: float | None = described("Dropout ratio, in place of the architecture's own.", default=None, rare=True)
+    init: Path | None = described("Start from the weights of any checkpoint.", default=None)
+    finetune: Path | None = described("The same, with a new last layer for other joints.", default=None)
+    resume: Path | None = described("Resume a result folder or a checkpoint, the legacy program's too.", default=None)
+    state: bool = described("Whether to resume the optimizer's state too, or start it afresh.", default=True, rare=True)
     start_epoch: int | None = described(
-        "Epochs that a resumed file has behind it, where nothing says.", default=None, rare=True
+        "Epochs that a resumed file has been trained for, if nothing tells.", default=None, rare=True
     )
     epochs: int = described(
-        "Epochs, those of a resumed run counted in.", default=100, names=("--epochs", "--epoch"), section="Run"
+        "Epochs in all, including those of a resumed run.", default=100, names=("--epochs", "--epoch"), section="Run"
     )
     batch_size: int = described(
-        "Persons in a step, over all devices.", default=128, names=("--batch-size", "--batchsize")
+        "Persons in a batch, over all devices.", default=128, names=("--batch-size", "--batchsize")
     )
     cache: int = described(
-        "Memory for decoded pictures, of each process.",
+        "Memory for decoded pictures, in each process.",
         default=0,
         metavar="512M",
         parse=byte_count,
@@ -398,116 +411,128 @@ class TrainingOptions:
         rare=True,
     )
     pack: Path | None = described(
-        "Train from a pack of --train-csv (see `deeppose-port pack`); one of shards has its persons itself.",
+        "Train from a pack of --train-csv, see `deeppose-port pack`. A pack of shards needs no --train-csv.",
         default=None,
         rare=True,
     )
-    seed: int = described("Of weights, order, augmentation and dropout.", default=1701, section="Run", rare=True)
+    seed: int = described(
+        "Random seed of weights, order, augmentation and dropout.", default=1701, section="Run", rare=True
+    )
     threads: int | None = described(
-        "Threads that make examples; by default as many as the machine runs.", default=None, section="Data", rare=True
+        "Threads that make examples; by default one for each CPU.", default=None, section="Data", rare=True
     )
     snapshot: int = described(
-        "Epochs between checkpoints; the last always writes one.", default=10, section="Run", rare=True
+        "Epochs between checkpoints; the last epoch always writes one.", default=10, section="Run", rare=True
     )
     valid_freq: int = described("Epochs between validations; 0 for none.", default=5, rare=True)
-    show_log_iter: int = described("Iterations between lines of the log.", default=10, rare=True)
+    show_log_iter: int = described("Iterations between lines in the log.", default=10, rare=True)
     min_dim: float = described(
-        "Leave out persons whose box of joints is smaller than this many pixels.",
+        "Skip persons whose box of joints is smaller than this many pixels.",
         default=0.0,
         section="Data",
         rare=True,
     )
-    ignore_label: float = described("The coordinate in the CSV that means: not annotated.", default=-1.0, rare=True)
+    ignore_label: float = described(
+        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
+    )
     max_pixels: int = described(
-        "The most pixels of a picture that is decoded.", default=MAX_PIXELS, metavar="N", rare=True
+        "Refuse pictures with more pixels than this.", default=MAX_PIXELS, metavar="N", rare=True
     )
     im_size: int | None = described(
         "Side of the network's input.",
         default=None,
         metavar="PIXELS",
-        show_default="220, or its own",
+        show_default="220, or the network's own",
         section="Inputs",
         rare=True,
     )
     base_zoom: float | None = described(
-        "Factor on the box of a person's joints.", default=None, show_default="1.5, or its own", rare=True
+        "Enlarge the box of a person's joints by this factor.",
+        default=None,
+        show_default="1.5, or the network's own",
+        rare=True,
     )
     coord_normalize: bool | None = described(
-        "Labels in fractions of the crop.", default=None, show_default="on", rare=True
+        "Train on joints as fractions of the crop, not pixels.", default=None, show_default="on", rare=True
     )
-    gcn: bool | None = described("Global contrast normalisation.", default=None, show_default="on", rare=True)
+    gcn: bool | None = described(
+        "Normalise the contrast of inputs (global contrast normalisation).", default=None, show_default="on", rare=True
+    )
     augmentation: Augmentation = field(default_factory=Augmentation, metadata=RARE_GROUP)
     hyperparameters: HyperparameterOptions = field(default_factory=HyperparameterOptions)
     nonfinite_gradients: str = described(
-        "What becomes of a step whose loss or gradient is not finite: the end, or it is left out.",
+        "What to do when a loss or gradient is not finite: stop, or skip the step.",
         default="error",
         choices=NONFINITE_GRADIENTS,
         section="Optimizer",
         rare=True,
     )
     nonfinite_limit: int = described(
-        "With skip: end after so many such steps in a row.", default=20, metavar="STEPS", rare=True
+        "With skip: stop after this many skipped steps in a row.", default=20, metavar="STEPS", rare=True
     )
-    grad_clip: float | None = described("The largest norm of the gradient.", default=None, metavar="NORM", rare=True)
+    grad_clip: float | None = described("Clip the gradient to this norm.", default=None, metavar="NORM", rare=True)
     loss: str = described(
-        "What is minimised over the annotated coordinates: the mean of squares, of distances, or of squares up to "
-        "--loss-beta and distances beyond.",
+        "The loss over the annotated coordinates: mean squared error, mean absolute error, or smooth L1 "
+        "with --loss-beta.",
         default="l2",
         choices=tuple(LOSSES),
         rare=True,
     )
     loss_beta: float = described(
-        "Where smooth-l1 goes over from squares, in units of the labels.", default=0.05, metavar="B", rare=True
+        "Where smooth-l1 turns from quadratic to linear, in units of the labels.", default=0.05, metavar="B", rare=True
     )
     heatmap_loss: float = described(
-        "Weight of the cross-entropy of a soft-argmax's maps and Gaussians around the joints, beside the loss; "
-        "0 for none.",
+        "Weight of an extra loss for soft-argmax networks: the cross-entropy between their maps and "
+        "Gaussians around the joints; 0 for none.",
         default=0.0,
         metavar="WEIGHT",
         rare=True,
     )
     ema: float = described(
-        "Average the weights over the updates with this decay, and validate and save the average; 0 for none.",
+        "Keep an exponential moving average of the weights with this decay, and validate and save that; 0 for none.",
         default=0.0,
         metavar="DECAY",
         rare=True,
     )
     accumulate: int = described(
-        "Compute each batch in N parts, one after the other: less memory, the same update but for "
-        "BatchNormalization, whose batch is a part.",
+        "Compute each batch in N parts, to save memory. The update is the same, except that "
+        "BatchNormalization sees the parts.",
         default=1,
         metavar="N",
         needs="accumulate",
         rare=True,
     )
     lr_scale: tuple[str, ...] = described(
-        "Factor on the learning rate of some parameters, as 'conv*=0.1'; the last that matches counts.",
+        "Multiply the learning rate of the parameters that match, as 'conv*=0.1'; the last match counts.",
         default=(),
         metavar="PATTERN=FACTOR",
         rare=True,
     )
     freeze: tuple[str, ...] = described(
-        "Parameters not to train, as 'conv*'.", default=(), metavar="PATTERN", rare=True
+        "Do not train the parameters that match, as 'conv*'.", default=(), metavar="PATTERN", rare=True
     )
     best: str = described(
-        "Which checkpoint is the best: by loss, mean_error_px, pdj@0.2, pcp, or another metric of eval.",
+        "The metric that decides which checkpoint is the best: loss, mean_error_px, pdj@0.2, pcp, or any "
+        "other of eval's.",
         default="loss",
         metavar="METRIC",
         choices=lambda: [metric.name for metric in registry.METRICS.values()],
         section="Checkpoints",
         rare=True,
     )
-    best_after: int = described("None is before this epoch.", default=0, metavar="EPOCH", rare=True)
+    best_after: int = described("Choose the best checkpoint from this epoch on.", default=0, metavar="EPOCH", rare=True)
     keep: int | None = described(
-        "Keep the last N epochs' checkpoints.", default=None, metavar="N", show_default="all", rare=True
+        "Keep only the checkpoints of the last N epochs.", default=None, metavar="N", show_default="all", rare=True
     )
     patience: int | None = described(
-        "End after N validations without a better one.", default=None, metavar="N", rare=True
+        "Stop after N validations without improvement.", default=None, metavar="N", rare=True
     )
-    tensorboard: bool = described("Write for TensorBoard too.", default=False, section="Run", rare=True)
-    eval_only: bool = described("Validate what the run starts from, and no more.", default=False, rare=True)
+    tensorboard: bool = described("Write TensorBoard logs too.", default=False, section="Run", rare=True)
+    eval_only: bool = described("Only validate what the run would start from.", default=False, rare=True)
     stop_collapsed: bool = described(
-        "End a run whose answers do not depend on the picture after an epoch and 200 updates.", default=False, rare=True
+        "Stop if the answers still do not depend on the picture after an epoch and 200 updates.",
+        default=False,
+        rare=True,
     )
     cascade: StageOptions = field(default_factory=StageOptions, metadata=RARE_GROUP)
     engine: EngineOptions = field(default_factory=EngineOptions, metadata=RARE_GROUP)

@@ -306,6 +306,10 @@ class TestBadInput:
     def test_a_folder_without_checkpoints_has_nothing_to_inspect(self, run, tmp_path):
         status, _, errors = run("inspect", tmp_path)
         assert (status, errors) == (2, [f"error: {tmp_path}: there is no checkpoint in here"])
+        (tmp_path / "inner").mkdir()
+        for option, advice in (((), " (-r looks into subfolders too)"), (("-r",), "")):
+            status, _, errors = run("inspect", tmp_path, *option)
+            assert (status, errors) == (2, [f"error: {tmp_path}: there is no checkpoint in here{advice}"])
 
     @pytest.mark.parametrize("target", ["none/new.npz", "epoch-1.model/new.npz", "a" * 300 + ".npz"])
     def test_a_target_that_cannot_be_written(self, target, run, model):

@@ -1,6 +1,7 @@
 """Options of commands that say what pictures, persons and skeletons are."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -11,6 +12,11 @@ from converters import Preprocessing
 from deeppose_port.cli import main
 from tests.conftest import PICTURES
 from tests.helpers.networks import random_checkpoint
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 #: The joints of free.csv under other names.
 SKELETON = """
@@ -61,6 +67,18 @@ class TestSkeleton:
         assert mine["pckh"]["total"] is not None is flic["pckh"]
         assert mine["pdj"]["0.2"]["top"] is not None is flic["pdj"]
 
+    def test_joints_that_the_checkpoint_names_need_no_skeleton(self, checkpoint, skeleton, tmp_path, capsys):
+        names = tuple(tomllib.loads(SKELETON)["joints"])
+        file = checkpoint(joints=names, limbs=((2, 1), (4, 5)))
+        told = json.loads(run(capsys, "eval", file, *PERSONS, "--json").out)
+        mine = json.loads(run(capsys, "eval", file, *PERSONS, "--skeleton", skeleton, "--json").out)
+        assert told["error_px"] == mine["error_px"]
+        assert told["pcp"]["l_shoulder to l_elbow"] == mine["pcp"]["upper arm"]
+        assert list(told["pcp"]) == ["l_shoulder to l_elbow", "r_shoulder to r_elbow", "mean"]
+        shown = run(capsys, "eval", file, *PERSONS).out
+        assert "PDJ, PCK    not defined: the checkpoint has no torso" in shown
+        assert "limb" not in run(capsys, "eval", checkpoint(joints=names), *PERSONS).out.replace("of the limbs", "")
+
     def test_joints_of_one_order_are_not_compared_with_another(self, checkpoint, skeleton, capsys):
         names = ("l_elbow", "l_wrist", "l_shoulder", "top", "r_shoulder", "r_elbow", "r_wrist")
         for command in (("eval", *PERSONS), ("predict", str(PICTURES / "coffee.png"), "-o", "out")):
@@ -71,8 +89,8 @@ class TestSkeleton:
         converters.write(random_checkpoint(joints=9), tmp_path / "nine.pt")
         shown = run(capsys, "show", tmp_path / "nine.pt", *PERSONS, expected=2)
         assert (
-            "nothing tells what its 9 joints are (--skeleton does: flic, lsp, mpii, coco, flic11 or a file)"
-            in shown.err
+            "nothing says what its 9 joints are (name them with --skeleton: flic, lsp, mpii, coco, flic11, or a .toml "
+            "file of your own)" in shown.err
         )
 
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,14 @@ class TestHelp:
         assert run("help", *names).out == shown
         assert run("help").out == run("--help").out
 
+    def test_the_list_of_commands_has_whole_sentences(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        listed = " ".join(run("--help").out.partition("Commands:")[2].split())
+        for (name, *inner), command in COMMANDS.items():
+            if not inner:
+                sentence = " ".join(inspect.cleandoc(command.help).partition("\n\n")[0].split())
+                assert f"{name} {sentence}" in listed
+
     def test_a_command_that_there_is_not(self, run):
         assert "No such command 'fly'" in run("help", "fly", status=2).err
 
@@ -64,15 +73,15 @@ class TestHelp:
         context = click.Context(command)
         if isinstance(command, click.Group):
             return
-        spelled = {name for option in command.get_params(context) for name in option.opts if name.startswith("--")}
-        short = run(*names, "--help").out
+        shown = [option for option in command.get_params(context) if not getattr(option, "hidden", False)]
+        spelled = {name for option in shown for name in option.opts if name.startswith("--")}
+        short, whole = (run(*names, option).out for option in ("--help", "--help-all"))
         left_out = {name for name in spelled if f"{name} " not in short.replace(",", " ")}
         if not left_out:
-            assert "more options" not in short
+            assert (whole, "--help-all" in short) == (short, False)
             return
-        whole = run(*names, "--help-all").out
         assert all(f"{name} " in whole.replace(",", " ") for name in spelled)
-        assert f"more options: deeppose-port {' '.join(names)} --help-all" in short
+        assert re.search(rf"[0-9] more options?: deeppose-port {' '.join(names)} --help-all", short)
 
     @pytest.mark.parametrize(("names", "most"), [(("train",), 60), (("eval",), 70), (("predict",), 100)])
     def test_it_is_short_until_all_is_asked_for(self, names, most, run, monkeypatch):

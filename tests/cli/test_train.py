@@ -52,9 +52,12 @@ class TestOneFolder:
 
     def test_what_nobody_says_is_missing(self, arguments, tmp_path, capsys):
         train("--epochs", 2, status=2)
-        assert capsys.readouterr().err == "error: --backend is missing: it says what trains (torch or chainer)\n"
+        assert (
+            capsys.readouterr().err
+            == "error: --backend is missing: name the framework to train in (torch or chainer)\n"
+        )
         train("--backend", "torch", "--images", tmp_path, status=2)
-        assert "--train-csv is missing: The persons to learn from." in capsys.readouterr().err
+        assert "--train-csv is missing: The annotated persons to train on (CSV)." in capsys.readouterr().err
         train(*arguments, "--config", tmp_path / "nothing.toml", status=2)
         assert "nothing.toml: " in capsys.readouterr().err
 
@@ -68,7 +71,10 @@ class TestOneFolder:
         csv = tmp_path / "three.csv"
         csv.write_text("a.jpg,1,2,3,4,5,6\n")
         train(*left, "--train-csv", csv, status=2)
-        assert f"{csv}: nothing tells what its 3 joints are (--skeleton does: flic, lsp," in capsys.readouterr().err
+        assert (
+            f"{csv}: nothing says what its 3 joints are (name them with --skeleton: flic, lsp,"
+            in capsys.readouterr().err
+        )
 
     @pytest.mark.parametrize("backend", ["torch", "chainer"])
     def test_one_epoch_is_one_however_large_the_batch(self, backend, arguments, tmp_path, capsys):

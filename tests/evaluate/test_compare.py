@@ -316,7 +316,7 @@ class TestWithoutPersons:
             self.compare(random_checkpoint(), random_checkpoint(joints=14))
 
     def test_report_needs_persons(self, tmp_path):
-        with pytest.raises(ValueError, match="a report shows persons: name them, --csv and --images"):
+        with pytest.raises(ValueError, match="a report shows persons: name them with --csv and --images"):
             write_comparison(self.compare(*[random_checkpoint()] * 2), tmp_path / "page", command="x")
 
     def test_command_shows_weights_and_layers_alone(self, pictures, tmp_path, capsys):

@@ -108,8 +108,8 @@ class TestThisMachine:
         examination = doctor.examine()
         names = [each.what for each in examination.rows]
         assert names == [
-            "Python", "converters", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py", "PyAV",
-            "CuPy", "NVIDIA driver", "CUDA runtime", "cuDNN",
+            "Python", "deeppose-port", "NumPy", "OpenCV", "PyTorch", "Chainer", "ONNX Runtime", "OpenVINO", "h5py",
+            "PyAV", "CuPy", "NVIDIA driver", "CUDA runtime", "cuDNN",
         ]  # fmt: skip
         data = json.loads(json.dumps(examination.as_dict()))
         assert data["rows"][0] == {
@@ -155,7 +155,7 @@ def test_another_distribution_with_a_package_of_our_name(distribution: Callable[
     assert installed.namesake() is None
     distribution("file-converters", "1.0")
     (tmp_path / "file_converters-1.0.dist-info" / "top_level.txt").write_text("converters\n")
-    found = row(doctor.examine(), "converters")
+    found = row(doctor.examine(), "deeppose-port")
     assert found.verdict == "warning"
     assert found.note.startswith("file-converters has a package of the same name")
     assert found.remedy == ("pip uninstall -y file-converters; pip install --force-reinstall --no-deps deeppose-port")

@@ -223,6 +223,7 @@ class TestCommand:
         [
             (("--engine", "ray", "a.png"), "go with --manifest"),
             (("--fast-decode", "a.png"), "go with --manifest"),
+            (("--format", "parquet", "a.png"), "--format parquet goes with --manifest"),
             (("--manifest", "list.txt", "a.png"), "or a --manifest"),
             (("--manifest", "list.txt", "--tile", "2x2"), "draws nothing"),
         ],

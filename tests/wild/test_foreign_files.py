@@ -105,6 +105,11 @@ def test_each_is_named(name, tmp_path):
     refused(tmp_path / "a.model", phrase)
 
 
+def test_a_models_source_goes_elsewhere(tmp_path):
+    (tmp_path / "AlexNet.py").write_text("import chainer\n")
+    refused(tmp_path / "AlexNet.py", r"this is Python source, not a checkpoint \(name .* this file with --model-file\)")
+
+
 def test_a_saved_model_is_a_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(field(1, 1) + field(2, field(1, b"\n\x05serve")))
     (tmp_path / "variables").mkdir()

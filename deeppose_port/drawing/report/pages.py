@@ -107,7 +107,7 @@ def write_comparison(
     subjects = []
     for style, label, side, evaluation in zip("ab", ("old", "new"), sides, evaluations, strict=True):
         if evaluation is None or not isinstance(side.dataset, PoseDataset):
-            raise DeepPoseError("a report shows persons: name them, --csv and --images")
+            raise DeepPoseError("a report shows persons: name them with --csv and --images")
         subjects.append(Subject(style, label, side.pose, evaluation, side.dataset))
     values = {"comparison": _certificate(comparison, sides), "environment": comparison.environment, "stages": []}
     return _write(subjects, values, folder, command, None, force, progress)
