@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import math
+from bisect import bisect, bisect_left
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from converters.errors import DeepPoseError
@@ -258,8 +259,11 @@ class Architecture:
         anyhow = GlobalAveragePooling | AdaptiveAveragePooling | SoftArgmax
         if any(isinstance(layer, anyhow) for layer in TABLES[self.name]):
             return None
-        sizes = [side for side in range(1, 128 * (self.feature_size + 1)) if self.accepts(side)]
-        return sizes[0], sizes[-1]
+        multiple = side_multiple(self.layers)
+        sides = range(multiple, 128 * (self.feature_size + 1), multiple)
+        # Larger inputs have larger maps.
+        first, end = (f(sides, self.feature_size, key=partial(feature_size, self.name)) for f in (bisect_left, bisect))
+        return sides[first], sides[end - 1]
 
     @property
     def takes(self) -> str:

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -360,9 +361,13 @@ class Graph(Flow[Tensor]):
             return self.node("Div", [x.name, self.node("Mul", [root, self.node("Sqrt", [root])])])
         return self.node("Div", [x.name, self.node("Pow", [scale, self.number(layer.beta)])])
 
+    @cached_property
+    def _may_have_nan(self) -> bool:
+        return any(not np.isfinite(array).all() for array in self.weights.values() if array.dtype.kind == "f")
+
     def _relu(self, x: Tensor) -> str:
         """Adds max(x, 0); where the network has NaN, engines differ in what they make of it, so that it is said."""
-        if any(not np.isfinite(array).all() for array in self.weights.values() if array.dtype.kind == "f"):
+        if self._may_have_nan:
             return self.node("Where", [self.node("Less", [x.name, self.number(0)]), self.number(0), x.name])
         return self.node("Relu", [x.name])
 
