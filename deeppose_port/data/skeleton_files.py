@@ -1,20 +1,6 @@
-"""A skeleton from a user's file, TOML or JSON with the same keys; only `joints` is needed.
+"""A skeleton from a user's file, TOML or JSON with the same keys; docs/data.md has an example with all of them.
 
-    name = "upper body"                             # by default the file's own name
-    joints = ["neck", "head top", "left shoulder", "left elbow", "right shoulder", "left hip", "right hip"]
-    limbs = [["neck", "left shoulder"], ["left shoulder", "left elbow"]]    # of a drawing, the inner end first
-    symmetric = [["left shoulder", "right shoulder"]]       # by default those whose names differ in left and right
-    torso = ["left shoulder", "right hip"]          # the length that PDJ and PCK are measured by
-    head = ["neck", "head top"]                     # PCKh's, for a CSV without head boxes
-    head_factor = 0.75                              # times the distance of these ends; by default 1
-    pckh_excluded = ["neck"]                        # joints left out of PCKh's total
-    opposing = [["left shoulder", "right hip"]]     # a cascade measures its close-ups by them; by default the torso's
-
-    [pcp]                                           # the limbs of PCP; by default those of the drawing
-    "left upper arm" = ["left shoulder", "left elbow"]
-    torso = [["left hip", "right hip"], "neck"]     # an end may be the mean of joints
-
-`joints` are in the order of the CSV's columns.
+Only `joints` is needed, in the order of the CSV's columns.
 """
 
 from __future__ import annotations
@@ -46,7 +32,7 @@ def read(path: str | os.PathLike[str]) -> Skeleton:
     """Reads a skeleton.
 
     Args:
-        path: A `.toml` or `.json` file, as above.
+        path: A `.toml` or `.json` file.
 
     Raises:
         DeepPoseError: It cannot be read, or says something that is no skeleton. The message says what.

@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.skeletons import Skeleton
+from tests.conftest import ROOT
 
 WHOLE = """
 name = "upper body"
@@ -72,10 +74,9 @@ class TestReading:
         assert read(json.dumps(values), "mine.json") == EXPECTED
 
     def test_the_example_of_the_documentation_is_one(self, read):
-        from deeppose_port.data import skeleton_files
-
-        example = "\n".join(line[4:] for line in skeleton_files.__doc__.splitlines() if line.startswith("    "))
-        assert read(example).joints[:2] == ("neck", "head top")
+        page = (ROOT / "docs" / "data.md").read_text()
+        example = page.partition("```toml\n")[2].partition("```")[0]
+        assert replace(read(example), opposing=()) == EXPECTED
 
     def test_joints_are_enough(self, read):
         skeleton = read('joints = ["l_wrist", "top", "R_wrist", "r_knee"]', "My hand.TOML")
