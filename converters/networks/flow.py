@@ -188,6 +188,8 @@ def _maps_after(layer: Layer, value: Value) -> Value:
         raise DeepPoseError(f"{_named(layer)} takes maps, and is given {value}")
     channels, *sides = value
     assert channels is not None
+    if any(min(pair(getattr(layer, name, 1))) < 1 for name in ("kernel", "stride", "dilation", "side", "factor")):
+        raise DeepPoseError(f"{_named(layer)} has a kernel, a stride or a factor below 1")
     match layer:
         case kinds.Convolution():
             if channels % layer.groups or layer.channels % layer.groups:

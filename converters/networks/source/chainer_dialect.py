@@ -18,6 +18,7 @@ from converters.networks.source.values import (
     Mode,
     Native,
     ParameterShape,
+    Probe,
     Switch,
     Tensor,
     Trains,
@@ -895,7 +896,11 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
         if not c.flag(training, "training"):
             return Tensor(c.tensor(x).node)
         c.notice(f"{c.place}: {always}; here evaluation drops nothing")
-    share = 0.5 if isinstance(ratio, Unknown) else c.real(ratio, "the ratio of dropout")
+    unknown = isinstance(ratio, Unknown | Probe)
+    if unknown:
+        c.plain(ratio)
+        c.notice(f"{c.place}: nothing tells the ratio of dropout: it is taken as 0.5")
+    share = 0.5 if unknown else c.real(ratio, "the ratio of dropout")
     if not 0.0 <= share < 1.0:
         c.fail(f"the ratio of dropout is {share:g}, not between 0 and 1")
     return c.layer(x, kinds.Dropout(share, channels))

@@ -17,9 +17,10 @@ from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import era_of
-from converters.networks.source.errors import ExhaustedError
+from converters.networks.source.errors import ExhaustedError, SourceError
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
+from converters.networks.source.untold import untold, with_probes
 from converters.values import dataclass
 
 #: Of the files beside a checkpoint.
@@ -203,11 +204,16 @@ def _followed(
     try:
         try:
             network = follow(made, tensors, size)
-        except FeaturesError:
+        except FeaturesError as error:
             if "torchvision" not in text:
-                raise
-            old = dataclasses.replace(source, old_torchvision=True)
-            network = follow(make(old, made.class_name, tensors), tensors, size)
+                raise with_probes(error, source, made) from error
+            source = dataclasses.replace(source, old_torchvision=True)
+            made = make(source, made.class_name, tensors)
+            network = follow(made, tensors, size)
+        except SourceError as error:
+            raise with_probes(error, source, made) from error
+        said = untold(source, made, tensors, network, size)
+        network = dataclasses.replace(network, notices=(*network.notices, *said))
     except ExhaustedError as error:
         raise _exhausted(candidate, error) from error
     except RecursionError as error:

@@ -20,6 +20,7 @@ from converters.networks.source.values import (
     Batch,
     Instance,
     Mode,
+    Probe,
     Side,
     Tensor,
     Traced,
@@ -193,6 +194,8 @@ class Context(abc.ABC):
                 return f"a {value.name}"
             case Batch():
                 return "the batch's size"
+            case Probe(origin=Argument(path)):
+                return f"{path[0]}, an argument without a default that nothing tells,"
             case None | bool() | int() | float() | str():
                 return repr(value)[:60]
         return f"a {getattr(value, 'name', type(value).__name__)}"

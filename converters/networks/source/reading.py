@@ -6,6 +6,7 @@ import ast
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from types import MappingProxyType
 
 from packaging.version import Version
 
@@ -28,11 +29,13 @@ from converters.networks.source.values import (
     Instance,
     Mode,
     ParameterShape,
+    Probe,
     Scope,
     Tensor,
     Traced,
     TracedFloat,
     Unknown,
+    origins,
     solve,
 )
 from converters.values import dataclass
@@ -90,6 +93,30 @@ class Source:
 def _has_unknown_base(kind: Class) -> bool:
     """Tells whether a class is made from something of another file, which may be a network's: it is refused later."""
     return any(isinstance(base, Unknown) for one in kind.order if isinstance(one, Class) for base in one.bases)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a source gives an argument: its value here, and how it is written."""
+
+    value: object
+    node: ast.expr
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a source says of the arguments that a class is made with.
+
+    Attributes:
+        place: Its `__init__`.
+        defaults: Argument -> its default; None if it has none.
+        calls: What the source itself gives where it makes such an object, as far as that is known; among it may be
+            what stands in no `__init__` with `**keywords`.
+    """
+
+    place: Place
+    defaults: dict[str, Said | None]
+    calls: list[dict[str, Said]]
 
 
 @dataclass
@@ -165,15 +192,10 @@ def make(source: Source, class_name: str, file: Mapping[str, Shape]) -> Made:
         SourceError: Something on the way is not known.
         DeepPoseError: It cannot be made at all.
     """
-    evaluator = source.evaluator()
-    kind = evaluator.global_name(evaluator.program, class_name)
-    if isinstance(kind, Unknown):
-        evaluator.refuse(kind)
-    if not isinstance(kind, Class):
-        raise DeepPoseError(f"{source.file}: there is no class {class_name}")
+    signature = signature_of(source, class_name)
     best: Made | None = None
     problem: DeepPoseError | None = None
-    for template in _templates(source, evaluator, kind, file):
+    for template in _templates(source, signature, file):
         try:
             made = _solved(source, class_name, file, template)
         except ExhaustedError:
@@ -202,48 +224,86 @@ def anew(source: Source, class_name: str, outputs: int, size: tuple[int, int]) -
     network = follow(made, {}, size)
     template = {name: made.arguments[name] for name in made.arguments}
     paths = [(name,) for name, value in template.items() if isinstance(value, Traced)]
+    joints = None
     for path in paths if network.outputs != outputs else ():
         for number in (outputs // 2, outputs):
             try:
-                network = follow(_made(source, class_name, template, {path: number}), {}, size)
+                made = made_with(source, class_name, template, {path: number})
+                network = follow(made, {}, size)
             except ExhaustedError:
                 raise
             except DeepPoseError:
                 continue
             if network.outputs == outputs:
-                return network
+                joints = path[0]
+                break
+        if joints is not None:
+            break
     if network.outputs != outputs:
         problem = f"{source.file}:{class_name} gives {network.outputs} numbers, not {outputs}: two for each joint"
         raise DeepPoseError(problem)
+    _refuse_probes(source, made, joints)
     return network
 
 
-def _templates(
-    source: Source, evaluator: Evaluator, kind: Class, file: Mapping[str, Shape]
-) -> Iterator[dict[str, object]]:
-    """Yields arguments to begin with: the defaults, then what the file itself gives where it makes such an object."""
+def _refuse_probes(source: Source, made: Made, joints: str | None) -> None:
+    """Refuses a network that starts anew where an argument besides its joints has no value."""
+    shapes = {origin for shape in made.shapes.values() for side in shape for origin in origins(side)}
+    used = [
+        name
+        for name, value in made.arguments.items()
+        if isinstance(value, Probe) and name != joints and Argument((name,)) in shapes | made.evaluator.counted
+    ]
+    if len(used) > (joints is None):
+        problem = f"nothing tells {' and '.join(used)}, which {made.class_name} is made with"
+        raise SourceError(signature_of(source, made.class_name).place, problem, "give it a default")
+
+
+def signature_of(source: Source, class_name: str) -> Signature:
+    """Returns what a source says of the arguments that one of its classes is made with."""
+    evaluator = source.evaluator()
+    kind = evaluator.global_name(evaluator.program, class_name)
+    if isinstance(kind, Unknown):
+        evaluator.refuse(kind)
+    if not isinstance(kind, Class):
+        raise DeepPoseError(f"{source.file}: there is no class {class_name}")
     found = kind.find("__init__")
     function = found[1] if found else None
     if not isinstance(function, Function) or not isinstance(function.node, ast.FunctionDef):
-        yield {}
-        return
-    names = [argument.arg for argument in (*function.node.args.posonlyargs, *function.node.args.args)][1:]
-    named = [argument.arg for argument in function.node.args.kwonlyargs]
-    defaults: dict[str, object] = dict.fromkeys([*names, *named], _ABSENT)
-    defaults.update(zip(names[len(names) - len(function.defaults) :], function.defaults, strict=True))
-    for name, value in zip(named, function.keyword_defaults, strict=True):
-        if not isinstance(value, object) or type(value) is not object:
-            defaults[name] = value
-    yield defaults
+        return Signature(Place(source.file, kind.node.lineno), {}, [])
+    declared = function.node.args
+    names = [argument.arg for argument in (*declared.posonlyargs, *declared.args)][1:]
+    named = [argument.arg for argument in declared.kwonlyargs]
+    defaults: dict[str, Said | None] = dict.fromkeys([*names, *named])
+    behind = names[max(len(names) - len(function.defaults), 0) :]
+    nodes = [*declared.defaults[len(function.defaults) - len(behind) :], *declared.kw_defaults]
+    values = [*function.defaults[len(function.defaults) - len(behind) :], *function.keyword_defaults]
+    for name, node, value in zip([*behind, *named], nodes, values, strict=True):
+        if node is not None:
+            defaults[name] = Said(value, node)
+    calls: list[dict[str, Said]] = []
     for call in _calls(source.tree, kind.name):
-        values = dict(defaults)
         given = [*zip(names, call.args, strict=False), *((word.arg or "", word.value) for word in call.keywords)]
+        calls.append({})
         for name, node in given:
-            if name in values and not isinstance(node, ast.Starred):
+            if (name in defaults or (name and declared.kwarg)) and not isinstance(node, ast.Starred):
                 value = evaluator.defined(node, Scope(evaluator.program, {}))
                 if not isinstance(value, Unknown):
-                    values[name] = value
-        yield values
+                    calls[-1][name] = Said(value, node)
+    return Signature(Place(source.file, function.node.lineno), defaults, calls)
+
+
+def _templates(source: Source, signature: Signature, file: Mapping[str, Shape]) -> Iterator[dict[str, object]]:
+    """Yields arguments to begin with: the defaults, then what the file itself gives where it makes such an object."""
+    defaults: dict[str, object] = {}
+    for name, default in signature.defaults.items():
+        said = default or next((call[name] for call in signature.calls if name in call), None)
+        defaults[name] = _ABSENT if said is None else said.value
+    yield defaults
+    if not defaults:
+        return
+    for call in signature.calls:
+        yield {**defaults, **{name: said.value for name, said in call.items()}}
     absent = [name for name, value in defaults.items() if value is _ABSENT]
     if len(absent) <= 2:
         yield from ({**defaults, name: word} for name in absent for word in _words(source, file))
@@ -274,7 +334,7 @@ def _calls(tree: ast.Module, name: str) -> list[ast.Call]:
 def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template: dict[str, object]) -> Made:
     """Makes a class with arguments that are solved from a file's shapes, beginning with some."""
     guesses: dict[tuple[str | int, ...], object] = {}
-    made = _made(source, class_name, template, guesses)
+    made = made_with(source, class_name, template, guesses)
     if not file:
         return made
     for _ in range(_ROUNDS):
@@ -282,7 +342,7 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
         if not found:
             break
         trial = {**guesses, **found}
-        guesses, made = trial, _made(source, class_name, template, trial)
+        guesses, made = trial, made_with(source, class_name, template, trial)
     trials = 0
     if 2 * len(made.shapes.keys() & file.keys()) < min(len(made.shapes), len(file)):
         return made  # another class's network
@@ -291,11 +351,11 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
         for trial in _neighbours(source, made, file, template, guesses):
             trials += 1
             try:
-                other = _made(source, class_name, template, trial)
+                other = made_with(source, class_name, template, trial)
                 found = _equations(other, file, trial)
                 if found:
                     trial = {**trial, **found}
-                    other = _made(source, class_name, template, trial)
+                    other = made_with(source, class_name, template, trial)
             except ExhaustedError:
                 raise
             except DeepPoseError:
@@ -309,9 +369,13 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
     return made
 
 
-def _made(
-    source: Source, class_name: str, template: dict[str, object], guesses: Mapping[tuple[str | int, ...], object]
+def made_with(
+    source: Source,
+    class_name: str,
+    template: Mapping[str, object],
+    guesses: Mapping[tuple[str | int, ...], object] = MappingProxyType({}),
 ) -> Made:
+    """Makes a class with some arguments, in place of which there may be others."""
     evaluator = source.evaluator()
     kind = evaluator.global_name(evaluator.program, class_name)
     assert isinstance(kind, Class)
@@ -356,8 +420,8 @@ def _guessed(value: object, path: tuple[str | int, ...], guesses: Mapping[tuple[
     """Returns an argument with what was found of it so far; whole numbers know which argument they are."""
     if path in guesses:
         value = guesses[path]
-    if value is _ABSENT:
-        value = _PROBE
+    if value is _ABSENT or isinstance(value, Probe):
+        return Probe(_PROBE, Argument(path))
     if isinstance(value, int) and not isinstance(value, bool):
         return Traced(int(value), Argument(path))
     if isinstance(value, float):
@@ -508,6 +572,16 @@ def _other_sizes(error: FeaturesError, budget: Budget) -> list[tuple[int, int]]:
     return list(dict.fromkeys(sizes))
 
 
+def computed(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> tuple[Layer, ...]:
+    """Returns the table of what an object computes of inputs of one size, without its dropout.
+
+    Raises:
+        SourceError: Its answer depends on something that is not known.
+    """
+    made.evaluator.shapes = file
+    return table_of(_forward(made, *size, training=False)[0], made.evaluator.budget)
+
+
 def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node, set[str]]:
     """Follows the forward pass once; returns its answer, and the names of the layers it leads through."""
     evaluator = made.evaluator
@@ -578,7 +652,7 @@ def _trained_table(
     kept = (made.evaluator.fixed, made.evaluator.notices, made.evaluator.reached)
     try:
         trained = table_of(_forward(made, height, width, training=True)[0], made.evaluator.budget)
-        if _without_dropout(trained) == _without_dropout(table):
+        if without_dropout(trained) == without_dropout(table):
             return trained
         problem = "computes something else"
     except ExhaustedError:
@@ -591,10 +665,10 @@ def _trained_table(
     return table
 
 
-def _without_dropout(layers: tuple[Layer, ...]) -> tuple[object, ...]:
+def without_dropout(layers: tuple[Layer, ...]) -> tuple[object, ...]:
     """Returns a table's layers without dropout, for comparison."""
     return tuple(
-        (type(layer), layer.join, tuple(_without_dropout(branch) for branch in layer.branches))
+        (type(layer), layer.join, tuple(without_dropout(branch) for branch in layer.branches))
         if isinstance(layer, Block)
         else layer
         for layer in layers

@@ -113,6 +113,10 @@ class Traced(int):
         return traced
 
 
+class Probe(Traced):
+    """A number in place of an argument without a default, as long as nothing tells what it is."""
+
+
 class TracedFloat(float):
     """The same of a fraction."""
 
