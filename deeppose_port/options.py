@@ -157,6 +157,24 @@ def described(
     return typing.cast("T", declared)
 
 
+def refuse_outside(options: object, holds: Callable[[float], bool], words: str, *names: str) -> None:
+    """Refuses options whose numbers are none that can be; None is no number.
+
+    Args:
+        options: An instance of them.
+        holds: Tells whether a number can be.
+        words: Which can be, as `it has to be positive`.
+        *names: Of the options.
+
+    Raises:
+        DeepPoseError: One of them cannot.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not holds(value):
+            raise DeepPoseError(f"{name} is {value}; {words}")
+
+
 def options_of(kind: type) -> dict[str, Option]:
     """Returns the options that a dataclass declares, by name, in its order; its groups' among them."""
     return {option.name: option for option in _declared(kind, ())}

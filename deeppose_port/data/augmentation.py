@@ -55,7 +55,7 @@ from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window, warp
 from deeppose_port.data.spread import Chance, Spread
 from deeppose_port.data.view import View, extent_of_joints, flattened, input_labels
-from deeppose_port.options import described
+from deeppose_port.options import described, refuse_outside
 
 Method = Literal["fast", "legacy"]
 
@@ -189,10 +189,8 @@ class Augmentation:
                 raise DeepPoseError(
                     f"{name}_range is {value}; it has to be a whole number of at least 1 ({name}=False turns it off)"
                 )
-        if not 0 <= self.zoom_range < 1:
-            raise DeepPoseError(f"zoom_range is {self.zoom_range}; it has to be at least 0 and less than 1")
-        if not 0 <= self.margin_range <= 1:
-            raise DeepPoseError(f"margin_range is {self.margin_range}; it has to be at least 0 and at most 1")
+        refuse_outside(self, lambda n: 0 <= n < 1, "it has to be at least 0 and less than 1", "zoom_range")
+        refuse_outside(self, lambda n: 0 <= n <= 1, "it has to be at least 0 and at most 1", "margin_range")
         if self.method not in get_args(Method):
             raise DeepPoseError(f"method is {self.method!r}; it is one of {', '.join(get_args(Method))}")
         if self.cutout is not None and self.cutout.amount >= 1:

@@ -26,6 +26,7 @@ from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.displacements import DrawnCloseUps
 from deeppose_port.data.threads import without_opencv_threads
+from deeppose_port.options import refuse_outside
 
 Order = npt.NDArray[np.int64]
 
@@ -143,10 +144,8 @@ class TrainingLoader:
         self.epochs = epochs
         self.waited = 0.0
         self.given = 0
-        least = {"batch_size": 1, "threads": 1, "ahead": 1, "seed": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least {value}")
+        refuse_outside(self, lambda n: n >= 1, "it has to be at least 1", "batch_size", "threads", "ahead")
+        refuse_outside(self, lambda n: n >= 0, "it has to be at least 0", "seed")
         if not 0 <= part[0] < part[1] <= batch_size:
             raise DeepPoseError(f"a batch of {batch_size} cannot be shared as {part}")
         self._example = example

@@ -20,7 +20,7 @@ from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
-from deeppose_port.options import RARE_GROUP, described
+from deeppose_port.options import RARE_GROUP, described, refuse_outside
 from deeppose_port.training.parameters import scale_factors
 from deeppose_port.training.recipes import RECIPES
 
@@ -35,6 +35,16 @@ OPTIMIZERS = {
 #: Algorithms whose state in checkpoints is another one's.
 _STATES = {"adamw": "adam"}
 _ADAMS = ("adam", "adamw")
+#: What the legacy program did in place of its defaults: it decayed weights and learning rate with MomentumSGD, and the
+#: learning rate with AdaGrad too. AdamW, which it did not have, decays as PyTorch's.
+_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "adamw": {"weight_decay": 0.01},
+    "momentumsgd": {"lr": 0.01, "weight_decay": 0.0005, "lr_decay_freq": 10},
+    "adagrad": {"lr": 0.01, "lr_decay_freq": 10},
+    "rmsprop": {"lr": 0.01},
+}
+#: Hyperparameters whose options are called `adam_…`.
+_OF_ADAM = ("beta1", "beta2", "eps")
 #: How the learning rate falls.
 SCHEDULES = ("step", "cosine")
 #: What becomes of a step whose loss or gradient is not finite: the end of the run, before it
@@ -90,19 +100,11 @@ class Hyperparameters:
 
     def said(self) -> dict[str, float | str | None]:
         """Returns what `HyperparameterOptions` has to say for them, as `log.txt` holds it."""
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "algorithm"}
         return {
             "opt": OPTIMIZERS[self.algorithm],
-            "lr": self.lr,
             "adam_alpha": self.lr if self.algorithm in _ADAMS else None,
-            "adam_beta1": self.beta1,
-            "adam_beta2": self.beta2,
-            "adam_eps": self.eps,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-            "lr_decay_freq": self.lr_decay_freq,
-            "lr_decay_ratio": self.lr_decay_ratio,
-            "schedule": self.schedule,
-            "warmup": self.warmup,
+            **{f"adam_{name}" if name in _OF_ADAM else name: value for name, value in numbers.items()},
         }
 
     def learning_rate(self, epoch: float, epochs: int) -> float:
@@ -209,44 +211,23 @@ class HyperparameterOptions:
     def complete(self, algorithm: str) -> Hyperparameters:
         """Fills what was not said with the legacy program's defaults for an algorithm.
 
-        The program decayed weights and learning rate with MomentumSGD, and the learning rate with AdaGrad too.
-
         Raises:
             DeepPoseError: A number is out of range.
         """
-        default_lr = 0.001 if algorithm in _ADAMS else 0.01
-        default_decay = {"adamw": 0.01, "momentumsgd": 0.0005}.get(algorithm, 0.0)
-        decays = algorithm in ("momentumsgd", "adagrad")
-        result = Hyperparameters(
-            algorithm=algorithm,
-            lr=_or(self.learning_rate(algorithm), default_lr),
-            momentum=_or(self.momentum, 0.9),
-            beta1=_or(self.adam_beta1, 0.9),
-            beta2=_or(self.adam_beta2, 0.999),
-            eps=_or(self.adam_eps, 1e-8),
-            weight_decay=_or(self.weight_decay, default_decay),
-            lr_decay_freq=int(_or(self.lr_decay_freq, 10 if decays else 0)),
-            lr_decay_ratio=_or(self.lr_decay_ratio, 0.1),
-            schedule=self.schedule or "step",
-            warmup=_or(self.warmup, 0.0),
-        )
+        said = {f.name.removeprefix("adam_"): getattr(self, f.name) for f in fields(self)}
+        said |= {"lr": self.learning_rate(algorithm)}
+        defaults = {**vars(Hyperparameters(algorithm)), **_DEFAULTS.get(algorithm, {})}
+        # Python's own numbers: a NumPy scalar would make every update a float64 temporary under NumPy 2.
+        known = {name: value for name, value in said.items() if value is not None and name in defaults}
+        given = {name: type(defaults[name])(value) for name, value in known.items()}
+        result = Hyperparameters(**{**defaults, **given})
         if result.schedule not in SCHEDULES:
             raise DeepPoseError(f"there is no schedule {result.schedule!r}; there are {', '.join(SCHEDULES)}")
-        for name in ("lr", "eps", "lr_decay_ratio"):
-            if not getattr(result, name) > 0:
-                raise DeepPoseError(f"{name} is {getattr(result, name)}; it has to be positive")
-        for name in ("momentum", "beta1", "beta2"):
-            if not 0 <= getattr(result, name) < 1:
-                raise DeepPoseError(f"{name} is {getattr(result, name)}; it has to be at least 0 and below 1")
-        for name in ("weight_decay", "lr_decay_freq", "warmup"):
-            if getattr(result, name) < 0:
-                raise DeepPoseError(f"{name} is {getattr(result, name)}; it cannot be negative")
+        refuse_outside(result, lambda n: n > 0, "it has to be positive", "lr", "eps", "lr_decay_ratio")
+        moments = "momentum", "beta1", "beta2"
+        refuse_outside(result, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", *moments)
+        refuse_outside(result, lambda n: n >= 0, "it cannot be negative", "weight_decay", "lr_decay_freq", "warmup")
         return result
-
-
-def _or(value: float | None, default: float) -> float:
-    # A Python float: a NumPy scalar would make every update a float64 temporary under NumPy 2.
-    return default if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -314,11 +295,8 @@ class StageOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("stage", "draws"):
-            if getattr(self, name) < 1:
-                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
-        if self.sigma is not None and not 0 < self.sigma < math.inf:
-            raise DeepPoseError(f"sigma is {self.sigma}; the side of a close-up has to be positive")
+        refuse_outside(self, lambda n: n >= 1, "it has to be at least 1", "stage", "draws")
+        refuse_outside(self, lambda n: 0 < n < math.inf, "the side of a close-up has to be positive", "sigma")
         if self.before is not None and self.stage == 1:
             raise DeepPoseError("--from names the stages before a later one: say which that is, as --stage 2")
         if self.per_joint and self.stage == 1:
@@ -538,28 +516,17 @@ class TrainingOptions:
     engine: EngineOptions = field(default_factory=EngineOptions, metadata=RARE_GROUP)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit", "accumulate"):
-            if getattr(self, name) < 1:
-                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be at least 1")
-        for name in ("valid_freq", "seed", "start_epoch", "best_after"):
-            if (getattr(self, name) or 0) < 0:
-                raise DeepPoseError(f"{name} is {getattr(self, name)}; it has to be 0 or more")
-        if self.cache < 0:
-            raise DeepPoseError(f"cache is {self.cache}; it has to be a number of bytes, or 0 for none")
-        if self.threads is not None and self.threads < 1:
-            raise DeepPoseError(f"threads is {self.threads}; it has to be at least 1")
-        for name in ("keep", "patience", "grad_clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise DeepPoseError(f"{name} is {value}; it has to be positive")
+        at_least_1 = "epochs", "batch_size", "snapshot", "show_log_iter", "nonfinite_limit", "accumulate", "threads"
+        refuse_outside(self, lambda n: n >= 1, "it has to be at least 1", *at_least_1)
+        from_0 = "valid_freq", "seed", "start_epoch", "best_after"
+        refuse_outside(self, lambda n: n >= 0, "it has to be 0 or more", *from_0)
+        refuse_outside(self, lambda n: n >= 0, "it has to be a number of bytes, or 0 for none", "cache")
+        refuse_outside(self, lambda n: n > 0, "it has to be positive", "keep", "patience", "grad_clip")
+        refuse_outside(self, lambda n: 0 < n < math.inf, "it has to be positive", "loss_beta")
+        refuse_outside(self, lambda n: 0 <= n < math.inf, "it cannot be negative", "heatmap_loss")
+        refuse_outside(self, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", "ema", "dropout")
         if self.loss not in LOSSES:
             raise DeepPoseError(f"there is no loss {self.loss!r}; there are {', '.join(LOSSES)}")
-        if not 0 < self.loss_beta < math.inf:
-            raise DeepPoseError(f"loss_beta is {self.loss_beta}; it has to be positive")
-        if not 0 <= self.heatmap_loss < math.inf:
-            raise DeepPoseError(f"heatmap_loss is {self.heatmap_loss}; it cannot be negative")
-        if not 0 <= self.ema < 1:
-            raise DeepPoseError(f"ema is {self.ema}; it has to be at least 0 and below 1")
         if self.accumulate > self.batch_size:
             raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
         scale_factors(self.lr_scale)
@@ -572,8 +539,6 @@ class TrainingOptions:
                 "--eval-only is of one network; `deeppose-port eval` tells what a whole cascade is worth"
             )
         registry.find(self.best)
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise DeepPoseError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
             raise DeepPoseError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
         if self.model_file is not None and (self.architecture is not None or self.width is not None):

@@ -15,6 +15,7 @@ from converters.errors import DeepPoseError
 from converters.files import refuse_no_file
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import DatasetError
+from deeppose_port.options import refuse_outside
 
 FORMAT = "deeppose-port pack"
 VERSION = 1
@@ -69,12 +70,10 @@ class PackOptions:
     def __post_init__(self) -> None:
         # Which refuses ranges that are none.
         Augmentation(rotate_range=self.rotate_range, zoom_range=self.zoom_range, translate_range=self.translate_range)
-        if self.resolution < 0:
-            raise DeepPoseError(f"resolution is {self.resolution}; it has to be at least 1, or 0 for no bound")
-        if not 0 <= self.close_ups < math.inf:
-            raise DeepPoseError(f"close_ups is {self.close_ups}; it has to be a number of diameters, or 0 for none")
-        if not 0 <= self.margin < math.inf:
-            raise DeepPoseError(f"margin is {self.margin}; it is a share of a person's height")
+        refuse_outside(self, lambda n: n >= 0, "it has to be at least 1, or 0 for no bound", "resolution")
+        diameters, share = "it has to be a number of diameters, or 0 for none", "it is a share of a person's height"
+        refuse_outside(self, lambda n: 0 <= n < math.inf, diameters, "close_ups")
+        refuse_outside(self, lambda n: 0 <= n < math.inf, share, "margin")
         if self.part not in PARTS:
             raise DeepPoseError(f"a pack has what is around the joints, and not the part {self.part}")
 
