@@ -115,7 +115,8 @@ def examine(backend: str | None = None, device: str | None = None, *, speed: boo
     gpus = gpu_indices(device or "cpu")
     driver = nvidia_driver()
     engines = {name: _engine(description, device or "cpu") for name, description in BACKENDS.items()}
-    base = (_python(), _converters(), _numpy(), _opencv())
+    numpy = _row("NumPy", version("numpy"), "warning", _untested("numpy"))
+    base = (_python(), _converters(), numpy, _opencv())
 
     asked = (backend,) if backend is not None else tuple(BACKENDS)
     running = [name for name in asked if engines[name].runs]
@@ -125,8 +126,8 @@ def examine(backend: str | None = None, device: str | None = None, *, speed: boo
         *base,
         *(_engine_row(BACKENDS[name], engine, name in needed) for name, engine in engines.items()),
         *(_choice_row(backend) for backend in BACKENDS.values() if backend.engines),
-        _h5py(),
-        _pyav(),
+        _optional("h5py", "h5py", "HDF5 files cannot be read", "hdf5"),
+        _optional("PyAV", "av", "drawn videos are MPEG-4 without sound, which browsers do not play", "video"),
         _cupy_row(engines["chainer"], "chainer" in needed, driver),
         _driver_row(driver, bool(gpus)),
         _cuda_row(engines, driver),
@@ -195,10 +196,6 @@ def _converters() -> Row:
     return _row(PROJECT, version(PROJECT), "warning", namesake())
 
 
-def _numpy() -> Row:
-    return _row("NumPy", version("numpy"), "warning", _untested("numpy"))
-
-
 def _opencv() -> Row:
     names = [name for name in _OPENCV if version(name) is not None]
     found = ", ".join(f"{version(name)} ({name})" for name in names)
@@ -211,18 +208,11 @@ def _opencv() -> Row:
     return _row("OpenCV", found, "warning", next(filter(None, map(misfit, names)), None))
 
 
-def _h5py() -> Row:
-    found = version("h5py")
-    missing = Problem("HDF5 files cannot be read", f"pip install '{PROJECT}[hdf5]'")
-    return _row("h5py", found, "warning", missing if found is None else _untested("h5py"))
-
-
-def _pyav() -> Row:
-    found = version("av")
-    missing = Problem(
-        "drawn videos are MPEG-4 without sound, which browsers do not play", f"pip install '{PROJECT}[video]'"
-    )
-    return _row("PyAV", found, "warning", missing if found is None else _untested("av"))
+def _optional(title: str, distribution: str, without: str, extra: str) -> Row:
+    """Returns the row of what an extra of this project's brings; `without` says what is missing without it."""
+    missing = Problem(without, f"pip install '{PROJECT}[{extra}]'")
+    found = version(distribution)
+    return _row(title, found, "warning", missing if found is None else _untested(distribution))
 
 
 def _engine_row(backend: Description, engine: _Engine, needed: bool) -> Row:
