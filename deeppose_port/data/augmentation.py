@@ -374,11 +374,10 @@ def _boxed(
         points = np.trunc(points)
     x, y, _, _ = extent_of_joints(points, visible)
     turn = _rotation(box.rotation, x, y)
-    scale = None if dataset.scales is None else float(dataset.scales[index])
     x, y, *joints_box = extent_of_joints(points @ turn[:, :2].T + turn[:, 2], visible)
     sides = np.maximum(joints_box, NARROWEST * max(joints_box))
     height, width = preprocessing.shape
-    seen = _seen(sides, preprocessing, scale, drawn.margin) * box.scale
+    seen = _seen(sides, preprocessing, dataset.scale(index), drawn.margin) * box.scale
     grow = np.array([width, height]) / seen
     matrix = turn * grow[:, None]
     matrix[:, 2] += np.array([width, height]) / 2 - grow * ((x, y) + sides * box.shift)
@@ -415,7 +414,7 @@ def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None, marg
         options = ", ".join(f"--{name}" for name in BOX)
         raise DeepPoseError(f"{options} move the box of the joints, and this network sees the {part}; leave them out")
     if part == "joints-margin":
-        largest = float(sides.max()) if scale is None or math.isnan(scale) else 200 * scale
+        largest = float(sides.max()) if scale is None else 200 * scale
         return sides + 2 * int(largest * max(0.0, preprocessing.margin + margin))
     seen = preprocessing.base_zoom * sides
     if part.startswith("letterbox"):

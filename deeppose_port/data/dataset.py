@@ -253,13 +253,18 @@ class PoseDataset:
             width, height = round(zoom * width), round(zoom * height)
             magnified = f", magnified {zoom:g} times"
         try:
-            scale = None if self.scales is None or np.isnan(self.scales[index]) else zoom * float(self.scales[index])
+            scale = self.scale(index)
+            scale = None if scale is None else zoom * scale
             return View.of_person(joints, person.visible, width, height, self.preprocessing, scale, margin)
         except DeepPoseError as error:
             raise DatasetError(
                 f"{self._where(person)}{magnified}: {error.problem}; correct or delete the line (min_dim=1, "
                 "`--min-dim 1`, leaves out persons who are too small)"
             ) from error
+
+    def scale(self, index: int) -> float | None:
+        """Returns the height of an example's person over 200 pixels, where that is known."""
+        return None if self.scales is None or np.isnan(self.scales[index]) else float(self.scales[index])
 
     def path(self, index: int) -> Path:
         """Returns where an example's picture is."""

@@ -23,7 +23,7 @@ from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPerson, PackedPicture, PackError, PackOptions
 from deeppose_port.data.pack.journal import Cut, Journal, refuse_other_header, refuse_strangers
-from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size, scale_of
+from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size
 from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
 from deeppose_port.data.view import View
@@ -196,13 +196,12 @@ def _cut(dataset: PoseDataset, row: int, options: PackOptions, pixels: Picture, 
     height, width, _ = pixels.shape
     person = dataset.person(row)
     try:
-        scale = scale_of(dataset, row)
-        crop = View.of_person(person.joints, person.visible, width, height, options.preprocessing, scale).crop
+        seen = View.of_person(person.joints, person.visible, width, height, options.preprocessing, dataset.scale(row))
     except DeepPoseError as error:
         raise dataset.error(row, f"{error.problem}; correct or delete the line") from error
     x0, y0, x1, y1 = rectangle = needed_rectangle(dataset, row, options, width, height, around)
     part = pixels[y0:y1, x0:x1]
-    size = packed_size(rectangle, crop, options.resolution)
+    size = packed_size(rectangle, seen.crop, options.resolution)
     if size != (x1 - x0, y1 - y0):
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
     part = np.ascontiguousarray(part)

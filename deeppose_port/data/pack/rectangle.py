@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from deeppose_port.data.crop import Crop
@@ -12,12 +10,6 @@ from deeppose_port.data.displacements import reached
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pixels import LARGEST_WARP
 from deeppose_port.data.view import extent_of_joints
-
-
-def scale_of(dataset: PoseDataset, index: int) -> float | None:
-    """Returns a person's height over 200 pixels, where it is known."""
-    scale = math.nan if dataset.scales is None else float(dataset.scales[index])
-    return None if math.isnan(scale) else scale
 
 
 def needed_rectangle(
@@ -43,7 +35,7 @@ def needed_rectangle(
     if options.part == "joints":
         half = options.base_zoom * np.array(box) / 2
     else:
-        scale = scale_of(dataset, index)
+        scale = dataset.scale(index)
         half = np.array(box) / 2 + (max(box) + 1 if scale is None else 200 * scale) * options.margin + 1
     half = (half + 2) / (1 - options.zoom_range) + options.translate_range
     angles = np.radians(np.arange(options.rotate_range))[:, None]
