@@ -14,7 +14,7 @@ from converters import Preprocessing, hub, words
 from converters.cascade import Cascade
 from converters.errors import DeepPoseError
 from deeppose_port.data.ahead import Workers
-from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, joined
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, batched, joined
 from deeppose_port.data.close_up import (
     CloseUpError,
     CloseUpInputs,
@@ -355,12 +355,12 @@ class CascadePose:
                     moved[place] = view(place).way(answer)
         return moved
 
-    def _parts(self, number: int, wanted: Sequence[tuple[int, int]]) -> list[list[int]]:
+    def _parts(self, number: int, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
         """Returns which of the wanted go through a network of a stage together."""
         groups = [list(range(len(wanted)))]
         if len(self.stages[number]) > 1:
             groups = [[k for k, (_, own) in enumerate(wanted) if own == joint] for joint in range(self.joints)]
-        return [group[start : start + _BATCH] for group in groups for start in range(0, len(group), _BATCH)]
+        return [part for group in groups for part in batched(group, _BATCH)]
 
     def _refuse_order(self) -> None:
         if self.cascade.face is None or len(self.stages) > _LEGACY_STAGES:

@@ -19,7 +19,7 @@ from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data import skeletons
-from deeppose_port.data.arrays import Float32Array, Inputs, Levels, LooksUp, joined
+from deeppose_port.data.arrays import Float32Array, Inputs, Levels, LooksUp, batched, joined
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
@@ -363,14 +363,14 @@ class Pose:
     ) -> npt.NDArray[np.float64]:
         """Finds one person's joints in each of several pictures, of which a few are in memory at a time."""
         points = np.empty((len(images), self.joints, 2))
-        for start in range(0, len(images), _BATCH):
+        for numbers in batched(range(len(images)), _BATCH):
             views, inputs = [], []
-            for number in range(start, min(start + _BATCH, len(images))):
+            for number in numbers:
                 with naming(number):
                     picture = picture_of(images[number], colors)
                     views.append(self.look(picture, boxes[number]))
                     inputs.append(self.input(views[-1], picture))
-            for number, (view, output) in enumerate(zip(views, self(joined(inputs)), strict=True), start):
+            for number, view, output in zip(numbers, views, self(joined(inputs)), strict=True):
                 points[number] = view.points(output)
         return points
 

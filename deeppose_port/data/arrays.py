@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.values import dataclass
+
+Item = TypeVar("Item")
 
 #: What networks take and answer.
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -69,3 +72,10 @@ def joined(inputs: Sequence[Inputs]) -> Inputs:
         return Levels(np.stack([one.pixels for one in levels]), np.stack([one.tables for one in levels]))
     arrays = [np.asarray(one, np.float32) for one in inputs]
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)  # one needs no copy
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Yields so many items at a time, of the last there may be fewer; as `itertools.batched` from Python 3.12 on."""
+    left = iter(items)
+    while batch := tuple(itertools.islice(left, size)):
+        yield batch

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
-from deeppose_port.data.arrays import Inputs, joined
+from deeppose_port.data.arrays import Inputs, batched, joined
 from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
 
@@ -82,11 +82,10 @@ def _ahead(
     if batch_size < 1:
         raise DeepPoseError(f"the batch size is {batch_size}; it has to be at least 1")
     wanted = range(count) if indices is None else indices
-    parts = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
         try:
             ahead: Callable[[], _Made] | None = None
-            for part in [*parts, []]:
+            for part in [*batched(wanted, batch_size), ()]:
                 current, ahead = ahead, begin(pool, part) if part else None
                 if current is not None:
                     yield current()

@@ -20,7 +20,7 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.arrays import Float32Array, Float64Array, batched
 from deeppose_port.data.close_up import CloseUpInputs
 from deeppose_port.evaluate.differences import (
     Joints,
@@ -437,8 +437,7 @@ def _refuse_others(old: Pose, new: Pose) -> None:
 
 def asked(pose: Pose, inputs: MadeUpPictures | CloseUpInputs, batch_size: int = 32) -> Side:
     """Asks one side about pictures that nothing is annotated in."""
-    network, size = _Recorder(pose), len(inputs)
-    parts = [range(start, min(start + batch_size, size)) for start in range(0, size, batch_size)]
+    network, parts = _Recorder(pose), batched(range(len(inputs)), batch_size)
     outputs = np.concatenate([network(np.stack([inputs[i][0] for i in part])) for part in parts])
     points = [inputs.view(i).points(row) for i, row in enumerate(outputs)]
     return Side(pose, inputs, outputs, np.array(points), None, tuple(network.hashes), network.failure)

@@ -9,7 +9,7 @@ import numpy as np
 
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.arrays import Float64Array, batched
 from deeppose_port.data.close_up import CloseUpError
 from deeppose_port.evaluate.evaluate import refuse_other_joints
 from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, evaluation_of_poses, predictions_of
@@ -80,8 +80,7 @@ def _refined(
 ) -> Float64Array:
     """Returns a later stage's answers, from those of the stage before."""
     predicted = np.empty_like(before)
-    for start in range(0, len(dataset), _PERSONS):
-        persons = range(start, min(start + _PERSONS, len(dataset)))
+    for persons in map(list, batched(range(len(dataset)), _PERSONS)):
         pictures = [dataset.picture(person) for person in persons]
         try:
             predicted[persons] = pose.refined(number, pictures, before[persons])
@@ -92,5 +91,5 @@ def _refined(
                 except CloseUpError as error:
                     raise dataset.error(person, error) from error
             raise
-        step(persons.stop)
+        step(persons[-1] + 1)
     return predicted

@@ -22,7 +22,7 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, batched
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
@@ -297,7 +297,7 @@ def activity(pose: Pose, inputs: Iterable[Float32Array], described: str) -> Acti
     """
     layers: dict[str, _Moments] = {}
     answers = _Moments()
-    for batch in _batches(inputs):
+    for batch in map(np.stack, batched(inputs, _BATCH)):
         outputs = np.empty(0, np.float32)
         for name, outputs in pose.activations(batch):
             layers.setdefault(name, _Moments()).add(outputs)
@@ -331,15 +331,8 @@ def activities(
     """
     parts = pose.cascade.rules.parts
     yield parts[0][0], activity(pose.first, subjects, described)
-    poses = np.array(
-        [
-            points
-            for start, batch in enumerate(_batches(subjects))
-            for points in (
-                subjects.view(start * _BATCH + place).points(row) for place, row in enumerate(pose.first(batch))
-            )
-        ]
-    )
+    answers = itertools.chain.from_iterable(pose.first(np.stack(batch)) for batch in batched(subjects, _BATCH))
+    poses = np.array([subjects.view(index).points(answer) for index, answer in enumerate(answers)])
     for number in range(1, pose.stage_count):
         try:
             seen = pose.asked(number, subjects, poses)
@@ -354,17 +347,6 @@ def activities(
                 pose.refined(number, [subjects.picture(index)], poses[index][None])[0] for index in range(len(subjects))
             ]
             poses = np.array(moved)
-
-
-def _batches(inputs: Iterable[Float32Array]) -> Iterator[Float32Array]:
-    batch: list[Float32Array] = []
-    for one in inputs:
-        batch.append(one)
-        if len(batch) == _BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +31,8 @@ from deeppose_port.predict.people import Box, Found
 Item = TypeVar("Item")
 Pixels = TypeVar("Pixels", bound="Picture | Window")
 
-_BATCH = 16
+#: How many persons go through a network together.
+BATCH = 16
 
 
 def parse_box(text: str) -> Box:
@@ -64,13 +64,6 @@ def joints_of(
         raise DeepPoseError(f"{pose.path} has {pose.joints} joints, but {named.name} has {len(named.joints)}")
     named.refuse_other_order(pose.preprocessing.told_joints, pose.path)
     return named, named.joints
-
-
-def batches_of(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yields as many at a time as go through a network together."""
-    remaining = iter(items)
-    while batch := list(itertools.islice(remaining, _BATCH)):
-        yield batch
 
 
 @dataclass(frozen=True)
@@ -147,11 +140,11 @@ def answers(
                 answered.append(Answer(person, number, look))
             except DeepPoseError as error:
                 answered.append(Answer(person, number, error))
-            if len(batch) == _BATCH:
+            if len(batch) == BATCH:
                 run()
-                if answered_of is not None and number >= _BATCH:
+                if answered_of is not None and number >= BATCH:
                     answered_of(item, number, len(found))
-        if at_once or len(waiting) == _BATCH:  # with few persons among them
+        if at_once or len(waiting) == BATCH:  # with few persons among them
             run()
         while waiting and not any(answers is waiting[0][2] for answers, *_ in batch):
             yield waiting.popleft()

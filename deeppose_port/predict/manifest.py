@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from converters.files import atomic, refuse_no_file
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
+from deeppose_port.data.arrays import batched
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.pictures import MAX_PIXELS, encoded_size, picture_bytes
 from deeppose_port.data.pixels import Window, decode_window
@@ -169,10 +169,7 @@ def parts(manifest: Path) -> Iterator[Part]:
     """Yields the parts of a list, whose empty lines are left out."""
     with manifest.open(encoding="utf-8", errors="surrogateescape") as lines:
         names = (name for line in lines if (name := line.strip()))
-        for number in itertools.count():
-            chunk = tuple(itertools.islice(names, PART))
-            if not chunk:
-                return
+        for number, chunk in enumerate(batched(names, PART)):
             yield Part(number, number * PART + 1, chunk)
 
 

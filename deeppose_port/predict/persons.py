@@ -15,13 +15,14 @@ from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port import metrics
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import batched
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
 from deeppose_port.drawing.draw import write_picture
 from deeppose_port.drawing.maps import draw_heatmaps
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import asked, batches_of, heatmaps_beside, joints_of
+from deeppose_port.predict.inputs import BATCH, asked, heatmaps_beside, joints_of
 from deeppose_port.predict.results import PersonPrediction, PersonPredictions, checked_format, text_of
 
 Progress = Callable[[int, int], None]
@@ -71,7 +72,7 @@ def predict_persons(
     persons: list[PersonPrediction] = []
     errors = np.empty((len(dataset), 2))
     with staged(folder, force=force) as stage:
-        for batch in batches_of(range(len(dataset))):
+        for batch in batched(range(len(dataset)), BATCH):
             examples = [dataset[i] for i in batch]
             outputs, maps = asked(pose.first, np.stack([inputs for inputs, _, _ in examples]), heatmaps)
             images = [dataset.picture(i) for i in batch]

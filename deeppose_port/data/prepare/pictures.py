@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from converters.values import dataclass
+from deeppose_port.data.arrays import batched
 from deeppose_port.data.pictures import PictureError, find_picture, picture_size, read_picture
 from deeppose_port.data.prepare import engine
 
@@ -49,7 +50,7 @@ def sizes(
     Returns:
         For each name (width, height) as the picture is decoded, or in words why it cannot be.
     """
-    parts = [tuple(names[i : i + SHARD]) for i in range(0, len(names), SHARD)]
+    parts = list(batched(names, SHARD))
     shards = [Shard(str(Path(folder).resolve()), part, verify) for part in parts]
 
     def report(done: int, total: int) -> None:
