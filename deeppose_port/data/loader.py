@@ -41,19 +41,8 @@ class LoaderState(TypedDict, total=False):
     previous_epoch_detail: float | None
 
 
-class _Options(TypedDict):
-    """What a TrainingLoader is made with, beside its dataset and its place."""
-
-    batch_size: int
-    augmentation: Augmentation | None
-    seed: int
-    shuffle: bool
-    threads: int
-    ahead: int
-    part: tuple[int, int]
-    epochs: float | None
-    example: Callable[[int, int], Example] | None
-
+#: What of a loader is not copied.
+_OF_THE_PROCESS = {"_make", "waited", "given", "_pending", "_pool", "_quiet", "_closed", "_lock"}
 
 #: Makes the example of an epoch and an index of the dataset. It may write the inputs into the array, if it gets one.
 _Make = Callable[[int, int, npt.NDArray[np.float32] | None], Example]
@@ -142,16 +131,20 @@ class TrainingLoader:
         self.ahead = ahead
         self.part = part
         self.epochs = epochs
-        self.waited = 0.0
-        self.given = 0
         refuse_outside(self, lambda n: n >= 1, "it has to be at least 1", "batch_size", "threads", "ahead")
         refuse_outside(self, lambda n: n >= 0, "it has to be at least 0", "seed")
         if not 0 <= part[0] < part[1] <= batch_size:
             raise DeepPoseError(f"a batch of {batch_size} cannot be shared as {part}")
         self._example = example
-        self._make = _examples_of(dataset, augmentation, seed) if example is None else _without_array(example)
         self._place = self._place_at(*position, order=order)
+        self._begin_process()
 
+    def _begin_process(self) -> None:
+        """Sets what is of this process alone: nothing is made yet, and nothing counted."""
+        examples = _examples_of(self.dataset, self.augmentation, self.seed)
+        self._make = examples if self._example is None else _without_array(self._example)
+        self.waited = 0.0
+        self.given = 0
         self._pending: deque[_Pending] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._quiet = ExitStack()
@@ -273,28 +266,14 @@ class TrainingLoader:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def __copy__(self) -> TrainingLoader:
-        """Returns a loader of its own threads and batches at the same place."""
-        copy = TrainingLoader(self.dataset, **self._options())
-        copy.restore(self.state())
-        return copy
+    def __getstate__(self) -> dict[str, object]:
+        """Is copied, and sent to other processes, with its place but without its threads and batches."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_THE_PROCESS}
 
-    def __reduce__(self) -> tuple[Callable[..., TrainingLoader], tuple[object, ...]]:
-        """Is sent to processes that begin with nothing as what it is made of, and where it is."""
-        return _made_again, (self.dataset, self._options(), self.state())
-
-    def _options(self) -> _Options:
-        return {
-            "batch_size": self.batch_size,
-            "augmentation": self.augmentation,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "threads": self.threads,
-            "ahead": self.ahead,
-            "part": self.part,
-            "epochs": self.epochs,
-            "example": self._example,
-        }
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._begin_process()
+        self.restore(self.state())  # whose order nobody writes into
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -363,12 +342,6 @@ class TrainingLoader:
             )
         order = None if given is None else _read_only(given)
         return _Place(epoch, current_position, order, is_new_epoch, previous_epoch_detail)
-
-
-def _made_again(dataset: PoseDataset | DrawnCloseUps, options: _Options, state: LoaderState) -> TrainingLoader:
-    loader = TrainingLoader(dataset, **options)
-    loader.restore(state)
-    return loader
 
 
 def _state_of(place: _Place) -> LoaderState:
