@@ -19,7 +19,7 @@ from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.fastest import AUTO, fastest
 from deeppose_port.data import skeletons
-from deeppose_port.data.arrays import Float32Array, Inputs, Levels, LooksUp, batched, joined
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, Levels, LooksUp, batched, joined
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
@@ -336,7 +336,7 @@ class Pose:
         box: Box | Sequence[Box | None] | None = None,
         *,
         colors: str = "bgr",
-    ) -> npt.NDArray[np.float64]:
+    ) -> Float64Array:
         """Finds one person's joints in a picture, or in each of several.
 
         Args:
@@ -358,9 +358,7 @@ class Pose:
         view = self.look(picture, cast("Box | None", box))
         return view.points(self(joined([self.input(view, picture)]))[0])
 
-    def _predict_several(
-        self, images: Sequence[AnyPicture], boxes: Sequence[Box | None], colors: str
-    ) -> npt.NDArray[np.float64]:
+    def _predict_several(self, images: Sequence[AnyPicture], boxes: Sequence[Box | None], colors: str) -> Float64Array:
         """Finds one person's joints in each of several pictures, of which a few are in memory at a time."""
         points = np.empty((len(images), self.joints, 2))
         for numbers in batched(range(len(images)), _BATCH):
@@ -429,9 +427,7 @@ class Pose:
             raise DeepPoseError("this checkpoint does not cut persons out by their faces: give box instead of face")
         return View.of_box(box, *size_of(image), self.preprocessing)
 
-    def predict_stages(
-        self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr"
-    ) -> npt.NDArray[np.float64]:
+    def predict_stages(self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr") -> Float64Array:
         """Finds one person's joints as a cascade would, of which this is the only stage.
 
         Arguments and errors are those of `predict`.
@@ -443,7 +439,7 @@ class Pose:
 
     def stages_from(
         self, pictures: Sequence[Picture | Window], first: Sequence[npt.ArrayLike], *, legacy_order: bool = False
-    ) -> list[npt.NDArray[np.float64] | DeepPoseError]:
+    ) -> list[Float64Array | DeepPoseError]:
         """Returns what is known of several persons as all stages of them, as `CascadePose.stages_from` does.
 
         Raises:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_no_file
 from converters.values import dataclass
+from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.skeletons import SKELETONS
 
 #: The coordinate that legacy CSVs write for "not annotated".
@@ -51,18 +51,18 @@ class Person:
     """
 
     file: str
-    joints: npt.NDArray[np.float64]
-    visible: npt.NDArray[np.bool_]
+    joints: Float64Array
+    visible: Mask
     line: int
     csv: Path
 
 
-def annotated(joints: npt.NDArray[np.float64], ignore_label: float = IGNORE_LABEL) -> npt.NDArray[np.bool_]:
+def annotated(joints: Float64Array, ignore_label: float = IGNORE_LABEL) -> Mask:
     """Tells for each coordinate whether it counts: it is not the ignore label. The shape stays."""
     return np.asarray(joints != ignore_label, np.bool_)
 
 
-def visible(joints: npt.NDArray[np.float64], ignore_label: float = IGNORE_LABEL) -> npt.NDArray[np.bool_]:
+def visible(joints: Float64Array, ignore_label: float = IGNORE_LABEL) -> Mask:
     """Tells for each joint of (..., J, 2) whether both its coordinates count, as (..., J) bool."""
     return np.asarray(annotated(joints, ignore_label).all(axis=-1), np.bool_)
 
@@ -154,9 +154,7 @@ def _line_not_utf8(path: Path) -> int:
     return 1
 
 
-def _points(
-    name: str, coordinates: list[str], joints: int | None, ignore_label: float, where: str
-) -> npt.NDArray[np.float64]:
+def _points(name: str, coordinates: list[str], joints: int | None, ignore_label: float, where: str) -> Float64Array:
     """Parses a line's coordinates as (J, 2) float64."""
     numbers = [_number(text, k, name, where) for k, text in enumerate(coordinates)]
     if not numbers:

@@ -48,6 +48,7 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
@@ -294,7 +295,7 @@ def augmented_example(
     index: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
-    out: npt.NDArray[np.float32] | None = None,
+    out: Float32Array | None = None,
 ) -> Example:
     """Draws an augmentation and makes one example with it.
 
@@ -320,7 +321,7 @@ def drawn_example(
     index: int,
     drawn: Drawn,
     method: Method = "fast",
-    out: npt.NDArray[np.float32] | None = None,
+    out: Float32Array | None = None,
 ) -> Example:
     """Makes one example with an augmentation that was drawn already.
 
@@ -350,7 +351,7 @@ def drawn_example(
 
 def _moved_person(
     dataset: PoseDataset, index: int, drawn: Drawn, method: Method
-) -> tuple[Picture, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+) -> tuple[Picture, Float32Array, npt.NDArray[np.int32]]:
     """Makes crop, labels and mask as the legacy program does."""
     view = dataset.view(index, drawn.zoom, drawn.margin)
     x, y, _, _ = extent_of_joints(dataset.joints[index], dataset.visible[index])
@@ -366,7 +367,7 @@ def _moved_person(
 
 def _boxed(
     dataset: PoseDataset, index: int, drawn: Drawn, box: DrawnBox
-) -> tuple[Picture, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+) -> tuple[Picture, Float32Array, npt.NDArray[np.int32]]:
     """Makes crop, labels and mask of the box around the rotated joints, in one affine warp."""
     preprocessing = dataset.preprocessing
     points, visible, mask = dataset.joints[index], dataset.visible[index], dataset.mask[index]
@@ -435,7 +436,7 @@ def coloured(square: Picture, drawn: DrawnColour) -> Picture:
     return np.asarray(cv2.LUT(mixed, table[None]), np.uint8)
 
 
-def cut_out(inputs: npt.NDArray[np.float32], rectangle: tuple[float, float, float, float]) -> None:
+def cut_out(inputs: Float32Array, rectangle: tuple[float, float, float, float]) -> None:
     """Makes a rectangle of (3, H, W) inputs 0, in place."""
     rows, columns = inputs.shape[1:]
     left, top, width, height = rectangle
@@ -466,7 +467,7 @@ def _rotation(degrees: float, x: float, y: float) -> Points:
 
 def _labels(
     dataset: PoseDataset, index: int, drawn: Drawn, rotation: Points, view: View
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+) -> tuple[Float32Array, npt.NDArray[np.int32]]:
     """Returns targets and mask of an example whose view lies in the magnified picture."""
     points, mask = dataset.joints[index], dataset.mask[index]
     if drawn.rotation:

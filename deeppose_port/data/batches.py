@@ -14,12 +14,12 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
-from deeppose_port.data.arrays import Inputs, batched, joined
+from deeppose_port.data.arrays import Float32Array, Inputs, batched, joined
 from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.threads import without_opencv_threads
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
-BatchByLevel = tuple[Inputs, npt.NDArray[np.float32], npt.NDArray[np.int32]]
+Batch = tuple[Float32Array, Float32Array, npt.NDArray[np.int32]]
+BatchByLevel = tuple[Inputs, Float32Array, npt.NDArray[np.int32]]
 
 _Made = TypeVar("_Made")
 
@@ -39,7 +39,7 @@ class Examples(Protocol):
 
     def __getitem__(self, index: int) -> Example: ...
 
-    def example(self, index: int, out: npt.NDArray[np.float32] | None = None) -> Example:
+    def example(self, index: int, out: Float32Array | None = None) -> Example:
         """Makes one example, as `PoseDataset.example` does."""
 
     def naming(self, index: int) -> AbstractContextManager[None]:

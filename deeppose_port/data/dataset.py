@@ -19,7 +19,7 @@ from converters.errors import DeepPoseError
 from converters.preprocessing import in_words
 from deeppose_port.data import figures, skeletons
 from deeppose_port.data.annotations import IGNORE_LABEL, Person, annotated, read_csv
-from deeppose_port.data.arrays import Inputs
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs
 from deeppose_port.data.cache import DEFAULT, PictureCache
 from deeppose_port.data.pictures import (
     MAX_PIXELS,
@@ -38,7 +38,7 @@ from deeppose_port.text import counted, shown
 
 _logger = logging.getLogger(__name__)
 
-Example = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]
+Example = tuple[Float32Array, Float32Array, npt.NDArray[np.int32]]
 
 
 class DatasetError(DeepPoseError):
@@ -180,7 +180,7 @@ class PoseDataset:
     def __getitem__(self, index: int) -> Example:
         return self.example(index)
 
-    def example(self, index: int, out: npt.NDArray[np.float32] | None = None) -> Example:
+    def example(self, index: int, out: Float32Array | None = None) -> Example:
         """Makes one example.
 
         Args:
@@ -197,12 +197,12 @@ class PoseDataset:
         window, view = self.window(index), self.view(index)
         return view.input(window, out), *self._labels(index, view)
 
-    def example_by_level(self, index: int) -> tuple[Inputs, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    def example_by_level(self, index: int) -> tuple[Inputs, Float32Array, npt.NDArray[np.int32]]:
         """Makes one example, but for the looking up of its levels, see `View.levels`; errors are those of `example`."""
         window, view = self.window(index), self.view(index)
         return view.levels(window), *self._labels(index, view)
 
-    def _labels(self, index: int, view: View) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    def _labels(self, index: int, view: View) -> tuple[Float32Array, npt.NDArray[np.int32]]:
         mask = flattened(self.mask[index], self.preprocessing).copy()
         return view.labels(self.joints[index]), mask
 
@@ -287,7 +287,7 @@ class PoseDataset:
         except PictureError as error:
             raise self.error(index, error.problem) from error
 
-    def refuse_unpacked(self, lengths: npt.NDArray[np.float64], reach: float, more: float) -> None:
+    def refuse_unpacked(self, lengths: Float64Array, reach: float, more: float) -> None:
         """Refuses a pack that has no pixels for close-ups of its persons' joints; whole pictures have all there are.
 
         Args:

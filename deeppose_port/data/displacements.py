@@ -24,7 +24,7 @@ from converters.cascade import CloseUp, Pair
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.arrays import Float32Array, Float64Array, Mask
 from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on, mirrored
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
@@ -342,7 +342,7 @@ class CloseUps(_CloseUps):
         return range(len(self.skeleton.joints)) if self.joint is None else range(self.joint, self.joint + 1)
 
     @property
-    def visible(self) -> npt.NDArray[np.bool_]:
+    def visible(self) -> Mask:
         """(N, J) bool: the annotated joints that are answered."""
         counted = np.isin(np.arange(len(self.skeleton.joints)), self.answered)
         return np.asarray(self.persons.visible & counted, np.bool_)

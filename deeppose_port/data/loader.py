@@ -21,6 +21,7 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from converters.values import dataclass
+from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
 from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import Example, PoseDataset
@@ -45,7 +46,7 @@ class LoaderState(TypedDict, total=False):
 _OF_THE_PROCESS = {"_make", "waited", "given", "_pending", "_pool", "_quiet", "_closed", "_lock"}
 
 #: Makes the example of an epoch and an index of the dataset. It may write the inputs into the array, if it gets one.
-_Make = Callable[[int, int, npt.NDArray[np.float32] | None], Example]
+_Make = Callable[[int, int, Float32Array | None], Example]
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,7 +408,7 @@ def _like(example: Example, size: int) -> Batch:
 def _examples_of(dataset: PoseDataset | DrawnCloseUps, augmentation: Augmentation | None, seed: int) -> _Make:
     """Returns what makes a dataset's examples, augmented, and names the picture of one that cannot be made."""
 
-    def make(epoch: int, index: int, out: npt.NDArray[np.float32] | None) -> Example:
+    def make(epoch: int, index: int, out: Float32Array | None) -> Example:
         with dataset.naming(index):
             if isinstance(dataset, DrawnCloseUps):
                 return dataset.drawn(index, augmentation or Augmentation(), example_rng(seed, epoch, index), out)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
-from deeppose_port.data.arrays import Inputs, Levels
+from deeppose_port.data.arrays import Float32Array, Inputs, Levels
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 
@@ -23,9 +23,7 @@ _LEVELS = np.arange(256.0)
 _ROUNDING = 2.0**-53  # of one float64 operation, relative
 
 
-def normalize(
-    picture: Picture, preprocessing: Preprocessing, out: npt.NDArray[np.float32] | None = None
-) -> npt.NDArray[np.float32]:
+def normalize(picture: Picture, preprocessing: Preprocessing, out: Float32Array | None = None) -> Float32Array:
     """Makes the network's input of a picture that was cut out already, to the bit as the legacy program does.
 
     Args:
@@ -68,21 +66,21 @@ def levels(picture: Picture, preprocessing: Preprocessing) -> Inputs:
     return Levels(np.asarray(planes, np.uint8), np.stack(tables))
 
 
-def _table(plane: cv2.typing.MatLike, preprocessing: Preprocessing, channel: int) -> npt.NDArray[np.float32]:
+def _table(plane: cv2.typing.MatLike, preprocessing: Preprocessing, channel: int) -> Float32Array:
     """Returns what becomes of each of the 256 levels of a channel's (H, W) plane."""
     if preprocessing.gcn == "none":
         return _scaled(_LEVELS, preprocessing, channel)
     return _contrast(plane, preprocessing.gcn)
 
 
-def _destination(out: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _destination(out: Float32Array, shape: tuple[int, ...]) -> Float32Array:
     """Returns the array to write into. OpenCV would quietly make another one if it did not fit."""
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise DeepPoseError(f"out is {out.dtype} {out.shape}; it has to be float32 {shape}, and C-contiguous")
     return out
 
 
-def _scaled(levels: npt.NDArray[np.floating], preprocessing: Preprocessing, channel: int) -> npt.NDArray[np.float32]:
+def _scaled(levels: npt.NDArray[np.floating], preprocessing: Preprocessing, channel: int) -> Float32Array:
     """Returns what levels of a channel become without gcn, computed as torchvision's transforms do."""
     levels = levels.astype(np.float32) / np.float32(preprocessing.scale)
     levels -= np.float32(preprocessing.mean[channel])
@@ -90,7 +88,7 @@ def _scaled(levels: npt.NDArray[np.floating], preprocessing: Preprocessing, chan
     return levels
 
 
-def _contrast(plane: cv2.typing.MatLike, gcn: str) -> npt.NDArray[np.float32]:
+def _contrast(plane: cv2.typing.MatLike, gcn: str) -> Float32Array:
     """Returns what global contrast normalisation makes of each of the 256 levels of a (H, W) plane.
 
     The sums here are whole numbers, so that the deviation is the exact one. The legacy program's differs from it by the
@@ -107,7 +105,7 @@ def _contrast(plane: cv2.typing.MatLike, gcn: str) -> npt.NDArray[np.float32]:
     return low if np.array_equal(low, high) else _contrasted(levels, _deviation(plane, levels), gcn)
 
 
-def _contrasted(levels: Points, deviation: float, gcn: str) -> npt.NDArray[np.float32]:
+def _contrasted(levels: Points, deviation: float, gcn: str) -> Float32Array:
     deviation += 1e-5
     return (levels / deviation if gcn == "divide" else levels - deviation).astype(np.float32)
 

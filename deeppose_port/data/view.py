@@ -17,7 +17,7 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data.arrays import Inputs
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, Mask
 from deeppose_port.data.crop import Crop, Letterbox, Points
 from deeppose_port.data.normalization import levels, normalize
 from deeppose_port.data.pictures import Picture
@@ -26,7 +26,7 @@ from deeppose_port.data.pixels import Window
 _Number = TypeVar("_Number", bound=np.generic)
 
 #: x and y of the upper left corner, width and height, in pixels of the picture.
-Box = Sequence[float] | npt.NDArray[np.float64]
+Box = Sequence[float] | Float64Array
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class View:
     @classmethod
     def of_person(
         cls,
-        joints: npt.NDArray[np.float64],
-        visible: npt.NDArray[np.bool_],
+        joints: Float64Array,
+        visible: Mask,
         width: int,
         height: int,
         preprocessing: Preprocessing,
@@ -126,7 +126,7 @@ class View:
         window = picture if isinstance(picture, Window) else Window.whole(picture)
         return window.cut(self.crop, self.preprocessing.interpolation)
 
-    def input(self, picture: Picture | Window, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    def input(self, picture: Picture | Window, out: Float32Array | None = None) -> Float32Array:
         """Makes the network's input.
 
         Args:
@@ -145,7 +145,7 @@ class View:
         """Makes the network's input as far as its levels, see `normalization.levels`; errors are those of `input`."""
         return levels(self.pixels(picture), self.preprocessing)
 
-    def labels(self, points: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def labels(self, points: npt.ArrayLike) -> Float32Array:
         """Makes the network's labels of joints.
 
         Args:
@@ -174,7 +174,7 @@ class View:
         return self.crop.to_picture(input_points(outputs, self.preprocessing))
 
 
-def input_labels(points: Points, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+def input_labels(points: Points, preprocessing: Preprocessing) -> Float32Array:
     """Makes a network's labels of (J, 2) pixels of its input, see `View.labels`."""
     if preprocessing.whole_pixels:
         points = np.trunc(np.clip(points, 0, np.array(preprocessing.shape[::-1]) - 1))
@@ -213,9 +213,7 @@ def flattened(values: npt.NDArray[_Number], preprocessing: Preprocessing) -> npt
     return (values.T if preprocessing.order == "planar" else values).reshape(-1)
 
 
-def extent_of_joints(
-    joints: npt.NDArray[np.float64], visible: npt.NDArray[np.bool_]
-) -> tuple[float, float, float, float]:
+def extent_of_joints(joints: Float64Array, visible: Mask) -> tuple[float, float, float, float]:
     """Returns the box of the joints that count as (centre x, centre y, width, height).
 
     Args:

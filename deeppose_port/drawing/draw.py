@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.skeletons import AnySkeleton, of_drawing, side
 from deeppose_port.drawing.lines import Colour, outlined_size, write_outlined
@@ -188,7 +189,7 @@ def sides_of(joints: Iterable[str]) -> list[str]:
     return [name for name in SIDES if name in there and there != {""}]
 
 
-def _inside(points: npt.NDArray[np.float64], corner: Pixel, size: Pixel) -> int:
+def _inside(points: Float64Array, corner: Pixel, size: Pixel) -> int:
     """Returns how many of (N, 2) points are in a rectangle."""
     return int(((points >= corner) & (points < np.add(corner, size))).all(axis=1).sum())
 
@@ -430,13 +431,13 @@ def _write_names(
             write_outlined(drawing, known.joints[joint], *places[best], size, TRUTH, OUTLINE)
 
 
-def _part(taken: npt.NDArray[np.bool_], edges: Edges) -> npt.NDArray[np.bool_]:
+def _part(taken: Mask, edges: Edges) -> Mask:
     """Returns the part of a picture within left, top, right and bottom."""
     left, top, right, bottom = (max(0, edge) for edge in edges)
     return taken[top:bottom, left:right]
 
 
-def _hidden(taken: npt.NDArray[np.bool_], edges: Edges) -> int:
+def _hidden(taken: Mask, edges: Edges) -> int:
     """Returns how many pixels of what is there a text would hide; its own outside of the picture count four times."""
     part = _part(taken, edges)
     area = (edges[2] - edges[0]) * (edges[3] - edges[1])

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port import metrics
+from deeppose_port.data.arrays import Mask
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
@@ -72,7 +72,7 @@ class ContactSheet:
         *,
         caption: str = "",
         truth: Points | None = None,
-        visible: npt.NDArray[np.bool_] | None = None,
+        visible: Mask | None = None,
     ) -> None:
         """Adds a person, who may get a place.
 
@@ -129,7 +129,7 @@ def _put(tile: _Tile, room: Picture) -> None:
     write_line(room, tile.caption, _MARGIN, CELL, room.shape[1] - 2 * _MARGIN)
 
 
-def _error(points: Points, truth: Points, known: npt.NDArray[np.bool_]) -> str:
+def _error(points: Points, truth: Points, known: Mask) -> str:
     """Returns a person's error in pixels, and in per cent of the box of the joints."""
     if not known.any():
         return "no joint to compare"
@@ -138,7 +138,7 @@ def _error(points: Points, truth: Points, known: npt.NDArray[np.bool_]) -> str:
     return ", ".join(filter(None, error_of_person(metrics.mean_error(*rows), box)))
 
 
-def _of_truth(known: npt.NDArray[np.bool_]) -> str:
+def _of_truth(known: Mask) -> str:
     """Returns what stands under the truth."""
     return "truth" if known.all() else f"truth: {int(known.sum())} of {len(known)} joints"
 
@@ -197,7 +197,7 @@ def draw_crop(
     points: Points,
     skeleton: Skeleton | None,
     *,
-    visible: npt.NDArray[np.bool_] | None = None,
+    visible: Mask | None = None,
 ) -> Picture:
     """Draws a person on the part of the picture that the network saw, enlarged where its longer side is below a cell's.
 
@@ -215,9 +215,7 @@ def draw_crop(
     return draw_pose(cut, _placed(points, crop, cut), skeleton, visible=visible)
 
 
-def _drawn(
-    image: Picture, crop: Crop, points: Points, skeleton: Skeleton | None, visible: npt.NDArray[np.bool_] | None
-) -> Picture:
+def _drawn(image: Picture, crop: Crop, points: Points, skeleton: Skeleton | None, visible: Mask | None) -> Picture:
     """Draws a pose on the person's crop, in the middle of a dark square that it fits into."""
     cut = _resized(image, crop, CELL / max(crop.width, crop.height))
     height, width = cut.shape[:2]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from converters import Checkpoint
 from converters.checkpoint import Array, bytes_of
 from converters.values import dataclass
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Evaluation
 from deeppose_port.text import finite
@@ -244,7 +244,7 @@ def relative_difference(maximum: float, scale: float) -> float:
     return maximum / scale if scale > 0 else math.inf
 
 
-def compare_joints(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> Joints:
+def compare_joints(old: Float64Array, new: Float64Array) -> Joints:
     """Compares (N, J, 2) predictions, in pixels of the original pictures."""
     with np.errstate(over="ignore", invalid="ignore"):
         distances = np.sqrt(np.square(old - new).sum(axis=2))

@@ -22,7 +22,7 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array, batched
+from deeppose_port.data.arrays import Float32Array, Float64Array, batched
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View, input_points
 from deeppose_port.pose import Pose
@@ -355,9 +355,9 @@ class _Moments:
 
     count: int = 0
     positive: int = 0
-    _mean: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
-    _squares: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
-    _largest: npt.NDArray[np.float64] = field(default_factory=lambda: np.array(-math.inf))
+    _mean: Float64Array = field(default_factory=lambda: np.zeros(()))
+    _squares: Float64Array = field(default_factory=lambda: np.zeros(()))
+    _largest: Float64Array = field(default_factory=lambda: np.array(-math.inf))
 
     def add(self, outputs: npt.NDArray[np.floating]) -> None:
         """Adds a batch's outputs, (N, …)."""

@@ -13,7 +13,7 @@ from converters import words
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array, Inputs, LooksUp
+from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, LooksUp
 from deeppose_port.data.batches import Batch, batches, batches_by_level
 from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics.lengths import torso_lengths
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pandas
 
 #: (N, 3, H, W) float32 -> (N, 2 * J) float32.
-Network: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Network: TypeAlias = Callable[[Float32Array], Float32Array]
 #: Close-ups, (N, 3, H, W) float32, and whose joints they are of, (N,) int64 -> (N, 2) float32, the ways to the joints.
-StageNetwork: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+StageNetwork: TypeAlias = Callable[[Float32Array, npt.NDArray[np.int64]], Float32Array]
 
 _Number = TypeVar("_Number", np.float32, np.int32)
 #: JSON-ready numbers by name; None for what nobody has, or what is not finite.
@@ -198,7 +198,7 @@ class Evaluation(Poses):
         return len(self.true)
 
     @property
-    def outputs(self) -> npt.NDArray[np.float32]:
+    def outputs(self) -> Float32Array:
         """(N, 2 * J) float32, as the network gives them.
 
         Raises:
@@ -298,8 +298,8 @@ class Predictions:
     """
 
     indices: npt.NDArray[np.int64]
-    outputs: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
+    outputs: Float32Array
+    targets: Float32Array
     mask: npt.NDArray[np.int32]
     predicted: Float64Array
 
@@ -366,7 +366,7 @@ def predictions_of(
 def _answered(network: Network, dataset: PoseDataset, batch_size: int, indices: Sequence[int]) -> Iterator[Batch]:
     """Yields batches with a network's outputs in place of the inputs; these go by level to one that looks them up."""
     by_level = isinstance(network, LooksUp) and network.by_level
-    answer = cast("Callable[[Inputs], npt.NDArray[np.float32]]", network)  # which takes levels where it gets some
+    answer = cast("Callable[[Inputs], Float32Array]", network)  # which takes levels where it gets some
     for inputs, target, mask in (batches_by_level if by_level else batches)(dataset, batch_size, indices):
         yield answer(inputs), target, mask
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from converters import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data.arrays import Float64Array, Mask
+from deeppose_port.data.arrays import Float32Array, Float64Array, Mask
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.view import input_points
 from deeppose_port.metrics.errors import error_tally, legacy_error, squared_error_tally
@@ -62,8 +62,8 @@ class Outputs:
         preprocessing: How outputs become pixels.
     """
 
-    outputs: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
+    outputs: Float32Array
+    targets: Float32Array
     mask: npt.NDArray[np.int32]
     preprocessing: Preprocessing
 

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port import metrics
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import batched
+from deeppose_port.data.arrays import Float32Array, Mask, batched
 from deeppose_port.data.crop import Points
 from deeppose_port.data.view import input_points
 from deeppose_port.drawing.draw import write_picture
@@ -128,7 +127,7 @@ def _person_drawings(folder: Path, dataset: PoseDataset, index: int) -> tuple[Pa
     return folder / f"{name}_pred.png", folder / f"{name}_label.png"
 
 
-def _stage_errors(stages: Points, true: Points, visible: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+def _stage_errors(stages: Points, true: Points, visible: Mask) -> tuple[float, ...]:
     """Returns a person's mean distance in pixels of the picture after each stage of a cascade; nothing of a network."""
     if len(stages) == 1:
         return ()
@@ -138,9 +137,9 @@ def _stage_errors(stages: Points, true: Points, visible: npt.NDArray[np.bool_]) 
 def _person_errors(
     points: Points,
     true: Points,
-    visible: npt.NDArray[np.bool_],
-    output: npt.NDArray[np.float32],
-    target: npt.NDArray[np.float32],
+    visible: Mask,
+    output: Float32Array,
+    target: Float32Array,
     dataset: PoseDataset,
 ) -> tuple[float, float]:
     """Returns a person's mean distance in pixels of the picture, and the legacy error."""

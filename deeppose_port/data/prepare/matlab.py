@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare.source import PrepareError
 
 #: Runs the reader from its text, which may be in a zip file; no module of the working folder can take another's place.
@@ -51,12 +51,12 @@ def read(path: Path, variable: str, most: int = _LARGEST) -> object:
     return answer["value"]
 
 
-def numbers(path: Path, variable: str) -> npt.NDArray[np.float64]:
+def numbers(path: Path, variable: str) -> Float64Array:
     """Reads an array of numbers, see `as_numbers`; `read` says what it raises."""
     return as_numbers(read(path, variable, _LARGEST_ARRAY), f"{path}: `{variable}`")
 
 
-def as_numbers(value: object, what: str) -> npt.NDArray[np.float64]:
+def as_numbers(value: object, what: str) -> Float64Array:
     """Makes an array of nested lists of numbers, NaN for what is not finite; `what` names them in errors.
 
     Raises:

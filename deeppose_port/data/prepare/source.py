@@ -7,11 +7,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-import numpy.typing as npt
-
 from converters.errors import DeepPoseError
 from converters.values import dataclass
+from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.skeletons import Skeleton
 
 
@@ -35,7 +33,7 @@ class Annotation:
     """
 
     file: str
-    joints: npt.NDArray[np.float64]
+    joints: Float64Array
     head_box: tuple[float, float, float, float] | None = None
     head_size: float | None = None
     torso_length: float | None = None

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from converters.values import dataclass
+from deeppose_port.data.arrays import Float64Array
 
 _LINE = 14  # From one line of text to the next.
 
@@ -26,7 +26,7 @@ class Series:
 
     style: str
     label: str
-    values: npt.NDArray[np.float64]
+    values: Float64Array
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Frame:
 def curves(
     title: str,
     axis: str,
-    thresholds: npt.NDArray[np.float64],
+    thresholds: Float64Array,
     series: Sequence[Series],
     *,
     marked: float | None = None,
@@ -238,7 +238,7 @@ def _axis_title(frame: _Frame, text: str) -> str:
     return _text((frame.left + frame.right) / 2, frame.bottom + 33, text, "middle")
 
 
-def _line(frame: _Frame, xs: npt.NDArray[np.float64], one: Series) -> str:
+def _line(frame: _Frame, xs: Float64Array, one: Series) -> str:
     path, pen = [], "M"
     for x, y in zip(xs.tolist(), one.values.tolist(), strict=True):
         if math.isnan(y):
@@ -250,9 +250,7 @@ def _line(frame: _Frame, xs: npt.NDArray[np.float64], one: Series) -> str:
     return f'<path class="{one.style} line" d="{"".join(path)}"/>'
 
 
-def _marks(
-    frame: _Frame, xs: npt.NDArray[np.float64], series: Sequence[Series], marked: float, small: bool
-) -> list[str]:
+def _marks(frame: _Frame, xs: Float64Array, series: Sequence[Series], marked: float, small: bool) -> list[str]:
     parts = []
     nearest = int(np.abs(xs - marked).argmin())
     taken: list[float] = []
@@ -277,9 +275,7 @@ def _marks(
     return parts
 
 
-def _steps(
-    frame: _Frame, edges: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], style: str, filled: bool
-) -> str:
+def _steps(frame: _Frame, edges: Float64Array, shares: Float64Array, style: str, filled: bool) -> str:
     x, y = frame.place(float(edges[0]), 0)
     path = [f"M{x:.1f} {y:.1f}"]
     for edge, share in zip(edges[1:].tolist(), shares.tolist(), strict=True):
@@ -289,7 +285,7 @@ def _steps(
     return f'<path class="{style} {"area" if filled else "line"}" d="{"".join(path)}"/>'
 
 
-def _described(title: str, xs: npt.NDArray[np.float64], series: Sequence[Series], marked: float | None) -> str:
+def _described(title: str, xs: Float64Array, series: Sequence[Series], marked: float | None) -> str:
     if marked is None:
         return f"{title}."
     nearest = int(np.abs(xs - marked).argmin())
@@ -301,17 +297,17 @@ def _percent(value: float) -> str:
     return "not defined" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
+def _mean(values: Float64Array) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan
 
 
-def _median(values: npt.NDArray[np.float64]) -> float:
+def _median(values: Float64Array) -> float:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else math.nan
 
 
-def _even(end: float) -> npt.NDArray[np.float64]:
+def _even(end: float) -> Float64Array:
     """Returns round numbers from 0 to an axis' end, as `_round_up` gives it."""
     first = round(end / 10.0 ** math.floor(math.log10(end)), 1)
     return np.linspace(0, end, 1 + {1.5: 3, 3.0: 3, 6.0: 3, 5.0: 5, 10.0: 5}.get(first, 4))

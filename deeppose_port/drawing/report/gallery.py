@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
+from deeppose_port.data.arrays import Mask
 from deeppose_port.data.crop import Points
 from deeppose_port.data.skeletons import Skeleton, side
 
@@ -52,7 +52,7 @@ class Thumbnail:
 def thumbnails(
     dataset: PoseDataset,
     persons: Sequence[int],
-    poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]],
+    poses: Sequence[tuple[Points, Mask]],
     progress: Callable[[int, int], None] | None = None,
     density: int = 1,
 ) -> Iterator[Thumbnail]:
@@ -83,9 +83,7 @@ def thumbnails(
     yield from (made[person] for person in persons)
 
 
-def thumbnail(
-    dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, npt.NDArray[np.bool_]]], density: int = 1
-) -> Thumbnail:
+def thumbnail(dataset: PoseDataset, person: int, poses: Sequence[tuple[Points, Mask]], density: int = 1) -> Thumbnail:
     """Makes a thumbnail of the part of the picture that the network sees, in the picture's own proportions."""
     crop = dataset.view(person).crop
     pixels = dataset.picture(person)[crop.y0 : crop.y1, crop.x0 : crop.x1]
@@ -99,7 +97,7 @@ def thumbnail(
     return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}", width, height, paths)
 
 
-def paths_of(points: Points, drawn: npt.NDArray[np.bool_], skeleton: Skeleton) -> PosePaths:
+def paths_of(points: Points, drawn: Mask, skeleton: Skeleton) -> PosePaths:
     """Returns a pose as SVG paths: a line for each limb, a dot for each joint without one.
 
     A limb is on the side of the joint where it ends, as in the drawings of `predict`.
