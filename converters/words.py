@@ -56,9 +56,9 @@ def facts_of(checkpoint: Checkpoint) -> dict[str, str]:
     if source.generation in FAMILIES:
         family = FAMILIES[source.generation]
         facts = {
-            "generation": f"{family.name}: {family.title}",
+            "family": f"{family.name}: {family.title}",
             "recognised by": family.recognised,
-            "done": family.done,
+            "what is done": family.done,
         }
     writer = f"{source.writer} ({source.writer_told_by})" if source.writer_told_by else source.writer
     names = ", ".join(told.joints)

@@ -2,7 +2,7 @@
 
 The checkpoint in examples/astronaut was trained and written by the legacy program on Chainer 1.13. It is a narrow
 AlexNet that learned the first six persons of pictures/free.csv; the first is a real one, the astronaut. After that the
-network that comes along, lspet-small.safetensors, finds the joints of persons that it never saw.
+included network, lspet-small.safetensors, finds the joints of persons that it never saw.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     x, y = (low + high) / 2 - 0.625 * (high - low)  # the box of the joints, each side times 1.25
     width, height = 1.25 * (high - low)
     found = output / "found"
-    print("\nA network that learned from 9,000 persons comes along. It never saw these:")
+    print("\nThe included network learned from 9,000 persons. It never saw these:")
     run("predict", str(pictures / "astronaut.png"), "--box", "36,0,422,512", "-o", str(found / "astronaut"), "--force")
     run("predict", str(person), "--box", f"{x:g},{y:g},{width:g},{height:g}", "-o", str(found / "person"), "--force")
     print("\nWhere there is nobody it answers too: who has no box of a person has to look first.")

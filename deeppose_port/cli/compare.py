@@ -223,7 +223,7 @@ def _show(comparison: Comparison) -> None:
         checkpoint = side.pose.checkpoint
         _add_side(facts, name, side, checkpoint.source, checkpoint.architecture.name, side.input_sha256)
     if comparison.is_made_up:
-        facts.add_row("asked", f"{len(comparison.old.input_hashes)} pictures that are made up: no persons were named")
+        facts.add_row("asked", f"{len(comparison.old.input_hashes)} synthetic pictures, as no --csv was given")
     display.show(facts)
     _show_weights(comparison)
     _show_layers(comparison)
@@ -242,7 +242,7 @@ def _show_cascades(comparison: CascadeComparison) -> None:
         what = f"{pose.first.checkpoint.architecture.name}, {display.counted(pose.stage_count, 'stage')}"
         _add_side(facts, name, side, pose.cascade.source, what, inputs)
     if comparison.is_made_up:
-        facts.add_row("asked", f"{comparison.persons} pictures that are made up: no persons were named")
+        facts.add_row("asked", f"{comparison.persons} synthetic pictures, as no --csv was given")
     display.show(facts)
     table = display.table(
         "network", "tensors equal", "inputs equal", "layers differ by", "outputs by", "joints by, px", "", text=(0, 6)
@@ -257,7 +257,7 @@ def _show_cascades(comparison: CascadeComparison) -> None:
             scientific(worst),
             scientific(outputs.relative),
             f"{one.joints.maximum:.2g}",
-            "" if one.same else f"<- part at {one.first_parting}" if one.first_parting else "<- not the same",
+            "" if one.same else f"<- first differs at {one.first_parting}" if one.first_parting else "<- not the same",
         )
     display.show(table)
     for part, one in networks.items():
@@ -327,12 +327,18 @@ def _show_layers(comparison: Comparison) -> None:
     if len(rows) > _SHOWN_LAYERS:
         shown = {*range(parting - _SHOWN_LAYERS // 2, parting + _SHOWN_LAYERS // 2), len(rows) - 1}
     table = display.table("layer", "output", "largest difference", "relative", "tolerance", "", text=2)
+    before = -1
     for i, row in enumerate(rows):
         if i not in shown:
             continue
+        if i > before + 1:
+            table.add_row(
+                f"… {i - before - 1} that agree …" if i <= parting else f"… {i - before - 1} more …", *[""] * 5
+            )
+        before = i
         shapes = list(dict.fromkeys(shape_text(shape) for shape in (row.old_shape, row.new_shape)))
         numbers = map(scientific, (row.maximum, row.relative))
-        mark = ("<- parts here" if i == parting else "parted") if row.parted else ""
+        mark = ("<- first difference" if i == parting else "differs") if row.parted else ""
         table.add_row(row.name, " / ".join(shapes), *numbers, f"{row.tolerance:.1e}", mark)
     display.show(table)
 

@@ -51,7 +51,7 @@ class FindingOptions:
         if self.output is not None:
             return self.output
         folder = free_folder()
-        display.notices([f"there is no -o, so everything goes to {folder}"])
+        display.notices([f"no -o was given, so everything goes to {folder}"])
         return folder
 
     def sheet(self) -> ContactSheet | None:

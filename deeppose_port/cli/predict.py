@@ -219,7 +219,7 @@ def _checkpoint(options: PredictOptions) -> Iterator[Path]:
         yield Path(options.checkpoint)
         return
     with shipped_network() as path:
-        display.notices([f"no checkpoint is named, so {NAME}, which comes along, predicts LSP's 14 joints"])
+        display.notices([f"no checkpoint was given, so the included {NAME} is used, which finds LSP's 14 joints"])
         yield path
 
 
@@ -321,11 +321,9 @@ def _files(options: PredictOptions) -> Predictions:
         engine = own_device(told.engine) if share[1] > 1 else told.engine
         pose = load(checkpoint, told.reading, told.inputs, engine, pictures=pictures)
     if people is None and not pose.looks_for_faces:
-        display.notices(
-            ["no box was given, so the whole picture is taken for one person: --box, --boxes or --people tells more"]
-        )
+        display.notices(["no box was given, so each picture is taken as one person; see --box, --boxes and --people"])
     if options.stages and pose.stage_count == 1:
-        display.notices(["it has one stage, so that there is no way of the joints to show"])
+        display.notices(["it has only one stage, so --stages has no movement to show"])
     if options.precision is not None:
         pose = _reduced(pose, options.precision, people, sources, options)
     with display.steps("predicting", quiet=options.shown.as_json, unit="pictures") as step:
@@ -399,7 +397,7 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
     )
     folder = told.output or Path(_DEFAULT_FOLDER)
     if told.output is None:
-        display.notices([f"there is no -o, so everything goes to {folder}, which the same command goes on with"])
+        display.notices([f"no -o was given, so everything goes to {folder}; the same command resumes there"])
     quiet = options.shown.as_json
     with _checkpoint(options) as checkpoint, display.steps("predicting", quiet=quiet, unit="pictures") as step:
         result = predict_manifest(

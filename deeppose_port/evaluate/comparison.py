@@ -304,7 +304,7 @@ class Comparison:
             worst = max((row.relative or 0.0 for row in layers), default=0.0)
             yield Check("layers", True, f"{len(layers)} agree; relative difference at most {worst:.2g}")
         else:
-            yield Check("layers", False, f"they part at {parting.name}: {parting.finding}")
+            yield Check("layers", False, f"they first differ at {parting.name}: {parting.finding}")
         failures = [f"the {name} network broke down: {side.failure}" for name, side in self._sides() if side.failure]
         finding = "; ".join(failures) or f"relative difference {number(outputs.relative)}{self._of_ties}"
         yield Check("outputs", (not outputs.parted or bool(self._of_ties)) and not failures, finding)

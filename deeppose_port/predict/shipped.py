@@ -24,5 +24,5 @@ def shipped_network() -> Iterator[Path]:
     file = resources.files("deeppose_port.predict") / NAME
     with resources.as_file(file) as path:  # a copy, where the package is in a zip file
         if not path.is_file():
-            raise DeepPoseError("no checkpoint is named, and this installation is without the network that comes along")
+            raise DeepPoseError("no checkpoint was given, and this installation is without the included network")
         yield path

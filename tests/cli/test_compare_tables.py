@@ -86,7 +86,9 @@ def test_layers_are_shown_with_differences_and_tolerances(run):
         assert shows(relative, layer["relative"])
         assert relative == "0" if layer["relative"] == 0 else "e" in relative
         assert shows(tolerance, layer["tolerance"])
-        assert mark == ([] if not layer["parted"] else ["<- parts here"] if layer["name"] == "fc8" else ["parted"])
+        assert mark == (
+            [] if not layer["parted"] else ["<- first difference"] if layer["name"] == "fc8" else ["differs"]
+        )
     assert [layer["name"] for layer in layers if layer["parted"]] == ["fc8", "outputs"]
     assert values["first_parting"] == "fc8"
 

@@ -42,7 +42,7 @@ def run_zipped(zipped, folder, *arguments):
 
 def test_the_network_that_comes_along_predicts_from_a_zip_file(zipped, tmp_path):
     result = run_zipped(zipped, tmp_path, "predict", PICTURES / "astronaut.png", "-o", tmp_path / "out")
-    assert "lspet-small.safetensors, which comes along" in result.stderr
+    assert "the included lspet-small.safetensors" in result.stderr
     assert (tmp_path / "out" / "astronaut_pose.png").is_file()
 
 

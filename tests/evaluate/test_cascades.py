@@ -245,8 +245,8 @@ class TestCommand:
         assert status == 1
         assert "\nNOT the same" in shown.out
         row = next(line for line in shown.out.splitlines() if line.split()[:1] == ["stage2"])
-        assert row.endswith("<- part at fc8")
-        assert "parts here" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["fc8"])
+        assert row.endswith("<- first differs at fc8")
+        assert "first difference" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["fc8"])
 
     @pytest.mark.slow
     @pytest.mark.parametrize("backends", ["torch", "chainer,torch", "torch,onnx"])

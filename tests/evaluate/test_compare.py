@@ -324,7 +324,7 @@ class TestWithoutPersons:
         converters.convert(model, tmp_path / "new.pt", state=False)
         assert main(["compare", str(model), str(tmp_path / "new.pt"), "--backends", "torch"]) == 0
         shown = capsys.readouterr().out
-        assert f"{COUNT} pictures that are made up: no persons were named" in shown
+        assert f"{COUNT} synthetic pictures, as no --csv was given" in shown
         assert not [line for line in shown.splitlines() if line.split()[:1] == ["metrics"]]
         assert "the same, with a tolerance" in shown
 
@@ -527,13 +527,16 @@ class TestCommand:
         assert "torch on cpu" in shown.out
         assert "the same, with a tolerance of 1e-05" in shown.out
 
-    def test_another_file_is_not_the_same_and_is_said_where(self, run, model, tmp_path):
+    def test_another_file_is_not_the_same_and_is_said_where(self, run, model, tmp_path, monkeypatch):
+        monkeypatch.setattr("deeppose_port.cli.compare._SHOWN_LAYERS", 6)
         checkpoint = converters.read(model, state=False)
         converters.write(changed(checkpoint, "conv2.weight", (0, 0, 1, 1), 1e-3), tmp_path / "new.pt")
         status, shown = run(model, tmp_path / "new.pt")
         assert status == 1
         assert "NOT the same" in shown.out
-        assert "parts here" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["conv2"])
+        assert "first difference" in next(line for line in shown.out.splitlines() if line.split()[:1] == ["conv2"])
+        left_out = [line.strip() for line in shown.out.splitlines() if line.strip().startswith("…")]
+        assert left_out == ["… 1 that agree …", "… 15 more …"]
 
     def test_notices_say_of_which_file_they_are(self, run, model, tmp_path):
         checkpoint = converters.read(model, state=False)

@@ -293,7 +293,7 @@ class TestCommand:
     def test_whole_pictures_are_said_to_be_so(self, run, photo):
         status, _, err = run(photo)
         assert status == 0
-        assert "note: no box was given, so the whole picture is taken for one person: --box, --boxes or --people" in err
+        assert "note: no box was given, so each picture is taken as one person; see --box, --boxes and --people" in err
 
     def test_a_file_of_boxes(self, run, photo, tmp_path):
         (tmp_path / "boxes.csv").write_text("photo.png,0,0,40,80,0.9\nphoto.png,50,10,40,60,0.2\n")

@@ -78,7 +78,7 @@ class TestPredict:
         box = ("--box", "36,0,422,512", "--json")
         assert main(["predict", picture, *box, "-o", str(tmp_path / "a")]) == 0
         answer, said = capsys.readouterr()
-        assert f"no checkpoint is named, so {NAME}, which comes along, predicts LSP's 14 joints" in said
+        assert f"no checkpoint was given, so the included {NAME} is used, which finds LSP's 14 joints" in said
         assert main(["predict", str(network), picture, *box, "-o", str(tmp_path / "b")]) == 0
         named, said = capsys.readouterr()
         assert NAME not in said
@@ -93,12 +93,12 @@ class TestPredict:
         (tmp_path / "one.csv").write_text(",".join(row) + "\n")
         data = ("--csv", str(tmp_path / "one.csv"), "--images", str(pictures))
         assert main(["predict", *data, "-o", str(tmp_path / "out")]) == 0
-        assert "which comes along" in capsys.readouterr().err
+        assert "the included" in capsys.readouterr().err
 
     def test_an_installation_without_it_says_so(self, pictures, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(shipped, "NAME", "other.safetensors")
         assert main(["predict", str(pictures / "astronaut.png"), "-o", str(tmp_path / "out")]) == 2
-        assert "no checkpoint is named, and this installation is without" in capsys.readouterr().err
+        assert "no checkpoint was given, and this installation is without" in capsys.readouterr().err
 
     def test_a_checkpoint_alone_is_no_picture(self, network, tmp_path, capsys):
         assert main(["predict", str(network), "-o", str(tmp_path / "out")]) == 2

@@ -339,7 +339,7 @@ class TestCommand:
         return command
 
     def test_a_default_folder_is_said_and_never_written_over(self, run, folder, tmp_path):
-        assert "note: there is no -o, so everything goes to predictions\n" in run("in").err
+        assert "note: no -o was given, so everything goes to predictions\n" in run("in").err
         before = {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()}
         assert "everything goes to predictions-2\n" in run("in/a.png").err
         assert {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()} == before

@@ -283,7 +283,7 @@ def test_checks_are_marked_as_they_went(certificate, comparison):
 def test_verdict_is_no(certificate):
     assert certificate.one("div", "verdict").classes == ["verdict", "no"]
     assert certificate.one("h2").text == "Not the same network"
-    assert "They part at fc8" in certificate.text
+    assert "They first differ at fc8" in certificate.text
 
 
 def test_layers_have_their_numbers_in_table_and_chart(certificate, comparison):

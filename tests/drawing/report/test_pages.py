@@ -325,7 +325,7 @@ def test_comparison_names_where_two_networks_part(tmp_path, dataset):
     comparison = compare(*poses, (dataset, dataset))
     page = Page(write_comparison(comparison, tmp_path / "report", command="x"))
     assert "Not the same network" in page.text
-    assert "They part at conv4" in page.text
+    assert "They first differ at conv4" in page.text
     assert re.search(r"conv4\.weight\s*differing", page.text)
     assert comparison.old.input_sha256 in page.text
 
