@@ -426,7 +426,7 @@ def _show(result: Predictions) -> None:
         several = f", {display.counted(persons_in[image], 'person')}" if result.numbered else ""
         display.say(f"{image} -> {drawing}{several}")
     for image in result.nobody:
-        display.say(f"{image}: nobody is found in it")
+        display.say(f"{image}: nobody was found in it")
     for video in result.videos:
         display.say(
             f"{video.video} -> {video.drawing}, {display.counted(video.frames, 'frame')}; joints in {video.file}"

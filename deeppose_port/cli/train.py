@@ -156,15 +156,17 @@ def _beginning(header: Header) -> list[str]:
     if header.validation_persons is not None:
         persons += f", validated on {header.validation_persons:,}"
     recipe = "" if header.recipe is None else f", recipe {header.recipe}"
+    left = header.epoch < header.epochs
+    epochs = f"epochs {header.epoch + 1} to {header.epochs}" if left else f"after epoch {header.epoch}"
     lines = [
         f"{'' if header.joint is None else f'{header.joint}: '}"
         f"{header.architecture} of {counted(header.parameters, 'parameter')}, inputs of {header.im_size} pixels, in "
         f"{header.backend} on {header.device}{recipe}",
-        f"{persons}, epochs {header.epoch} to {header.epochs}",
+        f"{persons}, {epochs}",
     ]
     if header.mean_pose:
         numbers = "  ".join(_told_number(name, value) for name, value in header.mean_pose.items())
-        lines.append(f"what answering the mean pose to every picture gives: {numbers}")
+        lines.append(f"answering the mean pose to every picture would give: {numbers}")
     return lines
 
 
@@ -173,7 +175,7 @@ def _line(entry: Entry) -> str:
     named = {
         "main/loss": "loss",
         "validation/main/loss": "validation loss",
-        "mean_pose/loss": "that of the mean pose",
+        "mean_pose/loss": "mean pose's loss",
         "validation/main/pdj@0.2": "PDJ@0.2",
     }
     losses = "  ".join(_told_number(key, entry[key], name) for key, name in named.items() if key in entry)
@@ -190,7 +192,7 @@ def _ending(summary: Summary) -> str:
     if summary.best is None:
         return ended
     best = f"{_told_number(summary.metric, summary.best)} at epoch {summary.best_epoch}"
-    return f"{ended}; the best of the validations: {best}"
+    return f"{ended}; best validation: {best}"
 
 
 def _told_number(key: str, value: float | None, title: str = "") -> str:

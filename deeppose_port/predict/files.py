@@ -247,7 +247,7 @@ def predict_files(
                 failures.append(Failure(file, str(error)))
         if not found and not videos and processes == 1:  # else the others may have found some
             if not failures:
-                raise DeepPoseError(f"{files[0]}: nobody is found in it{_and_so(len(files))}")
+                raise DeepPoseError(f"{files[0]}: nobody was found in it{_and_so(len(files))}")
             raise DeepPoseError(f"{failures[0].reason}{_and_so(len(failures))}")
         result = Predictions(
             pose.path,

@@ -89,7 +89,7 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
     file = (folder if folder.is_dir() else folder.parent) / CONFIG
     if not file.is_file():
         if not folder.exists():  # said before options are missed that it would have
-            raise DeepPoseError("there is no such file or folder to go on from", where=folder)
+            raise DeepPoseError("there is no such file or folder to resume", where=folder)
         _refuse_another_recipe(said, "legacy")
         return given, []
     before = {name: value for name, value in read_config(file, kind).items() if name not in _OF_THE_BEGINNING}
@@ -97,7 +97,7 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
     if folder.is_dir():
         before["output"] = folder
     options = options_of(kind)
-    notices = [f"the run goes on as {file} says"]
+    notices = [f"the run is resumed with the options in {file}"]
     notices += [
         f"{options[name].spelled} is {_shown(value)}, no longer {_shown(before.get(name, options[name].default))}"
         for name, value in given.items()
@@ -109,8 +109,8 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
 def _refuse_another_recipe(said: Mapping[str, object], own: object) -> None:
     if said.get("recipe") not in (None, own):
         raise DeepPoseError(
-            f"--recipe {said['recipe']} is for what starts anew, and the run that goes on has the recipe {own}",
-            advice="say the options that are to be others",
+            f"--recipe {said['recipe']} is for a new run, and the one that is resumed has the recipe {own}",
+            advice="give the options that are to change instead",
         )
 
 

@@ -155,7 +155,7 @@ class ResultFolder:
         if later and not (trained_of(start.checkpoint) is not None and _lack_a_snapshot(later)):
             names = ", ".join(sorted(map(str, later)))
             advice = f"resume from the last of them, or name another folder with --output; there is {names}"
-            raise DeepPoseError(f"{path}: going on from {start.resumed} would overwrite later checkpoints ({advice})")
+            raise DeepPoseError(f"{path}: resuming {start.resumed} would overwrite later checkpoints ({advice})")
 
     def _copy_source(self, start: Start) -> None:
         """Puts the model file that the network was read from into the folder, as the legacy program did."""

@@ -298,9 +298,9 @@ class StageOptions:
         refuse_outside(self, lambda n: n >= 1, "it has to be at least 1", "stage", "draws")
         refuse_outside(self, lambda n: 0 < n < math.inf, "the side of a close-up has to be positive", "sigma")
         if self.before is not None and self.stage == 1:
-            raise DeepPoseError("--from names the stages before a later one: say which that is, as --stage 2")
+            raise DeepPoseError("--from names the stages before a later one: say which stage to train, as --stage 2")
         if self.per_joint and self.stage == 1:
-            raise DeepPoseError("the first stage is one network: --per-joint is of a later one, as --stage 2")
+            raise DeepPoseError("the first stage is one network: --per-joint is for later ones, as --stage 2")
 
 
 @dataclass(frozen=True)
@@ -532,16 +532,14 @@ class TrainingOptions:
         scale_factors(self.lr_scale)
         if self.cascade.per_joint and registry.find(self.best).columns == "limbs":
             raise DeepPoseError(
-                f"--best {self.best} is of limbs, and a network of one joint has none; take another metric"
+                f"--best {self.best} is about limbs, and a network of one joint has none; take another metric"
             )
         if self.cascade.per_joint and self.eval_only:
-            raise DeepPoseError(
-                "--eval-only is of one network; `deeppose-port eval` tells what a whole cascade is worth"
-            )
+            raise DeepPoseError("--eval-only is for a single network; `deeppose-port eval` evaluates a whole cascade")
         registry.find(self.best)
         if self.nonfinite_gradients not in NONFINITE_GRADIENTS:
             raise DeepPoseError(f"nonfinite_gradients is one of {', '.join(NONFINITE_GRADIENTS)}")
         if self.model_file is not None and (self.architecture is not None or self.width is not None):
-            raise DeepPoseError("a network is that of its model_file, or an architecture with its width: choose one")
+            raise DeepPoseError("--model-file and --architecture (or --width) both say what the network is: choose one")
         if sum(path is not None for path in (self.init, self.finetune, self.resume)) > 1:
-            raise DeepPoseError("init and finetune start anew from weights, resume goes on with a run: choose one")
+            raise DeepPoseError("--init and --finetune start from weights, --resume continues a run: choose one")

@@ -304,7 +304,7 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
         algorithm = _optimizer_of(path, checkpoint, said).algorithm
     else:
         checkpoint = checkpoint.replace(optimizer=None)
-        notices.append("its optimizer begins anew")
+        notices.append("its optimizer starts afresh")
     log = read_beside(path)
     if log is not None and log.options:
         logged = HyperparameterOptions.from_log(log.options)

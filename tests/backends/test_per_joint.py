@@ -159,9 +159,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"stage": 1, "before": None}, "the first stage is one network: --per-joint is of a later one"),
-            ({"best": "pcp"}, "--best pcp is of limbs, and a network of one joint has none"),
-            ({"eval_only": True}, "--eval-only is of one network"),
+            ({"stage": 1, "before": None}, "the first stage is one network: --per-joint is for later ones"),
+            ({"best": "pcp"}, "--best pcp is about limbs, and a network of one joint has none"),
+            ({"eval_only": True}, "--eval-only is for a single network"),
             ({"init": "first.pt"}, r"first\.pt: it has 3 joints, but a network of one joint is trained .*--finetune"),
             ({"resume": "first.pt"}, r"first\.pt: this is no folder"),
             ({"resume": "."}, "it holds no stage of one network a joint to go on with"),

@@ -93,18 +93,18 @@ class TestShown:
         count = sum(array.size for array in converters.read(tmp_path / "out" / "last.pt").weights.values())
         assert lines[0] == "note: recipe legacy: the options as they are"
         assert lines[1] == f"alexnet of {count:,} parameters, inputs of 64 pixels, in PyTorch on cpu, recipe legacy"
-        assert lines[2] == "6 persons, validated on 6, epochs 0 to 2"
-        assert lines[3].startswith("what answering the mean pose to every picture gives: Loss ")
+        assert lines[2] == "6 persons, validated on 6, epochs 1 to 2"
+        assert lines[3].startswith("answering the mean pose to every picture would give: Loss ")
         assert re.search(
             r"  Mean error \d+\.\d\d px  PCP@0\.5, strict \d+\.\d %  PCK@0\.2 of the box \d+\.\d %$", lines[3]
         )
         nothing = lines[3].split()[10]
-        assert f"  that of the mean pose {nothing}  " in next(line for line in lines if "validation loss" in line)
+        assert f"  mean pose's loss {nothing}  " in next(line for line in lines if "validation loss" in line)
         log = [json.loads(line) for line in (tmp_path / "out" / "log").read_text().splitlines()]
         losses = {e["epoch"]: e["validation/main/loss"] for e in log if "validation/main/loss" in e}
         best = min(losses, key=losses.get)
         assert lines[-1].startswith("2 epochs, 3 updates in 0:00:")
-        assert lines[-1].endswith(f"the best of the validations: Loss {losses[best]:.5g} at epoch {best}")
+        assert lines[-1].endswith(f"best validation: Loss {losses[best]:.5g} at epoch {best}")
 
     def test_in_json_a_line_for_whatever_happens(self, arguments, tmp_path, capsys):
         train(*arguments, "--epochs", 2, "-o", tmp_path / "out", "--json")

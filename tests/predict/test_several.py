@@ -151,7 +151,7 @@ class TestPictures:
         assert not (tmp_path / "out" / "empty_pose.png").exists()
 
     def test_nobody_anywhere_is_an_error(self, pose, photo, tmp_path):
-        with pytest.raises(ValueError, match=r"photo\.png: nobody is found in it$"):
+        with pytest.raises(ValueError, match=r"photo\.png: nobody was found in it$"):
             predict_files(pose, [photo], tmp_path / "out", people=Detected(lambda image: [], "mine"))
         assert not (tmp_path / "out").exists()
 

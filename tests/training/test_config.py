@@ -110,7 +110,7 @@ class TestCompleted:
         assert values == {
             "backend": "chainer", "epochs": 5, "lr": 0.5, "batch_size": 4, "resume": folder, "output": folder,
         }  # fmt: skip
-        assert notices == [f"the run goes on as {folder / CONFIG} says"]
+        assert notices == [f"the run is resumed with the options in {folder / CONFIG}"]
 
     def test_a_checkpoint_in_it_says_all_but_the_folder(self, folder):
         values, _ = completed({"resume": folder / "epoch-3.pt"}, TrainOptions)
@@ -130,7 +130,7 @@ class TestCompleted:
         assert completed({"resume": tmp_path}, TrainOptions) == ({"resume": tmp_path}, [])
 
     def test_a_run_that_is_not_there_is_named_before_options_are_missed(self, tmp_path):
-        with pytest.raises(DeepPoseError, match="none: there is no such file or folder to go on from"):
+        with pytest.raises(DeepPoseError, match="none: there is no such file or folder to resume"):
             completed({"resume": tmp_path / "none"}, TrainOptions)
 
 

@@ -157,7 +157,7 @@ class TestCommand:
         assert train("--epochs", 1, "--recipe", "legacy") == 0
         assert train("--resume", tmp_path / "run", "--epochs", 2, "--recipe", "legacy", anew=False) == 0
         assert train("--resume", tmp_path / "run", "--epochs", 3, "--recipe", "modern", anew=False) == 2
-        assert "--recipe modern is for what starts anew" in capsys.readouterr().err
+        assert "--recipe modern is for a new run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("backend", ["torch", "chainer"])

@@ -152,7 +152,7 @@ class TestResume:
         start = start_of(**how, hyperparameters=HyperparameterOptions(opt="MomentumSGD", lr=0.5))
         assert (start.checkpoint.optimizer, start.epoch) == (None, 1)
         assert (start.hyperparameters.algorithm, start.hyperparameters.lr) == ("momentumsgd", 0.5)
-        assert "its optimizer begins anew" in start.notices
+        assert "its optimizer starts afresh" in start.notices
         assert start_of(**how).hyperparameters.algorithm == "adam"
 
     def test_layers_that_were_not_updated_are_named(self, adam):
