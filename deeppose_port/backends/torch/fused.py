@@ -37,9 +37,9 @@ _Pair: TypeAlias = tuple[int, int]
 _Ready: TypeAlias = tuple[Tensor, Tensor | None, _Pair, _Pair, _Pair, int]
 #: Weights beyond it are a diverged network's, whose sums may overflow and then make NaN.
 _LARGEST = 1e4
-#: Bytes of a network's largest maps, of as many pictures as are computed together. Beyond it glibc's malloc gives
-#: memory back at once, and a tenth of the time and more goes to pages that the kernel clears anew.
-_MAPS = 32 << 20
+#: Bytes of a network's largest maps, of as many pictures as are computed together. With a few maps of twice as many
+#: glibc's malloc gives memory back at once, and a tenth of the time and more goes to pages that the kernel clears anew.
+_MAPS = 16 << 20
 #: What is used of oneDNN.
 _OPERATORS = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight")
 #: What oneDNN does with a layer's outputs.
