@@ -260,7 +260,8 @@ class _Identification:
             return chainer_version(evidence.tell_writer(known, log.version if log else None, "log.txt")[0])
 
         files = candidates(self.path, model_file, log or read_beside(self.path))
-        return recognise_by_source(self.path, file.contents, file.sections.model, files, log, version)
+        model = file.sections.model
+        return recognise_by_source(self.path, file.contents, model, files, log, version, self.notices)
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what follows sources is loaded where there are some
     from converters.networks import source as sources
     from converters.networks.source import Candidate
 
+_NO_JOINTS = "is it a pose network? name another class with --model-file FILE:CLASS"
 #: Returns the version of Chainer that wrote the file, given what its source tells.
 TellVersion = Callable[[Writers], Version]
 
@@ -104,6 +105,7 @@ def recognise_by_source(
     files: list[Candidate],
     log: LegacyLog | None,
     version: TellVersion,
+    notices: list[str],
 ) -> Network | None:
     """Finds the network that a checkpoint's source says it is.
 
@@ -114,6 +116,7 @@ def recognise_by_source(
         files: What `candidates` gives.
         log: The `log.txt` beside it.
         version: Tells Chainer's version.
+        notices: Gets what a user should know where no class resembles it.
 
     Returns:
         The network; None where no file has a class that resembles it.
@@ -131,14 +134,14 @@ def recognise_by_source(
     side = log.options.get("im_size") if log is not None else None
     size = side if isinstance(side, int) and 0 < side <= 1024 else 220
     problem: DeepPoseError | None = None
-    budget = sources.Budget()
+    budget, unread = sources.Budget(), list[DeepPoseError]()
     for ways in strippings(headers):
         for way in ways:
             tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
             if len(tensors) < len(way.bare):
                 continue
             try:
-                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size), budget)
+                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size), budget, unread)
             except DeepPoseError as error:
                 problem = problem or error
                 continue
@@ -146,6 +149,11 @@ def recognise_by_source(
                 return _network(path, contents, headers, way, beside, found, log)
     if problem is not None:
         raise CheckpointError(path, problem.problem, problem.advice)
+    if unread:
+        notices.append(
+            f"of what lies beside it not every class could be read ({unread[0].problem}): its network is told by its "
+            "names and shapes alone; --model-file FILE.py:CLASS says otherwise"
+        )
     return None
 
 
@@ -164,9 +172,9 @@ def _network(
     log: LegacyLog | None,
 ) -> Network:
     network = found.network
+    title = f"{found.source.file}:{network.class_name}"
     if network.outputs % 2:
-        problem = f"{found.source.file}:{network.class_name} gives {network.outputs} numbers, not two for each joint"
-        raise CheckpointError(path, problem, "is it a pose network? name another class with --model-file FILE:CLASS")
+        raise CheckpointError(path, f"{title} gives {network.outputs} numbers, not two for each joint", _NO_JOINTS)
     keys = {canonical_name(name): key for key, name in way.bare.items()}
     own = OwnTable(network.layers, network.input_size, network.fixed)
     architecture = Architecture(
@@ -178,7 +186,10 @@ def _network(
     )
     _check_shapes(path, found, architecture, headers, keys)
     known, differing = _known(architecture, {name: headers[key] for key, name in way.bare.items()})
-    title = f"{found.source.file}:{network.class_name}"
+    sides = [side for side in network.answer if side != 1]
+    if known is None and len(sides) > 1 and sides[1:] != [2]:
+        problem = f"{title} gives a value of {network.answer} for each person, not two numbers for each joint"
+        raise CheckpointError(path, problem, _NO_JOINTS)
     notices = [f"its network is read from {title}, which is not run", *network.notices]
     family = FAMILIES["source"]
     if known is not None:

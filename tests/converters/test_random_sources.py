@@ -170,6 +170,12 @@ WORDS = {
         "h[:, :-2]": 4,
         "F.interpolate(h, scale_factor=2)": 6,
         "F.pad(h, (1, 0, 2, 1))": 6,
+        "F.hardtanh(h)": 6,
+        "torch.clamp(h, -0.1, 0.2)": 6,
+        "h.clamp(max=0.1)": 6,
+        "torch.add(h, h.tanh(), alpha=2)": 6,
+        "h * h.mean((2, 3))[:, :, None, None]": 6,
+        "h + F.adaptive_avg_pool2d(h, 1).expand_as(h)": 6,
     },
     "chainer": {
         "F.mean(h, axis=(2, 3), keepdims=True)": 6,

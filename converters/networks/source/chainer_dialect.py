@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, TypeGuard
+from typing import TypeGuard
 
 from packaging.version import Version
 
@@ -20,7 +20,6 @@ from converters.networks.source.values import (
     ParameterShape,
     Probe,
     Switch,
-    Tensor,
     Trains,
     Unknown,
 )
@@ -71,14 +70,9 @@ class Link(Native):
         copies = [c.call(c.attribute(self.instance, "copy"), (mode,), {}) for _ in range(c.whole(n_repeat, "n_repeat"))]
         return c.call(Sequential, tuple(copies), {})
 
-    #: Attributes that a call of it asks for, so that setting one of them makes it another link.
-    settings: ClassVar[frozenset[str]] = frozenset()
-
     def set(self, c: Context, name: str, value: object) -> None:
         """Registers a link within init_scope; anything else is an attribute."""
-        if name in self.settings:
-            setattr(self, name, value)
-        elif self.registers and isinstance(value, Instance) and value.native is not None:
+        if self.registers and isinstance(value, Instance) and value.native is not None:
             self.instance.attributes.pop(name, None)
             self.instance.children[name] = value
         else:
@@ -894,7 +888,7 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
         c.refuse(training)
     if not isinstance(training, Mode):
         if not c.flag(training, "training"):
-            return Tensor(c.tensor(x).node)
+            return c.tensor(x)
         c.notice(f"{c.place}: {always}; here evaluation drops nothing")
     unknown = isinstance(ratio, Unknown | Probe)
     if unknown:
@@ -903,7 +897,8 @@ def dropped(c: Context, x: object, ratio: object, training: object, always: str,
     share = 0.5 if unknown else c.real(ratio, "the ratio of dropout")
     if not 0.0 <= share < 1.0:
         c.fail(f"the ratio of dropout is {share:g}, not between 0 and 1")
-    return c.layer(x, kinds.Dropout(share, channels))
+    layer = kinds.Dropout(share, channels)
+    return c.layer(x, layer) if c.training_side else c.view(x, layer)
 
 
 @function("chainer.functions.dropout")

@@ -15,7 +15,7 @@ from converters.networks.architecture import ModelSource
 from converters.networks.layers import Shape
 from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
 from converters.networks.source.budget import Budget
-from converters.networks.source.context import FeaturesError
+from converters.networks.source.context import FeaturesError, refusal
 from converters.networks.source.era import era_of
 from converters.networks.source.errors import ExhaustedError, SourceError
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
@@ -28,7 +28,7 @@ _MOST_FILES = 30
 #: Of one file.
 _MOST_CLASSES = 100
 #: What a file with a network has in it.
-_NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|Module)\b")
+_NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|(?:Lightning)?Module)\b")
 
 #: The first Chainer that has every construct of a file, and the first that no longer has one of them.
 Era: TypeAlias = tuple[Version | None, Version | None]
@@ -89,6 +89,7 @@ def choose(
     version: Callable[[Era], Version],
     size: tuple[int, int],
     budget: Budget | None = None,
+    unread: list[DeepPoseError] | None = None,
 ) -> Found | None:
     """Finds the class that gives a checkpoint's names and shapes.
 
@@ -98,6 +99,7 @@ def choose(
         version: Returns the version of Chainer that wrote the checkpoint, for a source of an era.
         size: Height and width of the input that it was trained with, as far as that is known.
         budget: What all files may cost; None for what one call may.
+        unread: Gets the reasons why classes could not be read, where no other resembles the checkpoint.
 
     Returns:
         The network; None where no file has a class that resembles the checkpoint.
@@ -108,6 +110,7 @@ def choose(
     found: list[Found] = []
     nearest: tuple[list[str], Candidate, Made] | None = None
     problems: list[DeepPoseError] = []
+    hidden: DeepPoseError | None = None
     budget = budget or Budget()
     for candidate in candidates:
         try:
@@ -131,15 +134,21 @@ def choose(
             differing = made.differences(tensors)
             if not differing:
                 found.append(_followed(candidate, source, made, tensors, size, text, era))
-            elif nearest is None or len(differing) < len(nearest[0]):
+                continue
+            hidden = hidden or _hidden(made, tensors)
+            if nearest is None or len(differing) < len(nearest[0]):
                 nearest = (differing, candidate, made)
     if found:
         return _only(found)
     asked = any(candidate.asked for candidate in candidates)
     if nearest is not None and (asked or _resembles(nearest[2], tensors)):
         raise _misfit(nearest, tensors)
+    if hidden is not None:
+        raise hidden
     if problems and (asked or len(candidates) == 1):
         raise problems[0]
+    if problems and unread is not None:
+        unread += problems
     if asked:
         raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
     return None
@@ -242,8 +251,20 @@ def _resembles(made: Made, tensors: Mapping[str, Shape]) -> bool:
     return 2 * len(made.shapes.keys() & tensors.keys()) > len(tensors)
 
 
+def _hidden(made: Made, tensors: Mapping[str, Shape]) -> DeepPoseError | None:
+    """Returns what refuses a class that has most of a checkpoint's names within something that is not known."""
+    unknown = [found for name in tensors if (found := made.unknown_at(name)) is not None]
+    if 2 * len(unknown) <= len(tensors):
+        return None
+    error = refusal(unknown[0])
+    return DeepPoseError(error.problem, advice="--architecture takes the network by its names and shapes alone")
+
+
 def _misfit(nearest: tuple[list[str], Candidate, Made], tensors: Mapping[str, Shape]) -> DeepPoseError:
     differing, candidate, made = nearest
+    unknown = next((found for name in differing if (found := made.unknown_at(name)) is not None), None)
+    if unknown is not None:
+        return refusal(unknown)
     parts = []
     for name in differing[:4]:
         ours, theirs = made.shapes.get(name), tensors.get(name)

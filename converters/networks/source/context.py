@@ -44,6 +44,12 @@ class FeaturesError(SourceError):
         self.wanted = wanted
 
 
+def refusal(unknown: Unknown) -> SourceError:
+    """Returns what refuses a source for something in it that is not known."""
+    advice = f"known are {', '.join(unknown.known)}" if unknown.known else None
+    return SourceError(unknown.place, f"{unknown.what} is not known", advice)
+
+
 class Context(abc.ABC):
     """The state of one reading.
 
@@ -103,8 +109,7 @@ class Context(abc.ABC):
 
     def refuse(self, unknown: Unknown) -> NoReturn:
         """Refuses something that is not known where the network's answer depends on it."""
-        advice = f"known are {', '.join(unknown.known)}" if unknown.known else None
-        raise SourceError(unknown.place, f"{unknown.what} is not known", advice)
+        raise refusal(unknown)
 
     def unknown(self, what: str, known: tuple[str, ...] = ()) -> Unknown:
         """Returns something that is not known, of the line that is followed."""
@@ -183,6 +188,10 @@ class Context(abc.ABC):
             self.refuse(value)
         if not isinstance(value, Tensor):
             self.fail(f"{what} is {self.spell(value)}, not a value of the network")
+        if value.memory.changed is not None:
+            self.fail(
+                f"a value that line {value.memory.changed.line} changes in place through a view of it is not known"
+            )
         return value
 
     def spell(self, value: object) -> str:
@@ -205,6 +214,12 @@ class Context(abc.ABC):
     def layer(self, value: object, layer: Layer) -> Tensor:
         """Returns what a layer makes of a value."""
         return Tensor(self._made(lambda: layer_on(self.tensor(value).node, layer, self.place)))
+
+    def view(self, value: object, layer: Layer) -> Tensor:
+        """Returns the same, which stays the value's own memory."""
+        made = self.layer(value, layer)
+        made.memory = self.tensor(value).memory
+        return made
 
     def join(self, values: list[object], join: Join) -> Tensor:
         """Returns several values joined."""

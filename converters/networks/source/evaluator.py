@@ -357,6 +357,8 @@ class Evaluator(Context):
         match value:
             case Unknown():
                 return Unknown(f"{value.what}.{name}", value.place, value.known)
+            case Namespace() if name == "__dict__":
+                return value
             case Namespace():
                 found = look_up(f"{value.name}.{name}")
                 if found is None:
@@ -436,6 +438,8 @@ class Evaluator(Context):
                 return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, method)),)
             if name in ("forward", "__call__"):
                 return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, native.forward)),)
+            if name == "__init__":
+                return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_start, type(native), value)),)
             found_natively = native.attribute(self, name)
             if not isinstance(found_natively, Unknown):
                 return (found_natively,)
@@ -490,11 +494,19 @@ class Evaluator(Context):
             case Instance():
                 if isinstance(value.kind, Class) and value.kind.find("__setattr__"):
                     self.fail(f"__setattr__ of {value.name} is not known")
+                if name == "__class__":
+                    self.fail(f"another class of a {value.name} is not known")
+                if name in value.children and isinstance(item, Instance) and item.native is not None:
+                    value.children[name] = item  # in the place of the other, also in the order
+                    return
                 value.children.pop(name, None)
-                if value.native is not None:
-                    value.native.set(self, name, item)
-                else:
+                if value.native is None:
                     value.attributes[name] = item
+                    return
+                if name in value.native.settings:
+                    value.native.change(self, name, item)
+                else:
+                    value.native.set(self, name, item)
             case Class() if value.program is self.program:
                 value.names[name] = item
             case Unknown():
@@ -511,6 +523,8 @@ class Evaluator(Context):
         match value:
             case Tensor():
                 return tensor_item(self, value, key)
+            case Namespace() if isinstance(key, str):
+                return self.attribute(value, key)
             case Instance():
                 if isinstance(value.kind, Class) and (found := value.kind.find("__getitem__")):
                     return self.call(self._bound(*found, value), (key,), {})
@@ -552,7 +566,8 @@ class Evaluator(Context):
                 value[plain.key_of(self, key)] = item
                 bounded(value)
             case Unknown():
-                pass
+                if value.what == "__dict__":
+                    self.refuse(value)
             case _:
                 self.fail(f"setting an item of {self.spell(value)} is not known")
 
@@ -637,6 +652,19 @@ class Evaluator(Context):
         return call(*arguments, **keywords)
 
     def _called_instance(self, called: Instance, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        hooks = called.native.hooks if called.native is not None else []
+        for before, hook in hooks:
+            if before and (changed := self.call(hook, (called, arguments), {})) is not None:
+                arguments = changed if isinstance(changed, tuple) else (changed,)
+        result = self._forward_of(called, arguments, keywords)
+        for before, hook in hooks:
+            if not before and (changed := self.call(hook, (called, arguments, result), {})) is not None:
+                result = changed
+        return result
+
+    def _forward_of(self, called: Instance, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        if self.framework == "torch" and "forward" in called.attributes:
+            return self.call(called.attributes["forward"], arguments, keywords)
         if isinstance(called.kind, Class):
             names = ("forward", "__call__") if self.framework == "torch" else ("__call__", "forward")
             for name in names:
@@ -1040,7 +1068,7 @@ def _start(kind: type[Native], instance: Instance, c: Context, /, *arguments: ob
     except TypeError as error:
         c.fail(f"{kind.spelled} with these arguments is not known: {error}")
     native = kind.__new__(kind)
-    native.instance = instance
+    native.instance, native.hooks = instance, []
     instance.native = native
     native.__init__(c, *arguments, **keywords)  # type: ignore[misc]
 

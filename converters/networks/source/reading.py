@@ -12,12 +12,12 @@ from packaging.version import Version
 
 from converters.errors import DeepPoseError
 from converters.networks.flow import steps_of
-from converters.networks.layers import Block, Dropout, Layer, Linear, Shape, walk
+from converters.networks.layers import Block, Dropout, Layer, Linear, Reshape, Shape, Transpose, walk
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.errors import ExhaustedError, Place, SourceError
 from converters.networks.source.evaluator import Evaluator
-from converters.networks.source.graph import Node, input_of
+from converters.networks.source.graph import Node, input_of, layer_on
 from converters.networks.source.program import program_of
 from converters.networks.source.table import table_of
 from converters.networks.source.torchvision import models_like
@@ -152,6 +152,18 @@ class Made:
                 differing.append(name)
         return differing
 
+    def unknown_at(self, name: str) -> Unknown | None:
+        """Returns what is not known where the file has a tensor of a name, if that is why this has none."""
+        instance = self.instance
+        for part in name.split("."):
+            value = instance.attributes.get(part)
+            if isinstance(value, Unknown):
+                return value
+            if part not in instance.children:
+                return None
+            instance = instance.children[part]
+        return None
+
 
 @dataclass(frozen=True)
 class Network:
@@ -163,7 +175,7 @@ class Network:
         layers: The table.
         input_size: Height and width of the input that it was followed with.
         fixed: Whether it takes no other.
-        outputs: How many numbers it gives for an example.
+        answer: The shape of what it gives for an example.
         unused: Names of parameters that its answer does not depend on.
         aliases: Second names of parameters -> the first.
         notices: What a user should know.
@@ -174,10 +186,15 @@ class Network:
     layers: tuple[Layer, ...]
     input_size: tuple[int, int]
     fixed: bool
-    outputs: int
+    answer: tuple[int, ...]
     unused: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers it gives for an example."""
+        return math.prod(self.answer)
 
 
 # --- the arguments of a class -----------------------------------------------------------------------------------------
@@ -552,7 +569,7 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
         trained,
         (height, width),
         fixed,
-        math.prod(result.shape),
+        result.shape,
         tuple(unused),
         {alias: name for alias, name in made.aliases.items() if alias in file},
         tuple(notices),
@@ -642,7 +659,20 @@ def _answer(made: Made, result: object) -> Node:
         if len(kept) == 1:
             evaluator.notice(f"a call of {made.class_name} gives its loss: its {kept[0]} is taken for the joints")
             result = made.instance.attributes[kept[0]]
-    return evaluator.tensor(result, "its answer").node
+    return _in_pairs(made, evaluator.tensor(result, "its answer").node)
+
+
+def _in_pairs(made: Made, node: Node) -> Node:
+    """Returns an answer of all x, then all y, as pairs; what says its shape otherwise is left."""
+    sides = tuple(side for side in node.shape if side != 1)
+    if len(sides) != 2 or sides[0] != 2 or sides[1] == 2:
+        return node
+    place = made.evaluator.place
+    made.evaluator.notice(
+        f"{made.class_name} gives {sides} numbers: taken for the x of all {sides[1]} joints, then their y, and put in "
+        "pairs"
+    )
+    return layer_on(node if node.shape == sides else layer_on(node, Reshape(sides), place), Transpose((1, 0)), place)
 
 
 def _trained_table(

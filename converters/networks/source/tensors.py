@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from types import EllipsisType
 
 from converters.networks.layers import (
     Affine,
+    ClippedReLU,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    ReLU,
     Reshape,
     Slice,
     Transpose,
@@ -72,11 +75,9 @@ def reshape(c: Context, value: object, shape: object) -> object:
             raise FeaturesError(c.place, tensor.node, c.whole(rest[0], "a side"), "a shape")
         c.fail(f"a shape of {_spelled(rest)} for each example, where there are {inside}")
     if len(rest) == 1 and (_is_left(rest[0]) or rest[0] == count):
-        return Tensor(flattened(tensor.node, c.place))
+        return Tensor(flattened(tensor.node, c.place), tensor.memory)
     plain = tuple(_plain_side(c, tensor, axis, side) for axis, side in enumerate(rest))
-    if plain == inside:
-        return Tensor(tensor.node)
-    return c.layer(tensor, Reshape(plain))
+    return tensor if plain == inside else c.view(tensor, Reshape(plain))
 
 
 def _is_left(side: object) -> bool:
@@ -109,7 +110,7 @@ def transpose(c: Context, value: object, axes: tuple[object, ...]) -> object:
     if numbers[:1] != [0] or sorted(numbers) != list(range(len(tensor.node.shape) + 1)):
         c.fail(f"the order {tuple(numbers)} of the axes is not known")
     order = tuple(number - 1 for number in numbers[1:])
-    return Tensor(tensor.node) if order == tuple(range(len(order))) else c.layer(tensor, Transpose(order))
+    return tensor if order == tuple(range(len(order))) else c.view(tensor, Transpose(order))
 
 
 def squeeze(c: Context, value: object, axis: object = None) -> object:
@@ -123,12 +124,12 @@ def squeeze(c: Context, value: object, axis: object = None) -> object:
     )
     kept = tuple(side for i, side in enumerate(shape) if not (i in wanted and side == 1))
     if kept == shape:
-        return Tensor(tensor.node)
+        return tensor
     if len(kept) <= 1:
-        return Tensor(flattened(tensor.node, c.place))
+        return Tensor(flattened(tensor.node, c.place), tensor.memory)
     if not tensor.node.static:
         c.fixed = c.fixed or c.place
-    return c.layer(tensor, Reshape(kept))
+    return c.view(tensor, Reshape(kept))
 
 
 def unsqueeze(c: Context, value: object, axis: object) -> object:
@@ -137,7 +138,7 @@ def unsqueeze(c: Context, value: object, axis: object) -> object:
     place = axis_of(c, tensor, axis, len(tensor.node.shape) + 2)
     if not tensor.node.static:
         c.fixed = c.fixed or c.place
-    return c.layer(tensor, Reshape((*tensor.node.shape[:place], 1, *tensor.node.shape[place:])))
+    return c.view(tensor, Reshape((*tensor.node.shape[:place], 1, *tensor.node.shape[place:])))
 
 
 def over_maps(c: Context, value: object, axes: object, keepdims: object, largest: bool = False) -> object:
@@ -159,7 +160,32 @@ def split(c: Context, value: object, bounds: list[int], axis: object) -> object:
     if axis_of(c, tensor, axis) != 0:
         c.fail("parts along another axis than the channels' are not known")
     edges = [0, *bounds, tensor.node.shape[0]]
-    return tuple(c.layer(tensor, Slice(start, stop)) for start, stop in itertools.pairwise(edges))
+    return tuple(c.view(tensor, Slice(start, stop)) for start, stop in itertools.pairwise(edges))
+
+
+def stack(c: Context, values: list[object], axis: object) -> object:
+    """Returns values of one shape beside each other along a new axis."""
+    place = axis_of(c, c.tensor(values[0]), axis, len(c.tensor(values[0]).node.shape) + 2)
+    joined = c.join([unsqueeze(c, value, 1) for value in values], "concat")
+    axes = [*range(1, place + 1), 0, *range(place + 1, len(joined.node.shape))]
+    return transpose(c, joined, (0, *(one + 1 for one in axes)))
+
+
+def clip(c: Context, value: object, low: object, high: object) -> object:
+    """Returns a value within bounds, of which one may be None."""
+    least = None if low is None else c.real(low, "the lower bound")
+    most = None if high is None else c.real(high, "the upper bound")
+    if least is None:
+        if most is None:
+            c.fail("bounds that are both None are not known")
+        return c.layer(c.layer(c.layer(value, Affine(-1.0, most)), ReLU()), Affine(-1.0, most))
+    if most is not None and most <= least:
+        c.fail(f"bounds of {least:g} and {most:g} are not known")
+    made = c.layer(
+        c.layer(value, Affine(1.0, -least)) if least else value,
+        ClippedReLU(most - least) if most is not None else ReLU(),
+    )
+    return c.layer(made, Affine(1.0, least)) if least else made
 
 
 def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
@@ -167,23 +193,27 @@ def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in [one for one in keys if isinstance(one, EllipsisType)]:
         place = next(i for i, one in enumerate(keys) if isinstance(one, EllipsisType))
-        keys[place : place + 1] = [slice(None)] * (len(tensor.node.shape) + 2 - len(keys))
-    if not keys or not _is_all(keys[0]) or len(keys) > len(tensor.node.shape) + 1:
+        keys[place : place + 1] = [slice(None)] * (len(tensor.node.shape) + 2 - len(keys) + keys.count(None))
+    own = [one for one in keys if one is not None]
+    if not own or keys[0] is None or not _is_all(own[0]) or len(own) > len(tensor.node.shape) + 1:
         return c.unknown("this part of a value of the network")
     result, removed = tensor, []
-    for axis, one in enumerate(keys[1:]):
+    for axis, one in enumerate(own[1:]):
         if _is_all(one):
             continue
         if isinstance(one, slice) and axis == 0 and one.step in (None, 1):
             length = tensor.node.shape[0]
             bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop))
             start, stop, _ = slice(*bounds).indices(length)
-            result = c.layer(result, Slice(start, stop))
+            result = c.view(result, Slice(start, stop))
         elif isinstance(one, int) and tensor.node.shape[axis] == 1 and one in (0, -1):
             removed.append(axis + 1)
         else:
             return c.unknown("this part of a value of the network")
-    return squeeze(c, result, tuple(removed)) if removed else result
+    found = squeeze(c, result, tuple(removed)) if removed else result
+    for place, one in enumerate(one for one in keys if one is None or isinstance(one, slice)):
+        found = unsqueeze(c, found, place) if one is None else found
+    return found
 
 
 def _is_all(key: object) -> bool:
@@ -216,13 +246,18 @@ def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
 
 def _bound(call: Callable[..., object], tensor: Tensor) -> Callable[..., object]:
     def bound(c: Context, /, *arguments: object, **keywords: object) -> object:
+        try:
+            inspect.signature(call).bind(c, tensor, *arguments, **keywords)
+        except TypeError as error:
+            c.fail(f"a method of a value of the network with these arguments is not known: {error}")
         return call(c, tensor, *arguments, **keywords)
 
     return bound
 
 
 def in_place(c: Context, value: object, result: object) -> object:
-    """Makes a value what a layer made of it, under every name that it has."""
+    """Makes a value what a layer made of it, under every name that it has; views of it are no longer known."""
     tensor, made = c.tensor(value), c.tensor(result)
-    tensor.node = made.node
+    tensor.memory.changed = c.place
+    tensor.node, tensor.memory = made.node, made.memory
     return tensor

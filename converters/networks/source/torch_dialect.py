@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from converters.networks import layers as kinds
 from converters.networks.layers import Layer
@@ -11,6 +12,8 @@ from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
 from converters.networks.source.registry import KNOWN, function, native
 from converters.networks.source.values import (
+    Bound,
+    Function,
     Instance,
     Mode,
     Native,
@@ -23,7 +26,12 @@ from converters.networks.source.values import (
 # --- containers -------------------------------------------------------------------------------------------------------
 
 
-@native("torch.nn.Module")
+@native(
+    "torch.nn.Module",
+    "pytorch_lightning.LightningModule",
+    "lightning.LightningModule",
+    "lightning.pytorch.LightningModule",
+)
 class Module(Native):
     """What has parameters, and modules as attributes."""
 
@@ -45,12 +53,15 @@ class Module(Native):
     do_register_module = do_add_module
 
     def do_children(self, c: Context) -> object:
-        """Returns the modules in it."""
-        return list(self.instance.children.values())
+        """Returns the modules in it, each once."""
+        return list({id(module): module for module in self.instance.children.values()}.values())
 
     def do_named_children(self, c: Context) -> object:
-        """Returns the names of the modules in it, and them."""
-        return list(self.instance.children.items())
+        """Returns the names of the modules in it, and them, each once."""
+        first: dict[int, tuple[str, Instance]] = {}
+        for name, module in self.instance.children.items():
+            first.setdefault(id(module), (name, module))
+        return list(first.values())
 
     def do_modules(self, c: Context) -> object:
         """Returns it and all modules within."""
@@ -68,8 +79,21 @@ class Module(Native):
         return [c.unknown("a parameter") for _ in range(count)]
 
     def do_apply(self, c: Context, called: object) -> object:
-        """Sets initial weights; it says nothing of the network."""
+        """Calls a function with every module, as to set initial weights; what that is of PyTorch's is not followed."""
+        if isinstance(called, Function | Bound):
+            for _, module in reversed(walk_instances(self.instance, "")):
+                c.call(called, (module,), {})
         return self.instance
+
+    def do_register_forward_hook(self, c: Context, hook: object, *, prepend: object = False) -> object:
+        """Lets every call lead through a function behind it."""
+        self.hooks.insert(0 if c.flag(prepend, "prepend") else len(self.hooks), (False, hook))
+        return c.unknown("the handle of a hook")
+
+    def do_register_forward_pre_hook(self, c: Context, hook: object, *, prepend: object = False) -> object:
+        """Lets every call lead through a function before it."""
+        self.hooks.insert(0 if c.flag(prepend, "prepend") else len(self.hooks), (True, hook))
+        return c.unknown("the handle of a hook")
 
     def do_cuda(self, c: Context, *arguments: object, **keywords: object) -> object:
         """Changes nothing of the network."""
@@ -147,6 +171,12 @@ class _Numbered(Module):
         self.instance.children.clear()
         self.instance.children.update({str(i): module for i, module in enumerate(left)})
 
+    def do_pop(self, c: Context, key: object = -1) -> object:
+        """Removes a module and returns it."""
+        module = self.item(c, key)
+        self.delete_item(c, key)
+        return module
+
     def do_append(self, c: Context, module: object) -> object:
         """Adds a module."""
         self.do_add_module(c, str(len(self.instance.children)), module)
@@ -210,6 +240,17 @@ class ModuleDict(Module):
         """Adds a module."""
         self.do_add_module(c, key, value)
 
+    def do_pop(self, c: Context, key: object) -> object:
+        """Removes a module and returns it."""
+        module = self.item(c, key)
+        del self.instance.children[str(key)]
+        return module
+
+    def do_clear(self, c: Context) -> object:
+        """Removes all modules."""
+        self.instance.children.clear()
+        return None
+
     def do_keys(self, c: Context) -> object:
         """Returns the names."""
         return list(self.instance.children)
@@ -259,17 +300,29 @@ class _Weighted(Module):
 
     says: dict[str, object]
 
+    def change(self, c: Context, name: str, value: object) -> None:
+        """Sets one of the `settings`; a bias stays one unless it is None."""
+        if name == "bias":
+            self.bias = value is not None
+            self.parameters = {part: shape for part, shape in self.parameters.items() if self.bias or part != "bias"}
+            return
+        super().change(c, name, value)
+        if name in self.says:
+            self.says[name] = value
+
     def attribute(self, c: Context, name: str) -> object:
         """Returns one of the arguments."""
         return self.says[name] if name in self.says else super().attribute(c, name)
 
 
 class _Conv(_Weighted):
+    settings = frozenset({"stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "bias"})
+    padding_mode: object = "zeros"
+
     def _make(
         self, c: Context, inputs: object, outputs: object, kernel: object, bias: object, mode: object, **rest: object
     ) -> None:
-        if mode != "zeros":
-            c.fail(f"the padding_mode {c.spell(mode)} is not known")
+        self.padding_mode = mode
         self.bias = c.flag(bias, "bias")
         self.says = {"in_channels": inputs, "out_channels": outputs, "kernel_size": _two(kernel), **rest}
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
@@ -287,6 +340,8 @@ class _Conv(_Weighted):
             self.parameters["bias"] = (_side(c, biases),)
 
     def _check(self, c: Context, x: object, name: str) -> None:
+        if self.padding_mode != "zeros":
+            c.fail(f"the padding_mode {c.spell(self.padding_mode)} of {name} is not known")
         c.check_channels(x, self.inputs, name)
 
 
@@ -358,10 +413,12 @@ class LazyConv2d(Conv2d):
     """`nn.LazyConv2d`."""
 
     def __init__(
-        self, c: Context, out_channels: object, kernel_size: object, *rest: object, **keywords: object
-    ) -> None:
+        self, c: Context, out_channels: object, kernel_size: object, stride: object = 1, padding: object = 0,
+        dilation: object = 1, groups: object = 1, bias: object = True, padding_mode: object = "zeros",
+        device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
         c.budget.spend()
-        Conv2d.__init__(self, c, None, out_channels, kernel_size, *rest, **keywords)
+        Conv2d.__init__(self, c, None, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
 
 
 @native("torch.nn.ConvTranspose2d")
@@ -403,6 +460,8 @@ class ConvTranspose2d(_Conv):
 class LinearModule(_Weighted):
     """`nn.Linear`."""
 
+    settings = frozenset({"bias"})
+
     def __init__(
         self, c: Context, in_features: object, out_features: object, bias: object = True, device: object = None,
         dtype: object = None,
@@ -436,6 +495,8 @@ class LazyLinear(LinearModule):
 class BatchNorm(_Weighted):
     """`nn.BatchNorm2d`, and `nn.BatchNorm1d` on features."""
 
+    settings = frozenset({"eps", "momentum"})
+
     def __init__(
         self, c: Context, num_features: object, eps: object = 1e-5, momentum: object = 0.1, affine: object = True,
         track_running_stats: object = True, device: object = None, dtype: object = None,
@@ -444,20 +505,24 @@ class BatchNorm(_Weighted):
         if not c.flag(track_running_stats, "track_running_stats") or momentum is None:
             c.fail("a BatchNorm without running statistics of its own is not known")
         self.says = {"num_features": num_features, "eps": eps, "momentum": momentum}
-        own = c.real(eps, "eps")
-        self.eps = None if own == c.rules.eps else own
-        self.decay, self.affine = round(1 - c.real(momentum, "momentum"), 12), c.flag(affine, "affine")
+        self.eps, self.momentum, self.affine = eps, momentum, c.flag(affine, "affine")
         sides: ParameterShape = (_side(c, num_features),)
         for name in (*(("weight", "bias") if self.affine else ()), "running_mean", "running_var"):
             self.parameters[name] = sides
         self.parameters["num_batches_tracked"] = ()
         self.optional = {"num_batches_tracked"}  # PyTorch <= 0.4 had none
 
+    def do_convert_sync_batchnorm(self, c: Context, process_group: object = None) -> object:
+        """Returns a module whose normalisations see the batches of all processes, which changes no answer."""
+        return self.instance
+
     def forward(self, c: Context, x: object) -> object:
         """Normalises."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.says["num_features"], name)
-        return c.layer(x, kinds.BatchNormalization(name, self.eps, self.affine, self.affine, self.decay))
+        own = c.real(self.eps, "eps")
+        eps, decay = None if own == c.rules.eps else own, round(1 - c.real(self.momentum, "momentum"), 12)
+        return c.layer(x, kinds.BatchNormalization(name, eps, self.affine, self.affine, decay))
 
 
 @native("torch.nn.PReLU")
@@ -506,12 +571,6 @@ def silu(c: Context, x: object, inplace: object) -> object:
     return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
 
 
-def _hardtanh(c: Context, x: object, low: object, high: object, inplace: object) -> object:
-    if c.real(low, "min_val") != 0:
-        c.fail("a Hardtanh from other than 0 is not known")
-    return activated(c, x, kinds.ClippedReLU(c.real(high, "max_val")), inplace)
-
-
 @function("torch.nn.functional.relu", "torch.relu", "torch.Tensor.relu")
 def _relu(c: Context, input: object, inplace: object = False) -> object:
     return activated(c, input, kinds.ReLU(), inplace)
@@ -531,7 +590,18 @@ def _relu6(c: Context, input: object, inplace: object = False) -> object:
 def _hardtanh_function(
     c: Context, input: object, min_val: object = -1.0, max_val: object = 1.0, inplace: object = False
 ) -> object:
-    return _hardtanh(c, input, min_val, max_val, inplace)
+    result = tensors.clip(c, input, c.real(min_val, "min_val"), c.real(max_val, "max_val"))
+    return tensors.in_place(c, input, result) if c.flag(inplace, "inplace") else result
+
+
+@function("torch.clamp", "torch.clip", "torch.Tensor.clamp", "torch.Tensor.clip")
+def _clamp(c: Context, input: object, min: object = None, max: object = None) -> object:
+    return tensors.clip(c, input, min, max)
+
+
+@function("torch.clamp_", "torch.clip_", "torch.Tensor.clamp_", "torch.Tensor.clip_")
+def _clamp_in_place(c: Context, input: object, min: object = None, max: object = None) -> object:
+    return tensors.in_place(c, input, tensors.clip(c, input, min, max))
 
 
 @function("torch.nn.functional.leaky_relu")
@@ -706,7 +776,7 @@ class Identity(Module):
 
     def forward(self, c: Context, input: object) -> object:
         """Changes nothing."""
-        return Tensor(c.tensor(input).node)
+        return c.tensor(input)
 
 
 class _Stored(Module):
@@ -723,6 +793,10 @@ class _Stored(Module):
             c.fail(f"{self.spelled} with these arguments is not known: {', '.join(sorted(unknown)) or 'too many'}")
         self.said = {**self.defaults, **dict(zip(self.names, arguments, strict=False)), **keywords}
 
+    def change(self, c: Context, name: str, value: object) -> None:
+        """Sets one of the `settings`."""
+        self.said[name] = value
+
     def forward(self, c: Context, input: object) -> object:
         """Calls the function."""
         said = {name: value for name, value in self.said.items() if name not in ("device", "dtype")}
@@ -738,7 +812,12 @@ def _stored(name: str, called: str, names: str = "", **defaults: object) -> None
     kind = type(
         name,
         (_Stored,),
-        {"called": f"torch.nn.functional.{called}", "names": tuple(names.split()), "defaults": defaults},
+        {
+            "called": f"torch.nn.functional.{called}",
+            "names": tuple(names.split()),
+            "settings": frozenset(names.split()),
+            "defaults": defaults,
+        },
     )
     native(f"torch.nn.{name}")(kind)
 
@@ -760,13 +839,13 @@ _stored("AvgPool2d", "avg_pool2d", "kernel_size stride padding ceil_mode count_i
 _stored("AdaptiveAvgPool2d", "adaptive_avg_pool2d", "output_size")
 _stored("AdaptiveMaxPool2d", "adaptive_max_pool2d", "output_size return_indices")
 _stored("LocalResponseNorm", "local_response_norm", "size alpha beta k")
-_stored("CrossMapLRN2d", "local_response_norm", "size alpha beta k", k=1.0)
 _stored("Upsample", "interpolate", "size scale_factor mode align_corners")
 _stored("UpsamplingNearest2d", "interpolate", "size scale_factor")
 
 
 class _DropoutModule(_Stored):
     names = ("p", "inplace")
+    settings = frozenset(names)
 
     def forward(self, c: Context, input: object) -> object:
         """Drops in training."""
@@ -791,6 +870,8 @@ class Dropout2dModule(_DropoutModule):
 class ZeroPad2d(Module):
     """`nn.ZeroPad2d`."""
 
+    settings = frozenset({"padding", "value"})
+
     def __init__(self, c: Context, padding: object, value: object = 0) -> None:
         super().__init__(c)
         self.padding, self.value = padding if isinstance(padding, tuple | list) else (padding,) * 4, value
@@ -804,13 +885,15 @@ class ZeroPad2d(Module):
 class FlattenModule(Module):
     """`nn.Flatten`."""
 
+    settings = frozenset({"start_dim", "end_dim"})
+
     def __init__(self, c: Context, start_dim: object = 1, end_dim: object = -1) -> None:
         super().__init__(c)
-        self.start, self.end = start_dim, end_dim
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, c: Context, input: object) -> object:
         """Flattens."""
-        return _flatten(c, input, self.start, self.end)
+        return _flatten(c, input, self.start_dim, self.end_dim)
 
 
 @native("torch.nn.Unflatten")
@@ -923,9 +1006,25 @@ def _cat(c: Context, tensors_: object = None, dim: object = 0, **keywords: objec
     return c.join(values, "concat")
 
 
+@function("torch.stack")
+def _stack(c: Context, tensors_: object = None, dim: object = 0, **keywords: object) -> object:
+    values = plain.iterate(c, keywords.get("tensors", tensors_))
+    if not values:
+        c.fail("a stack of nothing is not known")
+    return tensors.stack(c, values, dim)
+
+
+@function("torch.Tensor.expand_as")
+def _expand_as(c: Context, input: object, other: object) -> object:
+    ones = c.layer(other, kinds.Affine(0.0, 1.0))
+    if ones.node.shape[:1] != c.tensor(input).node.shape[:1]:
+        c.fail(f"expanding {c.spell(input)} to {c.spell(other)} is not known")
+    return c.join([input, ones], "product")
+
+
 @function("torch.add", "torch.Tensor.add")
-def _add(c: Context, input: object, other: object) -> object:
-    return _operated(c, "Add", input, other)
+def _add(c: Context, input: object, other: object, *, alpha: object = 1) -> object:
+    return _operated(c, "Add", input, _times(c, other, alpha))
 
 
 @function("torch.mul", "torch.Tensor.mul")
@@ -934,13 +1033,20 @@ def _mul(c: Context, input: object, other: object) -> object:
 
 
 @function("torch.sub", "torch.Tensor.sub")
-def _sub(c: Context, input: object, other: object) -> object:
-    return _operated(c, "Sub", input, other)
+def _sub(c: Context, input: object, other: object, *, alpha: object = 1) -> object:
+    return _operated(c, "Sub", input, _times(c, other, alpha))
 
 
 @function("torch.div", "torch.Tensor.div")
 def _div(c: Context, input: object, other: object) -> object:
     return _operated(c, "Div", input, other)
+
+
+def _times(c: Context, other: object, alpha: object) -> object:
+    if alpha == 1 or isinstance(other, Unknown):
+        return other
+    factor = c.real(alpha, "alpha")
+    return c.layer(other, kinds.Affine(factor)) if isinstance(other, Tensor) else c.real(other, "the number") * factor
 
 
 def _operated(c: Context, kind: str, input: object, other: object) -> object:
@@ -953,8 +1059,10 @@ def _operated(c: Context, kind: str, input: object, other: object) -> object:
 
 for _name, _call in (("add_", _add), ("mul_", _mul), ("sub_", _sub), ("div_", _div)):
 
-    def _changed(c: Context, input: object, other: object, _call: object = _call) -> object:
-        result = _call(c, input, other)  # type: ignore[operator]
+    def _changed(
+        c: Context, input: object, other: object, _call: Callable[..., object] = _call, **keywords: object
+    ) -> object:
+        result = _call(c, input, other, **keywords)
         return result if isinstance(result, Unknown) else tensors.in_place(c, input, result)
 
     function(f"torch.Tensor.{_name}")(_changed)

@@ -7,8 +7,9 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from converters.networks.source.registry import KNOWN
-from converters.networks.source.values import Bundled
+from converters.networks.source.context import Context
+from converters.networks.source.registry import KNOWN, function
+from converters.networks.source.values import Bundled, Namespace
 
 _FILES = ("alexnet", "densenet", "mobilenet", "resnet", "squeezenet", "vgg")
 _FOLDER = files("converters.networks.source") / "torchvision_sources"
@@ -34,6 +35,11 @@ def models_like(tensors: int) -> list[str]:
 def tree_of(file: str) -> ast.Module:
     """Returns the tree of one of the sources."""
     return ast.parse((_FOLDER / f"{file}.txt").read_text(encoding="utf-8"))
+
+
+@function("torchvision.models.get_model")
+def _get_model(c: Context, name: object, *arguments: object, **keywords: object) -> object:
+    return c.call(c.attribute(Namespace("torchvision.models"), str(name)), arguments, keywords)
 
 
 for _file in _FILES:

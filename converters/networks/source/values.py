@@ -55,11 +55,23 @@ class Batch:
 BATCH = Batch()
 
 
-@dataclass
+@dataclass(eq=False)
+class Memory:
+    """What a value and the views of it share.
+
+    Attributes:
+        changed: The line that changed it through one of them, so that the others are no longer known; None if none did.
+    """
+
+    changed: Place | None = None
+
+
+@dataclass(eq=False)
 class Tensor:
     """A value of the network; a layer that works in place changes which one it is."""
 
     node: Node
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -329,18 +341,22 @@ class Native:
         spelled: Its name in the framework.
         framework: `chainer` or `torch`.
         instance: The object of the source.
+        settings: Attributes that a call of it asks for, so that setting one of them makes it another.
+        hooks: Functions of the source that every call of it leads through: whether before it, and which.
         parameters: The shapes of its own parameters and statistics, by canonical name (`weight`, `running_mean`).
         optional: Those of them that a file may lack.
     """
 
     spelled: ClassVar[str] = ""
     framework: ClassVar[str] = ""
+    settings: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, c: Context) -> None:
         self.parameters: dict[str, ParameterShape] = {}
         self.optional: set[str] = set()
 
     instance: Instance
+    hooks: list[tuple[bool, object]]
 
     def forward(self, c: Context, *arguments: Any, **keywords: Any) -> object:  # each has the framework's own
         """Returns what a call of the object gives."""
@@ -357,6 +373,10 @@ class Native:
     def add(self, c: Context, other: object) -> object:
         """Returns `self + other`."""
         c.fail(f"{self.spelled} and {c.spell(other)} under Add are not known")
+
+    def change(self, c: Context, name: str, value: object) -> None:
+        """Sets one of the `settings`."""
+        setattr(self, name, value)
 
     def items(self, c: Context) -> list[object] | None:
         """Returns what a loop over it goes through; None if it is no container."""

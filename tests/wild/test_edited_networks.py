@@ -1,0 +1,222 @@
+"""Networks that are changed after their parts were made: attributes, hooks, modules in the place of others, views."""
+
+import importlib.util
+
+import pytest
+
+import converters
+import deeppose_port
+from converters import CheckpointError
+from tests.converters.test_random_sources import check
+from tests.helpers.checkpoint_files import alexnet, in_torch_names
+from tests.helpers.networks import error, narrow_inputs
+from tests.helpers.sources import CHAINER, TORCH
+
+torch = pytest.importorskip("torch")
+
+TORCH_PARTS = """
+class Net(nn.Module):
+    def __init__(self, joints=5):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 5, 2, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.pool = nn.MaxPool2d(3, 2)
+        self.average = nn.AvgPool2d(2, 2, 1)
+        self.slope = nn.LeakyReLU()
+        self.second = nn.Conv2d(8, 8, 3, 1, 1)
+        self.side = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.BatchNorm2d(8), nn.MaxPool2d(2))
+        self.same = nn.Identity()
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(8, joints * 2)
+        self.more = nn.Linear(8, joints)
+        CHANGES
+
+    def forward(self, x):
+        h = self.average(self.pool(self.slope(self.norm(self.first(x)))))
+        h = self.side(self.second(h))
+        ANSWER
+"""
+ANSWER = "return self.last(self.drop(F.adaptive_avg_pool2d(h, 1).flatten(1)))"
+#: What a source does to its parts -> whether it is in the table; each alone moves the answer by far more than rounding.
+TORCH_CHANGES = (
+    "self.norm.eps = 1e-2",
+    "self.first.stride = (3, 3)",
+    "self.second.padding = 0",
+    "setattr(self.second, 'dilation', (2, 2))",
+    "self.pool.kernel_size = 2",
+    "self.pool.ceil_mode = True",
+    "self.average.count_include_pad = False",
+    "self.slope.negative_slope = 0.3",
+    "self.second.bias = None",
+    "self.side[2].__init__(8, eps=1e-2)",
+    "self.norm.register_forward_hook(lambda module, inputs, output: output * 2)",
+    "self.first.register_forward_pre_hook(lambda module, inputs: (inputs[0] - 1,))",
+    "self.pool.forward = lambda x: F.max_pool2d(x, 4)",
+    "setattr(self.side, '1', nn.ELU())",
+    "self.side.pop(3)",
+    "relu = nn.ReLU(); self.side = nn.Sequential(*nn.Sequential(self.side[0], relu, self.side[2], relu).children())",
+    "self.apply(lambda m: setattr(m, 'eps', 1e-2) if isinstance(m, nn.BatchNorm2d) else None)",
+    "[setattr(m, 'eps', 1e-2) for m in self.modules() if isinstance(m, nn.BatchNorm2d)]",
+    "self.norm = nn.SyncBatchNorm.convert_sync_batchnorm(self.norm)",
+)
+CHAINER_PARTS = """
+class Net(chainer.Chain):
+    def __init__(self, joints):
+        super().__init__()
+        with self.init_scope():
+            self.first = L.Convolution2D(3, 8, 5, 2, 1)
+            self.norm = L.BatchNormalization(8)
+            self.second = L.Convolution2D(8, 8, 3, 1, 1)
+            self.last = L.Linear(None, joints * 2)
+        self.first.stride = (3, 3)
+        self.norm.eps = 1e-2
+        self.second.pad = (0, 1)
+        self.second.dilate = (2, 2)
+
+    def forward(self, x):
+        h = F.max_pooling_2d(self.second(F.relu(self.norm(self.first(x)))), 3)
+        return self.last(F.average_pooling_2d(h, h.shape[2:]))
+"""
+
+
+def network(*changes, answer=ANSWER):
+    indented = "\n        ".join(changes or ("pass",))
+    return TORCH + TORCH_PARTS.replace("CHANGES", indented).replace("ANSWER", answer)
+
+
+def saved(text, tmp_path):
+    """The network of a source with weights of chance, and its checkpoint beside the source."""
+    names = {}
+    exec(text, names)
+    torch.manual_seed(1)
+    made = names["Net"]().eval()
+    (tmp_path / "net.py").write_text(text)
+    torch.save(made.state_dict(), tmp_path / "model.pth")
+    return made, tmp_path / "model.pth"
+
+
+@pytest.mark.parametrize("change", TORCH_CHANGES)
+def test_what_a_part_is_told_afterwards_counts(change, tmp_path):
+    check(network(change), 3, "torch", tmp_path)
+
+
+def test_a_link_of_chainer_s_too(tmp_path):
+    if importlib.util.find_spec("chainer") is None:
+        pytest.skip("chainer is not installed")
+    check(CHAINER + CHAINER_PARTS, 3, "chainer", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "s = self.same(h); F.relu(h, inplace=True); h = h + s; " + ANSWER,
+        "s = h.detach(); s.mul_(3); " + ANSWER,
+        "s = h.clone(); h.mul_(3); h = h - s; " + ANSWER,
+        "h.add_(h, alpha=2); " + ANSWER,
+    ],
+)
+def test_what_is_changed_in_place_is_changed_under_each_of_its_names(answer, tmp_path):
+    check(network(answer=answer), 3, "torch", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "view", ["h[:, :4]", "h.view(h.size(0), -1)", "self.drop(h)", "h.chunk(2, 1)[0]", "h.transpose(2, 3)"]
+)
+def test_what_is_changed_through_a_view_is_not_guessed(view, tmp_path):
+    _, path = saved(network(answer=f"s = {view}; s.relu_(); {ANSWER}"), tmp_path)
+    with pytest.raises(CheckpointError, match=r"net\.py, line 2\d: a value that line 2\d changes in place through a v"):
+        converters.read(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("return h", r"Net gives a value of \(8, \d+, \d+\) for each person, not two numbers for each joint"),
+        (
+            "h = h.mean((2, 3)); return torch.cat((self.last(h), self.more(h)), 1).view(-1, 5, 3)",
+            r"Net gives 15 numbers, not two for each joint",
+        ),
+        (
+            "return self.second.weight.sum() * self.last(h.mean((2, 3)))",
+            r"net\.py, line 25: the attribute weight of nn",
+        ),
+    ],
+)
+def test_answers_that_are_no_joints_are_refused(answer, message, tmp_path):
+    _, path = saved(network(answer=answer), tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        converters.read(path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "h = h.mean((2, 3)); return torch.stack((self.more(h), self.more(h).tanh()), dim=1)",
+        "return self.last(h.mean((2, 3))).view(-1, 2, 5)",
+    ],
+)
+def test_all_x_and_then_all_y_become_pairs_and_that_is_said(answer, tmp_path):
+    made, path = saved(network(answer=answer), tmp_path)
+    checkpoint = converters.read(path)
+    assert any("taken for the x of all 5 joints, then their y" in notice for notice in checkpoint.notices)
+    with torch.inference_mode():
+        expected = made(torch.from_numpy(narrow_inputs())).transpose(1, 2).reshape(2, -1).numpy()
+    assert error(deeppose_port.load(checkpoint)(narrow_inputs()), expected) <= 4e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("self.norm = nn.GroupNorm(2, 8)", r"net\.py, line 20: torch\.nn\.GroupNorm is not known"),
+        ("self.slope = nn.CrossMapLRN2d(5)", r"net\.py, line \d+: torch\.nn\.CrossMapLRN2d is not known"),
+        ("self.pool.__dict__['kernel_size'] = 2", r"net\.py, line 20: __dict__ is not known"),
+        ("self.second.padding_mode = 'reflect'", r"net\.py, line 24: the padding_mode 'reflect' of second is not"),
+    ],
+)
+def test_a_part_that_is_not_known_is_named_with_its_line(change, message, tmp_path):
+    _, path = saved(network(change), tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        converters.read(path)
+
+
+def test_pytorch_s_cross_map_normalisation_is_another_than_local_response_normalisation():
+    """It never takes the first channel out of its window again."""
+    x = torch.randn(1, 12, 2, 2, generator=torch.Generator().manual_seed(0)) * 9
+    ours, theirs = torch.nn.LocalResponseNorm(5, 1.0)(x), torch.nn.CrossMapLRN2d(5, 1.0)(x)
+    assert torch.allclose(ours[:, :3], theirs[:, :3])
+    assert not torch.allclose(ours[:, 3:], theirs[:, 3:], rtol=1e-3)
+
+
+class TestSourcesThatAreNotUnderstood:
+    """The network's own class is never left out without a word where names and shapes alone would fit a family."""
+
+    HIDDEN = (
+        "from zoo import make_model\n"
+        + TORCH
+        + "class Net(nn.Module):\n    def __init__(self):\n"
+        + (
+            "        super().__init__()\n        self.net = make_model()\n\n    def forward(self, x):\n"
+            "        return torch.sigmoid(self.net(x))\n"
+        )
+    )
+
+    @pytest.fixture
+    def beside(self, tmp_path):
+        state = {f"net.{name}": torch.from_numpy(array) for name, array in in_torch_names(alexnet()).items()}
+        torch.save(state, tmp_path / "model.pth")
+        return tmp_path / "model.pth"
+
+    def test_a_class_that_has_the_file_s_names_in_something_unknown_refuses_it(self, beside):
+        beside.with_name("net.py").write_text(self.HIDDEN)
+        with pytest.raises(
+            CheckpointError, match=r"net\.py, line 1: make_model of another file \(zoo\) is not known.*--arch"
+        ):
+            converters.read(beside)
+        assert converters.read(beside, architecture="alexnet").architecture.name == "alexnet"
+
+    def test_other_classes_that_cannot_be_read_are_said(self, beside):
+        for name in ("a.py", "b.py"):
+            beside.with_name(name).write_text(self.HIDDEN.replace("nn.Module", "zoo.Module"))
+        checkpoint = converters.read(beside)
+        assert checkpoint.architecture.name == "alexnet"
+        assert any("not every class could be read (a.py" in notice for notice in checkpoint.notices)
