@@ -20,6 +20,7 @@ def load(
     architecture: str | None = None,
     model_file: str | os.PathLike[str] | None = None,
     writer: str | None = None,
+    part: str | None = None,
     nonfinite: str = "zero",
     preprocessing: Preprocessing | None = None,
     relu_nan: str = "nan",
@@ -31,9 +32,10 @@ def load(
         source: A file or folder of any format that `converters.read` takes, a Checkpoint or a Cascade.
         backend: `torch`, `chainer` or `onnx`; or `auto`, the fastest that is installed here and answers alike.
         device: `cpu`, `cuda` or `cuda:N`.
-        architecture: As for `converters.read`; like the next three, for a file only.
+        architecture: As for `converters.read`; like the next four, for a file only.
         model_file: As for `converters.read`.
         writer: As for `converters.read`.
+        part: As for `converters.read`: which of several networks in it.
         nonfinite: As for `converters.read`.
         preprocessing: In place of what the checkpoint says it was trained on.
         relu_nan: What ReLU makes of NaN, see `Pose`: `zero` goes with `nonfinite="keep"`.
@@ -42,17 +44,23 @@ def load(
     Raises:
         CheckpointError: The file is refused.
         BackendError: The backend or device cannot be used here.
-        DeepPoseError: `architecture`, `model_file` or `writer` is given with a Checkpoint.
+        DeepPoseError: `architecture`, `model_file`, `writer` or `part` is given with a Checkpoint.
     """
     if isinstance(source, Checkpoint | Cascade):
-        if any(said is not None for said in (architecture, model_file, writer)):
-            said = "architecture, model_file and writer"
+        if any(said is not None for said in (architecture, model_file, writer, part)):
+            said = "architecture, model_file, writer and part"
             raise DeepPoseError(f"{said} say how a file is read; this checkpoint was read already")
     elif relu_nan != "nan" and nonfinite != "keep":
         raise DeepPoseError(f"relu_nan={relu_nan!r} needs nonfinite='keep': with {nonfinite!r} there is no NaN left")
     else:
         source = converters.read(
-            source, architecture=architecture, model_file=model_file, writer=writer, nonfinite=nonfinite, state=False
+            source,
+            architecture=architecture,
+            model_file=model_file,
+            part=part,
+            writer=writer,
+            nonfinite=nonfinite,
+            state=False,
         )
     if isinstance(source, Cascade):
         if preprocessing is not None:

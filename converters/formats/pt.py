@@ -6,7 +6,7 @@ PyTorch is needed to write them. They are read without it and without a pickle b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -16,6 +16,7 @@ import numpy as np
 from converters.cascade import Cascade
 from converters.checkpoint import Array, Checkpoint, Optimizer
 from converters.errors import CheckpointError, reason_of
+from converters.folding import fold
 from converters.formats import _torch_file, _torch_tar, _zip
 from converters.formats._bfloat16 import WIDENED
 from converters.formats._tensor import Tensor, refuse_overlaps
@@ -35,6 +36,7 @@ STATE_DICT_KEYS = (
     "net",
     "weights",
     "params",
+    "module",
 )
 #: Where they keep running averages of its weights.
 AVERAGE_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "shadow")
@@ -42,6 +44,8 @@ _MOST_NESTED = 8
 #: More things in a list are no networks.
 _MOST_ITEMS = 16
 _MOST_NAMED = 5
+#: Networks have more tensors than that.
+_FEW = 4
 _SAVE_ALONE = "nothing in it was run; where it was made, save `model.state_dict()` alone"
 #: The start of what `torch.save` wrote before 1.6: a pickle of a magic number.
 _BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -120,8 +124,7 @@ class _File:
             if not found:
                 raise self._no_state_dict(named)
             if not self.own:
-                beside = {key: partial(self.contents, one, (key,)) for key, one in leading.items() if [key] != found}
-                parts = {**beside, **parts}
+                parts = {**{key: partial(self.contents, one, (key,)) for key, one in leading.items()}, **parts}
             if len(found) > 1:
                 chosen = {key: reader for key, reader in parts.items() if key in found}
                 return Contents("pt", {}, lambda key: iter(()), values=self.values, parts=chosen)
@@ -133,7 +136,12 @@ class _File:
     def _of_state_dict(
         self, state: Mapping[str, object], wrappers: tuple[str, ...], parts: dict[str, Callable[[], Contents]]
     ) -> Contents:
-        tensors, values, notices = _tensors(self.path, state), dict(self.values), []
+        values, notices = dict(self.values), list[str]()
+        beside = [key for key, value in state.items() if _is_beside(key, value)]
+        if beside and not self.own:
+            state = {key: value for key, value in state.items() if key not in beside}
+            notices.append(f"no tensors, beside them and not read: {fold(beside)}")
+        tensors = _tensors(self.path, state)
         if any(tensor.widened for tensor in tensors.values()):
             notices.append(WIDENED)
         if not self.own and state is not self.top:
@@ -142,11 +150,7 @@ class _File:
                 for key, value in values.items()
                 if isinstance(value, Mapping) and "param_groups" in value
             ]
-            notices += [
-                f"its {key!r}, where a training keeps a running average, was not read; --part {key} reads it"
-                for key in AVERAGE_KEYS
-                if key in parts
-            ]
+            notices += self._said_of(tensors, wrappers, parts)
         metadata = {k: values.pop(k) for k in list(values) if self.own and k not in ("optimizer", "trainer")} or None
         return Contents(
             "pt",
@@ -159,6 +163,27 @@ class _File:
             training=(lambda: _training_of(values)) if self.own else None,
             notices=tuple(notices),
         )
+
+    def _said_of(self, tensors: Mapping[str, Tensor], wrappers: tuple[str, ...], parts: Iterable[str]) -> Iterator[str]:
+        """Yields which of several sets of weights were read, and which were not."""
+        shapes = sorted(tensor.shape for tensor in tensors.values())
+        if averages := [key for key in wrappers if key in AVERAGE_KEYS]:
+            yield f"its weights are those of {averages[0]!r}, where a training keeps a running average"
+        for key in dict.fromkeys((*AVERAGE_KEYS, *parts)):
+            if key not in wrappers and key in parts:
+                is_average = key in AVERAGE_KEYS
+                other = sorted(one.shape for one in self._within(self.top.get(key)).values() if isinstance(one, Tensor))
+                if is_average or (len(other) >= _FEW and other == shapes):
+                    kind = "where a training keeps a running average" if is_average else "a second set of weights"
+                    yield f"its {key!r}, {kind}, was not read; --part {key} reads it"
+
+    def _within(self, value: object) -> Mapping[str, object]:
+        """Returns the state dict that something is or leads to; nothing if it is or leads to several."""
+        for _ in range(_MOST_NESTED):
+            if not isinstance(value, Mapping) or _holds_tensors(value):
+                break
+            value = next((value[key] for key in (*STATE_DICT_KEYS, *AVERAGE_KEYS) if self._leads(value.get(key))), None)
+        return value if isinstance(value, Mapping) else {}
 
     def _named(self, payload: object) -> Mapping[str, object]:
         """Returns what something holds by name; the names in a list are its numbers."""
@@ -203,6 +228,11 @@ class _File:
             return CheckpointError(self.path, problem, _SAVE_ALONE)
         keys = ", ".join(map(repr, list(named)[:8])) or "nothing"
         return CheckpointError(self.path, f"it holds no state dict, only {keys}", "save `model.state_dict()`")
+
+
+def _is_beside(key: str, value: object) -> bool:
+    """Tells whether something among tensors is what a script counts, as its epochs: no layer's, a number or text."""
+    return isinstance(key, str) and "." not in key and isinstance(value, int | float | str)
 
 
 def _holds_tensors(value: object) -> bool:

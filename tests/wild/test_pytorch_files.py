@@ -417,13 +417,56 @@ class TestParts:
         assert_same_arrays(checkpoint.weights, {name: tensor.numpy() for name, tensor in other.items()})
         assert checkpoint.progress.epoch == 3
 
-    def test_a_running_average_under_a_key(self, other, save):
-        other = {name: torch.from_numpy(array) for name, array in other.items()}
-        path = save({"state_dict": state(), "ema_state_dict": other})
-        assert_same_arrays(converters.read(path).weights, expected())
-        averages = converters.read(path, part="ema_state_dict").weights
-        assert_same_arrays(averages, {name: tensor.numpy() for name, tensor in other.items()})
-        refused(path, r"it has no part 'ema' \(there is ema_state_dict\)", part="ema")
+    @pytest.mark.parametrize(
+        ("key", "average", "within"),
+        [
+            ("state_dict", "ema_state_dict", ()),
+            ("model", "ema", ()),
+            ("model", "ema", ("shadow",)),
+            ("model", "ema", ("module",)),
+            ("net", "model_ema", ("state_dict",)),
+        ],
+    )
+    def test_a_running_average_under_a_key(self, key, average, within, other, save):
+        inside = {name: torch.from_numpy(array) for name, array in other.items()}
+        for word in within:
+            inside = {word: inside, "decay": 0.999}
+        path = save({key: state(), average: inside, "epoch": 2})
+        checkpoint = converters.read(path)
+        assert_same_arrays(checkpoint.weights, expected())
+        assert any(
+            f"{average!r}, where a training keeps a running average, was not" in one for one in checkpoint.notices
+        )
+        assert_same_arrays(converters.read(path, part=key).weights, expected())
+        checkpoint = converters.read(path, part=average)
+        assert_same_arrays(checkpoint.weights, other)
+        assert sum("its weights are those of" in notice for notice in checkpoint.notices) == 1
+        refused(path, rf"it has no part 'epoch' \(there is {key}, {average}\)", part="epoch")
+
+    def test_a_second_set_under_another_key_is_said(self, other, save):
+        inside = {name: torch.from_numpy(array) for name, array in other.items()}
+        path = save({"model_state_dict": state(), "best": {"model": inside}, "criterion": {"weight": torch.ones(3)}})
+        notices = converters.read(path).notices
+        assert any("its 'best', a second set of weights, was not read; --part best reads it" in one for one in notices)
+        assert not any("criterion" in notice for notice in notices)
+        assert_same_arrays(converters.read(path, part="best").weights, other)
+
+    def test_an_average_beside_an_object_is_read_and_said(self, save):
+        checkpoint = converters.read(save({"model": Slots(), "ema": state()}))
+        assert any("its weights are those of 'ema'" in notice for notice in checkpoint.notices)
+
+    def test_a_pose_takes_it(self, other, save):
+        inside = {name: torch.from_numpy(array) for name, array in other.items()}
+        path = save({"model": state(), "ema": inside})
+        for part, arrays in ((None, expected()), ("model", expected()), ("ema", other)):
+            assert_same_arrays(deeppose_port.load(path, part=part).checkpoint.weights, arrays)
+        with pytest.raises(converters.errors.DeepPoseError, match="writer and part say how a file is read"):
+            deeppose_port.load(converters.read(path), part="ema")
+
+    def test_counters_among_the_tensors(self, save):
+        checkpoint = converters.read(save({**state(), "epoch": 3, "arch": "alexnet"}))
+        assert_same_arrays(checkpoint.weights, expected())
+        assert any("no tensors, beside them and not read: " in notice for notice in checkpoint.notices)
 
     def test_the_commands_take_it(self, other, tmp_path, capsys):
         from deeppose_port.cli import main

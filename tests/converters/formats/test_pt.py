@@ -159,11 +159,11 @@ class TestRefusals:
     def test_no_network(self, payload, phrase, save):
         refused(save(payload), phrase)
 
-    @pytest.mark.parametrize("stranger", ["text", 5, None, [1]])
-    def test_a_state_dict_with_something_else_in_it(self, stranger, save):
-        refused(
-            save({**tensors(), "extra": stranger}), "its state dict holds 'extra', which are no tensors with a name"
-        )
+    @pytest.mark.parametrize(
+        ("name", "stranger"), [("fc8.bias", 5), ("fc8.more", "text"), ("extra", None), ("extra", [1])]
+    )
+    def test_a_state_dict_with_something_else_in_it(self, name, stranger, save):
+        refused(save({**tensors(), name: stranger}), f"its state dict holds '{name}', which are no tensors with a name")
 
     def test_names_that_are_no_text(self, save):
         refused(save({**tensors(), 5: torch.ones(2)}), "its state dict holds 5, which are no tensors with a name")
