@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 import converters
-from converters.keys import Header
-from converters.matching import match
+from converters import Architecture
+from converters.families import automatic, naming
+from converters.keys import Header, spelled_names
+from converters.matching import fitting, match
 from tests.helpers.checkpoint_files import (
     alexnet,
     assert_same_arrays,
@@ -18,6 +20,35 @@ from tests.helpers.checkpoint_files import (
 
 def headers(arrays):
     return {key: Header(array.dtype, array.shape) for key, array in arrays.items()}
+
+
+class TestFitting:
+    @pytest.mark.parametrize(
+        ("name", "without"),
+        [*((name, "") for name in automatic()), ("resnet18-torchvision", ".num_batches_tracked")],  # as before 0.4.1
+    )
+    def test_it_finds_what_the_comparison_with_all_finds(self, name, without):
+        shapes = Architecture.full_size(name, joints=3).shapes
+        for names in naming(name):
+            file = {
+                spelled: Header(np.dtype("i8" if key.endswith("tracked") else "f4"), shapes[key])
+                for key, spelled in spelled_names(name, names, shapes).items()
+                if not without or not key.endswith(without)
+            }
+            found = fitting(file)
+            assert [(m.architecture.name, m.names) for m in found] == [
+                (m.architecture.name, m.names) for m in match(file) if m.fits
+            ]
+            assert name in [m.architecture.name for m in found]
+
+    @pytest.mark.parametrize("change", ["missing", "unexpected", "different"])
+    def test_what_fits_nothing_is_not_found(self, change):
+        file = headers(alexnet())
+        if change == "missing":
+            del file["fc7/b"]
+        else:
+            file["conv9/W" if change == "unexpected" else "fc7/b"] = Header(np.dtype("f4"), (3,))
+        assert fitting(file) == []
 
 
 class TestMatch:
