@@ -19,7 +19,8 @@ from benchmarks import generated
 from benchmarks.legacy import check, legacy_example
 from benchmarks.timing import Row, seconds_of, take_turns
 from deeppose_port.data import Augmentation, PackedDataset, PoseDataset, TrainingLoader
-from deeppose_port.data.augmentation import augmented_example, example_rng
+from deeppose_port.data.augmentation import example_rng
+from deeppose_port.data.augmented import augmented_example
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pack.packing import pack
 

@@ -25,7 +25,8 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array, Mask
-from deeppose_port.data.augmentation import Augmentation, DrawnBox, coloured, cut_out, example_rng, is_on, mirrored
+from deeppose_port.data.augmentation import Augmentation, DrawnBox, example_rng, is_on
+from deeppose_port.data.augmented import coloured, cut_out, mirrored
 from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize

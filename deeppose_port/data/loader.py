@@ -22,7 +22,8 @@ from converters.errors import DeepPoseError
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
-from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
+from deeppose_port.data.augmentation import Augmentation, example_rng
+from deeppose_port.data.augmented import augmented_example
 from deeppose_port.data.batches import Batch, empty_batch, place
 from deeppose_port.data.dataset import Example, PoseDataset
 from deeppose_port.data.displacements import DrawnCloseUps

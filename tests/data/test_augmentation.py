@@ -12,17 +12,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from converters.checkpoint import Preprocessing
-from deeppose_port.data import DatasetError, PoseDataset, augmentation
-from deeppose_port.data.augmentation import (
-    Augmentation,
-    Drawn,
-    DrawnBox,
-    DrawnColour,
-    augmented_example,
-    coloured,
-    drawn_example,
-    example_rng,
-)
+from deeppose_port.data import DatasetError, PoseDataset, augmented
+from deeppose_port.data.augmentation import Augmentation, Drawn, DrawnBox, DrawnColour, example_rng
+from deeppose_port.data.augmented import augmented_example, coloured, drawn_example
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.spread import Chance, Spread
 
@@ -374,7 +366,7 @@ class TestPixels:
     @pytest.mark.parametrize(("shift", "black"), [(3, [0, 1, 2]), (-2, [8, 9]), (0, []), (10, list(range(10)))])
     def test_translation_vacates_as_many_lines_as_it_goes(self, shift, black):
         lines = np.full((10, 4, 3), 200, np.uint8)
-        augmentation._vacate(lines, np.arange(10.0), 10, shift)
+        augmented._vacate(lines, np.arange(10.0), 10, shift)
         assert [i for i in range(10) if (lines[i] == 0).all()] == black
         assert (np.delete(lines, black, axis=0) == 200).all()
 

@@ -11,7 +11,8 @@ import pytest
 
 from converters.processors import usable_processors
 from deeppose_port.data import DatasetError, PoseDataset
-from deeppose_port.data.augmentation import Augmentation, augmented_example, example_rng
+from deeppose_port.data.augmentation import Augmentation, example_rng
+from deeppose_port.data.augmented import augmented_example
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.data.pack import PackedDataset, PackOptions
 from deeppose_port.data.pack.packing import pack

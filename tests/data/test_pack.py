@@ -24,7 +24,8 @@ from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PackedDataset, PackError, PoseDataset, TrainingLoader, references
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data import pack as pack_module
-from deeppose_port.data.augmentation import Augmentation, Drawn, drawn_example
+from deeppose_port.data.augmentation import Augmentation, Drawn
+from deeppose_port.data.augmented import drawn_example
 from deeppose_port.data.pack import Pack
 from deeppose_port.data.pack import journal as pack_journal
 from deeppose_port.data.pack.index import PackOptions
