@@ -255,7 +255,7 @@ TOY_BACKEND = '''
 import numpy as np
 
 from converters import Progress
-from deeppose_port.metrics.evaluation import predictions_of
+from deeppose_port.metrics.predictions import predictions_of
 from deeppose_port.training.events import Events, Update
 
 

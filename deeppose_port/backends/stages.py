@@ -16,14 +16,8 @@ from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.close_up import NOT_BY_FACES
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps, measured, named
 from deeppose_port.data.heatmaps import joints_of
-from deeppose_port.metrics.evaluation import (
-    Network,
-    Predictions,
-    StageNetwork,
-    evaluation_of,
-    predictions_of,
-    refined_by,
-)
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import Network, Predictions, StageNetwork, predictions_of, refined_by
 from deeppose_port.metrics.shown import number
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage, opposing_joints, refuse_other_rule

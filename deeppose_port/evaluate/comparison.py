@@ -39,7 +39,8 @@ from deeppose_port.evaluate.engines import Engine, engine_of, own_engine
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.evaluate.evaluate import refuse_other_joints
 from deeppose_port.evaluate.made_up import MadeUpPictures
-from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import Evaluation, evaluation_of
+from deeppose_port.metrics.predictions import predictions_of
 from deeppose_port.pose import Pose
 
 TOLERANCE = 1e-5

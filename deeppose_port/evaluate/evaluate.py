@@ -10,7 +10,8 @@ from converters.errors import DeepPoseError
 from deeppose_port.backends.protocol import Processes
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import DatasetError, PoseDataset
-from deeppose_port.metrics.evaluation import Evaluation, Predictions, evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import Evaluation, evaluation_of
+from deeppose_port.metrics.predictions import Predictions, predictions_of
 from deeppose_port.pose import Pose
 
 

@@ -12,7 +12,8 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array, batched
 from deeppose_port.data.close_up import CloseUpError
 from deeppose_port.evaluate.evaluate import refuse_other_joints
-from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, evaluation_of_poses, predictions_of
+from deeppose_port.metrics.evaluation import Evaluation, evaluation_of, evaluation_of_poses
+from deeppose_port.metrics.predictions import predictions_of
 from deeppose_port.metrics.registry import Poses
 
 #: Persons whose close-ups are cut at a time.

@@ -16,7 +16,7 @@ from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import Predictions
+from deeppose_port.metrics.predictions import Predictions
 from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement, dead_units
 from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite

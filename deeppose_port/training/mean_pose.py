@@ -7,7 +7,7 @@ import numpy as np
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.view import flattened
-from deeppose_port.metrics.evaluation import Predictions
+from deeppose_port.metrics.predictions import Predictions
 
 #: Persons that the mean is of, at most; with more its second digit stays.
 MOST_PERSONS = 1000

@@ -5,8 +5,9 @@ from __future__ import annotations
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.displacements import CloseUps
 from deeppose_port.metrics import registry
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.metrics.evaluation import evaluation_of
 from deeppose_port.metrics.losses import masked_loss
+from deeppose_port.metrics.predictions import Predictions
 from deeppose_port.training.options import TrainingOptions
 
 

@@ -17,7 +17,7 @@ from deeppose_port.data.displacements import measured
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pack.packing import pack
 from deeppose_port.evaluate.stages import evaluate_stages
-from deeppose_port.metrics.evaluation import predictions_of
+from deeppose_port.metrics.predictions import predictions_of
 from deeppose_port.training.options import StageOptions
 from deeppose_port.training.stage import opposing_joints
 from deeppose_port.training.start import starting_point

@@ -14,7 +14,7 @@ from deeppose_port.data.augmentation import example_rng
 from deeppose_port.data.close_up import Rectangle
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps, diameters_of, measured
 from deeppose_port.data.spread import CUT_OFF, Chance, Spread
-from deeppose_port.metrics.evaluation import refined_by
+from deeppose_port.metrics.predictions import refined_by
 
 SIZE = Preprocessing(im_size=48, gcn="none")
 ALL = Augmentation(fliplr=True, rotate=True, zoom=True, translate=True, rotate_range=30)

@@ -13,7 +13,8 @@ from deeppose_port.data.references import (
     path_beside,
     read_beside,
 )
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import Predictions
 from tests.helpers.metrics import pdj
 
 NAN = np.nan

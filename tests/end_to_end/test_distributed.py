@@ -19,7 +19,8 @@ from deeppose_port.backends.torch import build, load
 from deeppose_port.backends.torch.distributed import Processes, processes
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.evaluate import evaluate
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import Predictions, predictions_of
 from deeppose_port.training.start import starting_point
 from tests.end_to_end.together import SOFTARGMAX, gradients
 from tests.helpers.networks import random_checkpoint

@@ -14,7 +14,8 @@ from deeppose_port import backends
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PoseDataset, skeletons
 from deeppose_port.evaluate.evaluate import evaluate
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import Predictions, predictions_of
 from deeppose_port.metrics.registry import find
 from tests.helpers.metrics import PDJ_THRESHOLDS, pdj
 from tests.helpers.networks import checkpoint_of, random_checkpoint

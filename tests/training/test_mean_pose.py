@@ -3,7 +3,8 @@ import pytest
 
 from deeppose_port.data import PoseDataset
 from deeppose_port.data import dataset as dataset_module
-from deeppose_port.metrics.evaluation import evaluation_of, predictions_of
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import predictions_of
 from deeppose_port.training import mean_pose as module
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
 

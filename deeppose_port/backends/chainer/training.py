@@ -38,7 +38,7 @@ from deeppose_port.backends.chainer.networks import BatchNorm, DeepPose, load, r
 from deeppose_port.backends.chainer.optimizers import make_optimizer  # noqa: E402
 from deeppose_port.backends.chainer.prediction import ChainerPredictor  # noqa: E402
 from deeppose_port.backends.chainer.updater import PoseUpdater  # noqa: E402
-from deeppose_port.metrics.evaluation import Predictions, predictions_of  # noqa: E402
+from deeppose_port.metrics.predictions import Predictions, predictions_of  # noqa: E402
 from deeppose_port.training import average  # noqa: E402
 from deeppose_port.training.events import Events, Update  # noqa: E402
 from deeppose_port.training.guard import Guard  # noqa: E402

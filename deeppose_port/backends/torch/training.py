@@ -30,8 +30,8 @@ from deeppose_port.data.batches import Batch
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.loader import TrainingLoader
-from deeppose_port.metrics.evaluation import Predictions, predictions_of
 from deeppose_port.metrics.losses import heatmap_targets
+from deeppose_port.metrics.predictions import Predictions, predictions_of
 from deeppose_port.training import average
 from deeppose_port.training.events import Events, Update
 from deeppose_port.training.guard import Guard

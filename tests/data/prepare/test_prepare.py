@@ -20,7 +20,8 @@ from deeppose_port.data import PoseDataset, read_csv, skeletons
 from deeppose_port.data.prepare import PrepareError, _matfile, checks, engine, matlab, pictures, prepare
 from deeppose_port.data.prepare.source import Annotation, Source
 from deeppose_port.data.references import path_beside
-from deeppose_port.metrics.evaluation import Predictions, evaluation_of
+from deeppose_port.metrics.evaluation import evaluation_of
+from deeppose_port.metrics.predictions import Predictions
 from tests.helpers.matfiles import (
     element,
     mat5,
