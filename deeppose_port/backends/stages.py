@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.metrics.evaluation import evaluation_of
 from deeppose_port.metrics.predictions import Network, Predictions, StageNetwork, predictions_of, refined_by
 from deeppose_port.metrics.shown import number
+from deeppose_port.training.names import DISPLACEMENTS
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage, opposing_joints, refuse_other_rule
 from deeppose_port.training.start import Start
@@ -137,16 +137,10 @@ def _stage_network(stage: Stage, backend: str, device: str) -> StageNetwork:
 
 def _told(number: int, close_up: CloseUp, persons: PoseDataset) -> str:
     """Says what the stage before is wrong by."""
-    joints = _rows(close_up.mean, close_up.deviation, persons.skeleton.joints)
     ends = named(persons.skeleton, close_up.opposing)
+    spread = {joint: max(both) for joint, both in zip(persons.skeleton.joints, close_up.deviation, strict=True)}
+    least, most = min(spread, key=spread.__getitem__), max(spread, key=spread.__getitem__)
     return (
-        f"stage {number} looks at squares of {close_up.sigma:g} diameters ({ends}); "
-        f"stage {number - 1} is wrong, in diameters, to the right and down, by the mean ± deviation {joints}"
-    )
-
-
-def _rows(mean: Sequence[tuple[float, float]], deviation: Sequence[tuple[float, float]], joints: Sequence[str]) -> str:
-    return ", ".join(
-        f"{joint} {x:.2f} ± {dx:.2f} {y:.2f} ± {dy:.2f}"
-        for joint, (x, y), (dx, dy) in zip(joints, mean, deviation, strict=True)
+        f"stage {number} looks at squares of {close_up.sigma:g} diameters ({ends}); the errors of stage {number - 1} "
+        f"deviate by {spread[least]:.2f} ({least}) to {spread[most]:.2f} diameters ({most}), see {DISPLACEMENTS}"
     )

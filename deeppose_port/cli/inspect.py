@@ -143,7 +143,8 @@ def _show(inspection: Inspection) -> None:
         for name, told in words.facts_of(checkpoint).items():
             facts.add_row(name, told)
     if cascade is not None:
-        facts.add_row("sha256", cascade.source.sha256)
+        if cascade.source.sha256 != inspection.sha256:
+            facts.add_row("weights", f"sha256 {cascade.source.sha256}")
         for name, told in words.facts_of_cascade(cascade).items():
             facts.add_row(name, told)
     display.show(facts)

@@ -250,7 +250,13 @@ def test_the_command_line_says_it(tmp_path, pictures, first, capsys):
     ]
     assert main([*told, "--batch-size", "16", "-o", str(tmp_path / "results")]) == 0
     shown = capsys.readouterr().err
-    assert "stage 1 is wrong, in diameters" in shown
+    measured = json.loads((tmp_path / "results" / "displacements.json").read_text())["deviation"]
+    spread = sorted((max(deviation), joint) for joint, deviation in measured.items())
+    told = [
+        f"{deviation:.2f}{unit} ({joint})"
+        for unit, (deviation, joint) in zip(["", " diameters"], spread[::6], strict=True)
+    ]
+    assert f"the errors of stage 1 deviate by {' to '.join(told)}, see displacements.json" in shown
     persons = PoseDataset(tmp_path / "train.csv", images=pictures, skeleton="flic")
     assert f"an epoch has {persons.visible.sum()} close-ups of 6 persons, 1 of each joint" in shown
     config = (tmp_path / "results" / "config.toml").read_text()
