@@ -84,7 +84,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         if (self.csv is None) != (self.images is None):
-            raise click.UsageError("persons need both --csv and --images; without both, pictures are made up")
+            raise click.UsageError("persons need both --csv and --images; without both, synthetic pictures are used")
         if self.csv is None and self.page.report is not None:
             raise click.UsageError("--report shows persons: name them with --csv and --images")
 

@@ -50,7 +50,7 @@ class StageComparison:
             not come in, which a warp makes more of.
         rules: What it looks at on each side; None for the first.
         joints: Where each side has the joints on its own way, from its own stage before.
-        evaluations: How good that is; None of made-up pictures.
+        evaluations: How good that is; None of synthetic pictures.
     """
 
     number: int

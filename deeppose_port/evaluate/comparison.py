@@ -74,7 +74,7 @@ class Side:
         dataset: What it was asked, with its preprocessing: persons, pictures that are made up, or close-ups.
         outputs: (N, 2 * joints) float32, what it answered; NaN where its network broke down.
         predicted: (N, joints, 2), that in pixels of the pictures; of a close-up only its joint.
-        evaluation: How good that is; None of made-up pictures and close-ups.
+        evaluation: How good that is; None of synthetic pictures and close-ups.
         input_hashes: sha256 of each person's input, float32 in (C, H, W) order.
         failure: Why its network broke down; None if it did not.
     """

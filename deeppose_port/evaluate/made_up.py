@@ -45,4 +45,4 @@ class MadeUpPictures:
 
     def error(self, index: int, problem: object) -> DeepPoseError:
         """Returns an error that names a picture."""
-        return DeepPoseError(f"made-up picture {index + 1}: {problem}", advice="name persons, --csv and --images")
+        return DeepPoseError(f"synthetic picture {index + 1}: {problem}", advice="name persons, --csv and --images")

@@ -245,7 +245,7 @@ def inputs_of_synthetic(preprocessing: Preprocessing, count: int, seed: int = 0)
     rows, columns = preprocessing.shape
     made = list(synthetic_pictures(count, rows, columns, seed))
     whole = View.of_box(None, columns, rows, preprocessing)
-    return Subjects([f"made-up picture {i + 1}" for i in range(count)], made.__getitem__, lambda index: whole)
+    return Subjects([f"synthetic picture {i + 1}" for i in range(count)], made.__getitem__, lambda index: whole)
 
 
 def inputs_of_files(

@@ -174,8 +174,8 @@ class TestShow:
         files = {f"stage{number}_{name}.png" for number in (1, 2) for name in ("filters", "histograms")}
         assert {path.name for path in (tmp_path / "inside").iterdir()} == files
         assert [line for line in out.splitlines() if line.startswith("stage")] == ["stage1: alexnet", "stage2: alexnet"]
-        assert "over 2 made-up pictures" in out
-        assert "over 2 close-ups of made-up pictures" in out
+        assert "over 2 synthetic pictures" in out
+        assert "over 2 close-ups of synthetic pictures" in out
 
     def test_a_later_stage_that_answers_one_thing_is_found(self, run, written, networks):
         first, second = networks
@@ -192,7 +192,7 @@ class TestShow:
         nothing = {name: np.zeros_like(first.weights[name]) for name in ("fc8.weight", "fc8.bias")}
         out, _ = run("show", written(first.replace(weights={**first.weights, **nothing}), second), "--samples", "2")
         assert "collapsed to a constant answer" in out
-        assert "It sees nothing: made-up picture 1: the torso has no length in the stage before" in out
+        assert "It sees nothing: synthetic picture 1: the torso has no length in the stage before" in out
 
 
 class TestPredict:

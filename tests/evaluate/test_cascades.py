@@ -22,7 +22,7 @@ CLOSE_UP = CloseUp(1.0, ((2, 4),), mean=((0.1, 0.2),) * 7, deviation=((0.3, 0.4)
 
 @pytest.fixture(autouse=True)
 def few_of_them(monkeypatch):
-    """Looks at the layers of one person, or of one made-up picture."""
+    """Looks at the layers of one person, or of one synthetic picture."""
     monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 1)
     monkeypatch.setattr(MadeUpPictures, "__len__", lambda pictures: 1)
 
@@ -194,7 +194,7 @@ def test_a_torso_without_length_names_who_has_none(cascade, networks, persons):
     collapsed = with_stage(cascade, 1, networks[0].replace(weights={**weights, **flat}))
     with pytest.raises(ValueError, match=r"few\.csv, line 1, .*the torso has no length"):
         compared(collapsed, cascade, (persons, persons))
-    with pytest.raises(ValueError, match=r"made-up picture 1: the torso has no length.*--csv and --images"):
+    with pytest.raises(ValueError, match=r"synthetic picture 1: the torso has no length.*--csv and --images"):
         compared(collapsed, cascade)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of reports share: persons on made-up pictures, and a page taken apart."""
+"""What the tests of reports share: persons on synthetic pictures, and a page taken apart."""
 
 from html.parser import HTMLParser
 

@@ -33,7 +33,7 @@ def checkpoint():
 
 def look(checkpoint, count=6, **options):
     pose = deeppose_port.load(checkpoint, **options)
-    return activity(pose, inputs_of_synthetic(pose.preprocessing, count), "made-up pictures")
+    return activity(pose, inputs_of_synthetic(pose.preprocessing, count), "synthetic pictures")
 
 
 def layer(seen, name):
@@ -85,7 +85,7 @@ class TestActivity:
         monkeypatch.setattr("deeppose_port.inspecting.activity._BATCH", 3)
         pose = deeppose_port.load(checkpoint)
         inputs = np.stack(list(inputs_of_synthetic(pose.preprocessing, 8)))
-        seen = activity(pose, inputs, "made-up pictures")
+        seen = activity(pose, inputs, "synthetic pictures")
         assert seen.samples == 8
         whole = dict(pose.activations(inputs))
         assert [row.name for row in seen.layers] == list(whole)
@@ -119,7 +119,7 @@ class TestActivity:
             sum(r.shape[0] for r in rows.values()),
         )
         assert seen.dead_sentence.startswith(
-            f"{seen.dead} of the {seen.units} units of ReLUs are dead, above 0 nowhere in 6 made-up pictures: all 32 "
+            f"{seen.dead} of the {seen.units} units of ReLUs are dead, above 0 nowhere in 6 synthetic pictures: all 32 "
         )
         assert "2 of 8 in conv1.relu" in seen.dead_sentence
         assert (seen.dead_filters(8), seen.dead_filters(9)) == ((2, 5), ())
@@ -144,7 +144,7 @@ class TestActivity:
         assert seen.output_std > 0.01
         assert (seen.verdict, seen.blind_from) == ("varies", None)
         assert seen.sentence.startswith(
-            "The network has not collapsed to a constant answer: over 6 made-up pictures its"
+            "The network has not collapsed to a constant answer: over 6 synthetic pictures its"
         )
 
     def test_network_of_biases_has_collapsed(self, checkpoint):
@@ -152,7 +152,7 @@ class TestActivity:
         seen = look(checkpoint)
         assert (seen.verdict, seen.output_std, seen.blind_from) == ("constant", 0, "fc8")
         assert seen.sentence == (
-            "The network has collapsed to a constant answer: over 6 made-up pictures its joints move by 0 px of the "
+            "The network has collapsed to a constant answer: over 6 synthetic pictures its joints move by 0 px of the "
             "crop's 220 (standard deviation); from fc8 on nothing tells them apart."
         )
 
@@ -201,7 +201,7 @@ class TestActivity:
         checkpoint.weights["conv1.weight"][0, 0, 0, 0] = np.nan
         seen = look(checkpoint)
         assert (seen.verdict, seen.as_dict()["output_std"]) == ("not finite", None)
-        assert seen.sentence == "The network answers NaN or infinity to 6 made-up pictures."
+        assert seen.sentence == "The network answers NaN or infinity to 6 synthetic pictures."
         json.dumps(seen.as_dict(), allow_nan=False)
 
     def test_huge_weights_are_no_error(self, checkpoint):
@@ -228,7 +228,7 @@ class TestActivity:
 
     @pytest.mark.parametrize("count", [0, 1])
     def test_fewer_than_two_pictures_are_refused(self, checkpoint, count):
-        with pytest.raises(ValueError, match=f"two made-up pictures or more, not of {count}"):
+        with pytest.raises(ValueError, match=f"two synthetic pictures or more, not of {count}"):
             look(checkpoint, count=count)
 
 
@@ -351,7 +351,7 @@ class TestCommand:
         assert status == 0
         assert "fc7.weight: 0.29% not finite, in 1 of 32 channels: 4 (3)" in out
         assert "fc6.relu" in out
-        assert "constant answer: over 3 made-up pictures" in out
+        assert "constant answer: over 3 synthetic pictures" in out
         assert re.search(r"^(\d+|None) of the \d+ units of ReLUs (is|are) dead", out, re.MULTILINE)
         assert "note: fc7.weight: 3 NaN became 0" in err
         assert f"written: {tmp_path / 'inside' / 'filters.png'}" in out
