@@ -163,17 +163,16 @@ HYPERPARAMETERS = {
 
 @pytest.fixture(scope="module")
 def stays(tmp_path_factory, pictures):
-    """Runs of 3 and of 6 steps: (folder of the three, losses and weights of the six)."""
+    """Runs of 6 steps: (folder with the third's checkpoint, losses and weights of the six)."""
     made = {}
 
     def stay(backend, name):
         if (backend, name) not in made:
             folder = tmp_path_factory.mktemp(f"{backend}-{name}")
             given = {"batch_size": 6, "opt": name, **HYPERPARAMETERS[name]}
-            run(folder, pictures, backend, epochs=3, **given)
-            six = run(folder, pictures, backend, epochs=6, output=folder / "six", **given)
+            six = run(folder, pictures, backend, epochs=6, snapshot=3, **given)
             file = "epoch-6.pt" if backend == "torch" else "epoch-6.model"
-            made[backend, name] = (folder, six.losses, weights_of(folder / "six" / file))
+            made[backend, name] = (folder, six.losses, weights_of(folder / "results" / file))
         return made[backend, name]
 
     return stay
