@@ -1,5 +1,6 @@
 """Where the tests find their golden data, and which of them start whole processes."""
 
+import gc
 import importlib.util
 import os
 import re
@@ -24,6 +25,17 @@ END_TO_END = Path(__file__).parent / "end_to_end"
 for _name in ("COLUMNS", "LINES"):
     os.environ.pop(_name, None)
     os.unsetenv(_name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Spares the collector of garbage what is collected here: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marks are asked for
