@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ class _Reader:
         if not isinstance(described, Mapping) or str(described.get("layer")) not in _KINDS:
             raise DeepPoseError(f"this does not describe a layer: {_shortly(described)}")
         kind = _KINDS[str(described["layer"])]
-        hints = get_type_hints(kind)
+        hints = _hints(kind.__name__)
         known = {field.name: field for field in fields(kind)}
         values = {str(name): value for name, value in described.items() if name != "layer"}
         if values.keys() - known.keys():
@@ -94,6 +95,11 @@ class _Reader:
         if not _is_kind(value, kind) or (name in _SMALLEST and not _at_least(value, _SMALLEST[name])):
             raise DeepPoseError(f"{name} is {_shortly(value)}")
         return value
+
+
+@functools.cache
+def _hints(kind: str) -> dict[str, object]:
+    return get_type_hints(_KINDS[kind])
 
 
 def _needed(field: Field[object]) -> bool:

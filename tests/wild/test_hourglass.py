@@ -55,8 +55,20 @@ def file(request):
 
 
 @pytest.fixture
+def one(golden):
+    return golden / "keras-hourglass" / "hourglass-1stack-narrow-later.h5"
+
+
+@pytest.fixture
 def two(golden):
     return golden / "keras-hourglass" / "hourglass-2stack-narrow.h5"
+
+
+@pytest.fixture
+def quick(two, tmp_path):
+    """The same network in a file that is read faster."""
+    converters.write(read(two), tmp_path / "two.safetensors")
+    return tmp_path / "two.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +153,8 @@ class TestReading:
     def test_what_it_is_goes_along(self, two, tmp_path):
         torch = pytest.importorskip("torch")
         checkpoint = read(two)
-        for name in ("a.pt", "a.safetensors"):
-            assert converters.convert(two, tmp_path / name).verified
+        for source, name in ((two, "a.safetensors"), (tmp_path / "a.safetensors", "a.pt")):
+            assert converters.convert(source, tmp_path / name).verified
             again = converters.read(tmp_path / name)
             assert again.architecture == checkpoint.architecture
             assert again.preprocessing == checkpoint.preprocessing
@@ -150,11 +162,11 @@ class TestReading:
         network = deeppose_port.backends.torch.build(payload["architecture"])
         network.load_state_dict(payload["state_dict"], strict=True)
 
-    def test_chainer_is_refused_by_name(self, two, tmp_path):
+    def test_chainer_is_refused_by_name(self, two, quick, tmp_path):
         with pytest.raises(CheckpointError, match="hourglass exists in PyTorch alone"):
-            converters.convert(two, tmp_path / "a.npz")
+            converters.convert(quick, tmp_path / "a.npz")
         with pytest.raises(BackendError, match="hourglass exists in PyTorch alone"):
-            deeppose_port.load(two, backend="chainer")
+            deeppose_port.load(read(two), backend="chainer")
 
 
 class TestAnswers:
@@ -192,7 +204,7 @@ class TestAnswers:
         np.testing.assert_allclose(outputs.reshape(2, 16, 2), expected, rtol=0, atol=1e-5)
 
     def test_a_converted_one_answers_the_same(self, two, inputs, tmp_path):
-        expected = deeppose_port.load(two).heatmaps(inputs)
+        expected = deeppose_port.load(read(two)).heatmaps(inputs)
         for name in ("a.pt", "a.safetensors"):
             converters.write(read(two), tmp_path / name)
             np.testing.assert_array_equal(deeppose_port.load(tmp_path / name).heatmaps(inputs), expected)
@@ -222,8 +234,7 @@ class TestComparison:
         assert {check.name: check.passed for check in found.checks}["stacks"]
         assert [row["name"] for row in found.as_dict()["stacks"]] == ["stack 1", "stack 2"]
 
-    def test_a_stack_that_is_missing_parts(self, two, small, golden):
-        one = golden / "keras-hourglass" / "hourglass-1stack-narrow-later.h5"
+    def test_a_stack_that_is_missing_parts(self, two, one, small):
         found = compare(*(deeppose_port.load(read(file), preprocessing=small) for file in (two, one)))
         check = {check.name: check for check in found.checks}["stacks"]
         assert not check.passed
@@ -243,19 +254,13 @@ class TestComparison:
 
 
 class TestCommands:
-    @pytest.fixture
-    def quick(self, two, tmp_path):
-        """The same network in a file that is read faster."""
-        converters.write(read(two), tmp_path / "two.safetensors")
-        return tmp_path / "two.safetensors"
-
-    def test_heat_maps_are_drawn_of_pictures(self, two, tmp_path):
+    def test_heat_maps_are_drawn_of_pictures(self, two, quick, tmp_path):
         image = np.random.RandomState(0).randint(0, 256, (90, 60, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "a.png"), image)
         out = tmp_path / "out"
         arguments = [
             "predict",
-            two,
+            quick,
             tmp_path / "a.png",
             "-o",
             out,
@@ -358,11 +363,11 @@ class TestInputs:
         assert np.mean(distances) <= 0.0075
 
 
-def test_the_epoch_is_that_of_the_courses_names(two, tmp_path):
+def test_the_epoch_is_that_of_the_courses_names(one, tmp_path):
     path = tmp_path / "model-v0.0.1-epoch-12-loss-1.25.h5"
-    path.write_bytes(two.read_bytes())
+    path.write_bytes(one.read_bytes())
     assert converters.read(path).progress == Progress(epoch=12)
-    assert read(two).progress is None
+    assert read(one).progress is None
 
 
 class TestDamage:

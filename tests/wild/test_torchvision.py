@@ -3,6 +3,7 @@
 The same was seen with torchvision 0.29's own networks at full size: differences of at most 5e-6 of the largest answer.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -72,14 +73,15 @@ def with_head(network, head):
 
 
 def read_as(path, network, side=64):
-    """The checkpoint, of which the answers are the network's; and those of what it is converted to."""
+    """The checkpoint, of which the answers are the network's; and those of what is written of it."""
     torch.save(network.state_dict(), path)
     inputs = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    expected = answer(network, inputs)
     pose = deeppose_port.load(path)
-    assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs), ROUNDING)
-    converters.convert(path, path.with_suffix(".safetensors"))
+    assert_same(pose(inputs.numpy()).reshape(-1), expected, ROUNDING)
+    converters.write(pose.checkpoint, path.with_suffix(".safetensors"))
     converted = deeppose_port.load(path.with_suffix(".safetensors"))
-    assert_same(converted(inputs.numpy()).reshape(-1), answer(network, inputs), ROUNDING)
+    assert_same(converted(inputs.numpy()).reshape(-1), expected, ROUNDING)
     weights = pose.checkpoint.weights
     assert all(np.array_equal(array, weights[name]) for name, array in converted.checkpoint.weights.items())
     assert converted.preprocessing == pose.preprocessing
@@ -95,8 +97,18 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", ["backbone", "resnet", "features", "feature_extractor"])
+def quick(pairs, chosen):
+    """Parameters of a test: pairs, of which those that are not chosen are slow."""
+    return [pair if chosen(*pair) else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    quick(
+        itertools.product(["backbone", "resnet", "features", "feature_extractor"], HEADS),
+        lambda name, head: name == "backbone" or head in ("fc", "fc.{0,3}"),
+    ),
+)
 def test_children_of_a_resnet_by_their_numbers(name, head, tmp_path):
     body = ResNet(18, 1)
     network = drawn(Regressor(cut(body), HEADS[head](body.fc.in_features), name))
@@ -115,8 +127,9 @@ def test_resnets_of_any_depth(depth, tmp_path):
     assert read_as(tmp_path / "a.pth", network).architecture.name == f"resnet{depth}-torchvision"
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("depth", [34, 50])
+@pytest.mark.parametrize(
+    ("depth", "head"), quick(itertools.product([34, 50], HEADS), lambda depth, head: depth == 50 or head == "fc")
+)
 def test_torchvisions_names_with_another_head(depth, head, tmp_path):
     checkpoint = read_as(tmp_path / "a.pth", drawn(with_head(ResNet(depth, 1), HEADS[head])))
     assert checkpoint.architecture.name.startswith(f"resnet{depth}-torchvision")
@@ -182,6 +195,7 @@ def test_from_the_picture_on(tmp_path, picture):
     expected = (answer(network, to_tensor(square, 255.0, *IMAGENET)).reshape(JOINTS, 2) + 0.5) * (480, 400)
     assert_same(pose.predict(picture), expected)
     assert any("nothing says how these inputs were made" in notice for notice in pose.checkpoint.notices)
+    assert converters.convert(tmp_path / "a.pth").verified
 
 
 def test_what_was_built_is_written_and_trained_on(tmp_path, pictures):
