@@ -140,15 +140,20 @@ def _all_but_counters(names: Iterable[str]) -> set[str]:
 
 
 @cache
-def _names(name: str, names: str) -> frozenset[str]:
-    """Returns the names of an architecture's tensors in other layer names; their shapes take longer to find."""
+def _spelled(name: str, names: str) -> Mapping[str, str]:
+    """Returns the names of an architecture's tensors, each with what it is in other layer names."""
     canonical = [tensor for layer in walk(TABLES[name]) for tensor, _ in tensors_of(layer, (0,))]
-    return frozenset(spelled_names(name, names, canonical).values())
+    return spelled_names(name, names, canonical)
+
+
+@cache
+def _names(name: str, names: str) -> frozenset[str]:
+    """Returns the names of an architecture's tensors in other layer names."""
+    return frozenset(_spelled(name, names).values())
 
 
 def _match_one(headers: Mapping[str, Header], name: str, names: str) -> Match:
-    template = Architecture.full_size(name, joints=1)
-    renamed = spelled_names(name, names, template.shapes)
+    renamed = _spelled(name, names)
     by_name: dict[str, Shape] = {}
     for key, header in headers.items():
         by_name.setdefault(canonical_name(key), header.shape)

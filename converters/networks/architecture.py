@@ -213,8 +213,8 @@ class Architecture:
         """The arithmetic of its BatchNormalization."""
         return batch_normalization_rules(self.writer)
 
-    @property
-    def shapes(self) -> dict[str, Shape]:
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
         """Shape of each tensor of its state dict, by canonical name, in the order of the layers."""
         return shapes_in(self.steps)
 
