@@ -42,6 +42,26 @@ def alexnet() -> tuple[Layer, ...]:
     return (*layers, Linear("fc_regression", OUTPUTS))
 
 
+#: What a graph has on the way to its last layer, as `formats._tf_graph.operations` says it.
+_NORMALISATION = "LRN depth_radius 2 bias 1 alpha 2e-05 beta 0.75"
+_POOLING = "MaxPool ksize 1,3,3,1 strides 1,2,2,1 padding VALID"
+_KNOWN = frozenset(
+    (
+        *("Conv2D strides 1,4,4,1 padding SAME", "Conv2D strides 1,1,1,1 padding SAME"),
+        *("Relu", "MatMul", _NORMALISATION, _POOLING),
+    )
+)
+
+
+def is_edited(operations: object) -> bool:
+    """Tells whether the graph beside a checkpoint computes something else than this network, of the same variables."""
+    if not isinstance(operations, tuple):
+        return False
+    if not _KNOWN.issuperset(operations) or operations[-1:] != ("MatMul",) or _NORMALISATION not in operations:
+        return True
+    return _POOLING not in operations or operations.index(_POOLING) < operations.index(_NORMALISATION)
+
+
 register(
     Family(
         name="asanakoy",
@@ -51,7 +71,7 @@ register(
         done="its AlexNet in groups; fc8, which it never used, is left out; Adagrad's slots are kept",
         tables={"alexnet-asanakoy": alexnet()},
         formats=("tf1", "pt", "safetensors", "chainer-npz"),
-        beside={"tf1": r"fc8/(?:weight|bias)"},
+        beside={"tf1": r"(?:.*/)?fc8/(?:weight|bias)"},
         preprocessing=Preprocessing(
             im_size=227, base_zoom=1.2, part="joints-whole", frame="middle", clip=True, whole_pixels=True
         ),

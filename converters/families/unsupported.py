@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 from converters.errors import CheckpointError
+from converters.families.asanakoy import is_edited
 from converters.families.mmpose import HEADS, configuration
 from converters.networks import Shape
 from converters.values import dataclass
 
 Shapes: TypeAlias = Mapping[str, Shape]
 Values: TypeAlias = Mapping[str, object]
+#: What a TensorFlow graph computes, among the values beside a file's arrays.
+GRAPH = "graph"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ def _has(pattern: str) -> Callable[[Shapes, Values], bool]:
 
 #: The kernel of a layer as Keras names it, and the layers of the one network of Keras's that is read.
 _KERAS, _HOURGLASS = re.compile(r"[^/]+/kernel"), re.compile(r"(?:conv2d|batch_normalization)(?:_\d+)?/")
+
+#: The arrays of a layer in Caffe's HDF5.
+_CAFFE = re.compile(r"data/.+/\d+", re.DOTALL)
 
 _LAST_LAYERS = (
     *("fc8/W", "fc/W", "out_fc/W", "pred/W", "fc8.weight", "fc.weight"),
@@ -117,6 +123,24 @@ UNSUPPORTED = (
         lambda shapes, values: any(_KERAS.fullmatch(key) for key in shapes) and not all(map(_HOURGLASS.match, shapes)),
         "this is a network of Keras's with other layers than a stacked hourglass, the only one of Keras's that is read",
         "where it was made, save it as PyTorch's or safetensors, with the names of a network that is read",
+    ),
+    UnsupportedModel(
+        "Caffe",
+        "Caffe's networks in HDF5",
+        "`data/LAYER/0`, `data/LAYER/1` for every layer",
+        lambda shapes, values: bool(shapes) and all(map(_CAFFE.fullmatch, shapes)),
+        "this is a network of Caffe's in HDF5, which is not read",
+        "it is another network than those that are read: docs/families.md",
+    ),
+    UnsupportedModel(
+        "asanakoy, edited",
+        "networks with the variables of asanakoy/deeppose_tf's that compute something else",
+        "`fc_regression/weight`, and a graph (`NAME.meta`) with other padding, normalisation, pooling or activations",
+        lambda shapes, values: _has(r"(?:^|/)fc_regression/weight$")(shapes, values) and is_edited(values.get(GRAPH)),
+        "the graph beside it (.meta) has other padding, normalisation, pooling or activations than the network of "
+        "asanakoy/deeppose_tf, whose variables it has",
+        "--architecture alexnet-asanakoy takes it for that network all the same",
+        certain=False,
     ),
     UnsupportedModel(
         "MMPose with RLE",

@@ -43,8 +43,22 @@ def _is_text(beginning: Beginning) -> bool:
     return all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in beginning.start[:256])
 
 
+_CAFFE = re.compile(
+    rb"\n[\x01-\x7f][ -~]{1,127}?(?:\x12|\x1a|\x22|\xa2\x06)|\xa2\x06|\x08.{1,6}\x12.[ -~]+\.caffemodel", re.DOTALL
+)
+#: Of what Caffe writes: weights, a solver's state, the mean of pictures.
+_CAFFE_SUFFIXES = (".caffemodel", ".solverstate", ".binaryproto")
+
+
+def _is_caffe(beginning: Beginning) -> bool:
+    return not _is_text(beginning) and (
+        beginning.path.suffix in _CAFFE_SUFFIXES or _CAFFE.match(beginning.start) is not None
+    )
+
+
 #: What is in the folder of a SavedModel.
 SAVED_MODEL = "saved_model.pb"
+_TAKE_VARIABLES = "take its checkpoint, NAME.index beside NAME.data-00000-of-00001"
 _TAKE_SOURCE = "take the checkpoint that it was made of"
 _KERAS = "save it with Keras 2: model.save_weights('model.h5')"
 _UNPACK = "unpack it; what is inside may be a checkpoint"
@@ -95,17 +109,20 @@ FOREIGN = (
     Foreign(  # a node: its name, then what it computes
         _matches(rb"\n[\x01-\xff]{1,2}\n[\x01-\x7f][ -~]+?\x12[\x01-\x7f][A-Z][A-Za-z0-9]+"),
         "this is a frozen graph of TensorFlow (.pb), which is not read",
-        "take its checkpoint, NAME.index beside NAME.data-00000-of-00001",
+        _TAKE_VARIABLES,
     ),
     Foreign(
         lambda beginning: beginning.path.name == SAVED_MODEL,
         "this is a SavedModel of TensorFlow, which is not read",
-        "take its checkpoint, NAME.index beside NAME.data-00000-of-00001",
+        _TAKE_VARIABLES,
+    ),
+    Foreign(
+        lambda beginning: beginning.path.suffix == ".meta" and beginning.start[:1] == b"\n",
+        "this is the graph of a TensorFlow checkpoint (.meta), without its variables",
+        _TAKE_VARIABLES,
     ),
     Foreign(  # a `.caffemodel` has a name, then layers or inputs; a `.solverstate` a count, then the name of one
-        _matches(
-            rb"\n[\x01-\x7f][ -~]{1,127}?(?:\x12|\x1a|\x22|\xa2\x06)|\x08.{1,6}\x12.[ -~]+\.caffemodel",
-        ),
+        _is_caffe,
         "this is a Caffe file, from before the program was written for Chainer (2014-11 to 2015-01), or not of it",
         "it is another network (its conv1 has no pad, its outputs go through a sigmoid), and it is not read",
     ),
@@ -134,6 +151,19 @@ FOREIGN = (
         lambda beginning: beginning.path.suffix == ".py" and _is_text(beginning),
         "this is Python source, not a checkpoint",
         "name the checkpoint, and this file with --model-file",
+    ),
+    Foreign(
+        lambda beginning: beginning.path.suffix == ".prototxt" and _is_text(beginning),
+        "this is the description of a Caffe network or solver (.prototxt), without weights",
+        "name the checkpoint",
+    ),
+    Foreign(
+        _matches(rb"\s*node \{"), "this is a graph of TensorFlow as text (.pbtxt), without weights", _TAKE_VARIABLES
+    ),
+    Foreign(
+        _matches(rb'\s*\{"(?:module|class_name)": ?"'),
+        "this is the description of a Keras network (.json), without weights",
+        "name the checkpoint",
     ),
     Foreign(_is_text, "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"),
 )

@@ -1,5 +1,6 @@
 """asanakoy/deeppose_tf: from the files that TensorFlow 1 wrote to the points in a picture."""
 
+import gzip
 import math
 import shutil
 from pathlib import Path
@@ -237,3 +238,82 @@ class TestSame:
         outputs = dict(pose.activations(inputs))["conv1"]
         assert outputs.shape[2:] == (-(-side // 4),) * 2
         np.testing.assert_allclose(outputs[0, :, 0, 0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """The files of the golden checkpoint, and what puts a graph that TensorFlow wrote beside them."""
+    for file in folder.glob("checkpoint*"):
+        shutil.copy(file, tmp_path)
+
+    def beside(name: str) -> Path:
+        graph = gzip.decompress((folder.parent / "tf1-graphs" / f"{name}.meta.gz").read_bytes())
+        (tmp_path / "checkpoint-1000.meta").write_bytes(graph)
+        return tmp_path / "checkpoint-1000.index"
+
+    return beside
+
+
+class TestGraph:
+    """The variables do not tell padding, normalisation and activations: the graph beside them does."""
+
+    def test_that_of_the_network_changes_nothing(self, copied, inputs, expected):
+        assert np.abs(deeppose_port.load(copied("sound"))(inputs) - expected).max() <= 4e-6 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("name", ["sigmoid", "edges"])
+    def test_of_another_network_it_refuses_the_checkpoint(self, name, copied):
+        path = copied(name)
+        with pytest.raises(
+            CheckpointError, match=r"the graph beside it \(\.meta\) has other padding, norm.*--architecture"
+        ):
+            converters.read(path)
+        assert converters.read(path, architecture="alexnet-asanakoy").joints == 14
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"LRN", b"Elu"),
+            (b"MaxPool", b"AvgPool"),
+            (b"\x12\x04Relu", b"\x12\x04Tanh"),
+            (b"\xac\xc5\xa7\x37", bytes(4)),
+        ],
+    )
+    def test_each_operation_counts(self, old, new, copied):
+        path = copied("sound")
+        graph = path.with_suffix(".meta").read_bytes()
+        assert old in graph
+        path.with_suffix(".meta").write_bytes(graph.replace(old, new))
+        with pytest.raises(CheckpointError, match=r"the graph beside it \(\.meta\)"):
+            converters.read(path)
+
+    def test_a_damaged_one_keeps_nothing_back(self, copied):
+        path = copied("sound")
+        path.with_suffix(".meta").write_bytes(path.with_suffix(".meta").read_bytes()[:-1])
+        assert any("the graph cannot be read" in notice for notice in converters.read(path).notices)
+
+
+def test_a_scope_around_the_network_is_stripped(folder, inputs, expected, tmp_path):
+    tf.save(
+        tmp_path, {f"deeppose/net/{key}": array for key, array in variables(folder).items() if "Adagrad" not in key}
+    )
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/checkpoint-1000"\n')
+    checkpoint = converters.read(tmp_path)
+    assert np.abs(deeppose_port.load(checkpoint)(inputs) - expected).max() <= 4e-6 * np.abs(expected).max()
+
+
+def test_running_averages_are_said_and_can_be_read(folder, tmp_path):
+    arrays = {key: array for key, array in variables(folder).items() if key != "fc8/weight"}
+    averages = {
+        f"{key}/ExponentialMovingAverage": array / 2
+        for key, array in arrays.items()
+        if not key.endswith("Adagrad") and array.dtype == np.float32
+    }
+    index = tf.save(tmp_path, {**arrays, **averages})
+    checkpoint = converters.read(index)
+    assert any("a running average of its weights" in one and "--part ema reads it" in one for one in checkpoint.notices)
+    assert checkpoint.optimizer is not None
+    assert np.array_equal(checkpoint.weights["fc7.weight"], arrays["fc7/weight"].T)
+    averaged = converters.read(index, part="ema")
+    assert averaged.optimizer is None
+    assert np.array_equal(averaged.weights["fc7.weight"], arrays["fc7/weight"].T / 2)
+    assert np.array_equal(averaged.weights["conv1.bias"], arrays["conv1/bias"] / 2)

@@ -94,6 +94,15 @@ FILES = {
     "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM", "this is a MATLAB file"),
     "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(50), "this is a picture"),
     "a JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(50), "this is a picture"),
+    "Caffe's weights without a name": (b"\xa2\x06\x80\x01\n\x05conv1" + bytes(200), "this is a Caffe file"),
+    "a graph as text": (
+        b'node {\n  name: "input"\n',
+        r"this is a graph of TensorFlow as text \(\.pbtxt\).*NAME\.index",
+    ),
+    "a Keras network as JSON": (
+        b'{"class_name": "Functional", "config": {',
+        "this is the description of a Keras network",
+    ),
     "a log": (b"INFO:root:epoch:1\n", "this is text, not a checkpoint"),
 }
 
@@ -103,6 +112,29 @@ def test_each_is_named(name, tmp_path):
     content, phrase = FILES[name]
     (tmp_path / "a.model").write_bytes(content() if callable(content) else content)
     refused(tmp_path / "a.model", phrase)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "phrase"),
+    [
+        ("a.caffemodel", b"\x1a\x04data\x20\x01" + bytes(99), "this is a Caffe file"),
+        ("a.caffemodel", b"\x12\x50\x12\x04data" + bytes(99), "this is a Caffe file"),
+        ("mean.binaryproto", b"\x08\x01\x10\x03" + bytes(99), "this is a Caffe file"),
+        ("deploy.prototxt", b'name: "CaffeNet"\n', r"this is the description of a Caffe network or solver"),
+        ("checkpoint-1.meta", b"\n\x8c\x02\n" + bytes(99), r"this is the graph of a TensorFlow checkpoint \(\.meta\)"),
+        ("a.caffemodel", b"<html>404", "this is a web page"),
+    ],
+)
+def test_by_its_suffix_where_its_bytes_do_not_tell(name, content, phrase, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, phrase)
+
+
+def test_caffe_in_hdf5(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.caffemodel.h5", "w") as file:
+        file["data/conv1/0"], file["data/conv1/1"] = np.ones((4, 3, 3, 3), "f"), np.ones(4, "f")
+    refused(tmp_path / "a.caffemodel.h5", "this is a network of Caffe's in HDF5")
 
 
 def test_a_models_source_goes_elsewhere(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from converters.families.unsupported import UNSUPPORTED
+from tests.helpers import tensorflow1 as tf
 from tests.helpers.checkpoint_files import alexnet, refused, save_npz, wrapped
 from tests.helpers.keras import fill
 
@@ -18,6 +19,8 @@ FILES = {
     "classifier": ("npz", {**alexnet(), "fc8/W": np.ones((1000, 6), np.float32), "fc8/b": np.ones(1000, np.float32)}),
     "HosseinPAI with Conv6": ("safetensors", {"Conv1.weight": ONE, "Conv6.weight": ONE, "FC4.weight": ONE}),
     "Keras": ("keras", {"conv2d": {"kernel": np.ones((3, 3, 3, 4), "f")}, "dense": {"kernel": np.ones((4, 2), "f")}}),
+    "Caffe": ("hdf5", {"data/conv1/0": ONE, "data/conv1/1": ONE}),
+    "asanakoy, edited": ("tf1", {"fc_regression/weight": ONE, "fc_regression/bias": np.ones(2, np.float32)}),
     "MMPose with RLE": ("safetensors", {"backbone.conv1.weight": ONE, "head.loss_module.flow_model.loc": ONE}),
     "MMPose with RLE, stripped": (
         "safetensors",
@@ -40,10 +43,14 @@ def test_each_is_refused_by_name(name, tmp_path):
         torch.save(
             {"meta": {"config": "use_udp=True" if name.endswith("UDP") else "debias=True"}, "state_dict": state}, path
         )
-    elif kind == "keras":
+    elif kind in ("keras", "hdf5"):
         h5py = pytest.importorskip("h5py")
         with h5py.File(path, "w") as file:
-            fill(file, arrays)
+            fill(file, arrays) if kind == "keras" else [file.create_dataset(k, data=a) for k, a in arrays.items()]
+    elif kind == "tf1":
+        path = tf.save(tmp_path, arrays)
+        product = tf.field(1, b"out") + tf.field(2, b"MatMul") + tf.field(3, b"fc_regression/weight")
+        path.with_suffix(".meta").write_bytes(tf.field(2, tf.field(1, product)))  # no normalisation before it
     else:
         save_npz(path, arrays) if kind == "npz" else save_file(arrays, path)
     message = refused(path, r"\w")
