@@ -37,7 +37,7 @@ from converters.networks import (
 from converters.plan import Plan
 from converters.preprocessing import preprocessing_of
 from converters.recognition import Network, recognise
-from converters.sourced import candidates, recognise_by_source
+from converters.sourced import candidates, recognise_by_source, why_no_source
 from converters.stored import Stored
 from converters.values import dataclass
 
@@ -234,9 +234,9 @@ class _Identification:
         if network is None:
             try:
                 network = recognise(self.path, file.contents, model, self.options.architecture, file.own_architecture)
-            except CheckpointError:
+            except CheckpointError as error:
                 parts.refuse_several(self.path, file.contents)
-                raise
+                raise self._with_sources(error, log) from error
             network = network.with_source(file.own_source if network.own else None)
         if writer is not None and network.match.architecture.writer == TORCH_WRITER:
             problem = f"{network.match.architecture.name} exists in PyTorch alone, so {writer} did not write it"
@@ -262,6 +262,16 @@ class _Identification:
         files = candidates(self.path, model_file, log or read_beside(self.path))
         model = file.sections.model
         return recognise_by_source(self.path, file.contents, model, files, log, version, self.notices)
+
+    def _with_sources(self, error: CheckpointError, log: LegacyLog | None) -> CheckpointError:
+        """Returns a refusal with why the source beside the file does not tell its network, where there is one."""
+        if self.options.architecture is not None:
+            return error
+        why = why_no_source(candidates(self.path, None, log or read_beside(self.path)))
+        if why is None:
+            return error
+        advice = "name the file that it was trained with by --model-file"
+        return CheckpointError(error.where, f"{error.problem}; {why}", advice)
 
     # --- who wrote it, and for what input ----------------------------------------------------------------------------
 

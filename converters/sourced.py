@@ -53,6 +53,15 @@ def candidates(path: Path, model_file: str | os.PathLike[str] | None, log: Legac
     return [sources.Candidate(file, class_name, asked=True)]
 
 
+def why_no_source(files: list[Candidate]) -> str | None:
+    """Returns why none of the files beside a checkpoint tells its network, where one ought to; None otherwise."""
+    if not files:
+        return None
+    from converters.networks import source as sources
+
+    return sources.none_of(files)
+
+
 def split_model_file(model_file: str | os.PathLike[str]) -> tuple[Path, str | None]:
     """Returns the file and the class that FILE or FILE:CLASS names."""
     text = os.fspath(model_file)

@@ -134,6 +134,24 @@ class TestWhichFile:
         )
         assert converters.read(g1 / "epoch-10.model").architecture.name == "alexnet"
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("import os\n\nclass AlexNet(object):\n    pass\n", "AlexNet.py, line 3: AlexNet is not its network"),
+            ("from models import AlexNet\n", "AlexNet.py beside it defines no network"),
+            ("class AlexNet(\n", "AlexNet.py, line 1: this is not Python"),
+        ],
+    )
+    def test_a_file_that_defines_no_network_is_named_where_no_family_s_fits(self, text, said, g1):
+        (g1 / "AlexNet.py").write_text(text)
+        if "not Python" not in said:
+            assert converters.read(g1 / "epoch-10.model").architecture.name == "alexnet"
+        with np.load(g1 / "epoch-10.model") as arrays:
+            np.savez(g1 / "epoch-10.npz", **{key: array for key, array in arrays.items() if "conv1" not in key})
+        with pytest.raises(CheckpointError) as caught:
+            converters.read(g1 / "epoch-10.npz")
+        assert said in str(caught.value)
+
     def test_an_architecture_that_is_named_leaves_the_source_out(self, g1):
         checkpoint = converters.read(g1 / "epoch-10.model", architecture="alexnet")
         assert (checkpoint.architecture.name, checkpoint.architecture.own) == ("alexnet", None)

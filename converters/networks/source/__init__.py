@@ -6,6 +6,7 @@
     plain, tensors  what Python's own values and the network's may do,
     chainer_dialect, torch_dialect, torchvision    what the frameworks' names stand for
     reading         the arguments that a class was made with, solved from a checkpoint's shapes; its forward pass
+    untold          arguments that decide what is computed, and that no shape tells
     graph, table    what was computed on the way, as a table of layers
     choosing        which class of which file a checkpoint is
     differences     what a table has otherwise than another
@@ -14,7 +15,7 @@ Anything that the answer of the network depends on and that is not known is refu
 """
 
 from converters.networks.source.budget import Budget
-from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose, choose_anew
+from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose, choose_anew, none_of
 from converters.networks.source.differences import differences
 from converters.networks.source.errors import ExhaustedError, SourceError
 
@@ -29,4 +30,5 @@ __all__ = [
     "choose",
     "choose_anew",
     "differences",
+    "none_of",
 ]

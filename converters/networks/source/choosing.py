@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,9 @@ from converters.networks.architecture import ModelSource
 from converters.networks.layers import Shape
 from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
 from converters.networks.source.budget import Budget
-from converters.networks.source.context import FeaturesError, refusal
+from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import era_of
-from converters.networks.source.errors import ExhaustedError, SourceError
+from converters.networks.source.errors import ExhaustedError, SourceError, not_known
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
 from converters.networks.source.untold import untold, with_probes
@@ -110,7 +111,6 @@ def choose(
     found: list[Found] = []
     nearest: tuple[list[str], Candidate, Made] | None = None
     problems: list[DeepPoseError] = []
-    hidden: DeepPoseError | None = None
     budget = budget or Budget()
     for candidate in candidates:
         try:
@@ -135,16 +135,17 @@ def choose(
             if not differing:
                 found.append(_followed(candidate, source, made, tensors, size, text, era))
                 continue
-            hidden = hidden or _hidden(made, tensors)
+            differing = sorted(set(differing) - made.behind_unknown(tensors).keys())
             if nearest is None or len(differing) < len(nearest[0]):
                 nearest = (differing, candidate, made)
     if found:
         return _only(found)
     asked = any(candidate.asked for candidate in candidates)
     if nearest is not None and (asked or _resembles(nearest[2], tensors)):
+        made = nearest[2]
+        for name in sorted(made.behind_unknown(tensors).values(), key=lambda name: made.unknown[name].place.line):
+            raise not_known(made.unknown[name], f"{made.class_name}.{name}")
         raise _misfit(nearest, tensors)
-    if hidden is not None:
-        raise hidden
     if problems and (asked or len(candidates) == 1):
         raise problems[0]
     if problems and unread is not None:
@@ -152,6 +153,22 @@ def choose(
     if asked:
         raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
     return None
+
+
+def none_of(candidates: Sequence[Candidate]) -> str | None:
+    """Returns why none of some files tells a checkpoint's network, where there is one that ought to; None otherwise."""
+    if len(candidates) != 1:
+        return None
+    (candidate,) = candidates
+    try:
+        tree = parse(read_text(candidate.path), candidate.path.name)
+    except DeepPoseError as error:
+        return error.problem
+    file = candidate.path.name
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    if not classes:
+        return f"{file} beside it defines no network"
+    return f"{file}, line {classes[0].lineno}: {', '.join(node.name for node in classes[:5])} is not its network"
 
 
 def choose_anew(candidate: Candidate, outputs: int, version: Callable[[Era], Version], size: tuple[int, int]) -> Found:
@@ -248,23 +265,11 @@ def _only(found: list[Found]) -> Found:
 
 def _resembles(made: Made, tensors: Mapping[str, Shape]) -> bool:
     """Tells whether a class has most of the names of a checkpoint."""
-    return 2 * len(made.shapes.keys() & tensors.keys()) > len(tensors)
-
-
-def _hidden(made: Made, tensors: Mapping[str, Shape]) -> DeepPoseError | None:
-    """Returns what refuses a class that has most of a checkpoint's names within something that is not known."""
-    unknown = [found for name in tensors if (found := made.unknown_at(name)) is not None]
-    if 2 * len(unknown) <= len(tensors):
-        return None
-    error = refusal(unknown[0])
-    return DeepPoseError(error.problem, advice="--architecture takes the network by its names and shapes alone")
+    return 2 * (len(made.shapes.keys() & tensors.keys()) + len(made.behind_unknown(tensors))) > len(tensors)
 
 
 def _misfit(nearest: tuple[list[str], Candidate, Made], tensors: Mapping[str, Shape]) -> DeepPoseError:
     differing, candidate, made = nearest
-    unknown = next((found for name in differing if (found := made.unknown_at(name)) is not None), None)
-    if unknown is not None:
-        return refusal(unknown)
     parts = []
     for name in differing[:4]:
         ours, theirs = made.shapes.get(name), tensors.get(name)

@@ -13,7 +13,7 @@ from converters.errors import DeepPoseError
 from converters.networks.batch_normalization import BatchNormalizationRules, batch_normalization_rules
 from converters.networks.layers import Join, Layer, Pair
 from converters.networks.source.budget import MOST_LAYERS, Budget
-from converters.networks.source.errors import ExhaustedError, Place, SourceError
+from converters.networks.source.errors import ExhaustedError, Place, SourceError, not_known
 from converters.networks.source.graph import Node, join_of, layer_on
 from converters.networks.source.values import (
     Argument,
@@ -42,12 +42,6 @@ class FeaturesError(SourceError):
         super().__init__(place, f"{name} is made for {wanted} features, and is given {math.prod(node.shape)}")
         self.node = node
         self.wanted = wanted
-
-
-def refusal(unknown: Unknown) -> SourceError:
-    """Returns what refuses a source for something in it that is not known."""
-    advice = f"known are {', '.join(unknown.known)}" if unknown.known else None
-    return SourceError(unknown.place, f"{unknown.what} is not known", advice)
 
 
 class Context(abc.ABC):
@@ -109,7 +103,7 @@ class Context(abc.ABC):
 
     def refuse(self, unknown: Unknown) -> NoReturn:
         """Refuses something that is not known where the network's answer depends on it."""
-        raise refusal(unknown)
+        raise not_known(unknown)
 
     def unknown(self, what: str, known: tuple[str, ...] = ()) -> Unknown:
         """Returns something that is not known, of the line that is followed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -70,6 +71,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "tuple": (tuple,),
     "dict": (dict,),
     "set": (set,),
+    "object": (object,),
 }
 
 
@@ -126,7 +128,8 @@ class Evaluator(Context):
         try:
             return self.evaluate(node, scope)
         except SourceError as error:  # nothing outside of the network is refused before the network needs it
-            return Unknown(error.problem.partition(": ")[2].removesuffix(" is not known"), error.place)
+            what = error.problem.partition(": ")[2].removesuffix(" is not known")
+            return error.unknown or Unknown(what, error.place)
 
     def _name(self, name: str, scope: Scope) -> object:
         inner: Scope | None = scope
@@ -356,7 +359,7 @@ class Evaluator(Context):
         """Returns an attribute of a value; an Unknown where nothing is known of it."""
         match value:
             case Unknown():
-                return Unknown(f"{value.what}.{name}", value.place, value.known)
+                return dataclasses.replace(value, what=f"{value.what}.{name}")
             case Namespace() if name == "__dict__":
                 return value
             case Namespace():

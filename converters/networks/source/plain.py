@@ -389,6 +389,11 @@ def _all(c: Context, values: object) -> object:
     return all(truth(c, value) for value in iterate(c, values))
 
 
+@function("builtins.object", "builtins.Exception", "builtins.ValueError", "builtins.RuntimeError")
+def _plain_object(c: Context, /, *arguments: object, **keywords: object) -> object:
+    return c.unknown("an object of Python's own")
+
+
 @function("builtins.slice")
 def _slice(c: Context, *bounds: object) -> object:
     return slice(*(None if bound is None else c.whole(bound, "a bound") for bound in bounds))

@@ -32,7 +32,8 @@ def imported(file: str, node: ast.Import | ast.ImportFrom) -> tuple[dict[str, ob
             dotted = f"{'.' * node.level}{node.module or ''}.{alias.name}"
         known = look_up(dotted)
         if known is None:
-            known = Unknown(f"{alias.name} of another file ({dotted.rpartition('.')[0] or dotted})", place)
+            what = f"{alias.name} of another file ({dotted.rpartition('.')[0] or dotted})"
+            known = Unknown(what, place, elsewhere=True)
         elif isinstance(known, Namespace):
             known = Namespace(dotted)
         names[alias.asname or (dotted if isinstance(node, ast.Import) else alias.name)] = known

@@ -79,14 +79,18 @@ class Source:
         return evaluator
 
     def classes(self) -> list[str]:
-        """Returns the names of the classes that a framework's network is made from."""
+        """Returns the names of the classes that a framework's network is made from, and of a Sequential of no class."""
         evaluator = self.evaluator()
         names = []
         for node in self.tree.body:
-            if isinstance(node, ast.ClassDef):
-                found = evaluator.global_name(evaluator.program, node.name)
-                if isinstance(found, Class) and (found.native is not None or _has_unknown_base(found)):
-                    names.append(node.name)
+            match node:
+                case ast.ClassDef(name):
+                    found = evaluator.global_name(evaluator.program, name)
+                    if isinstance(found, Class) and (found.native is not None or _has_unknown_base(found)):
+                        names.append(name)
+                case ast.Assign([ast.Name(name)], ast.Call(ast.Name("Sequential") | ast.Attribute(_, "Sequential"))):
+                    if isinstance(evaluator.global_name(evaluator.program, name), Instance | Unknown):
+                        names.append(name)
         return names
 
 
@@ -131,6 +135,7 @@ class Made:
         optional: Those of them that a file may lack.
         aliases: Second names of parameters -> the first.
         arguments: What its `__init__` was given, as far as it was solved.
+        unknown: Attributes, by dotted name, that nothing is known of: they may be links.
     """
 
     class_name: str
@@ -140,6 +145,7 @@ class Made:
     optional: set[str]
     aliases: dict[str, str]
     arguments: dict[str, object]
+    unknown: dict[str, Unknown]
 
     def differences(self, file: Mapping[str, Shape]) -> list[str]:
         """Returns the names of a file's tensors and its own that are not the same in both."""
@@ -152,17 +158,16 @@ class Made:
                 differing.append(name)
         return differing
 
-    def unknown_at(self, name: str) -> Unknown | None:
-        """Returns what is not known where the file has a tensor of a name, if that is why this has none."""
-        instance = self.instance
-        for part in name.split("."):
-            value = instance.attributes.get(part)
-            if isinstance(value, Unknown):
-                return value
-            if part not in instance.children:
-                return None
-            instance = instance.children[part]
-        return None
+    def behind_unknown(self, file: Mapping[str, Shape]) -> dict[str, str]:
+        """Returns the names of a file's tensors that belong to something that is not known, each with its name."""
+        parts = {name: _beginnings(name) for name in file if name not in self.shapes}
+        return {name: one for name, ones in parts.items() for one in ones if one in self.unknown}
+
+
+def _beginnings(name: str) -> list[str]:
+    """Returns a dotted name and what it begins with, the longest last."""
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 @dataclass(frozen=True)
@@ -282,6 +287,8 @@ def signature_of(source: Source, class_name: str) -> Signature:
     kind = evaluator.global_name(evaluator.program, class_name)
     if isinstance(kind, Unknown):
         evaluator.refuse(kind)
+    if isinstance(kind, Instance):
+        return Signature(Place(source.file, 0), {}, [])
     if not isinstance(kind, Class):
         raise DeepPoseError(f"{source.file}: there is no class {class_name}")
     found = kind.find("__init__")
@@ -361,7 +368,8 @@ def _solved(source: Source, class_name: str, file: Mapping[str, Shape], template
         trial = {**guesses, **found}
         guesses, made = trial, made_with(source, class_name, template, trial)
     trials = 0
-    if 2 * len(made.shapes.keys() & file.keys()) < min(len(made.shapes), len(file)):
+    shared = len(made.shapes.keys() & file.keys()) + len(made.behind_unknown(file))
+    if 2 * shared < min(len(made.shapes), len(file)):
         return made  # another class's network
     while made.differences(file) and trials < _MOST_TRIALS:
         better = None
@@ -395,17 +403,19 @@ def made_with(
     """Makes a class with some arguments, in place of which there may be others."""
     evaluator = source.evaluator()
     kind = evaluator.global_name(evaluator.program, class_name)
-    assert isinstance(kind, Class)
+    assert isinstance(kind, Class | Instance)
     evaluator.framework = kind.native.framework if kind.native is not None else ""
     arguments = {name: _guessed(value, (name,), guesses) for name, value in template.items()}
-    instance = evaluator.instantiate(kind, (), arguments)
+    instance = evaluator.instantiate(kind, (), arguments) if isinstance(kind, Class) else kind
     assert isinstance(instance, Instance)
     shapes: dict[str, ParameterShape] = {}
     optional: set[str] = set()
     aliases: dict[str, str] = {}
     first: dict[int, str] = {}
+    unknown: dict[str, Unknown] = {}
     for name, one in _all_paths(source.budget, instance):
         known = first.setdefault(id(one), name)
+        unknown |= {f"{name}.{a}".lstrip("."): v for a, v in one.attributes.items() if isinstance(v, Unknown)}
         assert one.native is not None
         for part, shape in one.native.parameters.items():
             own = f"{name}.{part}".lstrip(".")
@@ -416,7 +426,7 @@ def made_with(
             if part in one.native.optional:
                 optional.add(own)
     evaluator.names = first
-    return Made(class_name, evaluator, instance, shapes, optional, aliases, arguments)
+    return Made(class_name, evaluator, instance, shapes, optional, aliases, arguments, unknown)
 
 
 def _all_paths(

@@ -24,11 +24,19 @@ ParameterShape: TypeAlias = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Unknown:
-    """Something that is not known: what it is, as the source spells it, and where."""
+    """Something that is not known.
+
+    Attributes:
+        what: What it is, as the source spells it.
+        place: Where.
+        known: What is known beside it.
+        elsewhere: Whether another file defines it.
+    """
 
     what: str
     place: Place
     known: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -134,10 +134,14 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
         self.dropout = dropout
         self.initial_weights = initial_weights
         self.relu_nan = "nan"
+        added: set[str] = set()
         for step in architecture.steps:
             link = self._link(step)
             if link is not None:
-                self._add(step.layer.name, link)  # type: ignore[union-attr]  # links are made of layers with names
+                name: str = step.layer.name  # type: ignore[union-attr]  # links are made of layers with names
+                if name not in added:  # a layer may stand in several places
+                    self._add(name, link)
+                    added.add(name)
 
     def forward(self, x: Variable) -> Variable:
         """Returns the joints of (N, 3, H, W) inputs as a Variable of (N, 2 * joints)."""

@@ -54,7 +54,8 @@ def saved(text, folder, name="epoch-1.model"):
     from deeppose_port.backends.chainer.networks import chainer
 
     (folder / "AlexNet.py").write_text(text)
-    (folder / "log.txt").write_text(f"INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(im_size={SIDE})\n")
+    log = f"INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(model='models/AlexNet.py', im_size={SIDE})\n"
+    (folder / "log.txt").write_text(log)
     names = {}
     exec(text, names)
     np.random.seed(0)
@@ -191,3 +192,43 @@ def test_what_changes_a_container_is_refused_where_it_is_not_known(init, tmp_pat
     message = refusal(source(init, "h = F.tanh(h)" if "net" not in init else "h = self.net(h)"), tmp_path)
     assert f"AlexNet.py, line {source(init).split(CHANGED[init])[0].count(chr(10)) + 1}: " in message
     assert f"{CHANGED[init]}" in message
+
+
+@pytest.mark.parametrize("backend", ["torch", "chainer"])
+def test_a_layer_may_stand_in_several_places(backend, tmp_path):
+    text = source("self.net = conv()", "for _ in range(3):\n    h = F.tanh(self.net(h)) + h")
+    inputs, expected = saved(text, tmp_path)
+    pose = deeppose_port.load(tmp_path / "epoch-1.model", backend=backend)
+    assert error(pose(inputs), expected) <= BOUND
+
+
+#: What a link is -> what is refused.
+UNKNOWN = {
+    "L.Bias(shape=(6,))": "chainer.links.Bias is not known, which is Net.mid",
+    "L.GroupNormalization(2)": "chainer.links.GroupNormalization is not known, which is Net.mid",
+    "chainer.Chain(a=L.SimplifiedDropconnect(6, 6))": "chainer.links.SimplifiedDropconnect is not known",
+}
+
+
+@pytest.mark.parametrize("link", UNKNOWN)
+def test_a_link_that_is_not_known_is_named_with_its_line(link, tmp_path):
+    text = source(f"self.mid = {link}", "h = self.mid(h)" if "Drop" not in link else "h = F.relu(h)")
+    line = text[: text.index("self.mid")].count("\n") + 1
+    message = refusal(text, tmp_path)
+    assert f"AlexNet.py, line {line}: {UNKNOWN[link]}" in message
+    assert "in a copy of the file for --model-file, write it with what is known: BatchNormalization, Conv" in message
+
+
+def test_a_link_of_another_file_is_named_with_its_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mylayers.py").write_text(
+        "import chainer.links as L\ndef Mine():\n    return L.Convolution2D(6, 6, 3)\n"
+    )
+    message = refusal(source("self.mid = Mine()", "h = self.mid(h)", "from mylayers import Mine"), tmp_path)
+    assert "line 7: Mine of another file (mylayers) is not known, which is Net.mid (put its definition into" in message
+
+
+def test_a_sequential_of_no_class_is_a_network(tmp_path):
+    text = FRAME.split("class Net")[0].format(before="")
+    text += "model = Sequential(L.Convolution2D(3, 6, 3, 2), conv(), F.relu, conv(), L.Linear(None, 6))\n"
+    check(text + "Net = lambda: model\n", tmp_path)
