@@ -11,7 +11,7 @@ type is such a dataclass is a group: its options stand beside the others.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -173,6 +173,22 @@ def refuse_outside(options: object, holds: Callable[[float], bool], words: str, 
         value = getattr(options, name)
         if value is not None and not holds(value):
             raise DeepPoseError(f"{name} is {value}; {words}")
+
+
+def refuse_unknown(
+    what: str, name: object, known: Collection[str], more: str = "", error: type[DeepPoseError] = DeepPoseError
+) -> None:
+    """Refuses a name that is none of those there are, which the message lists.
+
+    Args:
+        what: What is named, as `recipe`.
+        name: The name.
+        known: Those there are.
+        more: Words that belong to it, as ` for joints`.
+        error: What is raised.
+    """
+    if name not in known:
+        raise error(f"there is no {what} {name!r}{more}; there are {', '.join(known)}")
 
 
 def options_of(kind: type) -> dict[str, Option]:

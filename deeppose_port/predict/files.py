@@ -18,9 +18,12 @@ from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
 from deeppose_port.data.skeletons import Skeleton
-from deeppose_port.drawing.draw import FORMATS, write_picture
+from deeppose_port.drawing import draw
+from deeppose_port.drawing.draw import write_picture
 from deeppose_port.drawing.sheet import TILE, ContactSheet
+from deeppose_port.options import refuse_unknown
 from deeppose_port.pose import Pose
+from deeppose_port.predict import results
 from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import (
     Answer,
@@ -40,7 +43,6 @@ from deeppose_port.predict.results import (
     Predictions,
     Stages,
     VideoPrediction,
-    checked_format,
     text_of,
 )
 from deeppose_port.predict.sources import (
@@ -155,9 +157,8 @@ def predict_files(
     named, names = joints_of(pose, skeleton)
     lettering = Lettering(legend, joint_names)
     folder = checked_folder(output)
-    if image_format not in FORMATS:
-        told = ", ".join(FORMATS)
-        raise DeepPoseError(f"there is no format {image_format!r} for drawings; there are {told}")
+    refuse_unknown("format", image_format, draw.FORMATS, " for drawings")
+    refuse_unknown("format", format, results.FORMATS, " for joints")
     rank, processes = checked_share(share)
     if processes > 1 and sheet is not None:
         raise DeepPoseError("a contact sheet is of all persons, and here each of several processes has some of them")
@@ -169,7 +170,7 @@ def predict_files(
     drawings = _drawing_names(folder, everything, moving, image_format)
     files = everything[rank::processes]
     drawings = {file: drawings[file] for file in files}
-    suffix = {"json": ".jsonl", "csv": ".csv"}[checked_format(format)]
+    suffix = {"json": ".jsonl", "csv": ".csv"}[format]
     tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if file in moving}
     pictures = [file for file in files if file not in tables]
     if heatmaps and tables:

@@ -33,6 +33,7 @@ from deeppose_port.data.crop import Crop
 from deeppose_port.data.pictures import MAX_PIXELS, encoded_size, picture_bytes
 from deeppose_port.data.pixels import Window, decode_window
 from deeppose_port.data.view import View
+from deeppose_port.options import refuse_unknown
 from deeppose_port.pose import Pose
 from deeppose_port.predict.fetching import fetched, is_bucket, listed_in
 from deeppose_port.predict.inputs import answers, joints_of, told_apart
@@ -269,8 +270,7 @@ def _path(folder: Path, part: Part, asked: Asked) -> Path:
 
 def _refuse_format(format: str) -> None:
     """Refuses a format that there is not, or that cannot be written here."""
-    if format not in FORMATS:
-        raise DeepPoseError(f"there is no format {format!r} for a list's joints; there are {', '.join(FORMATS)}")
+    refuse_unknown("format", format, FORMATS, " for a list's joints")
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise DeepPoseError(
             "Parquet is written by pyarrow, which is not installed: pip install 'deeppose-port[parquet]'"

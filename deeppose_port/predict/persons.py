@@ -20,9 +20,10 @@ from deeppose_port.data.view import input_points
 from deeppose_port.drawing.draw import write_picture
 from deeppose_port.drawing.maps import draw_heatmaps
 from deeppose_port.drawing.sheet import TILE, ContactSheet, draw_crop
+from deeppose_port.options import refuse_unknown
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import BATCH, asked, heatmaps_beside, joints_of
-from deeppose_port.predict.results import PersonPrediction, PersonPredictions, checked_format, text_of
+from deeppose_port.predict.results import FORMATS, PersonPrediction, PersonPredictions, text_of
 
 Progress = Callable[[int, int], None]
 
@@ -59,7 +60,8 @@ def predict_persons(
     """
     named, names = joints_of(pose, dataset.skeleton)
     folder = checked_folder(output)
-    table = folder / f"predictions.{checked_format(format)}"
+    refuse_unknown("format", format, FORMATS, " for joints")
+    table = folder / f"predictions.{format}"
     tile = folder / TILE if sheet is not None else None
     if heatmaps:
         pose.first.refuse_without_heatmaps()

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.crop import Points
 from deeppose_port.predict.people import Box
@@ -264,17 +263,6 @@ class PersonPredictions:
         )
         more = [f"stage {stage + 1}: error_px" for stage in range(stages)]
         return csv_text(["image", "line", *_ERRORS, *columns(self.names), *more], rows)
-
-
-def checked_format(format: str) -> str:
-    """Returns a format of `FORMATS`.
-
-    Raises:
-        DeepPoseError: It is another.
-    """
-    if format not in FORMATS:
-        raise DeepPoseError(f"there is no format {format!r} for joints; there are {', '.join(FORMATS)}")
-    return format
 
 
 def text_of(result: Predictions | PersonPredictions, format: str) -> str:

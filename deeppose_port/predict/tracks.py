@@ -42,6 +42,7 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
+from deeppose_port.options import refuse_unknown
 from deeppose_port.predict.people import Box, Found
 
 #: Boxes that overlap less are of two persons.
@@ -180,8 +181,7 @@ def smoother(name: str, error_px: float | None = None) -> Callable[[], Smoother]
     Raises:
         DeepPoseError: There is none of this name, it takes no such error, or that is none.
     """
-    if name not in SMOOTHERS:
-        raise DeepPoseError(f"there is no smoother {name!r}; there are {', '.join(SMOOTHERS)}")
+    refuse_unknown("smoother", name, SMOOTHERS)
     if error_px is None:
         return SMOOTHERS[name]
     if name != "kalman":

@@ -25,6 +25,7 @@ from converters.networks import (
     side_multiple,
     walk,
 )
+from deeppose_port.options import refuse_unknown
 
 #: A network that starts anew has the BatchNormalization of the last Chainer.
 WRITER = "chainer-7.8.1"
@@ -51,8 +52,7 @@ def initial_architecture(
         return _grown(name, make(joints, stacks, width), joints, im_size)
     if stacks is not None:
         raise DeepPoseError(f"{name} has no stacks: leave --stacks out")
-    if name not in TABLES:
-        raise DeepPoseError(f"there is no architecture {name!r}; there are {', '.join(TABLES)}")
+    refuse_unknown("architecture", name, TABLES)
     side, multiple = feature_size(name, im_size), side_multiple(TABLES[name])
     if im_size % multiple:
         raise DeepPoseError(f"{name} takes inputs whose sides are multiples of {multiple} pixels, not {im_size}")

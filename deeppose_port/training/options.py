@@ -20,7 +20,7 @@ from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
-from deeppose_port.options import RARE_GROUP, described, refuse_outside
+from deeppose_port.options import RARE_GROUP, described, refuse_outside, refuse_unknown
 from deeppose_port.training.parameters import scale_factors
 from deeppose_port.training.recipes import RECIPES
 
@@ -221,8 +221,7 @@ class HyperparameterOptions:
         known = {name: value for name, value in said.items() if value is not None and name in defaults}
         given = {name: type(defaults[name])(value) for name, value in known.items()}
         result = Hyperparameters(**{**defaults, **given})
-        if result.schedule not in SCHEDULES:
-            raise DeepPoseError(f"there is no schedule {result.schedule!r}; there are {', '.join(SCHEDULES)}")
+        refuse_unknown("schedule", result.schedule, SCHEDULES)
         refuse_outside(result, lambda n: n > 0, "it has to be positive", "lr", "eps", "lr_decay_ratio")
         moments = "momentum", "beta1", "beta2"
         refuse_outside(result, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", *moments)
@@ -525,8 +524,7 @@ class TrainingOptions:
         refuse_outside(self, lambda n: 0 < n < math.inf, "it has to be positive", "loss_beta")
         refuse_outside(self, lambda n: 0 <= n < math.inf, "it cannot be negative", "heatmap_loss")
         refuse_outside(self, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", "ema", "dropout")
-        if self.loss not in LOSSES:
-            raise DeepPoseError(f"there is no loss {self.loss!r}; there are {', '.join(LOSSES)}")
+        refuse_unknown("loss", self.loss, LOSSES)
         if self.accumulate > self.batch_size:
             raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
         scale_factors(self.lr_scale)

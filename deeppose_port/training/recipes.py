@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from converters.errors import DeepPoseError
 from converters.families import grown
 from converters.networks import TABLES, BatchNormalization, Heatmaps, Layer, SoftArgmax, walk
 from deeppose_port.data.augmentation import BOX
 from deeppose_port.data.spread import Chance, Spread
+from deeppose_port.options import refuse_unknown
 
 RECIPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -95,8 +95,7 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
     Raises:
         DeepPoseError: There is no such recipe.
     """
-    if name not in RECIPES:
-        raise DeepPoseError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    refuse_unknown("recipe", name, RECIPES)
     recipe = dict(RECIPES[name])
     if name == "modern" and _is_careful(said, before):
         recipe["lr"] = _CAREFUL_RATE

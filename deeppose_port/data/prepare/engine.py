@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from deeppose_port.data.prepare.source import PrepareError
+from deeppose_port.options import refuse_unknown
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -38,8 +39,7 @@ def run(
     """
     if jobs < 1:
         raise PrepareError(f"jobs must be 1 or more, not {jobs}")
-    if engine not in ENGINES:
-        raise PrepareError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
+    refuse_unknown("engine", engine, ENGINES, error=PrepareError)
     results = (_with_ray if engine == "ray" else _with_threads)(function, shards, jobs, progress or _silent)
     return [results[i] for i in range(len(shards))]
 

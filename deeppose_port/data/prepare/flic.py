@@ -27,6 +27,7 @@ from deeppose_port.data.prepare.source import (
     unexpected,
 )
 from deeppose_port.data.prepare.splits import SEED, TEST_PART, shuffled
+from deeppose_port.options import refuse_unknown
 
 FILE, INDICES = "examples.mat", "tr_plus_indices.mat"
 PUBLISHED = "https://bensapp.github.io/flic-dataset.html (FLIC-full.zip)"
@@ -59,8 +60,8 @@ def read(source: Path, wanted: Wanted) -> Source:
         PrepareError: A file is missing, damaged or in another form, or the split cannot be made.
     """
     split = wanted.split
-    if split is not None and split not in SPLITS:
-        raise PrepareError(f"there is no split {split!r} of FLIC; there are {', '.join(SPLITS)}")
+    if split is not None:
+        refuse_unknown("split", split, SPLITS, " of FLIC", PrepareError)
     missing = (
         f"no {FILE} in it. FLIC's authors publish it, with the pictures, at {PUBLISHED}; without it nothing can be "
         "prepared for FLIC (a FLIC CSV that you already have works as it is, without PDJ)"

@@ -21,6 +21,7 @@ from deeppose_port.data.prepare import checks, coco, cvat, flic, labelme, lsp, m
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
 from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.options import refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,7 @@ def prepare(
         PrepareError: A file is missing, damaged or in another form; it exists already; none of the pictures is there;
             nobody is left. The message says which, and what to do.
     """
-    if dataset not in DATASETS:
-        raise PrepareError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)}")
+    refuse_unknown("data set", dataset, DATASETS, error=PrepareError)
     row = DATASETS[dataset]
     if split is not None and not row.splits:
         several = ", ".join(name for name, other in DATASETS.items() if other.splits)
