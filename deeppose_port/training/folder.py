@@ -251,8 +251,7 @@ class ResultFolder:
 
     def write_displacements(self, text: str) -> None:
         """Writes what a later stage of a cascade is trained on."""
-        with atomic(self.path / DISPLACEMENTS, force=True) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        self._write(DISPLACEMENTS, text)
 
     # --- one network a joint -----------------------------------------------------------------------------------------
 
@@ -298,8 +297,7 @@ class ResultFolder:
 
     def end(self, epochs: int) -> None:
         """Writes that its training has ended, a joint's or all joints', which may be before the last epoch."""
-        with atomic(self.path / ENDED, force=True) as temporary:
-            temporary.write_text(f"{epochs}\n", encoding="utf-8")
+        self._write(ENDED, f"{epochs}\n")
 
     def has_ended(self, epochs: int) -> bool:
         """Tells whether its training of so many epochs has ended, a joint's or all joints'."""
@@ -348,7 +346,7 @@ class ResultFolder:
         arguments = ", ".join(f"{name}={value!r}" for name, value in sorted(literals.items()))
         self._write_lines(program, f"Namespace({arguments})")
         if self.files == "pt":
-            self._replace_log("".join(map(_line, entries)))
+            self._write(LOG, "".join(map(_line, entries)))
 
     def log(self, entries: Sequence[Entry]) -> None:
         """Writes the last entry of the log into `log`, of Chainer's files with all before it, and into log.txt."""
@@ -356,7 +354,7 @@ class ResultFolder:
         if self.files == "pt":
             _append(self.path / LOG, _line(entry))
         else:
-            self._replace_log(json.dumps(entries, indent=4, allow_nan=False))
+            self._write(LOG, json.dumps(entries, indent=4, allow_nan=False))
         losses = {
             name: math.nan if value is None else value for name, value in entry.items() if name.endswith("main/loss")
         }
@@ -371,8 +369,8 @@ class ResultFolder:
     def _write_lines(self, *lines: str) -> None:
         _append(self.path / LOG_TXT, "".join(f"INFO:root:{line}\n" for line in lines))
 
-    def _replace_log(self, text: str) -> None:
-        with atomic(self.path / LOG, force=True) as temporary:
+    def _write(self, name: str, text: str) -> None:
+        with atomic(self.path / name, force=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
