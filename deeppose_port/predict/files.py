@@ -14,8 +14,6 @@ from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
-from deeppose_port.data.close_up import Look
-from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing import draw
@@ -26,7 +24,6 @@ from deeppose_port.pose import Pose
 from deeppose_port.predict import results
 from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import (
-    Answer,
     Lettering,
     answers,
     drawn,
@@ -209,12 +206,11 @@ def predict_files(
             persons, refused = told_apart(answered, people.numbered)
             failures += [Failure(file, f"{file}: {problem}") for problem in refused]
             if persons:
-                target = stage / drawings[file].name
-                write = partial(_draw, target, image, persons, named, people.numbered, lettering, stages.shown)
-                written.append((file, workers.begin(write)))
+                pose_drawn = partial(drawn, image, persons, named, people.numbered, lettering, stages.shown)
+                written.append((file, workers.begin(partial(_write, stage / drawings[file].name, pose_drawn))))
                 if file in sheets:
-                    maps = partial(_draw_heatmaps, stage / sheets[file].name, image, persons, names, people.numbered)
-                    written.append((file, workers.begin(maps)))
+                    maps_drawn = partial(drawn_heatmaps, image, persons, names, people.numbered)
+                    written.append((file, workers.begin(partial(_write, stage / sheets[file].name, maps_drawn))))
                 wait_for(workers.threads + _AHEAD)
                 for person, view, points in persons:
                     if sheet is not None:
@@ -313,23 +309,9 @@ def _read(source: Source, allow_truncated: bool, max_pixels: int) -> Picture:
         raise PictureError(error.problem, where=source.address, advice=error.advice) from error
 
 
-def _draw_heatmaps(
-    path: Path, image: Picture, persons: Sequence[tuple[Answer, Look, Points]], names: Sequence[str], numbered: bool
-) -> None:
-    """Draws and writes the heat maps of the persons of a picture."""
-    write_picture(path, drawn_heatmaps(image, persons, names, numbered))
-
-
-def _draw(
-    path: Path,
-    image: Picture,
-    persons: Sequence[tuple[Answer, Look, Points]],
-    skeleton: Skeleton | None,
-    numbered: bool,
-    lettering: Lettering,
-    ways: bool,
-) -> None:
-    write_picture(path, drawn(image, persons, skeleton, numbered, lettering, ways))
+def _write(path: Path, draw: Callable[[], Picture]) -> None:
+    """Draws something and writes it."""
+    write_picture(path, draw())
 
 
 def _readable(

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
@@ -86,6 +86,10 @@ class Answer:
     maps: Float32Array | None = None
 
 
+#: A person who has joints: the answer, what the network sees, and the joints, (J, 2) in pixels of the picture.
+Shown: TypeAlias = tuple[Answer, Look, Points]
+
+
 def answers(
     pose: Pose | CascadePose,
     pictures: Iterable[tuple[Item, Pixels, Sequence[Found]]],
@@ -160,9 +164,9 @@ def asked(pose: Pose, inputs: Inputs, heatmaps: bool) -> tuple[Float32Array, Flo
     return pose.joints_of(maps.swapaxes(0, 1)), maps[-1]
 
 
-def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[tuple[Answer, Look, Points]], list[str]]:
+def told_apart(answered: Sequence[Answer], numbered: bool) -> tuple[list[Shown], list[str]]:
     """Parts the persons of a picture into those who have joints, and what is wrong with the others' boxes."""
-    persons: list[tuple[Answer, Look, Points]] = []
+    persons: list[Shown] = []
     refused: list[str] = []
     for answer in answered:
         if not isinstance(answer.seen, DeepPoseError) and answer.stages is not None:
@@ -187,7 +191,7 @@ class Lettering:
 
 def drawn(
     image: Picture,
-    persons: Sequence[tuple[Answer, Look, Points]],
+    persons: Sequence[Shown],
     skeleton: Skeleton | None,
     numbered: bool,
     lettering: Lettering,
@@ -216,9 +220,7 @@ def drawn(
     return draw_persons(image, poses, skeleton, names=lettering.names, legend=legend)
 
 
-def drawn_heatmaps(
-    image: Picture, persons: Sequence[tuple[Answer, Look, Points]], names: Sequence[str], numbered: bool
-) -> Picture:
+def drawn_heatmaps(image: Picture, persons: Sequence[Shown], names: Sequence[str], numbered: bool) -> Picture:
     """Draws the heat maps of the persons of a picture, one person under the other."""
     return stacked(
         [

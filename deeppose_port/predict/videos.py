@@ -14,14 +14,13 @@ from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers, read_ahead
-from deeppose_port.data.close_up import Look
 from deeppose_port.data.crop import Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import Frame, Stream, Video, opened
 from deeppose_port.pose import Pose
-from deeppose_port.predict.inputs import Answer, Lettering, answers, drawn, told_apart
+from deeppose_port.predict.inputs import Lettering, Shown, answers, drawn, told_apart
 from deeppose_port.predict.people import Box, Found, People
 from deeppose_port.predict.results import (
     BOX_COLUMNS,
@@ -210,9 +209,7 @@ class Following:
                     found = ()
                 yield frame, frame.image, found
 
-    def followed(
-        self, frame: Frame, persons: Sequence[tuple[Answer, Look, Points]]
-    ) -> list[tuple[Answer, Look, Points]]:
+    def followed(self, frame: Frame, persons: Sequence[Shown]) -> list[Shown]:
         """Returns a frame's persons under the numbers that they have throughout, with smoothed joints."""
         numbers = self._tracker.number([answer.found for answer, _, _ in persons], frame.time)
         if self._smooth is not None:
