@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -166,8 +166,8 @@ def _show(found: Evaluated, intervals: Bootstrap | None) -> None:
     if len(found.stages) > 1:
         _show_stages(found.stages, "joint", "error_px")
         _show_stages(found.stages, "limb", "pcp")
-    _show_joints(evaluation)
-    _show_limbs(evaluation)
+    _show_by("joints", evaluation)
+    _show_by("limbs", evaluation)
 
 
 def _show_overall(stages: Sequence[Evaluation], intervals: Bootstrap | None) -> None:
@@ -193,9 +193,8 @@ def _show_stages(stages: Sequence[Evaluation], of: str, key: str) -> None:
     measures = [stage.measures[key] for stage in stages]
     metric = measures[0].metric
     table = display.table(f"{of}: {metric.column}", *_columns(stages))
-    for i, name in enumerate(measures[0].names):
-        table.add_row(name, *_cells([float(measure.values[i]) for measure in measures], metric.unit, bare))
-    table.add_row("all", *_cells([measure.overall for measure in measures], metric.unit, bare), style="bold")
+    for name, *values in zip([*metric.names(stages[0].skeleton), "all"], *(m.column() for m in measures), strict=True):
+        table.add_row(name, *_cells(values, metric.unit, bare), style="bold" if name == "all" else "")
     display.show(table)
 
 
@@ -212,29 +211,17 @@ def _cells(values: Sequence[float], unit: str, text: Callable[[float, str], str]
     return cells if len(values) == 1 else [*cells, difference(values[0], values[-1], unit)]
 
 
-def _show_joints(evaluation: Evaluation) -> None:
-    """Shows the metrics by joint."""
+def _show_by(of: Literal["joints", "limbs"], evaluation: Evaluation) -> None:
+    """Shows the metrics by joint, with how often each is annotated, or by limb."""
     from deeppose_port.metrics.shown import bare
 
-    columns = evaluation.by("joints")
-    table = display.table("joint", "annotated", *(measure.metric.column for measure in columns))
-    annotated = evaluation.visible.sum(axis=0)
-    for j, joint in enumerate(evaluation.skeleton.joints):
-        table.add_row(joint, str(annotated[j]), *(bare(float(m.values[j]), m.metric.unit) for m in columns))
-    whole = (bare(measure.overall, measure.metric.unit) for measure in columns)
-    table.add_row("all", str(annotated.sum()), *whole, style="bold")
-    display.show(table)
-
-
-def _show_limbs(evaluation: Evaluation) -> None:
-    """Shows the metrics by limb, if the skeleton has any."""
-    from deeppose_port.metrics.shown import bare
-
-    if not evaluation.skeleton.pcp_limbs:
-        return
-    columns = evaluation.by("limbs")
-    table = display.table("limb", *(measure.metric.column for measure in columns))
-    for i, limb in enumerate(evaluation.skeleton.pcp_limbs):
-        table.add_row(limb, *(bare(float(m.values[i]), m.metric.unit) for m in columns))
-    table.add_row("mean", *(bare(measure.overall, measure.metric.unit) for measure in columns), style="bold")
+    measures, (names, annotated) = evaluation.by(of), evaluation.columns(of)
+    headings = [measure.metric.column for measure in measures]
+    columns = [[bare(value, measure.metric.unit) for value in measure.column()] for measure in measures]
+    last = "mean"
+    if of == "joints":
+        headings, columns, last = ["annotated", *headings], [list(map(str, annotated)), *columns], "all"
+    table = display.table(of.removesuffix("s"), *headings)
+    for name, *cells in zip([*names, last], *columns, strict=True):
+        table.add_row(name, *cells, style="bold" if name == last else "")
     display.show(table)

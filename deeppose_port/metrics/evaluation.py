@@ -68,13 +68,17 @@ class Measure:
         """Its number of the whole; NaN where nothing counts."""
         return float(self.whole(self.tally.summed())[0])
 
+    def column(self) -> list[float]:
+        """Returns the metric of each joint or limb, and its number of the whole last."""
+        return [*map(float, self.values), self.overall]
+
     def whole(self, tally: Tally) -> Float64Array:
         """Returns, for each row of a tally of this metric, its number of the whole."""
         return tally.means() if self.metric.summary == "mean" else tally.totals(self.excluded)
 
     def numbers(self) -> Iterator[tuple[tuple[str, ...], float]]:
         """Yields each number of it with its place in JSON, as `("pdj", "0.2", "left wrist")`."""
-        yield from zip(self._places(), [*self.values, self.overall] if self.names else [self.overall], strict=True)
+        yield from zip(self._places(), self.column() if self.names else [self.overall], strict=True)
 
     def intervals(self, resampled: Tally, level: float) -> Iterator[tuple[tuple[str, ...], tuple[float, float]]]:
         """Yields the same with a (lower, upper) interval for each number.
@@ -154,8 +158,7 @@ class Evaluation(Poses):
         for one, columns in (("joint", self.by("joints")), ("limb", self.by("limbs"))):
             if columns:
                 names = (*columns[0].names, columns[0].metric.summary)
-                values = [[*m.values, m.overall] for m in columns]
-                cells = [[bare(float(v), m.metric.unit) for v in of] for m, of in zip(columns, values, strict=True)]
+                cells = [[bare(value, m.metric.unit) for value in m.column()] for m in columns]
                 headings = (one, *(m.metric.column for m in columns))
                 tables.append(words.html_of_rows(headings, zip(names, *cells, strict=True), title=f"by {one}"))
         return "".join(tables)
@@ -182,7 +185,7 @@ class Evaluation(Poses):
             raise DeepPoseError(f"there is no frame of {of!r}; there are all, joints and limbs")
         measures = [measure for measure in self.measures.values() if measure.metric.columns == of]
         one, names = ("joint", self.skeleton.joints) if of == "joints" else ("limb", tuple(self.skeleton.pcp_limbs))
-        columns = {measure.metric.name: [*measure.values, measure.overall] for measure in measures}
+        columns = {measure.metric.name: measure.column() for measure in measures}
         lines = pandas.Index([*names, "all" if of == "joints" else "mean"], name=one)
         return pandas.DataFrame(columns, index=lines, dtype=float)
 
@@ -220,6 +223,13 @@ class Evaluation(Poses):
         """Returns the metrics that stand in the table by joint or by limb."""
         metrics = without_substitutes(measure.metric for measure in self.measures.values())
         return [self.measures[metric.key] for metric in metrics if metric.heading and metric.columns == columns]
+
+    def columns(self, of: Literal["joints", "limbs"]) -> tuple[tuple[str, ...], list[int | None]]:
+        """Returns the names of joints or limbs, and how often each joint is annotated, all of them last."""
+        if of == "limbs":
+            return tuple(self.skeleton.pcp_limbs), [None] * (len(self.skeleton.pcp_limbs) + 1)
+        counts = self.visible.sum(axis=0).tolist()
+        return self.skeleton.joints, [*counts, sum(counts)]
 
     def summary(self, *more: Metric) -> dict[str, float]:
         """Returns the few numbers that a training follows, and others, by their names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 from converters import Repair
 from converters.preprocessing import in_words
@@ -128,25 +129,20 @@ def headlines(subject: Subject, rows: Sequence[MetricRow]) -> list[MetricRow]:
     return [row for row in rows if row.metric.key in wanted][:_HEADLINES]
 
 
-def joint_table(subjects: Sequence[Subject]) -> Table:
-    """Returns the metrics by joint."""
+def table_by(of: Literal["joints", "limbs"], subjects: Sequence[Subject]) -> Table:
+    """Returns the metrics by joint, with how often each is annotated, or by limb."""
     evaluation = subjects[0].evaluation
-    metrics = [measure.metric for measure in evaluation.by("joints")]
-    annotated = evaluation.visible.sum(axis=0)
-    rows = [
-        Row(joint, _cells(subjects, metrics, j), int(annotated[j]))
-        for j, joint in enumerate(evaluation.skeleton.joints)
+    metrics = [measure.metric for measure in evaluation.by(of)]
+    columns = [
+        [[shown.bare(value, metric.unit) for value in measure.column()] for measure in _measures(subjects, metric)]
+        for metric in metrics
     ]
-    whole = Row("all", _cells(subjects, metrics, None), int(annotated.sum()))
+    names, annotated = evaluation.columns(of)
+    *rows, whole = (
+        Row(name, [[values[i] for values in column] for column in columns], annotated[i])
+        for i, name in enumerate([*names, "all"])
+    )
     return Table([metric.column for metric in metrics], rows, whole)
-
-
-def limb_table(subjects: Sequence[Subject]) -> Table:
-    """Returns the metrics by limb."""
-    evaluation = subjects[0].evaluation
-    metrics = [measure.metric for measure in evaluation.by("limbs")]
-    rows = [Row(limb, _cells(subjects, metrics, i)) for i, limb in enumerate(evaluation.skeleton.pcp_limbs)]
-    return Table([metric.column for metric in metrics], rows, Row("all", _cells(subjects, metrics, None)))
 
 
 def _has(subject: Subject, metric: Metric) -> bool:
@@ -155,17 +151,6 @@ def _has(subject: Subject, metric: Metric) -> bool:
 
 def _measures(subjects: Sequence[Subject], metric: Metric) -> list[Measure]:
     return [subject.evaluation.measures[metric.key] for subject in subjects]
-
-
-def _cells(subjects: Sequence[Subject], metrics: Sequence[Metric], column: int | None) -> list[list[str]]:
-    """Returns, for each metric, a number a subject: of one joint or limb, or of all."""
-    return [
-        [
-            shown.bare(measure.overall if column is None else float(measure.values[column]), metric.unit)
-            for measure in _measures(subjects, metric)
-        ]
-        for metric in metrics
-    ]
 
 
 def provenance(subject: Subject) -> Provenance:
