@@ -8,7 +8,7 @@ comparison.same, comparison.first_parting
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.arrays import Float64Array, batched
 from deeppose_port.data.close_up import CloseUpError, Pictures
+from deeppose_port.data.pictures import Picture
 from deeppose_port.evaluate.comparison import (
     TOLERANCE,
     TOLERANCE_SOURCE,
@@ -37,6 +38,10 @@ from deeppose_port.evaluate.stages import evaluation_at
 from deeppose_port.metrics.evaluation import Evaluation
 
 Progress = Callable[[str, int, int], None]
+
+#: Persons whose stages are computed together: then close-ups go through networks in the batches in which `asked` has
+#: them, and engines, which round a batch of another size otherwise, round alike.
+_PERSONS = 32
 
 
 @dataclass(frozen=True)
@@ -307,14 +312,24 @@ def _stages_of(pose: CascadePose, pictures: Pictures, first: Float64Array) -> Fl
     """Returns where each stage has the joints, (stages, N, J, 2), from the first on; NaN where nothing can be seen."""
     stages = np.full((pose.stage_count, *first.shape), np.nan)
     stages[0] = first
-    for person, points in enumerate(first):
-        try:
-            (found,) = pose.stages_from([pictures.picture(person)], [points])
-        except Exception:  # as the comparison of the network that broke down says
-            continue
-        if not isinstance(found, CloseUpError):
-            stages[:, person] = found
+    for persons in map(list, batched(range(len(first)), _PERSONS)):
+        seen = [pictures.picture(person) for person in persons]
+        for person, found in zip(persons, _found(pose, seen, first[persons]), strict=True):
+            if isinstance(found, np.ndarray):
+                stages[:, person] = found
     return stages
+
+
+def _found(
+    pose: CascadePose, seen: Sequence[Picture], first: Float64Array
+) -> Sequence[Float64Array | CloseUpError | None]:
+    """Returns all stages of some persons; None for those of whom a network broke down."""
+    try:
+        return pose.stages_from(seen, list(first))
+    except Exception:  # as the comparison of the network that broke down says
+        if len(seen) == 1:
+            return [None]
+        return [_found(pose, [picture], points[None])[0] for picture, points in zip(seen, first, strict=True)]
 
 
 def _evaluations(
