@@ -50,6 +50,7 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     path = checked_target(output, force=force)
     panels = {title: names for title, names in _panels(runs).items() if names}
@@ -68,6 +69,7 @@ def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: b
     if rate and "learning rate" not in panels:
         axes[0].set_title(rate, fontsize="small")
     axes[-1].set_xlabel("epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     kind = path.suffix[1:].lower()
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     texts = rc_context({"svg.fonttype": "none", "svg.hashsalt": "deeppose-port"})  # as text; the same bytes again

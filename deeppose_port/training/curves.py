@@ -1,7 +1,7 @@
 """Curves of losses and metrics over the epochs of trainings, from what they wrote into their result folders.
 
 A run is read from its `log` (JSON, a list or a line an entry), its `log.txt` (the legacy program's lines), and the
-`evaluations` of `eval --watch`. What a resumed run wrote goes on the curve of the one before:
+`evaluations` of `watch`. What a resumed run wrote goes on the curve of the one before:
 
 - an entry replaces those before it whose epoch (or iteration) it repeats: a run resumed from an older checkpoint;
 - epochs that begin anew, as the legacy program's do when it resumes, are counted on from the checkpoint that it named.
@@ -189,7 +189,7 @@ def _split(source: Path, entries: list[Entry]) -> list[_Part]:
 
 
 def _evaluations(entries: list[Entry]) -> list[Entry]:
-    """Turns the evaluations of `eval --watch` into entries of a log; the last of an epoch counts."""
+    """Turns the evaluations of `watch` into entries of a log; the last of an epoch counts."""
     found: dict[int, Entry] = {}
     for entry in entries:
         name = CheckpointName.parse(str(entry.get("checkpoint")))

@@ -10,7 +10,7 @@
     epoch-N.pt           all of that                              PyTorch; snapshot_iter_N.pt within an epoch
     last.pt best.pt      the last and the best of them            PyTorch
     displacements.json   of a later stage of a cascade, what it is trained on; its checkpoints are .pt in either
-    evaluations          the metrics of its checkpoints, by `eval --watch`
+    evaluations          the metrics of its checkpoints, by `watch`
     joint0/ joint1/ …    of a stage of one network a joint, each one's result folder, which begins with its start
     before.pt            the stages before that; last.pt and best.pt are all stages together, when all joints have ended
 

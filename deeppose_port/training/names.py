@@ -13,7 +13,7 @@ from converters.values import dataclass
 LOG = "log"
 #: The options and the losses in the legacy format.
 LOG_TXT = "log.txt"
-#: What `eval --watch` found, JSON a line.
+#: What `watch` found, JSON a line.
 EVALUATIONS = "evaluations"
 #: The curves of the losses.
 PLOT = "loss.png"

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -210,7 +211,7 @@ class TestJoining:
         assert run.series["main/loss"].iterations == (10, 20, 30)
 
     def evaluations(self, folder, *entries):
-        """Writes what `eval --watch` found: (epoch, loss) each."""
+        """Writes what `watch` found: (epoch, loss) each."""
         told = [{"checkpoint": f"epoch-{epoch}.pt", "loss": loss} for epoch, loss in entries]
         (folder / "evaluations").write_text("".join(json.dumps(entry) + "\n" for entry in told))
         return folder
@@ -338,6 +339,11 @@ class TestDrawing:
         picture = cv2.imread(str(draw_curves([run], tmp_path / "a.png")))
         assert picture.shape[1] == 1200
         assert picture.shape[0] > 1200  # three panels
+
+    def test_few_epochs_are_whole_numbers(self, tmp_path):
+        run = Run("lsp", (), {"main/loss": Series((1, 2, 3), (None,) * 3, (100.0, 90.0, 110.0))})
+        ticks = re.findall(r">([0-9.]+)</text>", draw_curves([run], tmp_path / "a.svg").read_text())
+        assert [tick for tick in ticks if float(tick) < 10] == ["1", "2", "3"]
 
     @pytest.mark.parametrize("name", ["curves", "curves.jpg", "curves.svg.gz"])
     def test_other_suffixes_are_refused(self, run, tmp_path, name):
