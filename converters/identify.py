@@ -296,7 +296,7 @@ class _Identification:
             self.notices.append(
                 f"nothing says which Chainer wrote it: taken as {writer} "
                 f"(BatchNormalization at test time with eps {batch_normalization_rules(writer).test_eps:g}); "
-                "--writer chainer-X.Y.Z says otherwise"
+                "override with --writer chainer-X.Y.Z"
             )
         return writer, told_by
 
@@ -336,9 +336,9 @@ class _Identification:
         told, otherwise = (
             ("its keys and shapes are those of several networks", f"--architecture {' or '.join(others)}")
             if others
-            else ("its keys and shapes do not tell whether its network was edited", "--model-file FILE.py")
+            else ("its keys and shapes do not show whether its network was edited", "--model-file FILE.py")
         )
-        self.notices.append(f"{told}: taken as the {name} of mitmul/deeppose; {otherwise} says otherwise")
+        self.notices.append(f"{told}: taken as the {name} of mitmul/deeppose; override with {otherwise}")
 
     def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:
         """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, each with its key."""

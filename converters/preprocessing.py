@@ -74,8 +74,7 @@ def preprocessing_of(
         side = family.preprocessing.im_size if sizes is None else sizes[1]
     what = "its network takes" if sizes is None else "its first fully connected layer is made for"
     notices.append(
-        f"{what} {architecture.takes}, not {preprocessing.im_size}: im_size is taken as {side}; "
-        "--im-size says otherwise"
+        f"{what} {architecture.takes}, not {preprocessing.im_size}: im_size is taken as {side}; override with --im-size"
     )
     return replace(preprocessing, im_size=side), notices
 

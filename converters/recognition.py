@@ -113,7 +113,7 @@ def recognise(
         traits = replace(traits, architecture=name)
         notices.append(
             f"its keys and shapes are those of several networks, its name is one of {claim.title}: taken as {name}; "
-            f"--architecture {claim.alike} says otherwise"
+            f"override with --architecture {claim.alike}"
         )
     family = fit.family if fit.family is not None and not is_own else family_of(traits)
     return Network(fit.match, wrappers, fit.canonical, beside, family, is_own, tuple(notices))

@@ -161,7 +161,7 @@ def recognise_by_source(
     if unread:
         notices.append(
             f"of what lies beside it not every class could be read ({unread[0].problem}): its network is told by its "
-            "names and shapes alone; --model-file FILE.py:CLASS says otherwise"
+            "names and shapes alone; override with --model-file FILE.py:CLASS"
         )
     return None
 

@@ -76,6 +76,6 @@ register(
             im_size=227, base_zoom=1.2, part="joints-whole", frame="middle", clip=True, whole_pixels=True
         ),
         notice="asanakoy/deeppose_tf trained on the box of the joints times 1 to 1.5, and tested on it times 1, 1.2 "
-        "and 1.5: taken as 1.2; --base-zoom says otherwise",
+        "and 1.5: taken as 1.2; override with --base-zoom",
     )
 )

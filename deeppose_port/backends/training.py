@@ -58,7 +58,9 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     engine = backends.get(backend)
     if options.skeleton is None:
         options = replace(options, skeleton=_told_skeleton(options.train_csv))
-        callbacks.notice(f"by their number the joints are those of {options.skeleton}; --skeleton says otherwise")
+        callbacks.notice(
+            f"by their number the joints are taken as those of {options.skeleton}; override with --skeleton"
+        )
     skeleton = skeletons.get(options.skeleton or "")
     start = starting_point(options, len(skeleton.joints))
     first_stage = start.checkpoint if start.later is None else start.later.before.first

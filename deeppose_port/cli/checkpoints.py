@@ -17,7 +17,7 @@ def is_assumed(source: Source) -> bool:
 
 def assumed_writers(count: int) -> str:
     """Says of how many files nothing says who wrote them."""
-    return f"{counted(count, 'writer')} assumed: --writer chainer-X.Y.Z says otherwise"
+    return f"{counted(count, 'writer')} assumed: override with --writer chainer-X.Y.Z"
 
 
 def writer(source: Source) -> str:

@@ -107,7 +107,7 @@ class TestConvert:
         assert status == 0
         assert errors == [
             "note: nothing says which Chainer wrote it: taken as chainer-1.13.0 (BatchNormalization at test time with "
-            "eps 0); --writer chainer-X.Y.Z says otherwise"
+            "eps 0); override with --writer chainer-X.Y.Z"
         ]
         assert run("convert", path, "--to", "safetensors", "--writer", "chainer-5.4.0", "--force")[2] == []
         assert converters.read(tmp_path / "a.safetensors").source.writer == "chainer-5.4.0"

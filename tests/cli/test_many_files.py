@@ -177,7 +177,7 @@ class TestInventory:
         assert rows[str(folder / "epoch-1.model")].split()[1:3] == ["alexnet", "16"]
         assert "(assumed)" in rows[str(folder / "bare.model")]
         assert "2 of 7 checkpoints can be read" in out
-        assert "1 writer assumed: --writer chainer-X.Y.Z says otherwise" in out
+        assert "1 writer assumed: override with --writer chainer-X.Y.Z" in out
         assert "3 files passed over" in out
         assert all(any(str(folder / name) in line for line in err.splitlines()) for name in DAMAGED)
 

@@ -65,7 +65,9 @@ class TestOneFolder:
         place = arguments.index("--skeleton")
         left = [*arguments[:place], *arguments[place + 2 :]]
         train(*left, "--epochs", 1, "-o", tmp_path / "run")
-        assert "by their number the joints are those of flic; --skeleton says otherwise" in capsys.readouterr().err
+        assert (
+            "by their number the joints are taken as those of flic; override with --skeleton" in capsys.readouterr().err
+        )
         assert 'skeleton = "flic"' in (tmp_path / "run" / "config.toml").read_text()
         assert converters.read(tmp_path / "run" / "epoch-1.pt").preprocessing.told_joints == FLIC.joints
         csv = tmp_path / "three.csv"

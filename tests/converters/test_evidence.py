@@ -231,7 +231,7 @@ class TestBatchNormalization:
         assert (checkpoint.source.writer, checkpoint.source.writer_told_by) == ("chainer-1.13.0", "assumed")
         assert checkpoint.notices == (
             "nothing says which Chainer wrote it: taken as chainer-1.13.0 "
-            "(BatchNormalization at test time with eps 0); --writer chainer-X.Y.Z says otherwise",
+            "(BatchNormalization at test time with eps 0); override with --writer chainer-X.Y.Z",
         )
 
     def test_a_state_of_before_3_4_leaves_the_choice_open(self, tmp_path):

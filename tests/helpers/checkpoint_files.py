@@ -82,12 +82,12 @@ _PARTS = {
 #: What is said of a plain AlexNet, whose names and shapes two forks have too.
 PLAIN_ALEXNET = (
     "its keys and shapes are those of several networks: taken as the alexnet of mitmul/deeppose; "
-    "--architecture alexnet-takiyu or alexnet-ynaka81 says otherwise"
+    "override with --architecture alexnet-takiyu or alexnet-ynaka81"
 )
 #: What is said of one that is the main line's by its format or its log, and may have been edited there.
 PERHAPS_EDITED = (
-    "its keys and shapes do not tell whether its network was edited: taken as the alexnet of mitmul/deeppose; "
-    "--model-file FILE.py says otherwise"
+    "its keys and shapes do not show whether its network was edited: taken as the alexnet of mitmul/deeppose; "
+    "override with --model-file FILE.py"
 )
 
 

@@ -173,7 +173,7 @@ def test_ynaka81_answers_from_the_picture_on(tmp_path, picture):
     assert pose.checkpoint.architecture.name == "alexnet-ynaka81"
     (notice,) = pose.checkpoint.notices
     assert "its name is one of ynaka81/DeepPoseComparison" in notice
-    assert "taken as alexnet-ynaka81; --architecture alexnet says otherwise" in notice
+    assert "taken as alexnet-ynaka81; override with --architecture alexnet" in notice
     assert_same(pose.predict(picture, (100, 60, 227, 227)), expected)
     (tmp_path / "epoch-9.model").rename(tmp_path / "named.pt")
     asked = deeppose_port.load(tmp_path / "named.pt", architecture="alexnet-ynaka81")
