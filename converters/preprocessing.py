@@ -56,13 +56,9 @@ def preprocessing_of(
     if told is not None:
         return named(Preprocessing.from_dict(told), architecture.joints), []
     preprocessing = named(family.preprocessing_for(architecture.joints), architecture.joints)
-    preprocessing = replace(preprocessing, **colours)  # type: ignore[arg-type]
     said = family.said(values)
-    preprocessing = replace(preprocessing, **said)  # type: ignore[arg-type]
-    notices = [family.notice] if family.notice is not None else []
-    if said:
-        height, width = preprocessing.shape
-        notices.append(f"its inputs are {height} high and {width} wide, as the configuration inside of the file says")
+    preprocessing = replace(preprocessing, **{**said.fields, **colours})  # type: ignore[arg-type]
+    notices = [*([] if family.notice is None else [family.notice]), *said.notices]
     if logged:
         preprocessing = _from_log(preprocessing, logged)
     if architecture.accepts(preprocessing.im_size):

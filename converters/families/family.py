@@ -78,6 +78,23 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the plain values beside a file's weights say of its inputs.
+
+    Attributes:
+        fields: Those of Preprocessing that they tell.
+        notices: What a user should know of them.
+    """
+
+    fields: Mapping[str, object] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def also(self, fields: Mapping[str, object], notice: str) -> Said:
+        """Returns it with what else they say."""
+        return Said({**self.fields, **fields}, (*self.notices, notice))
+
+
+@dataclass(frozen=True)
 class Family:
     """The files of one program, in one time. What is common to them and not in them is told here.
 
@@ -96,7 +113,7 @@ class Family:
             architecture that they are only alike.
         preprocessing: How its networks' inputs and labels were made.
         by_joints: The same, for numbers of joints that were treated otherwise.
-        said: Finds what the plain values beside a file's weights say of its inputs, as fields of Preprocessing.
+        said: Finds what the plain values beside a file's weights say of its inputs.
         engines: Where the arithmetic of its tables exists.
         build: Makes the network of a file that fits no table out of the shapes of its keys, which are without wrappers;
             None where it sees none. What it makes is compared with the file as a table is.
@@ -121,7 +138,7 @@ class Family:
     recognise: Callable[[Found], bool] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     by_joints: Mapping[int, Preprocessing] = field(default_factory=dict)
-    said: Callable[[Mapping[str, object]], Mapping[str, int | None]] = lambda values: {}
+    said: Callable[[Mapping[str, object]], Said] = lambda values: Said()
     engines: tuple[str, ...] = EVERY_ENGINE
     build: Callable[[Mapping[str, Shape]], Built | None] | None = None
     alike: str | None = None

@@ -1,18 +1,14 @@
-"""MMPose's DeepPose: torchvision's ResNets as `backbone`, and a head.
-
-Its files hold the configuration that they were trained with, as text: `meta.config` in 0.x, `meta.cfg` in 1.x. It is
-searched, never run.
-"""
+"""MMPose's DeepPose: torchvision's ResNets as `backbone`, and a head."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from converters.checkpoint import Preprocessing
 from converters.families.family import Built, Family, register
 from converters.families.joints import COCO
+from converters.families.mmpose_configuration import IMAGENET, said
 from converters.families.shapes import head_in, resnet_in
 from converters.families.torchvision import RESNETS
 from converters.networks import GlobalAveragePooling, Shape
@@ -26,10 +22,6 @@ _CLOTHES = (
         *("left waistline", "right waistline", "left hem", "right hem"),
     ),
 )
-#: How a configuration says the input's size: width and height, or both at once.
-_SIZE = re.compile(
-    r"""\b(?:image_size|input_size)["']?\s*[=:]\s*(?:np\.array\()?(?:[\[(]\s*(\d{1,4})\s*,\s*(\d{1,4})|(\d{1,4}))"""
-)
 #: Where its two great versions keep the last layer.
 _NAMES = {"mmpose": "head", "mmpose-0": "keypoint_head"}
 _PARTS = ("weight", "bias")
@@ -40,28 +32,10 @@ PREPROCESSING = Preprocessing(
     gcn="none",
     colour="RGB",
     part="letterbox",
-    mean=(123.675, 116.28, 103.53),
-    std=(58.395, 57.12, 57.375),
+    mean=IMAGENET["mean"],
+    std=IMAGENET["std"],
     frame="unit",
 )
-
-
-def configuration(values: Mapping[str, object]) -> str:
-    """Returns the text of the configuration inside of a file, without comments; empty where there is none."""
-    meta = values.get("meta")
-    texts = [meta.get(name) for name in ("config", "cfg")] if isinstance(meta, Mapping) else []
-    text = next((text for text in texts if isinstance(text, str)), "")
-    return re.sub(r"#[^\n]*", "", text)
-
-
-def said(values: Mapping[str, object]) -> dict[str, int | None]:
-    """Returns the input's size that a configuration says, if it says one alone."""
-    sizes = {tuple(int(n) for n in match.groups() if n) for match in _SIZE.finditer(configuration(values))}
-    if len(sizes) != 1:
-        return {}
-    (size,) = sizes
-    width, height = size if len(size) == 2 else (*size, *size)
-    return {"im_size": height, "im_width": None if width == height else width} if width and height else {}
 
 
 def _build(shapes: Mapping[str, Shape]) -> Built | None:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from converters.checkpoint import Decoding
 from converters.families.family import Built, Family, register
 from converters.families.joints import COCO
-from converters.families.mmpose import PREPROCESSING, said
+from converters.families.mmpose import PREPROCESSING
+from converters.families.mmpose_configuration import said
 from converters.families.shapes import resnet_in
 from converters.networks import BatchNormalization, Convolution, Heatmaps, Layer, ReLU, Shape, TransposedConvolution
 

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from converters.errors import CheckpointError
 from converters.families.asanakoy import is_edited
-from converters.families.mmpose import HEADS, configuration
+from converters.families.mmpose import HEADS
+from converters.families.mmpose_configuration import configuration, joints_in, setting
 from converters.networks import Shape
 from converters.values import dataclass
 
@@ -68,9 +69,27 @@ def _classifies(shapes: Shapes, values: Values) -> bool:
 _HEATMAPS = r"(?:^|\.)(?:keypoint_)?head\.(?:simplebaseline_head\.)?(?:deconv_layers|final_layer)\."
 
 
+#: A block of three convolutions, whose stride is on the second in torchvision's style and on the first in Caffe's.
+_BOTTLENECK, _IN_CAFFES_STYLE = r"(?:^|\.)backbone\.layer1\.0\.conv3\.", setting("style") + r"[\"']caffe\b"
+_STRIDED = (
+    setting("strides")
+    + r"[\[(]\s*\d+\s*,(?!\s*2\s*,\s*2\s*,\s*2\s*,?\s*[\])])|"
+    + setting("dilations")
+    + r"[\[(](?!\s*1\s*,\s*1\s*,\s*1\s*,\s*1\s*,?\s*[\])])"
+)
+
+
 def _says(values: Values, pattern: str) -> bool:
     """Tells whether the configuration inside of a file has something in it."""
     return re.search(pattern, configuration(values)) is not None
+
+
+def _is_true(name: str) -> str:
+    return setting(name) + r"[Tt]rue\b"
+
+
+def _is_of_mmpose(shapes: Shapes) -> bool:
+    return any(re.search(r"(?:^|\.)(?:keypoint_)?head\.", key) for key in shapes)
 
 
 #: Joints of networks that MMPose published with RLE.
@@ -87,7 +106,8 @@ def _is_stripped_rle(shapes: Shapes, values: Values) -> bool:
     if not rows or not any(key.startswith("backbone.") for key in shapes):
         return False
     if text := configuration(values):
-        return re.search(r"\bRLE(?:Loss|Head)\b|\bout_sigma\s*=\s*True\b", text) is not None
+        by_name = re.search(rf"\bRLE(?:Loss|Head)\b|{_is_true('out_sigma')}", text) is not None
+        return by_name or rows[0] == 4 * (joints_in(text) or 0)
     return rows[0] in [4 * joints for joints in _RLE_JOINTS]
 
 
@@ -164,20 +184,37 @@ UNSUPPORTED = (
     ),
     UnsupportedModel(
         "MMPose with UDP",
-        "MMPose's networks with heat maps by UDP",
-        "`use_udp=True` or `UDPHeatmap` in the configuration inside of a file with `head.final_layer…`",
-        lambda shapes, values: (
-            _has(_HEATMAPS)(shapes, values) and _says(values, r"\buse_udp\s*=\s*True|\bUDPHeatmap\b")
-        ),
-        "this is a network of MMPose with heat maps by UDP, whose inputs and joints lie otherwise in their pixels",
+        "MMPose's networks whose inputs are made by UDP",
+        "`use_udp=True` or `UDPHeatmap` in the configuration inside of a file with `head.…` or `keypoint_head.…`",
+        lambda shapes, values: _is_of_mmpose(shapes) and _says(values, rf"{_is_true('use_udp')}|\bUDPHeatmap\b"),
+        "this is a network of MMPose's with UDP, whose inputs and joints lie otherwise in their pixels",
         "MMPose itself reads it",
     ),
     UnsupportedModel(
         "MMPose without bias",
-        "MMPose's integral regression without its bias",
-        "`debias=True` in the configuration inside of a file with `head.simplebaseline_head…`",
-        lambda shapes, values: _has(_HEATMAPS)(shapes, values) and _says(values, r"\bdebias\s*=\s*True"),
-        "this is MMPose's integral regression whose bias was removed (debias), which is not done here",
+        "MMPose's integral regression without its bias, or with maps that are multiplied",
+        "`debias=True`, or a `beta` other than 1, in the configuration inside of a file with "
+        "`head.simplebaseline_head…`",
+        lambda shapes, values: (
+            _has(r"(?:^|\.)head\.simplebaseline_head\.")(shapes, values)
+            and _says(values, rf"{_is_true('debias')}|{setting('beta')}(?!1(?:\.0*)?(?![\d.]))\d")
+        ),
+        "this is MMPose's integral regression whose bias was removed (debias), or whose maps are multiplied (beta), "
+        "before the softmax, which is not done here",
+        "MMPose itself reads it",
+    ),
+    UnsupportedModel(
+        "MMPose in Caffe's style",
+        "MMPose's networks on ResNets with strides or dilations in other places than torchvision's",
+        "`style='caffe'`, other `strides` than 1, 2, 2, 2 or other `dilations` than 1 in the configuration inside of a "
+        "file with `backbone.layer1.…` and `head.…` or `keypoint_head.…`",
+        lambda shapes, values: (
+            _is_of_mmpose(shapes)
+            and _has(r"(?:^|\.)backbone\.layer1\.")(shapes, values)
+            and (_says(values, _STRIDED) or (_has(_BOTTLENECK)(shapes, values) and _says(values, _IN_CAFFES_STYLE)))
+        ),
+        "this is a network of MMPose's on a ResNet whose strides or dilations are not torchvision's, as its "
+        "configuration says, and its arrays are the same",
         "MMPose itself reads it",
     ),
     UnsupportedModel(

@@ -1,5 +1,7 @@
 """MMPose's DeepPose as it is published and trained: the configuration inside of a file says how inputs were made."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,12 +77,87 @@ def test_the_configuration_decides(name, text, joints, width, height, tmp_path, 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "model = dict()", "image_size=[0, 256]", "image_size=[192, 256]\nimage_size=[288, 384]", 7],
+    ["", "model = dict()", "image_size=[0, 256]", "padding=2", "mean=[1, 2]", "dict(type='Other', padding=2)", 7],
 )
 def test_a_configuration_that_does_not_tell_is_passed_over(text, tmp_path):
     checkpoint = converters.read(saved(tmp_path / "a.pth", drawn(MMPose(50, 34, "head")), config=text))
     assert checkpoint.preprocessing.shape == (256, 192)
     assert not any("configuration" in notice for notice in checkpoint.notices)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("codec=dict(input_size=(96, 128))", {"im_size": 128, "im_width": 96}),
+        ({"codec": {"input_size": [96, 128]}}, {"im_size": 128, "im_width": 96}),
+        ('{"codec": {"input_size": [256, 256]}}', {"im_size": 256, "im_width": None}),
+        ("data_preprocessor=dict(bgr_to_rgb=False, mean=[1, 2, 3])", {"colour": "BGR", "mean": (1.0, 2.0, 3.0)}),
+        ("data_preprocessor=dict(bgr_to_rgb=True, type='PoseDataPreprocessor')", {"colour": "RGB"}),
+        ("data_preprocessor=dict(type='PoseDataPreprocessor')", {"colour": "BGR"}),
+        ("dict(type='LoadImageFromFile', channel_order='bgr')", {"colour": "BGR"}),
+        ("data_preprocessor=dict(\n mean=[\n 127.5,\n 127.5,\n 127.5,\n ])", {"mean": (127.5,) * 3}),
+        ("dict(type='NormalizeTensor', mean=[0.5, 0.5, 0.5], std=[0.2, 0.2, 0.2])", {"mean": (127.5,) * 3}),
+        ("dict(type='NormalizeTensor', mean=[0.485, 0.456, 0.406])", {"mean": COLOURS[0]}),
+        ("std=[50.0, 51, 52]", {"std": (50.0, 51.0, 52.0)}),
+        ("std=[0, 0, 0]", {"std": COLOURS[1]}),
+        ("dict(padding=1.5, type='GetBBoxCenterScale')", {"base_zoom": 1.5}),
+        ("dict(type='TopDownGetBboxCenterScale', padding=1.1), dict(padding=7)", {"base_zoom": 1.1}),
+    ],
+)
+def test_all_that_a_configuration_says_of_inputs(text, said, tmp_path):
+    checkpoint = converters.read(saved(tmp_path / "a.pth", drawn(MMPose(50, 34, "head")), cfg=text))
+    assert {name: getattr(checkpoint.preprocessing, name) for name in said} == said
+
+
+def test_a_network_that_sees_bgr(tmp_path, picture):
+    network = drawn(MMPose(50, 34, "head"))
+    text = "data_preprocessor=dict(bgr_to_rgb=False, mean=[1, 2, 3], std=[4, 5, 6])"
+    pose = deeppose_port.load(saved(tmp_path / "a.pth", network, cfg=text))
+    inputs, matrix = letterbox(picture, 192, 256)
+    outputs = answer(network, to_tensor(inputs[:, :, ::-1].copy(), 1.0, (1, 2, 3), (4, 5, 6))).reshape(17, 2)
+    assert_same(pose.predict(picture), back(outputs * (192, 256), matrix))
+    assert "its inputs are BGR, as the configuration inside of the file says" in pose.checkpoint.notices
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("image_size=[192, 256]\nimage_size=[288, 384]", r"sizes of its inputs \(\(192, 256\), \(288, 384\)\)"),
+        ("mean=[1, 2, 3], mean=[1, 2, 4]", "means of its inputs' colours"),
+        ("dict(type='GetBBoxCenterScale'), dict(type='GetBBoxCenterScale', padding=2)", r"paddings .* \(1.25, 2.0\)"),
+    ],
+)
+def test_a_configuration_that_contradicts_itself_is_said(text, what, tmp_path):
+    checkpoint = converters.read(saved(tmp_path / "a.pth", drawn(MMPose(50, 34, "head")), config=text))
+    assert checkpoint.preprocessing.shape == (256, 192)
+    (notice,) = checkpoint.notices
+    assert re.search(f"the configuration inside of the file says several {what}", notice)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("dict(type='TopdownAffine', use_udp=True)", "with UDP"),
+        ("backbone=dict(type='ResNet', depth=50, style='caffe')", "strides or dilations"),
+        ("backbone=dict(strides=(1, 2, 2, 1))", "strides or dilations"),
+        ('{"backbone": {"dilations": [1, 1, 1, 2]}}', "strides or dilations"),
+        ("head=dict(num_joints=17)", r"\(RLE\), stripped for inference"),
+    ],
+)
+def test_what_a_configuration_says_is_not_done_is_refused(text, why, tmp_path):
+    outputs = 4 * 17 if "num_joints" in text else 34
+    refused(saved(tmp_path / "a.pth", drawn(MMPose(50, outputs, "head")), cfg=text), why)
+
+
+@pytest.mark.parametrize(
+    "text", ["style='pytorch', strides=(1, 2, 2, 2), dilations=(\n1,\n1,\n1,\n1,\n)", "use_udp=False"]
+)
+def test_what_is_torchvisions_is_read(text, tmp_path):
+    assert converters.read(saved(tmp_path / "a.pth", drawn(MMPose(50, 34, "head")), cfg=text)).joints == 17
+
+
+def test_blocks_of_two_convolutions_have_one_style(tmp_path):
+    assert converters.read(saved(tmp_path / "a.pth", drawn(MMPose(18, 34, "head")), cfg="style='caffe'")).joints == 17
 
 
 def test_rle_that_was_stripped_for_inference_is_no_pose_of_34_joints(tmp_path):

@@ -141,13 +141,27 @@ def test_what_it_is_goes_along(tmp_path):
 @pytest.mark.parametrize(
     ("given", "text", "phrase"),
     [
-        ({}, "data_cfg = dict(use_udp=True)", "heat maps by UDP"),
-        ({}, "codec = dict(type='UDPHeatmap')", "heat maps by UDP"),
+        ({}, "data_cfg = dict(use_udp=True)", "with UDP"),
+        ({}, "codec = dict(type='UDPHeatmap')", "with UDP"),
         ({"integral": True}, "head=dict(type='DSNTHead', debias=True, beta=10.)", "whose bias was removed"),
+        ({"integral": True}, "head=dict(type='DSNTHead', beta=10.)", r"whose maps are multiplied \(beta\)"),
     ],
 )
 def test_what_is_decoded_otherwise_is_refused(given, text, phrase, tmp_path):
     refused(saved(tmp_path / "a.pth", drawn(SimpleBaseline(18, 17, **given)), cfg=text), phrase)
+
+
+@pytest.mark.parametrize("text", ["beta=1.0, debias=False", "use_udp=False, unbiased=False, post_process='default'"])
+def test_what_is_decoded_so_is_read_without_a_word(text, tmp_path):
+    network = drawn(SimpleBaseline(18, 17, integral="beta" in text))
+    notices = converters.read(saved(tmp_path / "a.pth", network, cfg=text)).notices
+    assert not any("configuration" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("text", ["codec=dict(unbiased=True)", "test_cfg=dict(post_process='unbiased')"])
+def test_darkpose_is_said(text, tmp_path):
+    notices = converters.read(saved(tmp_path / "a.pth", drawn(SimpleBaseline(18, 17)), cfg=text)).notices
+    assert any("found as DarkPose does" in notice for notice in notices)
 
 
 def test_a_layer_that_is_missing_is_named(tmp_path):

@@ -28,7 +28,19 @@ FILES = {
     ),
     "MMPose with UDP": ("pt", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
     "MMPose without bias": ("pt", {"backbone.conv1.weight": ONE, "head.simplebaseline_head.final_layer.weight": ONE}),
+    "MMPose in Caffe's style": (
+        "pt",
+        {"backbone.layer1.0.conv3.weight": ONE, "head.fc.weight": np.ones((34, 4), np.float32)},
+    ),
     "MMPose with heat maps": ("safetensors", {"backbone.conv1.weight": ONE, "head.final_layer.weight": ONE}),
+}
+
+
+#: What the configuration inside of them says.
+CONFIGURATIONS = {
+    "MMPose with UDP": "use_udp=True",
+    "MMPose without bias": "debias=True",
+    "MMPose in Caffe's style": "style='caffe'",
 }
 
 
@@ -40,9 +52,7 @@ def test_each_is_refused_by_name(name, tmp_path):
     if kind == "pt":
         torch = pytest.importorskip("torch")
         state = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        torch.save(
-            {"meta": {"config": "use_udp=True" if name.endswith("UDP") else "debias=True"}, "state_dict": state}, path
-        )
+        torch.save({"meta": {"config": CONFIGURATIONS[name]}, "state_dict": state}, path)
     elif kind in ("keras", "hdf5"):
         h5py = pytest.importorskip("h5py")
         with h5py.File(path, "w") as file:
