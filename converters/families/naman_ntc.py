@@ -14,7 +14,7 @@ from converters.families.family import Built, Family, register
 from converters.families.joints import COCO
 from converters.families.shapes import head_in, resnet_in
 from converters.families.torchvision import RESNETS
-from converters.networks import AveragePooling, Shape
+from converters.networks import AveragePooling, GlobalAveragePooling, Shape
 
 _PREPROCESSING = Preprocessing(im_size=256, gcn="none", colour="RGB", part="letterbox", scale=256.0)
 
@@ -28,7 +28,9 @@ def _build(shapes: Mapping[str, Shape]) -> Built | None:
     if head.inputs == 4 * body.channels:
         layers = (*body.layers, AveragePooling(7, 1), *head.layers)
         return Built(f"{body.name}-naman-ntc", canonical, layers, input_size=_PREPROCESSING.im_size)
-    return Built(f"{body.name}-torchvision", canonical) if body.standard else None
+    if body.standard:
+        return Built(f"{body.name}-torchvision", canonical)
+    return Built(f"{body.name}-torchvision", canonical, (*body.layers, GlobalAveragePooling(), *head.layers))
 
 
 register(

@@ -31,12 +31,14 @@ class Head:
         canonical: Key in the file -> canonical name.
         places: Their places in a Sequential; empty for one layer that stands in none.
         inputs: Numbers that the first one takes.
+        guessed: Whether something without arrays is between them, of which the file does not tell what.
     """
 
     layers: tuple[Layer, ...]
     canonical: Mapping[str, str]
     places: tuple[int, ...]
     inputs: int
+    guessed: bool
 
     @property
     def linear(self) -> bool:
@@ -135,8 +137,9 @@ def with_shapes(layers: Iterable[Layer], shapes: Mapping[str, Shape]) -> tuple[t
 def head_in(shapes: Mapping[str, Shape], name: str) -> Head | None:
     """Finds the last layers of a regressor in what is left of its keys.
 
-    Between two layers of a Sequential that are not neighbours there is an activation, and maybe dropout, which have no
-    arrays: ReLU is taken, as torchvision has it. Before the first there may be dropout.
+    They are one layer, a Sequential, Sequentials in one, or two of them, of which one takes what the other gives.
+    Between two layers that are not neighbours there is an activation, and maybe dropout, which have no arrays: ReLU is
+    taken, as torchvision has it, once between two fully connected layers. Before the first there may be dropout.
 
     Args:
         shapes: Shapes by key.
@@ -146,31 +149,77 @@ def head_in(shapes: Mapping[str, Shape], name: str) -> Head | None:
     for key, shape in shapes.items():
         module, _, part = key.rpartition(".")
         modules.setdefault(module, {})[part] = shape
-    parents = {module.rpartition(".")[0] for module in modules}
-    numbers = [module.rpartition(".")[2] for module in modules]
-    in_sequence = len(parents) == 1 and all(re.fullmatch(r"\d{1,2}", number) for number in numbers)
-    if not in_sequence and len(modules) != 1:
-        return None
-    places = tuple(sorted(map(int, numbers))) if in_sequence else ()
-    ordered = sorted(modules, key=lambda module: int(module.rpartition(".")[2])) if in_sequence else list(modules)
+    ordered = _in_order(modules)
     layers: list[Layer] = []
     canonical = {}
-    before, inputs = -1, 0
-    for place, module in zip(places or (0,), ordered, strict=True):
-        gap = place - before - 1
+    before: _Place | None = None
+    inputs, active, guessed = 0, False, False
+    for place in ordered:
+        gap = 0 if before is None else _gap(before, place)
         if gap > 2:
             return None
-        if layers and gap:
-            layers += [ReLU(), *([Dropout(0.5)] if gap > 1 else [])]
-        own, parts = name if len(modules) == 1 else f"{name}.{place}", modules[module]
+        if gap:
+            layers += [ReLU()] if not active else []
+            layers += [Dropout(0.5)] if active or gap > 1 else []
+            active, guessed = True, True
+        own = name if len(modules) == 1 else ".".join([name, *map(str, place.numbers)])
+        parts = modules[place.module]
         weight = parts.get("weight", ())
         if len(weight) == 2:
             layers.append(Linear(own, weight[0], bias="bias" in parts))
-            inputs = inputs or weight[1]
+            inputs, active = inputs or weight[1], False
         elif "running_var" in parts:
             layers.append(BatchNormalization(own))
+            active = active or not inputs  # before the first layer there is nothing to activate
         else:
             return None
-        canonical.update({f"{module}.{part}" if module else part: f"{own}.{part}" for part in parts})
+        canonical.update({f"{place.module}.{part}" if place.module else part: f"{own}.{part}" for part in parts})
         before = place
-    return Head(tuple(layers), canonical, places, inputs) if isinstance(layers[-1], Linear) else None
+    if not layers or not isinstance(layers[-1], Linear):
+        return None
+    places = tuple(place.numbers[0] for place in ordered if len(place.numbers) == 1)
+    return Head(tuple(layers), canonical, places, inputs, guessed)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a layer of a head stands.
+
+    Attributes:
+        module: Its name in the file.
+        numbers: Its place in a Sequential, from the outermost of nested ones inward.
+    """
+
+    module: str
+    numbers: tuple[int, ...]
+
+
+def _gap(before: _Place, after: _Place) -> int:
+    """Returns how many modules are between two; where they stand in different Sequentials one, as nothing tells."""
+    if before.numbers[:-1] != after.numbers[:-1]:
+        return 1
+    return after.numbers[-1] - before.numbers[-1] - 1
+
+
+def _in_order(modules: Mapping[str, Mapping[str, Shape]]) -> list[_Place]:
+    """Returns the layers of a head in the order in which they are applied; none where nothing tells it."""
+    if len(modules) == 1:
+        (module,) = modules
+        number = module.rpartition(".")[2]
+        return [_Place(module, (int(number),) if re.fullmatch(r"\d{1,2}", number) else ())]
+    groups: dict[str, list[_Place]] = {}
+    for module in modules:
+        name, numbers = re.fullmatch(r"(.*?)((?:(?:^|\.)\d{1,2})*)", module).groups()  # type: ignore[union-attr]
+        groups.setdefault(name, []).append(_Place(module, tuple(map(int, re.findall(r"\d+", numbers)))))
+    sequences = [sorted(group, key=lambda place: place.numbers) for group in groups.values()]
+    if len(sequences) == 1:
+        return sequences[0] if all(place.numbers for place in sequences[0]) else []
+
+    def follow(one: list[_Place], other: list[_Place]) -> bool:
+        gives, takes = (modules[place.module].get("weight", ()) for place in (one[-1], other[0]))
+        return len(gives) == len(takes) == 2 and gives[0] == takes[1]
+
+    orders = [(a, b) for a, b in (sequences, sequences[::-1]) if follow(a, b)] if len(sequences) == 2 else []
+    if len(orders) != 1:
+        return []
+    return [_Place(place.module, (i, *place.numbers)) for i, group in enumerate(orders[0]) for place in group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from converters.checkpoint import Preprocessing
@@ -14,6 +15,8 @@ JOINTS = (
     *("left shoulder", "left elbow", "left wrist", "right shoulder", "right elbow", "right wrist"),
     *("left hip", "right hip", "head"),
 )
+#: What its program calls its networks' files.
+_FILE = re.compile(r"(?:best_)?model_s\d{1,3}(?:_j\d{1,3})?\.npz")
 _PREPROCESSING = Preprocessing(gcn="none", scale=255.0)
 
 
@@ -32,10 +35,13 @@ def alexnet() -> tuple[Layer, ...]:
 FAMILY = Family(
     name="alexnet-takiyu",
     title="takiyu/DeepPose (Chainer)",
-    recognised="the same names and shapes as AlexNet: `--architecture alexnet-takiyu`",
+    recognised="the same names and shapes as AlexNet: `--architecture alexnet-takiyu`, or npz with bare names that is "
+    "named as its program does, `best_model_s0.npz`, `best_model_s1_j0.npz` and so on, or `model_…` of what it goes on "
+    "with",
     done="conv1 without pad, LRN before ReLU and pooling; BGR from 0 to 1; nine joints, left first, or one",
     tables={"alexnet-takiyu": alexnet()},
     formats=("chainer-npz", "pt", "safetensors"),
+    recognise=lambda found: bool(found.format == "chainer-npz" and not found.wrappers and _FILE.fullmatch(found.file)),
     preprocessing=_PREPROCESSING,
     by_joints={len(JOINTS): replace(_PREPROCESSING, joints=JOINTS)},
     alike="alexnet",

@@ -34,16 +34,28 @@ def pooling(kernel: int = 3, pad: int = 0) -> MaxPooling:
     return MaxPooling(kernel, 2, pad, cover_all=False)
 
 
-def alexnet() -> tuple[Layer, ...]:
-    """`torchvision.models.alexnet`."""
+def alexnet_features() -> tuple[Layer, ...]:
+    """The convolutions of `torchvision.models.alexnet`."""
     rows = ((0, 64, 11, 4, 2), (3, 192, 5, 1, 2), (6, 384, 3, 1, 1), (8, 256, 3, 1, 1), (10, 256, 3, 1, 1))
     layers: tuple[Layer, ...] = ()
     for number, channels, kernel, stride, pad in rows:
         layers += (Convolution(f"features.{number}", channels, kernel, stride, pad), ReLU())
         if number in (0, 3, 10):
             layers += (pooling(),)
+    return layers
+
+
+def alexnet() -> tuple[Layer, ...]:
+    """`torchvision.models.alexnet`."""
     return (
-        *(*layers, AdaptiveAveragePooling(6), Dropout(0.5), Linear("classifier.1", 4096), ReLU(), Dropout(0.5)),
+        *(
+            *alexnet_features(),
+            AdaptiveAveragePooling(6),
+            Dropout(0.5),
+            Linear("classifier.1", 4096),
+            ReLU(),
+            Dropout(0.5),
+        ),
         *(Linear("classifier.4", 4096), ReLU(), Linear("classifier.6", OUTPUTS)),
     )
 

@@ -317,6 +317,19 @@ def test_a_cascade_is_no_start_for_one_network(shared, tmp_path):
 class TestResume:
     """What takiyu/DeepPose left to go on from: MomentumSGD's velocity in a file of its own."""
 
+    @pytest.mark.parametrize("name", ["best_model_s1_j0.npz", "model_s0.npz", "model_s12_j8.npz"])
+    def test_a_file_of_the_programs_name_is_its_network(self, name, tmp_path):
+        shutil.copy(TAKIYU / "best_model_s1_j0.npz", tmp_path / name)
+        checkpoint = converters.read(tmp_path / name)
+        assert (checkpoint.architecture.name, checkpoint.preprocessing.scale) == ("alexnet-takiyu", 255)
+        assert any("its name is one of takiyu/DeepPose" in notice for notice in checkpoint.notices)
+        assert converters.read(tmp_path / name, architecture="alexnet").architecture.name == "alexnet"
+
+    @pytest.mark.parametrize("name", ["model.npz", "my_model_s0.npz", "best_model_s0.npz.bak"])
+    def test_any_other_name_is_the_main_lines(self, name, tmp_path):
+        shutil.copy(TAKIYU / "best_model_s1_j0.npz", tmp_path / name)
+        assert converters.read(tmp_path / name).architecture.name == "alexnet"
+
     @pytest.fixture
     def folder(self, tmp_path):
         shutil.copy(TAKIYU / "best_model_s1_j0.npz", tmp_path / "model_s1_j0.npz")

@@ -17,7 +17,16 @@ from torch import nn  # noqa: E402
 
 import deeppose_port  # noqa: E402
 from deeppose_port.cli import main  # noqa: E402
-from tests.helpers.ports import IMAGENET, ResNet, Vgg, answer, assert_same, drawn, to_tensor  # noqa: E402
+from tests.helpers.ports import (  # noqa: E402
+    IMAGENET,
+    ResNet,
+    Vgg,
+    answer,
+    assert_same,
+    drawn,
+    to_tensor,
+    torchvision_alexnet,
+)
 
 JOINTS = 14
 #: BatchNormalization is folded into the convolutions, which rounds otherwise.
@@ -46,6 +55,22 @@ def normalized(inputs):
 
 def torchvisions(inputs):
     return nn.Sequential(*two(inputs)[:3], linear(24, 20), nn.ReLU(), nn.Dropout(), linear(20))
+
+
+def normalized_after(inputs):
+    return nn.Sequential(linear(inputs, 24), nn.ReLU(), nn.BatchNorm1d(24), nn.Dropout(), linear(24))
+
+
+def normalized_first(inputs):
+    return nn.Sequential(nn.BatchNorm1d(inputs), nn.Dropout(), linear(inputs))
+
+
+def pooled_inside(inputs):
+    return nn.Sequential(nn.Identity(), nn.Identity(), nn.Flatten(), nn.Dropout(), linear(inputs))
+
+
+def nested(inputs):
+    return nn.Sequential(nn.Sequential(linear(inputs, 24), nn.ReLU(), nn.Dropout()), linear(24))
 
 
 class Regressor(nn.Module):
@@ -94,6 +119,10 @@ HEADS = {
     "fc.{0,3}": two,
     "fc.{0,2}": two_without_dropout,
     "fc.{0,1,3}": normalized,
+    "fc.{0,2,4}": normalized_after,
+    "fc.{0,2}, normalized": normalized_first,
+    "fc.4": pooled_inside,
+    "fc.0.0, fc.1": nested,
 }
 
 
@@ -116,8 +145,8 @@ def test_children_of_a_resnet_by_their_numbers(name, head, tmp_path):
     assert checkpoint.joints == JOINTS
     assert checkpoint.source.generation == "torchvision"
     assert {"conv1.weight", "layer4.1.bn2.bias"} <= checkpoint.weights.keys()
-    guessed = [notice for notice in checkpoint.notices if "ReLU is taken; --model-file" in notice]
-    assert len(guessed) == (head not in ("fc", "fc.1"))
+    guessed = [notice for notice in checkpoint.notices if " is taken; --model-file" in notice]
+    assert len(guessed) == (head not in ("fc", "fc.1", "fc.4"))
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -153,6 +182,12 @@ def test_resnexts_have_groups(depth, groups, factor, numbered, tmp_path):
     assert checkpoint.source.writer == "torch"
 
 
+def test_a_resnet_and_its_head_in_one_sequential(tmp_path):
+    body = ResNet(18, 1)
+    network = nn.Sequential(*cut(body), nn.Flatten(), linear(body.fc.in_features))
+    assert "fc.weight" in read_as(tmp_path / "a.pth", drawn(network)).weights
+
+
 @pytest.mark.parametrize("depth", [50, 101])
 def test_wide_resnets_are_wide(depth, tmp_path):
     network = drawn(ResNet(depth, 2 * JOINTS, factor=2))
@@ -173,6 +208,35 @@ def test_vggs_of_any_depth(depth, batch_normalization, tmp_path):
 @pytest.mark.parametrize("head", [linear, dropped, two, two_without_dropout, normalized])
 def test_vggs_with_another_head(head, side, tmp_path):
     read_as(tmp_path / "a.pth", drawn(Vgg(16, True, head(8 * side**2), side)))
+
+
+def test_torchvisions_head_whose_last_layer_is_a_sequential(tmp_path):
+    network = Vgg(11, False, torchvisions(8 * 49))
+    network.classifier[6] = dropped(20)
+    read_as(tmp_path / "a.pth", drawn(network))
+
+
+def test_a_head_that_is_cut_and_another_beside_it(tmp_path):
+    network = Vgg(11, True, torchvisions(8 * 49))
+    last, network.classifier = network.classifier[6], network.classifier[:6]
+    whole = nn.Module()
+    whole.backbone, whole.regressor = network, nn.Sequential(nn.Dropout(), last)
+    whole.forward = lambda x: whole.regressor(network(x))
+    read_as(tmp_path / "a.pth", drawn(whole))
+
+
+@pytest.mark.parametrize("name", ["features", "backbone"])
+@pytest.mark.parametrize("head", [linear, dropped, two, two_without_dropout])
+def test_an_alexnet_with_another_head(head, name, tmp_path):
+    network = torchvision_alexnet(1)
+    network.classifier = head(12 * 36)
+    drawn(network)
+    state = {key.replace("features", name): tensor for key, tensor in network.state_dict().items()}
+    torch.save(state, tmp_path / "a.pth")
+    inputs = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    pose = deeppose_port.load(tmp_path / "a.pth")
+    assert_same(pose(inputs.numpy()).reshape(-1), answer(network, inputs))
+    assert pose.checkpoint.architecture.name.startswith("alexnet-torchvision-")
 
 
 @pytest.mark.parametrize("name", ["backbone.", "features.", "vgg.features.", "0."])
@@ -248,6 +312,15 @@ def test_its_last_layer_may_stand_in_a_sequential(tmp_path):
     network.resnet.avgpool, network.resnet.fc = nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Linear(128, 32))
     checkpoint = read_as(tmp_path / "a.pth", drawn(network))
     assert (checkpoint.architecture.name, checkpoint.source.generation) == ("resnet50-torchvision", "resnet-naman-ntc")
+
+
+def test_its_networks_have_any_number_of_blocks(tmp_path):
+    network = Naman(50, 16, sequential=False)
+    network.resnet.avgpool, network.resnet.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(128, 32)
+    network.resnet.layer3 = network.resnet.layer3[:2]
+    checkpoint = read_as(tmp_path / "a.pth", drawn(network))
+    assert checkpoint.source.generation == "resnet-naman-ntc"
+    assert checkpoint.preprocessing.part == "letterbox"
 
 
 @pytest.mark.parametrize("as_numbers", [True, False])

@@ -67,7 +67,7 @@ class TestOnRequest:
         from torch.nn import functional as f
 
         checkpoint = random_alexnet(name)
-        path = as_chainer_file(tmp_path / "best_model_s0.npz", checkpoint)
+        path = as_chainer_file(tmp_path / "a.npz", checkpoint)
         w = {key: torch.from_numpy(array.copy()) for key, array in checkpoint.weights.items()}
         inputs = narrow_inputs()
 
