@@ -174,6 +174,16 @@ def refuse_targets(
                 raise _exists(target, instead)
 
 
+def refuse_without_folder(target: Path) -> None:
+    """Refuses what cannot be written because its folder is not there, before there is anything to write.
+
+    Raises:
+        DeepPoseError: It says so.
+    """
+    if not target.parent.is_dir():
+        raise DeepPoseError("there is no such folder to write it into", where=target, advice="make it, or name another")
+
+
 def checked_folder(path: str | os.PathLike[str]) -> Path:
     """Returns a folder to write to, which need not exist.
 

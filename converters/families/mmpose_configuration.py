@@ -109,5 +109,5 @@ def _colours(text: str, told: Said) -> Said:
 def _several(what: str, found: set[tuple[int, ...]] | set[tuple[float, ...]] | set[float], option: str = "") -> str:
     """Says that a configuration contradicts itself."""
     several = ", ".join(str(one) for one in sorted(found))
-    more = f"; {option} says otherwise" if option else ""
+    more = f"; {option} overrides it" if option else ""
     return f"the configuration inside of the file says several {what} ({several}): taken as MMPose does mostly{more}"

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
@@ -19,9 +20,14 @@ from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
 
+if TYPE_CHECKING:
+    import h5py
+
 #: Where `model.save` puts what `model.save_weights` writes.
 _WHOLE_MODEL = "model_weights"
-_LAYERS, _OPTIMIZER = "layer_names", "optimizer_weights"
+_OPTIMIZER = "optimizer_weights"
+#: The attribute that names the layers; of more than 64 KB the first part of it.
+_LAYERS = ("layer_names", "layer_names0")
 _NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
 #: Of a kind with more gaps in its numbers than this no layer is missing: it is numbered in another way.
 _MOST_LEFT_OUT = 20
@@ -33,7 +39,11 @@ def _tells(beginning: Beginning) -> bool:
     if not beginning.start.startswith(MAGIC):
         return False
     with told_of(beginning.path, "the HDF5 file"), open_file(beginning.path) as file:
-        return _LAYERS in file.attrs or _WHOLE_MODEL in file or any(name in file for name in _LATER)
+        return _names_layers(file) or _WHOLE_MODEL in file or any(name in file for name in _LATER)
+
+
+def _names_layers(group: h5py.Group) -> bool:
+    return any(name in group.attrs for name in _LAYERS)
 
 
 def read(path: Path) -> Contents:
@@ -45,9 +55,9 @@ def read(path: Path) -> Contents:
     places: dict[str, str] = {}
     headers: dict[str, Header] = {}
     with told_of(path, "the HDF5 file"), open_file(path) as file:
-        prefix = "" if _LAYERS in file.attrs else _WHOLE_MODEL
+        prefix = "" if _names_layers(file) else _WHOLE_MODEL
         group = item_of(path, file, prefix, prefix) if prefix in file else file
-        if _LAYERS not in group.attrs:
+        if not _names_layers(group):
             problem = "this is HDF5 of a later Keras (`.weights.h5`), which does not name its layers"
             raise CheckpointError(path, problem, "save it with Keras 2: model.save_weights('model.h5')")
         # The names in the attributes are not read: the HDF5 library may never come back from damaged ones.

@@ -268,7 +268,8 @@ class Architecture:
     @property
     def takes(self) -> str:
         """Says which inputs it accepts, where one was not accepted."""
-        multiple, sizes = 1 if self.own is not None else side_multiple(self.layers), self.input_sizes()
+        multiple = 1 if self.own is not None and not self.stacks else side_multiple(self.layers)
+        sizes = self.input_sizes()
         if multiple > 1:
             return f"inputs whose sides are multiples of {multiple} pixels"
         return "larger inputs" if sizes is None else f"inputs of {sizes[0]} to {sizes[1]} pixels a side"

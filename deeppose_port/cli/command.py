@@ -232,6 +232,8 @@ class _Value(_ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the value."""
+        if value == "" and isinstance(param, _Argument) and isinstance(self._plain, click.Path):
+            self.fail("'' names nothing; the current folder is .", param, ctx)
         if self._told.parse is None:
             return self._completed(self._plain.convert(value, param, ctx))
         try:

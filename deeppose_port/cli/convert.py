@@ -136,7 +136,7 @@ def _told(options: ConvertOptions) -> dict[str, Any]:
 def _convert_many(options: ConvertOptions) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
-    from converters.files import refuse_targets
+    from converters.files import refuse_targets, refuse_without_folder
     from converters.folders import is_folder, survey
 
     sources, output, as_json = options.sources, options.output, options.shown.as_json
@@ -148,6 +148,7 @@ def _convert_many(options: ConvertOptions) -> int:
         raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
     if options.results is not None:
         refuse_targets([options.results], force=options.force)
+        refuse_without_folder(options.results)
     targets = {each.path: _target(each, output, kind) for each in there.found}
     if single and output is not None:
         targets, told["format"] = {sources[0]: output}, options.format

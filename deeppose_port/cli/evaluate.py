@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from converters.errors import DeepPoseError
-from converters.files import refuse_targets
+from converters.files import refuse_targets, refuse_without_folder
 from converters.folders import is_folder
 from converters.values import dataclass
 from deeppose_port.cli import display, watch
@@ -106,6 +106,7 @@ def evaluate(options: EvalOptions) -> int:
     if options.persons is not None:
         read = (options.checkpoint, options.how.annotated.csv)
         refuse_targets([options.persons], page.force, read=read, instead="--persons names another")
+        refuse_without_folder(options.persons)
     found = evaluate_one(options.checkpoint, options.how, quiet=as_json)
     if not speaks():
         return 0

@@ -222,7 +222,9 @@ class HyperparameterOptions:
         given = {name: type(defaults[name])(value) for name, value in known.items()}
         result = Hyperparameters(**{**defaults, **given})
         refuse_unknown("schedule", result.schedule, SCHEDULES)
-        refuse_outside(result, lambda n: n > 0, "it has to be positive", "lr", "eps", "lr_decay_ratio")
+        refuse_outside(
+            result, lambda n: 0 < n < math.inf, "it has to be positive and finite", "lr", "eps", "lr_decay_ratio"
+        )
         moments = "momentum", "beta1", "beta2"
         refuse_outside(result, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", *moments)
         refuse_outside(result, lambda n: n >= 0, "it cannot be negative", "weight_decay", "lr_decay_freq", "warmup")

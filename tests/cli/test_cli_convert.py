@@ -354,6 +354,22 @@ class TestBadInput:
         assert phrase in errors[0]
         assert listing(model.parent) == before
 
+    @pytest.mark.parametrize(
+        ("arguments", "phrase"),
+        [
+            (["convert", "MODEL", "--results", "none/results.csv"], "there is no such folder to write it into"),
+            (["convert", ""], "'' names nothing; the current folder is ."),
+            (["inspect", ""], "'' names nothing"),
+        ],
+    )
+    def test_nothing_is_done_for_what_cannot_be(self, arguments, phrase, run, model, monkeypatch):
+        monkeypatch.chdir(model.parent)
+        before = listing(model.parent)
+        status, output, errors = run(*(model if argument == "MODEL" else argument for argument in arguments))
+        assert (status, output) == (2, "")
+        assert phrase in errors[-1]
+        assert listing(model.parent) == before
+
     def test_a_full_disk(self, run, model, monkeypatch):
         def full(*arguments, **options):
             raise OSError(28, "No space left on device")

@@ -100,6 +100,7 @@ class TestRefusals:
         ("given", "message"),
         [
             ({"lr": 0}, "lr is 0.0; it has to be positive"),
+            ({"lr": float("inf")}, "lr is inf; it has to be positive and finite"),
             ({"lr": float("nan")}, "lr is nan"),
             ({"adam_eps": -1}, "eps is -1.0; it has to be positive"),
             ({"lr_decay_ratio": 0}, "lr_decay_ratio is 0.0"),

@@ -123,6 +123,19 @@ class TestReading:
                 array = array.transpose(3, 2, 0, 1)
             np.testing.assert_array_equal(checkpoint.weights[name], array)
 
+    def test_names_of_layers_that_take_more_than_an_attribute_holds(self, two, tmp_path):
+        layers = layers_of(two)
+        with h5py.File(save(tmp_path / "a.h5", layers), "a") as file:
+            names = file.attrs["layer_names"]
+            del file.attrs["layer_names"]
+            file.attrs.update({"layer_names0": names[:9], "layer_names1": names[9:]})
+        assert converters.read(tmp_path / "a.h5").architecture.stacks == 2
+
+    def test_inputs_of_other_sides_say_which_it_takes(self, two):
+        architecture = read(two).architecture
+        assert [architecture.accepts(side) for side in (64, 192, 200, 272)] == [True, True, False, False]
+        assert architecture.takes == "inputs whose sides are multiples of 64 pixels"
+
     @pytest.mark.parametrize(("stacks", "residuals"), [(1, 1), (2, 1), (8, 1), (1, 2), (3, 3)])
     def test_stacks_and_residuals_are_counted(self, stacks, residuals):
         table = stacked_hourglass(stacks, residuals, joints=7, widths=(4, 6, 8))
