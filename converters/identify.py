@@ -37,7 +37,7 @@ from converters.networks import (
 from converters.plan import Plan
 from converters.preprocessing import preprocessing_of
 from converters.recognition import Network, recognise
-from converters.sourced import candidates, recognise_by_source, why_no_source
+from converters.sourced import candidates, makers, recognise_by_source, why_no_source
 from converters.stored import Stored
 from converters.values import dataclass
 
@@ -260,8 +260,9 @@ class _Identification:
             return chainer_version(evidence.tell_writer(known, log.version if log else None, "log.txt")[0])
 
         files = candidates(self.path, model_file, log or read_beside(self.path))
+        functions = makers(self.path, model_file)
         model = file.sections.model
-        return recognise_by_source(self.path, file.contents, model, files, log, version, self.notices)
+        return recognise_by_source(self.path, file.contents, model, files, functions, log, version, self.notices)
 
     def _with_sources(self, error: CheckpointError, log: LegacyLog | None) -> CheckpointError:
         """Returns a refusal with why the source beside the file does not tell its network, where there is one."""

@@ -17,7 +17,7 @@ from converters.formats import Contents
 from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
 from converters.legacy_log import LegacyLog
 from converters.matching import Match, fitting
-from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, chainer_version
+from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, Shape, chainer_version
 from converters.recognition import Network, refuse_uninitialised
 
 if TYPE_CHECKING:  # what follows sources is loaded where there are some
@@ -60,6 +60,15 @@ def why_no_source(files: list[Candidate]) -> str | None:
     from converters.networks import source as sources
 
     return sources.none_of(files)
+
+
+def makers(path: Path, model_file: str | os.PathLike[str] | None) -> list[Candidate]:
+    """Returns the files beside a checkpoint in which a function may make its network; none where one is named."""
+    if model_file is not None or not any(path.parent.glob("*.py")):
+        return []
+    from converters.networks import source as sources
+
+    return sources.makers_in(path.parent)
 
 
 def split_model_file(model_file: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -112,6 +121,7 @@ def recognise_by_source(
     contents: Contents,
     model: Collection[str],
     files: list[Candidate],
+    makers: list[Candidate],
     log: LegacyLog | None,
     version: TellVersion,
     notices: list[str],
@@ -123,6 +133,7 @@ def recognise_by_source(
         contents: Its contents.
         model: Those of its keys that belong to a network.
         files: What `candidates` gives.
+        makers: What `makers` gives.
         log: The `log.txt` beside it.
         version: Tells Chainer's version.
         notices: Gets what a user should know where no class resembles it.
@@ -133,7 +144,7 @@ def recognise_by_source(
     Raises:
         CheckpointError: A class resembles it and does not fit, several fit, or its network cannot be read.
     """
-    if not files:
+    if not files and not makers:
         return None
     from converters.networks import source as sources
 
@@ -144,13 +155,20 @@ def recognise_by_source(
     size = side if isinstance(side, int) and 0 < side <= 1024 else 220
     problem: DeepPoseError | None = None
     budget, unread = sources.Budget(), list[DeepPoseError]()
-    for ways in strippings(headers):
-        for way in ways:
+
+    def by_classes(tensors: Mapping[str, Shape]) -> sources.Found | None:
+        return sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size), budget, unread)
+
+    def by_functions(tensors: Mapping[str, Shape]) -> sources.Found | None:
+        return sources.choose_made(makers, tensors, lambda era: version(_writers(era)), (size, size), budget)
+
+    for choose in (*([by_classes] if files else []), *([by_functions] if makers else [])):
+        for way in (way for ways in strippings(headers) for way in ways):
             tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
             if len(tensors) < len(way.bare):
                 continue
             try:
-                found = sources.choose(files, tensors, lambda era: version(_writers(era)), (size, size), budget, unread)
+                found = choose(tensors)
             except DeepPoseError as error:
                 problem = problem or error
                 continue

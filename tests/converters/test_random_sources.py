@@ -158,6 +158,8 @@ WORDS = {
     "torch": {
         "h.mean((2, 3), keepdim=True)": 6,
         "h.amax((2, 3), keepdim=True)": 6,
+        "h.mean(3, keepdim=True).mean(2, keepdim=True)": 6,
+        "h.mean(2, keepdim=True).mean(3, keepdim=True)": 6,
         "F.adaptive_max_pool2d(h, (2, 3))": 6,
         "F.adaptive_avg_pool2d(h, 3)": 6,
         "F.leaky_relu(h)": 6,

@@ -220,3 +220,72 @@ class TestSourcesThatAreNotUnderstood:
         checkpoint = converters.read(beside)
         assert checkpoint.architecture.name == "alexnet"
         assert any("not every class could be read (a.py" in notice for notice in checkpoint.notices)
+
+
+class TestFunctions:
+    """Whoever takes a network of torchvision's mostly edits it in a function, not in a class."""
+
+    HEAD = "import torch\nimport torch.nn as nn\nimport torchvision\nfrom torchvision import models\n"
+    MADE = (
+        "def get_model(num_joints, pretrained=True):\n    model = models.squeezenet1_1(pretrained=pretrained)\n"
+        "    model.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(512, 2 * num_joints, 1), {})\n"
+        "    return model{}\n"
+    )
+
+    @pytest.fixture
+    def save(self, tmp_path):
+        def write(text, rows=10):
+            shapes = squeezenet()
+            shapes["classifier.1.weight"], shapes["classifier.1.bias"] = (rows, 512, 1, 1), (rows,)
+            state = {name: torch.full(shape, 0.01) for name, shape in shapes.items()}
+            torch.save(state, tmp_path / "model.pth")
+            (tmp_path / "make.py").write_text(self.HEAD + text)
+            return tmp_path / "model.pth"
+
+        return write
+
+    @pytest.mark.parametrize("given", ["", ", 224"])
+    def test_what_one_makes_is_the_network(self, given, save):
+        path = save(self.MADE.format("nn.Sigmoid(), nn.AdaptiveAvgPool2d(1)", given))
+        checkpoint = converters.read(path)
+        assert (checkpoint.architecture.name, checkpoint.joints) == ("get_model", 5)
+        kinds = [type(layer).__name__ for layer in checkpoint.architecture.layers]
+        assert kinds[-3:] == ["Convolution", "Sigmoid", "GlobalAveragePooling"]
+        named = converters.read(path, model_file=f"{path.with_name('make.py')}:get_model")
+        assert named.architecture.layers == checkpoint.architecture.layers
+
+    def test_several_that_compute_something_else_are_refused(self, save):
+        one, other = (self.MADE.format(f"nn.{kind}(), nn.AdaptiveAvgPool2d(1)", "") for kind in ("Sigmoid", "Tanh"))
+        path = save(one + other.replace("get_model", "make"))
+        with pytest.raises(
+            CheckpointError, match=r"get_model, make\.py:make all have its names and shapes, and do not"
+        ):
+            converters.read(path)
+
+    def test_those_that_make_something_else_or_cannot_be_followed_are_passed_over(self, save):
+        more = "def main(args):\n    return models.resnet18(), zoo.train(args)\n"
+        path = save(more + self.MADE.format("nn.AdaptiveAvgPool2d(1)", ""))
+        assert converters.read(path).architecture.name == "get_model"
+
+    def test_a_class_made_from_torchvision_s_is_one(self, save):
+        text = (
+            "class Net(models.SqueezeNet):\n    def __init__(self, joints=5):\n"
+            "        super().__init__('1_1', 2 * joints)\n\n"
+            "    def forward(self, x):\n        return super().forward(x) * 2 - 1\n"
+        )
+        assert type(converters.read(save(text)).architecture.layers[-1]).__name__ == "Affine"
+
+
+def squeezenet():
+    """Shapes of torchvision's squeezenet1_1."""
+    shapes = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}
+    fires = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128)}
+    fires |= {9: (256, 48, 192), 10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}
+    for i, (inputs, squeeze, expand) in fires.items():
+        for name, shape in (
+            ("squeeze", (squeeze, inputs, 1, 1)),
+            ("expand1x1", (expand, squeeze, 1, 1)),
+            ("expand3x3", (expand, squeeze, 3, 3)),
+        ):
+            shapes[f"features.{i}.{name}.weight"], shapes[f"features.{i}.{name}.bias"] = shape, shape[:1]
+    return shapes

@@ -15,7 +15,17 @@ Anything that the answer of the network depends on and that is not known is refu
 """
 
 from converters.networks.source.budget import Budget
-from converters.networks.source.choosing import Candidate, Era, Found, candidates_in, choose, choose_anew, none_of
+from converters.networks.source.choosing import (
+    Candidate,
+    Era,
+    Found,
+    candidates_in,
+    choose,
+    choose_anew,
+    choose_made,
+    makers_in,
+    none_of,
+)
 from converters.networks.source.differences import differences
 from converters.networks.source.errors import ExhaustedError, SourceError
 
@@ -29,6 +39,8 @@ __all__ = [
     "candidates_in",
     "choose",
     "choose_anew",
+    "choose_made",
     "differences",
+    "makers_in",
     "none_of",
 ]

@@ -29,7 +29,12 @@ _MOST_FILES = 30
 #: Of one file.
 _MOST_CLASSES = 100
 #: What a file with a network has in it.
-_NETWORK = re.compile(r"\b(?:Chain|ChainList|FunctionSet|Sequential|(?:Lightning)?Module)\b")
+_NETWORK = re.compile(
+    r"\b(?:Chain|ChainList|FunctionSet|Sequential|(?:Lightning)?Module)\b"
+    r"|\bclass\s+\w+\([^)]*\b(?:ResNet|VGG|AlexNet|DenseNet|MobileNetV2|SqueezeNet)\b"
+)
+#: What a file has in it that makes one of torchvision's.
+_TORCHVISION = re.compile(r"\b(?:import|from)\s+torchvision\b")
 
 #: The first Chainer that has every construct of a file, and the first that no longer has one of them.
 Era: TypeAlias = tuple[Version | None, Version | None]
@@ -138,6 +143,8 @@ def choose(
             differing = sorted(set(differing) - made.behind_unknown(tensors).keys())
             if nearest is None or len(differing) < len(nearest[0]):
                 nearest = (differing, candidate, made)
+        if candidate.asked and candidate.class_name is None and not found:
+            found += _made_by_functions(candidate, source, tensors, size, text, era)
     if found:
         return _only(found)
     asked = any(candidate.asked for candidate in candidates)
@@ -153,6 +160,65 @@ def choose(
     if asked:
         raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
     return None
+
+
+def makers_in(folder: Path) -> list[Candidate]:
+    """Returns the files of a folder in which a function may make a network of torchvision's."""
+    found = []
+    for path in sorted(folder.glob("*.py"))[:_MOST_FILES]:
+        try:
+            if path.is_file() and path.stat().st_size <= MOST_BYTES and _TORCHVISION.search(read_text(path)):
+                found.append(Candidate(path))
+        except (OSError, DeepPoseError):
+            continue
+    return found
+
+
+def choose_made(
+    candidates: Sequence[Candidate],
+    tensors: Mapping[str, Shape],
+    version: Callable[[Era], Version],
+    size: tuple[int, int],
+    budget: Budget,
+) -> Found | None:
+    """Finds the function that makes a network with a checkpoint's names and shapes; arguments are those of `choose`.
+
+    Returns:
+        The network; None where no function makes one, or none that can be followed.
+
+    Raises:
+        DeepPoseError: Several make networks that compute something else, or the one that fits cannot be read.
+    """
+    found: list[Found] = []
+    for candidate in candidates:
+        try:
+            text = read_text(candidate.path)
+            tree = parse(text, candidate.path.name)
+        except DeepPoseError:
+            continue
+        era = era_of(tree)
+        source = Source(candidate.path.name, tree, version(era), budget)
+        found += _made_by_functions(candidate, source, tensors, size, text, era)
+    return _only(found) if found else None
+
+
+def _made_by_functions(
+    candidate: Candidate,
+    source: Source,
+    tensors: Mapping[str, Shape],
+    size: tuple[int, int],
+    text: str,
+    era: Era,
+) -> list[Found]:
+    found = []
+    for name in source.makers():
+        try:
+            made = make(source, name, tensors)
+        except (DeepPoseError, RecursionError):
+            continue
+        if not made.differences(tensors):
+            found.append(_followed(candidate, source, made, tensors, size, text, era))
+    return found
 
 
 def none_of(candidates: Sequence[Candidate]) -> str | None:

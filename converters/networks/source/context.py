@@ -60,6 +60,7 @@ class Context(abc.ABC):
         counted: Arguments that decided more than a shape: how often a loop runs, what a condition says.
         notices: What a user should know of how it was read.
         reached: Objects that the network's answer came through.
+        halves: Means over one side of a map -> the map, the axis of its other side, and what `fixed` was before.
     """
 
     def __init__(self, budget: Budget, version: Version) -> None:
@@ -74,6 +75,7 @@ class Context(abc.ABC):
         self.counted: set[Argument] = set()
         self.notices: list[str] = []
         self.reached: set[str] = set()
+        self.halves: dict[Node, tuple[Tensor, int, Place | None]] = {}
         self.norms = 0
         self._layers = 0
 

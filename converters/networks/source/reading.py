@@ -49,6 +49,9 @@ _DEEPEST_ARGUMENT = 4
 #: Sides of inputs that are tried where the one that is said does not fit a network's fully connected layers.
 _SIDES = (220, 224, 227, 256, 128, 192, 112, 96, 64, *range(32, 513))
 _ABSENT = object()
+#: Modules of which a function that makes a network makes its parts; and how many functions of a file are tried.
+_MAKING = frozenset({"nn", "models", "torchvision"})
+_MOST_MAKERS = 20
 #: What a network's channels are multiplied by, where it has an argument for that.
 _FACTORS = (0.125, 0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.4, 1.5, 2.0)
 
@@ -92,6 +95,21 @@ class Source:
                     if isinstance(evaluator.global_name(evaluator.program, name), Instance | Unknown):
                         names.append(name)
         return names
+
+    def makers(self) -> list[str]:
+        """Returns the names of the functions that may return one of PyTorch's networks."""
+        functions = [node for node in self.tree.body if isinstance(node, ast.FunctionDef)]
+        return [node.name for node in functions if _MAKING.intersection(_names_in(node)) and _returns(node)][
+            :_MOST_MAKERS
+        ]
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _returns(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Return) and part.value is not None for part in ast.walk(node))
 
 
 def _has_unknown_base(kind: Class) -> bool:
@@ -289,14 +307,15 @@ def signature_of(source: Source, class_name: str) -> Signature:
         evaluator.refuse(kind)
     if isinstance(kind, Instance):
         return Signature(Place(source.file, 0), {}, [])
-    if not isinstance(kind, Class):
+    if not isinstance(kind, Class | Function):
         raise DeepPoseError(f"{source.file}: there is no class {class_name}")
-    found = kind.find("__init__")
+    found = kind.find("__init__") if isinstance(kind, Class) else (None, kind)
     function = found[1] if found else None
     if not isinstance(function, Function) or not isinstance(function.node, ast.FunctionDef):
         return Signature(Place(source.file, kind.node.lineno), {}, [])
     declared = function.node.args
-    names = [argument.arg for argument in (*declared.posonlyargs, *declared.args)][1:]
+    names = [argument.arg for argument in (*declared.posonlyargs, *declared.args)]
+    names = names[1:] if isinstance(kind, Class) else names
     named = [argument.arg for argument in declared.kwonlyargs]
     defaults: dict[str, Said | None] = dict.fromkeys([*names, *named])
     behind = names[max(len(names) - len(function.defaults), 0) :]
@@ -403,11 +422,16 @@ def made_with(
     """Makes a class with some arguments, in place of which there may be others."""
     evaluator = source.evaluator()
     kind = evaluator.global_name(evaluator.program, class_name)
-    assert isinstance(kind, Class | Instance)
-    evaluator.framework = kind.native.framework if kind.native is not None else ""
+    assert isinstance(kind, Class | Instance | Function)
     arguments = {name: _guessed(value, (name,), guesses) for name, value in template.items()}
-    instance = evaluator.instantiate(kind, (), arguments) if isinstance(kind, Class) else kind
-    assert isinstance(instance, Instance)
+    if isinstance(kind, Function):
+        evaluator.framework = "torch"
+        instance = _returned(evaluator, class_name, evaluator.call(kind, (), arguments))
+    else:
+        evaluator.framework = kind.native.framework if kind.native is not None else ""
+        made = evaluator.instantiate(kind, (), arguments) if isinstance(kind, Class) else kind
+        assert isinstance(made, Instance)
+        instance = made
     shapes: dict[str, ParameterShape] = {}
     optional: set[str] = set()
     aliases: dict[str, str] = {}
@@ -427,6 +451,17 @@ def made_with(
                 optional.add(own)
     evaluator.names = first
     return Made(class_name, evaluator, instance, shapes, optional, aliases, arguments, unknown)
+
+
+def _returned(evaluator: Evaluator, name: str, result: object) -> Instance:
+    """Returns the network that a function gives, alone or first of several values."""
+    values = result if isinstance(result, tuple | list) else (result,)
+    for value in values:
+        if isinstance(value, Unknown):
+            evaluator.refuse(value)
+        if isinstance(value, Instance) and value.native is not None and value.native.framework == "torch":
+            return value
+    evaluator.fail(f"{name} gives no network")
 
 
 def _all_paths(

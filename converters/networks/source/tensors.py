@@ -11,6 +11,7 @@ from types import EllipsisType
 
 from converters.networks.layers import (
     Affine,
+    AveragePooling,
     ClippedReLU,
     GlobalAveragePooling,
     GlobalMaxPooling,
@@ -148,10 +149,30 @@ def over_maps(c: Context, value: object, axes: object, keepdims: object, largest
     if axes is None or isinstance(axes, Unknown):
         return c.unknown(f"the {word} over everything")
     numbers = axes if isinstance(axes, tuple | list) else (axes,)
+    if len(numbers) == 1 and not largest:
+        return _over_one_side(c, tensor, axis_of(c, tensor, numbers[0]), c.flag(keepdims, "keepdims"))
     if len(tensor.node.shape) != 3 or sorted(axis_of(c, tensor, axis) for axis in numbers) != [1, 2]:
         return c.unknown(f"the {word} of a value of {tensor.node.shape} over these axes")
     pooled = c.layer(tensor, GlobalMaxPooling() if largest else GlobalAveragePooling())
     return pooled if c.flag(keepdims, "keepdims") else Tensor(flattened(pooled.node, c.place))
+
+
+def _over_one_side(c: Context, tensor: Tensor, axis: int, keepdims: bool) -> object:
+    """Returns the mean over one side of a map; over the other one too, where that of this map was taken before."""
+    if tensor.node in c.halves and axis == c.halves[tensor.node][1]:
+        origin, _, c.fixed = c.halves[tensor.node]
+        pooled = c.layer(origin, GlobalAveragePooling())
+        return pooled if keepdims else Tensor(flattened(pooled.node, c.place))
+    if len(tensor.node.shape) != 3 or axis == 0:
+        return c.unknown(f"the mean of a value of {tensor.node.shape} over this axis")
+    before, (_, height, width) = c.fixed, tensor.node.shape
+    size = (height, 1) if axis == 1 else (1, width)
+    pooled = c.layer(tensor, AveragePooling(size, size))
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    made = pooled if keepdims else c.tensor(squeeze(c, pooled, (axis + 1,)))
+    c.halves[made.node] = (tensor, 2 if keepdims and axis == 1 else 1, before)
+    return made
 
 
 def split(c: Context, value: object, bounds: list[int], axis: object) -> object:
