@@ -168,7 +168,8 @@ def _show(found: Evaluated, intervals: Bootstrap | None) -> None:
         _show_stages(found.stages, "joint", "error_px")
         _show_stages(found.stages, "limb", "pcp")
     _show_by("joints", evaluation)
-    _show_by("limbs", evaluation)
+    if evaluation.skeleton.pcp_limbs:
+        _show_by("limbs", evaluation)
 
 
 def _show_overall(stages: Sequence[Evaluation], intervals: Bootstrap | None) -> None:

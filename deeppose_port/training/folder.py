@@ -27,6 +27,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import converters
@@ -130,8 +131,10 @@ class ResultFolder:
     def __enter__(self) -> ResultFolder:
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._closing.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, traceback)  # a folder that was made for a run that failed goes again
 
     def _prepare(self, start: Start) -> None:
         """Removes what a run that is gone was writing, and refuses a folder that this run would spoil."""
