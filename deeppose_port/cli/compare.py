@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from converters import Source
     from deeppose_port.cascade import CascadePose
     from deeppose_port.evaluate.cascades import CascadeComparison
-    from deeppose_port.evaluate.comparison import Comparison, Side
     from deeppose_port.evaluate.differences import MetricRow
+    from deeppose_port.evaluate.verdict import Comparison, Side
     from deeppose_port.pose import Pose
 
 _SHOWN_LAYERS = 30
@@ -107,8 +107,8 @@ def compare(options: CompareOptions) -> int:
     """
     from deeppose_port.drawing.report import refuse_existing, write_comparison
     from deeppose_port.evaluate.cascades import CascadeComparison, compare_cascades
-    from deeppose_port.evaluate.comparison import TOLERANCE
     from deeppose_port.evaluate.comparison import compare as compare_networks
+    from deeppose_port.evaluate.verdict import TOLERANCE
     from deeppose_port.pose import Pose
 
     report, force, as_json = options.page.report, options.page.force, options.shown.as_json

@@ -20,21 +20,19 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array, batched
 from deeppose_port.data.close_up import CloseUpError, Pictures
 from deeppose_port.data.pictures import Picture
-from deeppose_port.evaluate.comparison import (
+from deeppose_port.evaluate.comparison import asked, compare, compared
+from deeppose_port.evaluate.differences import Joints, MetricRow, compare_joints, compare_metrics
+from deeppose_port.evaluate.made_up import MadeUpPictures
+from deeppose_port.evaluate.stages import evaluation_at
+from deeppose_port.evaluate.verdict import (
     TOLERANCE,
     TOLERANCE_SOURCE,
     Check,
     Comparison,
     Side,
-    asked,
-    compare,
-    compared,
     granted_in_words,
     verdict_in_words,
 )
-from deeppose_port.evaluate.differences import Joints, MetricRow, compare_joints, compare_metrics
-from deeppose_port.evaluate.made_up import MadeUpPictures
-from deeppose_port.evaluate.stages import evaluation_at
 from deeppose_port.metrics.evaluation import Evaluation
 
 Progress = Callable[[str, int, int], None]

@@ -7,7 +7,7 @@ import pytest
 
 import converters
 from deeppose_port.cli import main
-from deeppose_port.evaluate.comparison import TOLERANCE
+from deeppose_port.evaluate.verdict import TOLERANCE
 from tests.helpers.tables import number_in, shows, tables_of
 
 #: What people call the numbers of the whole and the metrics of single joints and limbs, by their places in the JSON.

@@ -11,8 +11,8 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.cascades import compare_cascades
-from deeppose_port.evaluate.comparison import Comparison
 from deeppose_port.evaluate.made_up import MadeUpPictures
+from deeppose_port.evaluate.verdict import Comparison
 from tests.conftest import GOLDEN
 from tests.helpers.networks import load_in, random_checkpoint, runners
 from tests.helpers.pages import tree_of

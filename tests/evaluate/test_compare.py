@@ -16,9 +16,10 @@ from deeppose_port.backends.activations import layer_names
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import write_comparison
-from deeppose_port.evaluate.comparison import AMPLIFIED, _granted, compare
+from deeppose_port.evaluate.comparison import _granted, compare
 from deeppose_port.evaluate.differences import compare_weights
 from deeppose_port.evaluate.made_up import COUNT
+from deeppose_port.evaluate.verdict import AMPLIFIED
 from tests.helpers.checkpoint_files import PERHAPS_EDITED
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
 from tests.helpers.pages import tree_of

@@ -28,9 +28,9 @@ from deeppose_port.drawing.report import charts, contents
 from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, thumbnails
 from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
-from deeppose_port.evaluate.comparison import TOLERANCE_SOURCE, Comparison, Side
 from deeppose_port.evaluate.differences import Joints, LayerRow, MetricRow, shape_text, told_once
 from deeppose_port.evaluate.environment import environment
+from deeppose_port.evaluate.verdict import TOLERANCE_SOURCE, Comparison, Side
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
 from deeppose_port.metrics.shown import error_of_person, scientific
