@@ -1,9 +1,9 @@
-"""The persons of a report: thumbnails, and the poses that are drawn over them."""
+"""The persons of a report: thumbnails, the poses that are drawn over them, and how far off these are."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,10 +13,17 @@ import numpy as np
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Mask
+from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.crop import Points
 from deeppose_port.data.skeletons import Skeleton, side
+from deeppose_port.drawing.report.subjects import Subject
+from deeppose_port.metrics.shown import error_of_person
+from deeppose_port.text import finite, shown
 
+GALLERY = 2000
+"""Persons in the gallery at most, the worst: with more, the page would be too large for a browser."""
+LAZY = 200
+"""With more persons than this, pictures are coarse, and those out of sight are not drawn."""
 SIDE = 160
 """Longest side of a thumbnail, in pixels of the page."""
 QUALITY = 72
@@ -47,6 +54,89 @@ class Thumbnail:
     width: int
     height: int
     poses: tuple[PosePaths, ...]
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person of the gallery.
+
+    Attributes:
+        file: Their picture.
+        line: Of the CSV.
+        thumbnail: What is shown.
+        poses: A style and SVG paths each.
+        errors: A subject's style and label, and its mean error in pixels and in per cent of the person's box.
+    """
+
+    file: str
+    line: int
+    thumbnail: Thumbnail
+    poses: list[tuple[str, PosePaths]]
+    errors: list[tuple[str, str, str, str]]
+
+
+def persons_of(
+    subjects: Sequence[Subject], progress: Callable[[int, int], None] | None = None
+) -> tuple[list[int], list[Person]]:
+    """Returns the persons of the gallery, the worst first, and what is shown of them."""
+    first, last = subjects[0], subjects[-1]
+    boxes = first.evaluation.box_sizes
+    order = np.argsort(-_relative(last), kind="stable")[:GALLERY].tolist()
+    everybody = np.ones_like(first.evaluation.visible)
+    poses = [(subject.evaluation.predicted, everybody) for subject in subjects]
+    poses.append((first.evaluation.true, first.evaluation.visible))
+    styles = [*(subject.style for subject in subjects), "t"]
+    persons = []
+    density = 1 if len(order) > LAZY else 2
+    for person, small in zip(order, thumbnails(first.dataset, order, poses, progress, density), strict=True):
+        entry = first.dataset.person(person)
+        persons.append(
+            Person(
+                file=shown(entry.file),
+                line=entry.line,
+                thumbnail=small,
+                poses=list(zip(styles, small.poses, strict=True)),
+                errors=[
+                    (subject.style, subject.label, *error_of_person(subject.person_errors[person], boxes[person]))
+                    for subject in subjects
+                ],
+            )
+        )
+    return order, persons
+
+
+def _relative(subject: Subject) -> Float64Array:
+    """Returns (N,) mean errors as parts of the persons' boxes; infinite without an answer."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(subject.person_errors / subject.evaluation.box_sizes, nan=np.inf)
+
+
+def index_of(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, object]:
+    """Returns what the page's script sorts and filters the gallery by."""
+    dataset, boxes = subjects[0].dataset, subjects[0].evaluation.box_sizes
+    moved = np.zeros(len(dataset))
+    if len(subjects) > 1:
+        points = [subject.evaluation.predicted for subject in subjects]
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = np.nan_to_num(np.sqrt(np.square(points[0] - points[1]).sum(axis=2)), nan=0).max(axis=1)
+    return {
+        "joints": list(subjects[0].evaluation.skeleton.joints),
+        "subjects": [subject.label for subject in subjects],
+        "persons": [
+            {
+                "file": shown(dataset.person(i).file),
+                "line": dataset.person(i).line,
+                "box": finite(boxes[i], 1),
+                "moved": finite(moved[i], 3),
+                # null: not annotated; -1: no finite answer.
+                "errors": [
+                    [None if np.isnan(e) else -1 if np.isinf(e) else round(e, 1) for e in subject.errors[i].tolist()]
+                    for subject in subjects
+                ],
+            }
+            for i in order
+        ],
+    }
 
 
 def thumbnails(

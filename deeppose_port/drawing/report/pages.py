@@ -9,12 +9,11 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 
 from converters.errors import DeepPoseError
@@ -23,26 +22,18 @@ from converters.values import dataclass
 from deeppose_port import __version__
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float64Array
-from deeppose_port.drawing.report import charts, contents
-from deeppose_port.drawing.report.gallery import PosePaths, Thumbnail, thumbnails
+from deeppose_port.drawing.report import charts, contents, gallery
+from deeppose_port.drawing.report.certificate import certificate_of
 from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
-from deeppose_port.evaluate.differences import Joints, LayerRow, MetricRow, shape_text, told_once
 from deeppose_port.evaluate.environment import environment
-from deeppose_port.evaluate.verdict import TOLERANCE_SOURCE, Comparison, Side
+from deeppose_port.evaluate.verdict import Comparison
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
-from deeppose_port.metrics.shown import error_of_person, scientific
 from deeppose_port.pose import Pose
-from deeppose_port.text import finite, shown
+from deeppose_port.text import shown
 
 PAGE = "index.html"
-GALLERY = 2000
-"""Persons in the gallery at most, the worst: with more, the page would be too large for a browser."""
-LAZY = 200
-"""With more persons than this, pictures are coarse, and those out of sight are not drawn."""
-
 Progress = Callable[[int, int], None]
 
 
@@ -109,7 +100,7 @@ def write_comparison(
         if evaluation is None or not isinstance(side.dataset, PoseDataset):
             raise DeepPoseError("a report shows persons: name them with --csv and --images")
         subjects.append(Subject(style, label, side.pose, evaluation, side.dataset))
-    values = {"comparison": _certificate(comparison, sides), "environment": comparison.environment, "stages": []}
+    values = {"comparison": certificate_of(comparison, sides), "environment": comparison.environment, "stages": []}
     return _write(subjects, values, folder, command, None, force, progress)
 
 
@@ -173,7 +164,7 @@ def _write(
 ) -> Path:
     refuse_existing(folder, force)
     rows = contents.metric_rows(subjects, intervals)
-    order, persons = _persons(subjects, progress)
+    order, persons = gallery.persons_of(subjects, progress)
     text = _render(
         **values,
         subjects=subjects,
@@ -189,8 +180,8 @@ def _write(
         bars=_bars(subjects),
         histogram=_histogram(subjects),
         persons=persons,
-        many=len(persons) > LAZY,
-        index=_index(subjects, order),
+        many=len(persons) > gallery.LAZY,
+        index=gallery.index_of(subjects, order),
         joint_names=subjects[0].evaluation.skeleton.joints,
         provenance=[contents.provenance(subject) for subject in subjects],
         dataset=contents.dataset_facts(subjects[0]),
@@ -286,197 +277,6 @@ def _histogram(subjects: Sequence[Subject]) -> Markup:
     return charts.histogram("How large the errors are", "error, pixels of the pictures", errors)
 
 
-# --- the comparison --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer's row: its largest difference, the relative one and the tolerance as text."""
-
-    name: str
-    shape: str
-    numbers: list[str]
-    parted: bool
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A network's layers on both sides.
-
-    Attributes:
-        name: What it is called in files of a cascade; empty of a single network.
-        value: Its comparison.
-        chart: Of the layers.
-        layers: Their rows.
-        zeros: How many layers do not differ at all.
-    """
-
-    name: str
-    value: Comparison
-    chart: Markup
-    layers: list[_Layer]
-    zeros: int
-
-
-@dataclass(frozen=True)
-class _Certificate:
-    """What the page says of a comparison.
-
-    Attributes:
-        value: The comparison.
-        sides: Old and new, of a cascade their first stage.
-        source: Where the tolerance is from.
-        networks: Of which there is one, or those of a cascade.
-        ways: Of a cascade, where each side has the joints from its own stage before: a stage, and how far apart.
-        input_sha256: Of old's inputs and of new's.
-        joints: The answers.
-        metrics: Every number of both sides.
-        agreeing: How many of them agree in every digit shown.
-        moved: Those that are not equal.
-    """
-
-    value: Comparison | CascadeComparison
-    sides: tuple[Side, Side]
-    source: str
-    networks: list[_Network]
-    ways: list[tuple[str, str]]
-    input_sha256: tuple[str, str]
-    joints: Joints
-    metrics: Sequence[MetricRow]
-    agreeing: int
-    moved: Sequence[MetricRow]
-
-
-def _certificate(comparison: Comparison | CascadeComparison, sides: tuple[Side, Side]) -> _Certificate:
-    if isinstance(comparison, Comparison):
-        networks, ways, joints = {"": comparison}, [], comparison.joints
-        sums = comparison.old.input_sha256, comparison.new.input_sha256
-    else:
-        networks, joints, sums = comparison.networks, comparison.last.joints, comparison.input_sha256
-        ways = [(f"stage {stage.number}", stage.joints.finding) for stage in comparison.stages]
-    rows = told_once(comparison.metrics)
-    return _Certificate(
-        comparison,
-        sides,
-        TOLERANCE_SOURCE,
-        [_network(name, one) for name, one in networks.items()],
-        ways,
-        sums,
-        joints,
-        rows,
-        sum(row.agrees for row in rows),
-        [row for row in rows if row.difference],
-    )
-
-
-def _network(name: str, comparison: Comparison) -> _Network:
-    rows = comparison.layers
-    chart = charts.layers(
-        f"Relative differences of the layers{f' of {name}' if name else ''}",
-        [row.name for row in rows],
-        [row.relative for row in rows],
-        [row.tolerance for row in rows],
-    )
-    return _Network(name, comparison, chart, [_layer(row) for row in rows], sum(row.maximum == 0 for row in rows))
-
-
-def _layer(row: LayerRow) -> _Layer:
-    shapes = dict.fromkeys(
-        shape_text(shape).replace(" x ", " \N{MULTIPLICATION SIGN} ") for shape in (row.old_shape, row.new_shape)
-    )
-    numbers = [_sentence(scientific(value)) for value in (row.maximum, row.relative, row.tolerance)]
-    return _Layer(row.name, " / ".join(shapes), numbers, row.parted)
-
-
-# --- the gallery -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Person:
-    """A person of the gallery.
-
-    Attributes:
-        file: Their picture.
-        line: Of the CSV.
-        thumbnail: What is shown.
-        poses: A style and SVG paths each.
-        errors: A subject's style and label, and its mean error in pixels and in per cent of the person's box.
-    """
-
-    file: str
-    line: int
-    thumbnail: Thumbnail
-    poses: list[tuple[str, PosePaths]]
-    errors: list[tuple[str, str, str, str]]
-
-
-def _persons(subjects: Sequence[Subject], progress: Progress | None) -> tuple[list[int], list[_Person]]:
-    """Returns the persons of the gallery, the worst first, and what is shown of them."""
-    first, last = subjects[0], subjects[-1]
-    boxes = first.evaluation.box_sizes
-    order = np.argsort(-_relative(last), kind="stable")[:GALLERY].tolist()
-    everybody = np.ones_like(first.evaluation.visible)
-    poses = [(subject.evaluation.predicted, everybody) for subject in subjects]
-    poses.append((first.evaluation.true, first.evaluation.visible))
-    styles = [*(subject.style for subject in subjects), "t"]
-    persons = []
-    density = 1 if len(order) > LAZY else 2
-    for person, small in zip(order, thumbnails(first.dataset, order, poses, progress, density), strict=True):
-        entry = first.dataset.person(person)
-        persons.append(
-            _Person(
-                file=shown(entry.file),
-                line=entry.line,
-                thumbnail=small,
-                poses=list(zip(styles, small.poses, strict=True)),
-                errors=[
-                    (subject.style, subject.label, *error_of_person(subject.person_errors[person], boxes[person]))
-                    for subject in subjects
-                ],
-            )
-        )
-    return order, persons
-
-
-def _relative(subject: Subject) -> Float64Array:
-    """Returns (N,) mean errors as parts of the persons' boxes; infinite without an answer."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num(subject.person_errors / subject.evaluation.box_sizes, nan=np.inf)
-
-
-def _index(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, object]:
-    """Returns what the page's script sorts and filters the gallery by."""
-    dataset, boxes = subjects[0].dataset, subjects[0].evaluation.box_sizes
-    moved = np.zeros(len(dataset))
-    if len(subjects) > 1:
-        points = [subject.evaluation.predicted for subject in subjects]
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved = np.nan_to_num(np.sqrt(np.square(points[0] - points[1]).sum(axis=2)), nan=0).max(axis=1)
-    return {
-        "joints": list(subjects[0].evaluation.skeleton.joints),
-        "subjects": [subject.label for subject in subjects],
-        "persons": [
-            {
-                "file": shown(dataset.person(i).file),
-                "line": dataset.person(i).line,
-                "box": finite(boxes[i], 1),
-                "moved": finite(moved[i], 3),
-                # null: not annotated; -1: no finite answer.
-                "errors": [
-                    [None if np.isnan(e) else -1 if np.isinf(e) else round(e, 1) for e in subject.errors[i].tolist()]
-                    for subject in subjects
-                ],
-            }
-            for i in order
-        ],
-    }
-
-
-def _sentence(text: str) -> str:
-    """Returns words with numbers in them, of which 1e-05 has a minus, after which lines do not end."""
-    return re.sub(r"(?<=\de)-(?=\d)", "\N{MINUS SIGN}", shown(text))
-
-
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -493,3 +293,8 @@ def _render(**values: object) -> str:
     return pages.from_string(page).render(
         style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}", **values
     )
+
+
+def _sentence(text: str) -> str:
+    """Returns words with numbers in them, of which 1e-05 has a minus, after which lines do not end."""
+    return re.sub(r"(?<=\de)-(?=\d)", "\N{MINUS SIGN}", shown(text))

@@ -16,7 +16,7 @@ from converters.families import starting_preprocessing
 from deeppose_port import metrics
 from deeppose_port.cli import main
 from deeppose_port.data import DatasetError, PoseDataset, skeletons
-from deeppose_port.drawing.report import charts, pages, write_comparison, write_evaluation, write_side_by_side
+from deeppose_port.drawing.report import charts, gallery, pages, write_comparison, write_evaluation, write_side_by_side
 from deeppose_port.drawing.report.gallery import paths_of
 from deeppose_port.evaluate.comparison import compare
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
@@ -176,7 +176,7 @@ class TestGallery:
         assert lines == (worst + 1).tolist()
 
     def test_only_so_many_are_shown(self, tmp_path, dataset, monkeypatch):
-        monkeypatch.setattr(pages, "GALLERY", 4)
+        monkeypatch.setattr(gallery, "GALLERY", 4)
         page = Page(written(tmp_path, dataset)[0])
         assert len(page.all("img")) == 4
         assert "Of 9 persons these are the 4 worst" in page.text
@@ -185,7 +185,7 @@ class TestGallery:
     def test_only_many_pictures_are_coarse_and_wait_until_they_are_in_sight(
         self, tmp_path, dataset, monkeypatch, limit, loading
     ):
-        monkeypatch.setattr(pages, "LAZY", limit)
+        monkeypatch.setattr(gallery, "LAZY", limit)
         page = Page(written(tmp_path, dataset)[0])
         assert {picture["loading"] for picture in page.all("img")} == {loading}
         for picture in page.all("img"):
@@ -193,8 +193,8 @@ class TestGallery:
             height, width = cv2.imdecode(encoded, cv2.IMREAD_COLOR).shape[:2]
             density = 1 if loading == "lazy" else 2
             assert (width, height) == (density * int(picture["width"]), density * int(picture["height"]))
-        (gallery,) = page.all("ol")
-        assert gallery["class"].split() == ["gallery", "many"][: 1 + (loading == "lazy")]
+        (persons,) = page.all("ol")
+        assert persons["class"].split() == ["gallery", "many"][: 1 + (loading == "lazy")]
 
     def test_pictures_are_small_and_named(self, tmp_path, dataset):
         images = Page(written(tmp_path, dataset)[0]).all("img")
