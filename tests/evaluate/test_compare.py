@@ -34,7 +34,7 @@ def two_persons(monkeypatch):
     monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 2)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def free(pictures):
     return PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic")
 
