@@ -125,7 +125,8 @@ class TestCommands:
         np.testing.assert_allclose(*points, atol=2e-3)  # they are written with three digits
 
     @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
-    def test_compare_takes_one_for_each_side(self, capsys):
+    def test_compare_takes_one_for_each_side(self, capsys, monkeypatch):
+        monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 1)  # layers are run one by one
         status = main(["compare", str(ASTRONAUT), "--engines", "onnxruntime,openvino", "--json"])
         sides = json.loads(capsys.readouterr().out)
         assert status == 0

@@ -157,7 +157,7 @@ class TestUrls:
 
 
 class TestFastDecode:
-    @pytest.mark.parametrize(("side", "factor"), [(219, 1), (439, 1), (440, 2), (900, 4), (1760, 8), (4000, 8)])
+    @pytest.mark.parametrize(("side", "factor"), [(219, 1), (439, 1), (440, 2), (900, 4), (1760, 8), (3520, 8)])
     def test_a_jpeg_is_reduced_where_enough_pixels_are_left(self, side, factor):
         picture = np.full((2 * side, 2 * side, 3), 100, np.uint8)
         data = cv2.imencode(".jpg", picture)[1].ravel()
@@ -165,7 +165,10 @@ class TestFastDecode:
         assert window.pixels.shape[0] == -(-2 * side // factor)
         assert (window.width, window.height) == (2 * side, 2 * side)
         assert decode_window(data, [Crop(0, 0, side, side, 220), Crop(0, 0, 9, 9, 220)]).pixels.shape == picture.shape
-        assert decode_window(cv2.imencode(".png", picture)[1].ravel(), [Crop(0, 0, side, side, 220)]).scale == (1, 1)
+
+    def test_a_png_is_not(self):
+        data = cv2.imencode(".png", np.full((1000, 1000, 3), 100, np.uint8))[1].ravel()
+        assert decode_window(data, [Crop(0, 0, 500, 500, 220)]).scale == (1, 1)
 
     def test_joints_stay_where_they_are(self, tmp_path):
         cv2.imwrite(str(tmp_path / "a.jpg"), cv2.imread(str(PICTURES / "astronaut.png")))
