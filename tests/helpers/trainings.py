@@ -196,6 +196,7 @@ def small_options(folder, pictures, **given):
         "snapshot": 1,
         "valid_freq": 1,
         "show_log_iter": 1,
+        "cache": 64 << 20,  # to decode pictures again and again would take a third of the time
     }
     if {"init", "finetune", "resume"} & given.keys():
         del defaults["width"], defaults["im_size"]  # the checkpoint's

@@ -11,6 +11,8 @@ from deeppose_port.data import PackError, PoseDataset
 from deeppose_port.data import dataset as dataset_module
 from deeppose_port.data.pack.index import PackOptions
 from deeppose_port.data.pack.packing import pack
+from deeppose_port.options import options_of
+from deeppose_port.training.options import TrainingOptions
 from tests.helpers.trainings import run, small_options, write_csv
 
 ALL = {"fliplr": True, "rotate": True, "zoom": True, "translate": True}
@@ -102,6 +104,6 @@ def test_command_takes_a_pack_and_a_cache_in_words(tmp_path, pictures, packed, c
 
 
 def test_defaults_and_nonsense(tmp_path, pictures):
-    assert small_options(tmp_path, pictures).cache == 0
+    assert options_of(TrainingOptions)["cache"].default == 0
     with pytest.raises(ValueError, match="cache is -1; it has to be a number of bytes, or 0"):
         small_options(tmp_path, pictures, cache=-1)

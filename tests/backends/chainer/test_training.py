@@ -435,7 +435,7 @@ class TestFailures:
     def test_a_picture_that_breaks_ends_the_run_and_keeps_the_last_checkpoint(self, tmp_path, pictures):
         copy, csv, break_it = self.break_picture(tmp_path, pictures)
         watch = Recorded({4: break_it})
-        options = small_options(tmp_path, copy, train_csv=csv, epochs=50, batch_size=2, threads=2, fliplr=True)
+        options = small_options(tmp_path, copy, train_csv=csv, epochs=50, batch_size=2, threads=2, fliplr=True, cache=0)
         with pytest.raises(DatasetError) as ended:
             train(options, "chainer", watch)
         (line,) = {line for line in (5, 6) if f"line {line}," in str(ended.value)}
