@@ -366,7 +366,9 @@ class _Identification:
     def _aliases(self, file: _File, network: Network) -> list[tuple[Stored, Stored]]:
         """Returns second names of arrays, each with the first."""
         if network.aliases:
-            self.notices.append(f"{fold(network.aliases)} are second names of {fold(network.aliases.values())}")
+            self.notices.append(
+                f"{fold(network.aliases)} are second names of {fold(dict.fromkeys(network.aliases.values()))}"
+            )
         pairs = network.aliases.items()
         return [(file.contents.stored(self.path, one), file.contents.stored(self.path, two)) for one, two in pairs]
 

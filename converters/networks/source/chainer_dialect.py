@@ -59,6 +59,20 @@ class Link(Native):
         """Returns the links in it."""
         return list(self.instance.children.values())
 
+    def do_params(self, c: Context, *which: object) -> object:
+        """Returns its parameters, whose numbers are a file's."""
+        links = plain.iterate(c, self.do_links(c))
+        kept = [one.native for one in links if isinstance(one, Instance) and one.native is not None]
+        return [c.unknown("a parameter") for native in kept for _ in native.parameters]
+
+    def do_links(self, c: Context, skipself: object = False) -> object:
+        """Returns it and all links within."""
+        links: list[object] = [] if c.flag(skipself, "skipself") else [self.instance]
+        for child in plain.iterate(c, self.do_children(c)):
+            assert isinstance(child, Instance)
+            links += [child] if not isinstance(child.native, Link) else plain.iterate(c, child.native.do_links(c))
+        return links
+
     def do_copy(self, c: Context, mode: object = "share") -> object:
         """Returns itself where parameters are shared, else another link of the same kind."""
         if mode not in ("share", "copy", "init"):
@@ -96,6 +110,12 @@ class Chain(Link):
             c.fail(f"{c.spell(link)} as a link named {c.spell(name)} is not known")
         self.instance.children[name] = link
         return None
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns the names of the links in it."""
+        if name != "_children":
+            return super().attribute(c, name)
+        return list(self.instance.children) if c.is_chainer_1 else set(self.instance.children)
 
     def do_children(self, c: Context) -> object:
         """Returns the links in it: as they were added in Chainer 1, by name from Chainer 5 on."""
@@ -595,6 +615,8 @@ class LinearLink(Link):
 
     def forward(self, c: Context, x: object, n_batch_axes: object = 1) -> object:
         """Multiplies by a matrix."""
+        if c.whole(n_batch_axes, "n_batch_axes") != 1:
+            c.fail("a fully connected layer of several batch axes is not known")
         name = c.name_of(self.instance)
         told = c.parameter(self.instance, "weight")
         inputs = told[1] if told is not None else self.inputs
@@ -688,6 +710,26 @@ class _BatchNormalization2(BatchNormalizationLink):
         if c.training_side and not c.training:
             c.fail("a BatchNormalization that does not learn its statistics is not known")
         return self._normalised(c, x, batch=c.training and not c.training_side)
+
+
+class BatchRenormalization(_BatchNormalization2):
+    """`L.BatchRenormalization`: at test time the same as batch normalisation."""
+
+    def __init__(
+        self, c: Context, size: object, rmax: object = 1, dmax: object = 0, decay: object = 0.9, eps: object = 2e-5,
+        dtype: object = None, use_gamma: object = True, use_beta: object = True, initial_gamma: object = None,
+        initial_beta: object = None, initial_avg_mean: object = None, initial_avg_var: object = None,
+    ) -> None:  # fmt: skip
+        self._make(c, size, decay, eps, use_gamma, use_beta)
+
+    def forward(self, c: Context, x: object, finetune: object = False) -> object:
+        """Normalises."""
+        if c.training:
+            c.fail("the renormalisation of a batch in training is not known")
+        return self._normalised(c, x, batch=False)
+
+
+native("chainer.links.BatchRenormalization")(BatchRenormalization)
 
 
 @native("chainer.links.PReLU", "chainer.functions.PReLU")
@@ -866,12 +908,16 @@ def _unpooling_2d(
     if step != size or c.sizes(pad, "pad") != 0:
         c.fail("unpooling other than by repeating pixels is not known")
     result = c.layer(x, kinds.Upsample(size))
-    # What cover_all leaves out of a map that pooling covered is known only where the size of the result is said.
-    sides = None if outsize is None else c.sizes(outsize, "outsize")
-    height, width = result.node.shape[1:]
-    said = sides if isinstance(sides, tuple) else (sides, sides)
-    if said != (height, width) and (outsize is not None or c.flag(cover_all, "cover_all")):
-        c.fail("unpooling with cover_all is not known; say cover_all=False")
+    full, step = result.node.shape[1:], kinds.pair(size)
+    # What a pooling that covers a map may have made it of: all but the last window's step, and one pixel of that.
+    covered = tuple(side - one + 1 for side, one in zip(full, step, strict=True))
+    sides = kinds.pair(c.sizes(outsize, "outsize")) if outsize is not None else full
+    if outsize is None and c.flag(cover_all, "cover_all"):
+        sides = covered
+    if any(side > whole for side, whole in zip(sides, full, strict=True)):
+        c.fail(f"unpooling maps of {full} to {sides} is not known")
+    for axis, (side, whole) in enumerate(zip(sides, full, strict=True), start=1):
+        result = tensors.part(c, result, axis, 0, side) if side < whole else result
     return result
 
 
@@ -912,10 +958,36 @@ def _dropout(c: Context, x: object, ratio: object = 0.5, train: object = None, *
 
 @function("chainer.functions.concat")
 def _concat(c: Context, xs: object, axis: object = 1) -> object:
-    values = plain.iterate(c, xs)
-    if tensors.axis_of(c, c.tensor(values[0]), axis) != 0:
-        c.fail("values stacked along another axis than the channels' are not known")
-    return c.join(values, "concat")
+    return tensors.concatenated(c, plain.iterate(c, xs), axis)
+
+
+@function("chainer.functions.stack")
+def _stack(c: Context, xs: object, axis: object = 0) -> object:
+    return tensors.stack(c, plain.iterate(c, xs), axis)
+
+
+@function("chainer.functions.clip")
+def _clip(c: Context, x: object, x_min: object, x_max: object) -> object:
+    return tensors.clip(c, x, x_min, x_max)
+
+
+@function("chainer.functions.maxout")
+def _maxout(c: Context, x: object, pool_size: object, axis: object = 1) -> object:
+    if tensors.axis_of(c, c.tensor(x), axis) != 0:
+        c.fail("maxout along another axis than the channels' is not known")
+    return tensors.maxout(c, x, c.whole(pool_size, "pool_size"))
+
+
+@function("chainer.functions.broadcast_to")
+def _broadcast_to(c: Context, x: object, shape: object) -> object:
+    return tensors.broadcast(c, x, shape)
+
+
+@function("chainer.functions.average_pooling_nd")
+def _average_pooling_nd(
+    c: Context, x: object, ksize: object, stride: object = None, pad: object = 0, pad_value: object = 0
+) -> object:
+    return pooled(c, x, ksize, stride, pad, average=True, count_pad=pad_value is not None)
 
 
 @function("chainer.functions.add")
@@ -929,7 +1001,8 @@ def _reshape(c: Context, x: object, *shape: object) -> object:
 
 
 @function("chainer.functions.transpose", "chainer.Variable.transpose")
-def _transpose(c: Context, x: object, *axes: object) -> object:
+def _transpose(c: Context, x: object, *given: object, axes: object = None) -> object:
+    axes = given if axes is None else (axes,)
     order = tuple(plain.iterate(c, axes[0])) if len(axes) == 1 else axes
     return tensors.transpose(c, x, order)
 
@@ -951,6 +1024,11 @@ def _mean(c: Context, x: object, axis: object = None, weights: object = None, ke
     return tensors.over_maps(c, x, axis, keepdims)
 
 
+@function("chainer.functions.sum")
+def _sum(c: Context, x: object, axis: object = None, keepdims: object = False) -> object:
+    return tensors.total(c, x, axis, keepdims)
+
+
 @function("chainer.functions.max")
 def _max(c: Context, x: object, axis: object = None, keepdims: object = False) -> object:
     return tensors.over_maps(c, x, axis, keepdims, largest=True)
@@ -961,7 +1039,8 @@ def _split_axis(c: Context, x: object, indices_or_sections: object, axis: object
     if isinstance(indices_or_sections, tuple | list):
         bounds = [c.whole(bound, "a bound") for bound in indices_or_sections]
     else:
-        count, channels = c.whole(indices_or_sections, "the number of parts"), c.tensor(x).node.shape[0]
+        tensor = c.tensor(x)
+        count, channels = c.whole(indices_or_sections, "parts"), tensor.node.shape[tensors.axis_of(c, tensor, axis)]
         if count < 1 or channels % count:
             c.fail(f"{channels} channels in {count} parts")
         bounds = [i * (channels // count) for i in range(1, count)]

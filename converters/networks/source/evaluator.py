@@ -14,17 +14,18 @@ from packaging.version import Version
 
 from converters.networks.source import plain
 from converters.networks.source.budget import MOST_CHARACTERS, Budget, bounded
+from converters.networks.source.bundled import tree_of
 from converters.networks.source.context import Context
 from converters.networks.source.errors import Place, SourceError
 from converters.networks.source.program import imported, program_of
-from converters.networks.source.registry import ByVersion, known_in, look_up
+from converters.networks.source.registry import KNOWN, ByVersion, known_in, look_up
 from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
-from converters.networks.source.torchvision import tree_of
 from converters.networks.source.values import (
     Batch,
     Bound,
     Bundled,
     Class,
+    Everything,
     Function,
     Given,
     Instance,
@@ -60,7 +61,7 @@ class _Continue(Exception):  # noqa: N818
 
 
 #: A method that says nothing of the network wherever it stands.
-_QUIET_DECORATORS = ("torch.no_grad", "torch.inference_mode", "torch.jit.export", "torch.jit.ignore")
+_QUIET_DECORATORS = ("torch.no_grad", "torch.inference_mode", "torch.jit.export", "torch.jit.ignore", "static_graph")
 #: Python's types, as names of the source.
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -103,7 +104,7 @@ class Evaluator(Context):
             self._evaluating.add(key)
             scope = Scope(program, {})
             try:
-                with self._at(program.file):
+                with self._at(program):
                     made = self.defined(value.node, scope)
             finally:
                 self._evaluating.discard(key)
@@ -140,13 +141,18 @@ class Evaluator(Context):
         return self.global_name(scope.program, name)
 
     @contextlib.contextmanager
-    def _at(self, file: str, line: int = 0) -> Iterator[None]:
+    def _at(self, program: Program, line: int = 0) -> Iterator[None]:
         before = self.place
-        self.place = Place(file, line)
+        self._follow(program, line)
         try:
             yield
         finally:
             self.place = before
+
+    def _follow(self, program: Program, line: int) -> None:
+        """Says that a line is followed."""
+        if not program.hidden and (line != self.place.line or program.file != self.place.file):
+            self.place = Place(program.file, line)
 
     # --- expressions --------------------------------------------------------------------------------------------------
 
@@ -154,8 +160,7 @@ class Evaluator(Context):
         """Returns the value of an expression."""
         self.budget.spend()
         self.budget.enter()
-        if node.lineno != self.place.line:
-            self.place = Place(scope.program.file, node.lineno)
+        self._follow(scope.program, node.lineno)
         try:
             return bounded(self._evaluated(node, scope))
         finally:
@@ -348,8 +353,10 @@ class Evaluator(Context):
             return left
         if kind is ast.Add and isinstance(left, Instance) and left.native is not None:
             return left.native.add(self, right)
+        if isinstance(left, Everything) and isinstance(right, Batch) and kind in (ast.FloorDiv, ast.Div):
+            return functools.reduce(lambda one, side: plain.binary(self, ast.Mult, one, side), left.value.shape[1:])
         for value in (left, right):
-            if isinstance(value, Batch):
+            if isinstance(value, Batch | Everything):
                 return self.unknown("a number made of the batch's size")
         return plain.binary(self, kind, left, right)
 
@@ -405,12 +412,14 @@ class Evaluator(Context):
         """Returns what a known name stands for in this reading."""
         match found:
             case ByVersion():
-                return found.first if self.is_chainer_1 else found.later
+                return self._meant(found.first if self.is_chainer_1 else found.later)
             case Trains():
                 return Mode(self.training)
             case Bundled():
                 if found.file not in self._bundled:
-                    program = program_of(tree_of(found.file), f"torchvision's {found.file}")
+                    framework, _, part = found.file.partition("_sources/")
+                    program = program_of(tree_of(found.file), f"{framework}'s {part}")
+                    program.hidden = framework == "chainer"
                     program.names["BEFORE_0_2_2"] = self.old_torchvision
                     self._bundled[found.file] = program
                 return self.global_name(self._bundled[found.file], found.name)
@@ -433,7 +442,8 @@ class Evaluator(Context):
         if name == "__class__":
             return (value.kind,)
         if name == "__dict__":
-            return (self.unknown("__dict__"),)
+            kept = {**value.attributes, **value.children} if self.framework == "chainer" else None
+            return (self.unknown("__dict__") if kept is None else kept,)
         if isinstance(value.kind, Class) and (found := value.kind.find(name)):
             return (self._bound(found[0], found[1], value),)
         if native is not None:
@@ -471,7 +481,10 @@ class Evaluator(Context):
         instance = value.object
         if not isinstance(instance, Instance) or not isinstance(instance.kind, Class):
             self.fail("super() of this is not known")
-        if found := instance.kind.find(name, after=value.behind):
+        found = instance.kind.find(name, after=value.behind)
+        if found is None and name == "__call__":  # which a framework's own makes a call of forward
+            found = instance.kind.find("forward", after=value.behind)
+        if found is not None:
             return self._bound(found[0], found[1], instance)
         order = instance.kind.order
         native = next((one for one in order[order.index(value.behind) :] if not isinstance(one, Class)), None)
@@ -590,14 +603,14 @@ class Evaluator(Context):
                 keywords.update(value)
             else:
                 return self.unknown(f"a call with **{self.spell(value)}")
-        self.place = Place(scope.program.file, node.lineno)
+        self._follow(scope.program, node.lineno)
         if isinstance(called, Unknown):
             # A method whose name ends so changes what it is given, in PyTorch.
             if called.what.endswith("_") and any(isinstance(value, Tensor) for value in arguments):
                 self.refuse(called)
             return called
         result = self.call(called, arguments, keywords)
-        self.place = Place(scope.program.file, node.lineno)
+        self._follow(scope.program, node.lineno)
         return result
 
     def _super(self, node: ast.Call, scope: Scope) -> object:
@@ -636,8 +649,8 @@ class Evaluator(Context):
                         called.spelled, functools.partial(_start, called, instance), (self, *arguments), keywords
                     )
                     return instance
-                case ByVersion():
-                    return self.call(called.first if self.is_chainer_1 else called.later, arguments, keywords)
+                case ByVersion() | Bundled():
+                    return self.call(self._meant(called), arguments, keywords)
         finally:
             self.budget.leave()
         self.fail(f"a call of {self.spell(called)} is not known")
@@ -645,6 +658,8 @@ class Evaluator(Context):
     def _native(
         self, name: str, call: Callable[..., object], arguments: tuple[object, ...], keywords: dict[str, object]
     ) -> object:
+        if name.startswith("chainer.functions.") and (given := _unknown_in(arguments[1:2])) is not None:
+            return given
         try:
             _bind(call, *arguments, **keywords)
         except TypeError as error:
@@ -701,10 +716,12 @@ class Evaluator(Context):
         return instance
 
     def _called(self, function: Function, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
+        if function.scope.program.hidden and (unknown := _unknown_in(arguments[:1])) is not None:
+            return unknown
         scope = Scope(function.scope.program, self._arguments(function, arguments, keywords), function.scope)
         if function.owner is not None and arguments:
             scope.owner = (function.owner, arguments[0])
-        with self._at(function.scope.program.file, function.node.lineno):
+        with self._at(function.scope.program, function.node.lineno):
             if isinstance(function.node, ast.Lambda):
                 return self.evaluate(function.node.body, scope)
             try:
@@ -775,9 +792,7 @@ class Evaluator(Context):
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> object:
         bases = tuple(self.evaluate(base, scope) for base in node.bases)
-        bases = tuple(
-            (base.first if self.is_chainer_1 else base.later) if isinstance(base, ByVersion) else base for base in bases
-        )
+        bases = tuple(self._meant(base) if isinstance(base, ByVersion | Bundled) else base for base in bases)
         made = Class(node.name, node, scope.program, bases, {})
         made.order = self._order(made)
         inner = Scope(scope.program, made.names, scope if scope.names or scope.outer else None)
@@ -832,7 +847,7 @@ class Evaluator(Context):
         """Follows statements."""
         for statement in statements:
             self.budget.spend()
-            self.place = Place(scope.program.file, statement.lineno)
+            self._follow(scope.program, statement.lineno)
             self._run(statement, scope)
 
     def _run(self, node: ast.stmt, scope: Scope) -> None:
@@ -1017,8 +1032,8 @@ class Evaluator(Context):
             return isinstance(kind, NativeFunction) and kind.name.endswith((".Tensor", ".Variable"))
         if isinstance(kind, NativeFunction) and kind.name.rpartition(".")[2] in _TYPES:
             return isinstance(value, _TYPES[kind.name.rpartition(".")[2]])
-        if isinstance(kind, ByVersion):
-            kind = kind.first if self.is_chainer_1 else kind.later
+        if isinstance(kind, ByVersion | Bundled):
+            kind = self._meant(kind)
         if isinstance(value, Instance):
             order = value.kind.order if isinstance(value.kind, Class) else [value.kind]
             if isinstance(kind, Class):
@@ -1029,6 +1044,15 @@ class Evaluator(Context):
 
 
 _MISSING = object()
+
+
+def _unknown_in(values: tuple[object, ...]) -> Unknown | None:
+    """Returns what is not known of a value, or of the values in it."""
+    for value in values:
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(one, Unknown):
+                return one
+    return None
 
 
 def _outwards(scope: Scope | None) -> Iterator[Scope]:
@@ -1152,6 +1176,13 @@ def _map(c: Evaluator, called: object, *values: object) -> object:
     return [c.call(called, items, {}) for items in zip(*lists, strict=False)]
 
 
+def _reduce(c: Evaluator, called: object, values: object, *start: object) -> object:
+    items = [*start[:1], *plain.iterate(c, values)]
+    if not items:
+        c.fail("reduce of nothing is not known")
+    return functools.reduce(lambda one, other: c.call(called, (one, other), {}), items)
+
+
 def _filter(c: Evaluator, called: object, values: object) -> object:
     return [
         item
@@ -1169,4 +1200,6 @@ _EVALUATED: dict[str, Callable[..., object]] = {
     "callable": _callable,
     "map": _map,
     "filter": _filter,
+    "reduce": _reduce,
 }
+KNOWN["functools.reduce"] = NativeFunction("functools.reduce", _reduce)

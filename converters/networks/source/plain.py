@@ -10,6 +10,9 @@ import operator
 import re
 from collections.abc import Callable
 
+import numpy as np
+
+from converters.networks.layers import Affine, ReLU
 from converters.networks.source.budget import MOST_CHARACTERS, MOST_ITEMS, bounded
 from converters.networks.source.context import Context
 from converters.networks.source.errors import ExhaustedError
@@ -334,6 +337,8 @@ function("builtins.max")(_extremes(max))  # type: ignore[arg-type]
 
 @function("builtins.abs")
 def _abs(c: Context, value: object) -> object:
+    if isinstance(value, Tensor):
+        return c.join([c.layer(value, ReLU()), c.layer(c.layer(value, Affine(-1.0)), ReLU())], "sum")
     return abs(c.whole(value, "the number")) if isinstance(value, int) else abs(c.real(value, "the number"))
 
 
@@ -451,6 +456,11 @@ KNOWN["math.pi"] = KNOWN["numpy.pi"] = math.pi
 def _prod(c: Context, values: object) -> object:
     start: object = 1
     return functools.reduce(lambda one, other: binary(c, ast.Mult, one, other), iterate(c, values), start)
+
+
+@function("numpy.float32", "numpy.float64")
+def _numpy_float(c: Context, value: object = 0) -> object:
+    return value if isinstance(value, Unknown) else float(np.float32(c.real(value, "the number")))
 
 
 @function("numpy.int32", "numpy.int64", "numpy.int")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
+from typing import TypeGuard
 
 from packaging.version import Version
 
@@ -52,6 +54,8 @@ _ABSENT = object()
 #: Modules of which a function that makes a network makes its parts; and how many functions of a file are tried.
 _MAKING = frozenset({"nn", "models", "torchvision"})
 _MOST_MAKERS = 20
+#: Functions that make one number of answers and targets.
+_LOSS = re.compile(r"(?:error|loss|entropy|accuracy)$", re.IGNORECASE)
 #: What a network's channels are multiplied by, where it has an argument for that.
 _FACTORS = (0.125, 0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.4, 1.5, 2.0)
 
@@ -654,14 +658,54 @@ def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node,
     x = Tensor(input_of(height, width))
     arguments, keywords = _forward_arguments(made, x)
     result = evaluator.call(made.instance, arguments, keywords)
+    if isinstance(result, Unknown) or result is None:
+        result = _of_the_loss(made, x, result) or result
     node = _answer(made, result)
-    layers = [layer for layer in walk(table_of(node, evaluator.budget)) if hasattr(layer, "name")]
-    return node, {str(layer.name) for layer in layers}
+    return node, _layers_of(made, node)
 
 
-def _forward_arguments(made: Made, x: Tensor) -> tuple[tuple[object, ...], dict[str, object]]:
+def _layers_of(made: Made, node: Node) -> set[str]:
+    """Returns the names of the layers that lead to a value."""
+    table = table_of(node, made.evaluator.budget)
+    return {str(layer.name) for layer in walk(table) if hasattr(layer, "name")}
+
+
+def _of_the_loss(made: Made, x: Tensor, loss: object) -> Tensor | None:
+    """Returns the value whose loss a call gives: what it keeps, or another method gives, if every layer leads to it."""
+    evaluator = made.evaluator
+    names = {name.rpartition(".")[0] for name in made.shapes}
+
+    def is_whole(value: object) -> TypeGuard[Tensor]:
+        if not isinstance(value, Tensor):
+            return False
+        reached = _layers_of(made, value.node)
+        return all(name in reached or name.rpartition(".")[0] in reached for name in names)
+
+    kept = {name: value for name, value in made.instance.attributes.items() if is_whole(value)}
+    if len({id(value.node) for value in kept.values()}) == 1:
+        name, value = next(iter(kept.items()))
+        evaluator.notice(f"a call of {made.class_name} gives its loss: its {name} is taken for the joints")
+        return value
     kind = made.instance.kind
-    names = ("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward")
+    methods = [name for name in ("predict", "forward") if isinstance(kind, Class) and kind.find(name) is not None]
+    for name in methods if not kept else ():
+        evaluator.norms, evaluator.fixed, evaluator.notices = 0, None, []
+        try:
+            given = evaluator.call(evaluator.attribute(made.instance, name), *_forward_arguments(made, x, name))
+        except SourceError:
+            continue
+        if is_whole(given):
+            evaluator.notice(f"a call of {made.class_name} gives its loss: what {name} gives is taken for the joints")
+            return given
+    if isinstance(loss, Unknown) and _LOSS.search(loss.what):
+        problem = f"a call of {made.class_name} gives {loss.what}, and nothing that it keeps is all of its answer"
+        raise SourceError(loss.place, problem, "let it return the joints, in a copy of the file for --model-file")
+    return None
+
+
+def _forward_arguments(made: Made, x: Tensor, *method: str) -> tuple[tuple[object, ...], dict[str, object]]:
+    kind = made.instance.kind
+    names = method or (("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward"))
     found = next((f for f in map(kind.find, names) if f), None) if isinstance(kind, Class) else None
     if found is None or not isinstance(found[1], Function):
         return (x,), {}
@@ -699,11 +743,6 @@ def _answer(made: Made, result: object) -> Node:
         if len(values) > 1:
             evaluator.notice(f"{made.class_name} gives {len(values)} answers: the last one is taken")
         result = values[-1]
-    if isinstance(result, Unknown) or result is None:
-        kept = [name for name, value in made.instance.attributes.items() if isinstance(value, Tensor)]
-        if len(kept) == 1:
-            evaluator.notice(f"a call of {made.class_name} gives its loss: its {kept[0]} is taken for the joints")
-            result = made.instance.attributes[kept[0]]
     return _in_pairs(made, evaluator.tensor(result, "its answer").node)
 
 

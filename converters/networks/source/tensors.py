@@ -15,15 +15,27 @@ from converters.networks.layers import (
     ClippedReLU,
     GlobalAveragePooling,
     GlobalMaxPooling,
+    Layer,
+    MaxPooling,
     ReLU,
     Reshape,
     Slice,
     Transpose,
+    Upsample,
 )
 from converters.networks.source.context import Context, FeaturesError
 from converters.networks.source.graph import flattened
 from converters.networks.source.registry import KNOWN, look_up
-from converters.networks.source.values import Batch, NativeFunction, NativeMethod, Side, Tensor, Traced, Unknown
+from converters.networks.source.values import (
+    Batch,
+    Everything,
+    NativeFunction,
+    NativeMethod,
+    Side,
+    Tensor,
+    Traced,
+    Unknown,
+)
 
 
 def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
@@ -52,6 +64,8 @@ def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object
             return c.layer(tensor, Affine(number))
         case ast.Div if tensor is left and number:
             return c.layer(tensor, Affine(1.0 / number))
+        case ast.Pow if tensor is left and number == 2.0:
+            return c.join([tensor, tensor], "product")
     return c.unknown(f"{kind.__name__} of a value of the network and a number")
 
 
@@ -151,10 +165,78 @@ def over_maps(c: Context, value: object, axes: object, keepdims: object, largest
     numbers = axes if isinstance(axes, tuple | list) else (axes,)
     if len(numbers) == 1 and not largest:
         return _over_one_side(c, tensor, axis_of(c, tensor, numbers[0]), c.flag(keepdims, "keepdims"))
-    if len(tensor.node.shape) != 3 or sorted(axis_of(c, tensor, axis) for axis in numbers) != [1, 2]:
+    over = sorted(axis_of(c, tensor, axis) for axis in numbers)
+    layer: Layer = GlobalMaxPooling() if largest else GlobalAveragePooling()
+    if len(tensor.node.shape) == 3 and over in ([1], [2]):
+        c.fixed = c.fixed or c.place
+        window = (tensor.node.shape[1], 1) if over == [1] else (1, tensor.node.shape[2])
+        layer = MaxPooling(window, window, cover_all=False)
+    elif len(tensor.node.shape) != 3 or over != [1, 2]:
         return c.unknown(f"the {word} of a value of {tensor.node.shape} over these axes")
-    pooled = c.layer(tensor, GlobalMaxPooling() if largest else GlobalAveragePooling())
-    return pooled if c.flag(keepdims, "keepdims") else Tensor(flattened(pooled.node, c.place))
+    pooled = c.layer(tensor, layer)
+    return pooled if c.flag(keepdims, "keepdims") else squeeze(c, pooled, [axis + 1 for axis in over])
+
+
+def total(c: Context, value: object, axes: object, keepdims: object) -> object:
+    """Returns the sum over both sides of a map, or one."""
+    mean = over_maps(c, value, axes, keepdims)
+    if not isinstance(mean, Tensor):
+        return c.unknown("this sum")
+    c.fixed = c.fixed or c.place
+    tensor = c.tensor(value)
+    numbers = axes if isinstance(axes, tuple | list) else (axes,)
+    return c.layer(mean, Affine(float(math.prod(tensor.node.shape[axis_of(c, tensor, axis)] for axis in numbers))))
+
+
+def _in_front(c: Context, value: object, axis: int) -> Tensor:
+    """Returns a value with one of its axes and the first in each other's place."""
+    order = list(range(len(c.tensor(value).node.shape)))
+    order[0], order[axis] = axis, 0
+    return c.view(value, Transpose(tuple(order))) if axis else c.tensor(value)
+
+
+def concatenated(c: Context, values: list[object], axis: object) -> object:
+    """Returns values behind each other along an axis."""
+    place = axis_of(c, c.tensor(values[0]), axis)
+    return _in_front(c, c.join([_in_front(c, value, place) for value in values], "concat"), place)
+
+
+def part(c: Context, value: object, axis: int, start: int, stop: int) -> Tensor:
+    """Returns what lies between two bounds along an axis of an example."""
+    tensor = c.tensor(value)
+    if axis and not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    return _in_front(c, c.view(_in_front(c, tensor, axis), Slice(start, stop)), axis)
+
+
+def broadcast(c: Context, value: object, shape: object) -> object:
+    """Returns a value as large as a shape, each side of 1 repeated."""
+    tensor = c.tensor(value)
+    own = tensor.node.shape
+    sides = list(shape)[1:] if isinstance(shape, tuple | list) and len(shape) == len(own) + 1 else None
+    wanted = None if sides is None else tuple(_plain_side(c, tensor, axis, side) for axis, side in enumerate(sides))
+    if wanted == own:
+        return tensor
+    if (
+        wanted is None
+        or len(own) != 3
+        or own[0] != wanted[0]
+        or any(a not in (1, b) for a, b in zip(own, wanted, strict=True))
+    ):
+        c.fail(f"a value of {own} repeated to {shape if wanted is None else wanted} is not known")
+    return c.layer(tensor, Upsample((wanted[1] // own[1], wanted[2] // own[2])))
+
+
+def maxout(c: Context, value: object, pool: int) -> object:
+    """Returns the largest of every `pool` channels, or features, that follow each other."""
+    tensor = c.tensor(value)
+    first, *sides = tensor.node.shape
+    if pool < 1 or first % pool:
+        c.fail(f"{first} channels by {pool} are not known")
+    if sides and not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    lines = c.layer(tensor, Reshape((1, first, math.prod(sides))))
+    return c.layer(c.layer(lines, MaxPooling((pool, 1), (pool, 1), cover_all=False)), Reshape((first // pool, *sides)))
 
 
 def _over_one_side(c: Context, tensor: Tensor, axis: int, keepdims: bool) -> object:
@@ -178,10 +260,9 @@ def _over_one_side(c: Context, tensor: Tensor, axis: int, keepdims: bool) -> obj
 def split(c: Context, value: object, bounds: list[int], axis: object) -> object:
     """Returns the parts of a value between some bounds, along its channels or features."""
     tensor = c.tensor(value)
-    if axis_of(c, tensor, axis) != 0:
-        c.fail("parts along another axis than the channels' are not known")
-    edges = [0, *bounds, tensor.node.shape[0]]
-    return tuple(c.view(tensor, Slice(start, stop)) for start, stop in itertools.pairwise(edges))
+    place = axis_of(c, tensor, axis)
+    edges = [0, *bounds, tensor.node.shape[place]]
+    return tuple(part(c, tensor, place, start, stop) for start, stop in itertools.pairwise(edges))
 
 
 def stack(c: Context, values: list[object], axis: object) -> object:
@@ -210,7 +291,7 @@ def clip(c: Context, value: object, low: object, high: object) -> object:
 
 
 def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
-    """Returns `x[key]`: some channels, or a value without its sides of 1."""
+    """Returns `x[key]`: what lies between bounds, or at a number."""
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in [one for one in keys if isinstance(one, EllipsisType)]:
         place = next(i for i, one in enumerate(keys) if isinstance(one, EllipsisType))
@@ -222,13 +303,14 @@ def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
     for axis, one in enumerate(own[1:]):
         if _is_all(one):
             continue
-        if isinstance(one, slice) and axis == 0 and one.step in (None, 1):
-            length = tensor.node.shape[0]
+        length = tensor.node.shape[axis]
+        if isinstance(one, slice) and one.step in (None, 1):
             bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop))
             start, stop, _ = slice(*bounds).indices(length)
-            result = c.view(result, Slice(start, stop))
-        elif isinstance(one, int) and tensor.node.shape[axis] == 1 and one in (0, -1):
+            result = part(c, result, axis, start, stop)
+        elif isinstance(one, int) and not isinstance(one, bool) and -length <= (number := c.whole(one, "")) < length:
             removed.append(axis + 1)
+            result = part(c, result, axis, number % length, number % length + 1) if length > 1 else result
         else:
             return c.unknown("this part of a value of the network")
     found = squeeze(c, result, tuple(removed)) if removed else result
@@ -254,7 +336,7 @@ def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
         case "ndim":
             return len(tensor.node.shape) + 1
         case "size" if c.framework != "torch":
-            return c.unknown("the number of numbers in a batch")
+            return Everything(tensor)
         case "is_cuda" | "requires_grad":
             return False
     package = "torch.Tensor" if c.framework == "torch" else "chainer.Variable"

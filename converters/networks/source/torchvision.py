@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from functools import cache
-from importlib.resources import files
-
+from converters.networks.source.bundled import bundled
 from converters.networks.source.context import Context
 from converters.networks.source.registry import KNOWN, function
-from converters.networks.source.values import Bundled, Namespace
+from converters.networks.source.values import Namespace
 
 _FILES = ("alexnet", "densenet", "mobilenet", "resnet", "squeezenet", "vgg")
-_FOLDER = files("converters.networks.source") / "torchvision_sources"
 
 
 #: Model -> how many tensors its state dict has, which tells models apart before one is made.
@@ -31,18 +26,11 @@ def models_like(tensors: int) -> list[str]:
     return sorted(TENSORS, key=lambda name: abs(TENSORS[name] - tensors))
 
 
-@cache
-def tree_of(file: str) -> ast.Module:
-    """Returns the tree of one of the sources."""
-    return ast.parse((_FOLDER / f"{file}.txt").read_text(encoding="utf-8"))
-
-
 @function("torchvision.models.get_model")
 def _get_model(c: Context, name: object, *arguments: object, **keywords: object) -> object:
     return c.call(c.attribute(Namespace("torchvision.models"), str(name)), arguments, keywords)
 
 
 for _file in _FILES:
-    _text = (_FOLDER / f"{_file}.txt").read_text(encoding="utf-8")
-    for _name in re.findall(r"^(?:class|def) (\w+)", _text, re.MULTILINE):
-        KNOWN[f"torchvision.models.{_name}"] = Bundled(_file, _name)
+    for _name, _model in bundled(f"torchvision_sources/{_file}").items():
+        KNOWN[f"torchvision.models.{_name}"] = _model

@@ -63,6 +63,13 @@ class Batch:
 BATCH = Batch()
 
 
+@dataclass(frozen=True)
+class Everything:
+    """The number of numbers that a value has in a batch."""
+
+    value: Tensor
+
+
 @dataclass(eq=False)
 class Memory:
     """What a value and the views of it share.
@@ -243,12 +250,14 @@ class Program:
         file: Its name.
         names: Name -> what it stands for, or the statement that will tell.
         replaced: (name, attribute) -> the line in which the file itself changes it.
+        hidden: Whether its lines say nothing to a user, so that what is refused in them is refused where it is called.
         stars: Modules whose every name was imported.
     """
 
     file: str
     names: dict[str, object] = field(default_factory=dict)
     replaced: dict[tuple[str, str], int] = field(default_factory=dict)
+    hidden: bool = False
     stars: list[str] = field(default_factory=list)
 
 

@@ -49,7 +49,7 @@ def source(init="", forward="", before=""):
     )
 
 
-def saved(text, folder, name="epoch-1.model"):
+def saved(text, folder, name="epoch-1.model", answer=lambda network, x: network(x)):
     """Trains nothing: saves the network of a source with weights that are all different; returns inputs and answers."""
     from deeppose_port.backends.chainer.networks import chainer
 
@@ -61,13 +61,13 @@ def saved(text, folder, name="epoch-1.model"):
     np.random.seed(0)
     network, inputs = names["Net"](), np.random.randn(2, 3, SIDE, SIDE).astype("f")
     with chainer.using_config("train", False):
-        network(inputs)
+        answer(network, inputs)
         for link in network.links():
             if isinstance(link, chainer.links.BatchNormalization):
                 link.avg_mean[...], link.avg_var[...] = np.random.randn(link.avg_mean.size), np.random.rand() + 0.5
         for parameter in network.params():
             parameter.array[...] += np.random.randn(*parameter.shape) * 0.1
-        expected = network(inputs).array
+        expected = answer(network, inputs).array
     save = chainer.serializers.save_hdf5 if name.endswith(".h5") else chainer.serializers.save_npz
     save(str(folder / name), network)
     return inputs, expected.reshape(len(expected), -1)
@@ -216,7 +216,7 @@ def test_a_link_that_is_not_known_is_named_with_its_line(link, tmp_path):
     line = text[: text.index("self.mid")].count("\n") + 1
     message = refusal(text, tmp_path)
     assert f"AlexNet.py, line {line}: {UNKNOWN[link]}" in message
-    assert "in a copy of the file for --model-file, write it with what is known: BatchNormalization, Conv" in message
+    assert "in a copy of the file for --model-file, write it with what is known: BatchNormalization, BatchRe" in message
 
 
 def test_a_link_of_another_file_is_named_with_its_import(tmp_path, monkeypatch):
@@ -232,3 +232,136 @@ def test_a_sequential_of_no_class_is_a_network(tmp_path):
     text = FRAME.split("class Net")[0].format(before="")
     text += "model = Sequential(L.Convolution2D(3, 6, 3, 2), conv(), F.relu, conv(), L.Linear(None, 6))\n"
     check(text + "Net = lambda: model\n", tmp_path)
+
+
+#: Links that Chainer makes of others -> a line of a call. Each line's map has the width of the stem's, or is features.
+LINKS = {
+    "L.MLPConvolution2D(6, (8, 7), 3, pad=1, activation=F.sigmoid)": "self.mid(h)",
+    "L.MLPConvolution2D((8, 7, 5), 3)": "self.mid(h)",
+    "L.Inception(6, 4, 3, 5, 2, 4, 3)": "self.mid(h)",
+    "L.InceptionBN(None, 4, 3, 6, 2, 4, 'avg', 3)": "self.mid(h)",
+    "L.InceptionBN(6, 0, 3, 6, 2, 4, 'max', stride=2)": "self.mid(h)",
+    "L.Maxout(None, 5, 3)": "self.mid(h)",
+    "L.Highway(6, activate=F.tanh)": "self.mid(F.mean(h, axis=(2, 3)))",
+    "L.BatchRenormalization(6, eps=1e-3)": "self.mid(h)",
+    "L.BatchNormalization(6, use_beta=False, eps=1e-3)": "self.mid(h)",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_that_are_made_of_others(link, tmp_path):
+    check(source(f"self.mid = {link}", f"h = {LINKS[link]}"), tmp_path)
+
+
+#: Lines of a call that make another value of a map `h`, by what they are about.
+WORDS = {
+    "parts": [
+        *("h[:, 1:4]", "h[:, 2]", "h[:, :, 1:-2, 3:]", "h[:, :, 2]", "F.get_item(h, (slice(None), slice(1, 3)))"),
+        *("F.split_axis(h, 2, axis=2)[1]", "F.split_axis(h, [1, 4], 1)[1]", "F.separate(h, axis=1)[2]"),
+        *("F.concat([h, -h], axis=2)", "F.concat((h, h), axis=-1)", "F.stack([h, F.tanh(h)], axis=1)"),
+        "F.hstack([F.mean(h, axis=(2, 3)), F.max(h, axis=(2, 3))])",
+    ],
+    "axes": [
+        *("F.transpose(h, axes=(0, 2, 3, 1))", "h.transpose(0, 3, 2, 1)", "F.swapaxes(h, 1, 3)"),
+        *("F.rollaxis(h, 1, 4)", "F.rollaxis(h, 3, 1)", "F.moveaxis(h, 1, -1)", "F.moveaxis(h, 3, 1)"),
+        *("F.reshape(h, (h.shape[0], 6, -1))", "h.reshape(len(h), h.size // h.shape[0])", "h.reshape(-1, 2, 3, 8, 8)"),
+    ],
+    "numbers": [
+        *(
+            "F.clip(h, -0.5, 1.0)",
+            "F.hard_sigmoid(h)",
+            "F.crelu(h)",
+            "F.square(h)",
+            "h ** 2",
+            "F.absolute(h)",
+            "abs(h)",
+        ),
+        *("h * np.float32(0.3)", "F.maxout(h, 3)", "F.maxout(h.reshape(len(h), -1), pool_size=4)", "F.relu6(h) / 3"),
+    ],
+    "windows": [
+        *(
+            "F.max_pooling_2d(h, 3, 2, 0, False)",
+            "F.max_pooling_2d(h, (3, 2), (2, 1), (1, 0))",
+            "F.max_pooling_2d(h, 3)",
+        ),
+        *("F.average_pooling_2d(h, 3, 2, 1)", "F.average_pooling_nd(h, 3, 2, 1, pad_value=None)"),
+        *("F.max_pooling_nd(h, 3, 2)", "F.spatial_pyramid_pooling_2d(h[:, :, 1:], 3, 'max')"),
+        *("F.unpooling_2d(h, 2)", "F.unpooling_2d(h, 3, outsize=(23, 22))"),
+        *("F.sum(h, axis=(2, 3))", "F.mean(h, axis=3)", "F.max(h, axis=2, keepdims=True)", "F.sum(h, axis=-1)"),
+        *("h * F.broadcast_to(F.average_pooling_2d(h, 8), h.shape)", "sum(F.broadcast(h, F.max_pooling_2d(h, 8)))"),
+    ],
+    "python": [
+        "reduce(lambda x, f: f(x), [F.relu, F.tanh], h)",
+        "self.__dict__['stem'](F.concat([h, h])[:, :3])",
+        "[h := self[name](h) if name == 'other' else h for name in sorted(self._children)][-1]",
+    ],
+}
+
+
+@pytest.mark.parametrize("about", WORDS)
+def test_words_mean_what_they_mean_in_chainer(about, tmp_path):
+    lines = [f"f{i} = {word}" for i, word in enumerate(WORDS[about])]
+    lines.append("h = " + " + ".join(f"self.l{i}(f{i})" for i in range(len(lines))))
+    init = [f"self.l{i} = L.Linear(None, 5)" for i in range(len(WORDS[about]))]
+    init += ["self.other = conv()", "for parameter in self.params():\n    parameter.name += ''"]
+    before = "import numpy as np\nfrom functools import reduce"
+    check(source("\n".join(init), "\n".join(lines), before), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["epoch-1.model", "model.h5"])
+def test_a_network_of_its_own_class_in_both_of_chainer_s_formats(name, tmp_path):
+    init = "self.mid = Sequential(conv(), F.relu, conv(), F.tanh, L.Inception(6, 4, 3, 5, 2, 4, 3))"
+    check(source(init, "h = self.mid(h)"), tmp_path, name)
+
+
+#: The end of a class -> what is said of it.
+LOSSES = {
+    "def predict(self, x):\n    return self.net(x)\n\ndef __call__(self, x, t):\n"
+    "    return F.mean_squared_error(self.predict(x), t)": "what predict gives is taken for the joints",
+    "def __call__(self, x, t):\n    self.half = self.net[0](x)\n    self.y = self.net(x)\n"
+    "    return F.sum(F.absolute(self.y - t))": "its y is taken for the joints",
+}
+NET = "self.net = Sequential(L.Convolution2D(3, 4, 3), F.relu, L.Linear(None, 6))"
+
+
+def loss_source(end):
+    return (
+        FRAME.split("class Net")[0].format(before="")
+        + f"""
+class Net(chainer.Chain):
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            {NET}
+
+{textwrap.indent(end, "    ")}
+"""
+    )
+
+
+@pytest.mark.parametrize("end", LOSSES)
+def test_a_class_that_gives_its_loss_gives_the_joints_elsewhere(end, tmp_path):
+    text = loss_source(end)
+    inputs, expected = saved(text, tmp_path, answer=lambda network, x: network.net(x))
+    pose = deeppose_port.load(tmp_path / "epoch-1.model")
+    assert error(pose(inputs), expected) <= BOUND
+    assert any(LOSSES[end] in notice for notice in pose.checkpoint.notices)
+
+
+def test_a_class_that_gives_its_loss_and_no_joints_is_refused(tmp_path):
+    end = "def __call__(self, x, t):\n    self.half = self.net[0](x)\n    return F.mean_squared_error(self.net(x), t)"
+    saved(loss_source(end), tmp_path, answer=lambda network, x: network.net(x))
+    with pytest.raises(
+        CheckpointError, match=r"line 20: a call of Net gives .*mean_squared_error, and nothing that it"
+    ):
+        converters.read(tmp_path / "epoch-1.model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("base", "layer"), [("L.ResNet50Layers(pretrained_model=None)", "pool5"), ("L.VGG16Layers(None)", "conv5_3")]
+)
+def test_the_networks_for_imagenet_that_come_with_chainer(base, layer, tmp_path):
+    check(
+        source(f"self.base = {base}", f"h = self.base(F.unpooling_2d(x, 2), layers=['{layer}'])['{layer}']"), tmp_path
+    )
