@@ -170,4 +170,6 @@ def curve_title(name: str) -> str:
     where, _, what = name.rpartition("/")
     metric = of_curve(name)
     words = _WORDS.get(name, what) if metric is None else metric.title if metric.unit == "%" else metric.title.lower()
+    if name == "evaluation/loss":  # in squares, whatever loss the training has
+        words = "mean squared loss"
     return " ".join(part for part in (_KINDS.get(where, where), words) if part)

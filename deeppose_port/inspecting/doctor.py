@@ -31,6 +31,7 @@ from deeppose_port.backends.installed import (
     wanted_python,
 )
 from deeppose_port.backends.protocol import Probe
+from deeppose_port.text import counted
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -223,8 +224,8 @@ def _engine_row(backend: Description, engine: _Engine, needed: bool) -> Row:
     if problem is not None:
         return _row(backend.title, found, "problem" if needed else "warning", problem)
     notes = () if engine.probe.library else engine.probe.devices
-    mended = ", ".join(mend["name"] for mend in engine.probe.mends)
-    note = ", ".join([*notes, *([f"mended: {mended}"] if mended else [])])
+    mends = [f"{counted(len(engine.probe.mends), 'mend')} applied"] if engine.probe.mends else []
+    note = ", ".join([*notes, *mends])
     return _row(backend.title, found, "warning", _untested(backend.distribution), note)
 
 

@@ -9,7 +9,7 @@ import matplotlib.axes
 import pytest
 
 from deeppose_port.cli import main
-from deeppose_port.drawing.plot import draw_curves
+from deeppose_port.drawing.plot import curve_title, draw_curves
 from deeppose_port.training.curves import Run, Series, read_results
 from tests.helpers.tables import tables_of
 
@@ -347,6 +347,10 @@ class TestDrawing:
         picture = cv2.imread(str(draw_curves([run], tmp_path / "a.png")))
         assert picture.shape[1] == 1200
         assert picture.shape[0] > 1200  # three panels
+
+    def test_an_evaluations_loss_says_that_it_is_of_squares(self):
+        assert curve_title("evaluation/loss") == "evaluation mean squared loss"
+        assert curve_title("validation/main/loss") == "validation loss"
 
     def test_few_epochs_are_whole_numbers(self, tmp_path):
         run = Run("lsp", (), {"main/loss": Series((1, 2, 3), (None,) * 3, (100.0, 90.0, 110.0))})
