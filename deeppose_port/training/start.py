@@ -23,15 +23,10 @@ from converters.sourced import architecture_of_source
 from converters.values import dataclass
 from deeppose_port.data import skeletons
 from deeppose_port.training.average import trained_of
+from deeppose_port.training.hyperparameters import OPTIMIZERS, HyperparameterOptions, Hyperparameters, state_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import BEFORE, DISPLACEMENTS, checkpoints_in, joint_folder
-from deeppose_port.training.options import (
-    OPTIMIZERS,
-    HyperparameterOptions,
-    Hyperparameters,
-    TrainingOptions,
-    state_of,
-)
+from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage, close_up_in, stage_preprocessing, stages_before
 
 #: What starts anew where nothing is said.

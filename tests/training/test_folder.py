@@ -14,7 +14,8 @@ from converters.checkpoint import is_parameter
 from converters.legacy_log import read_beside
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.training.folder import ResultFolder, read_log
-from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
+from deeppose_port.training.hyperparameters import HyperparameterOptions
+from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
 from tests.helpers.networks import random_checkpoint
 

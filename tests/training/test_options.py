@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
+from deeppose_port.training.hyperparameters import HyperparameterOptions
+from deeppose_port.training.options import TrainingOptions
 
 OPTIMIZERS = ("Adam", "MomentumSGD", "AdaGrad", "RMSprop")
 

@@ -6,7 +6,8 @@ import pytest
 
 import converters
 from converters import CheckpointError
-from deeppose_port.training.options import HyperparameterOptions, TrainingOptions
+from deeppose_port.training.hyperparameters import HyperparameterOptions
+from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start, starting_point
 from tests.conftest import GOLDEN
 from tests.helpers.networks import random_checkpoint

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from deeppose_port.backends.chainer import compat
-from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.hyperparameters import Hyperparameters
 
 compat.install()
 

@@ -42,8 +42,8 @@ from deeppose_port.metrics.predictions import Predictions, predictions_of  # noq
 from deeppose_port.training import average  # noqa: E402
 from deeppose_port.training.events import Events, Update  # noqa: E402
 from deeppose_port.training.guard import Guard  # noqa: E402
+from deeppose_port.training.hyperparameters import state_of  # noqa: E402
 from deeppose_port.training.names import PLOT  # noqa: E402
-from deeppose_port.training.options import state_of  # noqa: E402
 from deeppose_port.training.parameters import frozen, scales_of  # noqa: E402
 from deeppose_port.training.run import Run  # noqa: E402
 

@@ -35,7 +35,7 @@ from deeppose_port.metrics.predictions import Predictions, predictions_of
 from deeppose_port.training import average
 from deeppose_port.training.events import Events, Update
 from deeppose_port.training.guard import Guard
-from deeppose_port.training.options import Hyperparameters, state_of
+from deeppose_port.training.hyperparameters import Hyperparameters, state_of
 from deeppose_port.training.parameters import frozen, scales_of
 from deeppose_port.training.run import Run
 

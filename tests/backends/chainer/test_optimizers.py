@@ -3,7 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.hyperparameters import Hyperparameters
 from tests.helpers.trainings import rule_error
 
 if importlib.util.find_spec("chainer") is None:

@@ -19,7 +19,7 @@ from deeppose_port.data import DatasetError, PoseDataset, loader
 from deeppose_port.evaluate.evaluate import evaluate
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.guard import Guard
-from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.hyperparameters import Hyperparameters
 from tests.helpers.metrics import pdj
 from tests.helpers.networks import SKELETONS, dataset_of, random_checkpoint
 from tests.helpers.streams import loader_threads

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeppose_port.training.guard import Guard
-from deeppose_port.training.options import Hyperparameters
+from deeppose_port.training.hyperparameters import Hyperparameters
 from deeppose_port.training.run import TrainingError
 from tests.helpers.networks import random_checkpoint
 

@@ -22,8 +22,8 @@ from deeppose_port.backends.torch.training import heatmap_loss, make_optimizer, 
 from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.batches import batches
 from deeppose_port.metrics import masked_mse as masked_mse_of_arrays
+from deeppose_port.training.hyperparameters import HyperparameterOptions, Hyperparameters
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
-from deeppose_port.training.options import HyperparameterOptions, Hyperparameters
 from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
 from tests.helpers.metrics import maps_and_their_loss
