@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -397,6 +396,30 @@ class TestBadInput:
         assert not model.with_name("new.npz").exists()
 
 
+#: Runs the program, and sends it a signal when it has made a file, or at the second piece that it writes to it.
+IN_THE_MIDDLE = """
+import os, sys
+from converters import files
+from converters.interrupts import Stream
+from deeppose_port.__main__ import program
+moment, number = sys.argv[1], int(sys.argv[2])
+del sys.argv[1:3]
+pieces, write, new_file = [], Stream.write, files._new_file
+def written(stream, data):
+    pieces.append(len(data))
+    if moment == "write" and len(pieces) == 2:
+        os.kill(os.getpid(), number)
+    return write(stream, data)
+def made(path):
+    descriptor = new_file(path)
+    if moment == "begin":
+        os.kill(os.getpid(), number)
+    return descriptor
+Stream.write, files._new_file = written, made
+program()
+"""
+
+
 class TestInterrupt:
     @pytest.mark.parametrize("place", ["write", "verify"])
     def test_ctrl_c_leaves_nothing_and_is_status_130(self, place, run, model, monkeypatch):
@@ -424,34 +447,26 @@ class TestInterrupt:
         assert run("convert", model, other, "--to", "safetensors")[0] == 130
         assert listing(model.parent) == before
 
-    @pytest.mark.parametrize("format", ["chainer-npz", "pt"])
-    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_real_signal(self, format, number, status, tmp_path):
-        """The program itself, in the middle of a large file; as `.pt`, while PyTorch is imported or writes."""
-        rows = 60_000
-        arrays = {**alexnet(), "fc6/W": np.random.RandomState(0).randn(rows, 108).astype("f")}
-        arrays["fc6/b"], arrays["fc7/W"] = np.zeros(rows, "f"), np.zeros((6, rows), "f")
-        with (tmp_path / "a.model").open("wb") as stream:
-            np.savez(stream, **arrays)
-        before = listing(tmp_path)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deeppose_port", "convert", str(tmp_path / "a.model"), "--to", format],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < deadline:
-            if any(item.name.endswith(".tmp") for item in tmp_path.iterdir()):
-                process.send_signal(number)
-                break
-            time.sleep(0.005)
-        output, errors = process.communicate(timeout=300)
-        assert process.returncode == status
-        assert output == ""
-        assert ("interrupted: nothing was left behind" in errors.splitlines()) == (number == signal.SIGINT)
-        assert "Traceback" not in errors
-        assert listing(tmp_path) == before
+    @pytest.mark.parametrize(
+        ("format", "moment", "number", "status"),
+        [
+            ("chainer-npz", "write", signal.SIGINT, 130),
+            ("chainer-npz", "write", signal.SIGTERM, 143),
+            ("pt", "begin", signal.SIGINT, 130),
+            ("pt", "begin", signal.SIGTERM, 143),
+            ("pt", "write", signal.SIGINT, 130),
+        ],
+    )
+    def test_a_real_signal(self, format, moment, number, status, model):
+        """The program itself, in the middle of the file that it writes, or when there is nothing in it yet."""
+        before = listing(model.parent)
+        command = [sys.executable, "-c", IN_THE_MIDDLE, moment, str(int(number)), "convert", str(model), "--to", format]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert (ended.returncode, ended.stdout) == (status, ""), ended.stderr
+        told = ended.stderr.splitlines()
+        assert ("interrupted: nothing was left behind" in told) == (number == signal.SIGINT)
+        assert "Traceback" not in ended.stderr
+        assert listing(model.parent) == before
 
 
 class TestInspect:
