@@ -13,7 +13,7 @@ from packaging.version import Version
 from converters.errors import CheckpointError, DeepPoseError
 from converters.families import CANONICAL, FAMILIES, Found, Writers, family_of
 from converters.folding import fold
-from converters.formats import Contents
+from converters.formats import FORMATS, Contents
 from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
 from converters.legacy_log import LegacyLog
 from converters.matching import Match, fitting
@@ -162,8 +162,12 @@ def recognise_by_source(
     def by_functions(tensors: Mapping[str, Shape]) -> sources.Found | None:
         return sources.choose_made(makers, tensors, lambda era: version(_writers(era)), (size, size), budget)
 
+    ordered = [way for ways in strippings(headers) for way in ways]
+    if not FORMATS[contents.format].chainer:  # whose wrappers are losses: of PyTorch's, a class may do more with it
+        ordered.sort(key=lambda way: len(way.wrappers))
     for choose in (*([by_classes] if files else []), *([by_functions] if makers else [])):
-        for way in (way for ways in strippings(headers) for way in ways):
+        outer: sources.UnfollowedError | None = None
+        for way in ordered:
             tensors = {canonical_name(name): headers[key].shape for key, name in way.bare.items()}
             if len(tensors) < len(way.bare):
                 continue
@@ -171,8 +175,15 @@ def recognise_by_source(
                 found = choose(tensors)
             except DeepPoseError as error:
                 problem = problem or error
+                if isinstance(error, sources.UnfollowedError):
+                    outer = outer or error
                 continue
             if found is not None:
+                if outer is not None:
+                    notices.append(
+                        f"a class around {found.network.class_name} cannot be followed ({outer.problem}): what it does "
+                        "with the answer is not known; override with --model-file FILE.py:CLASS"
+                    )
                 return _network(path, contents, headers, way, beside, found, log)
     if problem is not None:
         raise CheckpointError(path, problem.problem, problem.advice)

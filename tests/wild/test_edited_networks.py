@@ -276,6 +276,39 @@ class TestFunctions:
         assert type(converters.read(save(text)).architecture.layers[-1]).__name__ == "Affine"
 
 
+class TestAround:
+    """A class around another may do more with its answer: a prefix is stripped only where no class has it."""
+
+    INNER = TORCH + (
+        "class Inner(nn.Module):\n    def __init__(self, joints=5):\n        super().__init__()\n"
+        "        self.first = nn.Conv2d(3, 8, 5, 3)\n        self.last = nn.Linear(8, 2 * joints)\n\n"
+        "    def forward(self, x):\n        return self.last(F.relu(self.first(x)).mean((2, 3)))\n\n\n"
+        "class Net(nn.Module):\n    def __init__(self, joints=5):\n        super().__init__()\n"
+        "        self.{name} = Inner(joints)\n\n    def forward(self, x):\n        return {answer}\n"
+    )
+
+    @pytest.mark.parametrize("name", ["model", "net", "module", "backbone", "predictor"])
+    @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+    def test_what_it_does_is_done(self, name, prefix, tmp_path):
+        made, path = saved(self.INNER.format(name=name, answer=f"torch.sigmoid(self.{name}(x))"), tmp_path)
+        torch.save({prefix + key: tensor for key, tensor in made.state_dict().items()}, path)
+        checkpoint = converters.read(path)
+        assert checkpoint.architecture.name == "Net"
+        with torch.inference_mode():
+            expected = made(torch.from_numpy(narrow_inputs())).numpy()
+        assert error(deeppose_port.load(checkpoint)(narrow_inputs()), expected) <= 4e-6
+
+    def test_one_that_cannot_be_followed_is_said(self, tmp_path):
+        _, path = saved(self.INNER.format(name="model", answer="F.mish(self.model(x))"), tmp_path)
+        checkpoint = converters.read(path)
+        assert checkpoint.architecture.name == "Inner"
+        assert any(
+            notice.startswith("a class around Inner cannot be followed (net.py, line") for notice in checkpoint.notices
+        )
+        inner = converters.read(path, model_file=f"{path.with_name('net.py')}:Inner")
+        assert not any("cannot be followed" in notice for notice in inner.notices)
+
+
 def squeezenet():
     """Shapes of torchvision's squeezenet1_1."""
     shapes = {"features.0.weight": (64, 3, 3, 3), "features.0.bias": (64,)}

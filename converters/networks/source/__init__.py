@@ -27,7 +27,7 @@ from converters.networks.source.choosing import (
     none_of,
 )
 from converters.networks.source.differences import differences
-from converters.networks.source.errors import ExhaustedError, SourceError
+from converters.networks.source.errors import ExhaustedError, SourceError, UnfollowedError
 
 __all__ = [
     "Budget",
@@ -36,6 +36,7 @@ __all__ = [
     "ExhaustedError",
     "Found",
     "SourceError",
+    "UnfollowedError",
     "candidates_in",
     "choose",
     "choose_anew",

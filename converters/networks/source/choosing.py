@@ -18,7 +18,7 @@ from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import era_of
-from converters.networks.source.errors import ExhaustedError, SourceError, not_known
+from converters.networks.source.errors import ExhaustedError, SourceError, UnfollowedError, not_known
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
 from converters.networks.source.untold import untold, with_probes
@@ -151,7 +151,8 @@ def choose(
     if nearest is not None and (asked or _resembles(nearest[2], tensors)):
         made = nearest[2]
         for name in sorted(made.behind_unknown(tensors).values(), key=lambda name: made.unknown[name].place.line):
-            raise not_known(made.unknown[name], f"{made.class_name}.{name}")
+            refused = not_known(made.unknown[name], f"{made.class_name}.{name}")
+            raise UnfollowedError(refused.problem, advice=refused.advice)
         raise _misfit(nearest, tensors)
     if problems and (asked or len(candidates) == 1):
         raise problems[0]
@@ -310,6 +311,8 @@ def _followed(
         raise _exhausted(candidate, error) from error
     except RecursionError as error:
         raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+    except DeepPoseError as error:
+        raise UnfollowedError(error.problem, advice=error.advice) from error
     return Found(network, ModelSource(candidate.path.name, network.class_name, text), era)
 
 

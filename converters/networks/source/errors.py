@@ -43,5 +43,9 @@ def not_known(unknown: Unknown, role: str | None = None) -> SourceError:
     return SourceError(unknown.place, problem, "; ".join(advice) or None, unknown)
 
 
+class UnfollowedError(DeepPoseError):
+    """A class has a checkpoint's names and shapes, and what it computes cannot be followed."""
+
+
 class ExhaustedError(DeepPoseError):
     """The source takes longer to follow, or makes more, than any network's does."""
