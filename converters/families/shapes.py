@@ -219,7 +219,11 @@ def _in_order(modules: Mapping[str, Mapping[str, Shape]]) -> list[_Place]:
         gives, takes = (modules[place.module].get("weight", ()) for place in (one[-1], other[0]))
         return len(gives) == len(takes) == 2 and gives[0] == takes[1]
 
-    orders = [(a, b) for a, b in (sequences, sequences[::-1]) if follow(a, b)] if len(sequences) == 2 else []
+    in_one = any(
+        place.numbers for group in sequences for place in group
+    )  # what two bare layers do is in a source alone
+    two = (sequences, sequences[::-1]) if len(sequences) == 2 and in_one else ()
+    orders = [(a, b) for a, b in two if follow(a, b)]
     if len(orders) != 1:
         return []
     return [_Place(place.module, (i, *place.numbers)) for i, group in enumerate(orders[0]) for place in group]

@@ -19,6 +19,11 @@ _ALEXNET_SIDE = 6
 
 def _said_of(head: Head) -> str | None:
     """Says what was taken of a head that its file does not tell."""
+    if head.places == (0,) and head.linear:
+        return (
+            "its last layer is the first of a Sequential, and the file does not tell what follows it: nothing is "
+            "taken; --model-file FILE.py reads it from its source"
+        )
     if not head.guessed:
         return None
     taken = "ReLU" if any(isinstance(layer, ReLU) for layer in head.layers) else "nothing"
@@ -35,7 +40,7 @@ def _resnet(shapes: Mapping[str, Shape]) -> Built | None:
         return None
     name, canonical = f"{body.name}-torchvision", {**body.canonical, **head.canonical}
     if head.linear and body.standard:
-        return Built(name, canonical)
+        return Built(name, canonical, notice=_said_of(head))
     layers = (*body.layers, GlobalAveragePooling(), *head.layers)
     return Built(name if head.linear else f"{name}-mlp", canonical, layers, notice=_said_of(head))
 

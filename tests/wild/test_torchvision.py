@@ -401,3 +401,20 @@ def test_a_block_whose_branches_do_not_fit_is_refused(tmp_path):
         state[key] = state[key][:8].clone()
     torch.save(state, tmp_path / "a.pth")
     refused(tmp_path / "a.pth", "its arrays fit no architecture")
+
+
+def test_two_bare_layers_do_not_tell_what_is_between_them(tmp_path):
+    """A forward pass may have a ReLU between `fc1` and `fc2`, or none: only a Sequential's gaps tell."""
+    network = nn.Module()
+    body = ResNet(18, 1)
+    network.backbone, network.fc1, network.fc2 = cut(body), linear(body.fc.in_features, 24), linear(24)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "its arrays fit no architecture")
+
+
+def test_what_may_follow_the_first_of_a_sequential_is_said(tmp_path):
+    network = ResNet(18, 1)
+    network.fc = nn.Sequential(linear(network.fc.in_features), nn.Sigmoid())
+    torch.save(drawn(network).state_dict(), tmp_path / "a.pth")
+    notices = converters.read(tmp_path / "a.pth").notices
+    assert any("the file does not tell what follows it: nothing is taken; --model-file" in notice for notice in notices)
