@@ -196,7 +196,7 @@ def options_of(kind: type) -> dict[str, Option]:
     return {option.name: option for option in _declared(kind, ())}
 
 
-def values_of(options: object) -> dict[str, object]:
+def values_of(options: object) -> dict[str, Any]:
     """Returns the values of an instance's options, by name."""
     values = {}
     for name, option in options_of(type(options)).items():

@@ -15,7 +15,7 @@ from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import SOME_REFUSED, JsonOptions, ReadingOptions
 from deeppose_port.cli.summary import Summary
-from deeppose_port.options import described
+from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
     from converters import Report
@@ -121,7 +121,7 @@ def _probed(source: Path, report: Report, options: ConvertOptions) -> list[str]:
     from converters import Checkpoint
     from deeppose_port.inspecting.probe import probe
 
-    read = converters.read(source, state=False, **options.reading.as_arguments())
+    read = converters.read(source, state=False, **values_of(options.reading))
     if isinstance(read, Checkpoint):
         return [probe(read)]
     return [f"{part}: {probe(network)}" for part, network in read.networks.items()]
@@ -130,7 +130,7 @@ def _probed(source: Path, report: Report, options: ConvertOptions) -> list[str]:
 def _told(options: ConvertOptions) -> dict[str, Any]:
     """Returns what `converters.convert` is told beside the files."""
     said = {name: getattr(options, name) for name in ("format", "layout", "state", "force", "dry_run")}
-    return {**options.reading.as_arguments(), **said}
+    return {**values_of(options.reading), **said}
 
 
 def _convert_many(options: ConvertOptions) -> int:

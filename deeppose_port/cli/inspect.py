@@ -12,7 +12,7 @@ from converters.values import dataclass
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import BAD_INPUT, SOME_REFUSED, JsonOptions, SourceOptions
-from deeppose_port.options import described
+from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
     from converters import Checkpoint, Inspection
@@ -48,7 +48,7 @@ def inspect(options: InspectOptions) -> int:
 
     if len(options.files) > 1 or is_folder(options.files[0]):
         return _inventory(options)
-    inspection = converters.inspect(options.files[0], state=options.state, **options.reading.as_arguments())
+    inspection = converters.inspect(options.files[0], state=options.state, **values_of(options.reading))
     if options.shown.as_json:
         display.as_json(inspection.as_dict())
     else:
@@ -80,7 +80,7 @@ def _inventory(options: InspectOptions) -> int:
             step(each.path.name, len(files), len(there.found))
             entry: dict[str, Any] = {}
             try:
-                seen = converters.inspect(each.path, state=options.state, **options.reading.as_arguments())
+                seen = converters.inspect(each.path, state=options.state, **values_of(options.reading))
                 entry = seen.as_dict()
                 if (read := seen.checkpoint or seen.cascade) is not None:
                     assumed += checkpoints.is_assumed(read.source)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from converters.checkpoint import Decoding
 from converters.errors import DeepPoseError
@@ -14,7 +14,7 @@ from converters.families import on_request
 from converters.files import byte_count
 from converters.values import dataclass
 from deeppose_port.cli import display
-from deeppose_port.options import described
+from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
     from deeppose_port.cascade import CascadePose
@@ -114,7 +114,7 @@ class SizeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What a checkpoint is, where it leaves a choice."""
+    """What a checkpoint is, where it leaves a choice; their values are arguments of `converters.inspect`."""
 
     architecture: str | None = described(
         f"Which network it is, if the file leaves a choice: {', '.join(on_request())}, or any other.",
@@ -142,20 +142,10 @@ class SourceOptions:
     )
     size: SizeOptions
 
-    def as_arguments(self) -> dict[str, Any]:
-        """Returns them as `converters.inspect` takes them."""
-        return {
-            "architecture": self.architecture,
-            "model_file": self.model_file,
-            "part": self.part,
-            "writer": self.writer,
-            "max_bytes": self.size.max_bytes,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """How a checkpoint is read."""
+    """How a checkpoint is read; their values are arguments of `converters.read`."""
 
     source: SourceOptions
     nonfinite: str = described(
@@ -165,14 +155,10 @@ class ReadingOptions:
         section="Reading the checkpoint",
     )
 
-    def as_arguments(self) -> dict[str, Any]:
-        """Returns them as `converters.read` takes them."""
-        return {**self.source.as_arguments(), "nonfinite": self.nonfinite}
-
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """How pictures become inputs, in place of what the checkpoint says."""
+    """How pictures become inputs, in place of what the checkpoint says; as `Preprocessing.overridden` takes them."""
 
     im_size: str | None = described(
         "Side of the network's input, or the width and height of a letterbox.",
@@ -305,7 +291,7 @@ def load(
 
     if engine.relu_nan != "nan" and reading.nonfinite != "keep":
         raise DeepPoseError("--relu-nan zero goes with --nonfinite keep: otherwise there is no NaN left")
-    loaded = converters.read(checkpoint, state=False, **reading.as_arguments())
+    loaded = converters.read(checkpoint, state=False, **values_of(reading))
     display.notices(loaded.notices, loaded.repairs, called)
     backend = engine.backend
     if not backend and engine.engine is not None:
@@ -320,13 +306,7 @@ def load(
             )
             raise DeepPoseError(f"this is a cascade: {told}", where=checkpoint, advice="leave them out")
         return CascadePose(loaded, backend, engine.device, engine.relu_nan, engine.engine)
-    preprocessing = loaded.preprocessing.overridden(
-        im_size=_size(inputs.im_size),
-        base_zoom=inputs.base_zoom,
-        coord_normalize=inputs.coord_normalize,
-        gcn=inputs.gcn,
-        decoding=inputs.decoding,
-    )
+    preprocessing = loaded.preprocessing.overridden(**{**values_of(inputs), "im_size": _size(inputs.im_size)})
     if inputs.decoding is not None and not loaded.architecture.stacks:
         name = loaded.architecture.name
         raise DeepPoseError(f"--decoding: this {name} answers no heat maps", where=loaded.source.path)

@@ -23,7 +23,7 @@ from deeppose_port.cli.options import (
     persons,
     skeletons,
 )
-from deeppose_port.options import RARE_GROUP, described
+from deeppose_port.options import RARE_GROUP, described, values_of
 
 if TYPE_CHECKING:
     from converters import Checkpoint
@@ -103,7 +103,7 @@ def show(options: ShowOptions) -> int:
     if output is not None:
         checked_targets(output, _networks(read), force=force)
     if any(repair.became is not None for repair in read.repairs):
-        how = {**options.reading.as_arguments(), "nonfinite": "keep"}
+        how = {**values_of(options.reading), "nonfinite": "keep"}
         read = converters.read(options.checkpoint, state=False, **how)
     kept = {part: (network, tensor_rows(network)) for part, network in _networks(read).items()}
     with display.steps("looking", quiet=as_json, unit="pictures") as step:
