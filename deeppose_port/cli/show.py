@@ -158,13 +158,8 @@ def _activities(
     pose: Pose | CascadePose, options: ShowOptions, dataset: PoseDataset | None, step: Step
 ) -> dict[str, Activity | DeepPoseError]:
     """Looks at the pictures that were asked for, with each network."""
-    from deeppose_port.inspecting.activity import (
-        activities,
-        activity,
-        inputs_of_files,
-        inputs_of_persons,
-        inputs_of_synthetic,
-    )
+    from deeppose_port.inspecting.activity import activities, activity
+    from deeppose_port.inspecting.subjects import inputs_of_files, inputs_of_persons, inputs_of_synthetic
     from deeppose_port.pose import Pose
 
     samples, seed, told = options.samples, options.seed, pose.preprocessing

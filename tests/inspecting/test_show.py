@@ -13,10 +13,8 @@ from converters import Preprocessing
 from deeppose_port.cli import main
 from deeppose_port.data import PoseDataset, View
 from deeppose_port.drawing.draw import RIGHT
-from deeppose_port.inspecting.activity import (
-    Activity,
-    LayerRow,
-    activity,
+from deeppose_port.inspecting.activity import Activity, LayerRow, activity
+from deeppose_port.inspecting.subjects import (
     inputs_of_files,
     inputs_of_persons,
     inputs_of_synthetic,
