@@ -69,7 +69,7 @@ def main() -> None:
     print("\nThe included network learned from 9,000 persons. It never saw these:")
     run("predict", str(pictures / "astronaut.png"), "--box", "36,0,422,512", "-o", str(found / "astronaut"), "--force")
     run("predict", str(person), "--box", f"{x:g},{y:g},{width:g},{height:g}", "-o", str(found / "person"), "--force")
-    print("\nWhere there is nobody it answers too: who has no box of a person has to look first.")
+    print("\nIt also answers where there is nobody, so make sure that there is a person in the box:")
     nobody = [str(pictures / name) for name in ("chelsea.png", "coffee.png")]
     run("predict", *nobody, "-o", str(found / "nobody"), "--force")
 
