@@ -28,7 +28,7 @@ def bait(tmp_path):
 @pytest.fixture
 def read_in_little_memory():
     """Reads a file where there is little memory; returns what it printed."""
-    return lambda path: read_alone([path], "memory")[0].said
+    return lambda path: read_alone([path], "little")[0].said
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_a_memo_of_any_number_takes_no_memory(wide, tmp_path):
 def test_attributes_given_again_and_again_are_not_copied(tmp_path):
     shared = b"}(" + b"".join(text(f"{i}") + b"N" for i in range(20_000)) + b"uq\x00"
     content = START + text("a") + shared
-    content += b"".join(text(f"l{i}") + b"cVGG\nVGG\n)\x81h\x00b" for i in range(9000)) + END
+    content += b"".join(text(f"l{i}") + b"cVGG\nVGG\n)\x81h\x00b" for i in range(3000)) + END
     tracemalloc.start()
     chainer_pickle.read(written(tmp_path, content))
     peak = tracemalloc.get_traced_memory()[1]
