@@ -262,4 +262,8 @@ def _header(file: IO[bytes]) -> ImageFile:
                     return factory(file, "")
                 except Exception as error:  # whatever a damaged header makes of them
                     raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
+    if start and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
+        raise PictureError(
+            "cannot be decoded: this is text, not a picture; `predict --manifest` takes a list of pictures"
+        )
     raise PictureError("cannot be decoded: it is no picture, or of a format that is not read")

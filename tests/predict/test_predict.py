@@ -8,6 +8,7 @@ import pytest
 
 import converters
 import deeppose_port
+from converters import DeepPoseError
 from converters.checkpoint import Preprocessing
 from deeppose_port.cli import main
 from deeppose_port.data import Crop, PoseDataset, skeletons
@@ -160,6 +161,11 @@ class TestPictures:
 
 
 class TestFailures:
+    def test_a_list_of_pictures_is_no_picture(self, pose, folder, tmp_path):
+        (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in folder.iterdir()))
+        with pytest.raises(DeepPoseError, match=r"list\.txt: .* this is text, .* `predict --manifest` takes a list"):
+            predict_files(pose, [tmp_path / "list.txt"], tmp_path / "out")
+
     def test_picture_that_cannot_be_read_does_not_keep_the_others(self, pose, folder, tmp_path):
         (folder / "broken.png").write_bytes(b"\x89PNG cut short")
         result = predict_files(pose, [folder, tmp_path / "gone.png"], tmp_path / "out")

@@ -337,7 +337,7 @@ class TestChecks:
     def test_persons_without_their_picture_are_left_out_and_counted(self, flic, out):
         names = [f"{i}.jpg" for i in range(12)]
         folder = flic(names=names, shown=names[:11])
-        (folder / "images" / "4.jpg").write_bytes(b"no picture")
+        (folder / "images" / "4.jpg").write_bytes(b"\xff\x00no picture")
         result = prepare("flic", folder, out)
         left_out = sorted((row for row in result.rows if "left out" in row.what), key=lambda row: row.what)
         broken, missing = left_out
