@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 _LAST, _FIRST = torch.channels_last, torch.contiguous_format
-#: How much faster channels first has to be, over noise.
-_CLEARLY = 1.15
+#: How much faster channels first has to be, over noise, and how many seconds: of less a busy machine takes as many at a
+#: whim, and answers whose bits change with them move the close-ups of a cascade by a pixel.
+_CLEARLY, _SECONDS = 1.15, 1e-3
 #: Persons and rounds of the measurement.
 _BATCH, _ROUNDS = 4, 3
 
@@ -59,7 +60,8 @@ class MemoryFormat:
         for order in (_FIRST, _LAST):  # the last one stays, and is mostly taken
             run = self._placed(network, batch, order)
             best[order] = min(_seconds(run, batch.device) for _ in range(_ROUNDS))
-        return _FIRST if _CLEARLY * best[_FIRST] < best[_LAST] else _LAST
+        saved = best[_LAST] - best[_FIRST]
+        return _FIRST if saved > _SECONDS and _CLEARLY * best[_FIRST] < best[_LAST] else _LAST
 
 
 def _seconds(run: Callable[[], Tensor], device: torch.device) -> float:

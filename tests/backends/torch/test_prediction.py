@@ -262,7 +262,9 @@ class TestMemoryFormat:
 
         return feign
 
-    @pytest.mark.parametrize(("last", "first", "expected"), [(2, 1, False), (1, 2, True), (1.1, 1, True)])
+    @pytest.mark.parametrize(
+        ("last", "first", "expected"), [(2, 1, False), (1, 2, True), (1.1, 1, True), (9e-4, 3e-4, True)]
+    )
     def test_the_faster_one_is_taken_for_good_where_it_is_clear(self, last, first, expected, feigned):
         predict, measured = feigned(last, first)
         answers = [predict(narrow_inputs()) for _ in range(4)]
