@@ -59,6 +59,13 @@ class Link(Native):
         """Returns the links in it."""
         return list(self.instance.children.values())
 
+    def do_add_persistent(self, c: Context, name: object, value: object = None) -> object:
+        """Registers an array that is saved and not trained."""
+        self.instance.attributes[str(name)] = c.unknown(f"the array {c.spell(name)} that is saved beside the weights")
+        return None
+
+    do_register_persistent = do_add_persistent
+
     def do_params(self, c: Context, *which: object) -> object:
         """Returns its parameters, whose numbers are a file's."""
         links = plain.iterate(c, self.do_links(c))
@@ -86,6 +93,8 @@ class Link(Native):
 
     def set(self, c: Context, name: str, value: object) -> None:
         """Registers a link within init_scope; anything else is an attribute."""
+        if c.names and name in ("W", "b", "gamma", "beta", "avg_mean", "avg_var"):
+            c.fail(f"setting {name} of a link in a call is not known")
         if self.registers and isinstance(value, Instance) and value.native is not None:
             self.instance.attributes.pop(name, None)
             self.instance.children[name] = value
@@ -996,8 +1005,8 @@ def _add(c: Context, *xs: object) -> object:
 
 
 @function("chainer.functions.reshape", "chainer.Variable.reshape")
-def _reshape(c: Context, x: object, *shape: object) -> object:
-    return tensors.reshape(c, x, shape[0] if len(shape) == 1 else shape)
+def _reshape(c: Context, x: object, *sides: object, shape: object = None) -> object:
+    return tensors.reshape(c, x, shape if shape is not None else sides[0] if len(sides) == 1 else sides)
 
 
 @function("chainer.functions.transpose", "chainer.Variable.transpose")

@@ -7,11 +7,12 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import EllipsisType, FunctionType, MethodType
 
 from packaging.version import Version
 
+from converters.errors import DeepPoseError
 from converters.networks.source import plain
 from converters.networks.source.budget import MOST_CHARACTERS, Budget, bounded
 from converters.networks.source.bundled import tree_of
@@ -20,7 +21,9 @@ from converters.networks.source.errors import Place, SourceError
 from converters.networks.source.program import imported, program_of
 from converters.networks.source.registry import KNOWN, ByVersion, known_in, look_up
 from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
+from converters.networks.source.text import parse
 from converters.networks.source.values import (
+    Attributes,
     Batch,
     Bound,
     Bundled,
@@ -176,6 +179,7 @@ class Evaluator(Context):
             case ast.Name(name):
                 return self._name(name, scope)
             case ast.Attribute(value, name):
+                name = _mangled(name, scope)
                 if isinstance(value, ast.Name) and (value.id, name) in scope.program.replaced:
                     line = scope.program.replaced[value.id, name]
                     return Unknown(f"{value.id}.{name}, which the file replaces,", Place(scope.program.file, line))
@@ -263,8 +267,10 @@ class Evaluator(Context):
             yield scope
             return
         first, *others = generators
-        for value in plain.iterate(self, self.evaluate(first.iter, scope)):
-            inner = Scope(scope.program, {}, scope, scope.owner, comprehension=True)
+        values = plain.iterate(self, self.evaluate(first.iter, scope))
+        # All rounds have one scope: a function that is made in one of them sees the names of the last.
+        inner = scope if scope.comprehension else Scope(scope.program, {}, scope, scope.owner, comprehension=True)
+        for value in values:
             self.assign(first.target, value, inner)
             if all(plain.truth(self, self.evaluate(test, inner)) for test in first.ifs):
                 yield from self._generated(others, inner)
@@ -401,6 +407,8 @@ class Evaluator(Context):
                 return value.name if isinstance(value, Function) else value.function.name
             case NativeFunction() if name == "__name__":
                 return value.name.rpartition(".")[2]
+            case NativeFunction() if name == value.name.rpartition(".")[2]:
+                return value  # of the module that has its name
             case _:
                 if call := plain.method(self, value, name):
                     return NativeMethod(name, call)
@@ -441,9 +449,14 @@ class Evaluator(Context):
             return (value.children[name],)
         if name == "__class__":
             return (value.kind,)
+        if name in ("__setattr__", "__getattribute__", "__delattr__") and not (
+            isinstance(value.kind, Class) and value.kind.find(name)
+        ):
+            done = _EVALUATED[name.strip("_").replace("getattribute", "getattr")]
+            return (NativeMethod(name, lambda c, *arguments: done(c, value, *arguments)),)
         if name == "__dict__":
-            kept = {**value.attributes, **value.children} if self.framework == "chainer" else None
-            return (self.unknown("__dict__") if kept is None else kept,)
+            kept = Attributes({**value.attributes, **value.children})
+            return (kept if self.framework == "chainer" else self.unknown("__dict__"),)
         if isinstance(value.kind, Class) and (found := value.kind.find(name)):
             return (self._bound(found[0], found[1], value),)
         if native is not None:
@@ -578,7 +591,7 @@ class Evaluator(Context):
                 if not -len(value) <= index < len(value):
                     self.fail(f"the list has no item {index}")
                 value[index] = item
-            case dict():
+            case dict() if not isinstance(value, Attributes):
                 value[plain.key_of(self, key)] = item
                 bounded(value)
             case Unknown():
@@ -592,6 +605,8 @@ class Evaluator(Context):
     def _call(self, node: ast.Call, scope: Scope) -> object:
         if isinstance(node.func, ast.Name) and node.func.id == "super" and "super" not in scope.names:
             return self._super(node, scope)
+        if isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            return self._text(node, scope, node.func.id)
         called = self.evaluate(node.func, scope)
         arguments = tuple(self._elements(node.args, scope))
         keywords: dict[str, object] = {}
@@ -608,10 +623,38 @@ class Evaluator(Context):
             # A method whose name ends so changes what it is given, in PyTorch.
             if called.what.endswith("_") and any(isinstance(value, Tensor) for value in arguments):
                 self.refuse(called)
+            kept = (
+                arg for arg, value in zip(node.args, arguments, strict=False) if isinstance(value, list | dict | set)
+            )
+            if called.elsewhere and any(isinstance(arg, ast.Name | ast.Attribute) for arg in kept):
+                self.refuse(called)  # it may change what it is given
             return called
         result = self.call(called, arguments, keywords)
         self._follow(scope.program, node.lineno)
         return result
+
+    def _text(self, node: ast.Call, scope: Scope, name: str) -> object:
+        """Follows a text that `eval` is given where it is a name, and one of `exec` where it sets an attribute."""
+        (text, *others) = self._elements(node.args, scope) or [None]
+        statements: list[ast.stmt] = []
+        if isinstance(text, str) and not others and not node.keywords:
+            with contextlib.suppress(DeepPoseError):
+                statements = parse(text.strip(), scope.program.file).body
+        for statement in statements:
+            for part in ast.walk(statement):
+                if hasattr(part, "lineno"):
+                    part.lineno = node.lineno
+        match statements:
+            case [ast.Expr(ast.Attribute() | ast.Name() as value)] if name == "eval" and "(" not in str(text):
+                return self.evaluate(value, scope)
+            case [ast.Assign([ast.Attribute()])] if name == "exec":
+                self.run(statements, scope)
+                return None
+        known = {one for outer in _outwards(scope) for one in outer.names}
+        used = {part.id for statement in statements for part in ast.walk(statement) if isinstance(part, ast.Name)}
+        if name == "exec" and (others or node.keywords or not statements or used & known):
+            self.fail("the name exec is not known")  # it may change what the network is
+        return self.unknown(f"the name {name}")
 
     def _super(self, node: ast.Call, scope: Scope) -> object:
         owner = next((inner.owner for inner in _outwards(scope) if inner.owner is not None), None)
@@ -800,17 +843,17 @@ class Evaluator(Context):
             match statement:
                 case ast.FunctionDef():
                     # A method does not see the names of its class.
-                    made.names[statement.name] = self._function(statement, scope, made)
-                case ast.Expr() | ast.Pass():
+                    made.names[_in_class(statement.name, node.name)] = self._function(statement, scope, made)
+                case ast.Expr(ast.Constant()) | ast.Pass():
                     pass
-                case ast.Assign() | ast.AnnAssign() | ast.ClassDef():
+                case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.ClassDef() | ast.Expr() | ast.For():
                     try:
                         self._run(statement, inner)
                     except SourceError as error:
-                        for name in _targets(statement):
+                        for name in _targets(statement, made.names):
                             made.names[name] = Unknown(f"{node.name}.{name}", error.place)
                 case _:
-                    for name in _targets(statement):
+                    for name in _targets(statement, made.names):
                         place = Place(scope.program.file, statement.lineno)
                         made.names[name] = Unknown(f"{node.name}.{name}, which is set under a condition,", place)
         for (owner, name), line in scope.program.replaced.items():
@@ -959,7 +1002,7 @@ class Evaluator(Context):
             case ast.Name(name):
                 scope.names[name] = value
             case ast.Attribute(owner, name):
-                self.set_attribute(self.evaluate(owner, scope), name, value)
+                self.set_attribute(self.evaluate(owner, scope), _mangled(name, scope), value)
             case ast.Subscript(owner, index):
                 self.set_item(self.evaluate(owner, scope), self._index(index, scope), value)
             case ast.Tuple(elements) | ast.List(elements):
@@ -1009,6 +1052,10 @@ class Evaluator(Context):
 
     # --- functions of Python that need the evaluator ------------------------------------------------------------------
 
+    def sort(self, values: object, *arguments: object, **keywords: object) -> object:
+        """Returns what `sorted` gives."""
+        return self.call(NativeFunction("sorted", _sorted), (values, *arguments), keywords)
+
     def has(self, value: object, name: str) -> object:
         """Tells whether a value has an attribute; an Unknown where that is not known."""
         if isinstance(value, Instance):
@@ -1055,15 +1102,28 @@ def _unknown_in(values: tuple[object, ...]) -> Unknown | None:
     return None
 
 
+def _in_class(name: str, kind: str) -> str:
+    """Returns what Python makes of a name within a class: one of two underscores before it is the class's own."""
+    return f"_{kind.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+
+
+def _mangled(name: str, scope: Scope) -> str:
+    if not name.startswith("__") or name.endswith("__"):
+        return name
+    owner = next((inner.owner for inner in _outwards(scope) if inner.owner is not None), None)
+    return name if owner is None else _in_class(name, owner[0].name)
+
+
 def _outwards(scope: Scope | None) -> Iterator[Scope]:
     while scope is not None:
         yield scope
         scope = scope.outer
 
 
-def _targets(node: ast.stmt) -> list[str]:
-    """Returns the names that a statement may bind."""
-    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+def _targets(node: ast.stmt, there: Collection[str]) -> list[str]:
+    """Returns the names that a statement may bind, and of those that are there the ones that it may change."""
+    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)
+             and (isinstance(part.ctx, ast.Store) or part.id in there)]  # fmt: skip
     return [*names, *(part.name for part in ast.walk(node) if isinstance(part, ast.FunctionDef | ast.ClassDef))]
 
 
@@ -1153,6 +1213,36 @@ def _setattr(c: Evaluator, value: object, name: object, item: object) -> object:
     return None
 
 
+def _delattr(c: Evaluator, value: object, name: object) -> object:
+    if (
+        not isinstance(value, Instance)
+        or not isinstance(name, str)
+        or name not in {**value.children, **value.attributes}
+    ):
+        c.fail(f"deleting {c.spell(name)} is not known")
+    value.children.pop(name, None)
+    value.attributes.pop(name, None)
+    return None
+
+
+def _vars(c: Evaluator, value: object) -> object:
+    return c.attribute(value, "__dict__")
+
+
+def _static(c: Evaluator, value: object) -> object:
+    return dataclasses.replace(value, kind="staticmethod") if isinstance(value, Function) else value
+
+
+def _sorted(c: Evaluator, values: object, key: object = None, reverse: object = False) -> object:
+    items = plain.iterate(c, values)
+    keys = [plain.order_of(c, item if key is None else c.call(key, (item,), {})) for item in items]
+    try:
+        order = sorted(range(len(items)), key=keys.__getitem__, reverse=c.flag(reverse, "reverse"))
+    except TypeError as error:
+        c.fail(f"sorting these is not known: {error}")
+    return [items[place] for place in order]
+
+
 def _hasattr(c: Evaluator, value: object, name: object) -> object:
     return c.has(value, name) if isinstance(name, str) else c.unknown("hasattr of this")
 
@@ -1194,6 +1284,10 @@ def _filter(c: Evaluator, called: object, values: object) -> object:
 _EVALUATED: dict[str, Callable[..., object]] = {
     "getattr": _getattr,
     "setattr": _setattr,
+    "delattr": _delattr,
+    "vars": _vars,
+    "staticmethod": _static,
+    "sorted": _sorted,
     "hasattr": _hasattr,
     "isinstance": _isinstance,
     "type": _type,

@@ -8,7 +8,9 @@ import itertools
 import math
 import operator
 import re
+import string
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,18 @@ from converters.networks.source.budget import MOST_CHARACTERS, MOST_ITEMS, bound
 from converters.networks.source.context import Context
 from converters.networks.source.errors import ExhaustedError
 from converters.networks.source.registry import KNOWN, function
-from converters.networks.source.values import BATCH, Batch, Instance, Mode, Partial, Tensor, Traced, Unknown, traced
+from converters.networks.source.values import (
+    BATCH,
+    Attributes,
+    Batch,
+    Instance,
+    Mode,
+    Partial,
+    Tensor,
+    Traced,
+    Unknown,
+    traced,
+)
 
 OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
     ast.Add: operator.add,
@@ -138,11 +151,16 @@ def binary(c: Context, kind: type[ast.operator], left: object, right: object) ->
 
 def formatted(c: Context, template: str, values: object) -> str:
     """Returns `template % values`."""
-    items = values if isinstance(values, tuple) else (values,)
+    items: list[object]
+    if isinstance(values, dict):
+        items = list(values.values())
+    else:
+        items = list(values) if isinstance(values, tuple) else [values]
     if not all(isinstance(item, int | float | str) for item in items) or re.search(r"%[^%a-z]*\d{4}|\*", template):
         c.fail(f"the format {template[:60]!r} of {c.spell(values)} is not known")
+    given = [c.plain(item) for item in items]
     try:
-        text = template % tuple(c.plain(item) for item in items)
+        text = template % (dict(zip(values, given, strict=True)) if isinstance(values, dict) else tuple(given))
     except (TypeError, ValueError) as error:
         c.fail(f"the format {template[:60]!r}: {error}")
     return str(bounded(text))
@@ -159,8 +177,10 @@ def method(c: Context, value: object, name: str) -> Callable[..., object] | None
             return _format(c, str(value), arguments, keywords)
         if isinstance(value, list | tuple) and name in ("index", "remove", "count"):
             return _found(c, value, name, arguments)
+        if isinstance(value, Attributes) and name in CHANGING:
+            c.fail(f"{name} of an object's __dict__ is not known")
         if isinstance(value, list) and name == "sort":
-            value[:] = iterate(c, c.call(KNOWN["builtins.sorted"], (list(value), *arguments), keywords))
+            value[:] = iterate(c, c.sort(list(value), *arguments, **keywords))
             return None
         if isinstance(value, dict | set) and arguments and name != "update":
             key_of(c, arguments[0])
@@ -300,14 +320,18 @@ def _dict(c: Context, /, *given: object, **keywords: object) -> object:
     return made
 
 
-@function("builtins.sorted")
-def _sorted(c: Context, values: object, key: object = None, reverse: object = False) -> object:
-    items = [c.plain(item) for item in iterate(c, values)]
-    if key is not None or (
-        not all(isinstance(item, int | float) for item in items) and not all(isinstance(item, str) for item in items)
-    ):
-        c.fail("sorting these is not known")
-    return sorted(items, reverse=c.flag(reverse, "reverse"))  # type: ignore[type-var]
+class _NoOrder:
+    """What stands in a sorted value and has no order, so that nothing may depend on it."""
+
+
+def order_of(c: Context, value: object) -> Any:  # what Python compares, or refuses to
+    """Returns what a value is sorted by: a number, a string, or a tuple of such and of what nothing is sorted by."""
+    value = c.plain(value)
+    if isinstance(value, tuple | list):
+        return tuple(one if _is_scalar(one) else _NoOrder() for one in map(c.plain, value))
+    if isinstance(value, Unknown):
+        c.refuse(value)
+    return value if isinstance(value, int | float | str) else _NoOrder()
 
 
 @function("builtins.sum")
@@ -372,6 +396,21 @@ def _bool(c: Context, value: object = False) -> object:
 def _str(c: Context, value: object = "") -> object:
     value = c.plain(value)
     return str(value) if isinstance(value, int | float | str) else c.unknown("a string of this")
+
+
+@function("builtins.chr")
+def _chr(c: Context, number: object) -> object:
+    return chr(min(max(c.whole(number, "the number"), 0), 0x10FFFF))
+
+
+@function("builtins.ord")
+def _ord(c: Context, letter: object) -> object:
+    return ord(letter) if isinstance(letter, str) and len(letter) == 1 else c.unknown("the number of this")
+
+
+@function("numpy.arange")
+def _arange(c: Context, *numbers: object) -> object:
+    return _range(c, *numbers)
 
 
 @function("builtins.divmod")
@@ -449,6 +488,8 @@ def _real_function(compute: Callable[[float], float]) -> Callable[..., object]:
 
 for _name in ("sqrt", "ceil", "floor", "log", "log2", "log10", "exp"):
     function(f"math.{_name}", f"numpy.{_name}")(_real_function(getattr(math, _name)))
+for _name in ("ascii_lowercase", "ascii_uppercase", "ascii_letters", "digits"):
+    KNOWN[f"string.{_name}"] = getattr(string, _name)
 KNOWN["math.pi"] = KNOWN["numpy.pi"] = math.pi
 
 

@@ -68,9 +68,23 @@ def _collect(program: Program, statements: Iterable[ast.stmt], certain: bool) ->
                 _collect(program, [*node.body, *node.orelse, *node.finalbody], certain)
                 for handler in node.handlers:
                     _collect(program, handler.body, certain=False)
+            case ast.Expr(ast.Call(ast.Name() | ast.Attribute() as called, arguments)) if (
+                changed := [one.id for one in arguments if isinstance(one, ast.Name) and _holds(program, one.id)]
+            ) and not (isinstance(called, ast.Name) and called.id == "print"):
+                for name in changed:
+                    _forget(program, name, node)
             case ast.Expr(ast.Call(ast.Attribute(ast.Name(name), _))) if isinstance(program.names.get(name), Later):
                 if not isinstance(program.names[name].node, ast.ClassDef | ast.FunctionDef):  # type: ignore[attr-defined]
                     _forget(program, name, node)
+
+
+def _holds(program: Program, name: str) -> bool:
+    """Tells whether a name is a list, dictionary or set, which a function that is given it may change."""
+    value = program.names.get(name)
+    node = value.node if isinstance(value, Later) else None
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in ("list", "dict", "set", "OrderedDict")
+    return isinstance(node, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp)
 
 
 def _bind(program: Program, names: dict[str, object], certain: bool) -> None:

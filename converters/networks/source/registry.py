@@ -80,6 +80,8 @@ def packages() -> frozenset[str]:
     for name in KNOWN:
         while name := name.rpartition(".")[0]:
             found.add(name)
+    for kind in ("activation", "array", "connection", "loss", "math", "noise", "normalization", "pooling"):
+        found |= {f"chainer.functions.{kind}", f"chainer.links.{kind}"}
     for package in ("alexnet", "densenet", "mobilenet", "mobilenetv2", "resnet", "squeezenet", "vgg"):
         found.add(f"torchvision.models.{package}")
     return frozenset(found)

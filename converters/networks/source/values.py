@@ -412,6 +412,10 @@ class Native:
         c.fail(f"del {self.spelled}[…] is not known")
 
 
+class Attributes(dict[str, object]):
+    """An object's `__dict__`, which is read and not written."""
+
+
 @dataclass(eq=False)
 class NativeFunction:
     """A function of a framework or of Python."""

@@ -56,7 +56,7 @@ def saved(text, folder, name="epoch-1.model", answer=lambda network, x: network(
     (folder / "AlexNet.py").write_text(text)
     log = f"INFO:root:chainer version: 7.8.1\nINFO:root:Namespace(model='models/AlexNet.py', im_size={SIDE})\n"
     (folder / "log.txt").write_text(log)
-    names = {}
+    names = {"__name__": "AlexNet"}
     exec(text, names)
     np.random.seed(0)
     network, inputs = names["Net"](), np.random.randn(2, 3, SIDE, SIDE).astype("f")
@@ -165,12 +165,41 @@ LINES = {
     "statistics that stay as they are": (
         "self.bn = L.BatchNormalization(6)", "with chainer.using_config('train', False):\n    h = self.bn(h)"
     ),
+    "functions that are made in a list see its last round": (
+        "self.c1, self.c2 = conv(), conv()",
+        "for f in [lambda h: F.tanh(self['c%d' % i](h)) for i in (1, 2)]:\n    h = f(h)",
+    ),
+    "texts that are lines": (
+        "exec('self.c%d = conv()' % 1)\nself.__setattr__('c2', conv())\nself.c3 = conv()\ndelattr(self, 'c3')",
+        "h = F.tanh(eval('self.c%d' % 2)(h))\nh = self.__getattribute__('c1')(h)",
+    ),
+    "names of a class's own": ("self.__a = conv()\nself.b = 'a'", "h = self.__a(h)"),
+    "an order that a function makes": (
+        "self.c1, self.c2, self.c3 = conv(), conv(), conv()",
+        "plan = {'c%s' % chr(ord('1') + i): f for i, f in enumerate([F.tanh, F.elu, F.relu])}\n"
+        "for name, f in sorted(plan.items(), key=lambda item: -int(item[0][1:])):\n    h = f(self[name](h))",
+    ),
+    "functions of modules that have their name": (
+        "from chainer.functions.activation import leaky_relu\nself.f = leaky_relu.leaky_relu",
+        "h = chainer.functions.activation.elu.elu(self.f(h, .1))",
+    ),
+    "words of a class's body": (
+        "self.c1, self.c2 = conv(), conv()", "for name in Plan.names:\n    h = Plan.f(self['c%(n)d' % {'n': name}](h))"
+    ),
 }  # fmt: skip
+PLAN = """
+class Plan(object):
+    names = []
+    for i in (2, 1):
+        names.append(i)
+    names.append(2)
+    f = staticmethod(F.tanh)
+"""
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_it_answers_as_chainer(name, tmp_path):
-    check(source(*LINES[name]), tmp_path)
+    check(source(*LINES[name], before=PLAN), tmp_path)
 
 
 def refusal(text, folder):
@@ -182,16 +211,34 @@ def refusal(text, folder):
 
 #: Lines within init_scope -> what is refused.
 CHANGED = {
-    "self.net = Sequential(conv(), F.tanh)\nself.net.remove_by_layer_type('tanh')": "remove_by_layer_type",
-    "names = {'a', 'b'}\nnames.difference_update({'a'})": "difference_update",
+    "self.net = Sequential(F.tanh)\nself.net.remove_by_layer_type('relu')": "remove_by_layer_type",
+    "self.net = F.tanh\nnames = {'a', 'b'}\nnames.difference_update({'a'})": "difference_update",
+    "self.net = F.tanh\nself.__dict__.update(net=F.relu)": "update of an object's __dict__",
+    "self.net = F.tanh\nself.__dict__['net'] = F.relu": "setting an item",
+    "self.net = F.tanh\nexec('self.net = F.relu', {'self': self, 'F': F})": "the name exec is not known",
+    "self.net = eval('lambda h: F.relu(h)')": "the name eval is not known",
+    "self.net = F.tanh\nself.add_persistent('mean', 0.5)": "the array 'mean' that is saved beside the weights",
 }
 
 
 @pytest.mark.parametrize("init", CHANGED)
 def test_what_changes_a_container_is_refused_where_it_is_not_known(init, tmp_path):
-    message = refusal(source(init, "h = F.tanh(h)" if "net" not in init else "h = self.net(h)"), tmp_path)
-    assert f"AlexNet.py, line {source(init).split(CHANGED[init])[0].count(chr(10)) + 1}: " in message
-    assert f"{CHANGED[init]}" in message
+    text = source(init, "h = self.net(h)")
+    message = refusal(text, tmp_path)
+    line = text[: text.index(init.splitlines()[-1])].count("\n") + 1
+    assert f"AlexNet.py, line {line}: {CHANGED[init]}" in message or f"line {line}: chainer.Seq" in message
+
+
+def test_what_another_file_s_function_may_change_is_refused(tmp_path):
+    text = source("self.names = [1, 2]\nrandom.shuffle(self.names)", "h = h * self.names[0]", "import random")
+    assert "line 7: random of another file (random).shuffle is not known" in refusal(text, tmp_path)
+    text = source("", "h = h * NAMES[0]", "import random\nNAMES = [1, 2]\nrandom.shuffle(NAMES)")
+    assert "line 9: NAMES, which is changed outside of the network, is not known" in refusal(text, tmp_path)
+
+
+def test_weights_that_a_call_sets_are_refused(tmp_path):
+    text = source("self.net = conv()", "self.net.W = chainer.Parameter(self.net.W.data * 0.5)\nh = self.net(h)")
+    assert "setting W of a link in a call is not known" in refusal(text, tmp_path)
 
 
 @pytest.mark.parametrize("backend", ["torch", "chainer"])
