@@ -116,6 +116,11 @@ def _goes_with_another(file: Path) -> bool:
     part = re.fullmatch(r"(.+)\.(?:data-\d+-of-\d+|meta)", file.name)
     if part is not None and file.with_name(f"{part[1]}.index").is_file():
         return True
+    if file.name == "checkpoint":  # TensorFlow's text, which names one of those beside it
+        try:
+            return formats.resolve(file) != file
+        except CheckpointError:
+            return False
     return file.suffix == ".state" and file.with_suffix(".model").is_file()
 
 

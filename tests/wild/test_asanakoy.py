@@ -12,6 +12,7 @@ import pytest
 import converters
 import deeppose_port
 from converters import CheckpointError
+from converters.folders import survey
 from converters.networks import same_margin
 from deeppose_port.data import PoseDataset
 from deeppose_port.evaluate.evaluate import evaluate
@@ -317,3 +318,11 @@ def test_running_averages_are_said_and_can_be_read(folder, tmp_path):
     assert averaged.optimizer is None
     assert np.array_equal(averaged.weights["fc7.weight"], arrays["fc7/weight"].T / 2)
     assert np.array_equal(averaged.weights["conv1.bias"], arrays["conv1/bias"] / 2)
+
+
+def test_a_folder_of_them_is_converted_each_once(folder, tmp_path):
+    for file in folder.glob("checkpoint*"):
+        shutil.copy(file, tmp_path)
+    assert [found.path.name for found in survey([tmp_path]).found] == ["checkpoint-1000.index"]
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "checkpoint-2000"\n')
+    assert [found.path.name for found in survey([tmp_path]).found] == ["checkpoint", "checkpoint-1000.index"]
