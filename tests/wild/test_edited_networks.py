@@ -106,6 +106,70 @@ def test_a_link_of_chainer_s_too(tmp_path):
     check(CHAINER + CHAINER_PARTS, 3, "chainer", tmp_path)
 
 
+#: What people write into `__init__` that gives parameters their first values, of which nothing is left in a checkpoint.
+INITIALISATIONS = {
+    "a loop": """
+for m in self.modules():
+    if isinstance(m, (nn.Conv2d, nn.Linear)):
+        nn.init.kaiming_normal_(m.weight, mode='fan_out')
+        if m.bias is not None:
+            nn.init.zeros_(m.bias)
+    elif isinstance(m, nn.BatchNorm2d) and m.weight is not None:
+        m.weight.data.fill_(1)
+        m.bias.data.zero_()""",
+    "names": """
+for name, p in self.named_parameters():
+    if 'weight' in name and p.dim() > 1:
+        nn.init.xavier_normal_(p)
+    elif p.requires_grad:
+        p.data.fill_(0.0)
+print(sum(p.numel() for p in self.parameters()))""",
+    "a function": """
+def initial(m):
+    if m.__class__.__name__.find('Conv') != -1:
+        bound = 1 / math.sqrt(nn.init._calculate_fan_in_and_fan_out(m.weight)[0])
+        if bound > 0.1:
+            raise ValueError(bound)
+        m.weight.data.normal_(0, bound)
+    for p in m.parameters(recurse=False):
+        if zoo.rank() == 0 and p.dim() > 2:
+            p.data.copy_(zoo.drawn(p.shape))
+self.apply(initial)""",
+    "weights of others": """
+for key, value in zoo.weights('resnet18').items():
+    if key in self.state_dict():
+        self.state_dict()[key].copy_(value)
+if zoo.pretrained:
+    self.load_state_dict(zoo.weights('resnet18'), strict=False)""",
+}
+
+
+@pytest.mark.parametrize("name", INITIALISATIONS)
+def test_first_values_of_parameters_say_nothing_of_the_network(name, tmp_path):
+    made, path = saved(network(), tmp_path)
+    lines = INITIALISATIONS[name].strip().replace("\n", "\n        ")
+    (tmp_path / "net.py").write_text("import math\nimport zoo\n" + network(lines))
+    with torch.inference_mode():
+        expected = made(torch.from_numpy(narrow_inputs())).numpy()
+    assert error(deeppose_port.load(path)(narrow_inputs()), expected) <= 4e-6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "if zoo.wide:\n            self.slope = nn.ELU()",
+        "if zoo.wide:\n            self.norm.eps = 1e-2",
+        "for layer in zoo.layers:\n            self.side.append(layer)",
+        "self.apply(lambda m: setattr(m, 'eps', zoo.eps) if zoo.wide else None)",
+    ],
+)
+def test_what_changes_it_under_an_unknown_condition_is_refused(change, tmp_path):
+    _, path = saved(network(), tmp_path)
+    (tmp_path / "net.py").write_text("import zoo\n" + network(change))
+    with pytest.raises(CheckpointError, match=r"net\.py, line \d+: zoo.* is not known"):
+        converters.read(path)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -138,7 +202,7 @@ def test_what_is_changed_through_a_view_is_not_guessed(view, tmp_path):
         ),
         (
             "return self.second.weight.sum() * self.last(h.mean((2, 3)))",
-            r"net\.py, line 25: the attribute weight of nn",
+            r"net\.py, line 25: nn\.Conv2d\.weight",
         ),
     ],
 )

@@ -52,6 +52,7 @@ class Context(abc.ABC):
         budget: What it may cost.
         training_side: Whether the training side of the network is followed, or the test side.
         training: Whether it trains at this place; a source may say otherwise for some of its lines.
+        making: Whether the network is made, so that what its parameters begin with may depend on anything.
         framework: `chainer` or `torch`: whose network it is.
         version: Chainer's.
         fixed: The line that makes the network one for a single size of input; None if there is none.
@@ -67,6 +68,7 @@ class Context(abc.ABC):
         self.place = Place("", 0)
         self.budget = budget
         self.training = self.training_side = False
+        self.making = True
         self.framework = ""
         self.version = version
         self.fixed: Place | None = None

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import EllipsisType, FunctionType, MethodType
 
 from packaging.version import Version
@@ -467,7 +467,7 @@ class Evaluator(Context):
             if name == "__init__":
                 return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_start, type(native), value)),)
             found_natively = native.attribute(self, name)
-            if not isinstance(found_natively, Unknown):
+            if not isinstance(found_natively, Unknown) or isinstance(found_natively, Given):
                 return (found_natively,)
         if isinstance(value.kind, Class):
             for special in ("__getattr__", "__getattribute__"):
@@ -912,9 +912,21 @@ class Evaluator(Context):
             case ast.Return(value):
                 raise _Return(None if value is None else self.evaluate(value, scope))
             case ast.If(test, body, orelse):
-                self.run(body if plain.truth(self, self.evaluate(test, scope)) else orelse, scope)
+                try:
+                    taken = body if plain.truth(self, self.evaluate(test, scope)) else orelse
+                except SourceError:
+                    if not self.making or not initialises([*body, *orelse]):
+                        raise
+                    taken = []
+                self.run(taken, scope)
             case ast.For(target, iterated, body, orelse):
-                self._loop(target, plain.iterate(self, self.evaluate(iterated, scope)), body, orelse, scope)
+                try:
+                    values = plain.iterate(self, self.evaluate(iterated, scope))
+                except SourceError:
+                    if not self.making or not initialises([*body, *orelse]):
+                        raise
+                    values, orelse = [], []
+                self._loop(target, values, body, orelse, scope)
             case ast.While(test, body, orelse):
                 self._while(test, body, orelse, scope)
             case ast.With(items, body):
@@ -1091,6 +1103,32 @@ class Evaluator(Context):
 
 
 _MISSING = object()
+#: What of a parameter is set, not of a layer.
+_PARAMETERS = frozenset({"data", "requires_grad", "grad"})
+#: Functions that say nothing of a network, beside those that fill what they are given and end so: `normal_`.
+_SAYING = frozenset({"print", "warn", "info", "debug", "warning", "load_state_dict"})
+
+
+def initialises(statements: Sequence[ast.stmt]) -> bool:
+    """Tells whether statements do nothing to a network but to give its parameters values."""
+    for node in statements:
+        match node:
+            case ast.Pass() | ast.Raise() | ast.Expr(ast.Constant()):
+                pass
+            case ast.If(_, body, orelse) | ast.For(_, _, body, orelse):
+                if not initialises([*body, *orelse]):
+                    return False
+            case ast.With(_, body):
+                if not initialises(body):
+                    return False
+            case ast.Assign(targets) if all(isinstance(t, ast.Attribute) and t.attr in _PARAMETERS for t in targets):
+                pass
+            case ast.Expr(ast.Call(ast.Name(name) | ast.Attribute(_, name))):
+                if not (name.endswith("_") and not name.endswith("__")) and name not in _SAYING:
+                    return False
+            case _:
+                return False
+    return True
 
 
 def _unknown_in(values: tuple[object, ...]) -> Unknown | None:

@@ -340,6 +340,8 @@ def _sum(c: Context, values: object, start: object = 0) -> object:
     if any(isinstance(item, Tensor) for item in items):
         rest = [item for item in (*items, start) if not (isinstance(item, int) and item == 0)]
         return c.join(rest, "sum")
+    if unknown := next((item for item in items if isinstance(item, Unknown)), None):
+        return unknown
     return functools.reduce(lambda one, other: binary(c, ast.Add, one, other), items, start)
 
 

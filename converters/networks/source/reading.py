@@ -652,7 +652,7 @@ def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node,
     """Follows the forward pass once; returns its answer, and the names of the layers it leads through."""
     evaluator = made.evaluator
     evaluator.training = evaluator.training_side = training
-    evaluator.norms, evaluator.fixed = 0, None
+    evaluator.norms, evaluator.fixed, evaluator.making = 0, None, False
     evaluator.reached = set()
     evaluator.notices = []
     x = Tensor(input_of(height, width))

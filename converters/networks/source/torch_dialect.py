@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable
 
@@ -9,11 +10,13 @@ from converters.networks import layers as kinds
 from converters.networks.layers import Layer
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
+from converters.networks.source.errors import SourceError
 from converters.networks.source.pooling import pooled
 from converters.networks.source.registry import KNOWN, function, native
 from converters.networks.source.values import (
     Bound,
     Function,
+    Given,
     Instance,
     Mode,
     Native,
@@ -81,8 +84,13 @@ class Module(Native):
     def do_apply(self, c: Context, called: object) -> object:
         """Calls a function with every module, as to set initial weights; what that is of PyTorch's is not followed."""
         if isinstance(called, Function | Bound):
+            node = called.node if isinstance(called, Function) else called.function.node
             for _, module in reversed(walk_instances(self.instance, "")):
-                c.call(called, (module,), {})
+                try:
+                    c.call(called, (module,), {})
+                except SourceError:
+                    if _changes(node):
+                        raise
         return self.instance
 
     def do_register_forward_hook(self, c: Context, hook: object, *, prepend: object = False) -> object:
@@ -108,11 +116,30 @@ class Module(Native):
             found = c.attribute(found, part)
         return found
 
+    def do_named_parameters(self, c: Context, prefix: object = "", recurse: object = True) -> object:
+        """Returns the names of as many parameters as there are; nothing is known of their values."""
+        found = [
+            (f"{name}.{part}".lstrip("."), Given(f"the {part} of {name}", c.place))
+            for name, one in walk_instances(self.instance, "")
+            for part in (() if one.native is None else one.native.parameters)
+            if not part.startswith(("running_", "num_batches"))
+        ]
+        return [pair for pair in found if c.flag(recurse, "recurse") or "." not in pair[0]]
+
     def attribute(self, c: Context, name: str) -> object:
         """Returns what a module says of itself."""
         if name == "_modules":
             return self.instance.children
+        if name in self.parameters:
+            return Given(f"{self.spelled}.{name}", c.place)
         return super().attribute(c, name)
+
+
+def _changes(node: ast.AST) -> bool:
+    """Tells whether a function sets more of a module than its parameters, or has something done to its parts."""
+    stored = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)}
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return bool(stored - {"data", "requires_grad", "grad", "weight", "bias"} or names & {"setattr", "delattr"})
 
 
 def walk_instances(instance: Instance, name: str) -> list[tuple[str, Instance]]:
@@ -311,7 +338,9 @@ class _Weighted(Module):
             self.says[name] = value
 
     def attribute(self, c: Context, name: str) -> object:
-        """Returns one of the arguments."""
+        """Returns one of the arguments; None where there might be a weight or a bias and is none."""
+        if name in ("weight", "bias") and name not in self.parameters:
+            return None
         return self.says[name] if name in self.says else super().attribute(c, name)
 
 
@@ -1050,8 +1079,6 @@ def _times(c: Context, other: object, alpha: object) -> object:
 
 
 def _operated(c: Context, kind: str, input: object, other: object) -> object:
-    import ast
-
     if isinstance(other, Unknown):
         return other
     return tensors.arithmetic(c, getattr(ast, kind), input, other)
