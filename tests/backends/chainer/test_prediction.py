@@ -67,41 +67,6 @@ class TestPredictor:
             expected = load(checkpoint)(narrow_inputs()).array
         assert np.array_equal(outputs, expected)
 
-    def test_each_person_has_an_answer_of_its_own(self, checkpoint):
-        predict = predictor(checkpoint)
-        both = predict(narrow_inputs())
-        for i in (0, 1):
-            np.testing.assert_allclose(predict(narrow_inputs()[i : i + 1])[0], both[i], rtol=0, atol=1e-6)
-
-    @pytest.mark.parametrize(
-        "arrange",
-        [
-            lambda x: x.astype(np.float64),
-            lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
-            lambda x: np.asfortranarray(x),
-            lambda x: np.concatenate([x, x])[::2],
-        ],
-        ids=["float64", "channels last", "fortran order", "strided"],
-    )
-    def test_inputs_may_lie_in_memory_as_they_like(self, checkpoint, arrange):
-        inputs = arrange(narrow_inputs())
-        expected = predictor(checkpoint)(np.ascontiguousarray(inputs, np.float32))
-        assert np.array_equal(predictor(checkpoint)(inputs), expected)
-
-    def test_inputs_are_not_changed_and_may_be_read_only(self, checkpoint):
-        inputs = narrow_inputs().copy()
-        inputs.flags.writeable = False
-        predictor(checkpoint)(inputs)
-        assert np.array_equal(inputs, narrow_inputs())
-
-    def test_answers_are_the_callers_own(self, checkpoint):
-        predict = predictor(checkpoint)
-        first = predict(narrow_inputs())
-        kept = first.copy()
-        predict(-narrow_inputs())
-        first += 1
-        assert np.array_equal(first, kept + 1)
-
     def test_it_evaluates_whatever_the_callers_configuration_is_and_leaves_it(self, checkpoint):
         expected = predictor(checkpoint)(narrow_inputs())
         with chainer.using_config("train", True), chainer.using_config("enable_backprop", True):
