@@ -43,8 +43,8 @@ def test_last_layer_s_output_is_the_network_s(name, backend, inputs):
     steps = list(pose.activations(inputs))
     assert [layer for layer, _ in steps] == layer_names(TABLES[name])
     last, outputs = steps[-1][1], pose(inputs)
-    if name == "alexnet":
-        assert np.abs(last - outputs).max() <= (1e-6 * np.abs(outputs).max() if backend == "onnx" else 0)
+    if name == "alexnet":  # whose products another library makes where nobody looks at them, but in Chainer
+        assert np.abs(last - outputs).max() <= (0 if backend == "chainer" else 1e-6 * np.abs(outputs).max())
     else:  # whose BatchNormalization is folded to answer, not to be looked at
         assert np.abs(last - outputs).max() <= 2e-6 * np.abs(outputs).max()
     assert all(output.dtype == np.float32 for _, output in steps)
