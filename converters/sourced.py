@@ -99,7 +99,7 @@ def architecture_of_source(
     file, class_name = split_model_file(model_file)
 
     def version(era: sources.Era) -> Version:
-        return Version("1.24.0") if era[1] is not None else chainer_version(writer)
+        return Version("1.24.0") if era.until is not None else chainer_version(writer)
 
     found = sources.choose_anew(sources.Candidate(file, class_name, asked=True), 2 * joints, version, size)
     network = found.network
@@ -196,8 +196,7 @@ def recognise_by_source(
 
 
 def _writers(era: sources.Era) -> Writers:
-    since, until = era
-    return Writers(since or Version("1.0.0"), until, "a construct in its source")
+    return Writers(era.since or Version("1.0.0"), era.until, era.mark)
 
 
 def _network(

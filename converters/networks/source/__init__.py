@@ -17,7 +17,6 @@ Anything that the answer of the network depends on and that is not known is refu
 from converters.networks.source.budget import Budget
 from converters.networks.source.choosing import (
     Candidate,
-    Era,
     Found,
     candidates_in,
     choose,
@@ -27,6 +26,7 @@ from converters.networks.source.choosing import (
     none_of,
 )
 from converters.networks.source.differences import differences
+from converters.networks.source.era import Era
 from converters.networks.source.errors import ExhaustedError, SourceError, UnfollowedError
 
 __all__ = [

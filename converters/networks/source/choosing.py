@@ -7,7 +7,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from packaging.version import Version
 
@@ -17,7 +16,7 @@ from converters.networks.layers import Shape
 from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
-from converters.networks.source.era import era_of
+from converters.networks.source.era import Era, era_of
 from converters.networks.source.errors import ExhaustedError, SourceError, UnfollowedError, not_known
 from converters.networks.source.reading import Made, Network, Source, anew, follow, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
@@ -35,9 +34,6 @@ _NETWORK = re.compile(
 )
 #: What a file has in it that makes one of torchvision's.
 _TORCHVISION = re.compile(r"\b(?:import|from)\s+torchvision\b")
-
-#: The first Chainer that has every construct of a file, and the first that no longer has one of them.
-Era: TypeAlias = tuple[Version | None, Version | None]
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def choose(
         except DeepPoseError as error:
             problems.append(error)
             continue
-        era = era_of(tree)
+        era = era_of(tree, candidate.path.name)
         source = Source(candidate.path.name, tree, version(era), budget)
         for class_name in _class_names(source, candidate):
             try:
@@ -197,7 +193,7 @@ def choose_made(
             tree = parse(text, candidate.path.name)
         except DeepPoseError:
             continue
-        era = era_of(tree)
+        era = era_of(tree, candidate.path.name)
         source = Source(candidate.path.name, tree, version(era), budget)
         found += _made_by_functions(candidate, source, tensors, size, text, era)
     return _only(found) if found else None
@@ -252,7 +248,7 @@ def choose_anew(candidate: Candidate, outputs: int, version: Callable[[Era], Ver
     """
     text = read_text(candidate.path)
     tree = parse(text, candidate.path.name)
-    era = era_of(tree)
+    era = era_of(tree, candidate.path.name)
     source = Source(candidate.path.name, tree, version(era), Budget())
     found: list[Found] = []
     problem: DeepPoseError | None = None

@@ -6,24 +6,52 @@ import ast
 
 from packaging.version import Version
 
+from converters.values import dataclass
 
-def era_of(tree: ast.Module) -> tuple[Version | None, Version | None]:
-    """Returns the first Chainer that has every construct of a source, and the first that no longer has one of them."""
+
+@dataclass(frozen=True)
+class Era:
+    """The versions of Chainer that have every construct of a source.
+
+    Attributes:
+        since: The first; None where any may be.
+        until: The first that no longer has one of them; None where there is none.
+        mark: What tells one of both, and where, as a phrase.
+    """
+
     since: Version | None = None
     until: Version | None = None
+    mark: str = "its source"
+
+
+def era_of(tree: ast.Module, file: str) -> Era:
+    """Returns which versions of Chainer a source was written for."""
+    since: Version | None = None
+    until: Version | None = None
+    marks: dict[str, str] = {}
     for node in ast.walk(tree):
+        word, first = "", None
         if isinstance(node, ast.Attribute) and node.attr in ("init_scope", "using_config"):
-            since = max(since or Version("2.0.0"), Version("2.0.0"))
-        if isinstance(node, ast.Attribute | ast.Name) and _named(node) == "chainer.Sequential":
-            since = Version("4.0.0")
-        if isinstance(node, ast.Attribute | ast.Name) and _named(node).endswith("FunctionSet"):
-            until = Version("2.0.0")
-        if isinstance(node, ast.Call):
-            words = {word.arg for word in node.keywords}
-            called = _named(node.func).rpartition(".")[2]
-            if words & {"wscale", "volatile"} or ("test" in words) or (called == "dropout" and "train" in words):
-                until = Version("2.0.0")
-    return since, until
+            word, first = node.attr, Version("2.0.0")
+        elif isinstance(node, ast.Attribute | ast.Name) and _named(node) == "chainer.Sequential":
+            word, first = "Sequential", Version("4.0.0")
+        elif isinstance(node, ast.Attribute | ast.Name) and _named(node).endswith("FunctionSet"):
+            word = "FunctionSet"
+        elif isinstance(node, ast.Call):
+            word = _old_word(node)
+        if not word or (first is not None and since is not None and since >= first):
+            continue
+        since, until = (first, until) if first is not None else (since, Version("2.0.0"))
+        marks["until" if first is None else "since"] = f"{file}, line {getattr(node, 'lineno', 0)} ({word})"
+    return Era(since, until, marks.get("until", marks.get("since", Era.mark)))
+
+
+def _old_word(node: ast.Call) -> str:
+    """Returns the argument of a call that Chainer 1 alone has; an empty text if there is none."""
+    words = {word.arg for word in node.keywords}
+    called = _named(node.func).rpartition(".")[2]
+    old = ["wscale", "volatile", "test", *(["train"] if called == "dropout" else [])]
+    return next((f"{word}=" for word in old if word in words), "")
 
 
 def _named(node: ast.expr) -> str:
