@@ -52,7 +52,10 @@ BACKENDS = {
             distribution="torch",
             roots=("torch",),
             abilities=frozenset(
-                {"train", "processes", "accumulate", "amp", "channels-last", "compile", "profile", "sync-bn", "workers"}
+                {
+                    *("train", "devices", "processes", "accumulate", "amp", "channels-last", "compile", "profile"),
+                    *("sync-bn", "workers"),
+                }
             ),
             exports={"torch-export": ".pt2", "pytorch-module": ".module"},
             folders=frozenset({"pytorch-module"}),
@@ -68,7 +71,7 @@ BACKENDS = {
                 "pip install 'setuptools>=70.1,<81' wheel && pip install --no-build-isolation 'deeppose-port[chainer]'"
             ),
             roots=("chainer", "cupy"),
-            abilities=frozenset({"train", "gradient-sum"}),
+            abilities=frozenset({"train", "devices", "gradient-sum"}),
             files="chainer-npz",
             by_family=True,
         ),

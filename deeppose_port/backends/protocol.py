@@ -20,10 +20,11 @@ if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever ask
 
 _Value = TypeVar("_Value")
 
-#: What a backend may be able to do beyond answering: train, in several processes too, and as some options ask, each of
-#: which names what it needs.
+#: What a backend may be able to do beyond answering: train, say which devices it can train on, and as options ask, each
+#: of which names what it needs.
 Ability = Literal[
     "train",
+    "devices",
     "processes",
     "accumulate",
     "amp",
@@ -170,6 +171,13 @@ class Backend(Protocol):
 
     def processes(self, device: str) -> AbstractContextManager[Processes]:
         """Joins the processes that torchrun started; only of a backend that has `processes`."""
+
+    def refuse_device(self, device: str) -> object:
+        """Refuses a device that cannot be trained on; only of a backend that has `devices`.
+
+        Raises:
+            BackendError: It is no device, or cannot be used here.
+        """
 
     def train(self, run: Run) -> None:
         """Trains a run to its end; only of a backend that can `train`."""

@@ -29,6 +29,7 @@ from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
 from deeppose_port.training.names import CheckpointName, joint_folder
 from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.parameters import frozen, scales_of
 from deeppose_port.training.run import Callbacks, Header, Run
 from deeppose_port.training.stage import displacements_json
 from deeppose_port.training.start import Start, starting_point
@@ -107,6 +108,11 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
             callbacks.notice(notice)
     elif first:
         mean = _mean_pose_numbers(persons, validated, options)
+    # What is refused is so before a folder is made, or the settings of an old one are written over.
+    if "devices" in description.abilities:
+        engine.refuse_device(options.device)
+    names = [name for name in start.checkpoint.weights if is_parameter(name)]
+    frozen(names, options.freeze), scales_of(names, options.lr_scale)
     told = options
     of_joints: list[DrawnCloseUps] = []
     if not per_joint:

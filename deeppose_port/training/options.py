@@ -18,7 +18,7 @@ from deeppose_port.data.pictures import MAX_PIXELS
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
-from deeppose_port.options import RARE_GROUP, described, refuse_outside, refuse_unknown
+from deeppose_port.options import RARE_GROUP, changed, described, refuse_outside, refuse_unknown
 from deeppose_port.training.hyperparameters import HyperparameterOptions
 from deeppose_port.training.parameters import scale_factors
 from deeppose_port.training.recipes import RECIPES
@@ -326,6 +326,12 @@ class TrainingOptions:
         refuse_outside(self, lambda n: 0 <= n < math.inf, "it cannot be negative", "heatmap_loss")
         refuse_outside(self, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", "ema", "dropout")
         refuse_unknown("loss", self.loss, LOSSES)
+        if self.resume is None and self.start_epoch:
+            raise DeepPoseError("--start-epoch is of a file that is resumed: name it with --resume")
+        if self.resume is None and self.cascade.stage == 1:
+            for option in changed(self.cascade):
+                problem = f"{option.spelled} is of close-ups, which later stages see: say which to train, as --stage 2"
+                raise DeepPoseError(problem)
         if self.accumulate > self.batch_size:
             raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
         scale_factors(self.lr_scale)

@@ -50,6 +50,34 @@ class TestOneFolder:
         first, second = ((tmp_path / name / "config.toml").read_text() for name in ("first", "second"))
         assert first == second
 
+    @pytest.mark.parametrize(
+        ("options", "phrase"),
+        [
+            (("--device", "gpu"), "'gpu' is no device"),
+            (("--device", "cuda:99"), "cannot use cuda:99"),
+            (("--freeze", "conv9*"), "--freeze 'conv9*' stands for no parameter"),
+            (("--lr-scale", "conv9*=2"), "--lr-scale 'conv9*' stands for no parameter"),
+            (("--freeze", "*"), "--freeze leaves nothing to train"),
+            (("--draws", 4), "--draws is of close-ups, which later stages see"),
+            (("--sigma", 2), "--sigma is of close-ups"),
+            (("--opposing", "head,left wrist"), "--opposing is of close-ups"),
+            (("--start-epoch", 3), "--start-epoch is of a file that is resumed"),
+        ],
+    )
+    @pytest.mark.parametrize("backend", ["torch", "chainer"])
+    def test_what_is_refused_leaves_nothing(self, backend, options, phrase, arguments, tmp_path, capsys):
+        if find_spec(backend) is None:
+            pytest.skip(f"{backend} is not installed")
+        train(*arguments, "--backend", backend, *options, "-o", tmp_path / "run", status=2)
+        assert phrase in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+    def test_what_is_refused_leaves_a_runs_settings_as_they_are(self, arguments, tmp_path, capsys):
+        train(*arguments, "--epochs", 1, "-o", tmp_path)
+        told = (tmp_path / "config.toml").read_bytes()
+        train("--resume", tmp_path, "--epochs", 2, "--device", "gpu", status=2)
+        assert (tmp_path / "config.toml").read_bytes() == told
+
     def test_what_nobody_says_is_missing(self, arguments, tmp_path, capsys):
         train("--epochs", 2, status=2)
         assert (

@@ -20,6 +20,10 @@ def __getattr__(name: str) -> object:
         from deeppose_port.backends.chainer.prediction import predictor
 
         return predictor
+    if name == "refuse_device":
+        from deeppose_port.backends.chainer.devices import refuse_device
+
+        return refuse_device
     if name == "train":
         from deeppose_port.backends.chainer.training import train
 

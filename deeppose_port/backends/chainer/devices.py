@@ -44,3 +44,8 @@ def usable_devices(name: str, several: bool = False) -> list[chainer.backend.Dev
 def usable_device(name: str) -> chainer.backend.Device:
     """Returns the one device of a name; see `usable_devices`."""
     return usable_devices(name)[0]
+
+
+def refuse_device(name: str) -> None:
+    """Refuses devices that cannot be trained on; arguments and errors are those of `usable_devices`."""
+    usable_devices(name, several=True)

@@ -28,8 +28,8 @@ def __getattr__(name: str) -> object:
         from deeppose_port.backends.torch.exporting import export
 
         return export
-    if name == "processes":
-        from deeppose_port.backends.torch.distributed import processes
+    if name in ("processes", "refuse_device"):
+        from deeppose_port.backends.torch import distributed
 
-        return processes
+        return getattr(distributed, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,6 +87,23 @@ def _store() -> Any:
     return next(rendezvous("env://"))[0]
 
 
+def refuse_device(device: str) -> torch.device:
+    """Returns this process's device, and refuses one that cannot be used; arguments are those of `processes`.
+
+    Raises:
+        BackendError: See there.
+    """
+    if "," in device:
+        count = len(device.split(","))
+        raise BackendError(
+            f"PyTorch trains on several devices in several processes: torchrun --nproc-per-node {count} "
+            "-m deeppose_port train --backend torch --device cuda …"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device.startswith("cuda"):
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
+    return usable_device(device)
+
+
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Joins the processes that torchrun started, if it did and the program has not.
@@ -97,18 +114,11 @@ def processes(device: str) -> Iterator[Processes]:
     Raises:
         BackendError: The device cannot be used, or names several without torchrun.
     """
-    if "," in device:
-        count = len(device.split(","))
-        raise BackendError(
-            f"PyTorch trains on several devices in several processes: torchrun --nproc-per-node {count} "
-            "-m deeppose_port train --backend torch --device cuda …"
-        )
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    own, size = refuse_device(device), int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Processes(0, 1, usable_device(device))
+        yield Processes(0, 1, own)
         return
-    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    own = usable_device(f"cuda:{local}" if device.startswith("cuda") else device)
+    rank = int(os.environ["RANK"])
     if own.type == "cuda":
         torch.cuda.set_device(own)
     joins = not distributed.is_initialized()  # a program that trains more than once has joined them itself
