@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from converters.errors import DeepPoseError
 from converters.values import dataclass
 
 Item = TypeVar("Item")
@@ -19,6 +20,17 @@ Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 #: Which joints or coordinates count.
 Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """Returns what draws by chance, the same for a seed (NumPy's PCG64).
+
+    Raises:
+        DeepPoseError: The seed is negative.
+    """
+    if seed < 0:
+        raise DeepPoseError(f"the seed is {seed}; it has to be 0 or more")
+    return np.random.default_rng(seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port import metrics
-from deeppose_port.data.arrays import Mask
+from deeppose_port.data.arrays import Mask, seeded
 from deeppose_port.data.crop import Crop, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
@@ -49,7 +49,7 @@ class ContactSheet:
         seed: Of the choice: the same seed chooses the same of as many.
 
     Raises:
-        DeepPoseError: There is no room for a person, or for more than 1,600.
+        DeepPoseError: There is no room for a person, or for more than 1,600; or the seed is negative.
     """
 
     def __init__(self, columns: int, rows: int, seed: int = 0) -> None:
@@ -57,7 +57,7 @@ class ContactSheet:
             raise DeepPoseError(f"a contact sheet of {columns} x {rows} persons: it has to have 1 to {_MOST_PERSONS}")
         self.columns = columns
         self.rows = rows
-        self._random = np.random.default_rng(seed)
+        self._random = seeded(seed)
         # Each person draws a number, and those with the highest stay: a uniform choice of unknown many.
         self._chosen: list[tuple[float, int, _Tile]] = []
         self._added = 0

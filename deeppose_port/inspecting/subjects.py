@@ -13,7 +13,7 @@ import numpy as np
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array
+from deeppose_port.data.arrays import Float32Array, seeded
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, read_picture
 from deeppose_port.data.view import View
 from deeppose_port.predict import files_in
@@ -30,7 +30,7 @@ def synthetic_pictures(count: int, height: int, width: int, seed: int = 0) -> It
     Yields:
         (height, width, 3) uint8.
     """
-    random = np.random.default_rng(seed)
+    random = seeded(seed)
     distance = np.hypot(np.fft.fftfreq(height)[:, np.newaxis], np.fft.fftfreq(width))
     distance[0, 0] = math.inf  # the mean is set below
     for _ in range(count):
@@ -111,5 +111,5 @@ def some(items: Sequence[Item], count: int, seed: int) -> list[Item]:
     """Returns at most `count` items, chosen by chance, in their order."""
     if len(items) <= count:
         return list(items)
-    chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
+    chosen = seeded(seed).choice(len(items), count, replace=False)
     return [items[i] for i in sorted(chosen.tolist())]

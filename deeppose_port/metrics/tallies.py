@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.arrays import Float64Array, seeded
 
 _MOST_DRAWS = 1 << 22
 """Persons drawn at a time: 32 MB of indices."""
@@ -79,7 +79,8 @@ def resample(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) -> 
         For each Tally one of `resamples` rows.
 
     Raises:
-        DeepPoseError: There is no person or no resample, or the tallies are of different numbers of persons.
+        DeepPoseError: There is no person or no resample, the tallies are of different numbers of persons, or the seed
+            is negative.
     """
     numbers = {len(tally.scores) for tally in tallies}
     if len(numbers) != 1:
@@ -89,7 +90,7 @@ def resample(tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0) -> 
         raise DeepPoseError(f"{resamples} resamples of {persons} persons: both must be at least 1")
     joined = np.concatenate([part for tally in tallies for part in (tally.scores, tally.counts)], axis=1)
     sums = np.empty((resamples, joined.shape[1]))
-    random = np.random.default_rng(seed)
+    random = seeded(seed)
     at_once = max(1, _MOST_DRAWS // persons)
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from converters.errors import DeepPoseError
 from deeppose_port.data.crop import Crop
 from deeppose_port.data.skeletons import FLIC, Skeleton
 from deeppose_port.drawing import draw
@@ -33,6 +34,10 @@ class TestChoice:
         for i in range(how_many):
             sheet.add(np.full((30, 30, 3), i + 1, np.uint8), Crop(0, 0, 30, 30, 220), NOWHERE, FLIC)
         return sheet.picture()[110:-24:238, 110::222, 0]
+
+    def test_no_seed_is_negative(self):
+        with pytest.raises(DeepPoseError, match="the seed is -1; it has to be 0 or more"):
+            ContactSheet(3, 2, seed=-1)
 
     def test_few_are_shown_in_their_order(self):
         assert self.cells(ContactSheet(3, 2), 5).tolist() == [[1, 2, 3], [4, 5, 0]]

@@ -374,6 +374,10 @@ class TestCommand:
         assert status == 2
         assert "--csv needs --images" in err
 
+    def test_no_seed_is_negative(self, run):
+        status, _, err = run("--seed", "-1")
+        assert (status, "error: the seed is -1; it has to be 0 or more" in err) == (2, True)
+
     def test_one_picture_is_too_few(self, run, pictures):
         status, _, err = run("--images", pictures / "coffee.png")
         assert status == 2

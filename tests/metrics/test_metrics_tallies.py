@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from converters.errors import DeepPoseError
 from deeppose_port import metrics
 from deeppose_port.metrics.tallies import Tally, interval, resample
 
@@ -48,6 +49,10 @@ class TestResample:
         drawn = np.random.default_rng(3).integers(0, 200, (20, 200))
         for row, chosen in zip(resampled.columns(), drawn, strict=True):
             np.testing.assert_allclose(row, metrics.pck(*(array[chosen] for array in persons)), rtol=1e-12)
+
+    def test_no_seed_is_negative(self, persons):
+        with pytest.raises(DeepPoseError, match="the seed is -1; it has to be 0 or more"):
+            resample([metrics.pck_tally(*persons)], 20, seed=-1)
 
     def test_same_seed_draws_the_same_and_another_others(self, persons):
         tally = metrics.pck_tally(*persons)
