@@ -183,11 +183,23 @@ def test_what_is_changed_in_place_is_changed_under_each_of_its_names(answer, tmp
     check(network(answer=answer), 3, "torch", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "view", ["h[:, :4]", "h.view(h.size(0), -1)", "self.drop(h)", "h.chunk(2, 1)[0]", "h.transpose(2, 3)"]
+VIEWS = (
+    *("h[:, :4]", "h[:, 1::2]", "h[:, [0, 3]]", "h.chunk(2, 1)[0]"),
+    *("h.view(h.size(0), -1)", "self.drop(h)", "h.transpose(2, 3)"),
 )
-def test_what_is_changed_through_a_view_is_not_guessed(view, tmp_path):
-    _, path = saved(network(answer=f"s = {view}; s.relu_(); {ANSWER}"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("view", "change"),
+    [
+        (view, change)
+        for view in VIEWS
+        for change in ("s = {}; s.relu_()", "s = {}; s *= 2", "{} *= 2")
+        if change.startswith("s") or view.endswith("]")
+    ],
+)
+def test_what_is_changed_through_a_view_is_not_guessed(view, change, tmp_path):
+    _, path = saved(network(answer=f"{change.format(view)}; {ANSWER}"), tmp_path)
     with pytest.raises(CheckpointError, match=r"net\.py, line 2\d: a value that line 2\d changes in place through a v"):
         converters.read(path)
 

@@ -21,6 +21,7 @@ from converters.networks.source.errors import Place, SourceError
 from converters.networks.source.program import imported, program_of
 from converters.networks.source.registry import KNOWN, ByVersion, known_in, look_up
 from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
+from converters.networks.source.tensors import in_place as changed_in_place
 from converters.networks.source.text import parse
 from converters.networks.source.values import (
     Attributes,
@@ -347,8 +348,7 @@ class Evaluator(Context):
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             result = arithmetic(self, kind, left, right)
             if in_place and isinstance(left, Tensor) and isinstance(result, Tensor) and self.framework == "torch":
-                left.node = result.node  # under every name that it has
-                return left
+                return changed_in_place(self, left, result)
             return result
         if in_place and kind is ast.Add and isinstance(left, list):
             left.extend(plain.iterate(self, right))

@@ -37,6 +37,9 @@ from converters.networks.source.values import (
     Unknown,
 )
 
+#: So many channels, each from another place, are no network's.
+_MOST_PICKED = 4096
+
 
 def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
     """Returns what an operator makes of two values, one of which is the network's."""
@@ -308,6 +311,11 @@ def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
             bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop))
             start, stop, _ = slice(*bounds).indices(length)
             result = part(c, result, axis, start, stop)
+        elif isinstance(one, slice):
+            bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop, one.step))
+            result = picked(c, result, axis, list(range(*slice(*bounds).indices(length))))
+        elif isinstance(one, list) and (one and all(isinstance(number, int) for number in one)):
+            result = picked(c, result, axis, [c.whole(number, "a number") for number in one])
         elif isinstance(one, int) and not isinstance(one, bool) and -length <= (number := c.whole(one, "")) < length:
             removed.append(axis + 1)
             result = part(c, result, axis, number % length, number % length + 1) if length > 1 else result
@@ -317,6 +325,32 @@ def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
     for place, one in enumerate(one for one in keys if one is None or isinstance(one, slice)):
         found = unsqueeze(c, found, place) if one is None else found
     return found
+
+
+def picked(c: Context, value: object, axis: int, numbers: list[int]) -> Tensor:
+    """Returns what stands at some numbers along an axis, in their order; changed in place, it changes the value too."""
+    tensor = c.tensor(value)
+    length = tensor.node.shape[axis]
+    if not numbers or len(numbers) > _MOST_PICKED or not all(-length <= number < length for number in numbers):
+        c.fail(f"{len(numbers)} numbers of {length} are not known")
+    runs: list[list[int]] = []
+    for number in (number % length for number in numbers):
+        if runs and number == runs[-1][1]:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, number + 1])
+    made = c.tensor(concatenated(c, [part(c, tensor, axis, start, stop) for start, stop in runs], axis + 1))
+    made.memory = tensor.memory
+    return made
+
+
+def flip(c: Context, value: object, axes: list[object]) -> object:
+    """Returns a value with its channels or features in the other order."""
+    tensor = c.tensor(value)
+    if [axis_of(c, tensor, axis) for axis in axes] != [0]:
+        return c.unknown("the other order along another axis than the channels'")
+    made = picked(c, tensor, 0, list(reversed(range(tensor.node.shape[0]))))
+    return Tensor(made.node)
 
 
 def _is_all(key: object) -> bool:

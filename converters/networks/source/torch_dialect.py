@@ -1030,9 +1030,9 @@ def _amax(c: Context, input: object, dim: object = None, keepdim: object = False
 @function("torch.cat", "torch.concat")
 def _cat(c: Context, tensors_: object = None, dim: object = 0, **keywords: object) -> object:
     values = plain.iterate(c, keywords.get("tensors", tensors_))
-    if not values or tensors.axis_of(c, c.tensor(values[0]), dim) != 0:
-        c.fail("values stacked along another axis than the channels' are not known")
-    return c.join(values, "concat")
+    if not values:
+        c.fail("nothing that is concatenated is not known")
+    return tensors.concatenated(c, values, dim)
 
 
 @function("torch.stack")
@@ -1049,6 +1049,11 @@ def _expand_as(c: Context, input: object, other: object) -> object:
     if ones.node.shape[:1] != c.tensor(input).node.shape[:1]:
         c.fail(f"expanding {c.spell(input)} to {c.spell(other)} is not known")
     return c.join([input, ones], "product")
+
+
+@function("torch.flip", "torch.Tensor.flip")
+def _flip(c: Context, input: object, *dims: object) -> object:
+    return tensors.flip(c, input, plain.iterate(c, dims[0]) if isinstance(dims[0], list | tuple) else list(dims))
 
 
 @function("torch.add", "torch.Tensor.add")
