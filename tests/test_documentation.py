@@ -7,6 +7,7 @@ import pytest
 
 from deeppose_port.cli import cli
 from tests.conftest import ROOT
+from tests.helpers.commands import context_of
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
 #: Options of other programs in lines that name ours.
@@ -14,9 +15,8 @@ OTHERS = {"--nproc-per-node"}
 
 
 def options_of(command):
-    return {
-        name for option in command.get_params(click.Context(command)) for name in option.opts + option.secondary_opts
-    }
+    context = context_of(command)
+    return {name for option in command.get_params(context) for name in option.opts + option.secondary_opts}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

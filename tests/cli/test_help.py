@@ -13,6 +13,7 @@ import pytest
 from deeppose_port.cli import cli, legacy
 from tests.conftest import PICTURES, ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz
+from tests.helpers.commands import context_of
 
 ASTRONAUT = ROOT / "examples" / "astronaut" / "epoch-300.model"
 PERSONS = ("--csv", PICTURES / "free.csv", "--images", PICTURES)
@@ -70,7 +71,7 @@ class TestHelp:
     @every_command
     def test_all_options_are_shown_when_asked_for(self, names, run):
         command = COMMANDS[names]
-        context = click.Context(command)
+        context = context_of(command)
         if isinstance(command, click.Group):
             return
         shown = [option for option in command.get_params(context) if not getattr(option, "hidden", False)]
@@ -114,7 +115,7 @@ class TestOldSpellings:
             assert f"it became {legacy.BECAME[option]}" in error
 
     def test_what_they_became_is_there(self):
-        options = {o for c in COMMANDS.values() for p in c.get_params(click.Context(c)) for o in p.opts}
+        options = {o for c in COMMANDS.values() for p in c.get_params(context_of(c)) for o in p.opts}
         for became in legacy.BECAME.values():
             named = [word.strip(",:`") for word in became.split() if word.strip("`").startswith("--")]
             assert [name for name in named if name not in options | legacy.BECAME.keys() | {"--n_imgs"}] == []
