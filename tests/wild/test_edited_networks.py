@@ -177,6 +177,8 @@ def test_what_changes_it_under_an_unknown_condition_is_refused(change, tmp_path)
         "s = h.detach(); s.mul_(3); " + ANSWER,
         "s = h.clone(); h.mul_(3); h = h - s; " + ANSWER,
         "h.add_(h, alpha=2); " + ANSWER,
+        "with torch.autocast('cpu', enabled=False): h = h - 1\n        " + ANSWER,
+        "h = torch.utils.checkpoint.checkpoint(self.slope, h - 1, use_reentrant=False); " + ANSWER,
     ],
 )
 def test_what_is_changed_in_place_is_changed_under_each_of_its_names(answer, tmp_path):
@@ -296,6 +298,23 @@ class TestSourcesThatAreNotUnderstood:
         checkpoint = converters.read(beside)
         assert checkpoint.architecture.name == "alexnet"
         assert any("not every class could be read (a.py" in notice for notice in checkpoint.notices)
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "phrase"),
+    [
+        (b"", "net.py:Foo", r"net\.py: there is no class Foo \(there is Net\)"),
+        (b"\0", "net.py", r"net\.py: this is not Python: "),
+        (b"", "none.py", r"none\.py: there is no such file \(--model-file takes a Python file"),
+        (b"", ".", r": this is no file, but a folder or a pipe \(--model-file takes a Python file"),
+    ],
+)
+def test_a_source_that_is_none_is_named(content, named, phrase, tmp_path):
+    _, path = saved(network(), tmp_path)
+    with path.with_name("net.py").open("ab") as stream:
+        stream.write(content)
+    with pytest.raises(CheckpointError, match=phrase):
+        converters.read(path, model_file=f"{tmp_path}/{named}")
 
 
 class TestFunctions:

@@ -308,6 +308,10 @@ def signature_of(source: Source, class_name: str) -> Signature:
     evaluator = source.evaluator()
     kind = evaluator.global_name(evaluator.program, class_name)
     if isinstance(kind, Unknown):
+        if class_name not in evaluator.program.names:
+            others = ", ".join([*source.classes(), *source.makers()][:8])
+            advice = f"there is {others}" if others else "it defines no network"
+            raise DeepPoseError(f"{source.file}: there is no class {class_name}", advice=advice)
         evaluator.refuse(kind)
     if isinstance(kind, Instance):
         return Signature(Place(source.file, 0), {}, [])

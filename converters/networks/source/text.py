@@ -36,7 +36,8 @@ def read_text(path: Path) -> str:
     """
     try:
         if not path.is_file():  # a pipe would be waited for
-            raise DeepPoseError(f"{path}: there is no such file")
+            what = "this is no file, but a folder or a pipe" if path.exists() else "there is no such file"
+            raise DeepPoseError(f"{path}: {what}", advice="--model-file takes a Python file, or FILE:CLASS")
         with path.open("rb") as stream:
             raw = stream.read(MOST_BYTES + 1)
     except OSError as error:
@@ -64,7 +65,8 @@ def parse(text: str, file: str) -> ast.Module:
             warnings.simplefilter("ignore")  # of escapes in strings, which are the owner's
             return ast.parse(_in_python_3(text), file)
     except SyntaxError as error:
-        raise DeepPoseError(f"{file}, line {error.lineno}: this is not Python: {error.msg}") from error
+        place = file if error.lineno is None else f"{file}, line {error.lineno}"
+        raise DeepPoseError(f"{place}: this is not Python: {error.msg}") from error
     except (ValueError, MemoryError, RecursionError) as error:
         raise DeepPoseError(f"{file}: it cannot be parsed: {reason_of(error)}") from error
 

@@ -1139,9 +1139,18 @@ def _is_available(c: Context) -> object:
     return False
 
 
-@function("torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled")
-def _quiet(c: Context, *arguments: object) -> object:
+@function(
+    "torch.no_grad", "torch.enable_grad", "torch.inference_mode", "torch.set_grad_enabled", "torch.autocast",
+    "torch.amp.autocast", "torch.cuda.amp.autocast",
+)  # fmt: skip
+def _quiet(c: Context, /, *arguments: object, **keywords: object) -> object:
     return Switch()
+
+
+@function("torch.utils.checkpoint.checkpoint")
+def _checkpoint(c: Context, function: object, /, *values: object, **options: object) -> object:
+    """Calls a function whose values a training makes again instead of keeping them."""
+    return c.call(function, values, {})
 
 
 @function("torch.Size")
