@@ -35,12 +35,12 @@ class TestProfile:
         for step in range(Profile.warmup + Profile.steps):
             assert not profile.step()
             warm = step < Profile.warmup
-            spend(profile, {"data": 0.1, "optimizer": 0.001} if warm else {"data": 0.001, "backward": 0.01})
+            spend(profile, {"data": 0.15, "optimizer": 0.001} if warm else {"data": 0.001, "backward": 0.02})
         assert profile.step()
         first, rows, last = table(profile.report())
         assert list(rows) == PARTS
-        assert rows["backward"][0] >= 10
-        assert 1 <= rows["data"][0] < rows["backward"][0]  # with the steps that warm up it would be 30 ms and more
+        assert rows["backward"][0] >= 20
+        assert 1 <= rows["data"][0] < rows["backward"][0]  # with the steps that warm up it would be 45 ms and more
         assert rows["forward"] == (0, 0)
         assert sum(share for _, share in rows.values()) == pytest.approx(100, abs=0.5)
         total = float(re.search(r"a step takes ([\d.]+) ms, the mean of 10", first)[1])
@@ -84,16 +84,16 @@ class TestTraining:
         decode = PoseDataset.picture
 
         def slow(dataset, index):
-            time.sleep(0.04)
+            time.sleep(0.1)
             return decode(dataset, index)
 
         monkeypatch.setattr(PoseDataset, "picture", slow)
-        watch = run(tmp_path, pictures, epochs=4, valid_freq=0, snapshot=4, profile=True)
+        watch = run(tmp_path, pictures, epochs=3, valid_freq=0, snapshot=3, profile=True)
         (report,) = watch.notices
         _, rows, last = table(report)
         assert all(milliseconds > 0 for milliseconds, _ in rows.values())
         assert last == "the step waits for data: more --threads or --workers, or a smaller --im-size"
-        assert watch.steps[-1].waiting > 0.2
+        assert watch.steps[-1].waiting > 0.5
 
     def test_it_changes_nothing_else(self, tmp_path, pictures):
         given = {"epochs": 2, "dropout": 0.5}
