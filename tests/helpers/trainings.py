@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -206,7 +207,10 @@ def small_options(folder, pictures, **given):
 
 @contextmanager
 def no_plots() -> Iterator[None]:
-    """Chainer draws no losses meanwhile, which takes longer than such a training."""
+    """Chainer, if it is installed, draws no losses meanwhile, which takes longer than such a training."""
+    if find_spec("chainer") is None:
+        yield
+        return
     from deeppose_port.backends.chainer.networks import chainer
 
     with mock.patch.object(chainer.training.extensions.PlotReport, "available", staticmethod(lambda: False)):
