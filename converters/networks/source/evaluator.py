@@ -106,7 +106,9 @@ class Evaluator(Context):
             if key in self._evaluating:
                 return Unknown(f"{name}, which is made of itself,", Place(program.file, value.node.lineno))
             self._evaluating.add(key)
-            scope = Scope(program, {})
+            places = {name: Place(program.file, line) for name, line in value.changed}
+            changed = {n: Unknown(f"{n}, which is changed here and read before,", place) for n, place in places.items()}
+            scope = Scope(program, {**changed})
             try:
                 with self._at(program):
                     made = self.defined(value.node, scope)

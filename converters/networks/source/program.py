@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 
 from converters.networks.source.errors import Place
 from converters.networks.source.registry import look_up
@@ -54,9 +55,9 @@ def _collect(program: Program, statements: Iterable[ast.stmt], certain: bool) ->
             case ast.Import() | ast.ImportFrom():
                 names, stars = imported(program.file, node)
                 program.stars += stars
-                _bind(program, names, certain)
+                _bind(program, names, certain, node)
             case ast.FunctionDef() | ast.ClassDef():
-                _bind(program, {node.name: Later(node)}, certain)
+                _bind(program, {node.name: Later(node)}, certain, node)
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
                 _assign(program, node, certain)
             case ast.If() if _is_main(node.test):
@@ -87,12 +88,41 @@ def _holds(program: Program, name: str) -> bool:
     return isinstance(node, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp)
 
 
-def _bind(program: Program, names: dict[str, object], certain: bool) -> None:
+def _bind(program: Program, names: dict[str, object], certain: bool, node: ast.stmt) -> None:
     for name, value in names.items():
-        if certain:
-            program.names[name] = value
-        else:
+        if not certain:
             program.names.setdefault(name, value)
+            continue
+        if program.names.get(name, value) != value:
+            _say_changed(program, name, node)
+        program.names[name] = value
+        if isinstance(value, Later):
+            for read in _read_at_once(value.node):
+                program.readers.setdefault(read, {})[name] = value.node
+
+
+def _say_changed(program: Program, name: str, node: ast.stmt) -> None:
+    """Says of what was made with a name that it means something else by now."""
+    for reader, made in program.readers.pop(name, {}).items():
+        value = program.names.get(reader)
+        if isinstance(value, Later) and value.node is made:
+            changed = (*value.changed, (name, node.lineno))
+            program.names[reader] = dataclasses.replace(value, changed=changed)
+
+
+def _read_at_once(node: ast.AST) -> Iterator[str]:
+    """Yields the names that are read where something stands, and not when a function in it is called."""
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        match waiting.pop():
+            case ast.Name(name):
+                yield name
+            case ast.FunctionDef() | ast.Lambda() as function:
+                waiting += function.args.defaults
+                waiting += [default for default in function.args.kw_defaults if default is not None]
+                waiting += getattr(function, "decorator_list", ())
+            case part:
+                waiting += ast.iter_child_nodes(part)
 
 
 def _assign(program: Program, node: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Delete, certain: bool) -> None:
@@ -100,14 +130,15 @@ def _assign(program: Program, node: ast.Assign | ast.AnnAssign | ast.AugAssign |
     for target in targets:
         match target:
             case ast.Name() if certain and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                program.names[target.id] = Later(node.value)
+                _bind(program, {target.id: Later(node.value)}, certain, node)
             case ast.Name() if not isinstance(node, ast.AnnAssign) or node.value is not None:
                 _forget(program, target.id, node)
             case ast.Tuple() | ast.List() if certain and isinstance(node, ast.Assign):
                 for index, element in enumerate(target.elts):
                     if isinstance(element, ast.Name):
                         item = ast.Subscript(node.value, ast.Constant(index), ast.Load())
-                        program.names[element.id] = Later(ast.fix_missing_locations(ast.copy_location(item, node)))
+                        later = Later(ast.fix_missing_locations(ast.copy_location(item, node)))
+                        _bind(program, {element.id: later}, certain, node)
             case ast.Attribute(ast.Name(name), attribute):
                 program.replaced[name, attribute] = node.lineno
             case ast.Subscript(ast.Name(name)):

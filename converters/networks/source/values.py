@@ -250,6 +250,7 @@ class Program:
         file: Its name.
         names: Name -> what it stands for, or the statement that will tell.
         replaced: (name, attribute) -> the line in which the file itself changes it.
+        readers: Name -> the names that were made with what it meant then, and by what.
         hidden: Whether its lines say nothing to a user, so that what is refused in them is refused where it is called.
         stars: Modules whose every name was imported.
     """
@@ -257,15 +258,22 @@ class Program:
     file: str
     names: dict[str, object] = field(default_factory=dict)
     replaced: dict[tuple[str, str], int] = field(default_factory=dict)
+    readers: dict[str, dict[str, ast.AST]] = field(default_factory=dict)
     hidden: bool = False
     stars: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Later:
-    """A name of a file whose value is worked out when somebody asks."""
+    """A name of a file whose value is worked out when somebody asks.
+
+    Attributes:
+        node: What tells it.
+        changed: Names that it reads where it stands, and that mean something else at the file's end -> the line.
+    """
 
     node: ast.expr | ast.FunctionDef | ast.ClassDef
+    changed: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(eq=False)

@@ -412,3 +412,22 @@ def test_the_networks_for_imagenet_that_come_with_chainer(base, layer, tmp_path)
     check(
         source(f"self.base = {base}", f"h = self.base(F.unpooling_2d(x, 2), layers=['{layer}'])['{layer}']"), tmp_path
     )
+
+
+#: Lines before a class that multiplies by `A` -> what is said of them; None where its last meaning is right.
+REBOUND = {
+    "B = 2.0\nA = B * 2\nB = 3.0": "line 9: B, which is changed here and read before, is not known",
+    "def f(a=3.0): return a\nB = 2.0\ndef A(x, b=B): return x * b\nB = 3.0": "line 10: B, which is changed here",
+    "A = 2.0\nA = 3.0": None,
+    "B = 2.0\ndef A(x): return x * B\nB = 3.0": None,
+    "B = 2.0\nA = lambda x: x * B\nB = 3.0": None,
+}
+
+
+@pytest.mark.parametrize("before", REBOUND)
+def test_a_name_that_is_given_a_meaning_anew_after_it_was_read(before, tmp_path):
+    text = source("", "h = A(h)" if "A(x" in before or "lambda" in before else "h = h * A", before)
+    if REBOUND[before] is None:
+        check(text, tmp_path)
+    else:
+        assert REBOUND[before] in refusal(text, tmp_path)
