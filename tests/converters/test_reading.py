@@ -445,7 +445,7 @@ class TestPreprocessing:
         assert checkpoint.architecture.feature_size == 7
         assert checkpoint.preprocessing.im_size == 260
         assert any(
-            "made for inputs of 229 to 260 pixels a side, not 220: im_size is taken as 260; --im-size" in notice
+            "made for inputs of 229 to 260 pixels a side, not 220: im_size is taken as 260; override" in notice
             for notice in checkpoint.notices
         )
 
