@@ -29,8 +29,8 @@ def run(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(backends, "get", lambda name: network)
     converters.write(random_checkpoint(joints=16), tmp_path / "some.pt")
 
-    def run(*options):
-        data = ("--csv", dataset.csv, "--images", tmp_path, "--skeleton", "mpii")
+    def run(*options, skeleton="mpii"):
+        data = ("--csv", dataset.csv, "--images", tmp_path, "--skeleton", skeleton)
         assert main(["eval", str(tmp_path / "some.pt"), *map(str, (*data, *options))]) == 0
         return capsys.readouterr().out
 
@@ -155,6 +155,15 @@ def test_table_by_joint_has_each_metric_in_its_column(run, expected, poses):
         values, whole = expected[key]
         for row, value in zip(rows, [*values, whole], strict=True):
             assert shows(row[column], value, scale), (heading, row)
+
+
+def test_of_a_skeleton_without_limbs_there_is_no_table_by_limb(run, tmp_path):
+    skeleton = tmp_path / "points.toml"
+    skeleton.write_text(f"joints = {json.dumps([f'point {i}' for i in range(16)])}")
+    (tmp_path / "mpii.references.json").unlink()  # head sizes, of persons of that skeleton
+    *_, by_joint = tables_of(run("--report", tmp_path / "report", skeleton=skeleton))
+    assert [row[0] for row in by_joint] == ["joint", *(f"point {i}" for i in range(16)), "all"]
+    assert (tmp_path / "report" / "index.html").is_file()
 
 
 def test_table_by_limb_has_both_rules(run, expected):

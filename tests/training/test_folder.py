@@ -64,6 +64,16 @@ class TestOpen:
         assert folder.path == tmp_path / "a" / "b"
         assert folder.path.is_dir()
 
+    @pytest.mark.parametrize("written", [False, True])
+    def test_one_that_was_made_for_a_run_that_fails_goes_again_while_it_is_empty(self, written, tmp_path):
+        folder = ResultFolder.open(options_for(tmp_path / "a" / "b"), start_of())
+        if written:
+            touch(folder.path, "log.txt")
+        with pytest.raises(OSError, match="full"), folder:
+            raise OSError("full")
+        assert (tmp_path / "a" / "b").exists() is written
+        assert (tmp_path / "a").exists() is written
+
     def test_without_a_name_it_is_named_after_the_architecture_and_the_time(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         folder = ResultFolder.open(options_for(), start_of())
