@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeGuard
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, TypeGuard
 
 from packaging.version import Version
 
@@ -66,11 +68,27 @@ class Link(Native):
 
     do_register_persistent = do_add_persistent
 
+    #: What Chainer calls the parameters that are trained.
+    trained: ClassVar[Mapping[str, str]] = MappingProxyType({"weight": "W", "bias": "b"})
+
+    def do_add_hook(self, c: Context, hook: object, name: object = None) -> object:
+        """Refuses what changes a link's weights or what it gives at every call."""
+        c.fail(f"a hook of {self.spelled} is not known")
+
     def do_params(self, c: Context, *which: object) -> object:
         """Returns its parameters, whose numbers are a file's."""
-        links = plain.iterate(c, self.do_links(c))
-        kept = [one.native for one in links if isinstance(one, Instance) and one.native is not None]
-        return [c.unknown("a parameter") for native in kept for _ in native.parameters]
+        return [plain.iterate(c, pair)[1] for pair in plain.iterate(c, self.do_namedparams(c))]
+
+    def do_namedparams(self, c: Context, *which: object) -> object:
+        """Returns its parameters with their names."""
+        pairs: list[object] = [
+            (f"/{self.trained[part]}", c.unknown("a parameter")) for part in self.parameters if part in self.trained
+        ]
+        for name, child in self.instance.children.items():
+            if isinstance(child.native, Link):
+                inner = (plain.iterate(c, pair) for pair in plain.iterate(c, child.native.do_namedparams(c)))
+                pairs += [(f"/{name}{path}", parameter) for path, parameter in inner]
+        return pairs
 
     def do_links(self, c: Context, skipself: object = False) -> object:
         """Returns it and all links within."""
@@ -655,6 +673,7 @@ class BatchNormalizationLink(Link):
     """`L.BatchNormalization`."""
 
     settings = frozenset(("eps", "decay"))
+    trained = MappingProxyType({"weight": "gamma", "bias": "beta"})
 
     def _make(self, c: Context, size: object, decay: object, eps: object, use_gamma: object, use_beta: object) -> None:
         Link.__init__(self, c)
@@ -1075,6 +1094,9 @@ def _same(c: Context, x: object = None, *arguments: object, **keywords: object) 
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
+
+#: Whether there is a GPU, on which a network is the same.
+KNOWN["chainer.cuda.available"] = KNOWN["chainer.backends.cuda.available"] = False
 
 #: Whether the network trains; the evaluator puts in which side it follows.
 for _name in ("chainer.config.train", "chainer.global_config.train", "chainer.configuration.config.train"):

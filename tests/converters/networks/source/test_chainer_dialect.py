@@ -217,6 +217,9 @@ CHANGED = {
     "self.net = F.tanh\nself.__dict__['net'] = F.relu": "setting an item",
     "self.net = F.tanh\nexec('self.net = F.relu', {'self': self, 'F': F})": "the name exec is not known",
     "self.net = eval('lambda h: F.relu(h)')": "the name eval is not known",
+    "from chainer import link_hooks as hooks\nself.net = conv()\nself.net.add_hook(hooks.WeightStandardization())": (
+        "a hook of L.Convolution2D"
+    ),
     "self.net = F.tanh\nself.add_persistent('mean', 0.5)": "the array 'mean' that is saved beside the weights",
 }
 
@@ -351,6 +354,9 @@ def test_words_mean_what_they_mean_in_chainer(about, tmp_path):
     lines.append("h = " + " + ".join(f"self.l{i}(f{i})" for i in range(len(lines))))
     init = [f"self.l{i} = L.Linear(None, 5)" for i in range(len(WORDS[about]))]
     init += ["self.other = conv()", "for parameter in self.params():\n    parameter.name += ''"]
+    init += [
+        "for name, parameter in self.namedparams():\n    if name.endswith('other/b'):\n        parameter.name += ''"
+    ]
     before = "import numpy as np\nfrom functools import reduce"
     check(source("\n".join(init), "\n".join(lines), before), tmp_path)
 
