@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,6 +185,11 @@ def recognise_by_source(
                         f"a class around {found.network.class_name} cannot be followed ({outer.problem}): what it does "
                         "with the answer is not known; override with --model-file FILE.py:CLASS"
                     )
+                elif kept := _kept_as(found, way, contents):
+                    notices.append(
+                        f"something in {found.source.file} keeps {found.network.class_name} as `{kept}`: what it does "
+                        "with the answer is not known; override with --model-file FILE.py:CLASS"
+                    )
                 return _network(path, contents, headers, way, beside, found, log)
     if problem is not None:
         raise CheckpointError(path, problem.problem, problem.advice)
@@ -193,6 +199,14 @@ def recognise_by_source(
             "names and shapes alone; override with --model-file FILE.py:CLASS"
         )
     return None
+
+
+def _kept_as(found: sources.Found, way: Stripping, contents: Contents) -> str | None:
+    """Returns the name under which a file's source keeps a network whose names were stripped of it; None for none."""
+    if FORMATS[contents.format].chainer:
+        return None
+    names = (wrapper.rstrip("./") for wrapper in way.wrappers)
+    return next((name for name in names if re.search(rf"\bself\.{re.escape(name)}\s*=", found.source.text)), None)
 
 
 def _writers(era: sources.Era) -> Writers:

@@ -417,3 +417,16 @@ def squeezenet():
         ):
             shapes[f"features.{i}.{name}.weight"], shapes[f"features.{i}.{name}.bias"] = shape, shape[:1]
     return shapes
+
+
+def test_a_network_that_something_else_keeps_is_said(tmp_path):
+    """Of a class around it that does not fit, nothing is known; that its names stand in the file's is said."""
+    text = TestAround.INNER.format(name="model", answer="self.more(self.model(x))")
+    text = text.replace(
+        "self.model = Inner(joints)", "self.model = Inner(joints)\n        self.more = nn.Linear(10, 10)"
+    )
+    made, path = saved(text, tmp_path)
+    torch.save({key: one for key, one in made.state_dict().items() if "more" not in key}, path)
+    checkpoint = converters.read(path)
+    assert checkpoint.architecture.name == "Inner"
+    assert any(one.startswith("something in net.py keeps Inner as `model`: what it does") for one in checkpoint.notices)

@@ -126,6 +126,8 @@ def choose(
             try:
                 made = make(source, class_name, tensors)
             except ExhaustedError as error:
+                if found:
+                    return _with_rest_untried(_only(found), class_name, candidate)
                 raise _exhausted(candidate, error) from error
             except RecursionError as error:
                 raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
@@ -314,6 +316,14 @@ def _followed(
 
 def _exhausted(candidate: Candidate, error: ExhaustedError) -> DeepPoseError:
     return DeepPoseError(f"{candidate.path.name} cannot be followed: {error.problem}")
+
+
+def _with_rest_untried(found: Found, class_name: str, candidate: Candidate) -> Found:
+    """Returns a network whose file has classes that nobody had the time to compare with it."""
+    rest = f"{class_name} of {candidate.path.name} and what follows it took too long and was not compared with it"
+    return dataclasses.replace(
+        found, network=dataclasses.replace(found.network, notices=(*found.network.notices, rest))
+    )
 
 
 def _only(found: list[Found]) -> Found:

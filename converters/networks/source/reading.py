@@ -22,7 +22,7 @@ from converters.networks.source.evaluator import Evaluator
 from converters.networks.source.graph import Node, input_of, layer_on
 from converters.networks.source.program import program_of
 from converters.networks.source.table import table_of
-from converters.networks.source.torchvision import models_like
+from converters.networks.source.torchvision import TENSORS, models_like
 from converters.networks.source.values import (
     Argument,
     Class,
@@ -355,6 +355,9 @@ def _templates(source: Source, signature: Signature, file: Mapping[str, Shape]) 
         return
     for call in signature.calls:
         yield {**defaults, **{name: said.value for name, said in call.items()}}
+    for name, value in defaults.items():
+        if isinstance(value, str) and value in TENSORS:  # a model of torchvision: another may be the file's
+            yield from ({**defaults, name: word} for word in models_like(len(file))[:4] if word != value)
     absent = [name for name, value in defaults.items() if value is _ABSENT]
     if len(absent) <= 2:
         yield from ({**defaults, name: word} for name in absent for word in _words(source, file))
