@@ -645,17 +645,21 @@ def _other_sizes(error: FeaturesError, budget: Budget) -> list[tuple[int, int]]:
     return list(dict.fromkeys(sizes))
 
 
-def computed(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> tuple[Layer, ...]:
-    """Returns the table of what an object computes of inputs of one size, without its dropout.
+def computed(
+    made: Made, file: Mapping[str, Shape], size: tuple[int, int], words: Mapping[str, object] = MappingProxyType({})
+) -> tuple[Layer, ...]:
+    """Returns the table of what an object computes of inputs of one size, called with some words.
 
     Raises:
         SourceError: Its answer depends on something that is not known.
     """
     made.evaluator.shapes = file
-    return table_of(_forward(made, *size, training=False)[0], made.evaluator.budget)
+    return table_of(_forward(made, *size, training=False, words=words)[0], made.evaluator.budget)
 
 
-def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node, set[str]]:
+def _forward(
+    made: Made, height: int, width: int, training: bool, words: Mapping[str, object] = MappingProxyType({})
+) -> tuple[Node, set[str]]:
     """Follows the forward pass once; returns its answer, and the names of the layers it leads through."""
     evaluator = made.evaluator
     evaluator.training = evaluator.training_side = training
@@ -664,7 +668,7 @@ def _forward(made: Made, height: int, width: int, training: bool) -> tuple[Node,
     evaluator.notices = []
     x = Tensor(input_of(height, width))
     arguments, keywords = _forward_arguments(made, x)
-    result = evaluator.call(made.instance, arguments, keywords)
+    result = evaluator.call(made.instance, arguments, {**keywords, **words})
     if isinstance(result, Unknown) or result is None:
         result = _of_the_loss(made, x, result) or result
     node = _answer(made, result)
@@ -728,6 +732,19 @@ def _forward_arguments(made: Made, x: Tensor, *method: str) -> tuple[tuple[objec
         elif i < without_default:
             keywords[name] = Given(f"{name}, an argument of the network that is not its input,", _place(made, found[1]))
     return (x,), keywords
+
+
+def call_defaults(made: Made) -> dict[str, Said]:
+    """Returns the defaults of what a call of an object takes beside its input, and of no word for training."""
+    kind = made.instance.kind
+    names = ("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward")
+    found = next((f for f in map(kind.find, names) if f), None) if isinstance(kind, Class) else None
+    if found is None or not isinstance(found[1], Function) or not found[1].defaults:
+        return {}
+    declared = found[1].node.args
+    parameters = [argument.arg for argument in (*declared.posonlyargs, *declared.args)][-len(found[1].defaults) :]
+    said = zip(parameters, found[1].defaults, declared.defaults, strict=True)
+    return {name: Said(value, node) for name, value, node in said if not re.fullmatch(r"(is_)?(train\w*|test)", name)}
 
 
 def _place(made: Made, function: Function) -> Place:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from converters.errors import DeepPoseError
 from converters.networks.layers import Shape
 from converters.networks.source.budget import Budget
-from converters.networks.source.errors import ExhaustedError, SourceError
+from converters.networks.source.errors import ExhaustedError, Place, SourceError
 from converters.networks.source.reading import (
     Made,
     Network,
     Said,
     Source,
+    call_defaults,
     computed,
     made_with,
     signature_of,
@@ -71,6 +72,11 @@ def untold(source: Source, made: Made, file: Mapping[str, Shape], network: Netwo
                 raise SourceError(signature.place, f"{problem}; it has no default", _ADVICE)
             taken = f"its default {_text(said)}" if default else f"{_text(said)} as line {said.node.lineno} makes it"
             sentences.append(f"{signature.place}: {problem}: taken as {taken}")
+    for name, default in call_defaults(made).items():
+        if default.value is not None and any(trial.differs_called(name, value) for value in _others(default.value)):
+            place = Place(source.file, default.node.lineno)
+            problem = f"{name} of a call of {made.class_name} decides what it computes, and no shape tells it"
+            sentences.append(f"{place}: {problem}: taken as its default {_text(default)}")
     return sentences
 
 
@@ -98,6 +104,20 @@ class _Trial:
     file: Mapping[str, Shape]
     network: Network
     exhausted: bool = False
+
+    def differs_called(self, name: str, value: object) -> bool:
+        """Tells whether a call with another argument computes something else."""
+        if self.exhausted:
+            return False
+        try:
+            made = made_with(self.source, self.made.class_name, self.made.arguments)
+            table = computed(made, self.file, self.network.input_size, {name: value})
+        except ExhaustedError:
+            self.exhausted = True
+            return False
+        except (DeepPoseError, RecursionError):
+            return False
+        return without_dropout(table) != without_dropout(self.network.layers)
 
     def differs(self, name: str, value: object) -> bool | None:
         """Tells whether a class with another argument fits the file and computes something else; None if it cannot."""

@@ -83,3 +83,12 @@ def test_a_training_that_starts_anew_needs_all_but_the_joints(tmp_path):
     (tmp_path / "net.py").write_text(source("joints, slope", "F.leaky_relu(h, self.s)", keep="self.s = slope"))
     with pytest.raises(DeepPoseError, match="line 7: nothing tells slope, which Net is made with"):
         choose_anew(Candidate(tmp_path / "net.py"), 6, lambda era: Version("7.8.1"), (32, 32))
+
+
+def test_a_word_of_a_call_is_said_too(tmp_path):
+    text = source("joints", LRN.replace("self.lrn", "lrn")).replace(
+        "forward(self, x)", "forward(self, x, t=None, lrn=False)"
+    )
+    (notice,) = read(tmp_path, text, SHAPES, size=(32, 32)).network.notices
+    assert notice.startswith("net.py, line 13: lrn of a call of Net decides what it computes")
+    assert notice.endswith("taken as its default False")
