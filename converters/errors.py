@@ -5,6 +5,7 @@
         ├── CheckpointError        a checkpoint file
         ├── SourceError            a Python file that defines a network        converters.networks.source
         │   └── FeaturesError      a layer that does not fit before it         converters.networks.source
+        ├── UnfollowedError        a network that cannot be followed           converters.networks.source
         ├── ExhaustedError         a source that makes too much                converters.networks.source
         ├── AnnotationError        a CSV                                       deeppose_port.data.annotations
         ├── ReferencesError        the side file of a CSV                      deeppose_port.data.references
