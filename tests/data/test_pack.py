@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -314,6 +315,20 @@ class TestResuming:
             process.send_signal(signal.SIGKILL)
         assert 0 < pack(dataset, tmp_path / "pack", options()).resumed < 13
         assert files(tmp_path / "pack") == files(expected)
+
+    def test_pack_that_was_stopped_when_its_index_was_written_loses_its_journal(self, whole, tmp_path, monkeypatch):
+        dataset, expected = whole
+        with monkeypatch.context() as stopped:
+            stopped.setattr(Path, "unlink", self.interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pack(dataset, tmp_path / "pack", options())
+        assert (tmp_path / "pack" / "pack.partial").exists()
+        assert pack(dataset, tmp_path / "pack", options()).resumed == 13
+        assert files(tmp_path / "pack") == files(expected)
+
+    @staticmethod
+    def interrupt(path, **how):
+        raise KeyboardInterrupt
 
     def test_half_written_line_and_pixels_are_dropped(self, whole, tmp_path):
         dataset, expected = whole

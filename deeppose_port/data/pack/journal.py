@@ -92,7 +92,7 @@ class Journal:
         with atomic(self.folder / pack_index.NAME, force=True) as temporary, temporary.open("wb") as file:
             file.write(pack_index.encode(header, self.pictures, self.persons))
             _sync(file)
-        (self.folder / JOURNAL).unlink()
+        remove_journal(self.folder)
 
     def _shard_with_room(self) -> BinaryIO:
         """Returns the file to write the next person into."""
@@ -149,6 +149,13 @@ class Journal:
                             f"{path}: the pixels of line {person.line} are not those that the journal names; delete "
                             f"{self.folder} and pack anew"
                         )
+
+
+def remove_journal(folder: Path) -> None:
+    """Removes the journal of a whole pack, if a run was stopped before it could."""
+    path = folder / JOURNAL
+    if path.exists():  # what is not there cannot be removed from a disk that is read alone either
+        path.unlink(missing_ok=True)
 
 
 def refuse_other_header(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from deeppose_port.data.displacements import AROUND, diameters_of
 from deeppose_port.data.pack import Pack, refuse_stale_csv, refuse_stale_picture, stamp_of
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import ADVICE, PackedPerson, PackedPicture, PackError, PackOptions
-from deeppose_port.data.pack.journal import Cut, Journal, refuse_other_header, refuse_strangers
+from deeppose_port.data.pack.journal import Cut, Journal, refuse_other_header, refuse_strangers, remove_journal
 from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size
 from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
@@ -75,6 +75,7 @@ def pack(
         whole = Pack(folder)
         refuse_other_header(folder, {"csv_sha256": whole.csv_sha256, "options": asdict(whole.options)}, header)
         _refuse_stale_pictures(folder, whole.pictures, dataset)
+        remove_journal(folder)
         return Packed(whole, len(whole.persons))
     try:
         resumed = _write(dataset, folder, options, header, threads, progress)
