@@ -75,10 +75,15 @@ def candidates_in(folder: Path, named: str | None = None) -> list[Candidate]:
     """
     if named is not None and (path := folder / re.split(r"[\\/]", named)[-1]).suffix == ".py" and path.is_file():
         return [Candidate(path)]
+    return _with(folder, _NETWORK)
+
+
+def _with(folder: Path, pattern: re.Pattern[str]) -> list[Candidate]:
+    """Returns the files of a folder that can be read and have something in them."""
     found = []
     for path in sorted(folder.glob("*.py"))[:_MOST_FILES]:
         try:
-            if path.is_file() and path.stat().st_size <= MOST_BYTES and _NETWORK.search(read_text(path)):
+            if path.is_file() and path.stat().st_size <= MOST_BYTES and pattern.search(read_text(path)):
                 found.append(Candidate(path))
         except (OSError, DeepPoseError):
             continue
@@ -163,14 +168,7 @@ def choose(
 
 def makers_in(folder: Path) -> list[Candidate]:
     """Returns the files of a folder in which a function may make a network of torchvision's."""
-    found = []
-    for path in sorted(folder.glob("*.py"))[:_MOST_FILES]:
-        try:
-            if path.is_file() and path.stat().st_size <= MOST_BYTES and _TORCHVISION.search(read_text(path)):
-                found.append(Candidate(path))
-        except (OSError, DeepPoseError):
-            continue
-    return found
+    return _with(folder, _TORCHVISION)
 
 
 def choose_made(
