@@ -99,11 +99,7 @@ def match(headers: Mapping[str, Header], architectures: Iterable[str] | None = N
         One Match each, the nearest first.
     """
     spelled = {canonical_name(key) for key in headers}
-    common = {
-        (name, names): len(spelled & _names(name, names))
-        for name in (automatic() if architectures is None else architectures)
-        for names in naming(name)
-    }
+    common = {row: len(spelled & _names(*row)) for row in _spellings(architectures)}
     most = max(common.values())
     rows = [row for row, count in common.items() if 2 * count >= most]
     matches = [_match_one(headers, *row) for row in (rows if most else rows[:1])]
@@ -118,13 +114,19 @@ def fitting(headers: Mapping[str, Header], architectures: Iterable[str] | None =
         architectures: As well.
     """
     spelled = {canonical_name(key) for key in headers}
-    rows = [
-        (name, names)
-        for name in (automatic() if architectures is None else architectures)
-        for names in naming(name)
-        if _first_name(name, names) in spelled and _all_but_counters(_names(name, names)) <= spelled
-    ]
+    rows = (
+        row
+        for row in _spellings(architectures)
+        if _first_name(*row) in spelled and _all_but_counters(_names(*row)) <= spelled
+    )
     return [found for row in rows if (found := _match_one(headers, *row)).fits]
+
+
+def _spellings(architectures: Iterable[str] | None) -> list[tuple[str, str]]:
+    """Returns each architecture with each spelling of its names; None is as for `match`."""
+    return [
+        (name, names) for name in (automatic() if architectures is None else architectures) for names in naming(name)
+    ]
 
 
 def _first_name(name: str, names: str) -> str:
