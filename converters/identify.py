@@ -13,7 +13,7 @@ import numpy as np
 from packaging.version import Version
 
 from converters import evidence, formats, layouts, parts
-from converters.checkpoint import Checkpoint, Preprocessing, Progress, Repair, Source, is_parameter
+from converters.checkpoint import LARGEST_NUMBER, Checkpoint, Preprocessing, Progress, Repair, Source, is_parameter
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families import Writers, others_alike
 from converters.files import Identity, identity_of
@@ -104,28 +104,31 @@ class _File:
         return self.contents.metadata or {}
 
     @property
+    def _own(self) -> dict[str, Any]:
+        """What it says of its architecture, if we wrote it."""
+        told = self.metadata.get("architecture")
+        return told if isinstance(told, dict) else {}
+
+    @property
     def own_architecture(self) -> Architecture | str | None:
         """The architecture that it says it is, if we wrote it: a table of its own, or a name."""
-        own = self.metadata.get("architecture")
-        if not isinstance(own, dict):
+        if not self._own:
             return None
         try:
-            return Architecture.from_dict(own) if own.get("own") is not None else str(own.get("name"))
+            return Architecture.from_dict(self._own) if self._own.get("own") is not None else str(self._own.get("name"))
         except DeepPoseError as error:
             raise _not_understood(self.path, error) from error
 
     @property
     def own_rules(self) -> str | None:
         """The writer whose arithmetic its network has, if we wrote it: weights may be trained on by another program."""
-        own = self.metadata.get("architecture")
-        writer = own.get("writer") if isinstance(own, dict) else None
+        writer = self._own.get("writer")
         return writer if isinstance(writer, str) else None
 
     @property
     def own_source(self) -> ModelSource | None:
         """The source of its network, if we wrote it and there was one."""
-        own = self.metadata.get("architecture")
-        source = own.get("source") if isinstance(own, dict) else None
+        source = self._own.get("source")
         try:
             return None if source is None else ModelSource.from_dict(source)
         except DeepPoseError as error:
@@ -388,7 +391,9 @@ class _Identification:
             epoch = file.contents.values.get("epoch")
             if file.format.name == "keras-hdf5":  # whose program named its weights by what they have behind them
                 epoch = _epoch_of_name(self.path)
-            return Training(), Progress(epoch=epoch) if type(epoch) is int else None
+            if not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 <= epoch <= LARGEST_NUMBER:
+                return Training(), None  # anybody's program says anything
+            return Training(), Progress(epoch=epoch)
         return self._own_training(file.contents, architecture), progress
 
     def _own_training(self, contents: Contents, architecture: Architecture) -> Training:
@@ -509,7 +514,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
 
 def _epoch_of_name(path: Path) -> int | None:
     """Returns the epoch that a file's name says, as in `epoch-100.model`; the state's own count is always 0."""
-    found = re.search(r"epoch[-_](\d+)", path.name)
+    found = re.search(r"epoch[-_](\d{1,15})(?!\d)", path.name)
     return int(found[1]) if found else None
 
 

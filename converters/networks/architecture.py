@@ -108,6 +108,12 @@ class OwnTable:
         """Shape of each tensor, by name, in the order of the layers."""
         return shapes_in(self.steps)
 
+    @property
+    def joints(self) -> float:
+        """How many joints its answer is of: heat maps of the last stack, or two numbers each."""
+        after = self.steps[-1].after
+        return (after[1] or 0) if stacks_of(self.layers) else math.prod(side or 1 for side in after) / 2
+
     def as_dict(self) -> dict[str, object]:
         """Returns the fields as JSON-ready values."""
         return {"layers": describe(self.layers), "input_size": list(self.input_size), "fixed": self.fixed}
@@ -132,6 +138,7 @@ class OwnTable:
         maps = [math.prod(side or 1 for side in step.after) for step in table.steps]
         if sum(sizes) > _MOST_NUMBERS or max(maps, default=0) > _MOST_NUMBERS:
             raise DeepPoseError(f"this describes a network of {sum(sizes)} numbers, which is none of pose estimation")
+        last_weighted(table.layers)
         return table
 
 
@@ -228,8 +235,7 @@ class Architecture:
             return dataclasses.replace(self, joints=joints)
         outputs = dict.fromkeys(answering(self.own.layers), per_joint(self.own.layers) * joints)
         own = dataclasses.replace(self.own, layers=with_channels(self.own.layers, outputs))
-        after = own.steps[-1].after
-        if (after[1] if self.stacks else math.prod(side or 1 for side in after) / 2) != joints:
+        if own.joints != joints:
             raise DeepPoseError(f"the last layer of {self.name} alone cannot be made for {joints} joints")
         return dataclasses.replace(self, joints=joints, own=own, source=None)
 
@@ -298,7 +304,7 @@ class Architecture:
         """
         own, source = values.get("own"), values.get("source")
         try:
-            return cls(
+            described = cls(
                 name=str(values["name"]),
                 joints=int(values["joints"]),
                 widths={str(name): int(width) for name, width in dict(values.get("widths", {})).items()},
@@ -307,8 +313,13 @@ class Architecture:
                 own=None if own is None else OwnTable.from_dict(own),
                 source=None if source is None else ModelSource.from_dict(source),
             )
-        except (KeyError, TypeError) as error:
+        except DeepPoseError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DeepPoseError(f"this does not describe an architecture: {values!r}") from error
+        if described.own is not None and described.own.joints != described.joints:
+            raise DeepPoseError(f"its table answers {described.own.joints:g} joints, and it says {described.joints}")
+        return described
 
     @classmethod
     def of(cls, description: Architecture | Mapping[str, object] | str) -> Architecture:
@@ -322,7 +333,10 @@ class Architecture:
         """
         if isinstance(description, Architecture):
             return description
-        values = json.loads(description) if isinstance(description, str) else description
+        try:
+            values = json.loads(description) if isinstance(description, str) else description
+        except (ValueError, RecursionError):
+            values = None
         if not isinstance(values, Mapping):
             raise DeepPoseError(f"this does not describe an architecture: {description!r}")
         return cls.from_dict(values)

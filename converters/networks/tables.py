@@ -41,8 +41,15 @@ def outputs_layer(name: str) -> str:
 
 
 def last_weighted(layers: tuple[Layer, ...]) -> Convolution | Linear:
-    """Returns a table's last layer with weights: it gives two numbers for each joint, or a heat map."""
-    return [layer for layer in walk(layers) if isinstance(layer, Convolution | Linear)][-1]
+    """Returns a table's last layer with weights: it gives two numbers for each joint, or a heat map.
+
+    Raises:
+        DeepPoseError: It has none.
+    """
+    weighted = [layer for layer in walk(layers) if isinstance(layer, Convolution | Linear)]
+    if not weighted:
+        raise DeepPoseError("no convolution and no fully connected layer in it gives joints")
+    return weighted[-1]
 
 
 def stacks_of(layers: tuple[Layer, ...]) -> int:

@@ -79,6 +79,10 @@ class TestReading:
         with pytest.raises(CheckpointError, match=r"holds 'extra' \(an object of numpy.*scalar\), which are no"):
             converters.read(save({**tensors(), "extra": np.float64(1)}))
 
+    @pytest.mark.parametrize("epoch", [-1, 10**30, True])
+    def test_counts_of_epochs_that_cannot_be_say_nothing(self, epoch, save):
+        assert converters.read(save({"epoch": epoch, "state_dict": tensors()})).progress is None
+
     def test_nested_wrappers(self, save):
         checkpoint = converters.read(save({"model": {"state_dict": tensors(prefix="module._orig_mod.")}}))
         assert checkpoint.source.wrappers == ("model", "state_dict", "module.", "_orig_mod.")

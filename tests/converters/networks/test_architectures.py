@@ -1,6 +1,6 @@
 import pytest
 
-from converters import Architecture
+from converters import Architecture, DeepPoseError
 from converters.networks import batch_normalization_rules, chainer_version, feature_size
 from tests.helpers.checkpoint_files import alexnet, in_torch_names, vgg_bn
 
@@ -83,14 +83,18 @@ class TestDescription:
             ({"writer": "keras-2"}, "'keras-2' is no writer"),
             ({"widths": None}, "this does not describe an architecture"),
             ({"joints": None}, "this does not describe an architecture"),
+            ({"joints": "many"}, "this does not describe an architecture"),
+            ({"joints": float("inf")}, "this does not describe an architecture"),
+            ({"widths": "conv1"}, "this does not describe an architecture"),
         ],
     )
     def test_what_describes_none_is_refused(self, change, phrase):
         described = {**Architecture.full_size("alexnet", 7).as_dict(), **change}
-        with pytest.raises(ValueError, match=phrase):
+        with pytest.raises(DeepPoseError, match=phrase):
             Architecture.from_dict(described)
-        with pytest.raises(ValueError, match="does not describe"):
-            Architecture.from_dict({})
+        for nothing in ({}, "{", "[]"):
+            with pytest.raises(DeepPoseError, match="does not describe"):
+                Architecture.of(nothing)
 
 
 class TestWriter:

@@ -109,6 +109,8 @@ class TestRefused:
             ({"layers": [{"layer": "Convolution", "name": "c", "channels": 4, "kernel": 99}]}, "too small for c"),
             ({"input_size": [10**6, 32]}, "1000000 x 32 pixels"),
             ({"input_size": None}, "needs input_size"),
+            ({"layers": [{"layer": "ReLU"}]}, "no convolution and no fully connected layer in it gives joints"),
+            ({"layers": [{"layer": "Linear", "name": "f", "channels": 9}]}, r"answers 4\.5 joints, and it says 7"),
         ],
     )
     def test_tables_that_are_none(self, change, message):
