@@ -1067,11 +1067,10 @@ def _split_axis(c: Context, x: object, indices_or_sections: object, axis: object
     if isinstance(indices_or_sections, tuple | list):
         bounds = [c.whole(bound, "a bound") for bound in indices_or_sections]
     else:
-        tensor = c.tensor(x)
-        count, channels = c.whole(indices_or_sections, "parts"), tensor.node.shape[tensors.axis_of(c, tensor, axis)]
-        if count < 1 or channels % count:
-            c.fail(f"{channels} channels in {count} parts")
-        bounds = [i * (channels // count) for i in range(1, count)]
+        count, length = c.whole(indices_or_sections, "parts"), tensors.length_of(c, x, axis)
+        if count < 1 or length % count:
+            c.fail(f"{length} channels in {count} parts")
+        bounds = [i * (length // count) for i in range(1, count)]
     return tensors.split(c, x, bounds, axis)
 
 
@@ -1080,7 +1079,8 @@ def _pad(c: Context, x: object, pad_width: object, mode: object = "constant", **
     sides = pad_width if isinstance(pad_width, tuple | list) else ()
     pairs = [c.sizes(side, "pad_width") for side in sides]
     margins = [pair if isinstance(pair, tuple) else (pair, pair) for pair in pairs]
-    if mode != "constant" or any(value != 0 for value in keywords.values()) or margins[:2] != [(0, 0), (0, 0)]:
+    around_maps = len(margins) == 4 and margins[:2] == [(0, 0), (0, 0)]
+    if mode != "constant" or any(value != 0 for value in keywords.values()) or not around_maps:
         c.fail("a margin of other than zeros around maps is not known")
     return c.layer(x, kinds.Padding(*margins[2], *margins[3]))
 

@@ -96,7 +96,7 @@ def key_of(c: Context, key: object) -> object:
     parts = key if isinstance(key, tuple) else (key,)
     if isinstance(key, Unknown):
         c.refuse(key)
-    if any(isinstance(part, list | dict | set | tuple | Unknown) for part in parts):
+    if any(isinstance(part, list | dict | set | slice | tuple | Partial | Unknown) for part in parts):
         c.fail(f"the key {c.spell(key)} is not known")
     return key
 

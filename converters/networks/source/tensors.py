@@ -120,6 +120,12 @@ def axis_of(c: Context, tensor: Tensor, axis: object, count: int | None = None) 
     return number - 1
 
 
+def length_of(c: Context, value: object, axis: object) -> int:
+    """Returns the length of one of a value's sides, the batch's apart."""
+    tensor = c.tensor(value)
+    return tensor.node.shape[axis_of(c, tensor, axis)]
+
+
 def transpose(c: Context, value: object, axes: tuple[object, ...]) -> object:
     """Returns a value with its axes in another order; the batch's stays the first."""
     tensor = c.tensor(value)
@@ -296,12 +302,15 @@ def clip(c: Context, value: object, low: object, high: object) -> object:
 def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
     """Returns `x[key]`: what lies between bounds, or at a number."""
     keys = list(key) if isinstance(key, tuple) else [key]
-    if Ellipsis in [one for one in keys if isinstance(one, EllipsisType)]:
-        place = next(i for i, one in enumerate(keys) if isinstance(one, EllipsisType))
+    place = next((i for i, one in enumerate(keys) if isinstance(one, EllipsisType)), None)
+    if place is not None:
         keys[place : place + 1] = [slice(None)] * (len(tensor.node.shape) + 2 - len(keys) + keys.count(None))
     own = [one for one in keys if one is not None]
     if not own or keys[0] is None or not _is_all(own[0]) or len(own) > len(tensor.node.shape) + 1:
         return c.unknown("this part of a value of the network")
+    kinds = [type(one) for one in own]
+    if kinds.count(list) > 1 or (c.framework == "chainer" and list in kinds and not {*kinds} <= {list, slice}):
+        return c.unknown("a part of a value by several lists of numbers, which are taken in pairs,")
     result, removed = tensor, []
     for axis, one in enumerate(own[1:]):
         if _is_all(one):
@@ -365,7 +374,7 @@ def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
     match name:
         case "shape":
             return tensor.shape
-        case "data" | "array" | "T" if name != "T":
+        case "data" | "array":
             return tensor
         case "ndim":
             return len(tensor.node.shape) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 from collections.abc import Callable
 
@@ -1102,22 +1103,19 @@ for _name, _call in (("add_", _add), ("mul_", _mul), ("sub_", _sub), ("div_", _d
 
 @function("torch.chunk", "torch.Tensor.chunk")
 def _chunk(c: Context, input: object, chunks: object, dim: object = 0) -> object:
-    channels = c.tensor(input).node.shape[0]
-    size = -(-channels // max(c.whole(chunks, "chunks"), 1))
-    return tensors.split(c, input, list(range(size, channels, size)), dim)
+    length = tensors.length_of(c, input, dim)
+    size = -(-length // max(c.whole(chunks, "chunks"), 1))
+    return tensors.split(c, input, list(range(size, length, size)), dim)
 
 
 @function("torch.split", "torch.Tensor.split")
 def _split(c: Context, input: object, split_size_or_sections: object, dim: object = 0) -> object:
-    channels = c.tensor(input).node.shape[0]
     if isinstance(split_size_or_sections, tuple | list):
-        bounds, edge = [], 0
-        for size in split_size_or_sections[:-1]:
-            edge += c.whole(size, "a size")
-            bounds.append(edge)
+        sizes = [c.whole(size, "a size") for size in split_size_or_sections]
+        bounds = list(itertools.accumulate(sizes))[:-1]
     else:
         size = max(c.whole(split_size_or_sections, "split_size"), 1)
-        bounds = list(range(size, channels, size))
+        bounds = list(range(size, tensors.length_of(c, input, dim), size))
     return tensors.split(c, input, bounds, dim)
 
 

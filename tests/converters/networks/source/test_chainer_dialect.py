@@ -239,6 +239,20 @@ def test_what_another_file_s_function_may_change_is_refused(tmp_path):
     assert "line 9: NAMES, which is changed outside of the network, is not known" in refusal(text, tmp_path)
 
 
+#: Lines of a call -> what is refused.
+PARTS = {
+    "h = h[:, [0, 1], [2, 3]]": "a part of a value by several lists of numbers, which are taken in pairs,",
+    "h = h[:, 0, :, [0, 1]]": "a part of a value by several lists of numbers, which are taken in pairs,",
+    "h = F.pad(h.reshape(len(h), -1), ((0, 0), (0, 0)), 'constant')": "a margin of other than zeros around maps",
+    "try:\n    {}[0:1]\nexcept (TypeError, KeyError):\n    pass": "the key a slice",
+}
+
+
+@pytest.mark.parametrize("forward", PARTS)
+def test_a_part_that_is_another_than_it_looks_is_refused(forward, tmp_path):
+    assert f"{PARTS[forward]} is not known" in refusal(source("", forward), tmp_path)
+
+
 def test_weights_that_a_call_sets_are_refused(tmp_path):
     text = source("self.net = conv()", "self.net.W = chainer.Parameter(self.net.W.data * 0.5)\nh = self.net(h)")
     assert "setting W of a link in a call is not known" in refusal(text, tmp_path)
