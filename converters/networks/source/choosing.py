@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from packaging.version import Version
 
@@ -23,6 +25,8 @@ from converters.networks.source.text import MOST_BYTES, parse, read_text
 from converters.networks.source.untold import untold, with_probes
 from converters.values import dataclass
 
+#: Returns the version of Chainer that ran a source of an era.
+TellVersion: TypeAlias = Callable[[Era], Version]
 #: Of the files beside a checkpoint.
 _MOST_FILES = 30
 #: Of one file.
@@ -90,10 +94,94 @@ def _with(folder: Path, pattern: re.Pattern[str]) -> list[Candidate]:
     return found
 
 
+@dataclass(frozen=True)
+class _File:
+    """A candidate that could be parsed.
+
+    Attributes:
+        candidate: The candidate.
+        text: Its text.
+        era: Which Chainer it was written for.
+        source: What follows its classes.
+    """
+
+    candidate: Candidate
+    text: str
+    era: Era
+    source: Source
+
+    @classmethod
+    def of(cls, candidate: Candidate, version: TellVersion, budget: Budget) -> _File:
+        """Parses a candidate, which is refused where it cannot be read or is no Python."""
+        name, text = candidate.path.name, read_text(candidate.path)
+        tree = parse(text, name)
+        era = era_of(tree, name)
+        return cls(candidate, text, era, Source(name, tree, version(era), budget))
+
+    def class_names(self) -> list[str]:
+        """Returns the classes that may be meant."""
+        name = self.candidate.path.name
+        if self.candidate.class_name is not None:
+            return [self.candidate.class_name]
+        with self.followed():
+            names = self.source.classes()
+        if len(names) > _MOST_CLASSES:
+            advice = f"name the one that is meant with --model-file {name}:CLASS"
+            raise DeepPoseError(f"{name} defines {len(names)} networks", advice=advice)
+        return names
+
+    def network(self, made: Made, tensors: Mapping[str, Shape], size: tuple[int, int]) -> Found:
+        """Returns what a class that has a checkpoint's names and shapes computes, where that is known."""
+        source = self.source
+        try:
+            with self.followed():
+                try:
+                    network = follow(made, tensors, size)
+                except FeaturesError as error:
+                    if "torchvision" not in self.text:
+                        raise with_probes(error, source, made) from error
+                    source = dataclasses.replace(source, old_torchvision=True)
+                    made = make(source, made.class_name, tensors)
+                    network = follow(made, tensors, size)
+                except SourceError as error:
+                    raise with_probes(error, source, made) from error
+                said = untold(source, made, tensors, network, size)
+        except ExhaustedError:
+            raise
+        except DeepPoseError as error:
+            raise UnfollowedError(error.problem, advice=error.advice) from error
+        return self.found(dataclasses.replace(network, notices=(*network.notices, *said)))
+
+    def made_by_functions(self, tensors: Mapping[str, Shape], size: tuple[int, int]) -> list[Found]:
+        """Returns the networks with a checkpoint's names and shapes that functions make."""
+        found = []
+        for name in self.source.makers():
+            try:
+                made = make(self.source, name, tensors)
+            except (DeepPoseError, RecursionError):
+                continue
+            if not made.differences(tensors):
+                found.append(self.network(made, tensors, size))
+        return found
+
+    def found(self, network: Network) -> Found:
+        """Returns a network with its source."""
+        return Found(network, ModelSource(self.candidate.path.name, network.class_name, self.text), self.era)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Refuses a file that takes too long, or too deep, to follow meanwhile."""
+        try:
+            yield
+        except (ExhaustedError, RecursionError) as error:
+            reason = error.problem if isinstance(error, ExhaustedError) else "its calls stand too deep in one another"
+            raise ExhaustedError(f"{self.candidate.path.name} cannot be followed: {reason}") from error
+
+
 def choose(
     candidates: Sequence[Candidate],
     tensors: Mapping[str, Shape],
-    version: Callable[[Era], Version],
+    version: TellVersion,
     size: tuple[int, int],
     budget: Budget | None = None,
     unread: list[DeepPoseError] | None = None,
@@ -115,48 +203,40 @@ def choose(
         DeepPoseError: No class fits, or several that compute something else; or the one that fits cannot be read.
     """
     found: list[Found] = []
-    nearest: tuple[list[str], Candidate, Made] | None = None
+    nearest: tuple[Candidate, Made, list[str]] | None = None
     problems: list[DeepPoseError] = []
     budget = budget or Budget()
     for candidate in candidates:
         try:
-            text = read_text(candidate.path)
-            tree = parse(text, candidate.path.name)
+            file = _File.of(candidate, version, budget)
         except DeepPoseError as error:
             problems.append(error)
             continue
-        era = era_of(tree, candidate.path.name)
-        source = Source(candidate.path.name, tree, version(era), budget)
-        for class_name in _class_names(source, candidate):
+        for class_name in file.class_names():
             try:
-                made = make(source, class_name, tensors)
-            except ExhaustedError as error:
+                with file.followed():
+                    made = make(file.source, class_name, tensors)
+            except ExhaustedError:
                 if found:
                     return _with_rest_untried(_only(found), class_name, candidate)
-                raise _exhausted(candidate, error) from error
-            except RecursionError as error:
-                raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+                raise
             except DeepPoseError as error:
                 problems.append(error)
                 continue
             differing = made.differences(tensors)
             if not differing:
-                found.append(_followed(candidate, source, made, tensors, size, text, era))
+                found.append(file.network(made, tensors, size))
                 continue
             differing = sorted(set(differing) - made.behind_unknown(tensors).keys())
-            if nearest is None or len(differing) < len(nearest[0]):
-                nearest = (differing, candidate, made)
+            if nearest is None or len(differing) < len(nearest[2]):
+                nearest = (candidate, made, differing)
         if candidate.asked and candidate.class_name is None and not found:
-            found += _made_by_functions(candidate, source, tensors, size, text, era)
+            found += file.made_by_functions(tensors, size)
     if found:
         return _only(found)
     asked = any(candidate.asked for candidate in candidates)
-    if nearest is not None and (asked or _resembles(nearest[2], tensors)):
-        made = nearest[2]
-        for name in sorted(made.behind_unknown(tensors).values(), key=lambda name: made.unknown[name].place.line):
-            refused = not_known(made.unknown[name], f"{made.class_name}.{name}")
-            raise UnfollowedError(refused.problem, advice=refused.advice)
-        raise _misfit(nearest, tensors)
+    if nearest is not None and (asked or _resembles(nearest[1], tensors)):
+        raise _misfit(*nearest, tensors)
     if problems and (asked or len(candidates) == 1):
         raise problems[0]
     if problems and unread is not None:
@@ -164,6 +244,36 @@ def choose(
     if asked:
         raise DeepPoseError(f"{candidates[0].path.name}: it defines no network")
     return None
+
+
+def _resembles(made: Made, tensors: Mapping[str, Shape]) -> bool:
+    """Tells whether a class has most of the names of a checkpoint."""
+    return 2 * (len(made.shapes.keys() & tensors.keys()) + len(made.behind_unknown(tensors))) > len(tensors)
+
+
+def _misfit(candidate: Candidate, made: Made, differing: list[str], tensors: Mapping[str, Shape]) -> DeepPoseError:
+    """Returns what says why the nearest class is not a checkpoint's network."""
+    behind = [(made.unknown[name].place.line, name) for name in made.behind_unknown(tensors).values()]
+    if behind:
+        _, name = min(behind)
+        refused = not_known(made.unknown[name], f"{made.class_name}.{name}")
+        return UnfollowedError(refused.problem, advice=refused.advice)
+    parts = []
+    for name in differing[:4]:
+        ours, theirs = made.shapes.get(name), tensors.get(name)
+        if ours is None:
+            parts.append(f"it has no {name}")
+        elif theirs is None:
+            parts.append(f"the checkpoint has no {name}")
+        else:
+            spelled = tuple("?" if side is None else int(side) for side in ours)
+            parts.append(f"its {name} is of {spelled}, the checkpoint's of {theirs}")
+    more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+    return DeepPoseError(
+        f"no class has its names and shapes; the nearest is {made.class_name} in {candidate.path.name}: "
+        f"{'; '.join(parts)}{more}",
+        advice="name the file it was trained with by --model-file, or its network by --architecture",
+    )
 
 
 def makers_in(folder: Path) -> list[Candidate]:
@@ -174,7 +284,7 @@ def makers_in(folder: Path) -> list[Candidate]:
 def choose_made(
     candidates: Sequence[Candidate],
     tensors: Mapping[str, Shape],
-    version: Callable[[Era], Version],
+    version: TellVersion,
     size: tuple[int, int],
     budget: Budget,
 ) -> Found | None:
@@ -189,33 +299,11 @@ def choose_made(
     found: list[Found] = []
     for candidate in candidates:
         try:
-            text = read_text(candidate.path)
-            tree = parse(text, candidate.path.name)
+            file = _File.of(candidate, version, budget)
         except DeepPoseError:
             continue
-        era = era_of(tree, candidate.path.name)
-        source = Source(candidate.path.name, tree, version(era), budget)
-        found += _made_by_functions(candidate, source, tensors, size, text, era)
+        found += file.made_by_functions(tensors, size)
     return _only(found) if found else None
-
-
-def _made_by_functions(
-    candidate: Candidate,
-    source: Source,
-    tensors: Mapping[str, Shape],
-    size: tuple[int, int],
-    text: str,
-    era: Era,
-) -> list[Found]:
-    found = []
-    for name in source.makers():
-        try:
-            made = make(source, name, tensors)
-        except (DeepPoseError, RecursionError):
-            continue
-        if not made.differences(tensors):
-            found.append(_followed(candidate, source, made, tensors, size, text, era))
-    return found
 
 
 def none_of(candidates: Sequence[Candidate]) -> str | None:
@@ -234,7 +322,7 @@ def none_of(candidates: Sequence[Candidate]) -> str | None:
     return f"{file}, line {classes[0].lineno}: {', '.join(node.name for node in classes[:5])} is not its network"
 
 
-def choose_anew(candidate: Candidate, outputs: int, version: Callable[[Era], Version], size: tuple[int, int]) -> Found:
+def choose_anew(candidate: Candidate, outputs: int, version: TellVersion, size: tuple[int, int]) -> Found:
     """Finds the class of a file that gives a number of outputs, to start anew.
 
     Args:
@@ -246,74 +334,20 @@ def choose_anew(candidate: Candidate, outputs: int, version: Callable[[Era], Ver
     Raises:
         DeepPoseError: There is none, or several that compute something else; or it cannot be read.
     """
-    text = read_text(candidate.path)
-    tree = parse(text, candidate.path.name)
-    era = era_of(tree, candidate.path.name)
-    source = Source(candidate.path.name, tree, version(era), Budget())
+    file = _File.of(candidate, version, Budget())
     found: list[Found] = []
     problem: DeepPoseError | None = None
-    for class_name in _class_names(source, candidate):
+    for class_name in file.class_names():
         try:
-            network = anew(source, class_name, outputs, size)
-        except ExhaustedError as error:
-            raise _exhausted(candidate, error) from error
-        except RecursionError as error:
-            raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
+            with file.followed():
+                found.append(file.found(anew(file.source, class_name, outputs, size)))
+        except ExhaustedError:
+            raise
         except DeepPoseError as error:
             problem = error
-            continue
-        found.append(Found(network, ModelSource(candidate.path.name, class_name, text), era))
     if not found:
         raise problem or DeepPoseError(f"{candidate.path.name}: it defines no network")
     return _only(found)
-
-
-def _class_names(source: Source, candidate: Candidate) -> list[str]:
-    if candidate.class_name is not None:
-        return [candidate.class_name]
-    try:
-        names = source.classes()
-    except ExhaustedError as error:
-        raise _exhausted(candidate, error) from error
-    if len(names) > _MOST_CLASSES:
-        advice = f"name the one that is meant with --model-file {candidate.path.name}:CLASS"
-        raise DeepPoseError(f"{candidate.path.name} defines {len(names)} networks", advice=advice)
-    return names
-
-
-def _followed(
-    candidate: Candidate,
-    source: Source,
-    made: Made,
-    tensors: Mapping[str, Shape],
-    size: tuple[int, int],
-    text: str,
-    era: Era,
-) -> Found:
-    try:
-        try:
-            network = follow(made, tensors, size)
-        except FeaturesError as error:
-            if "torchvision" not in text:
-                raise with_probes(error, source, made) from error
-            source = dataclasses.replace(source, old_torchvision=True)
-            made = make(source, made.class_name, tensors)
-            network = follow(made, tensors, size)
-        except SourceError as error:
-            raise with_probes(error, source, made) from error
-        said = untold(source, made, tensors, network, size)
-        network = dataclasses.replace(network, notices=(*network.notices, *said))
-    except ExhaustedError as error:
-        raise _exhausted(candidate, error) from error
-    except RecursionError as error:
-        raise _exhausted(candidate, ExhaustedError("its calls stand too deep in one another")) from error
-    except DeepPoseError as error:
-        raise UnfollowedError(error.problem, advice=error.advice) from error
-    return Found(network, ModelSource(candidate.path.name, network.class_name, text), era)
-
-
-def _exhausted(candidate: Candidate, error: ExhaustedError) -> DeepPoseError:
-    return DeepPoseError(f"{candidate.path.name} cannot be followed: {error.problem}")
 
 
 def _with_rest_untried(found: Found, class_name: str, candidate: Candidate) -> Found:
@@ -334,28 +368,3 @@ def _only(found: list[Found]) -> Found:
             advice=f"say which it is with --model-file {names[0]}",
         )
     return first
-
-
-def _resembles(made: Made, tensors: Mapping[str, Shape]) -> bool:
-    """Tells whether a class has most of the names of a checkpoint."""
-    return 2 * (len(made.shapes.keys() & tensors.keys()) + len(made.behind_unknown(tensors))) > len(tensors)
-
-
-def _misfit(nearest: tuple[list[str], Candidate, Made], tensors: Mapping[str, Shape]) -> DeepPoseError:
-    differing, candidate, made = nearest
-    parts = []
-    for name in differing[:4]:
-        ours, theirs = made.shapes.get(name), tensors.get(name)
-        if ours is None:
-            parts.append(f"it has no {name}")
-        elif theirs is None:
-            parts.append(f"the checkpoint has no {name}")
-        else:
-            spelled = tuple("?" if side is None else int(side) for side in ours)
-            parts.append(f"its {name} is of {spelled}, the checkpoint's of {theirs}")
-    more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-    return DeepPoseError(
-        f"no class has its names and shapes; the nearest is {made.class_name} in {candidate.path.name}: "
-        f"{'; '.join(parts)}{more}",
-        advice="name the file it was trained with by --model-file, or its network by --architecture",
-    )
