@@ -34,7 +34,7 @@ MAX_PIXELS = 178_956_970
 #: The formats whose size can be told before they are decoded, as Pillow calls them: those that OpenCV decodes.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "SUN")
 
-_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, width and height change places when the picture is decoded
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 to 8, width and height change places when the picture is decoded
 _END_OF_JPEG = np.frombuffer(b"\xff\xd9", np.uint8)
 _BYTES_PER_PIXEL = 8  # of four 16-bit channels; what has more is no picture
 _SMALL = 1 << 20
@@ -89,9 +89,27 @@ def picture_of(image: AnyPicture, colors: str = "bgr") -> Picture:
         from PIL.Image import Image
 
         if isinstance(image, Image):
-            return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+            return _of_pillow(image)
     checked_picture(image)
     return image if colors == "bgr" else np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _of_pillow(image: Image) -> Picture:
+    """Returns a picture of Pillow's as `picture_of` does: of 16 bits the upper 8, as OpenCV reads them from a file."""
+    try:
+        if image.mode.startswith("I;16"):
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+        if image.mode in ("I", "F"):
+            levels = np.asarray(image)
+            low, high = levels.min(), levels.max()
+            if not (low >= 0 and high <= 255):
+                raise PictureError(
+                    f"the picture is of Pillow's mode {image.mode}, from {low:g} to {high:g}; levels are 0 to 255"
+                )
+        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+    except (OSError, SyntaxError) as error:  # of a file that Pillow reads only now
+        raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
 
 
 def read_picture(
@@ -212,15 +230,71 @@ def encoded_size(data: npt.NDArray[np.uint8]) -> tuple[int, int]:
     return _size(io.BytesIO(data.data))
 
 
+def orientation_of(data: npt.NDArray[np.uint8]) -> int:
+    """Returns how the picture in a file's (N,) bytes is turned when it is decoded, as EXIF numbers it: 1 is not at all.
+
+    Raises:
+        PictureError: Its header is damaged.
+    """
+    return _measured(io.BytesIO(data.data))[2]
+
+
 def _size(file: IO[bytes]) -> tuple[int, int]:
+    width, height, orientation = _measured(file)
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def _measured(file: IO[bytes]) -> tuple[int, int, int]:
+    """Returns the width and height that a picture is stored with, and how OpenCV turns it.
+
+    That takes EXIF of JPEG, PNG and WebP, and the tag of a TIFF; not XMP, nor the EXIF of other formats.
+    """
+    from PIL.TiffImagePlugin import TiffImageFile
+
     try:
         with _header(file) as image:
-            (width, height), turned = image.size, image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            if isinstance(image, TiffImageFile):  # whose size has been turned already, by Pillow's version
+                stored = image.tag_v2
+                return int(stored[256]), int(stored[257]), int(stored.get(_ORIENTATION, 1))
+            told = {"JPEG": image.info.get("exif"), "MPO": image.info.get("exif"), "WEBP": image.info.get("exif")}
+            exif = _exif_of_png(file) if image.format == "PNG" else told.get(image.format or "")
+            return *image.size, _orientation_in(exif or b"")
     except PictureError:
         raise
     except Exception as error:  # of Pillow, about whatever is in the EXIF
         raise PictureError(f"cannot be decoded: {reason_of(error)}") from error
-    return (height, width) if turned else (width, height)
+
+
+def _exif_of_png(file: IO[bytes]) -> bytes:
+    """Returns the EXIF of a PNG, wherever in it that is."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf":
+            return file.read(length)
+        file.seek(length + 4, os.SEEK_CUR)
+    return b""
+
+
+def _orientation_in(exif: bytes) -> int:
+    """Returns the orientation in an EXIF block, 1 where there is none.
+
+    It reads two bytes whatever type the tag says it is of, as OpenCV does: so its answer is that by which OpenCV turns.
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    try:
+        if order is None:
+            return 1
+        (first,) = struct.unpack_from(f"{order}I", block, 4)
+        (entries,) = struct.unpack_from(f"{order}H", block, first)
+        for place in range(first + 2, first + 2 + 12 * entries, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, place)
+            if tag == _ORIENTATION:
+                return int(value)
+    except struct.error:  # it is cut off
+        pass
+    return 1
 
 
 @contextmanager

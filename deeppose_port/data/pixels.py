@@ -14,7 +14,14 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array
 from deeppose_port.data.crop import Crop, Letterbox, Points
-from deeppose_port.data.pictures import MAX_PIXELS, Picture, checked_picture, decode_picture, encoded_size
+from deeppose_port.data.pictures import (
+    MAX_PIXELS,
+    Picture,
+    checked_picture,
+    decode_picture,
+    encoded_size,
+    orientation_of,
+)
 
 #: `antialiased` is Pillow's, which only resizes; where a picture is turned too, or has been reduced, OpenCV does it.
 _INTERPOLATION = {
@@ -143,8 +150,13 @@ def decode_window(
     picture = decode_picture(data, allow_truncated=allow_truncated, max_pixels=max_pixels, factor=factor)
     if factor == 1:
         return Window.whole(picture)
+    # Blocks of the stored picture become pixels, from its upper left corner: those of its right and lower edges have
+    # something from beyond them, which lies before the first column or row of a picture that is turned so.
     width, height = encoded_size(data)
-    return Window(picture, 0, 0, (picture.shape[1] / width, picture.shape[0] / height), width, height)
+    orientation = orientation_of(data)
+    x0 = width - factor * picture.shape[1] if orientation in (2, 3, 6, 7) else 0
+    y0 = height - factor * picture.shape[0] if orientation in (3, 4, 7, 8) else 0
+    return Window(picture, x0, y0, (1 / factor, 1 / factor), width, height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +165,7 @@ class Window:
 
     Attributes:
         pixels: (h, w, 3) uint8, BGR.
-        x0: Left edge of the rectangle in pixels of the picture.
+        x0: Left edge of the rectangle in pixels of the picture; below 0 where pixels here have something from beyond.
         y0: Upper edge.
         scale: Pixels here per pixel of the picture, for x and y; 1 where nothing was reduced.
         width: Columns of the whole picture.

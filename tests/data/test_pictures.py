@@ -10,8 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from deeppose_port.data.pictures import MAX_PIXELS, PictureError, decode_picture, picture_size, read_picture
+from deeppose_port.data.pictures import (
+    MAX_PIXELS,
+    PictureError,
+    decode_picture,
+    picture_of,
+    picture_size,
+    read_picture,
+)
 
 SUFFIXES = (".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".webp", ".jp2", ".ras")
 
@@ -71,13 +79,64 @@ class TestFormats:
         path = written(smooth, tmp_path / "a.jpg")
         assert np.array_equal(read_picture(path, allow_truncated=True), read_picture(path))
 
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_size_is_that_of_the_turned_picture(self, smooth, orientation, tmp_path):
+    def test_size_is_that_of_the_turned_picture(self, smooth, orientation, suffix, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        Image.fromarray(smooth).save(tmp_path / "a.jpg", exif=exif)
+        Image.fromarray(smooth).save(tmp_path / f"a{suffix}", exif=exif)
+        height, width, _ = read_picture(tmp_path / f"a{suffix}").shape
+        assert picture_size(tmp_path / f"a{suffix}") == (width, height)
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+    def test_xmp_turns_nothing_as_opencv_does_not_read_it(self, smooth, suffix, tmp_path):
+        xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+        words = PngInfo()
+        words.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        Image.fromarray(smooth).save(
+            tmp_path / f"a{suffix}", **({"pnginfo": words} if suffix == ".png" else {"xmp": xmp})
+        )
+        assert read_picture(tmp_path / f"a{suffix}").shape == smooth.shape
+        assert picture_size(tmp_path / f"a{suffix}") == (160, 120)
+
+    @pytest.mark.parametrize(
+        "block",
+        [
+            pytest.param(b"MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0", id="a short"),
+            pytest.param(b"MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x04\0\0\0\x01\0\0\0\x06", id="a long"),
+            pytest.param(b"II*\0\x08\0\0\0\x01\0" + b"\x12\x01\x01\0\x01\0\0\0\x06\0\0\0", id="a byte"),
+            pytest.param(b"II*\0\x08\0\0\0\x09\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0", id="cut off"),
+            pytest.param(b"II*\0\xff\0\0\0", id="beyond"),
+            pytest.param(b"no", id="none"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's
+    def test_whatever_the_exif_says_the_size_is_the_decoded_one(self, smooth, block, tmp_path):
+        whole = cv2.imencode(".jpg", smooth)[1].tobytes()
+        told = b"\xff\xe1" + struct.pack(">H", len(block) + 8) + b"Exif\0\0" + block
+        (tmp_path / "a.jpg").write_bytes(whole[:2] + told + whole[2:])
         height, width, _ = read_picture(tmp_path / "a.jpg").shape
         assert picture_size(tmp_path / "a.jpg") == (width, height)
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_a_picture_of_16_bits_is_one_however_it_comes(self, suffix, tmp_path):
+        levels = np.linspace(0, 65535, 160 * 120).reshape(120, 160).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f"a{suffix}"), levels)
+        with Image.open(tmp_path / f"a{suffix}") as image:
+            assert np.array_equal(picture_of(image), read_picture(tmp_path / f"a{suffix}"))
+
+    @pytest.mark.parametrize("mode", ["I", "F"])
+    def test_numbers_of_pillows_that_are_no_levels_are_refused(self, mode):
+        image = Image.fromarray(np.linspace(0, 255, 16).reshape(4, 4)).convert(mode)
+        assert picture_of(image).max() == 255
+        with pytest.raises(PictureError, match=f"Pillow's mode {mode}, from 0 to 510; levels are 0 to 255"):
+            picture_of(image.point(lambda level: level * 2 + 0))
+
+    def test_a_cut_off_picture_of_pillows_is_refused_as_one(self, smooth, tmp_path):
+        path = written(smooth, tmp_path / "a.png")
+        path.write_bytes(path.read_bytes()[:-1000])
+        with Image.open(path) as image, pytest.raises(PictureError, match="cannot be decoded: "):
+            picture_of(image)
 
     @pytest.mark.parametrize(
         "content", [b"", b"\0", b"no\n", b"text", b"\xff\xd8\xff", b"BM", b"\x89PNG\r\n\x1a\n" + bytes(50)]
