@@ -247,9 +247,9 @@ def relative_difference(maximum: float, scale: float) -> float:
 def compare_joints(old: Float64Array, new: Float64Array) -> Joints:
     """Compares (N, J, 2) predictions, in pixels of the original pictures."""
     with np.errstate(over="ignore", invalid="ignore"):
-        distances = np.sqrt(np.square(old - new).sum(axis=2))
-    broken = np.isnan(old).any(axis=2), np.isnan(new).any(axis=2)
-    distances = np.where(broken[0] & broken[1], 0, np.where(np.isnan(distances), np.inf, distances))
+        alike = (old == new) | (np.isnan(old) & np.isnan(new))  # infinite ones have no difference either
+        distances = np.sqrt(np.square(np.where(alike, 0, old - new)).sum(axis=2))
+    distances = np.where(np.isnan(distances), np.inf, distances)
     maximum = float(distances.max(initial=0))
     scale = float(np.abs(old[np.isfinite(old)]).max(initial=0))
     beyond = {pixels: int((distances > pixels).sum()) for pixels in PIXELS}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, fields
 from functools import cached_property
 
 import numpy as np
 
+from converters import Preprocessing
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array
@@ -196,7 +197,13 @@ class Comparison:
                     f"{name} is a file of {own.title} and was run in {side.engine}: what its own engine answers was "
                     "not looked at"
                 )
+        if self._fed_otherwise:
+            sentences.append(f"the two are fed or read otherwise: {self._fed_otherwise}")
         diverged = [name for name, side in self._sides() if side.diverged]
+        for name, side in self._sides():
+            broken = int((~np.isfinite(side.outputs)).sum())
+            if broken and name not in diverged:
+                sentences.append(f"{broken} of the {side.outputs.size} answers of {name} are no finite numbers")
         if diverged:
             sentences.append(
                 f"the answers of {' and '.join(diverged)} lie far outside of every picture, or are no numbers: a "
@@ -211,9 +218,9 @@ class Comparison:
             return "Not the same network"
         if any(side.diverged for _, side in self._sides()):
             return "The same network, diverged"
-        if self.remarks:
+        if any(side.pose.backend != own_engine(side.pose.checkpoint).name for _, side in self._sides()):
             engines = dict.fromkeys(side.engine.title for _, side in self._sides())
-            return f"The same network, as {' and '.join(engines)} runs it"
+            return f"The same network, as {' and '.join(engines)} {'runs' if len(engines) == 1 else 'run'} it"
         return "The same network"
 
     @property
@@ -312,6 +319,23 @@ class Comparison:
         if moved.sum() > len(self.looked_at):  # of the others the maps were not compared
             return ""
         return f", in {moved.sum()} persons where two numbers of a heat map are one within rounding"
+
+    @property
+    def _fed_otherwise(self) -> str:
+        """What the two have of their own of how inputs are made of persons, and joints of answers; empty for nothing.
+
+        It takes persons, of whom there may be none here, to see it in inputs.
+        """
+        old, new = (side.pose.preprocessing for _, side in self._sides())
+        names = [
+            each.name
+            for each in fields(Preprocessing)
+            if each.compare or (each.name == "joints" and old.joints and new.joints)
+        ]
+        found = {name: (getattr(old, name), getattr(new, name)) for name in names}
+        return "; ".join(
+            f"{name} is {one} for old, {other} for new" for name, (one, other) in found.items() if one != other
+        )
 
     def _sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
         return ("old", self.old), ("new", self.new)

@@ -67,6 +67,21 @@ def with_layers(monkeypatch, checkpoint, change):
 
 
 class TestTheSame:
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"base_zoom": 1.25}, "base_zoom is 1.5 for old, 1.25 for new"),
+            ({"part": "picture", "clip": True}, "part is joints for old, picture for new; clip is False for old, True"),
+            ({"joints": tuple("abcdefg"), "joints_assumed": True}, ""),
+        ],
+    )
+    def test_preprocessing_that_made_up_pictures_do_not_show_is_told(self, change, told):
+        checkpoint = random_checkpoint()
+        other = checkpoint.replace(preprocessing=dataclasses.replace(checkpoint.preprocessing, **change))
+        comparison = compare(*map(deeppose_port.load, (checkpoint, other)))
+        assert ["the two are fed or read otherwise: " in remark for remark in comparison.remarks] == [True] * bool(told)
+        assert told in " ".join(comparison.remarks)
+
     @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg_bn"])
     def test_one_checkpoint_in_two_backends_is_the_same_network(self, compared, name):
         pytest.importorskip("deeppose_port.backends.chainer.networks")
@@ -365,6 +380,17 @@ class TestDivergence:
         assert "the answers of old and new lie far outside of every picture" in comparison.remarks[-1]
         values = comparison.as_dict()
         assert (values["old"]["diverged"], values["new"]["diverged"], values["same"]) == (True, True, True)
+
+    @pytest.mark.parametrize("value", [np.inf, np.nan])
+    def test_one_answer_that_is_no_number_is_said(self, compared, value):
+        checkpoint = random_checkpoint()
+        checkpoint.weights["fc8.bias"][3] = value
+        comparison = compared(checkpoint, checkpoint)
+        assert comparison.same
+        assert comparison.headline == "The same network"
+        assert [remark.partition(" of the ")[2] for remark in comparison.remarks] == [
+            f"{comparison.old.outputs.size} answers of {name} are no finite numbers" for name in ("old", "new")
+        ]
 
     def test_one_side_may_be_it_alone(self, diverged):
         comparison = diverged(0, 50)

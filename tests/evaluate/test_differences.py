@@ -88,6 +88,18 @@ class TestJoints:
         assert joints.maximum == joints.relative == (0 if alike else INF)
         assert joints.as_dict()["max_px"] == (0 if alike else None)
 
+    def test_infinite_answers_that_are_alike_do_not_differ(self):
+        old, new = self.poses([INF, 2], [3, -INF]), self.poses([INF, 2], [3, -INF])
+        assert compare_joints(old, new).maximum == 0
+        new[0, 0, 1] = 4
+        assert compare_joints(old, new).maximum == 2
+        new[0, 1, 1] = INF
+        assert compare_joints(old, new).maximum == INF
+
+    def test_a_coordinate_that_neither_has_hides_no_other(self):
+        assert compare_joints(self.poses([NAN, 2]), self.poses([NAN, 5])).maximum == 3
+        assert compare_joints(self.poses([NAN, 2]), self.poses([2, NAN])).maximum == INF
+
 
 def row(name, old, new, unit):
     return MetricRow(name, old, new, unit, "Its title", True)
