@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
-from converters.files import atomic, refuse_no_file
+from converters.files import atomic, hash_file, refuse_no_file
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
@@ -39,7 +39,7 @@ from deeppose_port.predict.fetching import fetched, is_bucket, listed_in
 from deeppose_port.predict.inputs import answers, joints_of, told_apart
 from deeppose_port.predict.people import Found, People
 from deeppose_port.predict.results import as_lists
-from deeppose_port.predict.sources import PICTURE_SUFFIXES, checked_share
+from deeppose_port.predict.sources import PICTURE_SUFFIXES, checked_share, listed
 
 #: Pictures of a part: what a run that is killed loses at most, in each process.
 PART = 256
@@ -150,7 +150,8 @@ def predict_manifest(
     if not total:
         raise DeepPoseError("no picture is in this list; it is a path or a URL a line", where=text)
     pose = load()
-    _agree(folder, {"manifest_sha256": digest, "pictures": total, "part": PART, "format": asked.format}, pose)
+    told = {"manifest_sha256": digest, "pictures": total, "part": PART, "format": asked.format}
+    _agree(folder, told, asked, pose)
     if names is not None:
         with atomic(manifest, force=True) as temporary:  # several processes write the same
             temporary.write_text(names, encoding="utf-8")
@@ -168,9 +169,8 @@ def predict_manifest(
 
 def parts(manifest: Path) -> Iterator[Part]:
     """Yields the parts of a list, whose empty lines are left out."""
-    with manifest.open(encoding="utf-8", errors="surrogateescape") as lines:
-        names = (name for line in lines if (name := line.strip()))
-        for number, chunk in enumerate(batched(names, PART)):
+    with manifest.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, chunk in enumerate(batched(listed(lines), PART)):
             yield Part(number, number * PART + 1, chunk)
 
 
@@ -256,12 +256,7 @@ def _pictures_in(address: str) -> Iterator[str]:
 
 def _measured(manifest: Path) -> tuple[str, int]:
     """Returns a list's SHA-256, and how many pictures it has."""
-    digest, pictures = hashlib.sha256(), 0
-    with manifest.open("rb") as lines:
-        for line in lines:
-            digest.update(line)
-            pictures += bool(line.strip())
-    return digest.hexdigest(), pictures
+    return hash_file(manifest), sum(len(part.names) for part in parts(manifest))
 
 
 def _path(folder: Path, part: Part, asked: Asked) -> Path:
@@ -277,11 +272,23 @@ def _refuse_format(format: str) -> None:
         )
 
 
-def _agree(folder: Path, asked: Mapping[str, object], pose: Pose | CascadePose) -> None:
-    """Says what a folder's parts are, or refuses those of another list or checkpoint."""
+#: What is asked of every picture, as a folder's manifest.json has it -> as it is called where it is another.
+_ASKED = {
+    "persons": "persons' boxes",
+    "preprocessing": "preprocessing",
+    "fast_decode": "--fast-decode",
+    "allow_truncated": "--allow-truncated",
+    "max_pixels": "--max-pixels",
+}
+
+
+def _agree(folder: Path, parts: Mapping[str, object], asked: Asked, pose: Pose | CascadePose) -> None:
+    """Says what a folder's parts are, or refuses those of another list or checkpoint, or that were asked otherwise."""
     _, names = joints_of(pose, None)
-    told = {**asked, "checkpoint": str(pose.path), "joints": list(names)}
+    told = {**parts, "checkpoint": str(pose.path), "joints": list(names)}
     told["checkpoint_sha256"] = pose.first.checkpoint.source.sha256
+    told |= {"persons": asked.people.told, "preprocessing": pose.preprocessing.as_dict()}
+    told |= {name: getattr(asked, name) for name in ("fast_decode", "allow_truncated", "max_pixels")}
     path = folder / "manifest.json"
     if path.exists():
         try:
@@ -290,14 +297,13 @@ def _agree(folder: Path, asked: Mapping[str, object], pose: Pose | CascadePose) 
             raise DeepPoseError(
                 f"cannot be read: {reason_of(error)}", where=path, advice="-o names another folder"
             ) from error
-        keys = (*asked, "checkpoint_sha256", "joints")
-        other = [key for key in keys if not isinstance(there, dict) or there.get(key) != told[key]]
-        if other:
-            raise DeepPoseError(
-                f"the parts here are of another {other[0].removesuffix('_sha256')}",
-                where=folder,
-                advice="-o names another folder",
-            )
+        known = there if isinstance(there, dict) else {}
+        other = next((key for key in told if key != "checkpoint" and known.get(key) != told[key]), None)
+        if other is not None:
+            problem = f"the parts here are of another {other.removesuffix('_sha256')}"
+            if other in _ASKED:
+                problem = f"the parts here were predicted with other {_ASKED[other]}"
+            raise DeepPoseError(problem, where=folder, advice="-o names another folder")
         return
     if folder.is_dir() and any(folder.glob("part-*")):
         raise DeepPoseError(
@@ -322,7 +328,13 @@ def _write_parquet(records: Sequence[Mapping[str, object]], path: Path) -> None:
         }
     )
     columns = {"line": pyarrow.int64(), "image": text, "error": text, "persons": pyarrow.list_(person)}
-    parquet.write_table(pyarrow.Table.from_pylist(list(records), pyarrow.schema(columns)), path)
+    rows = [{**record, **{name: _utf8(record[name]) for name in ("image", "error")}} for record in records]
+    parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(columns)), path)
+
+
+def _utf8(value: object) -> object:
+    """Returns a text with the bytes of a name that is not UTF-8 written out; Parquet's texts are."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 class _RayWorker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -68,6 +69,11 @@ class People:
         """
         return (Found(None),)
 
+    @property
+    def told(self) -> str:
+        """What tells who they are, in words: alike where the same persons are found in the same pictures."""
+        return type(self).__name__
+
 
 class Given(People):
     """The same boxes in every picture.
@@ -84,6 +90,12 @@ class Given(People):
     def of(self, file: Path, image: Picture) -> Sequence[Found]:
         """Returns the boxes or faces."""
         return self._found
+
+    @property
+    def told(self) -> str:
+        """See `People.told`."""
+        boxes = ((person.box, "") if person.face is None else (person.face, "the face ") for person in self._found)
+        return "; ".join(f"{face}{','.join(map(repr, box or ()))}" for box, face in boxes)
 
 
 class Listed(People):
@@ -120,6 +132,14 @@ class Listed(People):
         scaled = ((person.score, person.box) for person in found if person.box is not None)
         return [Found((b[0] * size[0], b[1] * size[1], b[2] * size[2], b[3] * size[3]), s) for s, b in scaled]
 
+    @property
+    def told(self) -> str:
+        """See `People.told`."""
+        digest = hashlib.sha256()
+        for name, found in self._by_name.items():
+            digest.update(repr((name, [(person.box, person.score) for person in found])).encode())
+        return f"boxes {digest.hexdigest()}"
+
     def _name_of(self, file: Path) -> str:
         """Returns what the file of boxes calls a picture: its path, or as much of its end as is there."""
         parts = spelled(file.as_posix()).split("/")
@@ -154,6 +174,11 @@ class Detected(People):
         self._detector = detector
         self.name = name
         self._min_score = min_score
+
+    @property
+    def told(self) -> str:
+        """See `People.told`."""
+        return f"the detector {self.name}, from a score of {self._min_score:g} on"
 
     def of(self, file: Path, image: Picture) -> Sequence[Found]:
         """Returns what the detector finds, the most certain first.

@@ -185,9 +185,9 @@ def is_video(source: Source) -> bool:
 
 
 def listed(lines: Iterable[str]) -> Iterator[str]:
-    """Yields the names of a list, one a line, without empty lines."""
+    """Yields the names of a list, one a line, without empty lines, and without a byte-order mark."""
     for line in lines:
-        if name := line.strip():
+        if name := line.strip().removeprefix("\ufeff"):
             yield name
 
 

@@ -1,25 +1,30 @@
 """Lists of pictures: every one once, whatever happens in between."""
 
+import dataclasses
 import functools
 import http.server
 import importlib.util
+import io
 import json
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import deeppose_port
 from deeppose_port.cli import main
 from deeppose_port.cli.options import EngineOptions, own_device
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.crop import Crop
-from deeppose_port.data.pixels import decode_window
+from deeppose_port.data.pictures import decode_picture
+from deeppose_port.data.pixels import Window, decode_window
 from deeppose_port.data.view import View
-from deeppose_port.predict import Detected, Given, manifest
+from deeppose_port.predict import Detected, Found, Given, Listed, manifest
 from deeppose_port.predict.manifest import Asked, predict_manifest
 from tests.conftest import PICTURES, ROOT
 from tests.helpers.networks import random_checkpoint
@@ -99,6 +104,43 @@ class TestParts:
         with pytest.raises(ValueError, match=r"there are parts here, but no manifest\.json"):
             run()
 
+    @pytest.mark.parametrize(
+        ("more", "problem"),
+        [
+            ({"people": Given([(0, 0, 9, 10)])}, "persons' boxes"),
+            ({"people": Given([(0, 0, 9, 9)], faces=[(0, 0, 9, 9)])}, "persons' boxes"),
+            ({"people": Detected(len, "d")}, "persons' boxes"),
+            ({"people": Listed(Path("b.csv"), {"0.jpg": [Found((0, 0, 9, 9))]})}, "persons' boxes"),
+            ({"fast_decode": True}, "--fast-decode"),
+            ({"allow_truncated": True}, "--allow-truncated"),
+            ({"max_pixels": 1}, "--max-pixels"),
+        ],
+    )
+    def test_parts_that_were_asked_otherwise_are_refused(self, run, more, problem):
+        asked = Asked(Given([(0, 0, 9, 9)]))
+        run(asked)
+        with pytest.raises(ValueError, match=f"the parts here were predicted with other {problem} .-o names another"):
+            run(dataclasses.replace(asked, **more))
+        assert run(asked).done == 0
+
+    def test_parts_of_the_same_boxes_in_a_file_go_on(self, run, pose, monkeypatch):
+        def of_a_file(score):
+            return Asked(Listed(Path("b.csv"), {f"{i}.jpg": [Found((0, 0, 99, 99), score)] for i in range(7)}))
+
+        run(of_a_file(0.9))
+        assert run(of_a_file(0.9)).done == 0
+        with pytest.raises(ValueError, match="predicted with other persons' boxes"):
+            run(of_a_file(0.8))
+        monkeypatch.setattr(pose, "preprocessing", dataclasses.replace(pose.preprocessing, base_zoom=9))
+        with pytest.raises(ValueError, match="predicted with other preprocessing"):
+            run(of_a_file(0.9))
+
+    def test_a_list_may_be_from_another_system(self, run, pictures):
+        names = [str(pictures / f"{i}.jpg") for i in (0, 1)]
+        (pictures / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n\u3000\r\n".join(names).encode())
+        result = run()
+        assert (result.pictures, result.done, result.failures) == (2, 2, 0)
+
     def test_a_list_of_nothing_is_refused(self, run, pictures):
         (pictures / "list.txt").write_text("\n \n")
         with pytest.raises(ValueError, match=r"list\.txt: no picture is in this list"):
@@ -127,6 +169,15 @@ class TestParts:
         ]
         assert [row["line"] for row in rows] == list(range(1, 8))
         assert len(rows[0]["persons"][0]["points"]) == 7
+
+    @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
+    def test_a_name_that_is_no_utf8_goes_into_parquet_too(self, run, pictures):
+        from pyarrow import parquet
+
+        (pictures / "list.txt").write_bytes(b"caf\xe9.jpg\n")
+        assert run(Asked(format="parquet")).failures == 1
+        (row,) = parquet.read_table(pictures / "out" / "part-000000.parquet").to_pylist()
+        assert row["image"] == r"caf\udce9.jpg"
 
     def test_a_format_that_there_is_not(self, run):
         with pytest.raises(ValueError, match="there are jsonl, parquet"):
@@ -170,6 +221,28 @@ class TestFastDecode:
         data = cv2.imencode(".png", np.full((1000, 1000, 3), 100, np.uint8))[1].ravel()
         assert decode_window(data, [Crop(0, 0, 500, 500, 220)]).scale == (1, 1)
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("factor", [2, 4, 8])
+    def test_what_is_seen_stays_where_it_is(self, factor, orientation):
+        """A dot near the far corner of a picture whose sides are no multiples of what it is reduced by."""
+        picture = np.full((8 * 60 + 1, 8 * 70 + 3, 3), 255, np.uint8)
+        cv2.circle(picture, (8 * 70 - 40, 8 * 60 - 50), 24, (0, 0, 0), -1)
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[0x0112] = orientation
+        Image.fromarray(picture).save(file, "JPEG", exif=exif)
+        data = np.frombuffer(file.getvalue(), np.uint8)
+        whole = decode_picture(data)
+        height, width, _ = whole.shape
+        crop = Crop(0, 0, width, height, min(height, width) // factor)
+        window = decode_window(data, [crop])
+        assert window.scale == (1 / factor, 1 / factor)
+        dots = []
+        for seen in (Window.whole(whole), window):
+            dark = 255.0 - seen.cut(crop)[:, :, 0]
+            rows, columns = np.indices(dark.shape)
+            dots.append(np.array([(dark * columns).sum(), (dark * rows).sum()]) / dark.sum() / crop.scale)
+        assert np.abs(dots[0] - dots[1]).max() < 0.3 * factor
+
     def test_joints_stay_where_they_are(self, tmp_path):
         cv2.imwrite(str(tmp_path / "a.jpg"), cv2.imread(str(PICTURES / "astronaut.png")))
         (tmp_path / "list.txt").write_text(str(tmp_path / "a.jpg"))
@@ -193,8 +266,6 @@ class TestFastDecode:
         assert np.array_equal(exact[1], fast[1])
 
     def test_a_turned_picture_is_turned(self, tmp_path):
-        from PIL import Image
-
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.fromarray(np.zeros((400, 900, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
