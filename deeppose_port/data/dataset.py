@@ -38,6 +38,9 @@ from deeppose_port.text import counted, shown
 
 _logger = logging.getLogger(__name__)
 
+#: What of a picture is taken as it is, or around the middle of the joints: one joint is enough.
+_NEEDS_NO_BOX = ("picture", "window")
+
 Example = tuple[Float32Array, Float32Array, npt.NDArray[np.int32]]
 
 
@@ -340,7 +343,12 @@ class PoseDataset:
 
     def _refuse_boxless(self) -> None:
         """Raises an error for persons without a box of joints to crop around."""
-        boxless = [person for person in self._persons if min(_size(person)) <= 0]
+        part = self.preprocessing.part
+        boxless = [
+            person
+            for person in self._persons
+            if not person.visible.any() or (part not in _NEEDS_NO_BOX and min(_size(person)) <= 0)
+        ]
         if boxless:
             count, joints = boxless[0].visible.sum(), len(self.skeleton.joints)
             raise DatasetError(

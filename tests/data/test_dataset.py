@@ -269,6 +269,15 @@ class TestPersonsLeftOut:
             make("a.png" + SOME, line)
         assert len(make("a.png" + SOME, line, min_dim=1)) == 1
 
+    @pytest.mark.parametrize("part", ["picture", "window"])
+    def test_one_joint_is_enough_where_no_box_is_cut_out(self, make, part):
+        told = {"preprocessing": Preprocessing(part=part, im_size=60), "skeleton": "flic"}
+        inputs, _, mask = make("a.png" + SOME, self.point, **told)[1]
+        assert inputs.shape == (3, 60, 60)
+        assert mask.sum() == 2
+        with pytest.raises(DatasetError, match=r"line 1, .* 0 of 7 joints count"):
+            make(self.nobody, **told)
+
     def test_all_persons_without_a_box_are_named(self, make):
         with pytest.raises(DatasetError, match=r"line 1, .*\(and 2 more: lines 3, 4\)"):
             make(self.nobody, "a.png" + SOME, self.point, self.nobody)
