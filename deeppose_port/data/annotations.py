@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ LARGEST = float(1 << 20)
 
 #: The largest CSV that is read: COCO's 150,000 persons have 40 MB.
 LARGEST_FILE = 1 << 28
+
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # general categories
+_TURNS = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")  # bidirectional classes
 
 _NOBODY = "no person in it; a line is `file,x0,y0,x1,y1,...`"
 
@@ -67,6 +71,14 @@ def visible(joints: Float64Array, ignore_label: float = IGNORE_LABEL) -> Mask:
     return np.asarray(annotated(joints, ignore_label).all(axis=-1), np.bool_)
 
 
+def is_picture_name(name: str) -> bool:
+    """Tells whether a picture may have this name: nothing in it ends a line, controls a terminal or turns text around.
+
+    Other spaces and the joiners of emoji and of scripts are no such things: macOS has the former in its screenshots'.
+    """
+    return not any(unicodedata.category(c) in _CONTROLS or unicodedata.bidirectional(c) in _TURNS for c in name)
+
+
 def read_csv(
     path: str | os.PathLike[str], joints: int | None = None, ignore_label: float = IGNORE_LABEL
 ) -> list[Person]:
@@ -94,7 +106,7 @@ def read_csv(
         where = f"{path}, line {line}"
         if not name:
             raise AnnotationError(f"{where}: the picture's name is empty; a line is `file,x0,y0,x1,y1,...`")
-        if not name.isprintable():
+        if not is_picture_name(name):
             hint = _other_marks(name) or "; rename the picture"
             raise AnnotationError(f"{where}: the picture's name {name!r} holds control characters{hint}")
         points = _points(name, coordinates, joints, ignore_label, where)

@@ -25,6 +25,9 @@ else:
 #: What is larger than this is no skeleton.
 LARGEST = 1 << 20
 
+#: What the numbers of the whole are called beside those of joints and limbs.
+_OF_ALL = ("mean", "total")
+
 _KEYS = ("name", "joints", "limbs", "symmetric", "torso", "head", "head_factor", "pckh_excluded", "opposing", "pcp")
 
 
@@ -53,7 +56,7 @@ class _Reader:
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = values
         joints = _texts(values.get("joints"), "joints")
-        check_names(joints)
+        _check_names(joints, "joint")
         self.joints = joints
 
     def skeleton(self, name: str) -> Skeleton:
@@ -101,7 +104,7 @@ class _Reader:
             return named_by_ends(self.joints, limbs)
         if not isinstance(named, Mapping):
             raise DeepPoseError("`pcp` is no table of names with the ends of a limb each")
-        check_names(tuple(named), "limb")
+        _check_names(tuple(named), "limb")
         return {name: self.limb(limb, f"pcp, {name}") for name, limb in named.items()}
 
     def limb(self, value: object, where: str) -> Limb:
@@ -141,6 +144,14 @@ class _Reader:
         if value not in self.joints:
             raise DeepPoseError(f"`{where}` names {value!r}, which is none of the joints")
         return self.joints.index(str(value))
+
+
+def _check_names(names: Sequence[str], what: str) -> None:
+    """Refuses names that cannot be shown, or that what an evaluation says of all joints or limbs has in JSON."""
+    check_names(names, what)
+    taken = next((name for name in names if name in _OF_ALL), None)
+    if taken is not None:
+        raise DeepPoseError(f"a {what} is called {taken!r}, as evaluations call the number of all {what}s")
 
 
 def _content(path: Path) -> Mapping[str, object]:

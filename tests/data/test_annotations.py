@@ -82,7 +82,13 @@ def test_lines_are_counted_in_the_file_with_its_empty_lines(csv):
     assert [person.line for person in read_csv(csv("\na.jpg,1,2\n\n\nb.jpg,3,4\n"), 1)] == [2, 5]
 
 
-@pytest.mark.parametrize("name", ["Müller, Jürgen.jpg", "写真/人.png", "a b.jpg", 'say "hi".jpg'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Müller, Jürgen.jpg", "写真/人.png", "a b.jpg", 'say "hi".jpg'),
+        *("Screenshot at 9.41.00\u202fAM.png", "a\u00a0b.jpg", "\U0001f468\u200d\U0001f467.jpg", "\u05d0\u200f.jpg"),
+    ],
+)
 def test_names_may_hold_any_letters(csv, name):
     quoted = '"' + name.replace('"', '""') + '"'
     (person,) = read_csv(csv(f"{quoted},1,2\n"), 1)
@@ -113,6 +119,8 @@ def test_names_may_hold_any_letters(csv, name):
             "a, b.jpg,1,2,3,4\n", "line 1: x of joint 0 is 'b.jpg'.* in quotation marks", id="comma in a name"
         ),
         pytest.param('"a\nb.jpg",1,2,3,4\n', "line 2: .* control characters; rename", id="line end in a name"),
+        pytest.param("a\u202egpj.exe,1,2,3,4\n", "line 1: .* control characters", id="text turned around"),
+        pytest.param("a\u2028b.jpg,1,2,3,4\n", "line 1: .* control characters", id="line separator in a name"),
         pytest.param("a\x00.jpg,1,2,3,4\n", "line 1: .*(control characters|NUL)", id="nul in a name"),
         pytest.param("file,x0,y0,x1,y1\n", "legacy CSVs have no header line", id="header"),
         pytest.param('a.jpg,1,2,3,4\n"a.jpg,1,2,3,4\n', "line 2: .*a quotation mark", id="open quotation"),

@@ -98,6 +98,8 @@ class TestRefusals:
             ("joints = [3]", "`joints` has 3, which is no text"),
             ('joints = ["a", "a"]', "two joints are called 'a'"),
             ('joints = ["a", ""]', "'' is no name of a joint"),
+            ('joints = ["a", "mean"]', "a joint is called 'mean', as evaluations call the number of all joints"),
+            ('joints = ["a", "b"]\n[pcp]\n"total" = ["a", "b"]', "a limb is called 'total', as evaluations call"),
             ('joints = ["a", "b\\u001b[2J"]', r"no name of a joint"),
             ('joints = ["=HYPERLINK(1)"]', "in a table it would be a formula"),
             ('joints = ["a", "b"]\nlimps = [["a", "b"]]', "`limps` is nothing of a skeleton; there are name, joints"),

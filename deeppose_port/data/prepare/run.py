@@ -17,6 +17,7 @@ from converters.files import atomic, made, staged
 from converters.processors import usable_processors
 from converters.values import dataclass
 from deeppose_port.data import skeletons
+from deeppose_port.data.annotations import is_picture_name
 from deeppose_port.data.prepare import checks, coco, cvat, flic, labelme, lsp, mpii, pictures, tfrecords
 from deeppose_port.data.prepare.source import Annotation, PrepareError, Row, Source, Wanted
 from deeppose_port.data.references import References, encode, head_sizes_of, path_beside
@@ -226,7 +227,7 @@ def _refuse_names(source: Source, path: Path) -> None:
     for person in (person for split in source.splits.values() for person in split):
         name = person.file
         outside = any(kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath))
-        if outside or not name.isprintable() or name != name.strip():
+        if outside or not is_picture_name(name) or name != name.strip():
             raise PrepareError(f"{path}: {name!r} is no picture's name, relative to their folder")
 
 
