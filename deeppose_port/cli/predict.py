@@ -374,8 +374,16 @@ def _reduced(
     if options.calibration is not None:
         sources = sources_in(options.calibration)
     pictures = [file for file in sources if isinstance(file, Path) and not is_video(file)]
-    max_pixels = options.counting.max_pixels
-    smaller, moved = reduced(pose, precision, pictures, people, max_moved=options.max_moved, max_pixels=max_pixels)
+    smaller, moved = reduced(
+        pose,
+        precision,
+        pictures,
+        people,
+        max_moved=options.max_moved,
+        max_pixels=options.counting.max_pixels,
+        allow_truncated=options.allow_truncated,
+        pass_over=options.calibration is None,  # they are predicted too, and refused there
+    )
     display.notices([str(moved)])
     return smaller
 

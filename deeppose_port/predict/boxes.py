@@ -26,6 +26,8 @@ from deeppose_port.predict.people import MIN_SCORE, Found, Listed, spelled
 LARGEST = 1 << 29
 
 _PERSON = 1
+#: What labelling tools put beside YOLO's texts: the names of the classes.
+_CLASSES = "classes.txt"
 
 
 class BoxesError(DeepPoseError):
@@ -98,6 +100,8 @@ def _yolo(files: Iterable[Path], path: Path, min_score: float) -> dict[str, list
     """Reads YOLO's texts, one a picture, by the pictures' stems."""
     found: dict[str, list[Found]] = {}
     for file in files:
+        if file.name == _CLASSES and file != path:
+            continue
         refuse_no_file(file, BoxesError, LARGEST)
         persons = found.setdefault(spelled(file.stem), [])
         for i, line in enumerate(_text(file).splitlines(), 1):
@@ -106,7 +110,10 @@ def _yolo(files: Iterable[Path], path: Path, min_score: float) -> dict[str, list
                 continue
             if len(fields) not in (5, 6):
                 raise BoxesError(f"line {i}: {len(fields)} fields, not class x y width height [score]", where=file)
-            if fields[0] != "0":
+            kind = _number(fields[0])
+            if kind is None:
+                raise BoxesError(f"line {i}: the class {fields[0]!r} is no number; a person's is 0", where=file)
+            if kind != 0:
                 continue
             middle = _found(fields[1:5], fields[5] if len(fields) == 6 else None, f"line {i}", file)
             assert middle.box is not None

@@ -52,6 +52,8 @@ def reduced(
     *,
     max_moved: float = MAX_MOVED,
     max_pixels: int = MAX_PIXELS,
+    allow_truncated: bool = False,
+    pass_over: bool = False,
 ) -> tuple[Pose, Moved]:
     """Returns a pose in less than float32, and by how much that moves its joints.
 
@@ -62,6 +64,8 @@ def reduced(
         people: Who is in the pictures; None for the whole pictures.
         max_moved: The most that joints may move, in pixels of the pictures, on average.
         max_pixels: The most pixels that a picture may have.
+        allow_truncated: As for `read_picture`.
+        pass_over: Whether what cannot be read or cut out is passed over, as where it is refused later anyway.
 
     Raises:
         DeepPoseError: Joints move by more, there is no person, or this precision cannot be had here.
@@ -72,11 +76,15 @@ def reduced(
     for path in pictures:
         if len(views) >= PERSONS:
             break
-        image = read_picture(path, max_pixels=max_pixels)
-        for person in itertools.islice(people.of(path, image), PERSONS - len(views)):
-            view = View.of_box(person.box, image.shape[1], image.shape[0], pose.preprocessing)
-            views.append(view)
-            seen.append(view.input(image))
+        try:
+            image = read_picture(path, max_pixels=max_pixels, allow_truncated=allow_truncated)
+            for person in itertools.islice(people.of(path, image), PERSONS - len(views)):
+                view = View.of_box(person.box, image.shape[1], image.shape[0], pose.preprocessing)
+                seen.append(view.input(image))
+                views.append(view)
+        except DeepPoseError:
+            if not pass_over:
+                raise
     if not views:
         raise DeepPoseError(f"--precision {precision} is calibrated on persons, and there is none: name --calibration")
     inputs = np.stack(seen)

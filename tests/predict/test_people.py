@@ -123,12 +123,23 @@ class TestYolo:
 
     @pytest.mark.parametrize(
         ("line", "phrase"),
-        [("0 1 2 3", "line 1: 4 fields, not class x y"), ("0 1 2 3 x", "line 1: .* is not a box of four numbers")],
+        [
+            ("0 1 2 3", "line 1: 4 fields, not class x y"),
+            ("0 1 2 3 x", "line 1: .* is not a box of four numbers"),
+            ("person 1 2 3 4", "line 1: the class 'person' is no number; a person's is 0"),
+        ],
     )
     def test_what_is_none_is_refused(self, tmp_path, line, phrase):
         (tmp_path / "a.txt").write_text(line)
         with pytest.raises(ValueError, match=rf"a\.txt: {phrase}"):
             read_boxes(tmp_path)
+
+    def test_names_of_classes_beside_the_texts_are_passed_over(self, tmp_path):
+        (tmp_path / "a.txt").write_text("0.0 0.5 0.5 0.5 1\n1 0.5 0.5 1 1\n")
+        (tmp_path / "classes.txt").write_text("person\ndog\n")
+        assert boxes_of(read_boxes(tmp_path), "a.jpg") == [
+            (0.25 * IMAGE.shape[1], 0, 0.5 * IMAGE.shape[1], IMAGE.shape[0])
+        ]
 
     def test_a_folder_without_texts_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match=r"there is no \.txt in this folder"):

@@ -61,6 +61,14 @@ def test_weights_that_are_not_finite_are_refused(value):
         get("onnx").reduced(checkpoint, "int8", np.zeros((1, 3, 64, 64), np.float32))
 
 
+def test_what_is_refused_later_anyway_is_passed_over(pose, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    _, moved = reduced(pose, "int8", [tmp_path / "a.png", PICTURE], max_moved=50, pass_over=True)
+    assert moved.persons == 1
+    with pytest.raises(ValueError, match=r"a\.png: cannot be decoded"):
+        reduced(pose, "int8", [tmp_path / "a.png", PICTURE], max_moved=50)
+
+
 def test_nobody_to_calibrate_on_is_said(pose):
     with pytest.raises(ValueError, match="name --calibration"):
         reduced(pose, "int8", [PICTURE], Given([]))
