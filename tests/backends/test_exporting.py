@@ -13,14 +13,14 @@ import pytest
 import converters
 import deeppose_port
 from converters import Architecture, CheckpointError, Preprocessing
-from converters.networks import TABLES, Convolution, Linear, outputs_layer, walk
-from deeppose_port.backends import BACKENDS
+from converters.networks import TABLES, Convolution, GlobalAveragePooling, Linear, OwnTable, outputs_layer, walk
+from deeppose_port.backends import BACKENDS, proof
 from deeppose_port.cli import main
 from tests.helpers.checkpoint_files import listing, sha256
 from tests.helpers.networks import NARROW_FILES, checkpoint_of, error, narrow_file, narrow_inputs, random_checkpoint
 
 torch = pytest.importorskip("torch")
-exporting = pytest.importorskip("deeppose_port.backends.torch.exporting")
+pytest.importorskip("deeppose_port.backends.torch.exporting")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'deeppose-port[onnx]'")
 
 SUFFIXES = {name: suffix for backend in BACKENDS.values() for name, suffix in backend.exports.items()}
@@ -118,6 +118,16 @@ def test_the_input_has_the_size_that_the_network_was_trained_on(tmp_path):
     assert torch_outputs(tmp_path / "a.pt2", np.zeros((1, 3, 200, 200), np.float32)).shape == (1, 14)
 
 
+def test_nor_need_that_be_a_square(tmp_path):
+    layers = (Convolution("conv", 4, 3), GlobalAveragePooling(), Linear("fc", 14))
+    architecture = Architecture("own", 7, writer="torch", own=OwnTable(layers, (32, 24)))
+    weights = {name: np.ones(shape, np.float32) for name, shape in architecture.shapes.items()}
+    checkpoint = checkpoint_of(architecture, weights, Preprocessing(im_size=32, im_width=24, part="letterbox"))
+    converters.write(checkpoint, tmp_path / "a.pt2", format="torch-export")
+    inputs = np.random.default_rng(0).standard_normal((2, 3, 32, 24), np.float32)
+    assert error(torch_outputs(tmp_path / "a.pt2", inputs), deeppose_port.load(checkpoint)(inputs)) < 1e-5
+
+
 def test_nan_that_was_kept_is_nan_there_too(format, tmp_path):
     checkpoint = random_checkpoint()
     checkpoint.weights["fc8.bias"][:2] = np.nan, np.inf
@@ -139,7 +149,7 @@ def test_nan_that_was_kept_is_nan_there_too(format, tmp_path):
     ],
 )
 def test_an_export_agrees_where_nan_is_where_it_was(difference, expected, agrees):
-    assert exporting._agree(np.float32(difference), np.float32(expected), 0.2) is agrees
+    assert proof._agree(np.float32(difference), np.float32(expected), 0.2) is agrees
 
 
 class TestRefusals:
@@ -178,7 +188,7 @@ class TestRefusals:
             return network
 
         monkeypatch.setattr(engine, "load", loaded)
-        self.refused(model, "answers otherwise than PyTorch, by up to 2", "torch-export")
+        self.refused(model, "torch.export answers otherwise than the network, by up to 2", "torch-export")
 
     def test_a_target_that_exists_is_replaced_only_with_force(self, format, model):
         target = model.with_suffix(SUFFIXES[format])

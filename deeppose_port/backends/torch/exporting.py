@@ -6,26 +6,24 @@ import copy
 import io
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from converters import Checkpoint, CheckpointError
+from converters import Checkpoint
 from converters.formats import encode_metadata
+from deeppose_port.backends.proof import Answers, inputs_of, refuse_other_answers
 from deeppose_port.backends.torch.module import write_module
 from deeppose_port.backends.torch.networks import DeepPose, load
 from deeppose_port.data.arrays import Float32Array
 
-#: What the outputs may differ by from PyTorch's, where they are at most 1.
-TOLERANCE = 1e-5
 #: The file in a `.pt2` archive that holds its metadata.
 METADATA = "deeppose_port.json"
-#: Or by this many times what PyTorch's own rounding makes, where a network magnifies it.
+#: How many times what PyTorch's own rounding makes outputs may differ by.
 _ROUNDINGS = 4
-_BATCHES = (1, 3)
 
 
 def export(checkpoint: Checkpoint, path: Path, format: str) -> None:
@@ -48,20 +46,14 @@ def to_torch_export(checkpoint: Checkpoint, path: Path) -> None:
     network = load(checkpoint)
     with _quietly():
         program = torch.export.export(
-            network, (_inputs(checkpoint, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            network, (torch.from_numpy(inputs_of(checkpoint, 2)),), dynamic_shapes=({0: torch.export.Dim("batch")},)
         )
         written = io.BytesIO()  # PyTorch's own writer ends the process at a full disk
         torch.export.save(program, written, extra_files={METADATA: json.dumps(encode_metadata(checkpoint))})
         path.write_bytes(written.getbuffer())
         with path.open("rb") as source:
             again = torch.export.load(source).module()
-
-    def run(inputs: Float32Array) -> Float32Array:
-        with torch.inference_mode():
-            outputs: Float32Array = again(torch.from_numpy(inputs)).numpy()
-        return outputs
-
-    _compare(checkpoint, network, run, "torch.export")
+    _prove(checkpoint, network, lambda inputs: _run(again, inputs), "torch.export")
 
 
 def to_module(checkpoint: Checkpoint, path: Path) -> None:
@@ -74,45 +66,28 @@ def to_module(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         CheckpointError: Plain PyTorch lacks a layer of it, or the module does not answer as the network does.
     """
-    _compare(checkpoint, load(checkpoint), write_module(checkpoint, path), "the module that was written")
+    _prove(checkpoint, load(checkpoint), write_module(checkpoint, path), "the module that was written")
 
 
-def _inputs(checkpoint: Checkpoint, batch: int) -> torch.Tensor:
-    """Returns inputs of the size that the network was trained on, the same ones in every call."""
-    side = checkpoint.preprocessing.im_size
-    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(batch))
+def _prove(checkpoint: Checkpoint, network: DeepPose, written: Answers, what: str) -> None:
+    """Refuses what was written of a network if it answers otherwise than that does in PyTorch."""
+
+    def rounding(inputs: Float32Array, expected: Float32Array) -> float:
+        return _ROUNDINGS * _rounding(network, inputs, expected)
+
+    refuse_other_answers(checkpoint, lambda inputs: _run(network, inputs), written, rounding, what)
 
 
-def _compare(checkpoint: Checkpoint, network: DeepPose, run: Callable[[Float32Array], Float32Array], what: str) -> None:
-    """Refuses a network that was written if it does not answer as the one in memory, for batches of other sizes too.
-
-    Raises:
-        CheckpointError: It does not.
-    """
-    for batch in _BATCHES:
-        inputs = _inputs(checkpoint, batch)
-        with torch.inference_mode():
-            expected = network(inputs).numpy()
-        with np.errstate(invalid="ignore"):  # Inf less Inf
-            difference = np.abs(run(inputs.numpy()) - expected)
-        largest = float(np.abs(expected).max(initial=0, where=np.isfinite(expected)))
-        if _agree(difference, expected, TOLERANCE * max(1, largest)):
-            continue
-        if not _agree(difference, expected, _ROUNDINGS * _rounding(network, inputs, expected)):
-            most = difference.max(initial=0, where=np.isfinite(difference))
-            problem = f"{what} answers otherwise than PyTorch, by up to {most:g}"
-            raise CheckpointError(checkpoint.source.path, problem, "nothing was left behind")
+def _run(network: torch.nn.Module, inputs: Float32Array) -> Float32Array:
+    with torch.inference_mode():
+        outputs: Float32Array = network(torch.from_numpy(inputs)).numpy()
+    return outputs
 
 
-def _agree(difference: Float32Array, expected: Float32Array, bound: float) -> bool:
-    """Tells whether outputs are within a bound, and NaN and Inf where they are expected."""
-    return bool((np.isnan(difference) == ~np.isfinite(expected)).all() and not (difference > bound).any())
-
-
-def _rounding(network: DeepPose, inputs: torch.Tensor, expected: Float32Array) -> float:
+def _rounding(network: DeepPose, inputs: Float32Array, expected: Float32Array) -> float:
     """Returns how far PyTorch's float32 itself is from float64: tiny variances magnify every rounding."""
     with torch.inference_mode():
-        exact = copy.deepcopy(network).double()(inputs.double()).numpy()
+        exact = copy.deepcopy(network).double()(torch.from_numpy(inputs).double()).numpy()
     return float(np.abs(exact - expected).max(initial=0, where=np.isfinite(expected)))
 
 
