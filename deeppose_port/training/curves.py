@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from converters.errors import DeepPoseError
 from converters.legacy_log import read_runs
@@ -30,7 +30,8 @@ LOSS = re.compile(r"(.*/)?loss")
 
 _LARGEST = 1 << 53  # beyond it, whole numbers have no float64 of their own
 
-Entry = dict[str, Any]
+#: The numbers of an entry of a log.
+Entry: TypeAlias = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _merged(folder: Path) -> list[_Part]:
     return parts
 
 
-def _split(source: Path, entries: list[Entry]) -> list[_Part]:
+def _split(source: Path, entries: Sequence[Mapping[str, object]]) -> list[_Part]:
     """Parts a log where its epochs go back; entries without an epoch or a number are left out."""
     parts: list[_Part] = []
     for entry in map(_numbers, entries):
@@ -188,7 +189,7 @@ def _split(source: Path, entries: list[Entry]) -> list[_Part]:
     return parts
 
 
-def _evaluations(entries: list[Entry]) -> list[Entry]:
+def _evaluations(entries: Sequence[Mapping[str, object]]) -> list[Entry]:
     """Turns the evaluations of `watch` into entries of a log; the last of an epoch counts."""
     found: dict[int, Entry] = {}
     for entry in entries:
@@ -210,7 +211,7 @@ def _place(entry: Entry) -> tuple[float, float]:
     return entry["epoch"], entry.get("iteration", 0)
 
 
-def _numbers(entry: Entry) -> Entry:
+def _numbers(entry: Mapping[str, object]) -> Entry:
     """Returns what of an entry is a number that a curve may have; an iteration has to be a whole one.
 
     A loss that was not finite is null in JSON.
@@ -258,7 +259,7 @@ def _resumed(options: Mapping[str, object]) -> str | None:
     return str(named) if named else None
 
 
-def _count_on(before: _Joined, part: _Part, epoch: int) -> None:
+def _count_on(before: _Joined, part: _Part, epoch: float) -> None:
     """Appends a part whose epochs begin anew, counted from an epoch of the one before."""
     kept = [entry for entry in before.entries if entry["epoch"] <= epoch]
     iteration = next((entry["iteration"] for entry in reversed(kept) if "iteration" in entry), None)
@@ -297,9 +298,10 @@ def _run(label: str, joined: _Joined) -> Run:
     epochs = _fractional_epochs(joined.entries)
     points: dict[str, list[tuple[float, int | None, float]]] = {}
     for entry, epoch in zip(joined.entries, epochs, strict=True):
+        iteration = int(entry["iteration"]) if "iteration" in entry else None
         for key, value in _numbers(entry).items():
             if key not in ("epoch", "iteration"):
-                points.setdefault(key, []).append((epoch, entry.get("iteration"), float(value)))
+                points.setdefault(key, []).append((epoch, iteration, float(value)))
     series = {key: Series(*zip(*found, strict=True)) for key, found in points.items()}
     notes = list(joined.notes)
     for key, found in points.items():

@@ -28,7 +28,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import converters
 from converters import Checkpoint, Progress, Source
@@ -366,8 +366,9 @@ class ResultFolder:
 
     def earlier_log(self, start: Start) -> list[Entry]:
         """Returns what a run that goes on has behind it: of `log`, or of the snapshot that it starts from."""
-        entries = [entry for entry in read_log(self.path / LOG) if (entry.get("iteration") or 0) <= start.iteration]
-        return [{name: _strict(value) for name, value in entry.items()} for entry in entries or start.log()]
+        entries = map(_numbers, read_log(self.path / LOG))
+        behind = [entry for entry in entries if (entry.get("iteration") or 0) <= start.iteration]
+        return behind or list(map(_numbers, start.log()))
 
     def _write_lines(self, *lines: str) -> None:
         _append(self.path / LOG_TXT, "".join(f"INFO:root:{line}\n" for line in lines))
@@ -377,11 +378,12 @@ class ResultFolder:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _strict(value: object) -> Any:
-    """Returns what JSON has for a value of a log: other programs write NaN, which is none of it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return None if isinstance(value, list | dict) else value
+def _numbers(entry: Mapping[str, object]) -> Entry:
+    """Returns an entry of a log as JSON has it: other programs write NaN, and what is no number."""
+    return {
+        name: value if isinstance(value, int | float) and -math.inf < value < math.inf else None
+        for name, value in entry.items()
+    }
 
 
 def _append(path: Path, text: str) -> None:
@@ -392,14 +394,14 @@ def _append(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, object]]:
     """Reads a `log`: a JSON list as Chainer's LogReport writes it, or JSON a line.
 
     Returns:
         The entries; none if there is no such file, and those before the damage if it is damaged.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")  # of a disk that is damaged
     except OSError:
         return []
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class Start:
     notices: tuple[str, ...] = ()
     later: LaterStage | None = None
 
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[dict[str, object]]:
         """Returns the log that a resumed snapshot holds; none if it holds none that can be read."""
         log = self.checkpoint.trainer.get("extensions/LogReport/_log")
         try:

@@ -316,13 +316,15 @@ class TestLog:
         folder = chainers(tmp_path)
         (tmp_path / "log").write_text('[{"iteration": 1, "main/loss": NaN, "lr": 1e999, "a": [NaN], "b": "c"}]')
         (entry,) = folder.earlier_log(start_of(1, 1))
-        assert entry == {"iteration": 1, "main/loss": None, "lr": None, "a": None, "b": "c"}
+        assert entry == {"iteration": 1, "main/loss": None, "lr": None, "a": None, "b": None}
         folder.log([entry, {"epoch": 1, "main/loss": 0.5}])
         assert json.loads((tmp_path / "log").read_text(), parse_constant=pytest.fail)[0] == entry
 
     def test_a_damaged_log_is_read_as_far_as_it_goes(self, tmp_path):
         lines = "".join(json.dumps(entry) + "\n" for entry in ENTRIES)
         (tmp_path / "log").write_text(lines[:-20])
+        assert read_log(tmp_path / "log") == ENTRIES[:1]
+        (tmp_path / "log").write_bytes(json.dumps(ENTRIES[0]).encode() + b'\n{"epoch": \xff')
         assert read_log(tmp_path / "log") == ENTRIES[:1]
         (tmp_path / "log").write_text('[{"epoch": 1}, ')
         assert read_log(tmp_path / "log") == []
