@@ -310,8 +310,8 @@ class Pose:
             DeepPoseError: It is one.
         """
         if not self.stacks and not isinstance(self.layers[-1], SoftArgmax):
-            path, name = self.checkpoint.source.path, self.checkpoint.architecture.name
-            raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=path or None)
+            name = self.checkpoint.architecture.name
+            raise DeepPoseError(f"this {name} answers coordinates, it has no heat maps", where=self.path or None)
 
     def activations(self, inputs: npt.ArrayLike, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:
         """Yields what each layer of the network makes of some inputs, in the order in which they are computed.
@@ -465,7 +465,7 @@ class Pose:
         architecture = self.checkpoint.architecture
         if not architecture.accepts(side):
             problem = f"this {architecture.name} takes {architecture.takes}, not {side}"
-            raise DeepPoseError(f"{self.checkpoint.source.path}: {problem}")
+            raise DeepPoseError(problem, where=self.path or None)
 
 
 def boxes_of(images: Sequence[AnyPicture], boxes: Box | Sequence[Box | None] | None) -> list[Box | None]:

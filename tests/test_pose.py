@@ -143,6 +143,10 @@ class TestCall:
     def test_a_size_that_no_input_can_have_is_refused_at_loading(self):
         with pytest.raises(ValueError, match="this alexnet takes inputs of 197 to 228 pixels a side, not 100"):
             deeppose_port.load(random_checkpoint(preprocessing=Preprocessing(im_size=100)))
+        drawn = random_checkpoint()
+        drawn = drawn.replace(source=replace(drawn.source, path=""))
+        with pytest.raises(ValueError, match=r"^this alexnet takes"):
+            deeppose_port.load(drawn, preprocessing=Preprocessing(im_size=100))
 
     @pytest.mark.parametrize("side", [100, 229])
     def test_resnet_takes_any_size(self, side):
