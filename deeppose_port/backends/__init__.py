@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober, Processes
+from deeppose_port.backends.torchrun import rank_and_size
 
 __all__ = [
     "BACKENDS",
@@ -173,7 +173,7 @@ def together(device: str) -> Iterator[Processes | None]:
     Raises:
         BackendError: PyTorch, whose processes they are, is not installed, or the device cannot be used.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if rank_and_size()[1] == 1:
         yield None
         return
     (backend,) = able("processes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from converters.interrupts import asked_to_end
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
 from deeppose_port.backends.stages import stage_data
+from deeppose_port.backends.torchrun import speaks
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.annotations import joints_in
 from deeppose_port.data.cache import PictureCache
@@ -54,7 +54,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     description = backends.described(backend)
     _refuse_unable(options, description)
     # Of the processes that torchrun started, one writes and speaks.
-    first = os.environ.get("RANK", "0") == "0" or "processes" not in description.abilities
+    first = speaks() or "processes" not in description.abilities
     callbacks = callbacks if callbacks is not None and first else Callbacks()
     engine = backends.get(backend)
     if options.skeleton is None:

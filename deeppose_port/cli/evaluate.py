@@ -14,7 +14,7 @@ from converters.folders import is_folder
 from converters.values import dataclass
 from deeppose_port.cli import display, watch
 from deeppose_port.cli.command import command, command_line
-from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one, speaks
+from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
 from deeppose_port.cli.options import JsonOptions, ReportOptions
 from deeppose_port.options import described
 
@@ -107,6 +107,8 @@ def evaluate(options: EvalOptions) -> int:
         read = (options.checkpoint, options.how.annotated.csv)
         refuse_targets([options.persons], page.force, read=read, instead="--persons names another")
         refuse_without_folder(options.persons)
+    from deeppose_port.backends.torchrun import speaks
+
     found = evaluate_one(options.checkpoint, options.how, quiet=as_json)
     if not speaks():
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,17 +74,13 @@ class Evaluated:
         return {**values, "stages": [stage.as_dict() for stage in self.stages], "difference": difference}
 
 
-def speaks() -> bool:
-    """Tells whether this process is the one of torchrun's that writes and speaks, or alone."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def evaluate_one(checkpoint: Path, how: EvaluatingOptions, *, quiet: bool) -> Evaluated:
     """Evaluates a checkpoint, with a progress bar unless it is to be quiet.
 
     The processes of torchrun share the persons; of a cascade each evaluates all.
     """
     from deeppose_port.backends import together
+    from deeppose_port.backends.torchrun import speaks
     from deeppose_port.data.close_up import NOT_BY_FACES
     from deeppose_port.data.references import HEAD_BOXES
     from deeppose_port.evaluate.evaluate import evaluate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -206,9 +205,9 @@ class EngineOptions:
 
 def own_device(engine: EngineOptions) -> EngineOptions:
     """Gives each of torchrun's processes on a machine a GPU of its own, where `cuda` is asked for."""
-    if engine.device == "cuda" and "LOCAL_RANK" in os.environ:
-        return replace(engine, device=f"cuda:{os.environ['LOCAL_RANK']}")
-    return engine
+    from deeppose_port.backends.torchrun import own_gpu
+
+    return replace(engine, device=own_gpu() or "cuda") if engine.device == "cuda" else engine
 
 
 @dataclass(frozen=True, kw_only=True)

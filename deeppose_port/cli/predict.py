@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -265,7 +264,14 @@ def predict(options: PredictOptions) -> int:
         display.as_json(result.as_dict())
     else:
         _show(result)
-    return SOME_REFUSED if result.failures and _share()[1] == 1 else 0  # for it torchrun would end the others
+    return _status(result.failures)
+
+
+def _status(failures: object) -> int:
+    """Returns the exit status: of one of several processes it is 0, since torchrun would end the others for another."""
+    from deeppose_port.backends.torchrun import rank_and_size
+
+    return SOME_REFUSED if failures and rank_and_size()[1] == 1 else 0
 
 
 def _people(options: PredictOptions) -> People | None:
@@ -282,12 +288,6 @@ def _people(options: PredictOptions) -> People | None:
     return Given([parse_box(box) for box in options.box], [parse_box(face) for face in options.face])
 
 
-def _share() -> tuple[int, int]:
-    """Returns which of torchrun's processes this is, and how many there are."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return (int(os.environ.get("RANK", "0")) if size > 1 else 0), size
-
-
 def _named(options: PredictOptions) -> Iterator[str]:
     """Yields what is named on the command line, and in the list on standard input."""
     from deeppose_port.predict.sources import listed
@@ -301,11 +301,12 @@ def _named(options: PredictOptions) -> Iterator[str]:
 
 def _files(options: PredictOptions) -> Predictions:
     """Predicts pictures and videos."""
+    from deeppose_port.backends.torchrun import rank_and_size
     from deeppose_port.drawing.window import Window
     from deeppose_port.predict import Stages, how_many, predict_files, smoother
     from deeppose_port.predict.sources import sources_of
 
-    told, share = options.finding, _share()
+    told, share = options.finding, rank_and_size()
     if share[1] > 1 and (told.output is None or "-" in options.sources or options.show):
         raise DeepPoseError("several processes share this: name one folder with -o, no list on -, and no --show")
     sheet = told.sheet()
@@ -390,6 +391,7 @@ def _reduced(
 
 def _manifest(options: PredictOptions, manifest: str) -> int:
     """Predicts the pictures of a list."""
+    from deeppose_port.backends.torchrun import rank_and_size
     from deeppose_port.predict import People
     from deeppose_port.predict.manifest import Asked, predict_manifest
 
@@ -413,7 +415,7 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
             manifest,
             folder,
             asked,
-            share=_share(),
+            share=rank_and_size(),
             ray=by_ray,
             progress=step,
         )
@@ -423,7 +425,7 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
         were = f", {result.failures} of which have an error in place of joints" if result.failures else ""
         display.say(f"{display.counted(result.done, 'picture')} of {result.pictures} predicted now{were}")
         display.say(f"joints in {result.folder}")
-    return SOME_REFUSED if result.failures and _share()[1] == 1 else 0  # for it torchrun would end the others
+    return _status(result.failures)
 
 
 def _show(result: Predictions) -> None:

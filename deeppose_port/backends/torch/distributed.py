@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -16,6 +15,7 @@ from torch.distributed.rendezvous import rendezvous
 from converters.values import dataclass
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch.prediction import usable_device
+from deeppose_port.backends.torchrun import own_gpu, rank_and_size
 
 T = TypeVar("T")
 
@@ -82,9 +82,10 @@ def _connected() -> Iterator[None]:
 
 
 @cache
-def _store() -> Any:
+def _store() -> distributed.Store:  # type: ignore[name-defined]
     """Returns what torchrun's processes meet by, one for all trainings of this process."""
-    return next(rendezvous("env://"))[0]
+    store: distributed.Store = next(rendezvous("env://"))[0]  # type: ignore[name-defined]
+    return store
 
 
 def refuse_device(device: str) -> torch.device:
@@ -99,8 +100,8 @@ def refuse_device(device: str) -> torch.device:
             f"PyTorch trains on several devices in several processes: torchrun --nproc-per-node {count} "
             "-m deeppose_port train --backend torch --device cuda …"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device.startswith("cuda"):
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
+    if rank_and_size()[1] > 1 and device.startswith("cuda"):
+        device = own_gpu() or "cuda:0"
     return usable_device(device)
 
 
@@ -114,11 +115,10 @@ def processes(device: str) -> Iterator[Processes]:
     Raises:
         BackendError: The device cannot be used, or names several without torchrun.
     """
-    own, size = refuse_device(device), int(os.environ.get("WORLD_SIZE", "1"))
+    own, (rank, size) = refuse_device(device), rank_and_size()
     if size == 1:
         yield Processes(0, 1, own)
         return
-    rank = int(os.environ["RANK"])
     if own.type == "cuda":
         torch.cuda.set_device(own)
     joins = not distributed.is_initialized()  # a program that trains more than once has joined them itself
