@@ -18,13 +18,12 @@ from converters.files import atomic, checked_folder, hash_file, refuse_targets, 
 from converters.formats import FORMATS, Format
 from converters.identify import Options
 from converters.plan import CascadePlan, Plan, check_policy
+from converters.progress import ProgressCallback, StepCallback
 from converters.values import dataclass
-from converters.verification import Advance, verify
+from converters.verification import verify
 
-#: Called with the step's name, the bytes done and the bytes to do (0: not known).
-StepCallback = Callable[[str, int, int], None]
 #: Returns what is called in a step; None for nothing.
-Step = Callable[[str], Advance | None]
+Step = Callable[[str], ProgressCallback | None]
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def convert(
     kind, layout = _kind(target, format, layout)
     check_policy(nonfinite)
 
-    def step(name: str) -> Advance | None:
+    def step(name: str) -> ProgressCallback | None:
         return None if progress is None else lambda done, total: progress(name, done, total)
 
     # What is not read again is a program for others to run: it goes on with no training.

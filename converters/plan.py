@@ -16,12 +16,11 @@ from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK, Identity, hash_file, identity_of
 from converters.layouts import WITHOUT_STATE, Training
+from converters.progress import ProgressCallback
 from converters.repair import POLICIES, refuse_nonfinite, repair, repair_slots
 from converters.stored import Stored, read_all
 from converters.values import dataclass
 
-#: Called with the bytes done and the bytes to do; from several threads.
-ProgressCallback = Callable[[int, int], None]
 _COUNTER = ".num_batches_tracked"
 
 

@@ -9,7 +9,8 @@ from converters import formats
 from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint
 from converters.identify import Options
-from converters.plan import ProgressCallback, check_policy
+from converters.plan import check_policy
+from converters.progress import ProgressCallback
 from converters.stages import plan_of
 
 

@@ -21,8 +21,9 @@ from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError
 from converters.files import CHUNK, hash_file
 from converters.formats import Format, safetensors
-from converters.plan import CascadePlan, Plan, ProgressCallback
+from converters.plan import CascadePlan, Plan
 from converters.processors import in_threads
+from converters.progress import ProgressCallback
 from converters.repair import MOST_NAMED, refuse_nonfinite, repair, replacement
 from converters.stored import Stored
 from converters.verification import differing_headers, refuse_differing, unreadable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,9 @@ from converters.errors import CheckpointError, DeepPoseError
 from converters.formats import Contents, Format
 from converters.layouts import Training
 from converters.processors import in_threads
+from converters.progress import ProgressCallback
 from converters.stored import Stored
 
-#: Called with the bytes done and the bytes to do.
-Advance = Callable[[int, int], None]
 _ADVICE = "nothing was left behind; is the disk sound?"
 
 
@@ -27,7 +26,7 @@ def verify(
     target: Path,
     format: Format,
     layout: str | None,
-    progress: Advance | None,
+    progress: ProgressCallback | None,
 ) -> None:
     """Reads a written file again and compares all that its format holds.
 
@@ -94,7 +93,7 @@ def differing_headers(
 
 
 def _differing_bytes(
-    arrays: Mapping[str, Array], path: Path, contents: Contents, progress: Advance | None
+    arrays: Mapping[str, Array], path: Path, contents: Contents, progress: ProgressCallback | None
 ) -> list[str]:
     """Returns the keys of arrays whose bytes are others."""
     total, done = sum(array.nbytes for array in arrays.values()), 0

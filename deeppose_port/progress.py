@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """Reports progress: the amount done and the amount to do (0: not known), after what is done, if that has a name."""
+    """Either of `converters.progress`: reports the amount done and to do, after what is done, if that has a name."""
 
     @overload
     def __call__(self, done: int, total: int, /) -> None: ...

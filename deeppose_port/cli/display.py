@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from converters.errors import DeepPoseError, one_line, printable, reason_of
+from converters.progress import silent
 from converters.values import dataclass
 from deeppose_port.text import counted as counted  # the commands have them from here
 from deeppose_port.text import shown as shown
@@ -161,7 +162,7 @@ def steps(title: str, *, quiet: bool, unit: str = "") -> Iterator[Step]:
     """Shows a progress bar while work goes on, on a terminal; yields what reports it."""
     began = time.monotonic()
     if quiet or settings.quiet or not sys.stderr.isatty():
-        yield lambda *told: None
+        yield silent
     else:
         from deeppose_port import progress
 

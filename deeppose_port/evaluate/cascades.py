@@ -8,12 +8,13 @@ comparison.same, comparison.first_parting
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from converters.cascade import CloseUp, Pair
 from converters.errors import DeepPoseError
+from converters.progress import StepCallback
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
@@ -34,8 +35,6 @@ from deeppose_port.evaluate.verdict import (
     verdict_in_words,
 )
 from deeppose_port.metrics.evaluation import Evaluation
-
-Progress = Callable[[str, int, int], None]
 
 #: Persons whose stages are computed together: then close-ups go through networks in the batches in which `asked` has
 #: them, and engines, which round a batch of another size otherwise, round alike.
@@ -261,7 +260,7 @@ def compare_cascades(
     *,
     tolerance: float = TOLERANCE,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: StepCallback | None = None,
 ) -> CascadeComparison:
     """Compares two cascades, stage by stage, from their weights to their metrics.
 

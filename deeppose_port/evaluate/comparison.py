@@ -10,11 +10,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from converters.errors import DeepPoseError
+from converters.progress import StepCallback
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, batched
@@ -47,7 +48,7 @@ def compare(
     *,
     tolerance: float = TOLERANCE,
     batch_size: int = 32,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: StepCallback | None = None,
 ) -> Comparison:
     """Compares two networks from their weights to their metrics.
 
@@ -86,9 +87,7 @@ def compare(
     return compared(old_side, new_side, tolerance, progress)
 
 
-def compared(
-    old: Side, new: Side, tolerance: float = TOLERANCE, progress: Callable[[str, int, int], None] | None = None
-) -> Comparison:
+def compared(old: Side, new: Side, tolerance: float = TOLERANCE, progress: StepCallback | None = None) -> Comparison:
     """Compares what two networks have answered, and their layers; arguments are those of `compare`."""
     sides = old, new
     outputs = sides[0].outputs, sides[1].outputs
@@ -160,7 +159,7 @@ def _compare_layers(
     sides: tuple[Side, Side],
     persons: Sequence[int],
     tolerance: float,
-    progress: Callable[[str, int, int], None] | None,
+    progress: StepCallback | None,
 ) -> list[LayerRow]:
     """Compares the activations of some persons, one person after the other: a ResNet's are 90 MB each."""
     by_layer: dict[str, list[LayerRow]] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy.typing as npt
 
 from converters.errors import DeepPoseError
+from converters.progress import ProgressCallback
 from deeppose_port.backends.protocol import Processes
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import DatasetError, PoseDataset
@@ -21,7 +20,7 @@ def evaluate(
     *,
     batch_size: int = 32,
     head_sizes: npt.ArrayLike | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
     group: Processes | None = None,
 ) -> Evaluation:
     """Runs a checkpoint over a dataset.

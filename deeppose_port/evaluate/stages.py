@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from converters.progress import ProgressCallback
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array, batched
@@ -25,7 +26,7 @@ def evaluate_stages(
     dataset: PoseDataset,
     *,
     batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Evaluation]:
     """Runs a cascade over a dataset.
 

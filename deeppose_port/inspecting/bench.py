@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from converters.progress import ProgressCallback
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import PoseDataset
 from deeppose_port.data.loader import TrainingLoader
@@ -30,7 +31,7 @@ def bench_data(
     augmentation: Augmentation | None = None,
     seconds: float = 5.0,
     rounds: int = 3,
-    progress: Callable[[int, int], object] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[DataSpeed]:
     """Measures the speed of a TrainingLoader that nothing but itself holds back, for several numbers of threads.
 

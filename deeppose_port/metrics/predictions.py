@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, LooksUp
@@ -55,7 +56,7 @@ def predictions_of(
     *,
     batch_size: int = 32,
     part: tuple[int, int] = (0, 1),
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Predictions:
     """Runs a network over a dataset, or over the share of it that one of several processes has.
 
@@ -115,7 +116,7 @@ def refined_by(
     *,
     batch_size: int = 32,
     part: tuple[int, int] = (0, 1),
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Predictions:
     """Runs a later stage of a cascade over the close-ups of persons, or over the share that a process has.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
+from converters.progress import ProgressCallback
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
@@ -54,8 +55,6 @@ from deeppose_port.predict.sources import (
 )
 from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
-
-Progress = Callable[[int, int], None]
 
 #: How many pictures are read, or drawings written, beside those that the threads are busy with.
 _AHEAD = 2
@@ -103,7 +102,7 @@ def predict_files(
     show: Callable[[Picture], bool] | None = None,
     legend: bool = True,
     joint_names: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Predictions:
     """Predicts pictures, folders of pictures, videos, cameras and streams.
 
@@ -330,7 +329,7 @@ def _readable(
 class _Counter:
     """Reports what is done of how much: pictures and frames; of a picture with a crowd in it, persons."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
         self._crowds: dict[Source, tuple[int, int]] = {}
 

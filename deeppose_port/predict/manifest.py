@@ -25,6 +25,7 @@ import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import atomic, hash_file, refuse_no_file
+from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
@@ -44,8 +45,6 @@ from deeppose_port.predict.sources import PICTURE_SUFFIXES, checked_share, liste
 #: Pictures of a part: what a run that is killed loses at most, in each process.
 PART = 256
 FORMATS = ("jsonl", "parquet")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def predict_manifest(
     *,
     share: tuple[int, int] = (0, 1),
     ray: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ManifestPredictions:
     """Predicts the pictures of a list, or goes on with it.
 

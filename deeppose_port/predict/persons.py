@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from converters.errors import DeepPoseError
 from converters.files import checked_folder, refuse_targets, staged
+from converters.progress import ProgressCallback
 from deeppose_port import metrics
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
@@ -25,8 +25,6 @@ from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import BATCH, asked, heatmaps_beside, joints_of
 from deeppose_port.predict.results import FORMATS, PersonPrediction, PersonPredictions, text_of
 
-Progress = Callable[[int, int], None]
-
 
 def predict_persons(
     pose: Pose | CascadePose,
@@ -37,7 +35,7 @@ def predict_persons(
     sheet: ContactSheet | None = None,
     heatmaps: bool = False,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PersonPredictions:
     """Predicts the annotated persons of a CSV: the legacy program's test and tile modes.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.errors import DeepPoseError
 from converters.files import hash_file
+from converters.progress import ProgressCallback, silent
 from converters.values import dataclass
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float64Array
@@ -27,9 +28,6 @@ from deeppose_port.data.pack.rectangle import needed_rectangle, packed_size
 from deeppose_port.data.pack.shards import ShardDataset
 from deeppose_port.data.pictures import Picture, PictureError, decode_picture, find_picture, picture_bytes
 from deeppose_port.data.view import View
-
-#: Called with the pictures done and all of them.
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def pack(
     options: PackOptions,
     *,
     threads: int | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: ProgressCallback = silent,
 ) -> Packed:
     """Packs a dataset's persons, or goes on where an earlier run was stopped.
 
@@ -92,7 +90,7 @@ def _write(
     options: PackOptions,
     header: dict[str, object],
     threads: int | None,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> int:
     """Writes what is still to be written of a pack; returns how many persons were in it already."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +110,7 @@ def _write(
     return resumed
 
 
-def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: Progress = lambda done, total: None) -> Pack:
+def verify(dataset: PoseDataset, folder: str | os.PathLike[str], progress: ProgressCallback = silent) -> Pack:
     """Reads a whole pack, the CSV and all pictures, and compares every checksum.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
+from converters.progress import ProgressCallback, silent
 from deeppose_port.data.prepare.source import PrepareError
 from deeppose_port.options import refuse_unknown
 
@@ -22,7 +23,7 @@ def run(
     *,
     jobs: int,
     engine: str = "threads",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = silent,
 ) -> list[Result]:
     """Calls a function for each shard, and returns its results in the order of the shards.
 
@@ -40,16 +41,12 @@ def run(
     if jobs < 1:
         raise PrepareError(f"jobs must be 1 or more, not {jobs}")
     refuse_unknown("engine", engine, ENGINES, error=PrepareError)
-    results = (_with_ray if engine == "ray" else _with_threads)(function, shards, jobs, progress or _silent)
+    results = (_with_ray if engine == "ray" else _with_threads)(function, shards, jobs, progress)
     return [results[i] for i in range(len(shards))]
 
 
-def _silent(done: int, total: int) -> None:
-    """Reports to nobody."""
-
-
 def _with_threads(
-    function: Callable[[Shard], Result], shards: Sequence[Shard], jobs: int, progress: Callable[[int, int], None]
+    function: Callable[[Shard], Result], shards: Sequence[Shard], jobs: int, progress: ProgressCallback
 ) -> dict[int, Result]:
     results: dict[int, Result] = {}
     with ThreadPoolExecutor(jobs) as pool:
@@ -65,7 +62,7 @@ def _with_threads(
 
 
 def _with_ray(
-    function: Callable[[Shard], Result], shards: Sequence[Shard], jobs: int, progress: Callable[[int, int], None]
+    function: Callable[[Shard], Result], shards: Sequence[Shard], jobs: int, progress: ProgressCallback
 ) -> dict[int, Result]:
     try:
         ray = importlib.import_module("ray")

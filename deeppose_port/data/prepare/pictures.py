@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.data.arrays import batched
 from deeppose_port.data.pictures import PictureError, find_picture, picture_size, read_picture
@@ -35,7 +36,7 @@ def sizes(
     verify: bool = False,
     jobs: int = 1,
     by: str = "threads",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Size]:
     """Measures pictures.
 

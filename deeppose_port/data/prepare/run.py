@@ -15,6 +15,7 @@ import numpy as np
 
 from converters.files import atomic, made, staged
 from converters.processors import usable_processors
+from converters.progress import StepCallback, silent
 from converters.values import dataclass
 from deeppose_port.data import skeletons
 from deeppose_port.data.annotations import is_picture_name
@@ -50,9 +51,6 @@ DATASETS = {
     "mpii": DataSet(mpii.read),
     "tfrecords": DataSet(tfrecords.read),
 }
-
-#: Called with what is being done, how much of it is done, and how much there is (0: not known).
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def prepare(
     jobs: int | None = None,
     engine: str = "threads",
     force: bool = False,
-    progress: Progress | None = None,
+    progress: StepCallback | None = None,
 ) -> Preparation:
     """Writes `train_joints.csv` and `test_joints.csv`, and beside each the side file that `eval` finds.
 
@@ -138,9 +136,9 @@ def prepare(
         raise PrepareError(f"{dataset} has joints of its own; --skeleton is for {several}")
     if min_joints is not None and min_joints < 1:
         raise PrepareError(f"the least number of joints must be 1 or more, not {min_joints}")
-    step = progress or _silent
     folder = Path(target)
     _refuse_existing(folder, force)
+    step = progress or silent
     step("reading annotations", 0, 0)
     known = None if skeleton is None else skeletons.get(skeleton)
     wanted = Wanted(split, min_joints, None if images is None else Path(images), known)
@@ -193,10 +191,6 @@ def _refuse_nobody(read: Source, source: str | os.PathLike[str]) -> None:
         raise PrepareError(f"{source}: nobody is left: {_reasons(read)}")
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """Reports to nobody."""
-
-
 def _existing(folder: Path) -> list[Path]:
     """Returns the files in a folder that a preparation writes or may have written."""
     csvs = [folder / f"{name}_joints.csv" for name in ("train", "test")]
@@ -232,7 +226,7 @@ def _refuse_names(source: Source, path: Path) -> None:
 
 
 def _sizes(
-    source: Source, folder: Path, verify: bool, jobs: int | None, engine: str, step: Progress
+    source: Source, folder: Path, verify: bool, jobs: int | None, engine: str, step: StepCallback
 ) -> dict[str, pictures.Size]:
     """Measures the pictures of all persons."""
     if not folder.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from converters.processors import usable_processors
+from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float64Array, Mask
@@ -75,9 +76,7 @@ class Person:
     errors: list[tuple[str, str, str, str]]
 
 
-def persons_of(
-    subjects: Sequence[Subject], progress: Callable[[int, int], None] | None = None
-) -> tuple[list[int], list[Person]]:
+def persons_of(subjects: Sequence[Subject], progress: ProgressCallback | None = None) -> tuple[list[int], list[Person]]:
     """Returns the persons of the gallery, the worst first, and what is shown of them."""
     first, last = subjects[0], subjects[-1]
     boxes = first.evaluation.box_sizes
@@ -143,7 +142,7 @@ def thumbnails(
     dataset: PoseDataset,
     persons: Sequence[int],
     poses: Sequence[tuple[Points, Mask]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
     density: int = 1,
 ) -> Iterator[Thumbnail]:
     """Makes thumbnails in several threads, in the order of the persons that are asked for.

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from converters.errors import DeepPoseError
 from converters.files import atomic, checked_folder, made, refuse_targets
+from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port import __version__
 from deeppose_port.cascade import CascadePose
@@ -34,7 +35,6 @@ from deeppose_port.pose import Pose
 from deeppose_port.text import shown
 
 PAGE = "index.html"
-Progress = Callable[[int, int], None]
 
 
 def write_evaluation(
@@ -46,7 +46,7 @@ def write_evaluation(
     command: str,
     intervals: Bootstrap | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """Writes a report of an evaluation.
 
@@ -86,7 +86,7 @@ def write_comparison(
     *,
     command: str,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s."""
     if isinstance(comparison, Comparison):
@@ -110,7 +110,7 @@ def write_side_by_side(
     *,
     command: str,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Path:
     """Writes a report of two or three networks that were asked of the same persons, each by its own preprocessing.
 
@@ -160,7 +160,7 @@ def _write(
     command: str,
     intervals: Bootstrap | None,
     force: bool,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> Path:
     refuse_existing(folder, force)
     rows = contents.metric_rows(subjects, intervals)
