@@ -99,7 +99,6 @@ def drawn_example(
         method: `fast` or `legacy`.
         out: As in `augmented_example`, which the results and errors are those of, too.
     """
-    preprocessing = dataset.preprocessing
     try:
         square, labels, mask = (
             _boxed(dataset, index, drawn, drawn.box) if drawn.box else _moved_person(dataset, index, drawn, method)
@@ -108,12 +107,7 @@ def drawn_example(
         raise
     except DeepPoseError as error:
         raise dataset.error(index, error) from error
-    if drawn.colour is not None:
-        square = coloured(square, drawn.colour)
-    inputs = normalize(square, preprocessing, out)
-    if drawn.cutout is not None:
-        cut_out(inputs, drawn.cutout)
-    return inputs, labels, mask
+    return finished(square, drawn, dataset.preprocessing, out), labels, mask
 
 
 def _moved_person(
@@ -192,6 +186,18 @@ def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None, marg
     return seen
 
 
+def finished(
+    square: Picture, drawn: Drawn, preprocessing: Preprocessing, out: Float32Array | None = None
+) -> Float32Array:
+    """Makes inputs of a crop as `normalize` does, with the colours and the rectangle to leave out that were drawn."""
+    if drawn.colour is not None:
+        square = coloured(square, drawn.colour)
+    inputs = normalize(square, preprocessing, out)
+    if drawn.cutout is not None:
+        cut_out(inputs, drawn.cutout)
+    return inputs
+
+
 def coloured(square: Picture, drawn: DrawnColour) -> Picture:
     """Varies the colours of a crop."""
     share = (1 - drawn.saturation) / 3
@@ -227,9 +233,14 @@ def _flipped(square: Picture, drawn: Drawn) -> Picture:
 
 def _rotation(degrees: float, x: float, y: float) -> Points:
     """Returns the (2, 3) matrix that rotates points counter-clockwise on the screen about (x, y)."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn, centre = np.array([[cos, sin], [-sin, cos]]), np.array([x, y])
+    turn, centre = turn_by(degrees), np.array([x, y])
     return np.column_stack([turn, centre - turn @ centre])
+
+
+def turn_by(degrees: float) -> Points:
+    """Returns the (2, 2) matrix that rotates points counter-clockwise on the screen about the origin."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[cos, sin], [-sin, cos]])
 
 
 def _labels(

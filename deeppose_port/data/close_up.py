@@ -240,6 +240,21 @@ class Pictures(Protocol):
         ...
 
 
+def squares_of(pictures: Pictures, poses: Float64Array, close_up: CloseUp) -> list[list[Rectangle]]:
+    """Returns the squares that a stage looks at around each joint of each person, see `squares`.
+
+    Raises:
+        DeepPoseError: A torso has no length, or a joint is not finite; it names the person.
+    """
+    found = []
+    for person, pose in enumerate(poses):
+        try:
+            found.append(squares(pose, close_up))
+        except CloseUpError as error:
+            raise pictures.error(person, error) from error
+    return found
+
+
 class CloseUpInputs:
     """What one network of a later stage sees of some persons: a close-up around each joint that it answers.
 
@@ -269,11 +284,7 @@ class CloseUpInputs:
     ) -> None:
         self.preprocessing = preprocessing
         self._views: list[CloseUpView] = []
-        for person, pose in enumerate(poses):
-            try:
-                around = squares(pose, close_up)
-            except CloseUpError as error:
-                raise pictures.error(person, error) from error
+        for around in squares_of(pictures, poses, close_up):
             seen = range(len(around)) if joint is None else (joint,)
             self._views += [CloseUpView(around[j], j if joint is None else 0, preprocessing) for j in seen]
         self._each = len(self._views) // max(len(poses), 1)

@@ -26,10 +26,9 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array, Mask
 from deeppose_port.data.augmentation import Augmentation, DrawnBox, example_rng, is_on
-from deeppose_port.data.augmented import coloured, cut_out, mirrored
-from deeppose_port.data.close_up import CloseUpError, Rectangle, input_of, pixels_at, squares
+from deeppose_port.data.augmented import finished, mirrored, turn_by
+from deeppose_port.data.close_up import input_of, pixels_at, squares_of
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
-from deeppose_port.data.normalization import normalize
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.data.spread import Spread
 from deeppose_port.data.view import extent_of_joints
@@ -276,8 +275,7 @@ class DrawnCloseUps(_CloseUps):
         length, true = self._lengths[person], self.persons.joints[person, joint]
         displaced = (self._mean[answered] + self._deviation[answered] * chance) * length
         box = drawn.box or DrawnBox()
-        angle = math.radians(drawn.rotation + box.rotation)
-        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        turn = turn_by(drawn.rotation + box.rotation)
         if drawn.flip:
             turn[0] *= -1  # from the picture to the close-up
         sides = self.close_up.sigma * length / drawn.zoom * np.array(box.scale)
@@ -288,12 +286,8 @@ class DrawnCloseUps(_CloseUps):
         # The middle goes to the middle of the input, as that of a `Rectangle` does.
         matrix = np.column_stack([scaled, np.array([columns, rows]) / 2 - scaled @ middle])
         seen = pixels_at(self.persons.window(int(person)), matrix, self.preprocessing)
-        if drawn.colour is not None:
-            seen = coloured(seen, drawn.colour)
-        inputs = normalize(seen, self.preprocessing, out)
-        if drawn.cutout is not None:
-            cut_out(inputs, drawn.cutout)
-        return inputs, *self._labels(answered, turn @ (true - middle) / sides, 1)
+        way = turn @ (true - middle) / sides
+        return finished(seen, drawn, self.preprocessing, out), *self._labels(answered, way, 1)
 
 
 def _reach(spread: Spread | None) -> float:
@@ -324,12 +318,7 @@ class CloseUps(_CloseUps):
     ) -> None:
         super().__init__(persons, preprocessing, close_up)
         self.poses = poses
-        self._squares: list[list[Rectangle]] = []
-        for person, pose in enumerate(poses):
-            try:
-                self._squares.append(squares(pose, close_up))
-            except CloseUpError as error:
-                raise persons.error(person, error) from error
+        self._squares = squares_of(persons, poses, close_up)
 
     def of_joint(self, joint: int) -> CloseUps:
         """Returns those of one joint, for its network: one of every person, whose targets are two numbers."""
