@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -13,10 +12,9 @@ import numpy.typing as npt
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
-from converters.processors import usable_processors
+from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float32Array, Inputs, batched, joined
 from deeppose_port.data.dataset import Example, PoseDataset
-from deeppose_port.data.threads import without_opencv_threads
 
 Batch = tuple[Float32Array, Float32Array, npt.NDArray[np.int32]]
 BatchByLevel = tuple[Inputs, Float32Array, npt.NDArray[np.int32]]
@@ -76,21 +74,18 @@ def _ahead(
     count: int,
     batch_size: int,
     indices: Sequence[int] | None,
-    begin: Callable[[ThreadPoolExecutor, Sequence[int]], Callable[[], _Made]],
+    begin: Callable[[Workers, Sequence[int]], Callable[[], _Made]],
 ) -> Iterator[_Made]:
     """Yields batches; `begin` hands the examples of one to the threads, and returns what waits for it."""
     if batch_size < 1:
         raise DeepPoseError(f"the batch size is {batch_size}; it has to be at least 1")
     wanted = range(count) if indices is None else indices
-    with without_opencv_threads, ThreadPoolExecutor(usable_processors()) as pool:
-        try:
-            ahead: Callable[[], _Made] | None = None
-            for part in [*batched(wanted, batch_size), ()]:
-                current, ahead = ahead, begin(pool, part) if part else None
-                if current is not None:
-                    yield current()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with Workers() as workers:
+        ahead: Callable[[], _Made] | None = None
+        for part in [*batched(wanted, batch_size), ()]:
+            current, ahead = ahead, begin(workers, part) if part else None
+            if current is not None:
+                yield current()
 
 
 def empty_batch(dataset: Examples, size: int) -> Batch:
@@ -109,13 +104,13 @@ def place(example: Example, batch: Batch, row: int) -> None:
             array[row] = part
 
 
-def _begin(dataset: Examples, pool: ThreadPoolExecutor, part: Sequence[int]) -> Callable[[], Batch]:
+def _begin(dataset: Examples, workers: Workers, part: Sequence[int]) -> Callable[[], Batch]:
     batch = empty_batch(dataset, len(part))
 
     def make(row: int, index: int) -> None:
         place(dataset.example(index, out=batch[0][row]), batch, row)
 
-    futures = [pool.submit(make, row, index) for row, index in enumerate(part)]
+    futures = [workers.begin(partial(make, row, index)) for row, index in enumerate(part)]
 
     def made() -> Batch:
         for future in futures:
@@ -125,8 +120,8 @@ def _begin(dataset: Examples, pool: ThreadPoolExecutor, part: Sequence[int]) -> 
     return made
 
 
-def _begin_by_level(dataset: PoseDataset, pool: ThreadPoolExecutor, part: Sequence[int]) -> Callable[[], BatchByLevel]:
-    futures = [pool.submit(dataset.example_by_level, index) for index in part]
+def _begin_by_level(dataset: PoseDataset, workers: Workers, part: Sequence[int]) -> Callable[[], BatchByLevel]:
+    futures = [workers.begin(partial(dataset.example_by_level, index)) for index in part]
 
     def made() -> BatchByLevel:
         inputs, targets, mask = zip(*(future.result() for future in futures), strict=True)
