@@ -223,8 +223,7 @@ class PackedDataset(PoseDataset):
         for i, length in enumerate(lengths):
             person = self.pack.persons[self.person(i).line]
             picture = self.pack.pictures[person.file]
-            x0, y0, x1, y1 = reached(self, i, reach * length + more, picture.width, picture.height)
-            if x0 < person.x0 or y0 < person.y0 or x1 > person.x1 or y1 > person.y1:
+            if not person.holds(reached(self, i, reach * length + more, picture.width, picture.height)):
                 raise PackError(
                     f"{self.pack.folder}: close-ups reach {reach:.2g} diameters from a joint, and it has no pixels for "
                     f"those of line {person.line}; make it again with close_ups {math.ceil(10 * reach) / 10:g} "
@@ -289,8 +288,7 @@ class PackedDataset(PoseDataset):
 
     def _refuse_other_height(self, index: int, packed: PackedPerson) -> None:
         picture = self.pack.pictures[packed.file]
-        x0, y0, x1, y1 = needed_rectangle(self, index, self.pack.options, picture.width, picture.height)
-        if x0 < packed.x0 or y0 < packed.y0 or x1 > packed.x1 or y1 > packed.y1:
+        if not packed.holds(needed_rectangle(self, index, self.pack.options, picture.width, picture.height)):
             problem = f"{self.pack.folder} was made when the person was smaller by the file beside the CSV; {ADVICE}"
             raise self.error(index, problem)
 

@@ -138,6 +138,11 @@ class PackedPerson:
         """Bytes of pixels."""
         return 3 * self.width * self.height
 
+    def holds(self, rectangle: tuple[int, int, int, int]) -> bool:
+        """Tells whether its pixels have all of a rectangle of the picture: x0, y0, x1, y1."""
+        x0, y0, x1, y1 = rectangle
+        return self.x0 <= x0 and self.y0 <= y0 and x1 <= self.x1 and y1 <= self.y1
+
     @property
     def scale(self) -> tuple[float, float]:
         """Packed pixels per pixel of the picture, for x and y."""
