@@ -86,6 +86,12 @@ def joined(inputs: Sequence[Inputs]) -> Inputs:
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)  # one needs no copy
 
 
+def spaced(count: int, most: int) -> list[int]:
+    """Returns at most so many of the numbers below a count, evenly spaced."""
+    shown = min(count, most)
+    return [count * i // shown for i in range(shown)]
+
+
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     """Yields so many items at a time, of the last there may be fewer; as `itertools.batched` from Python 3.12 on."""
     left = iter(items)

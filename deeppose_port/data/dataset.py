@@ -198,16 +198,25 @@ class PoseDataset:
             DeepPoseError: `out` has another shape or type.
         """
         window, view = self.window(index), self.view(index)
-        return view.input(window, out), *self._labels(index, view)
+        return view.input(window, out), *self.labels(index, view)
 
     def example_by_level(self, index: int) -> tuple[Inputs, Float32Array, npt.NDArray[np.int32]]:
         """Makes one example, but for the looking up of its levels, see `View.levels`; errors are those of `example`."""
         window, view = self.window(index), self.view(index)
-        return view.levels(window), *self._labels(index, view)
+        return view.levels(window), *self.labels(index, view)
 
-    def _labels(self, index: int, view: View) -> tuple[Float32Array, npt.NDArray[np.int32]]:
+    def labels(self, index: int, view: View | None = None) -> tuple[Float32Array, npt.NDArray[np.int32]]:
+        """Returns an example's targets and mask, for which no picture is decoded.
+
+        Args:
+            index: Which.
+            view: What it shows, where that is known already.
+
+        Raises:
+            DatasetError: The picture's size cannot be read, or nothing of it is in the person's crop.
+        """
         mask = flattened(self.mask[index], self.preprocessing).copy()
-        return view.labels(self.joints[index]), mask
+        return (view or self.view(index)).labels(self.joints[index]), mask
 
     @contextmanager
     def naming(self, index: int) -> Iterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from deeppose_port.data.arrays import Float32Array, Float64Array
+from deeppose_port.data.arrays import Float32Array, Float64Array, spaced
 from deeppose_port.data.batches import Examples
 
 #: Persons that are looked at, always the same.
@@ -51,9 +51,8 @@ class Movement:
     """
 
     def __init__(self, dataset: Examples) -> None:
-        count = min(len(dataset), PERSONS)
         examples = []
-        for person in (len(dataset) * i // count for i in range(count)):
+        for person in spaced(len(dataset), PERSONS):
             with dataset.naming(person):
                 examples.append(dataset[person])
         self.inputs = np.stack([inputs for inputs, _, _ in examples])

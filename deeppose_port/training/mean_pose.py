@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deeppose_port.data import PoseDataset
-from deeppose_port.data.arrays import Float32Array
-from deeppose_port.data.view import flattened
+from deeppose_port.data.arrays import Float32Array, spaced
 from deeppose_port.metrics.predictions import Predictions
 
 #: Persons that the mean is of, at most; with more its second digit stays.
@@ -24,9 +23,8 @@ def mean_pose(dataset: PoseDataset) -> Float32Array:
     Raises:
         DatasetError: A picture's size cannot be read, or nothing of it is in the person's crop.
     """
-    count = min(len(dataset), MOST_PERSONS)
-    indices = [len(dataset) * i // count for i in range(count)]
-    labels, masks = _labels(dataset, indices)
+    told = [dataset.labels(index) for index in spaced(len(dataset), MOST_PERSONS)]
+    labels, masks = map(np.stack, zip(*told, strict=True))
     counted = masks.sum(axis=0)
     sums = np.where(masks != 0, labels, 0.0).sum(axis=0, dtype=np.float64)
     return np.asarray(sums / np.maximum(counted, 1), np.float32)
@@ -43,15 +41,6 @@ def predictions_of_pose(pose: Float32Array, dataset: PoseDataset) -> Predictions
         DatasetError: As of `mean_pose`.
     """
     indices = range(len(dataset))
-    labels, masks = _labels(dataset, indices)
+    labels, masks = map(np.stack, zip(*map(dataset.labels, indices), strict=True))
     predicted = np.stack([dataset.view(index).points(pose) for index in indices])
     return Predictions(np.asarray(indices, np.int64), np.tile(pose, (len(dataset), 1)), labels, masks, predicted)
-
-
-def _labels(
-    dataset: PoseDataset, indices: range | list[int]
-) -> tuple[Float32Array, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
-    """Returns the labels, (n, 2 * J) float32, and the masks, int32, of some persons."""
-    labels = np.stack([dataset.view(index).labels(dataset.joints[index]) for index in indices])
-    masks = np.stack([flattened(dataset.mask[index], dataset.preprocessing) for index in indices])
-    return labels, masks
