@@ -7,6 +7,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -39,11 +40,11 @@ def run() -> list[Row]:
     check()
     with tempfile.TemporaryDirectory() as folder, _one_opencv_thread():
         csv = generated.write(Path(folder), PICTURES)
-        about = {"images": folder, "skeleton": "mpii"}
-        kept = PoseDataset(csv, **about, cache=1 << 30)  # type: ignore[arg-type]
-        decoded = PoseDataset(csv, **about, cache=0)  # type: ignore[arg-type]
-        pack(kept, Path(folder) / "pack", PackOptions("mpii"))
-        packed = PackedDataset(csv, **about, pack=Path(folder) / "pack", augmentation=AUGMENTATION)
+        opened = partial(PoseDataset, csv, images=folder, skeleton="mpii")
+        kept, decoded = opened(cache=1 << 30), opened(cache=0)
+        place = Path(folder) / "pack"
+        pack(kept, place, PackOptions("mpii"))
+        packed = PackedDataset(csv, images=folder, skeleton="mpii", pack=place, augmentation=AUGMENTATION)
         with _one_core():
             rows = _single(kept, decoded, packed)
         return [*rows, *_threads(decoded)]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from converters.checkpoint import is_parameter
 from converters.errors import DeepPoseError
@@ -19,6 +18,7 @@ from deeppose_port.backends.torchrun import speaks
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.annotations import joints_in
 from deeppose_port.data.cache import PictureCache
+from deeppose_port.data.dataset import DatasetOptions
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
@@ -83,20 +83,20 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         raise DeepPoseError(
             f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
         )
-    about: dict[str, Any] = {
-        "images": options.images,
-        "skeleton": skeleton,
+    about: DatasetOptions = {
         "preprocessing": first_stage.preprocessing,
         "min_dim": options.min_dim,
         "ignore_label": options.ignore_label,
         "cache": PictureCache(options.cache),
         "max_pixels": options.max_pixels,
     }
+    opened = partial(PoseDataset, images=options.images, skeleton=skeleton, **about)
     if options.pack is None:
-        persons = PoseDataset(options.train_csv, **about)
+        persons = opened(options.train_csv)
     else:
-        persons = PackedDataset(options.train_csv, pack=options.pack, augmentation=options.augmentation, **about)
-    validated = None if options.test_csv is None else PoseDataset(options.test_csv, **about)
+        packed = partial(PackedDataset, pack=options.pack, augmentation=options.augmentation)
+        persons = packed(options.train_csv, images=options.images, skeleton=skeleton, **about)
+    validated = None if options.test_csv is None else opened(options.test_csv)
     _refuse_unmeasured(options, validated)
     train_set: PoseDataset | DrawnCloseUps = persons
     test_set: PoseDataset | CloseUps | None = validated

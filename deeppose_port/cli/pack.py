@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
@@ -14,6 +14,7 @@ from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
+    from deeppose_port.data.dataset import DatasetOptions
     from deeppose_port.data.pack import Pack
     from deeppose_port.data.pack.index import PackOptions
 
@@ -165,7 +166,7 @@ def _persons(options: PackCommandOptions, made_with: PackOptions) -> tuple[PoseD
     from deeppose_port.data.pack.shards import SKELETON as OF_SHARDS
     from deeppose_port.data.pack.shards import is_shards, read_shards
 
-    about: dict[str, Any] = {
+    about: DatasetOptions = {
         "preprocessing": made_with.preprocessing,
         "min_dim": options.min_dim,
         "ignore_label": options.ignore_label,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,21 @@ Example = tuple[Float32Array, Float32Array, npt.NDArray[np.int32]]
 
 class DatasetError(DeepPoseError):
     """Persons that cannot be made into examples. The message names the CSV, the line and the picture."""
+
+
+class DatasetOptions(TypedDict, total=False):
+    """What a `PoseDataset` is told beside its persons, their pictures and joints; see there."""
+
+    im_size: int | None
+    base_zoom: float | None
+    coord_normalize: bool | None
+    gcn: bool | Gcn | None
+    min_dim: float
+    ignore_label: float
+    preprocessing: Preprocessing | None
+    cache: int | PictureCache
+    max_pixels: int
+    fast_decode: bool
 
 
 class PoseDataset:
@@ -116,9 +131,13 @@ class PoseDataset:
         self.skeleton = skeletons.get(skeleton)
         if isinstance(gcn, bool):
             gcn = "divide" if gcn else "none"
-        given = {"im_size": im_size, "base_zoom": base_zoom, "coord_normalize": coord_normalize, "gcn": gcn}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.preprocessing = replace(preprocessing or Preprocessing(), **changes)
+        told = preprocessing or Preprocessing()
+        self.preprocessing = (replace(told, gcn=gcn) if isinstance(gcn, str) else told).overridden(
+            im_size=im_size,
+            base_zoom=base_zoom,
+            coord_normalize=coord_normalize,
+            gcn=gcn if isinstance(gcn, bool) else None,
+        )
 
         persons = read_csv(self.csv, len(self.skeleton.joints), ignore_label)
         self._persons, self.skipped = _large_enough(persons, min_dim)

@@ -27,7 +27,7 @@ import os
 import weakref
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from converters.files import hash_file, refuse_no_file
 from deeppose_port.data.annotations import IGNORE_LABEL
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.augmentation import BOX, Augmentation, is_on
-from deeppose_port.data.dataset import PoseDataset
+from deeppose_port.data.dataset import DatasetOptions, PoseDataset
 from deeppose_port.data.displacements import reached
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import (
@@ -52,6 +52,9 @@ from deeppose_port.data.pack.rectangle import needed_rectangle
 from deeppose_port.data.pictures import find_picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Pack:
@@ -193,7 +196,7 @@ class PackedDataset(PoseDataset):
         skeleton: str | os.PathLike[str] | Skeleton,
         pack: str | os.PathLike[str],
         augmentation: Augmentation | None = None,
-        **options: Any,
+        **options: Unpack[DatasetOptions],
     ) -> None:
         self.pack = Pack(pack)
         super().__init__(csv, images=images, skeleton=skeleton, **options)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converters.files import atomic
 from deeppose_port.data.annotations import Person
-from deeppose_port.data.dataset import PoseDataset
+from deeppose_port.data.dataset import DatasetOptions, PoseDataset
 from deeppose_port.data.pack import index as pack_index
 from deeppose_port.data.pack.index import PackError
 from deeppose_port.data.pack.journal import refuse_strangers
 from deeppose_port.data.prepare import tfrecords
 from deeppose_port.data.prepare.run import shards_in
 from deeppose_port.data.references import path_beside
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SKELETON = "mpii"
 #: What a pack is of: the persons to train.
@@ -35,7 +38,9 @@ class ShardDataset(PoseDataset):
         **options: As for PoseDataset.
     """
 
-    def __init__(self, csv: Path, shards: Sequence[Path], sizes: dict[str, tuple[int, int]], **options: Any) -> None:
+    def __init__(
+        self, csv: Path, shards: Sequence[Path], sizes: dict[str, tuple[int, int]], **options: Unpack[DatasetOptions]
+    ) -> None:
         self.shards = tuple(shards)
         self._places: dict[str, str] = {}
         super().__init__(csv, images=self.shards[0].parent, skeleton=SKELETON, **options)
@@ -73,7 +78,7 @@ def is_shards(source: Path) -> bool:
 
 
 def read_shards(
-    source: Path, folder: str | os.PathLike[str], *, writes: bool, **options: Any
+    source: Path, folder: str | os.PathLike[str], *, writes: bool, **options: Unpack[DatasetOptions]
 ) -> tuple[ShardDataset, list[str]]:
     """Reads shards, and writes their persons' CSV into the folder of the pack that is to be made of them.
 
