@@ -14,14 +14,17 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from converters import Checkpoint, CheckpointError, formats
 from converters.formats import Format
 from converters.networks import Architecture
 from deeppose_port.backends.devices import BackendError
-from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober, Processes
+from deeppose_port.backends.protocol import Backend, Description, Predictor, Prober
 from deeppose_port.backends.torchrun import rank_and_size
+
+if TYPE_CHECKING:
+    from deeppose_port.metrics.predictions import Processes
 
 __all__ = [
     "BACKENDS",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from converters import Architecture, Checkpoint
 from converters.networks import Layer
@@ -15,10 +15,10 @@ from converters.values import dataclass
 if TYPE_CHECKING:  # with the data sets come OpenCV and SciPy, which whoever asks for the list does not need
     from deeppose_port.backends.installed import Problem
     from deeppose_port.data.arrays import Float32Array, Inputs
+    from deeppose_port.metrics.predictions import Processes
     from deeppose_port.training.folder import CheckpointFiles
     from deeppose_port.training.run import Run
 
-_Value = TypeVar("_Value")
 
 #: What a backend may be able to do beyond answering: train, say which devices it can train on, and as options ask, each
 #: of which names what it needs.
@@ -100,21 +100,6 @@ class Probe:
     cudnn: str | None = None
     replacement: str = ""
     mends: tuple[Mapping[str, str], ...] = ()
-
-
-class Processes(Protocol):
-    """This process among those that do something together."""
-
-    @property
-    def rank(self) -> int:
-        """Its number."""
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-
-    def gather(self, value: _Value) -> list[_Value]:
-        """Returns every process's value, in the order of their numbers."""
 
 
 class Predictor(Protocol):

@@ -6,11 +6,10 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from converters.progress import ProgressCallback
-from deeppose_port.backends.protocol import Processes
 from deeppose_port.cascade import CascadePose
-from deeppose_port.data import DatasetError, PoseDataset
+from deeppose_port.data import PoseDataset
 from deeppose_port.metrics.evaluation import Evaluation, evaluation_of
-from deeppose_port.metrics.predictions import Predictions, predictions_of
+from deeppose_port.metrics.predictions import Processes, shared_predictions
 from deeppose_port.pose import Pose
 
 
@@ -40,18 +39,7 @@ def evaluate(
         DatasetError: A person cannot be made into an example.
     """
     refuse_other_joints(pose, dataset)
-    share = (0, 1) if group is None else (group.rank, group.size)
-    part: Predictions | DatasetError
-    try:
-        part = predictions_of(pose, dataset, batch_size=batch_size, part=share, progress=progress)
-    except DatasetError as error:
-        part = error  # the others wait for this one
-    parts: list[Predictions] = []
-    for one in [part] if group is None else group.gather(part):
-        if isinstance(one, DatasetError):
-            raise one
-        parts.append(one)
-    predictions = Predictions.merge(parts)
+    predictions = shared_predictions(pose, dataset, group, batch_size=batch_size, progress=progress)
     return evaluation_of(predictions, dataset, head_sizes)
 
 

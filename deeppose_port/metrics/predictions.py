@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from typing import TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.progress import ProgressCallback
 from converters.values import dataclass
-from deeppose_port.data import PoseDataset
+from deeppose_port.data import DatasetError, PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, LooksUp
 from deeppose_port.data.batches import Batch, batches, batches_by_level
 from deeppose_port.data.displacements import CloseUps
@@ -22,6 +22,22 @@ Network: TypeAlias = Callable[[Float32Array], Float32Array]
 StageNetwork: TypeAlias = Callable[[Float32Array, npt.NDArray[np.int64]], Float32Array]
 
 _Number = TypeVar("_Number", np.float32, np.int32)
+_Value = TypeVar("_Value")
+
+
+class Processes(Protocol):
+    """This process among those that do something together."""
+
+    @property
+    def rank(self) -> int:
+        """Its number."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """Returns every process's value, in the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,40 @@ class Predictions:
         order = np.argsort(np.concatenate([part.indices for part in parts]))
         joined = [np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(cls)]
         return cls(*joined)
+
+
+def shared_predictions(
+    network: Network,
+    dataset: PoseDataset | CloseUps,
+    group: Processes | None = None,
+    *,
+    batch_size: int = 32,
+    progress: ProgressCallback | None = None,
+) -> Predictions:
+    """Runs a network over a dataset, each of several processes over its share; each returns the same.
+
+    Args:
+        network: As for `predictions_of`, as what is not named here is.
+        dataset: The same.
+        group: The processes; None for this one alone.
+        batch_size: The same.
+        progress: The same.
+
+    Raises:
+        DatasetError: A person of any share cannot be made into an example.
+    """
+    share = (0, 1) if group is None else (group.rank, group.size)
+    own: Predictions | DatasetError
+    try:
+        own = predictions_of(network, dataset, batch_size=batch_size, part=share, progress=progress)
+    except DatasetError as error:
+        own = error  # the others wait for this one
+    parts: list[Predictions] = []
+    for part in [own] if group is None else group.gather(own):
+        if isinstance(part, DatasetError):
+            raise part
+        parts.append(part)
+    return Predictions.merge(parts)
 
 
 def predictions_of(

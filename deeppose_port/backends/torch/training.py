@@ -31,7 +31,7 @@ from deeppose_port.data.dataset import DatasetError
 from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.loader import TrainingLoader
 from deeppose_port.metrics.losses import heatmap_targets
-from deeppose_port.metrics.predictions import Predictions, predictions_of
+from deeppose_port.metrics.predictions import Predictions, shared_predictions
 from deeppose_port.training import average
 from deeppose_port.training.events import Events, Update
 from deeppose_port.training.guard import Guard
@@ -296,18 +296,7 @@ class _Trainer:
         assert self.run.test is not None
         self.group.share(self.answering.buffers())  # the first process's statistics are those that are saved
 
-        share = (self.group.rank, self.group.size)
-        part: Predictions | DatasetError
-        try:
-            part = predictions_of(self.answers, self.run.test, batch_size=self.run.options.batch_size, part=share)
-        except DatasetError as error:
-            part = error
-        parts: list[Predictions] = []
-        for one in self.group.gather(part):
-            if isinstance(one, DatasetError):
-                raise one
-            parts.append(one)
-        return Predictions.merge(parts)
+        return shared_predictions(self.answers, self.run.test, self.group, batch_size=self.run.options.batch_size)
 
     def answers(self, inputs: Float32Array) -> Float32Array:
         """Runs the network as an evaluation does."""
