@@ -7,7 +7,7 @@ state has Chainer's names for its slots. Source of the rules: Chainer 1.13.0 and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -22,6 +22,24 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, object]]
 # PyTorch gives sqrt to MKL, which chooses its kernel in the first call; where that comes from several threads at once,
 # it may be one of 11 bits (https://github.com/pytorch/pytorch/issues/188792).
 torch.sqrt(torch.ones(1))
+
+
+class _Due(NamedTuple):
+    """Parameters that are due for an update.
+
+    Attributes:
+        how: The hyper-parameters of their group.
+        steps: The updates of each, this one among them.
+        parameters: They themselves.
+        gradients: Theirs, with the decay of the weights.
+        slots: Their state, a list for each slot.
+    """
+
+    how: _Hyperparameters
+    steps: list[int]
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    slots: list[list[Tensor]]
 
 
 class ChainerOptimizer(torch.optim.Optimizer):
@@ -66,7 +84,7 @@ class ChainerOptimizer(torch.optim.Optimizer):
                 entry["step"] += 1
             gradients = self._decayed(group, parameters, [p.grad for p in parameters])
             slots = [[entry[slot] for entry in state] for slot in self.slots]
-            self._update(group, [entry["step"] for entry in state], parameters, gradients, *slots)
+            self._update(_Due(group, [entry["step"] for entry in state], parameters, gradients, slots))
         return loss
 
     def _decayed(self, group: _Hyperparameters, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
@@ -75,15 +93,8 @@ class ChainerOptimizer(torch.optim.Optimizer):
             return gradients
         return list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        """Updates the parameters of a group, and their state, in place; `steps` counts each one's updates."""
+    def _update(self, due: _Due) -> None:
+        """Updates parameters and their state in place."""
         raise NotImplementedError
 
     def _state(self, parameter: Tensor) -> dict[str, Any]:
@@ -139,23 +150,16 @@ class Adam(ChainerOptimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, beta1=beta1, beta2=beta2, eps=eps)
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        first, second = slots
-        beta1, beta2 = group["beta1"], group["beta2"]
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
-        squares = torch._foreach_mul(gradients, gradients)
+    def _update(self, due: _Due) -> None:
+        how, (first, second) = due.how, due.slots
+        beta1, beta2 = how["beta1"], how["beta2"]
+        torch._foreach_lerp_(first, due.gradients, 1 - beta1)
+        squares = torch._foreach_mul(due.gradients, due.gradients)
         torch._foreach_lerp_(second, squares, 1 - beta2)
         roots = _roots(second, squares)
-        torch._foreach_add_(roots, group["eps"])
-        rates = [-group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step) for step in steps]
-        torch._foreach_addcdiv_(parameters, first, roots, rates)
+        torch._foreach_add_(roots, how["eps"])
+        rates = [-how["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step) for step in due.steps]
+        torch._foreach_addcdiv_(due.parameters, first, roots, rates)
 
 
 class AdamW(Adam):
@@ -183,24 +187,17 @@ class AdamW(Adam):
             torch._foreach_mul_(shrinking, 1 - group["lr"] * group["weight_decay"])
         return gradients
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        first, second = slots
-        beta1, beta2 = group["beta1"], group["beta2"]
-        torch._foreach_lerp_(first, gradients, 1 - beta1)
+    def _update(self, due: _Due) -> None:
+        how, (first, second) = due.how, due.slots
+        beta1, beta2 = how["beta1"], how["beta2"]
+        torch._foreach_lerp_(first, due.gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        torch._foreach_addcmul_(second, due.gradients, due.gradients, 1 - beta2)
         roots = list(torch._foreach_sqrt(second))
-        torch._foreach_div_(roots, [(1 - beta2**step) ** 0.5 for step in steps])
-        torch._foreach_add_(roots, group["eps"])
-        rates = [-group["lr"] / (1 - beta1**step) for step in steps]
-        torch._foreach_addcdiv_(parameters, first, roots, rates)
+        torch._foreach_div_(roots, [(1 - beta2**step) ** 0.5 for step in due.steps])
+        torch._foreach_add_(roots, how["eps"])
+        rates = [-how["lr"] / (1 - beta1**step) for step in due.steps]
+        torch._foreach_addcdiv_(due.parameters, first, roots, rates)
 
 
 def _roots(tensors: list[Tensor], memory: Iterable[Tensor]) -> list[Tensor]:
@@ -225,18 +222,11 @@ class MomentumSGD(ChainerOptimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, momentum=momentum)
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        (velocity,) = slots
-        torch._foreach_mul_(velocity, group["momentum"])
-        torch._foreach_add_(velocity, gradients, alpha=-group["lr"])
-        torch._foreach_add_(parameters, velocity)
+    def _update(self, due: _Due) -> None:
+        (velocity,) = due.slots
+        torch._foreach_mul_(velocity, due.how["momentum"])
+        torch._foreach_add_(velocity, due.gradients, alpha=-due.how["lr"])
+        torch._foreach_add_(due.parameters, velocity)
 
 
 class AdaGrad(ChainerOptimizer):
@@ -251,17 +241,10 @@ class AdaGrad(ChainerOptimizer):
     def __init__(self, parameters: Parameters, lr: float = 0.01, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__(parameters, lr, weight_decay, eps=eps)
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        (sums,) = slots
-        torch._foreach_addcmul_(sums, gradients, gradients)
-        _divide(parameters, gradients, sums, group)
+    def _update(self, due: _Due) -> None:
+        (sums,) = due.slots
+        torch._foreach_addcmul_(sums, due.gradients, due.gradients)
+        _divide(due, sums)
 
 
 class RMSprop(ChainerOptimizer):
@@ -283,25 +266,18 @@ class RMSprop(ChainerOptimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, alpha=alpha, eps=eps)
 
-    def _update(
-        self,
-        group: _Hyperparameters,
-        steps: list[int],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        *slots: list[Tensor],
-    ) -> None:
-        (means,) = slots
-        torch._foreach_mul_(means, group["alpha"])
-        torch._foreach_addcmul_(means, gradients, gradients, value=1 - group["alpha"])
-        _divide(parameters, gradients, means, group)
+    def _update(self, due: _Due) -> None:
+        (means,) = due.slots
+        torch._foreach_mul_(means, due.how["alpha"])
+        torch._foreach_addcmul_(means, due.gradients, due.gradients, value=1 - due.how["alpha"])
+        _divide(due, means)
 
 
-def _divide(parameters: list[Tensor], gradients: list[Tensor], squares: list[Tensor], group: _Hyperparameters) -> None:
+def _divide(due: _Due, squares: list[Tensor]) -> None:
     """`p -= lr * g / (sqrt(squares) + eps)`."""
     roots = torch._foreach_sqrt(squares)
-    torch._foreach_add_(roots, group["eps"])
-    torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+    torch._foreach_add_(roots, due.how["eps"])
+    torch._foreach_addcdiv_(due.parameters, due.gradients, roots, value=-due.how["lr"])
 
 
 OPTIMIZERS: dict[str, type[ChainerOptimizer]] = {o.algorithm: o for o in (Adam, AdamW, MomentumSGD, AdaGrad, RMSprop)}
