@@ -157,13 +157,14 @@ def _scales(network: DeepPose, patterns: Sequence[str]) -> dict[str, float]:
 
 
 def _freeze(network: DeepPose, patterns: Sequence[str]) -> None:
-    """Takes parameters out of training, and leaves the statistics of a BatchNormalization without any as they are."""
+    """Takes parameters out of training, and with all those of a BatchNormalization its statistics."""
     keys = _keys_of_parameters(network)
     parameters = {name.lstrip("/"): parameter for name, parameter in network.namedparams()}
     for name in frozen(list(keys), patterns):
         parameters[keys[name]].update_rule.enabled = False
     for link in network.links():
-        if isinstance(link, BatchNorm) and not any(parameter.update_rule.enabled for parameter in link.params()):
+        trained = [parameter.update_rule.enabled for parameter in link.params()]
+        if isinstance(link, BatchNorm) and trained and not any(trained):  # one without any learns its statistics
             link.add_hook(_AsInEvaluation())
 
 

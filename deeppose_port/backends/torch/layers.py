@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
@@ -207,6 +209,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises (N, C, H, W) maps or (N, F) features."""
+        if (self.training or self.batch) and input.numel() == input.size(1) and not self.synchronized:
+            return self._by_sums(input, lambda part: part)  # one value a channel, which PyTorch refuses
         if not self.training:
             running = (None, None) if self.batch else (self.running_mean, self.running_var)
             eps = self.eps if self.batch else self.rules.test_eps
@@ -230,20 +234,26 @@ class BatchNorm(nn.BatchNorm2d):
 
     def _over_processes(self, input: Tensor) -> Tensor:
         """Normalises by the statistics of all processes' parts of the batch, which may differ in size."""
+        return self._by_sums(input, _sum_over_processes)
+
+    def _by_sums(self, input: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+        """Normalises by a batch's statistics, of which `total` makes the whole of each part's sums."""
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         own = values.new_full((1,), values.numel() // values.size(1))
-        sums = _sum_over_processes(torch.cat([values.sum(axes), own]))
+        sums = total(torch.cat([values.sum(axes), own]))
         samples = sums[-1].detach()
         mean = sums[:-1] / samples
         centred = values - mean.view(shape)
-        variance = _sum_over_processes((centred * centred).sum(axes)) / samples
+        variance = total((centred * centred).sum(axes)) / samples
         result = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
             result = result * self.weight.view(shape)
         if self.bias is not None:
             result = result + self.bias.view(shape)
+        if not self.training:
+            return result.to(input.dtype)
         assert self.running_mean is not None
         assert self.running_var is not None
         eps = self.rules.eps if self.rules.eps_in_running_variance else 0.0

@@ -434,7 +434,8 @@ def _has_narrow_projections(network: nn.Module) -> bool:
 
 
 def _keep_frozen_statistics(network: nn.Module) -> None:
-    """Leaves the running statistics of a frozen BatchNormalization as they are."""
+    """Leaves the running statistics of a BatchNormalization as they are whose parameters are all frozen."""
     for module in network.modules():
-        if isinstance(module, BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+        trained = [parameter.requires_grad for parameter in module.parameters()]
+        if isinstance(module, BatchNorm) and trained and not any(trained):  # one without any learns its statistics
             module.eval()

@@ -68,6 +68,17 @@ class TestBatchNorm:
             np.testing.assert_allclose(layer.running_var, variance, rtol=1e-9)
 
     @pytest.mark.parametrize(("version", "eps", "test_eps", "eps_inside", "start"), WRITERS)
+    def test_one_value_a_channel_has_no_variance(self, version, eps, test_eps, eps_inside, start):
+        """As in Chainer, which then divides by 1; PyTorch's own layer refuses it."""
+        layer = batch_norm(version)
+        with torch.no_grad():
+            layer.bias.copy_(torch.arange(5))
+        one = torch.from_numpy(self.maps[0][:1, :, :1, :1])
+        assert layer(one).flatten().tolist() == [0, 1, 2, 3, 4]
+        np.testing.assert_allclose(layer.running_mean, 0.1 * one.flatten(), rtol=1e-9)
+        np.testing.assert_allclose(layer.running_var, 0.9 * start + 0.1 * (eps if eps_inside else 0), rtol=1e-9)
+
+    @pytest.mark.parametrize(("version", "eps", "test_eps", "eps_inside", "start"), WRITERS)
     def test_test_time_is_that_of_the_writer(self, version, eps, test_eps, eps_inside, start):
         random = np.random.RandomState(1)
         layer = batch_norm(version).eval()
