@@ -199,38 +199,40 @@ class ResultFolder:
         return files
 
     def _save_pt(self, checkpoint: Checkpoint, epoch_ended: bool, due: bool, best: bool) -> list[Path]:
-        """Writes a checkpoint as `.pt`, and gives it the names `last.pt` and, if it is, `best.pt` too."""
+        """Writes a checkpoint as `.pt`, under the names `last.pt` and, if it is, `best.pt` too.
+
+        A run that is killed goes on from the name that is written last, so that it lacks none of the others.
+        """
         progress = checkpoint.progress
         assert progress is not None
         name = _epoch_name(progress, ".pt") if epoch_ended else _snapshot_name(progress, ".pt")
         files = [self.path / str(name), self.path / f"{LAST}.pt"] + [self.path / f"{BEST}.pt"] * best
         whole = checkpoint if self.later is None else self.later.with_networks(checkpoint)
-        converters.write(whole, files[0], force=True)
-        for other in files[1:]:
-            same_file(files[0], other)
+        converters.write(whole, files[-1], force=True)
+        for other in reversed(files[:-1]):
+            same_file(files[-1], other)
         return files
 
     def _save_npz(self, checkpoint: Checkpoint, epoch_ended: bool, due: bool, best: bool) -> list[Path]:
-        """Writes a snapshot, and at an epoch's end the optimizer's state and the model before it.
+        """Writes a snapshot, and before it the best, and at an epoch's end the optimizer's state and the model.
 
         The order is for runs that are killed in between: a state alone is no checkpoint, and is written again.
         """
         progress = checkpoint.progress
         assert progress is not None
-        files = []
-        if due:
-            layouts = {".state": "state", ".model": "head"} if epoch_ended else {}
-            names = [(_epoch_name(progress, suffix), layout) for suffix, layout in layouts.items()]
-            names.append((_snapshot_name(progress, ""), "snapshot"))
-            files = [self._write_npz(checkpoint, str(name), layout) for name, layout in names]
-        if best:
-            for suffix, layout in ((".state", "state"), (".model", "head")):
-                files.append(self.path / f"{BEST}{suffix}")
-                if due and epoch_ended:
-                    same_file(self.path / str(_epoch_name(progress, suffix)), files[-1])
+        layouts, files = {".state": "state", ".model": "head"}, []
+        bests = [self._write_npz(checkpoint, f"{BEST}{suffix}", layout) for suffix, layout in layouts.items() if best]
+        if due and epoch_ended:
+            for suffix, layout in layouts.items():
+                name = str(_epoch_name(progress, suffix))
+                files.append(self.path / name)
+                if best:
+                    same_file(self.path / f"{BEST}{suffix}", files[-1])
                 else:
-                    self._write_npz(checkpoint, files[-1].name, layout)
-        return files
+                    self._write_npz(checkpoint, name, layout)
+        if due:
+            files.append(self._write_npz(checkpoint, str(_snapshot_name(progress, "")), "snapshot"))
+        return files + bests
 
     def _write_npz(self, checkpoint: Checkpoint, name: str, layout: str) -> Path:
         path = self.path / name

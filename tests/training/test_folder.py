@@ -18,6 +18,7 @@ from deeppose_port.training.hyperparameters import HyperparameterOptions
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
 from tests.helpers.networks import random_checkpoint
+from tests.helpers.trainings import KilledError
 
 
 def options_for(output=None, **given):
@@ -183,6 +184,18 @@ class TestBest:
         names = ["epoch-2.state", "epoch-2.model", "snapshot_iter_7", "best.state", "best.model"]
         assert [file.name for file in files] == names
         assert (tmp_path / "best.model").read_bytes() == (tmp_path / "epoch-2.model").read_bytes()
+
+    @pytest.mark.parametrize("files", ["pt", "chainer-npz"])
+    def test_a_run_that_is_killed_meanwhile_goes_on_from_before_it(self, files, tmp_path, monkeypatch):
+        """After it the log would say that it was the best, and no file would hold it."""
+
+        def kill(source, target):
+            raise KilledError
+
+        monkeypatch.setattr("deeppose_port.training.folder.same_file", kill)
+        with pytest.raises(KilledError):
+            ResultFolder(tmp_path, files).save(trained(), epoch_ended=True, best=True)
+        assert names_in(tmp_path) == {"pt": ["best.pt"], "chainer-npz": ["best.model", "best.state"]}[files]
 
     def test_one_that_is_not_due_is_kept_under_that_name_alone(self, tmp_path):
         chainers(tmp_path).save(trained(), epoch_ended=True, due=False, best=True)
