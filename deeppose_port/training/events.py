@@ -103,6 +103,8 @@ class Events:
         for entry in earlier:
             self._best.judge(entry)
         self._window = _Window(_elapsed(earlier))
+        counts = ((int(entry.get("skipped") or 0), entry.get("first_skipped")) for entry in reversed(earlier))
+        self._skipped, self._first_skipped = next(filter(any, counts), (0, None))
         self._closing = ExitStack()
         self._board: _Board | None = None
         self._movement: Movement | None = None
@@ -145,9 +147,11 @@ class Events:
         improved = self._best.judge({"epoch": update.epochs[1], **validation})
         last = last or (bool(validation) and self._out_of_patience())
         last = last or self._ends_collapsed()
-        if validation or last or stopped or update.iteration % options.show_log_iter == 0:
-            self._log({**self._window.entry(update), **validation, **self._looks(update, bool(validation))})
         due = last or stopped or update.completed(options.snapshot)
+        # With every checkpoint too: a run that goes on from it averages the same losses as one that went through.
+        if validation or due or update.iteration % options.show_log_iter == 0:
+            measured = {**self._left_out(update), **validation, **self._looks(update, bool(validation))}
+            self._log({**self._window.entry(update), **measured})
         self.saved = due or improved
         if self.saved:
             self._save(update, due, improved)
@@ -191,6 +195,11 @@ class Events:
             return False
         self.run.callbacks.notice("the answers still do not depend on the picture: the run ends")
         return True
+
+    def _left_out(self, update: Update) -> Entry:
+        """Returns the steps that were left out, those of the runs that this one goes on with among them."""
+        first = update.first_skipped if self._first_skipped is None else self._first_skipped
+        return {} if first is None else {"skipped": self._skipped + update.skipped, "first_skipped": first}
 
     def _looks(self, update: Update, validated: bool) -> Entry:
         """Measures whether the answers depend on the picture, and says once that they do not."""
@@ -320,9 +329,6 @@ class _Window:
         return min(1.0, self.waited / self.seconds())
 
     def entry(self, update: Update) -> Entry:
-        left_out: Entry = {}
-        if update.first_skipped is not None:
-            left_out = {"skipped": update.skipped, "first_skipped": update.first_skipped}
         return {
             "main/loss": _mean(self.losses),
             "epoch": update.epochs[1],
@@ -332,7 +338,6 @@ class _Window:
             "waiting": self.share_waited(),
             "lr": update.rate,
             "gradient_norm": _mean(self.norms),
-            **left_out,
         }
 
 

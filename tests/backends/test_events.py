@@ -16,6 +16,7 @@ from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import (
+    KilledError,
     interrupt,
     run,
     small_options,
@@ -27,6 +28,27 @@ from tests.helpers.trainings import (
 )
 
 RESNET = {"architecture": "resnet50", "width": "0.0625"}
+#: What of an entry of the log is another in every run.
+OF_THE_CLOCK = ("elapsed_time", "pictures_per_second", "waiting")
+WITHOUT_PARAMETERS = """
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, joints=7):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 7, stride=8)
+        self.norm = nn.BatchNorm2d(4, affine=False)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.fc = nn.Linear(16, joints * 2)
+
+    def forward(self, x):
+        return self.fc(self.pool(self.norm(self.conv(x))).flatten(1))
+"""
+
+
+def kill():
+    raise KilledError
 
 
 def best_in(results):
@@ -198,6 +220,15 @@ class TestFreeze:
         parts = ("bn1.running_mean", "bn1.running_var", "conv1.weight")
         assert {f"res3.{block}.{part}" for part in parts} <= changed
 
+    def test_batch_normalization_without_parameters_learns_its_statistics(self, tmp_path, pictures, backend):
+        """Of a network whose other parameters are frozen too: it has none that could be."""
+        (tmp_path / "net.py").write_text(WITHOUT_PARAMETERS)
+        given = {"model_file": str(tmp_path / "net.py"), "width": None, "epochs": 1, "freeze": ("conv*",)}
+        run(tmp_path, pictures, backend, **given)
+        after = weights_of(last_in(tmp_path / "results"))
+        assert after["norm.running_mean"].all()
+        assert (after["norm.running_var"] != 1).all()
+
     def test_frozen_parameters_keep_the_optimizers_state_that_they_had(self, tmp_path, pictures, backend):
         run(tmp_path, pictures, backend, epochs=1)
         run(tmp_path, pictures, backend, epochs=2, resume=tmp_path / "results", freeze=("conv*",))
@@ -347,6 +378,24 @@ class TestLog:
         text = (tmp_path / "results" / "log").read_text()
         for part in text.splitlines() if backend == "torch" else [text]:
             json.loads(part, parse_constant=pytest.fail)
+
+    @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
+    def test_of_a_run_that_was_killed_it_is_that_of_one_that_was_not(self, tmp_path, pictures, backend):
+        """It goes on from a checkpoint, which may come between two entries; steps are left out before it and after."""
+        given = {"batch_size": 4, "epochs": 4, "show_log_iter": 4, "valid_freq": 0, "fliplr": True}
+        given |= {"nonfinite_gradients": "skip", "opt": "MomentumSGD", "lr": 1e30}
+        killed = tmp_path / "killed"
+        run(tmp_path, pictures, backend, **given)
+        with pytest.raises(KilledError):
+            run(tmp_path, pictures, backend, **given, output=killed, at={4: kill})
+        run(tmp_path, pictures, backend, **given, output=killed, resume=killed)
+        first, second = (
+            [{k: v for k, v in entry.items() if k not in OF_THE_CLOCK} for entry in read_log(folder / "log")]
+            for folder in (tmp_path / "results", killed)
+        )
+        assert [entry["iteration"] for entry in first] == [2, 3, 4, 5, 6]
+        assert first[-1]["skipped"] == 5
+        assert second == first
 
     def test_it_tells_the_same_in_each_backend(self, tmp_path, pictures, backend):
         watch = run(tmp_path, pictures, backend, test_csv=tmp_path / "train.csv", at={5: interrupt})
