@@ -163,8 +163,8 @@ class Preprocessing(_Plain):
     def __post_init__(self) -> None:
         if not 1 <= self.im_size <= LARGEST_INPUT:
             raise DeepPoseError(f"im_size is {self.im_size}; it has to be at least 1, and at most {LARGEST_INPUT}")
-        if not self.base_zoom > 0:
-            raise DeepPoseError(f"base_zoom is {self.base_zoom}; it has to be positive")
+        if not 0 < self.base_zoom < math.inf:
+            raise DeepPoseError(f"base_zoom is {self.base_zoom}; it has to be positive and finite")
         for name, kinds in (
             ("gcn", Gcn),
             ("colour", Colour),

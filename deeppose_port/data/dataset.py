@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,7 @@ class PoseDataset:
         max_pixels: The most pixels of a picture that is decoded.
 
     Raises:
+        DeepPoseError: A number among the arguments is none that can be.
         AnnotationError: The CSV cannot be used.
         ReferencesError: The side file is damaged or belongs to another CSV.
         DatasetError: A picture is missing, a person has no box of joints, or nobody is left; on access: a
@@ -138,6 +140,9 @@ class PoseDataset:
             coord_normalize=coord_normalize,
             gcn=gcn if isinstance(gcn, bool) else None,
         )
+        for name, number in (("min_dim", min_dim), ("ignore_label", ignore_label)):
+            if not math.isfinite(number):
+                raise DeepPoseError(f"{name} is {number}; it has to be finite")
 
         persons = read_csv(self.csv, len(self.skeleton.joints), ignore_label)
         self._persons, self.skipped = _large_enough(persons, min_dim)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
-from deeppose_port.options import options_of, values_of
+from deeppose_port.options import Option, options_of, values_of
 from deeppose_port.training.names import CONFIG
 from deeppose_port.training.options import TrainingOptions
 
@@ -24,6 +24,9 @@ _MOST_BYTES = 1 << 20
 _OF_ONE_START = ("config", "output", "resume", "state", "start_epoch", "eval_only", "profile", "as_json")
 #: What a run that goes on has behind it: its checkpoint holds the network, whatever became of the file that defined it.
 _OF_THE_BEGINNING = ("init", "finetune", "model_file", "before")
+
+#: What is of a network that is made anew.
+_OF_A_NEW_NETWORK = ("width", "stacks")
 
 _HEADER = "# What this training was told. `deeppose-port train --config FILE` tells it again.\n"
 
@@ -85,18 +88,20 @@ def completed(said: Mapping[str, object], kind: type) -> tuple[dict[str, object]
     if resume is None:
         return given, []
     given.pop("recipe", None)
+    options = options_of(kind)
     folder = Path(str(resume))
     file = (folder if folder.is_dir() else folder.parent) / CONFIG
     if not file.is_file():
         if not folder.exists():  # said before options are missed that it would have
             raise DeepPoseError("there is no such file or folder to resume", where=folder)
         _refuse_another_recipe(said, "legacy")
+        _refuse_another_network(given, {}, options)
         return given, []
     before = {name: value for name, value in read_config(file, kind).items() if name not in _OF_THE_BEGINNING}
     _refuse_another_recipe(said, before.get("recipe", "legacy"))
+    _refuse_another_network(given, before, options)
     if folder.is_dir():
         before["output"] = folder
-    options = options_of(kind)
     notices = [f"the run is resumed with the options in {file}"]
     notices += [
         f"{options[name].spelled} is {_shown(value)}, no longer {_shown(before.get(name, options[name].default))}"
@@ -112,6 +117,15 @@ def _refuse_another_recipe(said: Mapping[str, object], own: object) -> None:
             f"--recipe {said['recipe']} is for a new run, and the one that is resumed has the recipe {own}",
             advice="give the options that are to change instead",
         )
+
+
+def _refuse_another_network(
+    said: Mapping[str, object], before: Mapping[str, object], options: Mapping[str, Option]
+) -> None:
+    for name in _OF_A_NEW_NETWORK:
+        if said.get(name) not in (None, before.get(name)):
+            new = f"{options[name].spelled} is of a network that is made anew"
+            raise DeepPoseError(f"{new}, and the one that is resumed has its own", advice="leave it out")
 
 
 def _lasting(values: Mapping[str, object]) -> dict[str, object]:

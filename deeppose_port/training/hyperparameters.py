@@ -207,5 +207,6 @@ class HyperparameterOptions:
         )
         moments = "momentum", "beta1", "beta2"
         refuse_outside(result, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", *moments)
-        refuse_outside(result, lambda n: n >= 0, "it cannot be negative", "weight_decay", "lr_decay_freq", "warmup")
+        from_0 = "weight_decay", "lr_decay_freq", "warmup"
+        refuse_outside(result, lambda n: 0 <= n < math.inf, "it has to be 0 or more, and finite", *from_0)
         return result

@@ -17,7 +17,7 @@ from converters.families import starting_preprocessing
 from converters.folding import fold
 from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
-from converters.networks import SoftArgmax
+from converters.networks import Dropout, SoftArgmax, walk
 from converters.sourced import architecture_of_source
 from converters.values import dataclass
 from deeppose_port.data import skeletons
@@ -129,7 +129,10 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"
         raise CheckpointError(checkpoint.source.path, problem)
-    return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing))
+    notices = start.notices
+    if options.dropout and not any(isinstance(layer, Dropout) for layer in walk(checkpoint.architecture.layers)):
+        notices += (f"{checkpoint.architecture.name} has no dropout, so that --dropout changes nothing",)
+    return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing), notices=notices)
 
 
 def _new(options: TrainingOptions, joints: int) -> Start:

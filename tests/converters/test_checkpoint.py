@@ -64,6 +64,7 @@ class TestPreprocessing:
             ({"im_size": 0}, "im_size is 0; it has to be at least 1"),
             ({"base_zoom": 0}, "base_zoom is 0; it has to be positive"),
             ({"base_zoom": float("nan")}, "base_zoom is nan; it has to be positive"),
+            ({"base_zoom": float("inf")}, "base_zoom is inf; it has to be positive and finite"),
             ({"gcn": "multiply"}, "gcn is 'multiply'; it is one of divide, subtract, none"),
             ({"colour": "CMYK"}, "colour is 'CMYK'; it is one of BGR, RGB"),
             ({"interpolation": "cubic"}, "interpolation is 'cubic'; it is one of linear, nearest"),

@@ -252,6 +252,11 @@ class TestPersonsLeftOut:
         make(*[self.small] * 12, "a.png" + SOME, min_dim=3)
         assert "lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ..." in caplog.messages[0]
 
+    @pytest.mark.parametrize("name", ["min_dim", "ignore_label"])
+    def test_numbers_that_compare_with_nothing_are_refused(self, name, make):
+        with pytest.raises(ValueError, match=f"{name} is nan; it has to be finite"):
+            make("a.png" + SOME, **{name: float("nan")})
+
     def test_nobody_left_is_an_error(self, make):
         with pytest.raises(DatasetError, match="all persons are smaller than min_dim 3"):
             make(self.small, min_dim=3)

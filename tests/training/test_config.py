@@ -129,6 +129,17 @@ class TestCompleted:
     def test_a_legacy_folder_says_nothing(self, tmp_path):
         assert completed({"resume": tmp_path}, TrainOptions) == ({"resume": tmp_path}, [])
 
+    @pytest.mark.parametrize("name", ["width", "stacks"])
+    def test_another_network_than_its_own_is_refused(self, name, folder, tmp_path):
+        """Nothing would come of it."""
+        with (folder / CONFIG).open("a") as stream:
+            stream.write('width = "0.5"\nstacks = 2\n')
+        same = {"width": "0.5", "stacks": 2}
+        assert completed({"resume": folder, **same}, TrainOptions)[1][1:] == []
+        for place in (folder, tmp_path):
+            with pytest.raises(DeepPoseError, match=f"--{name} is of a network that is made anew, and the one that"):
+                completed({"resume": place, name: {"width": "0.25", "stacks": 1}[name]}, TrainOptions)
+
     def test_a_run_that_is_not_there_is_named_before_options_are_missed(self, tmp_path):
         with pytest.raises(DeepPoseError, match="none: there is no such file or folder to resume"):
             completed({"resume": tmp_path / "none"}, TrainOptions)

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,10 @@ class TestRefusals:
             ({"lr_decay_ratio": 0}, "lr_decay_ratio is 0.0"),
             ({"adam_beta1": 1}, "beta1 is 1.0; it has to be at least 0 and below 1"),
             ({"momentum": -0.1}, "momentum is -0.1"),
-            ({"weight_decay": -1}, "weight_decay is -1.0; it cannot be negative"),
-            ({"lr_decay_freq": -1}, "lr_decay_freq is -1; it cannot be negative"),
+            ({"weight_decay": -1}, "weight_decay is -1.0; it has to be 0 or more, and finite"),
+            ({"weight_decay": math.inf}, "weight_decay is inf; it has to be 0 or more, and finite"),
+            ({"warmup": math.inf}, "warmup is inf; it has to be 0 or more, and finite"),
+            ({"lr_decay_freq": -1}, "lr_decay_freq is -1; it has to be 0 or more, and finite"),
             ({"schedule": "linear"}, "there is no schedule 'linear'; there are step, cosine"),
         ],
     )
@@ -135,6 +138,9 @@ class TestRefusals:
             ({"dropout": 1.0}, "dropout is 1.0; it has to be at least 0 and below 1"),
             ({"nonfinite_gradients": "zero"}, "nonfinite_gradients is one of error, skip"),
             ({"init": Path("a"), "resume": Path("b")}, "choose one"),
+            ({"state": False}, "--no-state is of a file that is resumed"),
+            ({"init": Path("a"), "width": "0.5"}, "--width is of a network that is made anew, and --init has its own"),
+            ({"finetune": Path("a"), "stacks": 2}, "--stacks is of a network that is made anew, and --finetune has"),
         ],
     )
     def test_options_out_of_range(self, given, message):

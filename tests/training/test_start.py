@@ -295,3 +295,11 @@ def test_a_network_without_maps_has_no_loss_of_them():
         converters.DeepPoseError, match=r"alexnet does not end with the soft-argmax .* no --heatmap-loss"
     ):
         start_of(7, architecture="alexnet", width="0.05", heatmap_loss=0.02)
+
+
+def test_a_network_without_dropout_is_said_to_have_none():
+    def notices(name):
+        return start_of(7, architecture=name, width="0.05", dropout=0.6).notices
+
+    assert notices("resnet50") == ("resnet50 has no dropout, so that --dropout changes nothing",)
+    assert notices("alexnet") == ()
