@@ -327,12 +327,12 @@ class TrainingOptions:
         refuse_outside(self, lambda n: 0 <= n < 1, "it has to be at least 0 and below 1", "ema", "dropout")
         refuse_unknown("loss", self.loss, LOSSES)
         if self.resume is None and (self.start_epoch or not self.state):
-            option = "--start-epoch" if self.start_epoch else "--no-state"
-            raise DeepPoseError(f"{option} is of a file that is resumed: name it with --resume")
+            name = "--start-epoch" if self.start_epoch else "--no-state"
+            raise DeepPoseError(f"{name} is of a file that is resumed: name it with --resume")
         if (self.width or self.stacks) is not None and (self.init or self.finetune) is not None:
             start = "--init" if self.finetune is None else "--finetune"
-            option = "--stacks" if self.width is None else "--width"
-            raise DeepPoseError(f"{option} is of a network that is made anew, and {start} has its own: leave it out")
+            name = "--stacks" if self.width is None else "--width"
+            raise DeepPoseError(f"{name} is of a network that is made anew, and {start} has its own: leave it out")
         if self.resume is None and self.cascade.stage == 1:
             for option in changed(self.cascade):
                 problem = f"{option.spelled} is of close-ups, which later stages see: say which to train, as --stage 2"

@@ -105,12 +105,12 @@ class TestOwnFiles:
     def test_log_goes_on_as_if_nothing_had_happened(self, small, tmp_path):
         given = {"show_log_iter": 3, "valid_freq": 2, "test_csv": tmp_path / "train.csv"}
         small("whole", **given)
-        small("parts", **given, at={5: interrupt})
+        small("parts", **given, at={4: interrupt})
         small("parts", **given, resume=tmp_path / "parts")
         logs = [json.loads((tmp_path / name / "log").read_text()) for name in ("whole", "parts")]
-        assert [entry["iteration"] for entry in logs[0]] == [3, 6, 8]
+        assert [entry["iteration"] for entry in logs[0]] == [2, 3, 5, 6, 8]
         # A run that is stopped tells how it was.
-        assert [entry["iteration"] for entry in logs[1]] == [3, 5, 6, 8]
+        assert [entry["iteration"] for entry in logs[1]] == [2, 3, 4, 5, 6, 8]
         validations = [
             [(e["iteration"], e["validation/main/loss"]) for e in log if "validation/main/loss" in e] for log in logs
         ]

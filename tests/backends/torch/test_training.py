@@ -600,7 +600,7 @@ class TestLog:
         assert f"INFO:root:{line}\n" in text
 
     def test_losses_are_means_between_entries(self, tmp_path, pictures):
-        watch = run(tmp_path, pictures, show_log_iter=2, batch_size=2, epochs=2)
+        watch = run(tmp_path, pictures, show_log_iter=2, batch_size=2, epochs=2, snapshot=2)
         losses = [entry["main/loss"] for entry in watch.entries]
         assert losses == pytest.approx([np.mean(watch.losses[i : i + 2]) for i in (0, 2, 4)])
 
