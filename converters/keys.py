@@ -9,6 +9,7 @@ import numpy as np
 
 from converters.families import CANONICAL, FAMILIES, naming
 from converters.networks import Architecture, BatchNormalization, Shape, walk
+from converters.networks.flow import learned_in
 from converters.values import dataclass
 
 #: Prefixes that a training loop, a trainer or a compiler puts before every key, whatever the program.
@@ -188,9 +189,11 @@ def chainer_names(architecture: Architecture, names: str = CANONICAL) -> dict[st
         names: Which layer names, as `Source.names`.
     """
     normalized = {layer.name for layer in walk(architecture.layers) if isinstance(layer, BatchNormalization)}
+    learned = learned_in(architecture.steps)
     result = {}
     for name, renamed in spelled_names(architecture.name, names, architecture.shapes).items():
         part = name.rpartition(".")[2]
         parts = _CHAINER_BN_PARTS if name.rpartition(".")[0] in normalized else _CHAINER_PARTS
-        result[name] = renamed.rpartition(".")[0].replace(".", "/") + "/" + parts[part]
+        last = learned[name].chainer if name in learned else parts[part]
+        result[name] = "/".join([*renamed.split(".")[:-1], last])
     return result

@@ -1,6 +1,6 @@
 """What a newcomer adds, added here from outside in the stated number of places, and used."""
 
-import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -12,10 +12,10 @@ import pytest
 
 import converters
 import deeppose_port
-from converters import DeepPoseError, Preprocessing, formats
+from converters import DeepPoseError, Preprocessing, formats, values
 from converters.families import Family
 from converters.formats import FORMATS
-from converters.networks import OUTPUTS, Convolution, GlobalAveragePooling, Linear, MaxPooling, ReLU
+from converters.networks import OUTPUTS, Convolution, Flatten, GlobalAveragePooling, Linear, MaxPooling, ReLU
 from deeppose_port import backends
 from deeppose_port.cli import cli, main
 from deeppose_port.cli.command import command
@@ -29,6 +29,7 @@ from deeppose_port.options import described
 from tests.conftest import PICTURES
 from tests.helpers.checkpoint_files import assert_same_arrays, let_write
 from tests.helpers.families import registered
+from tests.helpers.layers import maps_of, network_of
 from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import run as trained
 from tests.hostile import fuzz
@@ -106,6 +107,51 @@ class TestFamily:
         inspection = converters.inspect(tmp_path / "a.safetensors")
         assert inspection.generation.name == "own"
         assert inspection.checkpoint.architecture == converters.read(tmp_path / "student.pth").architecture
+
+
+class TestLayer:
+    """A kind of layer: one class with a formula."""
+
+    @pytest.fixture(autouse=True)
+    def kind(self):
+        from converters.networks.formula import FORMULAS, Formula, Learned
+
+        @values.dataclass(frozen=True)
+        class Stretch(Formula):
+            name: str
+            power: float = 1.0
+
+            def tensors(self, value):
+                return {f"{self.name}.gain": Learned(value[:1], (*value[:1], *(1,) * len(value[1:])), "gain", 1.0)}
+
+            def formula(self, arrays, x, value, tensors):
+                bent = arrays.function("erf", arrays.affine(x, self.power, 0.5))
+                return arrays.add(x, arrays.multiply(bent, tensors[f"{self.name}.gain"]))
+
+        yield Stretch
+        del FORMULAS["Stretch"]
+
+    @pytest.mark.parametrize("backend", ["torch", "chainer", "onnx"])
+    def test_every_engine_computes_it_and_every_format_keeps_it(self, kind, backend, tmp_path):
+        torch = pytest.importorskip("torch")
+        if importlib.util.find_spec({"onnx": "onnxruntime"}.get(backend, backend)) is None:
+            pytest.skip(f"{backend} is not installed")
+        checkpoint, inputs = network_of(kind("mid", 2.0), Flatten(), Linear("fc", 4), joints=2, height=13, width=13)
+        checkpoint = checkpoint.replace(preprocessing=Preprocessing(im_size=13))
+        maps, w = torch.from_numpy(maps_of(inputs)), {k: torch.tensor(v) for k, v in checkpoint.weights.items()}
+        bent = maps + torch.erf(2 * maps + 0.5) * w["mid.gain"][:, None, None]
+        expected = torch.nn.functional.linear(bent.flatten(1), w["fc.weight"], w["fc.bias"]).numpy()
+        for suffix in (".pt", ".safetensors", ".npz"):
+            converters.write(checkpoint, tmp_path / f"model{suffix}")
+            read = converters.read(tmp_path / f"model{suffix}")
+            assert read.architecture.layers == checkpoint.architecture.layers
+            assert_same_arrays(read.weights, checkpoint.weights)
+            outputs = deeppose_port.load(read, backend=backend)(inputs)
+            np.testing.assert_allclose(outputs, expected, rtol=2e-6, atol=2e-6)
+        with np.load(tmp_path / "model.npz") as arrays:
+            assert "predictor/mid/gain" in arrays
+        if backend == "torch":
+            converters.write(checkpoint, tmp_path / "net.module", format="pytorch-module")
 
 
 class TestFormat:

@@ -10,11 +10,12 @@ from dataclasses import MISSING, Field, fields
 from typing import TypeAlias, get_args, get_type_hints
 
 from converters.errors import DeepPoseError
+from converters.networks.formula import FORMULAS, Formula
 from converters.networks.layers import Layer
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-_KINDS: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer)}
+_KINDS: dict[str, type[Layer]] = {kind.__name__: kind for kind in get_args(Layer) if kind is not Formula}
 _MOST_LAYERS = 5000
 _DEEPEST = 50
 _LARGEST = 1 << 24
@@ -70,9 +71,9 @@ class _Reader:
         self.count += 1
         if self.count > _MOST_LAYERS:
             raise DeepPoseError(f"this describes more than {_MOST_LAYERS} layers")
-        if not isinstance(described, Mapping) or str(described.get("layer")) not in _KINDS:
+        kind = _kind(str(described.get("layer"))) if isinstance(described, Mapping) else None
+        if kind is None or not isinstance(described, Mapping):
             raise DeepPoseError(f"this does not describe a layer: {_shortly(described)}")
-        kind = _KINDS[str(described["layer"])]
         hints = _hints(kind.__name__)
         known = {field.name: field for field in fields(kind)}
         values = {str(name): value for name, value in described.items() if name != "layer"}
@@ -97,9 +98,13 @@ class _Reader:
         return value
 
 
+def _kind(name: str) -> type[Layer] | None:
+    return _KINDS.get(name) or FORMULAS.get(name)
+
+
 @functools.cache
 def _hints(kind: str) -> dict[str, object]:
-    return get_type_hints(_KINDS[kind])
+    return get_type_hints(_kind(kind))
 
 
 def _needed(field: Field[object]) -> bool:

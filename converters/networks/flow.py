@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from converters.errors import DeepPoseError
 from converters.networks import layers as kinds
+from converters.networks.formula import Formula, Learned
+from converters.networks.formula import Value as Value
 from converters.networks.layers import Join, Layer, Shape, pair, same_margin, walk
 from converters.values import dataclass
 
-#: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
-Value: TypeAlias = tuple[int | None, ...]
 #: What an engine passes from layer to layer.
 Passed = TypeVar("Passed")
 
@@ -140,6 +140,8 @@ def after(layer: Layer, value: Value) -> Value:
         DeepPoseError: It cannot take such a value.
     """
     match layer:
+        case Formula():
+            return layer.after(value)
         case kinds.Linear():
             return (layer.channels,)
         case kinds.Flatten():
@@ -285,6 +287,8 @@ def tensors_of(layer: Layer, before: Value) -> Iterator[tuple[str, Shape]]:
     """
     channels = before[0] or 0
     match layer:
+        case Formula():
+            yield from ((name, tensor.shape) for name, tensor in layer.tensors(before).items())
         case kinds.Convolution():
             yield f"{layer.name}.weight", (layer.channels, channels // layer.groups, *pair(layer.kernel))
             if layer.bias:
@@ -313,6 +317,16 @@ def tensors_of(layer: Layer, before: Value) -> Iterator[tuple[str, Shape]]:
             yield f"{layer.name}.weight", layer.shape
             if layer.bias:
                 yield f"{layer.name}.bias.bias", layer.shape
+
+
+def learned_in(steps: list[Step]) -> dict[str, Learned]:
+    """Returns the tensors of the layers with a formula, by name, in the order of the layers."""
+    return {
+        name: tensor
+        for step in steps
+        if isinstance(step.layer, Formula)
+        for name, tensor in step.layer.tensors(step.before).items()
+    }
 
 
 def shapes_in(steps: list[Step]) -> dict[str, Shape]:

@@ -2,6 +2,7 @@
 
 A layer takes the value of the one before it: maps (C, H, W), or features (F,) after a fully connected or flattening
 one. What branches and joins again stands in a block; where blocks cannot nest, `Name` and `Take` go back to a value.
+Those that say themselves what they compute are in `formulas`; the engines know these here one by one.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
+from converters.networks.formula import Formula
+from converters.networks.formula import Shape as Shape
 from converters.values import dataclass
 
-Shape: TypeAlias = tuple[int, ...]
 #: A size of maps: the same for height and width, or (height, width).
 Pair: TypeAlias = int | tuple[int, int]
 #: How values become one: added, stacked along their first axis (channels, features), or multiplied.
@@ -444,6 +446,7 @@ Layer: TypeAlias = (
     | Slice
     | Heatmaps
     | SoftArgmax
+    | Formula
     | Residual
     | Parallel
     | Name

@@ -25,6 +25,7 @@ from converters.networks import (
     side_multiple,
     walk,
 )
+from converters.networks.flow import learned_in
 from deeppose_port.options import refuse_unknown
 
 #: A network that starts anew has the BatchNormalization of the last Chainer.
@@ -106,12 +107,15 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
     scales = {r.name: r.scale for r in walk(architecture.layers) if isinstance(r, Convolution)}
     normalized = {r.name for r in walk(architecture.layers) if isinstance(r, BatchNormalization | Scale)}
     slopes = {r.name for r in walk(architecture.layers) if isinstance(r, PReLU)}
+    learned = learned_in(architecture.steps)
     variance = architecture.batch_normalization.initial_variance
     weights = {}
     for name, shape in architecture.shapes.items():
         layer, _, part = name.rpartition(".")
         if part == "num_batches_tracked":
             weights[name] = np.zeros((), np.int64)
+        elif name in learned:
+            weights[name] = np.full(shape, learned[name].first, np.float32)
         elif part == "running_var":
             weights[name] = np.full(shape, variance, np.float32)
         elif part in ("bias", "running_mean"):

@@ -41,6 +41,7 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
 )
+from converters.networks.formulas import GELU, GroupNormalization, LayerNormalization, Resize, Weighting
 from tests.helpers.networks import checkpoint_of
 
 HEIGHT, WIDTH, CHANNELS = 13, 11, 6
@@ -73,6 +74,20 @@ LAYERS = {
     "sigmoid": Sigmoid(),
     "tanh": Tanh(),
     "softplus": Softplus(2.0),
+    "gelu": GELU(),
+    "a factor": Weighting("a.b", (CHANNELS, 1), (CHANNELS, 1, 1), "product", "b"),
+    "an offset": Weighting("offset", (1, HEIGHT, WIDTH), (1, HEIGHT, WIDTH), "sum", "offset"),
+    "bilinear": Resize("bilinear", scale=(2.0, 3.0)),
+    "bilinear by corners": Resize("bilinear", (17, 25), corners=True),
+    "bilinear and smaller": Resize("bilinear", (5, 4)),
+    "bilinear to a line": Resize("bilinear", (1, 30), corners=True),
+    "nearest": Resize("nearest", (29, 7)),
+    "group normalised": GroupNormalization("gn", 3, 1e-2),
+    "group normalised without gamma": GroupNormalization("gn", 2, gamma=False),
+    "instance normalised": GroupNormalization("gn", CHANNELS, gamma=False, beta=False),
+    "layer normalised": LayerNormalization("ln", (HEIGHT, WIDTH), 1e-2),
+    "layer normalised without beta": LayerNormalization("ln", (CHANNELS, HEIGHT, WIDTH), beta=False),
+    "layer normalised by the last axis": LayerNormalization("ln", (WIDTH,)),
     "max pooling": MaxPooling((3, 2), 2, 1, cover_all=False),
     "max pooling that covers": MaxPooling(3, 2, 1),
     "max pooling that covers with a margin alone": MaxPooling(2, 3, 1),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from converters.errors import DeepPoseError
 from converters.networks.flow import Step, after, steps_of
+from converters.networks.formula import Formula
 from converters.networks.layers import (
     AveragePooling,
     Block,
@@ -119,6 +120,8 @@ def _word(layer: Layer) -> str:
         return str(name)
     if isinstance(layer, Block):
         return f"a {layer.join} of branches"
+    if isinstance(layer, Formula):
+        return layer.word
     return _WORDS.get(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from converters.networks.formula import Formula
 from converters.networks.layers import (
     ELU,
     SELU,
@@ -182,4 +183,6 @@ def _without_shapes(layers: list[Layer], at_the_end: bool) -> tuple[Layer, ...]:
 
 def _keeps_order(layer: Layer) -> bool:
     """Tells whether a layer does the same to a value under another shape."""
+    if isinstance(layer, Formula):
+        return layer.by_number
     return isinstance(layer, (*_EACH_NUMBER, Flatten, Reshape)) or (isinstance(layer, Dropout) and not layer.channels)

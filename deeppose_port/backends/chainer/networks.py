@@ -21,9 +21,11 @@ from converters.networks import (
     same_margin,
 )
 from converters.networks import layers as kinds
-from converters.networks.flow import Flow
+from converters.networks.flow import Flow, learned_in
+from converters.networks.formula import Formula, Learned
 from deeppose_port.backends import BackendError, refuse_foreign
 from deeppose_port.backends.chainer import compat
+from deeppose_port.backends.chainer.arrays import ChainerArrays
 
 compat.install()
 
@@ -31,6 +33,8 @@ import chainer  # noqa: E402 - not before compat
 import chainer.functions as F  # noqa: E402, N812 - Chainer's own name for it
 import chainer.links as L  # noqa: E402, N812
 from chainer import Variable  # noqa: E402
+
+_ARRAYS = ChainerArrays()
 
 
 class BatchNorm(L.BatchNormalization):  # type: ignore[misc]
@@ -142,6 +146,8 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
                 if name not in added:  # a layer may stand in several places
                     self._add(name, link)
                     added.add(name)
+        for name, learned in learned_in(architecture.steps).items():
+            self._learn(name, learned)
 
     def forward(self, x: Variable) -> Variable:
         """Returns the joints of (N, 3, H, W) inputs as a Variable of (N, 2 * joints)."""
@@ -167,6 +173,10 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
 
     def _layer(self, layer: Layer, x: Variable) -> Variable:
         match layer:
+            case Formula():
+                value = x.shape[1:]
+                tensors = {name: self._placed(name, learned) for name, learned in layer.tensors(value).items()}
+                return layer.formula(_ARRAYS, x, value, tensors)
             case kinds.ReLU():
                 return F.relu(x) if self.relu_nan == "nan" else F.where(x.array > 0, x, self.xp.zeros_like(x.array))
             case kinds.LeakyReLU():
@@ -294,19 +304,36 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
 
     def _add(self, name: str, link: chainer.Link) -> None:
         """Adds a link under a dotted name such as `res2.b_1.conv1`."""
+        parent, last = self._parent(name)
+        _check_free(parent, last)
+        parent.add_link(last, link)
+
+    def _learn(self, name: str, learned: Learned) -> None:
+        """Adds a tensor of a formula, under its dotted name in Chainer."""
+        parent, _ = self._parent(name)
+        _check_free(parent, learned.chainer)
+        with parent.init_scope():
+            setattr(parent, learned.chainer, chainer.Parameter(learned.first, learned.shape))
+
+    def _placed(self, name: str, learned: Learned) -> Variable:
+        parent, _ = self._parent(name)
+        return F.reshape(getattr(parent, learned.chainer), learned.placed)
+
+    def _parent(self, name: str) -> tuple[chainer.Chain, str]:
+        """Returns the chain that what has a dotted name stands in, made if need be, and its last part."""
         *path, last = name.split(".")
         parent: chainer.Chain = self
         for part in path:
             if part not in parent._children:
-                _add_link(parent, part, chainer.Chain())
+                _check_free(parent, part)
+                parent.add_link(part, chainer.Chain())
             parent = parent[part]
-        _add_link(parent, last, link)
+        return parent, last
 
 
-def _add_link(parent: chainer.Chain, name: str, link: chainer.Link) -> None:
+def _check_free(parent: chainer.Chain, name: str) -> None:
     if hasattr(parent, name):
         raise BackendError(f"Chainer cannot have a layer named {name!r}: its networks use that word themselves")
-    parent.add_link(name, link)
 
 
 def max_pool(x: Variable, layer: kinds.MaxPooling) -> Variable:

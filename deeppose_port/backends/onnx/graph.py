@@ -22,10 +22,12 @@ from converters.networks import Join, Layer, pair, parts_of, same_margin
 from converters.networks import layers as kinds
 from converters.networks.flow import Flow, Value, after, joined
 from converters.networks.fold import factors, fold
+from converters.networks.formula import Formula
 from converters.values import dataclass
 from deeppose_port.backends import described
 from deeppose_port.backends.devices import BackendError
 from deeppose_port.backends.onnx import wire
+from deeppose_port.backends.onnx.arrays import OnnxArrays
 from deeppose_port.backends.onnx.wire import Attribute
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "inputs", "joints"
 #: ONNX's operators as of 2022: the oldest with everything that is used here, so that old engines run it too.
 OPSET, IR_VERSION = 17, 8
+#: How names begin that are given here: no value with a name of its own has one like it, and of two names for the same
+#: value OpenVINO tells the one that is first in the alphabet.
+_MADE = "~"
 #: Bytes from which on a constant lies beside its graph. Engines want the small ones, shapes say, in it.
 _LARGE = 4096
 
@@ -178,13 +183,13 @@ class Graph(Flow[Tensor]):
 
     def node(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Attribute) -> str:
         """Adds an operator; returns the name of what it gives."""
-        output = output or f"v{next(self._numbers)}"
+        output = output or f"{_MADE}{next(self._numbers)}"
         self.nodes.append(wire.node(operator, inputs, output, attributes))
         return output
 
     def constant(self, array: Array, name: str | None = None) -> str:
         """Adds a constant of an array's own kind; returns its name."""
-        name = name or f"c{next(self._numbers)}"
+        name = name or f"{_MADE}{next(self._numbers)}"
         if name not in self.constants:
             self.constants[name] = np.ascontiguousarray(array) if array.ndim else array
         return name
@@ -263,6 +268,12 @@ class Graph(Flow[Tensor]):
         """Adds a layer that is an operator or a few; returns the name of what it gives."""
         add = self.node
         match layer:
+            case Formula():
+                tensors = {
+                    name: self.constant(self.floats(name).reshape(learned.placed))
+                    for name, learned in layer.tensors(x.shape).items()
+                }
+                return layer.formula(OnnxArrays(self), x.name, x.shape, tensors)
             case kinds.BatchNormalization():
                 return self._normalized(layer, x)
             case kinds.LocalResponseNormalization():
@@ -295,8 +306,7 @@ class Graph(Flow[Tensor]):
                 beta = self.number(layer.beta)
                 return add("Div", [add("Softplus", [add("Mul", [x.name, beta])]), beta])
             case kinds.Affine():
-                result = x.name if layer.factor == 1 else add("Mul", [x.name, self.number(layer.factor)])
-                return result if layer.offset == 0 else add("Add", [result, self.number(layer.offset)])
+                return OnnxArrays(self).affine(x.name, layer.factor, layer.offset)
             case kinds.Flatten():
                 return self.flat(x).name
             case kinds.Reshape():

@@ -25,8 +25,10 @@ from converters.formats.pt import save_whole
 from converters.networks import Layer, pair, pooled_side
 from converters.networks import layers as kinds
 from converters.networks.flow import Value, after, joined
+from converters.networks.formula import Formula
 from converters.networks.layers import same_margin
 from converters.values import dataclass
+from deeppose_port.backends.torch.spelled import SpelledArrays
 from deeppose_port.data.arrays import Float32Array
 
 #: The files of the folder.
@@ -109,16 +111,23 @@ class SoftArgmax(nn.Module):
         x, y = (weights.sum(2) * columns).sum(2), (weights.sum(3) * rows).sum(2)
         return torch.stack([x, y], 2).flatten(1)
 ''',
+    "normalised": '''
+def normalised(x, axes, eps):
+    """Returns the last axes together with a mean of 0 and a variance of 1."""
+    return nn.functional.layer_norm(x, x.shape[-axes:], eps=eps)
+''',
     "Apply": '''
 class Apply(nn.Module):
-    """A function as a layer."""
+    """A function as a layer, with its weights behind the value."""
 
-    def __init__(self, function):
+    def __init__(self, function, **weights):
         super().__init__()
         self.function = function
+        for name, shape in weights.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
 
     def forward(self, x):
-        return self.function(x)
+        return self.function(x, *self.parameters())
 ''',
 }
 
@@ -227,6 +236,8 @@ class _Writer:
         """Returns the modules of a layer outside of blocks."""
         channels = value[0] or 0
         match layer:
+            case Formula():
+                return [self._formula(layer, value)]
             case kinds.Convolution():
                 said = _said(stride=(layer.stride, 1), padding=(layer.pad, 0), dilation=(layer.dilation, 1))
                 said += _said(groups=(layer.groups, 1), bias=(layer.bias, True))
@@ -271,6 +282,22 @@ class _Writer:
                 alpha = float(f"{layer.alpha * layer.n:.12g}")
                 return [_Part(f"nn.LocalResponseNorm({layer.n}, {alpha!r}, {layer.beta!r}, {layer.k!r})")]
         return [_Part(self._plain(layer))]
+
+    def _formula(self, layer: Formula, value: Value) -> _Part:
+        """Returns PyTorch's own module of a layer with a formula, or the formula in words of PyTorch."""
+        learned = layer.tensors(value)
+        last = {name: name.rpartition(".")[2] for name in learned}
+        state = {last[name]: torch.tensor(self.checkpoint.weights[name]).float() for name in learned}
+        code = layer.module(value)
+        if code is None:
+            self.needed.add("Apply")
+            arrays = SpelledArrays()
+            placed = {name: f"{last[name]}.reshape({learned[name].placed})" for name in learned}
+            spelled = layer.formula(arrays, "x", value, placed)
+            self.needed |= arrays.needed
+            shapes = "".join(f", {last[name]}={learned[name].shape}" for name in learned)
+            code = f"Apply(lambda {', '.join(('x', *last.values()))}: {spelled}{shapes})"
+        return _Part(code, state)
 
     def _plain(self, layer: Layer) -> str:
         """Returns the module of a layer without weights."""

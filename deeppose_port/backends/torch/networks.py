@@ -12,7 +12,9 @@ from torch.nn import functional
 from converters.checkpoint import Checkpoint
 from converters.networks import Architecture, Join, Layer, Step, pair, same_margin
 from converters.networks import layers as kinds
-from converters.networks.flow import Flow
+from converters.networks.flow import Flow, learned_in
+from converters.networks.formula import Formula, Learned
+from deeppose_port.backends.torch.arrays import TorchArrays
 from deeppose_port.backends.torch.layers import (
     BatchNorm,
     DepthwiseConv,
@@ -29,6 +31,9 @@ from deeppose_port.backends.torch.layers import (
 
 #: What nobody else goes on with, so that ReLU may work in place.
 _MADE_ANEW = (kinds.Convolution, kinds.Linear, kinds.BatchNormalization, kinds.Residual)
+
+
+_ARRAYS = TorchArrays()
 
 
 class DeepPose(Flow[Tensor], nn.Module):
@@ -52,6 +57,8 @@ class DeepPose(Flow[Tensor], nn.Module):
             module = self._module(step)
             if module is not None:
                 self._add(step.layer.name, module)  # type: ignore[union-attr]  # modules are made of layers with names
+        for name, learned in learned_in(architecture.steps).items():
+            self._learn(name, learned)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the joints of (N, 3, H, W) inputs as (N, 2 * joints), or (N, stacks, joints, h, w) heat maps."""
@@ -87,6 +94,10 @@ class DeepPose(Flow[Tensor], nn.Module):
                 return convolution_with_nan(x, self.get_submodule(layer.name), layer)
             case kinds.LocalResponseNormalization() if self.relu_nan == "zero":
                 return normalization_with_nan(x, layer)
+            case Formula():
+                value = tuple(x.shape[1:])
+                tensors = {name: self._placed(name, learned) for name, learned in layer.tensors(value).items()}
+                return layer.formula(_ARRAYS, x, value, tensors)
             case kinds.Linear():
                 return self.get_submodule(layer.name)(x.flatten(1))  # type: ignore[no-any-return]
             case kinds.ReLU():
@@ -187,13 +198,26 @@ class DeepPose(Flow[Tensor], nn.Module):
 
     def _add(self, name: str, module: nn.Module) -> None:
         """Adds a module under a dotted name such as `res2.b_1.conv1`."""
+        parent, last = self._parent(name)
+        parent.add_module(last, module)
+
+    def _learn(self, name: str, learned: Learned) -> None:
+        """Adds a tensor of a formula under its dotted name."""
+        parent, last = self._parent(name)
+        parent.register_parameter(last, nn.Parameter(torch.full(learned.shape, learned.first)))
+
+    def _placed(self, name: str, learned: Learned) -> Tensor:
+        return self.get_parameter(name).reshape(learned.placed)
+
+    def _parent(self, name: str) -> tuple[nn.Module, str]:
+        """Returns the module that what has a dotted name stands in, made if need be, and its last part."""
         *path, last = name.split(".")
         parent: nn.Module = self
         for part in path:
             if part not in dict(parent.named_children()):
                 parent.add_module(part, nn.Module())
             parent = parent.get_submodule(part)
-        parent.add_module(last, module)
+        return parent, last
 
 
 class WithMaps(nn.Module):

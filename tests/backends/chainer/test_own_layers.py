@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deeppose_port.backends
-from tests.helpers.layers import LAYERS, maps_of, network_of
+from tests.helpers.layers import LAYERS, WIDTH, maps_of, network_of
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
@@ -34,6 +34,15 @@ EXPECTED = {
     "elu": lambda x, w: F.elu(x, 0.7),
     "selu": lambda x, w: F.selu(x),
     "softplus": lambda x, w: F.softplus(x, 2.0),
+    "bilinear": lambda x, w: F.resize_images(x, (26, 33), align_corners=False),
+    "bilinear by corners": lambda x, w: F.resize_images(x, (17, 25)),
+    "bilinear and smaller": lambda x, w: F.resize_images(x, (5, 4), align_corners=False),
+    "bilinear to a line": lambda x, w: F.resize_images(x, (1, 30)),
+    "nearest": lambda x, w: F.resize_images(x, (29, 7), mode="nearest"),
+    "group normalised": lambda x, w: F.group_normalization(x, 3, w["gn.weight"], w["gn.bias"], 1e-2),
+    "layer normalised by the last axis": lambda x, w: F.reshape(
+        F.layer_normalization(F.reshape(x, (-1, WIDTH)), w["ln.weight"], w["ln.bias"], 1e-5), x.shape
+    ),
     "max pooling": lambda x, w: F.max_pooling_2d(x, (3, 2), 2, 1, cover_all=False),
     "max pooling that covers": lambda x, w: F.max_pooling_2d(x, 3, 2, 1),
     "max pooling that covers with a margin alone": lambda x, w: F.max_pooling_2d(x, 2, 3, 1),

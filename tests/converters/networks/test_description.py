@@ -8,6 +8,7 @@ from converters import Architecture
 from converters.errors import DeepPoseError
 from converters.networks import TABLES, Convolution, Linear, ModelSource, OwnTable, ReLU, Residual
 from converters.networks.description import describe, layers_of
+from converters.networks.formula import FORMULAS
 from converters.networks.layers import Layer
 from tests.helpers.layers import LAYERS, network_of
 
@@ -24,12 +25,15 @@ LEFT_OUT = {
     "DepthwiseConvolution": {"stride": 1, "pad": 0, "bias": True},
     "Dropout": {"channels": False},
     "ELU": {"alpha": 1.0},
+    "GroupNormalization": {"eps": 1e-5, "gamma": True, "beta": True},
     "Heatmaps": {"stacks": 1},
+    "LayerNormalization": {"eps": 1e-5, "gamma": True, "beta": True},
     "Linear": {"bias": True},
     "LocalResponseNormalization": {"n": 5, "k": 2.0, "alpha": 0.0001, "beta": 0.75},
     "MaxPooling": {"pad": 0, "cover_all": True, "ceil_mode": False},
     "PReLU": {"shape": ()},
     "Residual": {"shortcut": ()},
+    "Resize": {"size": None, "scale": None, "corners": False},
     "SamePadding": {"stride": 1},
     "Scale": {"bias": False},
     "Softplus": {"beta": 1.0},
@@ -54,7 +58,7 @@ def test_every_family_survives_json(name):
 
 
 def test_what_files_leave_out_stays_what_it_was():
-    for kind in typing.get_args(Layer):
+    for kind in {*typing.get_args(Layer), *FORMULAS.values()}:
         defaults = {each.name: each.default for each in fields(kind) if each.default is not MISSING}
         assert defaults == LEFT_OUT.get(kind.__name__, {})
 

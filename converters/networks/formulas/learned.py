@@ -1,0 +1,48 @@
+"""Tensors that are added to a value, or multiplied with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from converters.errors import DeepPoseError
+from converters.networks.flow import joined
+from converters.networks.formula import Arrays, Calculated, Formula, Learned, Shape, Value
+from converters.values import dataclass
+
+
+@dataclass(frozen=True)
+class Weighting(Formula):
+    """A value plus a tensor, or times it.
+
+    Attributes:
+        name: The tensor's name, whole.
+        shape: Its shape in files.
+        placed: Its shape among the axes of an example; 1 where it is repeated.
+        join: Whether it is added or multiplied.
+        chainer: The last part of its name in Chainer.
+    """
+
+    word: ClassVar[str] = "a factor or an offset"
+    name: str
+    shape: Shape
+    placed: Shape
+    join: Literal["sum", "product"]
+    chainer: str
+
+    def after(self, value: Value) -> Value:
+        """Returns the same shape, or that of what is repeated."""
+        if math.prod(self.shape) != math.prod(self.placed) or len(self.placed) != len(value):
+            raise DeepPoseError(f"{self.name} of {self.shape} is not for a value of {value}")
+        return joined([value, self.placed], "product")
+
+    def tensors(self, value: Value) -> dict[str, Learned]:
+        """Returns the tensor."""
+        return {self.name: Learned(self.shape, self.placed, self.chainer, float(self.join == "product"))}
+
+    def formula(
+        self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
+    ) -> Calculated:
+        """Returns the sum or the product."""
+        return (arrays.add if self.join == "sum" else arrays.multiply)(x, tensors[self.name])

@@ -1,0 +1,48 @@
+"""What the formulas of layers calculate with, as text of plain PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.networks.formula import FunctionName, Shape
+
+
+class SpelledArrays:
+    """The operations of `converters.networks.formula.Arrays`, on expressions: calls alone, which may go over lines.
+
+    Attributes:
+        needed: Names of functions of net.py that they call.
+    """
+
+    def __init__(self) -> None:
+        self.needed: set[str] = set()
+
+    def reshape(self, x: str, shape: Shape) -> str:
+        """Returns each example under another shape."""
+        return f"{x}.reshape(len(x), {', '.join(map(str, shape))})"
+
+    def add(self, x: str, y: str) -> str:
+        """Returns x + y."""
+        return f"torch.add({x}, {y})"
+
+    def multiply(self, x: str, y: str) -> str:
+        """Returns x * y."""
+        return f"torch.mul({x}, {y})"
+
+    def affine(self, x: str, factor: float, offset: float) -> str:
+        """Returns x * factor + offset."""
+        return f"torch.mul({x}, {factor!r}).add({offset!r})"
+
+    def function(self, name: FunctionName, x: str) -> str:
+        """Returns a function of each number."""
+        return f"torch.{name}({x})"
+
+    def normalised(self, x: str, axes: int, eps: float) -> str:
+        """Returns the last axes with a mean of 0 and a variance of 1."""
+        self.needed.add("normalised")
+        return f"normalised({x}, {axes}, {eps!r})"
+
+    def resampled(self, x: str, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> str:
+        """Returns maps times a matrix along each column, and one along each row."""
+        return f"torch.matmul(torch.tensor({rows.T.tolist()}), torch.matmul({x}, torch.tensor({columns.tolist()})))"
