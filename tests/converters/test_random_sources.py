@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import textwrap
 
 import numpy as np
 import pytest
@@ -181,6 +182,22 @@ WORDS = {
         "torch.add(h, h.tanh(), alpha=2)": 6,
         "h * h.mean((2, 3))[:, :, None, None]": 6,
         "h + F.adaptive_avg_pool2d(h, 1).expand_as(h)": 6,
+        "F.gelu(h)": 6,
+        "F.gelu(h, approximate='tanh')": 6,
+        "F.mish(h) + F.silu(h) - F.hardswish(h)": 6,
+        "F.celu(h, 0.5) + F.logsigmoid(h) * F.tanhshrink(h)": 6,
+        "F.glu(h, 1)": 3,
+        "self.groups(h) * 2": 6,
+        "self.instances(h)": 6,
+        "self.own(h)": 6,
+        "self.last(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)": 6,
+        "self.whole(h)": 6,
+        "self.up(h)": 6,
+        "self.corners(h)": 6,
+        "F.interpolate(h[:, :, 1:, 1:], scale_factor=0.5, mode='bilinear', align_corners=False)": 6,
+        "F.interpolate(F.adaptive_avg_pool2d(h, 5), size=(9, 7), mode='bilinear')": 6,
+        "F.interpolate(F.adaptive_avg_pool2d(h, 5), (9, 7))": 6,
+        "F.interpolate(F.adaptive_avg_pool2d(h, 6), size=(4, 3), mode='area')": 6,
     },
     "chainer": {
         "F.mean(h, axis=(2, 3), keepdims=True)": 6,
@@ -194,7 +211,28 @@ WORDS = {
         "F.local_response_normalization(h, n=4)": 6,
         "F.pad(h, ((0, 0), (0, 0), (2, 1), (0, 1)), 'constant')": 6,
         "h[:, 1:3]": 2,
+        "self.groups(h) * 2": 6,
+        "self.own(h) + 1": 6,
+        "self.offset(h) + self.rows(h)": 6,
+        "F.resize_images(h, (9, 40))": 6,
+        "F.resize_images(h, h.shape[2:])": 6,
+        "F.resize_images(h, (9, 40), align_corners=False)": 6,
+        "F.resize_images(h, (40, 9), mode='nearest')": 6,
     },
+}
+#: What is made for these words: normalisations of each example by itself, and new sizes.
+MADE = {
+    "torch": """
+        self.groups, self.instances = nn.GroupNorm(3, 6, eps=1e-2), nn.InstanceNorm2d(6)
+        self.own = nn.InstanceNorm2d(6, affine=True)
+        self.last, self.whole = nn.LayerNorm(6), nn.LayerNorm([6, 31, 31], elementwise_affine=False)
+        self.up = nn.Upsample(scale_factor=2, mode='bilinear')
+        self.corners = nn.UpsamplingBilinear2d(scale_factor=(2, 3))
+    """,
+    "chainer": """
+        self.groups, self.own = L.GroupNormalization(3, eps=1e-2), L.GroupNormalization(6, 6)
+        self.offset, self.rows = L.Bias(shape=(6,)), L.Bias(2, 31)
+    """,
 }
 
 
@@ -205,6 +243,7 @@ def test_each_word_means_what_it_means_in_its_framework(framework, tmp_path):
     maker = Maker(0, framework == "chainer")
     maker.init.append(f"self.side = {'L.Convolution2D' if framework == 'chainer' else 'nn.Conv2d'}(6, 5, 3)")
     maker.body.append(f"h = {maker.layer('nn.Conv2d(3, 6, 5, 2, 1)', 'L.Convolution2D(3, 6, 5, 2, 1)')}(x)")
+    maker.init += textwrap.dedent(MADE[framework]).strip().splitlines()
     maker.body.append("m = F.mean(h)" if framework == "chainer" else "m = h.mean()")  # which nothing is made of
     for i, (word, channels) in enumerate(WORDS[framework].items()):
         last = maker.layer(f"nn.Linear({channels}, joints * 2)", f"L.Linear({channels}, joints * 2)")

@@ -245,7 +245,7 @@ def test_all_x_and_then_all_y_become_pairs_and_that_is_said(answer, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("self.norm = nn.GroupNorm(2, 8)", r"net\.py, line 20: torch\.nn\.GroupNorm is not known"),
+        ("self.norm = nn.FractionalMaxPool2d(2, 8)", r"net\.py, line 20: torch\.nn\.FractionalMaxPool2d is not known"),
         ("self.slope = nn.CrossMapLRN2d(5)", r"net\.py, line \d+: torch\.nn\.CrossMapLRN2d is not known"),
         ("self.pool.__dict__['kernel_size'] = 2", r"net\.py, line 20: __dict__ is not known"),
         ("self.second.padding_mode = 'reflect'", r"net\.py, line 24: the padding_mode 'reflect' of second is not"),

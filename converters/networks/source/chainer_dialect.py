@@ -9,6 +9,7 @@ from typing import ClassVar, TypeGuard
 
 from packaging.version import Version
 
+from converters.networks import formulas
 from converters.networks import layers as kinds
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
@@ -760,6 +761,62 @@ class BatchRenormalization(_BatchNormalization2):
 native("chainer.links.BatchRenormalization")(BatchRenormalization)
 
 
+class _Normalised(Link):
+    """A normalisation of each example by itself."""
+
+    settings = frozenset({"eps"})
+    trained = MappingProxyType({"weight": "gamma", "bias": "beta"})
+
+    def _make(self, c: Context, size: object, eps: object) -> None:
+        Link.__init__(self, c)
+        self.eps = eps
+        for name in ("weight", "bias"):
+            self.parameters[name] = (None if size is None else _number(c, size, "size"),)
+
+    def _made_for(self, c: Context, x: object) -> str:
+        """Returns its name; it is given the channels, or features, that it was made for."""
+        told, given = c.parameter(self.instance, "weight"), c.tensor(x).node.shape[0]
+        name = c.name_of(self.instance)
+        if told is not None and told != (given,):
+            c.fail(f"{name} is made for {told[0]} channels, and is given {given}")
+        return name
+
+
+@native("chainer.links.GroupNormalization")
+class GroupNormalizationLink(_Normalised):
+    """`L.GroupNormalization`."""
+
+    def __init__(
+        self, c: Context, groups: object, size: object = None, eps: object = 1e-5, initial_gamma: object = None,
+        initial_beta: object = None,
+    ) -> None:  # fmt: skip
+        self._make(c, size, eps)
+        self.groups = groups
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises groups of channels."""
+        name, groups = self._made_for(c, x), c.whole(self.groups, "groups")
+        return c.layer(x, formulas.GroupNormalization(name, groups, c.real(self.eps, "eps")))
+
+
+@native("chainer.links.LayerNormalization")
+class LayerNormalizationLink(_Normalised):
+    """`L.LayerNormalization`, of features."""
+
+    def __init__(
+        self, c: Context, size: object = None, eps: object = 1e-6, initial_gamma: object = None,
+        initial_beta: object = None,
+    ) -> None:  # fmt: skip
+        self._make(c, size, eps)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises features."""
+        shape = c.tensor(x).node.shape
+        if len(shape) != 1:
+            c.fail(f"a LayerNormalization of {shape} for each example is not known: Chainer's takes features")
+        return c.layer(x, formulas.LayerNormalization(self._made_for(c, x), shape, c.real(self.eps, "eps")))
+
+
 @native("chainer.links.PReLU", "chainer.functions.PReLU")
 class PReLULink(Link):
     """`L.PReLU`."""
@@ -803,6 +860,30 @@ class ScaleLink(Link):
         if shape != c.tensor(xs[0]).node.shape[: len(shape)]:
             c.fail(f"factors of {shape} for a value of {c.tensor(xs[0]).node.shape}")
         return c.layer(xs[0], kinds.Scale(c.name_of(self.instance), shape, self.bias))
+
+
+@native("chainer.links.Bias")
+class BiasLink(Link):
+    """`L.Bias`."""
+
+    trained = MappingProxyType({"bias": "b"})
+
+    def __init__(self, c: Context, axis: object = 1, shape: object = None) -> None:
+        super().__init__(c)
+        if shape is None:
+            c.fail("a Bias by another value is not known")
+        self.axis = axis
+        sides = shape if isinstance(shape, tuple | list) else (shape,)
+        self.parameters["bias"] = tuple(_number(c, side, "shape") for side in sides)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Adds a learned offset, whose first axis stands at `axis`."""
+        given, first = c.tensor(x).node.shape, c.whole(self.axis, "axis") - 1
+        shape = tuple(c.whole(side, "shape") for side in self.parameters["bias"])
+        if first < 0 or shape != given[first : first + len(shape)]:
+            c.fail(f"offsets of {shape} from axis {first + 1} on for a value of {given}")
+        placed = (*(1,) * first, *shape, *(1,) * (len(given) - first - len(shape)))
+        return c.layer(x, formulas.Weighting(f"{c.name_of(self.instance)}.bias", shape, placed, "sum", "b"))
 
 
 for _name, _first, _later in (
@@ -947,6 +1028,16 @@ def _unpooling_2d(
     for axis, (side, whole) in enumerate(zip(sides, full, strict=True), start=1):
         result = tensors.part(c, result, axis, 0, side) if side < whole else result
     return result
+
+
+@function("chainer.functions.resize_images")
+def _resize_images(
+    c: Context, x: object, output_shape: object, *, mode: object = "bilinear", align_corners: object = True
+) -> object:
+    if not isinstance(output_shape, tuple | list) or len(output_shape) != 2 or mode not in ("bilinear", "nearest"):
+        c.fail(f"resizing to {c.spell(output_shape)} by {c.spell(mode)} is not known")
+    corners = c.flag(align_corners, "align_corners") and mode == "bilinear"
+    return tensors.resized(c, x, (output_shape[0], output_shape[1]), str(mode), corners)
 
 
 @function("chainer.functions.local_response_normalization")

@@ -617,7 +617,8 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
     notices = list(evaluator.notices)
     fixed = evaluator.fixed is not None
     trained = _trained_table(made, height, width, table, notices)
-    unused = sorted(name for name in made.shapes if name in file and name.rpartition(".")[0] not in reached)
+    owners = ((name, name.rpartition(".")[0]) for name in made.shapes if name in file)
+    unused = sorted(name for name, owner in owners if not reached & {name, owner})
     unused = [name for name in unused if not any(name.startswith(f"{one}.") for one in reached)]
     return Network(
         made.class_name,

@@ -9,7 +9,11 @@ import math
 from collections.abc import Callable
 from types import EllipsisType
 
+import numpy as np
+
+from converters.networks.formulas import Resize
 from converters.networks.layers import (
+    AdaptiveAveragePooling,
     Affine,
     AveragePooling,
     ClippedReLU,
@@ -17,9 +21,11 @@ from converters.networks.layers import (
     GlobalMaxPooling,
     Layer,
     MaxPooling,
+    Pair,
     ReLU,
     Reshape,
     Slice,
+    Tanh,
     Transpose,
     Upsample,
 )
@@ -297,6 +303,47 @@ def clip(c: Context, value: object, low: object, high: object) -> object:
         ClippedReLU(most - least) if most is not None else ReLU(),
     )
     return c.layer(made, Affine(1.0, least)) if least else made
+
+
+def as_pair(height: int, width: int) -> Pair:
+    """Returns a height and a width, which are one number where both are alike."""
+    return height if height == width else (height, width)
+
+
+def resized(c: Context, value: object, size: tuple[object, object], mode: str, corners: bool) -> Tensor:
+    """Returns maps of another size, sampled anew by a framework's word: `bilinear`, `area`, `nearest`, `nearest-exact`.
+
+    Where the size is not that of other maps, the network is one for a single size of input, unless maps of one size
+    alone come here.
+    """
+    tensor = c.tensor(value)
+    height, width = (c.whole(side, "the size") for side in size)
+    if len(tensor.node.shape) != 3 or min(height, width) < 1:
+        c.fail(f"a size of {height} x {width} for {tensor.node.shape} is not known")
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    if (height, width) == tensor.node.shape[1:]:
+        return tensor
+    times = [divmod(new, old) for new, old in zip((height, width), tensor.node.shape[1:], strict=True)]
+    if mode == "area":
+        return c.layer(tensor, AdaptiveAveragePooling(as_pair(height, width)))
+    if mode == "bilinear":
+        return c.layer(tensor, Resize("bilinear", (height, width), None, corners))
+    if all(not rest for _, rest in times):
+        return c.layer(tensor, Upsample(as_pair(times[0][0], times[1][0])))
+    for old, new in zip(tensor.node.shape[1:], (height, width), strict=True):
+        numbers = np.arange(new)
+        single = np.floor(numbers.astype(np.float32) * np.float32(old / new)).astype(int)
+        if mode != "nearest" or (single != numbers * old // new).any():
+            c.fail(f"the nearest pixels of {old} for {new}, which roundings change, are not known")
+    return c.layer(tensor, Resize("nearest", (height, width)))
+
+
+def gelu_by_tanh(c: Context, value: object) -> Tensor:
+    """Returns `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2`."""
+    cubic = c.layer(c.join([value, value], "product"), Affine(0.044715, 1.0))
+    inner = c.layer(c.join([value, cubic], "product"), Affine(math.sqrt(2 / math.pi)))
+    return c.join([value, c.layer(c.layer(inner, Tanh()), Affine(0.5, 0.5))], "product")
 
 
 def tensor_item(c: Context, tensor: Tensor, key: object) -> object:

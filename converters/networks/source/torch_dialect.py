@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 
+from converters.networks import formulas
 from converters.networks import layers as kinds
 from converters.networks.layers import Layer
 from converters.networks.source import plain, tensors
@@ -555,6 +556,88 @@ class BatchNorm(_Weighted):
         return c.layer(x, kinds.BatchNormalization(name, eps, self.affine, self.affine, decay))
 
 
+class _Affine(_Weighted):
+    """A normalisation of each example by itself, with a factor and an offset if these are said."""
+
+    settings = frozenset({"eps"})
+
+    def _make(self, c: Context, shape: ParameterShape, eps: object, affine: object, bias: object = True) -> None:
+        self.eps = eps
+        self.gamma = c.flag(affine, "affine")
+        self.beta = self.gamma and c.flag(bias, "bias")
+        for name, there in (("weight", self.gamma), ("bias", self.beta)):
+            if there:
+                self.parameters[name] = shape
+
+
+@native("torch.nn.GroupNorm")
+class GroupNorm(_Affine):
+    """`nn.GroupNorm`."""
+
+    def __init__(
+        self, c: Context, num_groups: object, num_channels: object, eps: object = 1e-5, affine: object = True,
+        device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        self.says = {"num_groups": num_groups, "num_channels": num_channels, "eps": eps}
+        self._make(c, (_side(c, num_channels),), eps, affine)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises groups of channels."""
+        name = c.name_of(self.instance)
+        c.check_channels(x, self.says["num_channels"], name)
+        groups, eps = c.whole(self.says["num_groups"], "num_groups"), c.real(self.eps, "eps")
+        return c.layer(x, formulas.GroupNormalization(name, groups, eps, self.gamma, self.beta))
+
+
+@native("torch.nn.InstanceNorm2d")
+class InstanceNorm(_Affine):
+    """`nn.InstanceNorm2d`: as many groups as channels."""
+
+    def __init__(
+        self, c: Context, num_features: object, eps: object = 1e-5, momentum: object = 0.1, affine: object = False,
+        track_running_stats: object = False, device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        if c.flag(track_running_stats, "track_running_stats"):
+            c.fail("an InstanceNorm2d with running statistics is not known")
+        self.says = {"num_features": num_features, "eps": eps}
+        self._make(c, (_side(c, num_features),), eps, affine)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises each channel; without a factor PyTorch takes any number of channels."""
+        name, channels = c.name_of(self.instance), c.tensor(x).node.shape[0]
+        if self.gamma:
+            c.check_channels(x, self.says["num_features"], name)
+        if len(c.tensor(x).node.shape) != 3:
+            c.fail(f"{name} takes maps, and is given {c.tensor(x).node.shape}")
+        return c.layer(x, formulas.GroupNormalization(name, channels, c.real(self.eps, "eps"), self.gamma, self.beta))
+
+
+@native("torch.nn.LayerNorm")
+class LayerNorm(_Affine):
+    """`nn.LayerNorm`."""
+
+    def __init__(
+        self, c: Context, normalized_shape: object, eps: object = 1e-5, elementwise_affine: object = True,
+        bias: object = True, device: object = None, dtype: object = None,
+    ) -> None:  # fmt: skip
+        super().__init__(c)
+        self.shape = plain.iterate(c, normalized_shape) if not isinstance(normalized_shape, int) else [normalized_shape]
+        self.says = {"normalized_shape": tuple(self.shape), "eps": eps}
+        self._make(c, tuple(_side(c, side) for side in self.shape), eps, elementwise_affine, bias)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Normalises the last axes together."""
+        sides = tuple(c.whole(side, "normalized_shape") for side in self.shape)
+        name, eps = c.name_of(self.instance), c.real(self.eps, "eps")
+        given = c.tensor(x).node.shape
+        wanted = (*given[: -len(sides)], *sides)
+        if wanted != given and len(wanted) == len(given):  # another size of input may do
+            c.check_features(x, math.prod(wanted), name)
+        return c.layer(x, formulas.LayerNormalization(name, sides, eps, self.gamma, self.beta))
+
+
 @native("torch.nn.PReLU")
 class PReLUModule(_Weighted):
     """`nn.PReLU`."""
@@ -652,6 +735,51 @@ def _selu(c: Context, input: object, inplace: object = False) -> object:
 @function("torch.nn.functional.silu")
 def _silu(c: Context, input: object, inplace: object = False) -> object:
     return silu(c, input, inplace)
+
+
+@function("torch.nn.functional.gelu")
+def _gelu(c: Context, input: object, approximate: object = "none") -> object:
+    if approximate not in ("none", "tanh"):
+        c.fail(f"a GELU that is approximated by {c.spell(approximate)} is not known")
+    return tensors.gelu_by_tanh(c, input) if approximate == "tanh" else c.layer(input, formulas.GELU())
+
+
+@function("torch.nn.functional.mish")
+def _mish(c: Context, input: object, inplace: object = False) -> object:
+    gate = c.layer(c.layer(input, kinds.Softplus()), kinds.Tanh())
+    return _kept(c, input, c.join([input, gate], "product"), inplace)
+
+
+@function("torch.nn.functional.celu")
+def _celu(c: Context, input: object, alpha: object = 1.0, inplace: object = False) -> object:
+    width = c.real(alpha, "alpha")
+    scaled = c.layer(c.layer(input, kinds.Affine(1 / width)), kinds.ELU())
+    return _kept(c, input, c.layer(scaled, kinds.Affine(width)), inplace)
+
+
+@function("torch.nn.functional.logsigmoid")
+def _logsigmoid(c: Context, input: object) -> object:
+    return c.layer(c.layer(c.layer(input, kinds.Affine(-1.0)), kinds.Softplus()), kinds.Affine(-1.0))
+
+
+@function("torch.nn.functional.tanhshrink")
+def _tanhshrink(c: Context, input: object) -> object:
+    return c.join([input, c.layer(c.layer(input, kinds.Tanh()), kinds.Affine(-1.0))], "sum")
+
+
+@function("torch.nn.functional.glu")
+def _glu(c: Context, input: object, dim: object = -1) -> object:
+    place = tensors.axis_of(c, c.tensor(input), dim)
+    length = c.tensor(input).node.shape[place]
+    if length % 2:
+        c.fail(f"a GLU of {length} numbers is not known")
+    half, gate = (tensors.part(c, input, place, start, start + length // 2) for start in (0, length // 2))
+    return c.join([half, c.layer(gate, kinds.Sigmoid())], "product")
+
+
+def _kept(c: Context, input: object, result: object, inplace: object) -> object:
+    """Returns a result, which may change what it is made of."""
+    return tensors.in_place(c, input, result) if c.flag(inplace, "inplace") else result
 
 
 @function("torch.nn.functional.hardswish")
@@ -772,20 +900,48 @@ def _interpolate(
     c: Context, input: object, size: object = None, scale_factor: object = None, mode: object = "nearest",
     align_corners: object = None, recompute_scale_factor: object = None, antialias: object = False,
 ) -> object:  # fmt: skip
+    if mode not in ("nearest", "nearest-exact", "bilinear", "area") or c.flag(antialias, "antialias"):
+        return c.unknown(f"interpolation by {c.spell(mode)}{' with antialias' if antialias else ''}")
     shape = c.tensor(input).node.shape
-    if mode not in ("nearest", "nearest-exact"):
-        return c.unknown(f"interpolation by {c.spell(mode)}")
-    if scale_factor is None:
-        height, width = (c.whole(side, "size") for side in _two(size))
-        if len(shape) != 3 or height % shape[1] or width % shape[2]:
-            c.fail("interpolation to a size that is no multiple is not known")
+    if len(shape) != 3:
+        c.fail(f"interpolation of {shape} for each example is not known")
+    if mode == "bilinear" and align_corners is None:
+        if not any(name.endswith("num_batches_tracked") for name in c.shapes):  # PyTorch has these since 0.4.1
+            c.notice(
+                f"{c.place}: nothing says align_corners: it is taken as False, PyTorch's default since 0.4; before it "
+                "was True"
+            )
+        align_corners = False
+    corners = align_corners is not None and c.flag(align_corners, "align_corners")
+    if size is None and (mode == "area" or c.flag(recompute_scale_factor, "recompute_scale_factor")):
+        factors = (c.real(factor, "scale_factor") for factor in _two(scale_factor))
+        size = tuple(int(side * factor) for side, factor in zip(shape[1:], factors, strict=True))
         c.fixed = c.fixed or c.place
-        return c.layer(input, kinds.Upsample(_pair(height // shape[1], width // shape[2])))
-    return c.layer(input, kinds.Upsample(c.sizes(scale_factor, "scale_factor")))
+    if size is not None:
+        return tensors.resized(c, input, _two(size), str(mode), corners)
+    vertical, horizontal = (c.real(factor, "scale_factor") for factor in _two(scale_factor))
+    scale = (vertical, horizontal)
+    if mode != "bilinear" and vertical.is_integer() and horizontal.is_integer():
+        return c.layer(input, kinds.Upsample(tensors.as_pair(int(vertical), int(horizontal))))
+    if any(not (side * factor).is_integer() for side, factor in zip(shape[1:], scale, strict=True)):
+        # Up to 1.5 it went by the whole numbers that come of it, and since 1.6 by the factor.
+        c.fail(
+            f"resizing sides of {shape[1:]} by {scale}, which makes no whole numbers, is not known: versions of "
+            "PyTorch differ in that"
+        )
+    if mode == "nearest-exact":
+        c.fail("interpolation to the nearest pixel by a fraction is not known")
+    return c.layer(input, formulas.Resize("bilinear" if mode == "bilinear" else "nearest", None, scale, corners))
 
 
-def _pair(height: int, width: int) -> int | tuple[int, int]:
-    return height if height == width else (height, width)
+@function("torch.nn.functional.upsample_bilinear")
+def _upsample_bilinear(c: Context, input: object, size: object = None, scale_factor: object = None) -> object:
+    return _interpolate(c, input, size, scale_factor, "bilinear", True)
+
+
+@function("torch.nn.functional.upsample_nearest")
+def _upsample_nearest(c: Context, input: object, size: object = None, scale_factor: object = None) -> object:
+    return _interpolate(c, input, size, scale_factor)
 
 
 @function("torch.nn.functional.pad")
@@ -858,6 +1014,12 @@ _stored("LeakyReLU", "leaky_relu", "negative_slope inplace")
 _stored("ELU", "elu", "alpha inplace")
 _stored("SELU", "selu", "inplace")
 _stored("SiLU", "silu", "inplace")
+_stored("GELU", "gelu", "approximate")
+_stored("Mish", "mish", "inplace")
+_stored("CELU", "celu", "alpha inplace")
+_stored("LogSigmoid", "logsigmoid")
+_stored("Tanhshrink", "tanhshrink")
+_stored("GLU", "glu", "dim")
 _stored("Hardswish", "hardswish", "inplace")
 _stored("Hardsigmoid", "hardsigmoid", "inplace")
 _stored("Hardtanh", "hardtanh", "min_val max_val inplace")
@@ -869,8 +1031,9 @@ _stored("AvgPool2d", "avg_pool2d", "kernel_size stride padding ceil_mode count_i
 _stored("AdaptiveAvgPool2d", "adaptive_avg_pool2d", "output_size")
 _stored("AdaptiveMaxPool2d", "adaptive_max_pool2d", "output_size return_indices")
 _stored("LocalResponseNorm", "local_response_norm", "size alpha beta k")
-_stored("Upsample", "interpolate", "size scale_factor mode align_corners")
+_stored("Upsample", "interpolate", "size scale_factor mode align_corners recompute_scale_factor")
 _stored("UpsamplingNearest2d", "interpolate", "size scale_factor")
+_stored("UpsamplingBilinear2d", "upsample_bilinear", "size scale_factor")
 
 
 class _DropoutModule(_Stored):

@@ -268,8 +268,7 @@ def test_a_layer_may_stand_in_several_places(backend, tmp_path):
 
 #: What a link is -> what is refused.
 UNKNOWN = {
-    "L.Bias(shape=(6,))": "chainer.links.Bias is not known, which is Net.mid",
-    "L.GroupNormalization(2)": "chainer.links.GroupNormalization is not known, which is Net.mid",
+    "L.ConvolutionND(2, 6, 6, 3)": "chainer.links.ConvolutionND is not known, which is Net.mid",
     "chainer.Chain(a=L.SimplifiedDropconnect(6, 6))": "chainer.links.SimplifiedDropconnect is not known",
 }
 
@@ -308,6 +307,7 @@ LINKS = {
     "L.Maxout(None, 5, 3)": "self.mid(h)",
     "L.Highway(6, activate=F.tanh)": "self.mid(F.mean(h, axis=(2, 3)))",
     "L.BatchRenormalization(6, eps=1e-3)": "self.mid(h)",
+    "L.LayerNormalization()": "self.mid(F.mean(h, axis=(2, 3)))",
     "L.BatchNormalization(6, use_beta=False, eps=1e-3)": "self.mid(h)",
 }
 
