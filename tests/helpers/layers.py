@@ -114,7 +114,7 @@ LAYERS = {
     "residual": Residual((ReLU(), Convolution("conv", CHANNELS, 3, pad=1))),
     "product": Parallel(((), (GlobalAveragePooling(), Sigmoid())), "product"),
     "concat": Parallel(((), (Convolution("conv", 2, 1), Tanh())), "concat"),
-    "named": Parallel(((Name("a"), Tanh(), Name("b"), ReLU(), Take(("a", "b", "b"), "sum")),), "sum"),
+    "named": Parallel(((Name("v1"), Tanh(), Name("v2"), ReLU(), Take(("v1", "v2", "v2"), "sum")),), "sum"),
 }
 
 
