@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -233,7 +234,7 @@ def build(kind: type[T], values: Mapping[str, object]) -> T:
 
 def _built(kind: type[T], values: Mapping[str, object]) -> T:
     given: dict[str, Any] = {}
-    for each, type_ in _typed_fields(kind):
+    for each, type_ in _typed_fields(typing.cast("type", kind)):
         if is_dataclass(type_):
             given[each.name] = _built(typing.cast("type[object]", type_), values)
         elif each.name in values:
@@ -252,7 +253,7 @@ def _declared(kind: type, groups: tuple[str, ...], rare: bool = False) -> Iterat
             yield Option(each.name, type_, default, replace(told, rare=True) if rare else told, groups)
 
 
-def _typed_fields(kind: type) -> Iterator[tuple[Field[Any], Any]]:
+@cache
+def _typed_fields(kind: type) -> tuple[tuple[Field[Any], Any], ...]:
     types = typing.get_type_hints(kind)
-    for each in fields(kind):
-        yield each, types[each.name]
+    return tuple((each, types[each.name]) for each in fields(kind))
