@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -64,6 +65,26 @@ def _ctrl_c_is_heard() -> None:
     """Has Ctrl-C heard, which is ignored where the tests run in the background, and after an end of the program."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_free_pictures_are_decoded_once() -> Iterator[None]:
+    """Keeps what OpenCV makes of them: most tests with persons decode all three, which takes longer than a network."""
+    import cv2
+
+    decode, sizes = cv2.imdecode, {path.stat().st_size for path in PICTURES.glob("*.png")}
+    kept = {}
+
+    def decoded(data, flags):
+        if data.size not in sizes:
+            return decode(data, flags)
+        key = data.tobytes(), flags
+        if key not in kept:
+            kept[key] = decode(data, flags)
+        return None if kept[key] is None else kept[key].copy()  # None: a picture of that size that is damaged
+
+    with mock.patch.object(cv2, "imdecode", decoded):
+        yield
 
 
 @pytest.fixture(scope="session")
