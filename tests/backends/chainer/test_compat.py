@@ -1,5 +1,6 @@
 """Chainer 7.8.1 on today's packages, with the mends and without each of them."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -31,14 +32,19 @@ needs_numpy_2 = pytest.mark.skipif(not NUMPY_2, reason="NumPy 1 does not need th
 needs_h5py_3 = pytest.mark.skipif(not H5PY_3, reason="h5py 3 is not installed")
 
 
-#: Runs programs, each in a fork of its own: what Chainer imports of others, half of its time, is loaded once.
+#: Runs programs, each in a fork of its own: what Chainer imports of others, half of its time, is loaded once, and with
+#: the word `imported` Chainer itself, as it is between the mends before its import and those after it.
 SERVER = """
-import contextlib, importlib, json, os, sys, tempfile, traceback
+import contextlib, importlib, json, os, sys, tempfile, traceback, warnings
 for name in ("filelock", "h5py", "PIL.Image", "scipy.sparse", "scipy.special", "scipy.stats", "six", "unittest.mock"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 from deeppose_port.backends.chainer import compat
 assert not {"chainer", "pkg_resources", "cupy"} & sys.modules.keys()
+if sys.argv[1] == "imported":
+    with warnings.catch_warnings():
+        compat._apply(compat.BEFORE_IMPORT)
+        compat._import_chainer()
 for order in map(json.loads, sys.stdin):
     with tempfile.TemporaryFile("w+") as said:
         child = os.fork()
@@ -62,12 +68,12 @@ for order in map(json.loads, sys.stdin):
 """
 
 
-@pytest.fixture(scope="module")
-def forked():
-    """Runs a program where Chainer is not imported, with one item left out; returns its status and what it said."""
+@contextlib.contextmanager
+def programs(stage: str):
+    """Runs a program with one item left out, Chainer `imported` or not; returns its status and what it said."""
     environment = {name: value for name, value in os.environ.items() if name != "CHAINER_CUDNN"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SERVER], env=environment, text=True, **pipes) as server:
+    with subprocess.Popen([sys.executable, "-c", SERVER, stage], env=environment, text=True, **pipes) as server:
 
         def run(code: str, without: str | None = None, path: Path | None = None) -> tuple[int, str]:
             order = {"code": textwrap.dedent(code), "without": without, "path": [str(path)] if path else []}
@@ -80,12 +86,27 @@ def forked():
         server.stdin.close()
 
 
+@pytest.fixture(scope="module")
+def forked():
+    """Runs a program where Chainer is not imported."""
+    with programs("fresh") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def forked_later():
+    """Runs a program where Chainer is imported and not yet mended further."""
+    with programs("imported") as run:
+        yield run
+
+
 @pytest.fixture
-def holds(forked):
+def holds(request):
     """Asserts that a program ends well with an item and fails without it."""
 
     def holds(code: str, name: str, path: Path | None = None) -> None:
         assert name in ITEMS
+        forked = request.getfixturevalue("forked" if ITEMS[name] in compat.BEFORE_IMPORT else "forked_later")
         status, said = forked(code, path=path)
         assert status == 0, said
         status, _ = forked(code, without=name, path=path)
