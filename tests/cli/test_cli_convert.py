@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -449,6 +450,7 @@ class TestInterrupt:
         assert run("convert", model, other, "--to", "safetensors")[0] == 130
         assert listing(model.parent) == before
 
+    @pytest.mark.end_to_end
     @pytest.mark.parametrize(
         ("format", "moment", "number", "status"),
         [
@@ -541,31 +543,30 @@ class TestInspect:
 class TestImports:
     """What is slow to load is loaded only where it is needed."""
 
-    def modules(self, *arguments):
-        program = (
-            "import sys; from deeppose_port.cli import main; status = main(sys.argv[1:]);"
-            "loaded = [name for name in ('torch', 'chainer', 'cupy', 'cv2') if name in sys.modules];"
-            "print(loaded, status, file=sys.stderr)"
-        )
-        run = subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=True
-        )
-        return run.stderr.splitlines()[-1]
-
-    def test_help_loads_no_engine(self):
-        assert self.modules("--help") == "[] 0"
-        assert self.modules("convert", "--help") == "[] 0"
-
-    def test_convert_without_pt_loads_no_engine(self, model):
-        assert self.modules("convert", model, "-o", model.with_suffix(".safetensors")) == "[] 0"
-        assert self.modules("convert", model.with_suffix(".safetensors"), "-o", model.with_suffix(".npz")) == "[] 0"
-
-    def test_inspect_loads_no_engine(self, model):
-        assert self.modules("inspect", model) == "[] 0"
-
-    def test_a_bad_file_loads_no_engine(self, model):
-        model.write_bytes(b"")
-        assert self.modules("convert", model) == "[] 2"
+    def test_what_needs_no_engine_loads_none(self, model, tmp_path):
+        (tmp_path / "bad.model").write_bytes(b"")
+        safetensors, npz = (model.with_suffix(suffix) for suffix in (".safetensors", ".npz"))
+        commands = {
+            ("--help",): 0,
+            ("convert", "--help"): 0,
+            ("inspect", model): 0,
+            ("convert", tmp_path / "bad.model"): 2,
+            ("convert", model, "-o", safetensors): 0,
+            ("convert", safetensors, "-o", npz): 0,
+        }
+        program = """
+            import json, sys
+            from deeppose_port.cli import main
+            for arguments in json.loads(sys.argv[1]):
+                status = main(arguments)
+                loaded = [name for name in ("torch", "chainer", "cupy", "cv2") if name in sys.modules]
+                print(f"told: {json.dumps([arguments, loaded, status])}")
+        """
+        lines = [[*map(str, arguments)] for arguments in commands]
+        process = [sys.executable, "-c", textwrap.dedent(program), json.dumps(lines)]
+        run = subprocess.run(process, capture_output=True, text=True, check=True)
+        told = [json.loads(line[6:]) for line in run.stdout.splitlines() if line.startswith("told: ")]
+        assert told == [[arguments, [], status] for arguments, status in zip(lines, commands.values(), strict=True)]
 
 
 def test_the_program_is_the_function(model):

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz
 
+pytestmark = pytest.mark.end_to_end
+
 PROGRAM = (sys.executable, "-m", "deeppose_port")
 CSV = ("--csv", "a", "--images", "b", "--skeleton", "lsp")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
