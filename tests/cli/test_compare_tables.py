@@ -1,6 +1,10 @@
 """What `compare` shows: every number read back from its tables, and compared with what its JSON says."""
 
+import contextlib
+import functools
+import io
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,27 +30,34 @@ COLUMNS = {name.rpartition("/")[0]: title.rpartition(", ")[0] for name, title in
 UNITS = {"Loss": "", "Legacy error": "px", "Mean error": "px"}
 
 
-@pytest.fixture
-def run(pictures, tmp_path, monkeypatch, capsys):
-    """Compares the astronaut's network with itself after a change; shows the tables and the JSON."""
-    monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 2)
-    model = pictures.parent / "astronaut" / "epoch-300.model"
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    """Compares the astronaut's network with itself after a change, each once; shows the tables and the JSON."""
+    model, place = pictures.parent / "astronaut" / "epoch-300.model", tmp_path_factory.mktemp("compared")
 
+    @functools.cache
     def run(change, *options):
         old = converters.read(model, state=False)
         weights = {name: array.copy() for name, array in old.weights.items()}
         change(weights)
-        converters.write(old.replace(weights=weights), tmp_path / "new.pt")
+        converters.write(old.replace(weights=weights), place / "new.pt", force=True)
         data = ("--csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic", "--backends", "torch")
-        line = [str(word) for word in ("compare", model, tmp_path / "new.pt", *data, *options)]
-        status = main(line)
-        shown = capsys.readouterr().out
-        assert main([*line, "--json"]) == status
-        values = json.loads(capsys.readouterr().out)
-        assert status == (0 if values["same"] else 1)
+        line = [str(word) for word in ("compare", model, place / "new.pt", *data, *options)]
+        shown, status = printed(line)
+        told, again = printed([*line, "--json"])
+        values = json.loads(told)
+        assert status == again == (0 if values["same"] else 1)
         return shown, values
 
-    return run
+    with mock.patch("deeppose_port.evaluate.comparison.LOOKED_AT", 2):
+        yield run
+
+
+def printed(line):
+    """What a command prints, and its status."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        status = main(line)
+    return output.getvalue(), status
 
 
 def shift(weights):

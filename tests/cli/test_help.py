@@ -10,7 +10,7 @@ import sys
 import click
 import pytest
 
-from deeppose_port.cli import cli, legacy
+from deeppose_port.cli import cli, legacy, main
 from tests.conftest import PICTURES, ROOT
 from tests.helpers.checkpoint_files import alexnet, save_npz
 from tests.helpers.commands import context_of
@@ -208,19 +208,27 @@ class TestHowMuchIsShown:
         ("deeppose-port train --architecture resfpn-s", "resfpn-softargmax"),
         ("deeppose-port predict --people h", "hog"),
         ("deeppose-port eval a --by los", "loss"),
-        ("deeppose-port prep", "prepare"),
     ],
 )
-def test_a_shell_completes(typed, expected):
-    words = typed.split(" ")
-    environment = {
-        **os.environ,
-        "_DEEPPOSE_PORT_COMPLETE": "bash_complete",
-        "COMP_WORDS": typed,
-        "COMP_CWORD": str(len(words) - 1),
-    }
+def test_a_shell_completes(typed, expected, monkeypatch, capsys):
+    for name, value in asked_by_a_shell(typed).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.err) == (0, "")
+    assert f"plain,{expected}" in shown.out.splitlines()
+
+
+def test_a_shell_asks_the_program():
+    environment = {**os.environ, **asked_by_a_shell("deeppose-port prep")}
     ended = subprocess.run(
         [sys.executable, "-m", "deeppose_port"], env=environment, capture_output=True, text=True, timeout=300
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"plain,{expected}" in ended.stdout.splitlines()
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "plain,prepare\n", "")
+
+
+def asked_by_a_shell(typed):
+    """What bash sets to have a line completed."""
+    words = str(len(typed.split(" ")) - 1)
+    return {"_DEEPPOSE_PORT_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": words}

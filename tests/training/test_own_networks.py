@@ -9,6 +9,7 @@ import converters
 import deeppose_port
 from deeppose_port.cli import main
 from tests.helpers.networks import error, narrow_inputs
+from tests.helpers.trainings import no_plots
 
 MINE = """
 import torch.nn as nn
@@ -29,7 +30,8 @@ def train(pictures, tmp_path, backend, *arguments):
     pytest.importorskip(f"deeppose_port.backends.{backend}.networks")
     data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic", "--backend", backend]
     few = ["--batch-size", "4", "--snapshot", "1", "--valid-freq", "0", "--threads", "1", "-o", tmp_path / "run"]
-    return main([str(argument) for argument in ("train", *data, *few, *arguments)])
+    with no_plots():
+        return main([str(argument) for argument in ("train", *data, *few, *arguments)])
 
 
 @pytest.mark.parametrize("backend", ["torch", "chainer"])
