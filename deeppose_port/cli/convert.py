@@ -119,9 +119,13 @@ def _probed(source: Path, report: Report, options: ConvertOptions) -> list[str]:
         return []
     import converters
     from converters import Checkpoint
+    from converters.formats import FORMATS
     from deeppose_port.inspecting.probe import probe
 
-    read = converters.read(source, state=False, **values_of(options.reading))
+    if "metadata" in FORMATS[report.output_format].holds and options.layout is None and not options.dry_run:
+        read = converters.read(report.output, state=False)  # it is inflated already, and needs to be told nothing
+    else:
+        read = converters.read(source, state=False, **values_of(options.reading))
     if isinstance(read, Checkpoint):
         return [probe(read)]
     return [f"{part}: {probe(network)}" for part, network in read.networks.items()]
