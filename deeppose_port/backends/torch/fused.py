@@ -4,7 +4,7 @@ These are the operators of oneDNN that `torch.compile` puts in place of such a l
 compiler. A convolution's weights are laid out once, as oneDNN wants them. Those of fully connected layers stay as they
 are: laid out too they would take their hundreds of megabytes twice, and as they are oneDNN is twice as fast already as
 the BLAS of PyTorch, which computes few pictures by one thread. Of a large batch a few pictures at a time become
-features: their maps lie in memory that is there already, and near the processor.
+features, in each thread: their maps lie in memory that is there already, and near the processor.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from converters.networks import (
 )
 from converters.networks.flow import Flow
 from deeppose_port.backends.torch.networks import DeepPose
+from deeppose_port.backends.torch.workers import each
 
 _Pair: TypeAlias = tuple[int, int]
 #: A convolution's weights as they are laid out, its bias, padding, strides, dilation and groups.
 _Ready: TypeAlias = tuple[Tensor, Tensor | None, _Pair, _Pair, _Pair, int]
 #: Weights beyond it are a diverged network's, whose sums may overflow and then make NaN.
 _LARGEST = 1e4
-#: Bytes of a network's largest maps, of as many pictures as are computed together. With a few maps of twice as many
-#: glibc's malloc gives memory back at once, and a tenth of the time and more goes to pages that the kernel clears anew.
+#: Bytes of a network's largest maps, of as many pictures as a thread computes together. With a few maps of twice as
+#: many glibc's malloc gives memory back at once, and a tenth of the time goes to pages that the kernel clears anew.
 _MAPS = 16 << 20
 #: What is used of oneDNN.
 _OPERATORS = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight")
@@ -82,19 +83,24 @@ class Fused(Flow[Tensor], nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns what the network does."""
-        parts = [self._run(self._maps, part, {}) for part in torch.split(inputs, self._together(inputs))]
+        size = self._together(inputs)
+        parts = each(self._to_maps, torch.split(inputs, size)) if size < len(inputs) else [self._to_maps(inputs)]
         outputs = self._run(self._features, parts[0] if len(parts) == 1 else torch.cat(parts), {})
         return outputs if self._network.architecture.stacks else outputs.flatten(1)
 
+    def _to_maps(self, inputs: Tensor) -> Tensor:
+        return self._run(self._maps, inputs, {})
+
     def _together(self, inputs: Tensor) -> int:
-        """Returns of how many pictures maps are computed together: one for each thread at least."""
+        """Returns of how many pictures a thread computes the maps together; all where there are few for each thread."""
         count, *shape = inputs.shape
         threads = torch.get_num_threads()
-        if count <= threads or not self._maps:
+        if count < 2 * threads or not self._maps:
             return max(count, 1)
         largest = max(math.prod(side or 0 for side in step.after) for step in steps_of(self._maps, tuple(shape)))
-        most = max(_MAPS // (largest * inputs.element_size()), threads)
-        return -(-count // -(-count // most))  # alike, rather than all but the last
+        most = max(_MAPS // (largest * inputs.element_size()), 1)
+        rounds = -(-count // (most * threads))
+        return -(-count // (rounds * threads))  # alike, rather than all but the last
 
     def __getstate__(self) -> dict[str, object]:
         """Leaves out what is laid out for this processor, which can be neither copied nor sent: it is made anew."""
