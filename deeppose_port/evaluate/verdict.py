@@ -198,7 +198,7 @@ class Comparison:
                     "not looked at"
                 )
         if self._fed_otherwise:
-            sentences.append(f"the two are fed or read otherwise: {self._fed_otherwise}")
+            sentences.append(f"the two are fed or read differently: {self._fed_otherwise}")
         diverged = [name for name, side in self._sides() if side.diverged]
         for name, side in self._sides():
             broken = int((~np.isfinite(side.outputs)).sum())

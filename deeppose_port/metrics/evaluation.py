@@ -349,7 +349,11 @@ def head_sizes_of(dataset: PoseDataset) -> Float64Array | None:
 
 def missing_for(metric: Metric, dataset: PoseDataset) -> str | None:
     """Returns what a dataset lacks to give a metric, in words; None if it can give it."""
-    given = {"torso_lengths": torso_lengths_of(dataset), "head_sizes": head_sizes_of(dataset)}
+    given = {
+        "torso_lengths": torso_lengths_of(dataset),
+        "head_sizes": head_sizes_of(dataset),
+        "limbs": dataset.skeleton.pcp_limbs or None,
+    }
     lacking = metric.needs in given and given[metric.needs] is None
     return NEEDS[metric.needs].format(skeleton=dataset.skeleton.name) if lacking else None
 

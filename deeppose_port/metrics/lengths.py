@@ -25,7 +25,7 @@ def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floa
         visible: (N, J), which joints count.
 
     Returns:
-        (N,) the larger side of the box around the joints that count; NaN for a person who has none.
+        (N,) the larger side of the box around the joints that count; NaN for a person who has less than two.
 
     Raises:
         DeepPoseError: a shape is not as above, or a joint that counts has no finite true position.
@@ -34,8 +34,8 @@ def box_sizes(true: npt.ArrayLike, visible: npt.ArrayLike | None = None) -> Floa
     counted = counted_joints(true, visible)[..., np.newaxis]
     low = np.min(true, axis=1, where=counted, initial=np.inf)
     high = np.max(true, axis=1, where=counted, initial=-np.inf)
-    some = counted.any(axis=1)
-    sides = np.subtract(high, low, out=np.full(low.shape, np.nan), where=some)
+    several = counted.sum(axis=1) > 1
+    sides = np.subtract(high, low, out=np.full(low.shape, np.nan), where=several)
     sizes: Float64Array = sides.max(axis=1)
     return sizes
 

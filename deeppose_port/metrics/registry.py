@@ -21,7 +21,7 @@ from converters import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array, Mask
-from deeppose_port.data.skeletons import Skeleton
+from deeppose_port.data.skeletons import Limb, Skeleton
 from deeppose_port.data.view import input_points
 from deeppose_port.metrics.errors import error_tally, legacy_error, squared_error_tally
 from deeppose_port.metrics.keypoints import auc_tally, pck_tally
@@ -92,14 +92,20 @@ class Poses:
 
     @cached_property
     def box_sizes(self) -> Float64Array:
-        """(N,) the larger sides of the boxes around the joints that count; NaN for a person who has none."""
+        """(N,) the larger sides of the boxes around the joints that count; NaN for a person without two of them."""
         return box_sizes(self.true, self.visible)
+
+    @property
+    def limbs(self) -> list[Limb] | None:
+        """The limbs that PCP is of; None of a skeleton without any."""
+        return list(self.skeleton.pcp_limbs.values()) or None
 
 
 #: What a metric needs that not all data have, an attribute of `Poses` each -> what is said where it is missing.
 NEEDS: Mapping[str, str] = {
     "torso_lengths": "{skeleton} has no torso among its joints, and no torso lengths are beside the CSV",
     "head_sizes": "no head sizes are beside the CSV",
+    "limbs": "{skeleton} has no limbs",
     "network": "these are poses, not a network's outputs",
 }
 _LENGTHS = ("torso_lengths", "head_sizes")
@@ -284,8 +290,8 @@ def _area(length: str, threshold: float, poses: Poses) -> Tally:
 
 
 def _correct_limbs(rule: Literal["strict", "relaxed"], poses: Poses) -> Tally:
-    limbs = list(poses.skeleton.pcp_limbs.values())
-    return pcp_tally(poses.predicted, poses.true, limbs, poses.visible, rule=rule)
+    assert poses.limbs is not None
+    return pcp_tally(poses.predicted, poses.true, poses.limbs, poses.visible, rule=rule)
 
 
 _by_torso, _by_head, _by_box = (partial(_found, name) for name in ("torso_lengths", "head_sizes", "box_sizes"))
@@ -369,6 +375,7 @@ for _metric in (
         partial(_correct_limbs, "strict"),
         columns="limbs",
         summary="mean",
+        needs="limbs",
         references=(DEEPPOSE, FERRARI),
         is_headline=True,
         heading="PCP strict",
@@ -380,6 +387,7 @@ for _metric in (
         partial(_correct_limbs, "relaxed"),
         columns="limbs",
         summary="mean",
+        needs="limbs",
         references=(EICHNER,),
         heading="PCP relaxed",
     ),

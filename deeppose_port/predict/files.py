@@ -257,7 +257,7 @@ def predict_files(
             people.numbered,
         )
         if result.file is not None:
-            (stage / result.file.name).write_text(text_of(result, format), encoding="utf-8")
+            (stage / result.file.name).write_text(text_of(result, format), encoding="utf-8", errors="surrogateescape")
         if sheet is not None:
             write_picture(stage / TILE, sheet.picture())
     return result

@@ -113,7 +113,7 @@ def predict_persons(
             if progress is not None:
                 progress(len(persons), len(dataset))
         result = PersonPredictions(pose.path, names, tuple(persons), table, tile)
-        (stage / table.name).write_text(text_of(result, format), encoding="utf-8")
+        (stage / table.name).write_text(text_of(result, format), encoding="utf-8", errors="surrogateescape")
         if sheet is not None:
             write_picture(stage / TILE, sheet.picture())
     return result

@@ -79,7 +79,9 @@ class TestTheSame:
         checkpoint = random_checkpoint()
         other = checkpoint.replace(preprocessing=dataclasses.replace(checkpoint.preprocessing, **change))
         comparison = compare(*map(deeppose_port.load, (checkpoint, other)))
-        assert ["the two are fed or read otherwise: " in remark for remark in comparison.remarks] == [True] * bool(told)
+        assert ["the two are fed or read differently: " in remark for remark in comparison.remarks] == [True] * bool(
+            told
+        )
         assert told in " ".join(comparison.remarks)
 
     @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg_bn"])

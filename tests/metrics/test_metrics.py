@@ -390,6 +390,14 @@ def test_the_box_is_that_of_the_joints_that_count() -> None:
     assert metrics.box_sizes(true[:1]).tolist() == [49]
 
 
+def test_one_joint_has_no_box() -> None:
+    true, visible = np.array([[[1.0, 2], [4, 9]], [[5, 5], [5, 5]]]), [[1, 0], [1, 1]]
+    sizes = metrics.box_sizes(true, visible)
+    np.testing.assert_array_equal(sizes, [NAN, 0])
+    np.testing.assert_array_equal(metrics.pck(true + 1, true, sizes, visible), [0, 0])
+    assert metrics.pck_tally(true, true, sizes, visible).counts.tolist() == [[0, 0], [1, 1]]
+
+
 def test_the_area_under_the_curve_is_that_of_its_samples() -> None:
     # A joint found from t on gives the trapezoids from there: all but the last step before it, that one by half.
     true = np.zeros((1, 6, 2))

@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -94,6 +96,12 @@ class TestPictures:
         header, row = csv.reader((tmp_path / "predictions.csv").read_text().splitlines())
         assert header[:3] == ["image", "left wrist x", "left wrist y"]
         assert row == [str(folder / "wide.png"), *["60.000", "15.000"] * 7]
+
+    def test_csv_has_names_that_are_no_utf8(self, pose, folder, tmp_path):
+        name = os.fsdecode(b"caf\xe9.png")
+        shutil.copy(folder / "wide.png", folder / name)
+        predict_files(pose, [folder / name], tmp_path, format="csv")
+        assert b"caf\xe9.png,60.000,15.000" in (tmp_path / "predictions.csv").read_bytes()
 
     def test_many_pictures_meet_their_own_answers(self, tmp_path):
         random = np.random.RandomState(3)

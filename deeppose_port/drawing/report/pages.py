@@ -263,6 +263,8 @@ def _small_figures(subjects: Sequence[Subject]) -> _SmallFigures:
 
 
 def _bars(subjects: Sequence[Subject]) -> Markup:
+    if not subjects[0].evaluation.skeleton.pcp_limbs:
+        return Markup("")
     strict, relaxed = (
         [charts.Series(s.style, f"{s.label}, {rule}", s.evaluation.measures[key].values) for s in subjects]
         for key, rule in (("pcp", "strict"), ("pcp_relaxed", "relaxed"))

@@ -166,6 +166,17 @@ class TestOnePage:
         assert "PDJ, mean of the joints" not in page.text
         assert "PCK by the person's box" in page.text
 
+    def test_a_skeleton_without_limbs_has_no_part_of_them(self, tmp_path, pictures):
+        (tmp_path / "a.csv").write_text("astronaut.png,100,100,200,300\n")
+        skeleton = skeletons.Skeleton("two", ("head", "foot"))
+        path, evaluation = written(tmp_path, PoseDataset(tmp_path / "a.csv", images=pictures, skeleton=skeleton))
+        assert "pcp" not in evaluation.measures
+        assert evaluation.as_dict()["pcp"] is None
+        page = tree_of(path.read_text(encoding="utf-8"))
+        assert not page.all("section", id="limbs")
+        assert "#limbs" not in [link.attributes["href"] for link in page.all("a")]
+        assert "Not defined: PCP@0.5, strict, PCP@0.5, relaxed, because two has no limbs." in page.text
+
 
 class TestGallery:
     def test_worst_come_first(self, tmp_path, dataset):
