@@ -80,9 +80,12 @@ def refuse_no_file(
 
 
 def json_of(
-    path: str | os.PathLike[str], error: type[DeepPoseError] = DeepPoseError, largest: int | None = None
+    path: str | os.PathLike[str],
+    error: type[DeepPoseError] = DeepPoseError,
+    largest: int | None = None,
+    advice: str | None = None,
 ) -> object:
-    """Returns what a JSON file holds; arguments as for `refuse_no_file`.
+    """Returns what a JSON file holds; arguments as for `refuse_no_file`, and what to do about one that is none.
 
     Raises:
         DeepPoseError: It is refused as there, cannot be read, or is no JSON text. It is an `error`.
@@ -93,7 +96,7 @@ def json_of(
     except OSError as problem:
         raise error(f"cannot be read: {reason_of(problem)}", where=path) from problem
     except (ValueError, RecursionError) as problem:
-        raise error(f"not JSON text ({problem})", where=path) from problem
+        raise error(f"not JSON text ({problem})", where=path, advice=advice) from problem
 
 
 class Bounded(io.FileIO):

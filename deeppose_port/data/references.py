@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.errors import DeepPoseError
-from converters.files import hash_file, refuse_no_file
+from converters.files import hash_file, json_of, refuse_no_file
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
 
@@ -47,6 +47,9 @@ HEAD_BOXES = "head boxes"
 
 #: A side file of MPII's 19,919 persons has 4 MB; what is larger than this is none.
 LARGEST_FILE = 1 << 26
+_ADVICE = "run `deeppose-port prepare` again, or delete it"
+#: How many numbers an entry has: 1 for a number by itself, 0 for as many as there are joints.
+_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "centres": 2, "is_visible": 0}
 
 
 class ReferencesError(DeepPoseError):
@@ -125,24 +128,13 @@ def read_beside(csv: str | os.PathLike[str]) -> References | None:
     path = path_beside(csv)
     if not path.exists():
         return None
-    refuse_no_file(path, ReferencesError, LARGEST_FILE)
+    content = json_of(path, ReferencesError, LARGEST_FILE, _ADVICE)
     refuse_no_file(csv, ReferencesError)
-    try:
-        content = json.loads(path.read_bytes())
-        sha256 = hash_file(csv)
-    except (ValueError, RecursionError) as error:
-        raise ReferencesError(f"{path}: not JSON text ({error}); {_ADVICE}") from error
     if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise ReferencesError(f"{path}: not a side file that this version writes; {_ADVICE}")
-    if content.get("csv_sha256") != sha256:
+    if content.get("csv_sha256") != hash_file(csv):
         raise ReferencesError(f"{path}: it was written for another {csv.name} than the one beside it; {_ADVICE}")
     return _checked(content, path)
-
-
-_ADVICE = "run `deeppose-port prepare` again, or delete it"
-
-# How many numbers an entry has: 1 for a number by itself, 0 for as many as there are joints.
-_SHAPES = {"head_boxes": 4, "head_sizes": 1, "torso_lengths": 1, "scales": 1, "centres": 2, "is_visible": 0}
 
 
 def _rows(array: Float64Array | None) -> list[object] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from converters.checkpoint import Part, Preprocessing
 from converters.errors import DeepPoseError
-from converters.files import refuse_no_file
+from converters.files import json_of
 from deeppose_port.data.augmentation import Augmentation
 from deeppose_port.data.dataset import DatasetError
 from deeppose_port.options import refuse_outside
@@ -173,13 +173,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise PackError(
             f"{folder}: there is no whole pack here; `deeppose-port pack` makes it, or goes on where it was stopped"
         )
-    refuse_no_file(path, PackError, LARGEST)
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PackError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise PackError(f"{path}: damaged, not JSON text ({error}); {ADVICE}") from error
+    content = json_of(path, PackError, LARGEST, ADVICE)
     if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise PackError(f"{path}: not an index that this version writes; {ADVICE}")
     if content.pop("sha256", None) != _digest(content):
