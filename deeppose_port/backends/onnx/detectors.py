@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
-from deeppose_port.backends.devices import BackendError, gpu_indices
+from deeppose_port.backends.onnx.engines import providers_of
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.pictures import Picture
 
@@ -75,12 +75,9 @@ def onnx_detector(path: Path, device: str = "cpu") -> Callable[[Picture], Float6
     refuse_no_file(path, DeepPoseError, _LARGEST)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    indices = gpu_indices(device)
-    if indices and "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise BackendError(f"ONNX Runtime cannot use {device}: pip install onnxruntime-gpu has the CUDA provider")
-    providers = [("CUDAExecutionProvider", {"device_id": indices[0]})] if indices else []
+    providers = providers_of(runtime, device)
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+        session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's own kinds are of no common one
         raise DeepPoseError(f"no ONNX file that can be run: {reason_of(error)}", where=path) from error
     name, batched, height, width = _input(session.get_inputs(), path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -41,19 +42,13 @@ def onnxruntime(program: Program, device: str) -> Session:
     """
     import onnxruntime as runtime  # type: ignore[import-untyped]
 
-    indices = gpu_indices(device)
+    providers = providers_of(runtime, device)
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors, which it raises too
     for name, value in _WAITING.items():
         options.add_session_config_entry(name, value)
     if threads := os.environ.get("OMP_NUM_THREADS"):
         options.intra_op_num_threads = int(threads)
-    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
-    if indices:
-        if "CUDAExecutionProvider" not in runtime.get_available_providers():
-            raise BackendError(f"ONNX Runtime cannot use {device}: pip install onnxruntime-gpu has the CUDA provider")
-        # TensorFloat-32 keeps 10 bits: the outputs would not be those of the old network.
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": indices[0], "use_tf32": 0}))
     # Constants are taken where they lie: they are neither written into the graph nor read out of it again.
     values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in program.constants.values()]
     if values:
@@ -65,6 +60,21 @@ def onnxruntime(program: Program, device: str) -> Session:
         return dict(zip(names, session.run(names, dict(values)), strict=True))
 
     return run
+
+
+def providers_of(runtime: ModuleType, device: str) -> list[str | tuple[str, dict[str, int]]]:
+    """Returns what ONNX Runtime runs a graph by on a device.
+
+    Raises:
+        BackendError: It cannot use that device here.
+    """
+    indices = gpu_indices(device)
+    if not indices:
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise BackendError(f"ONNX Runtime cannot use {device}: pip install onnxruntime-gpu has the CUDA provider")
+    # TensorFloat-32 keeps 10 bits: the outputs would not be those of the old network.
+    return [("CUDAExecutionProvider", {"device_id": indices[0], "use_tf32": 0}), "CPUExecutionProvider"]
 
 
 def openvino(program: Program, device: str, precision: str = "f32") -> Session:
