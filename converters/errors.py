@@ -82,6 +82,11 @@ def reason_of(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def in_a_line(error: BaseException) -> str:
+    """Returns another program's error in one line, with its kind."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def one_line(text: object) -> str:
     """Returns a text from outside in printable characters, what is endless cut."""
     text = printable(text)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from converters.errors import DeepPoseError
+from converters.errors import DeepPoseError, in_a_line
 from converters.progress import StepCallback
 from deeppose_port.backends.activations import layer_names
 from deeppose_port.data import PoseDataset
@@ -139,13 +139,8 @@ class _Recorder:
         try:
             return self.pose(inputs)
         except Exception as error:  # each engine has errors of its own for maps that do not fit
-            self.failure = _reason(error)
+            self.failure = in_a_line(error)[:300]
             return nothing
-
-
-def _reason(error: Exception) -> str:
-    """Returns an error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _most_different(old: Float32Array, new: Float32Array) -> tuple[int, ...]:

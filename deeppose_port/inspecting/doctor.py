@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, field
 from typing import Literal
 
+from converters.errors import in_a_line
 from converters.values import dataclass
 from deeppose_port.backends import BACKENDS, Description, described, prober
 from deeppose_port.backends.devices import Driver, gpu_indices, nvidia_driver
@@ -163,11 +164,7 @@ def _engine(backend: Description, device: str) -> _Engine:
         return _Engine(prober(backend.name).examine(device))
     except Exception as error:  # a broken installation may raise anything
         anew = f"pip uninstall -y {backend.distribution} && {backend.installation}"
-        return _Engine(absent=Problem(_line(error), anew))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        return _Engine(absent=Problem(in_a_line(error), anew))
 
 
 def _row(what: str, found: str | None, verdict: Verdict, problem: Problem | None, note: str = "") -> Row:
@@ -205,7 +202,7 @@ def _opencv() -> Row:
     except Exception as error:  # ImportError of a missing libGL, or whatever a build for another NumPy raises
         remove = f"pip uninstall -y {' '.join(names)} && " if names else ""
         remedy = f"{remove}pip install 'opencv-python-headless{wanted('opencv-python-headless')}'"
-        return _row("OpenCV", found, "problem", Problem(_line(error), remedy))
+        return _row("OpenCV", found, "problem", Problem(in_a_line(error), remedy))
     return _row("OpenCV", found, "warning", next(filter(None, map(misfit, names)), None))
 
 

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import asdict, replace
 from types import ModuleType
 
+from converters.errors import in_a_line
 from deeppose_port.backends.chainer import compat
 from deeppose_port.backends.devices import Driver, cuda_version, gpu_indices, nvidia_driver
 from deeppose_port.backends.installed import INSTALL_DRIVER, Problem, cupy_problem, replace_cupy, supply_cupy_libraries
@@ -97,7 +98,7 @@ def _line(error: BaseException) -> str:
     """Returns an exception in one line; where CuPy wraps one in a banner of advice, the one inside."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return in_a_line(error)
 
 
 def _compute(cupy: ModuleType, index: int) -> None:
