@@ -10,7 +10,7 @@ Engines and OpenCV are loaded when they are first used.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converters import __version__
@@ -33,11 +33,11 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")
-    loaded = importlib.import_module(module)
+    loaded: object = importlib.import_module(module)
     return getattr(loaded, attribute) if attribute else loaded
 
 

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,17 +90,26 @@ def read(source: Path, wanted: Wanted) -> Source:
     )
 
 
-def _content(file: Path) -> dict[str, Any]:
+class _Content(NamedTuple):
+    """What a file lists."""
+
+    images: list[object]
+    annotations: list[object]
+    categories: list[object]
+
+
+def _content(file: Path) -> _Content:
     """Reads a file.
 
     Raises:
         PrepareError: It is none of COCO's.
     """
     content = json_of(file, PrepareError, LARGEST)
-    lists = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
+    lists = [content.get(name) for name in _Content._fields] if isinstance(content, dict) else []
+    found = [value for value in lists if isinstance(value, list)]
+    if len(found) < len(_Content._fields):
         raise PrepareError(f"{file}: it has no `images`, `annotations` and `categories`, as COCO's keypoints have")
-    return content
+    return _Content(*found)
 
 
 @dataclass(frozen=True)
@@ -114,9 +123,9 @@ class _Category:
 class _Places:
     """The persons of one file."""
 
-    def __init__(self, file: Path, content: Mapping[str, Any], asked: Skeleton | None) -> None:
+    def __init__(self, file: Path, content: _Content, asked: Skeleton | None) -> None:
         self.file, self._content, self.crowds = file, content, 0
-        names = dict(_categories(file, content["categories"]))
+        names = dict(_categories(file, content.categories))
         if not names:
             raise PrepareError(f"{file}: none of its categories has `keypoints`; is it the file of boxes alone?")
         labels = [label for own in names.values() for label in own]
@@ -135,23 +144,25 @@ class _Places:
     def persons(self, prefix: str, left_out: LeftOut) -> dict[str, list[Annotation]]:
         """Returns the persons by their picture, in the order of the file."""
         names: dict[object, str] = {}
-        for image in self._content["images"]:
-            file = image.get("file_name") if isinstance(image, dict) else None
-            if not isinstance(file, str) or not file or not isinstance(image.get("id"), int | str):
+        for image in self._content.images:
+            told = image if isinstance(image, dict) else {}
+            file, key = told.get("file_name"), told.get("id")
+            if not isinstance(file, str) or not file or not isinstance(key, int | str):
                 left_out.add("a picture without `id` or `file_name`", f"{self.file.name}: {str(image)[:60]}")
             else:
                 name = file.replace("\\", "/")
-                names[image["id"]] = name if name.startswith(prefix) else prefix + name
+                names[key] = name if name.startswith(prefix) else prefix + name
         found: dict[str, list[Annotation]] = {}
         seen = Counter[object]()
-        for entry in self._content["annotations"]:
-            where = f"{self.file.name}, annotation {entry.get('id') if isinstance(entry, dict) else str(entry)[:40]}"
+        for entry in self._content.annotations:
+            called = entry.get("id") if isinstance(entry, dict) else str(entry)[:40]
+            where = f"{self.file.name}, annotation {called}"
             try:
                 person = self._person(entry, names)
             except PrepareError as error:
                 left_out.add(error.problem, where)
                 continue
-            key = _key(entry.get("id"))
+            key = _key(called)
             seen[key] += 1
             if person is not None and key is not None and seen[key] > 1:
                 left_out.add("an `id` that an entry before has", where)
@@ -159,7 +170,7 @@ class _Places:
                 found.setdefault(person.file, []).append(person)
         return found
 
-    def _person(self, entry: Any, names: Mapping[object, str]) -> Annotation | None:
+    def _person(self, entry: object, names: Mapping[object, str]) -> Annotation | None:
         """Returns the person of an entry; None for what is none, a crowd or another category's thing.
 
         Raises:
@@ -195,14 +206,15 @@ class _Places:
         return Annotation(file, joints, is_visible=visible, centre=centre, scale=height / SCALE)
 
 
-def _categories(file: Path, categories: Sequence[Any]) -> Iterator[tuple[object, list[str]]]:
+def _categories(file: Path, categories: Sequence[object]) -> Iterator[tuple[object, list[str]]]:
     """Yields the names of the keypoints of each category that has some."""
     for category in categories:
-        names = category.get("keypoints") if isinstance(category, dict) else None
+        told = category if isinstance(category, dict) else {}
+        names = told.get("keypoints")
         if names and (not isinstance(names, list) or not all(isinstance(name, str) for name in names)):
             raise PrepareError(f"{file}: the `keypoints` of a category are not names")
         if names:
-            yield _key(category.get("id")), names
+            yield _key(told.get("id")), names
 
 
 def _folder(files: Sequence[Path], wanted: Wanted) -> Path | None:

@@ -7,7 +7,6 @@ one person no group is needed. A flag `occluded` says that a joint is not seen.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from converters.files import json_of
 from deeppose_port.data.prepare.labelled import (
@@ -82,7 +81,7 @@ def _content(file: Path) -> tuple[str, list[Point]]:
     return picture, [point for shape in content["shapes"] for point in _points(shape)]
 
 
-def _points(shape: Any) -> list[Point]:
+def _points(shape: object) -> list[Point]:
     """Returns the point that a shape is; none for a shape of another kind, such as the box of a person."""
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
         raise PrepareError("a shape has no `label`")
