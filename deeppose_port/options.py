@@ -34,15 +34,14 @@ class Named(str):
 _KEY, _RARE = "option", "rare"
 #: The metadata of a field that is a group of options, all of which `--help` leaves to `--help-all`.
 RARE_GROUP: Mapping[str, bool] = MappingProxyType({_RARE: True})
-#: A type of options, what of a file it is made of, and what makes it.
-_KINDS: tuple[tuple[type, type | tuple[type, ...], Callable[[Any], object]], ...] = (
-    (bool, bool, bool),
-    (int, int, int),
-    (float, (int, float), float),
-    (str, str, str),
-    (Path, str, Path),
-)
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+#: A type of options: what of a file it is made of, and what that is called.
+_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "text"),
+    Path: (str, "a path"),
+}
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,13 @@ class Option:
             if not isinstance(plain, list) or not all(isinstance(each, str) for each in plain):
                 raise ValueError("it has to be a list of texts")
             return tuple(plain)
-        for kind, takes, make in _KINDS:
+        for kind, (takes, _) in _KINDS.items():
             if kind in kinds and isinstance(plain, takes) and (kind is bool or not isinstance(plain, bool)):
-                return make(plain)
+                made: object = kind(plain)
+                return made
         if plain in kinds:  # of a Literal
             return plain
-        words = [words for kind, words in _WORDS.items() if kind in kinds]
+        words = [words for kind, (_, words) in _KINDS.items() if kind in kinds]
         raise ValueError(f"{plain!r} is not {' or '.join(words) or ', '.join(map(repr, kinds))}")
 
 
@@ -233,7 +233,7 @@ def build(kind: type[T], values: Mapping[str, object]) -> T:
 
 
 def _built(kind: type[T], values: Mapping[str, object]) -> T:
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for each, type_ in _typed_fields(typing.cast("type", kind)):
         if is_dataclass(type_):
             given[each.name] = _built(typing.cast("type[object]", type_), values)

@@ -53,7 +53,16 @@ _TYPES: dict[object, click.ParamType[Any]] = {
 _ALL = "deeppose_port.help_all"
 
 
-class Command(click.Command):
+class _Read(click.Command):
+    """A command whose help may find nobody to read it."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Reads a command line."""
+        with display.read_by_somebody():
+            return super().make_context(*arguments, **extra)
+
+
+class Command(_Read):
     """A command whose parameters are made when they are needed, of a dataclass that is loaded then."""
 
     def __init__(
@@ -77,11 +86,6 @@ class Command(click.Command):
         source = click.get_current_context().get_parameter_source
         said = {name: value for name, value in given.items() if source(name) is not ParameterSource.DEFAULT}
         return self._complete(said)
-
-    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Reads a command line; `--help` may find nobody to read it."""
-        with display.read_by_somebody():
-            return super().make_context(*arguments, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Returns the arguments and options, `--help` among them."""
@@ -150,7 +154,7 @@ class Commands(MutableMapping[str, click.Command]):
         return len(self._found)
 
 
-class Group(click.Group):
+class Group(_Read, click.Group):
     """Commands under one name, listed as they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -161,11 +165,6 @@ class Group(click.Group):
         """Writes the commands with the whole first sentence of each one's help, over as many lines as it takes."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.get_short_help_str(limit=200)) for name, each in self.commands.items()])
-
-    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Reads a command line; `--help` may find nobody to read it."""
-        with display.read_by_somebody():
-            return super().make_context(*arguments, **extra)
 
 
 def common_options() -> list[click.Option]:
