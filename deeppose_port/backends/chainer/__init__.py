@@ -1,5 +1,6 @@
 """DeepPose in Chainer 7.8.1. Importing this makes Chainer run on today's packages; see `compat`."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,22 +11,18 @@ if TYPE_CHECKING:
 __all__ = ["DeepPose", "build", "load", "predictor", "train"]
 
 
+#: Where each name is: `compat` can be had, and its mends made, without importing Chainer first.
+_MODULES = {
+    "DeepPose": "networks",
+    "build": "networks",
+    "load": "networks",
+    "predictor": "prediction",
+    "refuse_device": "devices",
+    "train": "training",
+}
+
+
 def __getattr__(name: str) -> object:
-    # Lazily, so that `compat` can be had, and its mends made, without importing Chainer first.
-    if name in ("DeepPose", "build", "load"):
-        from deeppose_port.backends.chainer import networks
-
-        return getattr(networks, name)
-    if name == "predictor":
-        from deeppose_port.backends.chainer.prediction import predictor
-
-        return predictor
-    if name == "refuse_device":
-        from deeppose_port.backends.chainer.devices import refuse_device
-
-        return refuse_device
-    if name == "train":
-        from deeppose_port.backends.chainer.training import train
-
-        return train
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

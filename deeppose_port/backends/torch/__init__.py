@@ -1,5 +1,6 @@
 """DeepPose in PyTorch."""
 
+import importlib
 import os
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["DeepPose", "build", "export", "load", "predictor", "train"]
 
 
+#: Where each name is that is not needed to evaluate.
+_MODULES = {"export": "exporting", "processes": "distributed", "refuse_device": "distributed", "train": "training"}
+
+
 def __getattr__(name: str) -> object:
-    if name == "train":  # later: it is not needed to evaluate
-        from deeppose_port.backends.torch.training import train
-
-        return train
-    if name == "export":
-        from deeppose_port.backends.torch.exporting import export
-
-        return export
-    if name in ("processes", "refuse_device"):
-        from deeppose_port.backends.torch import distributed
-
-        return getattr(distributed, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
