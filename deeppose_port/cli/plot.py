@@ -14,7 +14,7 @@ from deeppose_port.cli.options import JsonOptions
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
-    from deeppose_port.training.curves import Run
+    from deeppose_port.training.curves import Curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def plot(options: PlotOptions) -> int:
     return 0
 
 
-def _show(runs: Sequence[Run]) -> None:
+def _show(runs: Sequence[Curves]) -> None:
     """Shows where each curve ended, and where it was best."""
     from deeppose_port.drawing.plot import curve_title
     from deeppose_port.metrics.registry import of_curve

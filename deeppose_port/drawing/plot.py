@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from converters.errors import DeepPoseError
 from converters.files import atomic, made, refuse_targets
 from deeppose_port.metrics.registry import of_curve
-from deeppose_port.training.curves import LOSS, Run
+from deeppose_port.training.curves import LOSS, Curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ _AXES = {"movement": "movement / that of the joints"}
 _WORDS = {"movement": "movement of the answers", "gradient_norm": "gradient norm"}
 
 
-def draw_curves(runs: Sequence[Run], output: str | os.PathLike[str], *, force: bool = False) -> Path:
+def draw_curves(runs: Sequence[Curves], output: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Draws the curves of runs over their epochs, losses on a logarithmic scale where they span a decade.
 
     A learning rate that never changes is told under the title.
@@ -91,11 +91,11 @@ def checked_target(output: str | os.PathLike[str], *, force: bool) -> Path:
     return path
 
 
-def _all_names(runs: Sequence[Run]) -> set[str]:
+def _all_names(runs: Sequence[Curves]) -> set[str]:
     return {name for run in runs for name in run.series}
 
 
-def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
+def _panels(runs: Sequence[Curves]) -> dict[str, list[str]]:
     """Returns the names of the curves in each panel, training before validation."""
     titles = ("loss", "mean error, px", "fraction", "movement", "learning rate", "gradient norm")
     panels: dict[str, list[str]] = {title: [] for title in titles}
@@ -112,7 +112,7 @@ def _panels(runs: Sequence[Run]) -> dict[str, list[str]]:
     return panels
 
 
-def _constant_rate(runs: Sequence[Run], names: Sequence[str]) -> str:
+def _constant_rate(runs: Sequence[Curves], names: Sequence[str]) -> str:
     """Returns what the learning rate of each run is, where none ever changes; otherwise nothing."""
     rates: list[tuple[str, float]] = []
     for run in runs:
@@ -126,13 +126,13 @@ def _constant_rate(runs: Sequence[Run], names: Sequence[str]) -> str:
     return ", ".join(f"{label}: learning rate {value:.3g}" for label, value in rates)
 
 
-def _heading(runs: Sequence[Run]) -> str:
+def _heading(runs: Sequence[Curves]) -> str:
     """Returns a picture's title."""
     labels = [run.label for run in runs]
     return ", ".join(labels) if sum(map(len, labels)) <= _LONGEST_TITLE else f"{len(runs)} trainings"
 
 
-def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Run]) -> None:
+def _draw_panel(axis: Axes, title: str, names: Sequence[str], runs: Sequence[Curves]) -> None:
     """Draws one kind of curves: a colour a run, a style for what it was measured on, and a marker a metric."""
     markers = ("", "o", "s", "^", "v", "D")
     metrics = list(dict.fromkeys(name.rpartition("/")[2] for name in names))

@@ -58,7 +58,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Run:
+class Curves:
     """A training's curves.
 
     Attributes:
@@ -101,7 +101,7 @@ class _Joined:
     notes: list[str] = field(default_factory=list)
 
 
-def read_results(sources: Sequence[str | os.PathLike[str]], *, join: bool = False) -> list[Run]:
+def read_results(sources: Sequence[str | os.PathLike[str]], *, join: bool = False) -> list[Curves]:
     """Reads the curves of trainings.
 
     Args:
@@ -118,7 +118,7 @@ def read_results(sources: Sequence[str | os.PathLike[str]], *, join: bool = Fals
     paths = [Path(source) for source in sources]
     parts = [_parts_of(path) for path in paths]
     groups = [[part for group in parts for part in group]] if join else parts
-    runs: list[Run] = []
+    runs: list[Curves] = []
     labels = _labels(paths)
     for path, group in zip(paths, groups, strict=False):
         joined = _join(group, asked=join)
@@ -293,7 +293,7 @@ def _go_on(before: _Joined, part: _Part) -> None:
     before.entries = [*kept, *part.entries]
 
 
-def _run(label: str, joined: _Joined) -> Run:
+def _run(label: str, joined: _Joined) -> Curves:
     """Makes a run's curves of its entries."""
     epochs = _fractional_epochs(joined.entries)
     points: dict[str, list[tuple[float, int | None, float]]] = {}
@@ -310,7 +310,7 @@ def _run(label: str, joined: _Joined) -> Run:
             notes.append(
                 f"{label}: {key} is not finite at {len(broken)} of {len(found)} points, from epoch {broken[0]:g}"
             )
-    return Run(label, tuple(joined.sources), series, tuple(notes))
+    return Curves(label, tuple(joined.sources), series, tuple(notes))
 
 
 def _fractional_epochs(entries: Sequence[Entry]) -> list[float]:

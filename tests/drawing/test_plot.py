@@ -10,7 +10,7 @@ import pytest
 
 from deeppose_port.cli import main
 from deeppose_port.drawing.plot import curve_title, draw_curves
-from deeppose_port.training.curves import Run, Series, read_results
+from deeppose_port.training.curves import Curves, Series, read_results
 from tests.helpers.tables import tables_of
 
 HEADER = "INFO:root:chainer version: 1.13.0\nINFO:root:Namespace(batchsize=8, resume_model={resumed!r}, seed=1701)\n"
@@ -243,7 +243,7 @@ class TestDrawing:
         def series(*values):
             return Series(tuple(range(1, len(values) + 1)), (None,) * len(values), values)
 
-        return Run(
+        return Curves(
             "lsp",
             (),
             {
@@ -258,7 +258,7 @@ class TestDrawing:
     @pytest.fixture
     def alone(self, run):
         """A run of one panel, which is drawn in a third of the time."""
-        return Run("lsp", (), {"main/loss": run.series["main/loss"]})
+        return Curves("lsp", (), {"main/loss": run.series["main/loss"]})
 
     @pytest.mark.parametrize(
         ("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89P")]
@@ -281,10 +281,10 @@ class TestDrawing:
         ):
             assert f">{name}</text>" in picture
         assert "waiting" not in picture
-        two = draw_curves([alone, Run("flic", (), alone.series)], tmp_path / "two.svg").read_text()
+        two = draw_curves([alone, Curves("flic", (), alone.series)], tmp_path / "two.svg").read_text()
         assert ">lsp: training loss</text>" in two
         assert ">flic: training loss</text>" in two
-        moves = Run("lsp", (), {"movement": run.series["validation/main/pdj@0.2"]})
+        moves = Curves("lsp", (), {"movement": run.series["validation/main/pdj@0.2"]})
         three = draw_curves([moves], tmp_path / "three.svg").read_text()
         assert ">movement of the answers</text>" in three
         assert ">movement / that of the joints</text>" in three
@@ -292,21 +292,22 @@ class TestDrawing:
     def test_losses_over_decades_have_a_logarithmic_scale(self, alone, tmp_path):
         decades = draw_curves([alone], tmp_path / "a.svg").read_text()
         flat = Series((1, 2), (None, None), (0.5, 0.4))
-        linear = draw_curves([Run("lsp", (), {"main/loss": flat})], tmp_path / "b.svg").read_text()
+        linear = draw_curves([Curves("lsp", (), {"main/loss": flat})], tmp_path / "b.svg").read_text()
         assert "10^{-2}" in decades or "mathdefault{10" in decades
         assert "10^{" not in linear
         assert "mathdefault{10" not in linear
 
     def test_title_names_the_trainings(self, alone, tmp_path):
         assert (
-            ">lsp, flic</text>" in draw_curves([alone, Run("flic", (), alone.series)], tmp_path / "a.svg").read_text()
+            ">lsp, flic</text>"
+            in draw_curves([alone, Curves("flic", (), alone.series)], tmp_path / "a.svg").read_text()
         )
-        many = [Run(f"a training with a long name {i}", (), alone.series) for i in range(3)]
+        many = [Curves(f"a training with a long name {i}", (), alone.series) for i in range(3)]
         assert ">3 trainings</text>" in draw_curves(many, tmp_path / "b.svg").read_text()
 
     def test_rate_that_never_changes_is_a_line_and_no_panel(self, alone, tmp_path):
         constant, falling = (Series((1, 2, 3), (None,) * 3, rates) for rates in ((0.001,) * 3, (0.01, 0.005, 0.001)))
-        fixed, moving = (Run(alone.label, (), {**alone.series, "lr": rate}) for rate in (constant, falling))
+        fixed, moving = (Curves(alone.label, (), {**alone.series, "lr": rate}) for rate in (constant, falling))
         picture = draw_curves([fixed], tmp_path / "a.svg").read_text()
         assert ">learning rate 0.001</text>" in picture
         assert picture.count('id="axes_') == 1
@@ -314,12 +315,12 @@ class TestDrawing:
         assert ">learning rate</text>" in picture
         assert picture.count('id="axes_') == 2
         same, other = (
-            Run("flic", (), {**alone.series, "lr": Series((1,), (None,), (rate,))}) for rate in (0.001, 0.02)
+            Curves("flic", (), {**alone.series, "lr": Series((1,), (None,), (rate,))}) for rate in (0.001, 0.02)
         )
         assert ">learning rate 0.001</text>" in draw_curves([fixed, same], tmp_path / "c.svg").read_text()
         told = draw_curves([fixed, other], tmp_path / "e.svg").read_text()
         assert ">lsp: learning rate 0.001, flic: learning rate 0.02</text>" in told
-        alone = Run("lsp", (), {"lr": constant})
+        alone = Curves("lsp", (), {"lr": constant})
         assert 'id="axes_1"' in draw_curves([alone], tmp_path / "d.svg").read_text()
 
     def test_a_run_has_one_colour_in_every_panel(self, run, tmp_path, monkeypatch):
@@ -331,7 +332,7 @@ class TestDrawing:
             return plain(self, *arguments, **options)
 
         monkeypatch.setattr(matplotlib.axes.Axes, "plot", plot)
-        draw_curves([run, Run("flic", (), run.series)], tmp_path / "a.svg")
+        draw_curves([run, Curves("flic", (), run.series)], tmp_path / "a.svg")
         for label in ("lsp", "flic"):
             assert len({colour for name, colour, *_ in drawn if name.startswith(label)}) == 1
         assert len(drawn) == len(set(drawn)) == 8
@@ -353,7 +354,7 @@ class TestDrawing:
         assert curve_title("validation/main/loss") == "validation loss"
 
     def test_few_epochs_are_whole_numbers(self, tmp_path):
-        run = Run("lsp", (), {"main/loss": Series((1, 2, 3), (None,) * 3, (100.0, 90.0, 110.0))})
+        run = Curves("lsp", (), {"main/loss": Series((1, 2, 3), (None,) * 3, (100.0, 90.0, 110.0))})
         ticks = re.findall(r">([0-9.]+)</text>", draw_curves([run], tmp_path / "a.svg").read_text())
         assert [tick for tick in ticks if float(tick) < 10] == ["1", "2", "3"]
 
@@ -372,7 +373,7 @@ class TestDrawing:
 
     def test_nothing_to_draw_is_refused(self, run, tmp_path):
         with pytest.raises(ValueError, match="there is no curve to draw; the logs have waiting"):
-            draw_curves([Run("x", (), {"waiting": run.series["waiting"]})], tmp_path / "a.png")
+            draw_curves([Curves("x", (), {"waiting": run.series["waiting"]})], tmp_path / "a.png")
 
     def test_pyplot_stays_out(self, folder, tmp_path):
         results = folder(log=lines((1, 10, 0.5), (2, 20, 0.25)))
