@@ -151,7 +151,8 @@ def _convert_many(options: ConvertOptions) -> int:
     if not there.found and not there.done:
         raise DeepPoseError(f"{', '.join(map(str, sources))}: there is no checkpoint to convert in here")
     if options.results is not None:
-        refuse_targets([options.results], force=options.force)
+        read = [*sources, *(each.path for each in there.found)]
+        refuse_targets([options.results], options.force, read=read, instead="--results names another")
         refuse_without_folder(options.results)
     targets = {each.path: _target(each, output, kind) for each in there.found}
     if single and output is not None:

@@ -101,7 +101,7 @@ def show(options: ShowOptions) -> int:
     pose = load(options.checkpoint, options.reading, options.inputs, options.engine)
     read: Checkpoint | Cascade = pose.cascade if isinstance(pose, CascadePose) else pose.checkpoint
     if output is not None:
-        checked_targets(output, _networks(read), force=force)
+        checked_targets(output, _networks(read), force=force, read=options.images)
     if any(repair.became is not None for repair in read.repairs):
         how = {**values_of(options.reading), "nonfinite": "keep"}
         read = converters.read(options.checkpoint, state=False, **how)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.errors import DeepPoseError
+from converters.files import refuse_targets
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED
@@ -90,7 +91,11 @@ def train(options: TrainOptions) -> int:
       deeppose-port train --resume results/lsp --epochs 200
     """
     from deeppose_port.backends.training import train as run
+    from deeppose_port.training.names import CONFIG
 
+    output = options.training.output
+    if output is not None and options.training.resume is None:
+        refuse_targets([output / CONFIG], True, read=[options.config], instead="--output names another folder")
     with _told() if options.as_json else _shown(options.training.epochs) as callbacks:
         ended = run(options.training, options.backend, callbacks)
     if ended.folder.writes and not options.as_json:

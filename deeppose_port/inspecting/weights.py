@@ -194,7 +194,9 @@ def draw_histograms(rows: Sequence[TensorRow], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def checked_targets(output: str | os.PathLike[str], parts: Iterable[str] = ("",), *, force: bool) -> list[Path]:
+def checked_targets(
+    output: str | os.PathLike[str], parts: Iterable[str] = ("",), *, force: bool, read: Path | None = None
+) -> list[Path]:
     """Returns where `filters.png` and `histograms.png` go.
 
     Args:
@@ -202,6 +204,7 @@ def checked_targets(output: str | os.PathLike[str], parts: Iterable[str] = ("",)
         parts: What the networks of a cascade are called in files, whose pictures begin with that; empty for a network
             by itself.
         force: Whether files that exist may be replaced.
+        read: A picture, or a folder of them, that may not.
 
     Raises:
         DeepPoseError: One of them exists, or the folder is a file.
@@ -209,7 +212,8 @@ def checked_targets(output: str | os.PathLike[str], parts: Iterable[str] = ("",)
     folder = checked_folder(output)
     begins = [f"{part.replace('.', '_')}_" if part else "" for part in parts]
     targets = [folder / f"{begin}{name}.png" for begin in begins for name in ("filters", "histograms")]
-    refuse_targets(targets, force, instead="-o names another folder")
+    inputs = [] if read is None else [read, *(read / target.name for target in targets)]
+    refuse_targets(targets, force, read=inputs, instead="-o names another folder")
     return targets
 
 

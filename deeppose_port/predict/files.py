@@ -179,7 +179,7 @@ def predict_files(
     table = folder / f"predictions{part}.{format}" if pictures else None
     tile = folder / TILE if sheet is not None else None
     targets = (table, tile, *drawings.values(), *tables.values(), *sheets.values())
-    inputs = [file for file in files if isinstance(file, Path)]
+    inputs = [people.path, *(file for file in files if isinstance(file, Path))]
     refuse_targets(targets, force, read=inputs, instead="-o names another folder")
 
     found: list[Prediction] = []

@@ -52,10 +52,12 @@ class People:
     Attributes:
         numbered: Whether there may be several: they are numbered in drawings and tables.
         by_pixels: Whether it takes the picture's pixels to tell, or its size.
+        path: The file that tells it; None for none.
     """
 
     numbered = False
     by_pixels = False
+    path: Path | None = None
 
     def of(self, file: Path, image: Picture) -> Sequence[Found]:
         """Returns the persons of a picture, or of a frame of a video.

@@ -161,6 +161,12 @@ class TestResults:
         assert (tmp_path / "results.csv").read_text() == "mine"
         assert not (tmp_path / "new").exists()
 
+    def test_it_is_never_an_input(self, run, folder):
+        before = (folder / "bare.model").read_bytes()
+        _, err = run("convert", folder, "--dry-run", "--force", "--results", folder / "bare.model", status=2)
+        assert "bare.model: this is the input itself, which is never changed (--results names another)" in err
+        assert (folder / "bare.model").read_bytes() == before
+
     def test_no_cell_is_a_formula(self, run, folder, tmp_path, monkeypatch):
         (folder / "=1+1.model").write_bytes(b"")
         monkeypatch.chdir(folder)

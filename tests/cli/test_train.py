@@ -72,6 +72,11 @@ class TestOneFolder:
         assert phrase in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
 
+    def test_the_settings_that_it_takes_are_never_replaced(self, tmp_path, capsys):
+        (tmp_path / "config.toml").write_text('backend = "torch"\ntrain_csv = "a.csv"\nimages = "."\n')
+        train("--config", tmp_path / "config.toml", "-o", tmp_path, status=2)
+        assert "config.toml: this is the input itself, which is never changed" in capsys.readouterr().err
+
     def test_what_is_refused_leaves_a_runs_settings_as_they_are(self, arguments, tmp_path, capsys):
         train(*arguments, "--epochs", 1, "-o", tmp_path)
         told = (tmp_path / "config.toml").read_bytes()

@@ -20,7 +20,7 @@ from deeppose_port.inspecting.subjects import (
     inputs_of_synthetic,
     synthetic_pictures,
 )
-from deeppose_port.inspecting.weights import filters_picture, tensor_rows, write_pictures
+from deeppose_port.inspecting.weights import checked_targets, filters_picture, tensor_rows, write_pictures
 from tests.helpers.networks import random_checkpoint
 
 
@@ -328,6 +328,9 @@ class TestPictures:
             write_pictures({"": (checkpoint, tensor_rows(checkpoint))}, tmp_path)
         assert [file.name for file in tmp_path.iterdir()] == ["histograms.png"]
         write_pictures({"": (checkpoint, tensor_rows(checkpoint))}, tmp_path, force=True)
+        for read in (tmp_path, tmp_path / "filters.png"):
+            with pytest.raises(ValueError, match=r"filters\.png: this is the input itself"):
+                checked_targets(tmp_path, force=True, read=read)
 
 
 class TestCommand:

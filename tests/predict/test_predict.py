@@ -16,7 +16,7 @@ from deeppose_port.cli import main
 from deeppose_port.data import Crop, PoseDataset, skeletons
 from deeppose_port.drawing import draw
 from deeppose_port.drawing.sheet import ContactSheet, draw_crop
-from deeppose_port.predict import Found, files_in, parse_box, predict_files, predict_persons
+from deeppose_port.predict import Found, files_in, parse_box, predict_files, predict_persons, read_boxes
 from deeppose_port.predict.inputs import Answer, Lettering, drawn
 from deeppose_port.predict.results import as_lists
 from tests.helpers.networks import checkpoint_of, random_checkpoint
@@ -245,6 +245,12 @@ class TestFailures:
         (folder / "wide.png").rename(folder / "tile.png")
         with pytest.raises(ValueError, match=r"tile\.png: this is the input itself, which is never changed"):
             predict_files(pose, [folder], folder, sheet=ContactSheet(1, 1), force=True)
+
+    def test_a_file_of_boxes_is_never_replaced(self, pose, folder, tmp_path):
+        boxes = tmp_path / "predictions.json"
+        boxes.write_text("[]")
+        with pytest.raises(ValueError, match=r"predictions\.json: this is the input itself, which is never changed"):
+            predict_files(pose, [folder], tmp_path, people=read_boxes(boxes), force=True)
 
     @pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,5", "a,b,c,d", ""])
     def test_box_that_is_none_is_refused(self, text):
