@@ -8,6 +8,7 @@ how much to move it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -327,7 +328,7 @@ class Rules:
         return {"stages": stages, "face": None if self.face is None else self.face.as_dict()}
 
     @classmethod
-    def from_metadata(cls, values: Mapping[str, Any]) -> tuple[Rules, dict[str, dict[str, Any]]]:
+    def from_metadata(cls, values: Mapping[str, object]) -> tuple[Rules, dict[str, dict[str, object]]]:
         """Returns the rules that a file tells, and what each of the networks says of itself.
 
         Raises:
@@ -336,7 +337,7 @@ class Rules:
         stages, face = values.get("stages"), values.get("face")
         if not isinstance(stages, list) or not 1 <= len(stages) <= MOST_STAGES or not isinstance(face, Mapping | None):
             raise DeepPoseError("its stages are no list of them")
-        close_ups, said = [], list[list[Any]]()
+        close_ups, said = [], list[list[object]]()
         for number, stage in enumerate(stages, start=1):
             if not isinstance(stage, Mapping) or not isinstance(stage.get("crop"), Mapping | None):
                 raise DeepPoseError(f"its stage {number} is none")
@@ -345,14 +346,12 @@ class Rules:
             if several is not None and not (isinstance(several, list) and 1 <= len(several) <= MOST_NETWORKS):
                 raise DeepPoseError(f"its stage {number} has no list of networks")
             said.append([{k: v for k, v in stage.items() if k != "crop"}] if several is None else several)
-        if not all(isinstance(one, Mapping) for networks in said for one in networks):
-            raise DeepPoseError("one of its networks says nothing of itself")
         parts = parts_of(0 if "joints" not in stage else len(stage["joints"]) for stage in stages)
-        named = {
-            part: dict(one)
-            for names, ones in zip(parts, said, strict=True)
-            for part, one in zip(names, ones, strict=True)
-        }
+        named = {}
+        for part, one in zip(itertools.chain(*parts), itertools.chain(*said), strict=True):
+            if not isinstance(one, Mapping):
+                raise DeepPoseError("one of its networks says nothing of itself")
+            named[part] = dict(one)
         return cls(tuple(close_ups), parts, None if face is None else FaceCrop.from_dict(face)), named
 
 

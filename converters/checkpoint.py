@@ -48,12 +48,14 @@ class _Plain:
         return {name: _as_list(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls: type[_Record], values: Mapping[str, object]) -> _Record:
+    def from_dict(cls: type[_Record], values: object) -> _Record:
         """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over.
 
         Raises:
             DeepPoseError: A value is missing or of another kind.
         """
+        if not isinstance(values, Mapping):
+            raise DeepPoseError(f"this does not describe a {cls.__name__}: {values!r}")
         kinds = get_type_hints(cls)
         known = {name: value for name, value in values.items() if name in kinds}
         for name, value in known.items():

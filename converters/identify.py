@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from packaging.version import Version
@@ -99,12 +98,12 @@ class _File:
     sections: Sections
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """What `converters` wrote into it; empty for anybody else's file."""
         return self.contents.metadata or {}
 
     @property
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> dict[str, object]:
         """What it says of its architecture, if we wrote it."""
         told = self.metadata.get("architecture")
         return told if isinstance(told, dict) else {}
@@ -184,7 +183,7 @@ class _Identification:
             ),
             optimizer=training.optimizer,
             progress=progress,
-            repairs=tuple(Repair.from_dict(r) for r in file.metadata.get("repairs") or ()),
+            repairs=_repairs(file.metadata),
             notices=tuple(self.notices),
         )
         return Plan(self.path, state, outline, weights, aliases, training, self.identities)
@@ -221,6 +220,7 @@ class _Identification:
         contents = parts.chosen(path, contents, part)
         self.identities |= {file: identity_of(file) for file in contents.files}
         formats.refuse_many(path, len(contents.headers))
+        formats.refuse_long_names(path, contents)
         formats.refuse_large(path, contents, self.options.max_bytes)
         self.notices += contents.notices
         _check_metadata(path, contents.metadata or {})
@@ -475,8 +475,8 @@ def _step(state: Mapping[str, Stored]) -> int | None:
         return None
 
 
-def _not_understood(path: Path, error: Exception) -> CheckpointError:
-    problem = f"what it says of itself cannot be understood: {reason_of(error)}"
+def _not_understood(path: Path, error: DeepPoseError) -> CheckpointError:
+    problem = f"what it says of itself cannot be understood: {error.problem}"
     return CheckpointError(path, problem, "was it edited? convert the original again")
 
 
@@ -496,7 +496,7 @@ def _model_beside(state: Path) -> Path:
     return model
 
 
-def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+def _check_metadata(path: Path, metadata: Mapping[str, object]) -> None:
     """Refuses what a file says of itself if it is not as we write it."""
     try:
         for told in (metadata, metadata.get("architecture")):
@@ -506,10 +506,17 @@ def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
             if metadata.get(name) is not None:
                 kind.from_dict(metadata[name])
         _origin(metadata)
-        for found in metadata.get("repairs") or ():
-            Repair.from_dict(found)
-    except (ValueError, TypeError, AttributeError) as error:
+        _repairs(metadata)
+    except DeepPoseError as error:
         raise _not_understood(path, error) from error
+
+
+def _repairs(metadata: Mapping[str, object]) -> tuple[Repair, ...]:
+    """Returns what a file of ours says was changed on reading what it was made of."""
+    told = metadata.get("repairs") or ()
+    if not isinstance(told, list | tuple):
+        raise DeepPoseError(f"its repairs are {told!r}")
+    return tuple(map(Repair.from_dict, told))
 
 
 def _epoch_of_name(path: Path) -> int | None:

@@ -29,8 +29,8 @@ _LEVELS = {
     name: re.compile(setting(name) + rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,?\s*[\])]")
     for name in ("mean", "std")
 }
-#: A step of a pipeline without anything nested in it, 1.x's and 0.x's.
-_BOX = re.compile(r"[({][^(){}]*\b(?:GetBBoxCenterScale|TopDownGetBboxCenterScale)\b[^(){}]*[)}]")
+#: A step of a pipeline without anything nested in it; and the one that pads a box, 1.x's and 0.x's.
+_STEP, _BOX = re.compile(r"[({][^(){}]*[)}]"), re.compile(r"\b(?:GetBBoxCenterScale|TopDownGetBboxCenterScale)\b")
 _PADDING = re.compile(setting("padding") + f"({_NUMBER})")
 #: 1.x exchanges red and blue where either is so, and leaves BGR by default; 0.x reads pictures as RGB.
 _EXCHANGED = re.compile(setting("(?:bgr_to_rgb|rgb_to_bgr)") + r"(?i:(true)|false)\b")
@@ -73,7 +73,7 @@ def said(values: Mapping[str, object]) -> Said:
         )
     elif sizes:
         told = told.also({}, _several("sizes of its inputs", sizes, "--im-size"))
-    found = (_PADDING.search(step) for step in _BOX.findall(text))
+    found = (_PADDING.search(step) for step in _STEP.findall(text) if _BOX.search(step))
     paddings = {_PADDED if padding is None else float(padding[1]) for padding in found}
     if len(paddings) == 1 and 0 < max(paddings) != _PADDED:
         (padding,) = paddings

@@ -31,6 +31,7 @@ from converters.formats.format import (
     Format,
     encode_metadata,
     refuse_large,
+    refuse_long_names,
     refuse_many,
     register,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "opened",
     "readable",
     "refuse_large",
+    "refuse_long_names",
     "refuse_many",
     "register",
     "resolve",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from converters._version import __version__
 from converters.cascade import Cascade, Rules
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 << 30
 #: More arrays are in no checkpoint's file, where the largest networks have a few thousand with their optimizer's.
 MOST_ARRAYS = 10_000
+#: And no array has a longer name; what patterns find in a name of millions of characters, they find after hours.
+LONGEST_NAME = 500
 #: What Python, NumPy and PyTorch raise for damaged or hostile files.
 DAMAGES = (
     ArithmeticError,
@@ -49,7 +51,7 @@ _START = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second has no members
 
 
-def rules_of(path: Path, metadata: Mapping[str, Any]) -> tuple[Rules, dict[str, dict[str, Any]]]:
+def rules_of(path: Path, metadata: Mapping[str, object]) -> tuple[Rules, dict[str, dict[str, object]]]:
     """Returns what a file of ours says of its cascade, as `Rules.from_metadata` does.
 
     Raises:
@@ -248,6 +250,18 @@ def refuse_many(path: Path, count: int) -> None:
         raise CheckpointError(
             path, f"it has more than {MOST_ARRAYS:,} arrays, which no checkpoint has", "nothing was read"
         )
+
+
+def refuse_long_names(path: Path, contents: Contents) -> None:
+    """Refuses a file whose arrays have longer names than any checkpoint's, before anything is looked for in them.
+
+    Raises:
+        CheckpointError: One has.
+    """
+    longest = max((*contents.headers, *contents.uninitialised), key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        problem = f"it has an array whose name has {len(longest):,} characters, which none of a checkpoint's has"
+        raise CheckpointError(path, problem, "nothing was read")
 
 
 def decode_metadata(text: str | bytes | None) -> dict[str, object] | None:

@@ -69,16 +69,17 @@ def read(path: Path) -> Contents:
     return contents
 
 
-def _cascade(path: Path, payload: Mapping[str, Any]) -> Contents:
+def _cascade(path: Path, payload: Mapping[str, object]) -> Contents:
     """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
     rules, entries = rules_of(path, payload)
     tensors, parts, said = dict[str, Tensor](), dict[str, Callable[[], Contents]](), dict[str, dict[str, object]]()
     for part, entry in entries.items():
-        if not isinstance(entry.get("state_dict"), Mapping):
+        state = entry.get("state_dict")
+        if not isinstance(state, Mapping):
             raise CheckpointError(path, f"its {part} has no state dict", "was it edited? convert the original again")
         whole = {**entry, "deeppose_port": payload["deeppose_port"]}
         parts[part] = partial(_File(path, whole).contents, whole)
-        tensors |= {f"{part}.{key}": tensor for key, tensor in _tensors(path, entry["state_dict"]).items()}
+        tensors |= {f"{part}.{key}": tensor for key, tensor in _tensors(path, state).items()}
         said[part] = {key: value for key, value in entry.items() if key not in ("state_dict", "optimizer", "trainer")}
     _refuse_shared(path, tensors)
     return Contents(
@@ -139,7 +140,7 @@ class _File:
         values, notices = dict(self.values), list[str]()
         beside = [key for key, value in state.items() if _is_beside(key, value)]
         if beside and not self.own:
-            state = {key: value for key, value in state.items() if key not in beside}
+            state = {key: value for key, value in state.items() if not _is_beside(key, value)}
             notices.append(f"no tensors, beside them and not read: {fold(beside)}")
         tensors = _tensors(self.path, state)
         if any(tensor.widened for tensor in tensors.values()):

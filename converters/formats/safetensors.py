@@ -81,12 +81,16 @@ def _cascade(path: Path, contents: Contents) -> Contents:
     """Returns the contents of a cascade of ours, of which each network is one more file of ours."""
     metadata = contents.metadata or {}
     rules, said = rules_of(path, metadata)
-    owner = {key: next((part for part in said if key.startswith(f"{part}.")), None) for key in contents.headers}
-    if strangers := [key for key, part in owner.items() if part is None]:
-        raise CheckpointError(path, f"{strangers[0]!r} belongs to no stage of its cascade", "was it edited?")
+    tensors: dict[str, dict[str, str]] = {part: {} for part in said}
+    for key in contents.headers:
+        stage, joint, *_ = f"{key}.".split(".", 2)
+        part = stage if stage in said else f"{stage}.{joint}"
+        if part not in said:
+            raise CheckpointError(path, f"{key!r} belongs to no stage of its cascade", "was it edited?")
+        tensors[part][key.removeprefix(f"{part}.")] = key
 
     def part_of(part: str) -> Contents:
-        keys = {key.removeprefix(f"{part}."): key for key, its in owner.items() if its == part}
+        keys = tensors[part]
         return replace(
             contents,
             headers={name: contents.headers[key] for name, key in keys.items()},

@@ -1,6 +1,7 @@
 """Files of very many things, or whose headers claim much: few bytes each, but minutes of work or gigabytes together."""
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -12,7 +13,9 @@ import pytest
 
 import converters
 from converters.formats import format as formats
-from tests.helpers.checkpoint_files import alexnet, members, npy, refused, save_zip
+from converters.networks import TABLES, Architecture, Convolution, walk
+from tests.helpers.checkpoint_files import alexnet, in_torch_names, members, npy, refused, save_zip
+from tests.hostile.alone import read_alone
 from tests.hostile.conftest import refusals
 
 FEW = 40
@@ -100,6 +103,44 @@ class TestCounts:
         refused(
             tmp_path / "a.h5", "its arrays are stored in more bytes than it has|the HDF5 file cannot be read: .*trunc"
         )
+
+    def test_numbers_beside_tensors(self, tmp_path):
+        """As long as each is looked for among all, they take minutes."""
+        torch = pytest.importorskip("torch")
+        numbers = {f"n{i}": i for i in range(100_000)}
+        torch.save({"conv1.weight": torch.zeros(3), **numbers}, tmp_path / "a.pt")
+        (said,) = refusals([tmp_path / "a.pt"])
+        assert "its arrays fit no architecture" in said
+
+    def test_a_name_without_end(self, tmp_path):
+        """Whether it is that of a loss is found out after hours."""
+        torch = pytest.importorskip("torch")
+        network = {f"module.{name}": torch.from_numpy(one) for name, one in in_torch_names(alexnet()).items()}
+        torch.save({**network, "loss" * 100_000: torch.zeros(3)}, tmp_path / "a.pt")
+        (said,) = refusals([tmp_path / "a.pt"])
+        assert "it has an array whose name has 400,000 characters" in said
+
+    def test_a_configuration_of_one_step_without_end(self, tmp_path):
+        """Where the step ends is looked for from each of its words."""
+        torch = pytest.importorskip("torch")
+        table = TABLES["resnet18-torchvision"]
+        widths = {layer.name: 2 for layer in walk(table) if isinstance(layer, Convolution)}
+        shapes = Architecture("resnet18-torchvision", 4, widths).shapes
+        arrays = {name: torch.zeros(shape, dtype=None if shape else int) for name, shape in shapes.items()}
+        state = {f"{'head' if name[:3] == 'fc.' else 'backbone'}.{name}": one for name, one in arrays.items()}
+        config = "(" + "GetBBoxCenterScale " * 50_000
+        torch.save({"meta": {"config": config}, "state_dict": state}, tmp_path / "a.pth")
+        assert read_alone([tmp_path / "a.pth"], "time")[0][:2] == ("", 0)
+
+    def test_tensors_of_a_cascade_of_many_networks(self, tmp_path):
+        """As long as each is compared with the names of all networks, they take an hour."""
+        stages = [{"crop": None}, *[{"joints": [{}] * 1000, "crop": {"sigma": 1.5, "opposing": [[0, 7]]}}] * 99]
+        said = {"deeppose_port": "0.1.0", "stages": json.dumps(stages), "face": "null"}
+        tensors = {f"x{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(50_000)}
+        header = json.dumps({"__metadata__": said, **tensors}).encode()
+        (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+        (said,) = refusals([tmp_path / "a.safetensors"])
+        assert "'x0' belongs to no stage of its cascade" in said
 
     @pytest.mark.slow
     def test_the_real_ones_within_limits(self, tmp_path):
