@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from converters import formats, stages, streaming, words
 from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint, Repair, Source, parameters_of
-from converters.errors import CheckpointError, DeepPoseError, printable
+from converters.errors import CheckpointError, DeepPoseError, printable, told_as_checkpoints
 from converters.files import atomic, checked_folder, hash_file, refuse_targets, staged
 from converters.formats import FORMATS, Format
 from converters.identify import Options
@@ -119,7 +118,7 @@ def write(
         _write_cascade(checkpoint, target, kind, [], force, lambda name: None)
         return
     _refuse_target(target, kind.folder, [], force)
-    with _refusing(), (staged if kind.folder else atomic)(target, force=force) as temporary:
+    with told_as_checkpoints(), (staged if kind.folder else atomic)(target, force=force) as temporary:
         kind.write(checkpoint, temporary, layout=layout)
 
 
@@ -180,7 +179,7 @@ def convert(
         _refuse_for_cascade(target, kind, layout)
         is_folder = kind.write_cascade is None
     _refuse_target(target, is_folder, [source, *plan.files, plan.state], force or dry_run)
-    with _refusing():
+    with told_as_checkpoints():
         if dry_run:
             checkpoint, digest = plan.load(nonfinite, step("reading")), None
         elif kind.pieces and plan.is_large and streaming.AVAILABLE:
@@ -227,11 +226,11 @@ def _one_file(
 def _write_cascade(cascade: Cascade, target: Path, kind: Format, read: Iterable[Path], force: bool, step: Step) -> str:
     """Writes a cascade, reads it again where its format can be, and returns the hash of the (largest) file."""
     if kind.write_cascade is not None:
-        with _refusing():
+        with told_as_checkpoints():
             return _one_file(partial(kind.write_cascade, cascade), cascade, target, kind, None, force, step)
     assert kind.write is not None
     networks, others = stages.files_of(cascade, kind)
-    with _refusing():
+    with told_as_checkpoints():
         stages.refuse_others(target, {*networks, *others})
         refuse_targets([target / name for name in (*networks, *others)], force, read=read)
         with staged(target, force=force) as stage:
@@ -335,19 +334,8 @@ def _kind(target: Path, format: str | None, layout: str | None) -> tuple[Format,
 
 def _refuse_target(target: Path, folder: bool, read: Iterable[Path | None], force: bool) -> None:
     """Refuses a target that is there already, or among the files that are read under whatever name."""
-    with _refusing():
+    with told_as_checkpoints():
         if folder:  # its own files are looked for when they are put there
             checked_folder(target)
         else:
             refuse_targets([target], force, read=read)
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Tells of a target that is refused as of a checkpoint."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except DeepPoseError as error:
-        raise CheckpointError(error.where, error.problem, error.advice) from error

@@ -25,6 +25,8 @@ What stands behind a name is where it is defined; the first two are here.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST = 1200
@@ -61,6 +63,21 @@ class CheckpointError(DeepPoseError):
     def path(self) -> Path | None:
         """The file."""
         return self.where
+
+
+@contextmanager
+def told_as_checkpoints() -> Iterator[None]:
+    """Tells of any file that is refused meanwhile as of a checkpoint.
+
+    Raises:
+        CheckpointError: One is.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except DeepPoseError as error:
+        raise CheckpointError(error.where, error.problem, error.advice) from error
 
 
 def _again(kind: type[DeepPoseError], problem: str, where: Path | None, advice: str | None) -> DeepPoseError:

@@ -18,9 +18,9 @@ from converters._version import __version__
 from converters.cascade import Cascade
 from converters.checkpoint import Checkpoint, Source
 from converters.conversion import write
-from converters.errors import CheckpointError, DeepPoseError, printable, reason_of
+from converters.errors import CheckpointError, DeepPoseError, printable, reason_of, told_as_checkpoints
 from converters.families.joints import named
-from converters.files import atomic, checked_folder, made, refuse_no_file, refuse_targets, told_of
+from converters.files import atomic, checked_folder, json_of, made, refuse_targets, told_of
 from converters.reading import read
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -186,23 +186,19 @@ def _read_folder(folder: Path) -> Checkpoint | Cascade:
     return checkpoint
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path) -> dict[str, object]:
     """Reads a `config.json`.
 
     Raises:
-        DeepPoseError: It is damaged, or another program's.
+        CheckpointError: It is damaged, or another program's.
     """
-    refuse_no_file(path, largest=_LARGEST_CONFIG)
-    try:
-        said = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"not JSON text ({reason_of(error)})", "look for a whole copy") from error
+    with told_as_checkpoints():
+        said = json_of(path, largest=_LARGEST_CONFIG)
     kind = said.get("model_type") if isinstance(said, dict) else None
-    if kind != MODEL_TYPE:
+    if not isinstance(said, dict) or kind != MODEL_TYPE:
         other = f"its model_type is {str(kind)[:100]!r}" if kind is not None else "it has no model_type"
         raise CheckpointError(path, f"this is the config of another program's network: {other}, not {MODEL_TYPE!r}")
-    config: dict[str, Any] = said
-    return config
+    return said
 
 
 def _still(value: object) -> object:

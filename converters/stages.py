@@ -16,8 +16,8 @@ from pathlib import Path
 from converters import formats, takiyu_folder
 from converters.cascade import Cascade, Rules
 from converters.checkpoint import Checkpoint
-from converters.errors import CheckpointError, reason_of
-from converters.files import identity_of
+from converters.errors import CheckpointError, DeepPoseError
+from converters.files import identity_of, json_of
 from converters.formats import Format, encode_metadata
 from converters.identify import Options, identify
 from converters.plan import CascadePlan, Plan
@@ -99,16 +99,14 @@ def _plan_of_folder(folder: Path, options: Options) -> CascadePlan:
         problem = f"it holds the files of two cascades, {_INDEX} and {min(takiyu_folder.files_in(folder))}"
         raise CheckpointError(folder, problem, "take those of one out")
     try:
-        if index.stat().st_size > _LARGEST_INDEX:
-            raise CheckpointError(index, "it is too large for what tells of a cascade", _ADVICE)
-        values = json.loads(index.read_bytes())
+        values = json_of(index, largest=_LARGEST_INDEX)
         if not isinstance(values, Mapping) or "deeppose_port" not in values:
             raise CheckpointError(index, "this is JSON, but tells of no cascade", _ADVICE)
         rules, said = Rules.from_metadata(values)
     except CheckpointError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(index, f"it cannot be understood: {reason_of(error)}", _ADVICE) from error
+    except DeepPoseError as error:
+        raise CheckpointError(index, f"it cannot be understood: {error.problem}", _ADVICE) from error
     networks, files = {}, set[str]()
     for part, entry in said.items():
         name = entry.get("file")

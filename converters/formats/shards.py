@@ -5,13 +5,12 @@ The files are safetensors or PyTorch's, read as such.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from converters.errors import CheckpointError, reason_of
+from converters.errors import CheckpointError, told_as_checkpoints
+from converters.files import json_of
 from converters.formats.format import FORMATS, Beginning, Contents, Format, register
 from converters.stored import Buffer
 
@@ -75,10 +74,8 @@ def _others(path: Path) -> list[Path]:
 
 
 def _index(path: Path) -> dict[str, str]:
-    try:
-        values: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"the index cannot be read: {reason_of(error)}", _ADVICE) from error
+    with told_as_checkpoints():
+        values = json_of(path, largest=_LARGEST_INDEX)
     places = values.get("weight_map") if isinstance(values, dict) else None
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise CheckpointError(path, "this is JSON, but no index of a checkpoint's files", "it names no weight_map")
