@@ -102,7 +102,7 @@ def tell_writer(known: Writers, log_version: str | None, log_name: str) -> tuple
     Raises:
         DeepPoseError: The log and the keys contradict each other, or the keys themselves do.
     """
-    releases = _releases(known)
+    releases = [version for version in map(Version, _RELEASES) if known.holds(version)]
     if not releases:
         raise DeepPoseError(
             f"its keys contradict each other: among them is {known.told_by}, but not what belongs to it"
@@ -127,7 +127,3 @@ def _phrase(known: Writers) -> str:
     if known.since == _ANY.since:
         return f"a Chainer before {known.until}"
     return f"a Chainer from {known.since} to before {known.until}"
-
-
-def _releases(known: Writers) -> list[Version]:
-    return [version for version in map(Version, _RELEASES) if known.holds(version)]

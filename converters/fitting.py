@@ -21,7 +21,7 @@ from converters.families import FAMILIES, Built, Family, Found
 from converters.families.unsupported import refuse_unsupported
 from converters.folding import fold
 from converters.formats import Contents
-from converters.keys import Header, Stripping, strippings
+from converters.keys import Header, Stripping, first_part, strippings
 from converters.matching import Match, compare, fitting, match, odd
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, last_weighted, per_joint
 from converters.values import dataclass
@@ -108,10 +108,10 @@ class Search:
         Raises:
             CheckpointError: As for `fit`; or others have the shapes of such arrays and are not equal to them.
         """
-        parts = {_part(key) for key in headers}
+        parts = {first_part(key) for key in headers}
         for part in sorted(parts) if 1 < len(parts) <= _MOST_PARTS and len(headers) <= _MOST_ARRAYS else ():
-            again = [key for key in headers if _part(key) == part]
-            others = {key: header for key, header in headers.items() if _part(key) != part}
+            again = [key for key in headers if first_part(key) == part]
+            others = {key: header for key, header in headers.items() if first_part(key) != part}
             alike: dict[tuple[Header, str], list[str]] = {}
             for key, header in others.items():
                 alike.setdefault((header, _last(key)), []).append(key)
@@ -205,11 +205,6 @@ def _compared(headers: Mapping[str, Header], built: Built, family: Family) -> Ma
     if "chainer" not in family.engines:
         architecture = replace(architecture, writer=TORCH_WRITER)
     return compare(headers, architecture, problem=odd(last.channels) if each == 2 else None)
-
-
-def _part(key: str) -> str:
-    """Returns the first part of a key."""
-    return re.split(r"[./]", key)[0]
 
 
 def _last(key: str) -> str:

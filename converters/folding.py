@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -49,10 +50,7 @@ def _fold_numbers(members: list[str]) -> dict[str, list[str]]:
         sorted({piece[i] for piece in pieces}, key=lambda number: (int(number), number))
         for i in range(1, len(pieces[0]), 2)
     ]
-    size = 1
-    for column in columns:
-        size *= len(column)
-    if size != len(members):
+    if math.prod(map(len, columns)) != len(members):
         varying = next(i for i, column in enumerate(columns) if len(column) > 1)
         parts: dict[str, list[str]] = {}
         for member, piece in zip(members, pieces, strict=True):

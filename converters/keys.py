@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 
@@ -40,6 +41,8 @@ _PARTS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+#: How the names of the tensors end that count batches, which old versions of PyTorch and Chainer do not have.
+COUNTER = ".num_batches_tracked"
 _CHAINER_PARTS = {"weight": "W", "bias": "b"}
 _CHAINER_BN_PARTS = {
     "weight": "gamma",
@@ -67,10 +70,7 @@ class Header:
     @property
     def nbytes(self) -> int:
         """Bytes of the array in memory."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,11 @@ def set_aside(keys: Iterable[str], format: str) -> list[str]:
     """Returns the keys that are no part of any network: they stand beside it in the files of some programs."""
     patterns = [_BESIDE, *(re.compile(f.beside[format]) for f in FAMILIES.values() if format in f.beside)]
     return [key for key in keys if any(pattern.fullmatch(key) for pattern in patterns)]
+
+
+def first_part(key: str) -> str:
+    """Returns what a key begins with, up to its first `.` or `/`."""
+    return re.split(r"[./]", key, maxsplit=1)[0]
 
 
 def canonical_name(key: str) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 from converters.errors import DeepPoseError
 from converters.families import CANONICAL, automatic, naming
 from converters.folding import fold
-from converters.keys import Header, canonical_name, spelled_names
+from converters.keys import COUNTER, Header, canonical_name, spelled_names
 from converters.networks import (
     OUTPUTS,
     TABLES,
@@ -29,9 +29,6 @@ from converters.networks import (
 from converters.networks import feature_size as table_feature_size
 from converters.networks.flow import tensors_of
 from converters.values import dataclass
-
-#: How the names of the tensors end that count batches.
-_COUNTER = ".num_batches_tracked"
 
 
 @dataclass
@@ -138,7 +135,7 @@ def _first_name(name: str, names: str) -> str:
 
 def _all_but_counters(names: Iterable[str]) -> set[str]:
     """Returns the names of tensors that no version of PyTorch leaves out."""
-    return {name for name in names if not name.endswith(_COUNTER)}
+    return {name for name in names if not name.endswith(COUNTER)}
 
 
 @cache
@@ -191,19 +188,19 @@ def compare(
             continue
         key = by_name[renamed[canonical]]
         result.canonical[key] = canonical
-        difference = _difference(canonical, headers[key], shape)
+        difference = difference_of(canonical, headers[key], shape)
         if difference and not (problem and canonical.startswith(last)):
             result.different[key] = difference
     result.unexpected += [key for key in by_name.values() if key not in result.canonical]
-    counters = [n for n in architecture.shapes if n.endswith(_COUNTER)]
+    counters = [n for n in architecture.shapes if n.endswith(COUNTER)]
     if counters and set(counters) <= set(result.missing):  # PyTorch <= 0.4 had none
         result.missing = [n for n in result.missing if n not in counters]
     return result
 
 
-def _difference(canonical: str, header: Header, shape: Shape) -> str | None:
-    """Says how an array differs from what an architecture needs; None if it does not."""
-    counter = canonical.endswith(_COUNTER)
+def difference_of(canonical: str, header: Header, shape: Shape) -> str | None:
+    """Says how an array differs from what a network needs; None if it does not."""
+    counter = canonical.endswith(COUNTER)
     if header.dtype.kind not in ("iu" if counter else "f"):
         return f"of dtype {header.dtype.name} instead of {'an integer' if counter else 'a floating-point number'}"
     if header.dtype.itemsize > 8:  # the long double of one kind of machine

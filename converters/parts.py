@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from converters.errors import CheckpointError
 from converters.folding import fold
 from converters.formats import Contents
-from converters.keys import Header
+from converters.keys import Header, first_part
 
 #: What mmcv's EMAHook calls its copies: `ema_backbone_conv1_weight` of `backbone.conv1.weight`.
 _EMA = "ema_"
@@ -51,8 +50,8 @@ def chosen(path: Path, contents: Contents, part: str | None) -> Contents:
     if part == "ema" and averages:
         kept = {key: averages.get(key, key) for key in contents.headers if key not in averages.values()}
         return _with(contents, kept, f"its {len(averages)} weights are those in {_EMA}…")
-    if within := [key for key in contents.headers if re.split(r"[./]", key)[0] == part and key != part]:
-        left = fold({re.split(r"[./]", key)[0] for key in contents.headers if key not in within}) or "nothing"
+    if within := [key for key in contents.headers if first_part(key) == part and key != part]:
+        left = fold(dict.fromkeys(first for key in contents.headers if (first := first_part(key)) != part)) or "nothing"
         return _with(contents, {key: key for key in within}, f"of it, {part} was read, and not {left}")
     known = [*contents.parts, *(["ema"] if averages else []), *_networks(contents.headers)]
     problem = f"it has no part {part!r}"
@@ -96,8 +95,8 @@ def _networks(headers: Mapping[str, Header]) -> list[str]:
     """Returns the first parts of tensors' names, if the tensors of each have the same names and shapes."""
     groups: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for key, header in headers.items():
-        first, *rest = re.split(r"[./]", key, maxsplit=1)
-        groups[first]["".join(rest)] = header.shape
+        first = first_part(key)
+        groups[first][key[len(first) + 1 :]] = header.shape
     one, *others = groups.values() or [{}]
     return list(groups) if others and len(one) >= _FEW and all(other == one for other in others) else []
 

@@ -15,13 +15,12 @@ from converters.cascade import Cascade, Rules
 from converters.checkpoint import Array, Checkpoint, Repair
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.files import CHUNK, Identity, hash_file, identity_of
+from converters.keys import COUNTER
 from converters.layouts import WITHOUT_STATE, Training
 from converters.progress import ProgressCallback
 from converters.repair import POLICIES, refuse_nonfinite, repair, repair_slots
 from converters.stored import Stored, read_all
 from converters.values import dataclass
-
-_COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class Plan:
         self._refuse_other_aliases()
         tensors = self._tensors()
         small = read_all({name: one for name, one in tensors.items() if not _is_large(one)})
-        small |= {name: completed(name, small.get(name)) for name in self.weights if name.endswith(_COUNTER)}
+        small |= {name: completed(name, small.get(name)) for name in self.weights if name.endswith(COUNTER)}
         return {name: small[name] if name in small else tensors[name] for name in (*self.weights, *tensors)}
 
     def described(self, hashes: Mapping[Path, str], repairs: tuple[Repair, ...] = ()) -> Checkpoint:
@@ -289,7 +288,7 @@ def check_policy(nonfinite: str) -> None:
 
 def completed(name: str, array: Array | None) -> Array:
     """Returns a tensor as the network has it: a counter is a 0-d int64, and 0 where the file has none."""
-    if not name.endswith(_COUNTER):
+    if not name.endswith(COUNTER):
         assert array is not None
         return array
     return np.array(0 if array is None else array, np.int64).reshape(())

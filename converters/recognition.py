@@ -87,9 +87,7 @@ def recognise(
     Raises:
         CheckpointError: They are none, several, or one that is known and no DeepPose.
     """
-    refuse_uninitialised(path, contents, model)
-    beside = tuple(set_aside(model, contents.format))
-    headers = {key: contents.headers[key] for key in model if key not in beside}
+    beside, headers = network_in(path, contents, model)
     search, again = Search(path, contents, asked, own), list[str]()
     fit = search.fit(headers)
     if fit is None:
@@ -119,11 +117,17 @@ def recognise(
     return Network(fit.match, wrappers, fit.canonical, beside, family, is_own, tuple(notices))
 
 
-def refuse_uninitialised(path: Path, contents: Contents, model: Collection[str]) -> None:
-    """Refuses a network some of whose tensors had no value yet."""
+def network_in(path: Path, contents: Contents, model: Collection[str]) -> tuple[tuple[str, ...], dict[str, Header]]:
+    """Returns those of a file's model keys that are no part of any network, and the headers of the others.
+
+    Raises:
+        CheckpointError: Some of its tensors had no value yet.
+    """
     if empty := sorted(set(contents.uninitialised) & set(model)):
         problem = f"{fold(empty)} had no value yet when this was saved (before the network's first forward pass)"
         raise CheckpointError(path, problem, "there is nothing to convert; take a later checkpoint")
+    beside = dict.fromkeys(set_aside(model, contents.format))
+    return tuple(beside), {key: contents.headers[key] for key in model if key not in beside}
 
 
 def _said_of(way: Stripping) -> list[str]:

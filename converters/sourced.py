@@ -15,11 +15,11 @@ from converters.errors import CheckpointError, DeepPoseError
 from converters.families import CANONICAL, FAMILIES, Found, Writers, family_of
 from converters.folding import fold
 from converters.formats import FORMATS, Contents
-from converters.keys import Header, Stripping, canonical_name, set_aside, strippings
+from converters.keys import COUNTER, Header, Stripping, canonical_name, strippings
 from converters.legacy_log import LegacyLog
-from converters.matching import Match, fitting
+from converters.matching import Match, difference_of, fitting
 from converters.networks import TABLES, TORCH_WRITER, Architecture, OwnTable, Shape, chainer_version
-from converters.recognition import Network, refuse_uninitialised
+from converters.recognition import Network, network_in
 
 if TYPE_CHECKING:  # what follows sources is loaded where there are some
     from converters.networks import source as sources
@@ -149,9 +149,7 @@ def recognise_by_source(
         return None
     from converters.networks import source as sources
 
-    refuse_uninitialised(path, contents, model)
-    beside = tuple(set_aside(model, contents.format))
-    headers = {key: contents.headers[key] for key in model if key not in beside and key in contents.headers}
+    beside, headers = network_in(path, contents, model)
     side = log.options.get("im_size") if log is not None else None
     size = side if isinstance(side, int) and 0 < side <= 1024 else 220
     problem: DeepPoseError | None = None
@@ -284,17 +282,12 @@ def _check_shapes(
     """Refuses tensors of a kind that no layer has, and a table that needs others than the file has."""
     for name, shape in architecture.shapes.items():
         header = headers.get(keys.get(name, ""))
-        counter = name.endswith(".num_batches_tracked")
-        if header is None:
-            if counter:
-                continue
-            problem = f"{found.source.file}:{architecture.name} computes with {name}, which the file does not have"
-            raise CheckpointError(path, problem, "was it trained with another version of the source?")
-        kinds = "iu" if counter else "f"
-        if header.dtype.kind not in kinds or header.dtype.itemsize > 8:
-            raise CheckpointError(path, f"its {name} is of dtype {header.dtype.name}, which no network's is")
-        if header.shape != shape and not (counter and header.shape == (1,)):
-            problem = f"{found.source.file}:{architecture.name} computes with {name} of {shape}, not {header.shape}"
+        if header is not None:
+            difference = difference_of(name, header, shape)
+        else:
+            difference = None if name.endswith(COUNTER) else "not in the file"
+        if difference is not None:
+            problem = f"{found.source.file}:{architecture.name} computes with {name}, which is {difference}"
             raise CheckpointError(path, problem, "was it trained with another version of the source?")
 
 
