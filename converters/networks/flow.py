@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 from converters.errors import DeepPoseError
 from converters.networks import layers as kinds
 from converters.networks.formula import Formula, Learned
 from converters.networks.formula import Value as Value
-from converters.networks.layers import Join, Layer, Shape, pair, same_margin, walk
+from converters.networks.layers import Join, Layer, Pair, Shape, pair, same_margin, walk
 from converters.values import dataclass
 
 #: What an engine passes from layer to layer.
@@ -196,52 +198,48 @@ def _maps_after(layer: Layer, value: Value) -> Value:
         case kinds.Convolution():
             if channels % layer.groups or layer.channels % layer.groups:
                 raise DeepPoseError(f"{_named(layer)} cannot be {layer.groups} groups of {channels} channels")
-            after = [
-                None if side is None else (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-                for side, kernel, stride, pad, dilation in zip(
-                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad, layer.dilation)), strict=True
-                )
-            ]
+            after = _along(sides, _convolved, layer.kernel, layer.stride, layer.pad, layer.dilation)
             channels = layer.channels
         case kinds.DepthwiseConvolution():
-            after = [
-                None if side is None else (side + 2 * pad - kernel) // stride + 1
-                for side, kernel, stride, pad in zip(
-                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad)), strict=True
-                )
-            ]
+            after = _along(sides, _convolved, layer.kernel, layer.stride, layer.pad)
             channels *= layer.multiplier
         case kinds.TransposedConvolution():
             sizes = (layer.kernel, layer.stride, layer.pad, layer.dilation, layer.output_pad)
-            after = [
-                None if side is None else (side - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1 + more
-                for side, kernel, stride, pad, dilation, more in zip(sides, *map(pair, sizes), strict=True)
-            ]
+            after = _along(sides, _transposed, *sizes)
             channels = layer.channels
         case kinds.MaxPooling() | kinds.AveragePooling():
             cover_all = isinstance(layer, kinds.MaxPooling) and layer.cover_all
-            after = [
-                None if side is None else pooled_side(side, kernel, stride, pad, cover_all, layer.ceil_mode)
-                for side, kernel, stride, pad in zip(
-                    sides, *map(pair, (layer.kernel, layer.stride, layer.pad)), strict=True
-                )
-            ]
+            pooled = partial(pooled_side, cover_all=cover_all, ceil_mode=layer.ceil_mode)
+            after = _along(sides, pooled, layer.kernel, layer.stride, layer.pad)
         case kinds.AdaptiveAveragePooling() | kinds.AdaptiveMaxPooling():
             after = list(pair(layer.side))
         case kinds.GlobalAveragePooling() | kinds.GlobalMaxPooling():
             after = [1, 1]
         case kinds.Upsample():
-            after = [side and side * factor for side, factor in zip(sides, pair(layer.factor), strict=True)]
+            after = _along(sides, operator.mul, layer.factor)
         case kinds.Padding():
-            margins = (layer.top + layer.bottom, layer.left + layer.right)
-            after = [side and side + margin for side, margin in zip(sides, margins, strict=True)]
+            after = _along(sides, operator.add, (layer.top + layer.bottom, layer.left + layer.right))
         case kinds.SamePadding():
-            after = [side and side + sum(same_margin(side, layer.kernel, layer.stride)) for side in sides]
+            after = _along(sides, lambda side: side + sum(same_margin(side, layer.kernel, layer.stride)))
         case _:
             raise AssertionError(layer)
     if any(side is not None and side < 1 for side in (*sides, *after)):
         raise DeepPoseError(f"maps of {value} are too small for {_named(layer)}")
     return (channels, *after)
+
+
+def _along(sides: Iterable[int | None], make: Callable[..., int], *sizes: Pair) -> list[int | None]:
+    """Returns what is made of a map's height and width, each with its own of the sizes."""
+    each = zip(sides, *map(pair, sizes), strict=True)
+    return [None if side is None else make(side, *its) for side, *its in each]
+
+
+def _convolved(side: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    return (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _transposed(side: int, kernel: int, stride: int, pad: int, dilation: int, more: int) -> int:
+    return (side - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1 + more
 
 
 def pooled_side(side: int, kernel: int, stride: int, pad: int, cover_all: bool, ceil_mode: bool) -> int:
