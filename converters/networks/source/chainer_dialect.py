@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from converters.networks import formulas
 from converters.networks import layers as kinds
+from converters.networks.layers import Pair
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
@@ -430,29 +431,36 @@ class _Convolution(Link):
 
     def _make(
         self, c: Context, inputs: object, outputs: object, ksize: object, stride: object, pad: object, nobias: object,
-        dilate: object = 1, groups: object = 1, wscale: object = 1,
+        dilate: object = 1, groups: object = 1, wscale: object = 1, outsize: object = None,
     ) -> None:  # fmt: skip
         Link.__init__(self, c)
-        self.inputs = None if inputs is None else inputs
-        self.outputs, self.kernel, self.stride, self.pad = outputs, ksize, stride, pad
-        self.bias = not c.flag(nobias, "nobias")
+        if ksize is None:  # from Chainer 2 on: (outputs, ksize), and the first input tells how many it has
+            inputs, outputs, ksize = None, inputs, outputs
+        self.inputs, self.outputs, self.kernel, self.stride, self.pad = inputs, outputs, ksize, stride, pad
+        self.bias, self.outsize = not c.flag(nobias, "nobias"), outsize
         self.dilate, self.groups, self.scale = dilate, groups, c.real(wscale, "wscale") ** 0.5
+        self.declare(c)
 
-    def sides(self, c: Context) -> tuple[int, int]:
-        """Returns the kernel's height and width, which know where they come from."""
-        return self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+    def declare(self, c: Context) -> None:
+        """Declares its parameters."""
+        raise NotImplementedError
+
+    def declared(self, c: Context, first: int | None, second: int | None, biases: int | None) -> None:
+        """Declares a weight of so many numbers along its first axes, and a bias."""
+        height, width = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+        self.parameters["weight"] = (first, second, _number(c, height, "ksize"), _number(c, width, "ksize"))
+        if self.bias:
+            self.parameters["bias"] = (biases,)
+
+    def window(self, c: Context) -> tuple[Pair, Pair, Pair]:
+        """Returns the size, the step and the margin of its kernel."""
+        return c.sizes(self.kernel, "ksize"), c.sizes(self.stride, "stride"), c.sizes(self.pad, "pad")
 
     def attribute(self, c: Context, name: str) -> object:
         """Returns what a link says of itself."""
         known = {"out_channels": self.outputs, "ksize": self.kernel, "dilate": self.dilate}
         known |= {"stride": self.stride, "pad": self.pad, "groups": self.groups}
         return known.get(name, c.unknown(f"{self.spelled}.{name}"))
-
-    def declare(self, c: Context, shape: ParameterShape, biases: int | None) -> None:
-        """Declares its parameters."""
-        self.parameters["weight"] = shape
-        if self.bias:
-            self.parameters["bias"] = (biases,)
 
 
 def _number(c: Context, value: object, what: str) -> int:
@@ -471,28 +479,18 @@ def _divided(c: Context, channels: object, groups: object) -> int | None:
 class Convolution2D(_Convolution):
     """`L.Convolution2D`."""
 
-    def finish(self, c: Context) -> None:
+    def declare(self, c: Context) -> None:
         """Declares its parameters."""
         outputs = _number(c, self.outputs, "the number of outputs")
-        height, width = self.sides(c)
-        shape = (outputs, _divided(c, self.inputs, self.groups))
-        self.declare(c, (*shape, _number(c, height, "ksize"), _number(c, width, "ksize")), outputs)
+        self.declared(c, outputs, _divided(c, self.inputs, self.groups), outputs)
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves."""
         name = c.name_of(self.instance)
-        layer = kinds.Convolution(
-            name,
-            c.whole(self.outputs, "the number of outputs"),
-            c.sizes(self.kernel, "ksize"),
-            c.sizes(self.stride, "stride"),
-            c.sizes(self.pad, "pad"),
-            self.bias,
-            self.scale,
-            c.whole(self.groups, "groups"),
-            c.sizes(self.dilate, "dilate"),
-        )
         c.check_channels(x, self.inputs, name)
+        outputs, groups = c.whole(self.outputs, "the number of outputs"), c.whole(self.groups, "groups")
+        dilation = c.sizes(self.dilate, "dilate")
+        layer = kinds.Convolution(name, outputs, *self.window(c), self.bias, self.scale, groups, dilation)
         return c.layer(x, layer)
 
 
@@ -503,7 +501,6 @@ class _Convolution1(Convolution2D):
         initialW: object = None, initial_bias: object = None, deterministic: object = False,  # noqa: N803
     ) -> None:  # fmt: skip
         self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, wscale=wscale)
-        self.finish(c)
 
 
 class _Convolution2(Convolution2D):
@@ -512,10 +509,7 @@ class _Convolution2(Convolution2D):
         pad: object = 0, nobias: object = False, initialW: object = None, initial_bias: object = None,  # noqa: N803
         dilate: object = 1, groups: object = 1,
     ) -> None:  # fmt: skip
-        if ksize is None:
-            in_channels, out_channels, ksize = None, in_channels, out_channels
         self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, groups)
-        self.finish(c)
 
 
 class _Dilated1(Convolution2D):
@@ -526,7 +520,6 @@ class _Dilated1(Convolution2D):
         deterministic: object = False,
     ) -> None:  # fmt: skip
         self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, wscale=wscale)
-        self.finish(c)
 
 
 class _Dilated2(Convolution2D):
@@ -535,43 +528,25 @@ class _Dilated2(Convolution2D):
         pad: object = 0, dilate: object = 1, nobias: object = False, initialW: object = None,  # noqa: N803
         initial_bias: object = None,
     ) -> None:  # fmt: skip
-        if ksize is None:
-            in_channels, out_channels, ksize = None, in_channels, out_channels
         self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate)
-        self.finish(c)
 
 
 class Deconvolution2D(_Convolution):
     """`L.Deconvolution2D`."""
 
-    def finish(self, c: Context, outsize: object) -> None:
+    def declare(self, c: Context) -> None:
         """Declares its parameters."""
-        self.outsize = outsize
         outputs = _number(c, self.outputs, "the number of outputs")
-        height, width = self.sides(c)
-        inputs = None if self.inputs is None else _number(c, self.inputs, "the number of inputs")
-        inside = _divided(c, outputs, self.groups)
-        self.declare(c, (inputs, inside, _number(c, height, "ksize"), _number(c, width, "ksize")), outputs)
+        self.declared(c, _divided(c, self.inputs, 1), _divided(c, outputs, self.groups), outputs)
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves, transposed."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.inputs, name)
-        layer = kinds.TransposedConvolution(
-            name,
-            c.whole(self.outputs, "the number of outputs"),
-            c.sizes(self.kernel, "ksize"),
-            c.sizes(self.stride, "stride"),
-            c.sizes(self.pad, "pad"),
-            self.bias,
-            c.whole(self.groups, "groups"),
-            c.sizes(self.dilate, "dilate"),
-        )
-        result = c.layer(x, layer)
-        if self.outsize is not None and c.sizes(self.outsize, "outsize") not in (
-            result.node.shape[1:],
-            result.node.shape[1] if result.node.shape[1] == result.node.shape[2] else None,
-        ):
+        outputs, groups = c.whole(self.outputs, "the number of outputs"), c.whole(self.groups, "groups")
+        dilation = c.sizes(self.dilate, "dilate")
+        result = c.layer(x, kinds.TransposedConvolution(name, outputs, *self.window(c), self.bias, groups, dilation))
+        if self.outsize is not None and kinds.pair(c.sizes(self.outsize, "outsize")) != result.node.shape[1:]:
             c.fail("an outsize other than the usual one is not known")
         return result
 
@@ -583,8 +558,7 @@ class _Deconvolution1(Deconvolution2D):
         use_cudnn: object = True, initialW: object = None, initial_bias: object = None,  # noqa: N803
         deterministic: object = False,
     ) -> None:  # fmt: skip
-        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, wscale=wscale)
-        self.finish(c, outsize)
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, wscale=wscale, outsize=outsize)
 
 
 class _Deconvolution2(Deconvolution2D):
@@ -593,10 +567,7 @@ class _Deconvolution2(Deconvolution2D):
         pad: object = 0, nobias: object = False, outsize: object = None, initialW: object = None,  # noqa: N803
         initial_bias: object = None, dilate: object = 1, groups: object = 1,
     ) -> None:  # fmt: skip
-        if ksize is None:
-            in_channels, out_channels, ksize = None, in_channels, out_channels
-        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, groups)
-        self.finish(c, outsize)
+        self._make(c, in_channels, out_channels, ksize, stride, pad, nobias, dilate, groups, outsize=outsize)
 
 
 @native("chainer.links.DepthwiseConvolution2D")
@@ -608,26 +579,18 @@ class DepthwiseConvolution2D(_Convolution):
         pad: object = 0, nobias: object = False, initialW: object = None, initial_bias: object = None,  # noqa: N803
     ) -> None:  # fmt: skip
         self._make(c, in_channels, channel_multiplier, ksize, stride, pad, nobias)
-        times = _number(c, channel_multiplier, "channel_multiplier")
-        inputs = None if in_channels is None else _number(c, in_channels, "the number of inputs")
-        height, width = self.sides(c)
-        self.parameters["weight"] = (times, inputs, _number(c, height, "ksize"), _number(c, width, "ksize"))
-        if self.bias:
-            self.parameters["bias"] = (None if inputs is None else c.whole(inputs, "") * c.whole(times, ""),)
+
+    def declare(self, c: Context) -> None:
+        """Declares its parameters."""
+        times, inputs = _number(c, self.outputs, "channel_multiplier"), _divided(c, self.inputs, 1)
+        self.declared(c, times, inputs, None if inputs is None else c.whole(inputs, "") * c.whole(times, ""))
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves each channel."""
         name = c.name_of(self.instance)
         c.check_channels(x, self.inputs, name)
-        layer = kinds.DepthwiseConvolution(
-            name,
-            c.whole(self.outputs, "channel_multiplier"),
-            c.sizes(self.kernel, "ksize"),
-            c.sizes(self.stride, "stride"),
-            c.sizes(self.pad, "pad"),
-            self.bias,
-        )
-        return c.layer(x, layer)
+        times = c.whole(self.outputs, "channel_multiplier")
+        return c.layer(x, kinds.DepthwiseConvolution(name, times, *self.window(c), self.bias))
 
 
 class LinearLink(Link):
