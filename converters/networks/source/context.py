@@ -96,10 +96,6 @@ class Context(abc.ABC):
         """Returns what a call gives."""
 
     @abc.abstractmethod
-    def sort(self, values: object, *arguments: object, **keywords: object) -> object:
-        """Returns what `sorted` gives."""
-
-    @abc.abstractmethod
     def attribute(self, value: object, name: str) -> object:
         """Returns an attribute of a value; an Unknown where nothing is known of it."""
 

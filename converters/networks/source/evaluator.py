@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import EllipsisType, FunctionType, MethodType
 
 from packaging.version import Version
@@ -19,7 +19,7 @@ from converters.networks.source.bundled import tree_of
 from converters.networks.source.context import Context
 from converters.networks.source.errors import Place, SourceError
 from converters.networks.source.program import imported, program_of
-from converters.networks.source.registry import KNOWN, ByVersion, known_in, look_up
+from converters.networks.source.registry import KNOWN, ByVersion, function, known_in, look_up
 from converters.networks.source.tensors import arithmetic, tensor_attribute, tensor_item
 from converters.networks.source.tensors import in_place as changed_in_place
 from converters.networks.source.text import parse
@@ -106,23 +106,22 @@ class Evaluator(Context):
             if key in self._evaluating:
                 return Unknown(f"{name}, which is made of itself,", Place(program.file, value.node.lineno))
             self._evaluating.add(key)
-            places = {name: Place(program.file, line) for name, line in value.changed}
-            changed = {n: Unknown(f"{n}, which is changed here and read before,", place) for n, place in places.items()}
-            scope = Scope(program, {**changed})
+            changed: dict[str, object] = {
+                other: Unknown(f"{other}, which is changed here and read before,", Place(program.file, line))
+                for other, line in value.changed
+            }
             try:
                 with self._at(program):
-                    made = self.defined(value.node, scope)
+                    made = self.defined(value.node, Scope(program, changed))
             finally:
                 self._evaluating.discard(key)
             program.names[name] = made
             return made
         if value is not None or name in program.names:
             return self._meant(value)
-        for module in program.stars:
+        for module in (*program.stars, "builtins"):
             if (found := look_up(f"{module}.{name}")) is not None:
                 return self._meant(found)
-        if (found := look_up(f"builtins.{name}")) is not None or name in _EVALUATED:
-            return found or NativeFunction(name, _EVALUATED[name])
         return self.unknown(f"the name {name}")
 
     def defined(self, node: ast.expr | ast.FunctionDef | ast.ClassDef, scope: Scope) -> object:
@@ -139,11 +138,9 @@ class Evaluator(Context):
             return error.unknown or Unknown(what, error.place)
 
     def _name(self, name: str, scope: Scope) -> object:
-        inner: Scope | None = scope
-        while inner is not None:
+        for inner in _outwards(scope):
             if name in inner.names:
                 return self._meant(inner.names[name])
-            inner = inner.outer
         return self.global_name(scope.program, name)
 
     @contextlib.contextmanager
@@ -288,7 +285,7 @@ class Evaluator(Context):
                 spec = "" if value.format_spec is None else self.evaluate(value.format_spec, scope)
                 if value.conversion not in (-1, ord("s")) or not isinstance(inside, int | float | str):
                     return self.unknown("a string of this")
-                parts.append(plain._format(self, f"{{:{spec}}}", (inside,), {}))
+                parts.append(plain.filled_in(self, f"{{:{spec}}}", (inside,), {}))
             else:
                 parts.append(str(self.evaluate(value, scope)))
             bounded("".join(parts))
@@ -451,11 +448,9 @@ class Evaluator(Context):
             return (value.children[name],)
         if name == "__class__":
             return (value.kind,)
-        if name in ("__setattr__", "__getattribute__", "__delattr__") and not (
-            isinstance(value.kind, Class) and value.kind.find(name)
-        ):
-            done = _EVALUATED[name.strip("_").replace("getattribute", "getattr")]
-            return (NativeMethod(name, lambda c, *arguments: done(c, value, *arguments)),)
+        if name in _SPECIAL and not (isinstance(value.kind, Class) and value.kind.find(name)):
+            done = KNOWN[f"builtins.{_SPECIAL[name]}"]
+            return (NativeMethod(name, lambda c, /, *arguments: c.call(done, (value, *arguments), {})),)
         if name == "__dict__":
             kept = Attributes({**value.attributes, **value.children})
             return (kept if self.framework == "chainer" else self.unknown("__dict__"),)
@@ -563,14 +558,8 @@ class Evaluator(Context):
                     return value.native.item(self, key)
             case list() | tuple() | str() | range():
                 if isinstance(key, slice):
-                    key = slice(
-                        *(
-                            bound if bound is None else self.whole(bound, "a bound")
-                            for bound in (key.start, key.stop, key.step)
-                        )
-                    )
                     try:
-                        return bounded(value[key])
+                        return bounded(value[self.cut(key)])
                     except ValueError as error:
                         self.fail(f"the slice: {error}")
                 index = self.whole(key, "the index")
@@ -728,14 +717,17 @@ class Evaluator(Context):
     def _forward_of(self, called: Instance, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
         if self.framework == "torch" and "forward" in called.attributes:
             return self.call(called.attributes["forward"], arguments, keywords)
-        if isinstance(called.kind, Class):
-            names = ("forward", "__call__") if self.framework == "torch" else ("__call__", "forward")
-            for name in names:
-                if found := called.kind.find(name):
-                    return self.call(self._bound(*found, called), arguments, keywords)
+        if found := self.forward_of(called.kind):
+            return self.call(self._bound(*found, called), arguments, keywords)
         if called.native is None:
             self.fail(f"a call of {called.name} is not known")
         return self._native(called.name, called.native.forward, (self, *arguments), keywords)
+
+    def forward_of(self, kind: Class | type[Native]) -> tuple[Class, object] | None:
+        """Returns the source's own method that a call of an object leads to, behind the class that has it."""
+        names = ("forward", "__call__") if self.framework == "torch" else ("__call__", "forward")
+        found = map(kind.find, names) if isinstance(kind, Class) else ()
+        return next((one for one in found if one is not None), None)
 
     def instantiate(self, kind: Class, arguments: tuple[object, ...], keywords: dict[str, object]) -> object:
         """Makes an object of a class of the source."""
@@ -897,8 +889,10 @@ class Evaluator(Context):
 
     def _run(self, node: ast.stmt, scope: Scope) -> None:
         match node:
-            case ast.Expr(value):
-                self._discarded(value, scope)
+            case ast.Expr(ast.Constant()):
+                pass
+            case ast.Expr(value):  # what is not known of a value that nobody takes says nothing of the network
+                self.evaluate(value, scope)
             case ast.Assign(targets, value):
                 item = self.evaluate(value, scope)
                 for target in targets:
@@ -914,23 +908,18 @@ class Evaluator(Context):
             case ast.Return(value):
                 raise _Return(None if value is None else self.evaluate(value, scope))
             case ast.If(test, body, orelse):
-                try:
+                taken: list[ast.stmt] = []
+                with self._passing_over([*body, *orelse]):
                     taken = body if plain.truth(self, self.evaluate(test, scope)) else orelse
-                except SourceError:
-                    if not self.making or not initialises([*body, *orelse]):
-                        raise
-                    taken = []
                 self.run(taken, scope)
             case ast.For(target, iterated, body, orelse):
-                try:
-                    values = plain.iterate(self, self.evaluate(iterated, scope))
-                except SourceError:
-                    if not self.making or not initialises([*body, *orelse]):
-                        raise
-                    values, orelse = [], []
-                self._loop(target, values, body, orelse, scope)
+                values: list[object] = []
+                behind: list[ast.stmt] = []
+                with self._passing_over([*body, *orelse]):
+                    values, behind = plain.iterate(self, self.evaluate(iterated, scope)), orelse
+                self._loop(self._given(target, values, scope), body, behind, scope)
             case ast.While(test, body, orelse):
-                self._while(test, body, orelse, scope)
+                self._loop(iter(lambda: plain.truth(self, self.evaluate(test, scope)), False), body, orelse, scope)
             case ast.With(items, body):
                 self._with(items, body, scope)
             case ast.Try(body, _, orelse, final):
@@ -962,26 +951,24 @@ class Evaluator(Context):
             case _:
                 self.fail(f"{type(node).__name__} is not known")
 
-    def _discarded(self, value: ast.expr, scope: Scope) -> None:
-        """Follows an expression whose value nobody takes; what is not known of it says nothing of the network."""
-        if not isinstance(value, ast.Constant):
-            self.evaluate(value, scope)
+    @contextlib.contextmanager
+    def _passing_over(self, statements: list[ast.stmt]) -> Iterator[None]:
+        """Passes over what is not known before statements that do nothing but to give parameters their first values."""
+        try:
+            yield
+        except SourceError:
+            if not self.making or not initialises(statements):
+                raise
 
-    def _loop(
-        self, target: ast.expr, values: list[object], body: list[ast.stmt], orelse: list[ast.stmt], scope: Scope
-    ) -> None:
+    def _given(self, target: ast.expr, values: list[object], scope: Scope) -> Iterator[None]:
+        """Gives a loop's name its values, one after the other."""
         for value in values:
             self.assign(target, value, scope)
-            try:
-                self.run(body, scope)
-            except _Continue:
-                continue
-            except _Break:
-                return
-        self.run(orelse, scope)
+            yield
 
-    def _while(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt], scope: Scope) -> None:
-        while plain.truth(self, self.evaluate(test, scope)):
+    def _loop(self, rounds: Iterable[object], body: list[ast.stmt], orelse: list[ast.stmt], scope: Scope) -> None:
+        """Follows a loop, each round of which begins with what the next one of `rounds` does."""
+        for _ in rounds:
             try:
                 self.run(body, scope)
             except _Continue:
@@ -1046,11 +1033,7 @@ class Evaluator(Context):
             case ast.Name(name):
                 scope.names.pop(name, None)
             case ast.Attribute(owner, name):
-                value = self.evaluate(owner, scope)
-                if not isinstance(value, Instance) or name not in {**value.children, **value.attributes}:
-                    self.fail(f"deleting {name} is not known")
-                value.children.pop(name, None)
-                value.attributes.pop(name, None)
+                _delattr(self, self.evaluate(owner, scope), _mangled(name, scope))
             case ast.Subscript(owner, index):
                 value, key = self.evaluate(owner, scope), self._index(index, scope)
                 if isinstance(value, Instance) and value.native is not None:
@@ -1065,10 +1048,6 @@ class Evaluator(Context):
                 self.fail("this deletion is not known")
 
     # --- functions of Python that need the evaluator ------------------------------------------------------------------
-
-    def sort(self, values: object, *arguments: object, **keywords: object) -> object:
-        """Returns what `sorted` gives."""
-        return self.call(NativeFunction("sorted", _sorted), (values, *arguments), keywords)
 
     def has(self, value: object, name: str) -> object:
         """Tells whether a value has an attribute; an Unknown where that is not known."""
@@ -1105,6 +1084,8 @@ class Evaluator(Context):
 
 
 _MISSING = object()
+#: Methods of every object -> the functions of Python that call them.
+_SPECIAL = {"__setattr__": "setattr", "__getattribute__": "getattr", "__delattr__": "delattr"}
 #: What of a parameter is set, not of a layer.
 _PARAMETERS = frozenset({"data", "requires_grad", "grad"})
 #: Functions that say nothing of a network, beside those that fill what they are given and end so: `normal_`.
@@ -1236,6 +1217,7 @@ def _unbound_method(method: Callable[..., object]) -> Callable[..., object]:
 # --- functions of Python that need the evaluator ----------------------------------------------------------------------
 
 
+@function("builtins.getattr")
 def _getattr(c: Evaluator, value: object, name: object, *default: object) -> object:
     if isinstance(name, Unknown):
         return name
@@ -1246,6 +1228,7 @@ def _getattr(c: Evaluator, value: object, name: object, *default: object) -> obj
     return c.attribute(value, name)
 
 
+@function("builtins.setattr")
 def _setattr(c: Evaluator, value: object, name: object, item: object) -> object:
     if not isinstance(name, str):
         c.fail(f"setattr of {c.spell(name)} is not known")
@@ -1253,87 +1236,28 @@ def _setattr(c: Evaluator, value: object, name: object, item: object) -> object:
     return None
 
 
+@function("builtins.delattr")
 def _delattr(c: Evaluator, value: object, name: object) -> object:
-    if (
-        not isinstance(value, Instance)
-        or not isinstance(name, str)
-        or name not in {**value.children, **value.attributes}
-    ):
+    if not isinstance(value, Instance) or name not in {**value.children, **value.attributes}:
         c.fail(f"deleting {c.spell(name)} is not known")
-    value.children.pop(name, None)
-    value.attributes.pop(name, None)
+    value.children.pop(str(name), None)
+    value.attributes.pop(str(name), None)
     return None
 
 
-def _vars(c: Evaluator, value: object) -> object:
-    return c.attribute(value, "__dict__")
-
-
-def _static(c: Evaluator, value: object) -> object:
-    return dataclasses.replace(value, kind="staticmethod") if isinstance(value, Function) else value
-
-
-def _sorted(c: Evaluator, values: object, key: object = None, reverse: object = False) -> object:
-    items = plain.iterate(c, values)
-    keys = [plain.order_of(c, item if key is None else c.call(key, (item,), {})) for item in items]
-    try:
-        order = sorted(range(len(items)), key=keys.__getitem__, reverse=c.flag(reverse, "reverse"))
-    except TypeError as error:
-        c.fail(f"sorting these is not known: {error}")
-    return [items[place] for place in order]
-
-
+@function("builtins.hasattr")
 def _hasattr(c: Evaluator, value: object, name: object) -> object:
     return c.has(value, name) if isinstance(name, str) else c.unknown("hasattr of this")
 
 
-def _isinstance(c: Evaluator, value: object, kind: object) -> object:
-    return c.is_instance(value, kind)
+@function("builtins.vars")
+def _vars(c: Evaluator, value: object) -> object:
+    return c.attribute(value, "__dict__")
 
 
-def _type(c: Evaluator, value: object) -> object:
-    return value.kind if isinstance(value, Instance) else c.unknown(f"the type of {c.spell(value)}")
+@function("builtins.staticmethod")
+def _static(c: Evaluator, value: object) -> object:
+    return dataclasses.replace(value, kind="staticmethod") if isinstance(value, Function) else value
 
 
-def _callable(c: Evaluator, value: object) -> object:
-    if isinstance(value, Unknown):
-        return value
-    return isinstance(value, Function | Bound | NativeFunction | NativeMethod | Class | Instance | Partial | type)
-
-
-def _map(c: Evaluator, called: object, *values: object) -> object:
-    lists = [plain.iterate(c, value) for value in values]
-    return [c.call(called, items, {}) for items in zip(*lists, strict=False)]
-
-
-def _reduce(c: Evaluator, called: object, values: object, *start: object) -> object:
-    items = [*start[:1], *plain.iterate(c, values)]
-    if not items:
-        c.fail("reduce of nothing is not known")
-    return functools.reduce(lambda one, other: c.call(called, (one, other), {}), items)
-
-
-def _filter(c: Evaluator, called: object, values: object) -> object:
-    return [
-        item
-        for item in plain.iterate(c, values)
-        if plain.truth(c, item if called is None else c.call(called, (item,), {}))
-    ]
-
-
-_EVALUATED: dict[str, Callable[..., object]] = {
-    "getattr": _getattr,
-    "setattr": _setattr,
-    "delattr": _delattr,
-    "vars": _vars,
-    "staticmethod": _static,
-    "sorted": _sorted,
-    "hasattr": _hasattr,
-    "isinstance": _isinstance,
-    "type": _type,
-    "callable": _callable,
-    "map": _map,
-    "filter": _filter,
-    "reduce": _reduce,
-}
-KNOWN["functools.reduce"] = NativeFunction("functools.reduce", _reduce)
+function("builtins.isinstance")(Evaluator.is_instance)

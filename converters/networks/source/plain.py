@@ -23,8 +23,13 @@ from converters.networks.source.values import (
     BATCH,
     Attributes,
     Batch,
+    Bound,
+    Class,
+    Function,
     Instance,
     Mode,
+    NativeFunction,
+    NativeMethod,
     Partial,
     Tensor,
     Traced,
@@ -174,13 +179,13 @@ def method(c: Context, value: object, name: str) -> Callable[..., object] | None
 
     def call(c: Context, /, *arguments: object, **keywords: object) -> object:
         if name == "format":
-            return _format(c, str(value), arguments, keywords)
+            return filled_in(c, str(value), arguments, keywords)
         if isinstance(value, list | tuple) and name in ("index", "remove", "count"):
             return _found(c, value, name, arguments)
         if isinstance(value, Attributes) and name in CHANGING:
             c.fail(f"{name} of an object's __dict__ is not known")
         if isinstance(value, list) and name == "sort":
-            value[:] = iterate(c, c.sort(list(value), *arguments, **keywords))
+            value[:] = iterate(c, c.call(KNOWN["builtins.sorted"], (list(value), *arguments), keywords))
             return None
         if isinstance(value, dict | set) and arguments and name != "update":
             key_of(c, arguments[0])
@@ -219,7 +224,8 @@ def _found(c: Context, values: list[object] | tuple[object, ...], name: str, arg
     return places[0]
 
 
-def _format(c: Context, template: str, arguments: tuple[object, ...], keywords: dict[str, object]) -> str:
+def filled_in(c: Context, template: str, arguments: tuple[object, ...], keywords: dict[str, object]) -> str:
+    """Returns `template.format(*arguments, **keywords)`."""
     values = [*arguments, *keywords.values()]
     sound = all(isinstance(value, int | float | str) for value in values)
     if not sound or not re.fullmatch(r"(?:[^{}]|\{\{|\}\}|\{\w*(?::[\w.<>^+-]{0,6})?\})*", template):
@@ -332,6 +338,48 @@ def order_of(c: Context, value: object) -> Any:  # what Python compares, or refu
     if isinstance(value, Unknown):
         c.refuse(value)
     return value if isinstance(value, int | float | str) else _NoOrder()
+
+
+@function("builtins.sorted")
+def _sorted(c: Context, values: object, key: object = None, reverse: object = False) -> object:
+    items = iterate(c, values)
+    keys = [order_of(c, item if key is None else c.call(key, (item,), {})) for item in items]
+    try:
+        order = sorted(range(len(items)), key=keys.__getitem__, reverse=c.flag(reverse, "reverse"))
+    except TypeError as error:
+        c.fail(f"sorting these is not known: {error}")
+    return [items[place] for place in order]
+
+
+@function("builtins.map")
+def _map(c: Context, called: object, *values: object) -> object:
+    lists = [iterate(c, value) for value in values]
+    return [c.call(called, items, {}) for items in zip(*lists, strict=False)]
+
+
+@function("builtins.filter")
+def _filter(c: Context, called: object, values: object) -> object:
+    return [item for item in iterate(c, values) if truth(c, item if called is None else c.call(called, (item,), {}))]
+
+
+@function("builtins.reduce", "functools.reduce")
+def _reduce(c: Context, called: object, values: object, *start: object) -> object:
+    items = [*start[:1], *iterate(c, values)]
+    if not items:
+        c.fail("reduce of nothing is not known")
+    return functools.reduce(lambda one, other: c.call(called, (one, other), {}), items)
+
+
+@function("builtins.type")
+def _type(c: Context, value: object) -> object:
+    return value.kind if isinstance(value, Instance) else c.unknown(f"the type of {c.spell(value)}")
+
+
+@function("builtins.callable")
+def _callable(c: Context, value: object) -> object:
+    if isinstance(value, Unknown):
+        return value
+    return isinstance(value, Function | Bound | NativeFunction | NativeMethod | Class | Instance | Partial | type)
 
 
 @function("builtins.sum")

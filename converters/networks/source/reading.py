@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -102,18 +103,15 @@ class Source:
 
     def makers(self) -> list[str]:
         """Returns the names of the functions that may return one of PyTorch's networks."""
-        functions = [node for node in self.tree.body if isinstance(node, ast.FunctionDef)]
-        return [node.name for node in functions if _MAKING.intersection(_names_in(node)) and _returns(node)][
-            :_MOST_MAKERS
-        ]
+        functions = (node for node in self.tree.body if isinstance(node, ast.FunctionDef) and _may_make(node))
+        return [node.name for node in itertools.islice(functions, _MOST_MAKERS)]
 
 
-def _names_in(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-
-
-def _returns(node: ast.AST) -> bool:
-    return any(isinstance(part, ast.Return) and part.value is not None for part in ast.walk(node))
+def _may_make(function: ast.FunctionDef) -> bool:
+    """Tells whether a function names a module of which networks are made, and returns something."""
+    parts = list(ast.walk(function))
+    names = {part.id for part in parts if isinstance(part, ast.Name)}
+    return bool(_MAKING & names) and any(isinstance(part, ast.Return) and part.value is not None for part in parts)
 
 
 def _has_unknown_base(kind: Class) -> bool:
@@ -265,24 +263,18 @@ def anew(source: Source, class_name: str, outputs: int, size: tuple[int, int]) -
         DeepPoseError: It does not give so many with any argument.
     """
     made = make(source, class_name, {})
-    network = follow(made, {}, size)
-    template = {name: made.arguments[name] for name in made.arguments}
-    paths = [(name,) for name, value in template.items() if isinstance(value, Traced)]
-    joints = None
-    for path in paths if network.outputs != outputs else ():
-        for number in (outputs // 2, outputs):
-            try:
-                made = made_with(source, class_name, template, {path: number})
-                network = follow(made, {}, size)
-            except ExhaustedError:
-                raise
-            except DeepPoseError:
-                continue
-            if network.outputs == outputs:
-                joints = path[0]
-                break
-        if joints is not None:
+    network, joints, template = follow(made, {}, size), None, made.arguments
+    names = [name for name, value in template.items() if isinstance(value, Traced)]
+    for name, number in itertools.product(names, (outputs // 2, outputs)):
+        if network.outputs == outputs:
             break
+        try:
+            made = made_with(source, class_name, template, {(name,): number})
+            network, joints = follow(made, {}, size), name
+        except ExhaustedError:
+            raise
+        except DeepPoseError:
+            continue
     if network.outputs != outputs:
         problem = f"{source.file}:{class_name} gives {network.outputs} numbers, not {outputs}: two for each joint"
         raise DeepPoseError(problem)
@@ -326,10 +318,10 @@ def signature_of(source: Source, class_name: str) -> Signature:
     names = names[1:] if isinstance(kind, Class) else names
     named = [argument.arg for argument in declared.kwonlyargs]
     defaults: dict[str, Said | None] = dict.fromkeys([*names, *named])
-    behind = names[max(len(names) - len(function.defaults), 0) :]
-    nodes = [*declared.defaults[len(function.defaults) - len(behind) :], *declared.kw_defaults]
-    values = [*function.defaults[len(function.defaults) - len(behind) :], *function.keyword_defaults]
-    for name, node, value in zip([*behind, *named], nodes, values, strict=True):
+    for name, node, value in (
+        *zip(reversed(names), reversed(declared.defaults), reversed(function.defaults), strict=False),
+        *zip(named, declared.kw_defaults, function.keyword_defaults, strict=True),
+    ):
         if node is not None:
             defaults[name] = Said(value, node)
     calls: list[dict[str, Said]] = []
@@ -715,10 +707,9 @@ def _of_the_loss(made: Made, x: Tensor, loss: object) -> Tensor | None:
     return None
 
 
-def _forward_arguments(made: Made, x: Tensor, *method: str) -> tuple[tuple[object, ...], dict[str, object]]:
+def _forward_arguments(made: Made, x: Tensor, method: str = "") -> tuple[tuple[object, ...], dict[str, object]]:
     kind = made.instance.kind
-    names = method or (("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward"))
-    found = next((f for f in map(kind.find, names) if f), None) if isinstance(kind, Class) else None
+    found = kind.find(method) if method and isinstance(kind, Class) else made.evaluator.forward_of(kind)
     if found is None or not isinstance(found[1], Function):
         return (x,), {}
     declared = found[1].node.args
@@ -737,9 +728,7 @@ def _forward_arguments(made: Made, x: Tensor, *method: str) -> tuple[tuple[objec
 
 def call_defaults(made: Made) -> dict[str, Said]:
     """Returns the defaults of what a call of an object takes beside its input, and of no word for training."""
-    kind = made.instance.kind
-    names = ("forward", "__call__") if made.evaluator.framework == "torch" else ("__call__", "forward")
-    found = next((f for f in map(kind.find, names) if f), None) if isinstance(kind, Class) else None
+    found = made.evaluator.forward_of(made.instance.kind)
     if found is None or not isinstance(found[1], Function) or not found[1].defaults:
         return {}
     declared = found[1].node.args

@@ -105,29 +105,22 @@ class _Trial:
     network: Network
     exhausted: bool = False
 
-    def differs_called(self, name: str, value: object) -> bool:
-        """Tells whether a call with another argument computes something else."""
-        if self.exhausted:
-            return False
-        try:
-            made = made_with(self.source, self.made.class_name, self.made.arguments)
-            table = computed(made, self.file, self.network.input_size, {name: value})
-        except ExhaustedError:
-            self.exhausted = True
-            return False
-        except (DeepPoseError, RecursionError):
-            return False
-        return without_dropout(table) != without_dropout(self.network.layers)
+    def differs_called(self, name: str, value: object) -> bool | None:
+        """Tells whether a call with another argument computes something else; None if it cannot."""
+        return self._differs(self.made.arguments, {name: value})
 
     def differs(self, name: str, value: object) -> bool | None:
         """Tells whether a class with another argument fits the file and computes something else; None if it cannot."""
+        return self._differs({**self.made.arguments, name: value}, {})
+
+    def _differs(self, arguments: Mapping[str, object], words: Mapping[str, object]) -> bool | None:
         if self.exhausted:
             return False
         try:
-            other = made_with(self.source, self.made.class_name, {**self.made.arguments, name: value})
+            other = made_with(self.source, self.made.class_name, arguments)
             if other.differences(self.file):
                 return False
-            table = computed(other, self.file, self.network.input_size)
+            table = computed(other, self.file, self.network.input_size, words)
         except ExhaustedError:
             self.exhausted = True
             return False
