@@ -256,9 +256,17 @@ def _measured(file: IO[bytes]) -> tuple[int, int, int]:
             if isinstance(image, TiffImageFile):  # whose size has been turned already, by Pillow's version
                 stored = image.tag_v2
                 return int(stored[256]), int(stored[257]), int(stored.get(_ORIENTATION, 1))
-            told = {"JPEG": image.info.get("exif"), "MPO": image.info.get("exif"), "WEBP": image.info.get("exif")}
-            exif = _exif_of_png(file) if image.format == "PNG" else told.get(image.format or "")
-            return *image.size, _orientation_in(exif or b"")
+            block: bytes = image.info.get("exif") or b""
+            match image.format:
+                case "JPEG" | "MPO":
+                    block = block.removeprefix(b"Exif\0\0")
+                case "PNG":
+                    block = _exif_of_png(file)
+                case "WEBP":
+                    pass
+                case _:
+                    block = b""
+            return *image.size, _orientation_in(block)
     except PictureError:
         raise
     except Exception as error:  # of Pillow, about whatever is in the EXIF
@@ -276,12 +284,11 @@ def _exif_of_png(file: IO[bytes]) -> bytes:
     return b""
 
 
-def _orientation_in(exif: bytes) -> int:
-    """Returns the orientation in an EXIF block, 1 where there is none.
+def _orientation_in(block: bytes) -> int:
+    """Returns the orientation in an EXIF block, which begins as a TIFF does, 1 where there is none.
 
     It reads two bytes whatever type the tag says it is of, as OpenCV does: so its answer is that by which OpenCV turns.
     """
-    block = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     try:
         if order is None:

@@ -118,6 +118,16 @@ class TestFormats:
         height, width, _ = read_picture(tmp_path / "a.jpg").shape
         assert picture_size(tmp_path / "a.jpg") == (width, height)
 
+    @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+    def test_exif_of_webp_begins_with_none_of_jpegs_words(self, smooth, prefix, tmp_path):
+        block = prefix + b"II*\0\x08\0\0\0\x01\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + bytes(4)
+        room = b"\xee" * len(block)
+        Image.fromarray(smooth).save(tmp_path / "a.webp", exif=room)
+        (tmp_path / "a.webp").write_bytes((tmp_path / "a.webp").read_bytes().replace(room, block))
+        height, width, _ = read_picture(tmp_path / "a.webp").shape
+        assert picture_size(tmp_path / "a.webp") == (width, height)
+        assert (width > height) == bool(prefix)
+
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
     def test_a_picture_of_16_bits_is_one_however_it_comes(self, suffix, tmp_path):
         levels = np.linspace(0, 65535, 160 * 120).reshape(120, 160).astype(np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
-from deeppose_port.data.annotations import LARGEST
+from deeppose_port.data.annotations import IGNORE_LABEL, LARGEST
 from deeppose_port.data.arrays import Float64Array
 from deeppose_port.data.prepare.labelled import LeftOut
 from deeppose_port.data.prepare.pictures import Size
@@ -79,6 +79,14 @@ def outside(source: Source, sizes: Mapping[str, Size]) -> Row:
         beyond = int(((person.joints < 0) | (person.joints > size)).any(axis=1).sum())
         persons, joints = persons + bool(beyond), joints + beyond
     return Row("with joints outside the picture", persons, f"{joints} joints; kept as annotated")
+
+
+def ignored(source: Source) -> list[Row]:
+    """Counts joints with a coordinate that a CSV has for what is not annotated; returns no row where there are none."""
+    splits = source.splits.values()
+    joints = sum(int((person.joints == IGNORE_LABEL).any(axis=1).sum()) for split in splits for person in split)
+    why = f"a CSV takes {IGNORE_LABEL:g} for not annotated, and so do the metrics"
+    return [Row(f"joints annotated at {IGNORE_LABEL:g}", joints, why)] if joints else []
 
 
 def both_sides(source: Source) -> Row:

@@ -259,7 +259,7 @@ def _check(source: Source, sizes: dict[str, pictures.Size] | None, min_joints: i
     else:
         source.rows.append(checks.outside(source, sizes))
     row, doubts = checks.symmetry(source, skeletons.get(source.skeleton))
-    source.rows += [row, checks.both_sides(source)]
+    source.rows += [*checks.ignored(source), row, checks.both_sides(source)]
     source.notes += doubts
     for name in [name for name, persons in source.splits.items() if not persons]:
         del source.splits[name]

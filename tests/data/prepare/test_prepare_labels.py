@@ -73,6 +73,16 @@ def coco(path, persons, images=5, names=NAMES, prefix=""):
 
 
 class TestCoco:
+    def test_a_joint_at_the_ignore_label_is_told(self, pictures, tmp_path):
+        at = keypoints(1)
+        at[6:9] = [-1, 30, 2]
+        source = coco(tmp_path / "person_keypoints_val2017.json", [person(1, keypoints=at), person(2)])
+        result = prepare("coco", source, tmp_path / "out")
+        assert counts(result)["joints annotated at -1"][0] == 1
+        first, second = read_csv(tmp_path / "out" / "test_joints.csv", 17)
+        assert not first.visible[2]
+        assert second.visible[2]
+
     def test_numbers_flags_and_boxes_are_those_of_the_file(self, pictures, tmp_path):
         source = coco(tmp_path / "person_keypoints_val2017.json", [person(1), person(2), person(3, image=4)])
         result = prepare("coco", source, tmp_path / "out")
