@@ -164,6 +164,8 @@ def _show(found: Evaluated, intervals: Bootstrap | None) -> None:
         facts.add_row(
             "PDJ, PCK", f"{display.counted(evaluation.without_torso, 'person')} left out: no torso is annotated"
         )
+    if evaluation.without_head:
+        facts.add_row("PCKh", f"{display.counted(evaluation.without_head, 'person')} left out: no head size is known")
     display.show(facts)
     _show_overall(found.stages, intervals)
     if len(found.stages) > 1:

@@ -208,7 +208,12 @@ class Evaluation(Poses):
     @property
     def without_torso(self) -> int:
         """Persons whose torso is not annotated, and who are in no PDJ; 0 where the data have no torsos at all."""
-        return 0 if self.torso_lengths is None else int(np.isnan(self.torso_lengths).sum())
+        return _unknown(self.torso_lengths)
+
+    @property
+    def without_head(self) -> int:
+        """Persons without a head size, who are in no PCKh; 0 where the data have none at all."""
+        return _unknown(self.head_sizes)
 
     def shown(self) -> list[Measure]:
         """Returns the metrics that stand in tables of the whole."""
@@ -249,8 +254,13 @@ class Evaluation(Poses):
         for measure in self._alone():
             metric = measure.metric
             found[metric.alone] = Number(finite(measure.overall), metric.unit, metric.title_of_whole, True)
-        has_torsos = self.torso_lengths is not None  # without any, that nobody is left out is not worth a line
-        return {**found, "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", has_torsos)}
+        # Where the data have no such lengths, that nobody is left out is not worth a line.
+        has_torsos, has_heads = (lengths is not None for lengths in (self.torso_lengths, self.head_sizes))
+        return {
+            **found,
+            "pdj_left_out": Number(self.without_torso, "", "Persons without a torso", has_torsos),
+            "pckh_left_out": Number(self.without_head, "", "Persons without a head size", has_heads),
+        }
 
     def as_dict(self) -> dict[str, Numbers]:
         """Returns the numbers as JSON-ready values; what nobody has, or what is not finite, is None."""
@@ -262,6 +272,7 @@ class Evaluation(Poses):
             ),
             **{measure.metric.alone: finite(measure.overall) for measure in self._alone()},
             "pdj_left_out": self.without_torso,
+            "pckh_left_out": self.without_head,
         }
 
     def bootstrap(self, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Bootstrap:
@@ -356,6 +367,11 @@ def missing_for(metric: Metric, dataset: PoseDataset) -> str | None:
     }
     lacking = metric.needs in given and given[metric.needs] is None
     return NEEDS[metric.needs].format(skeleton=dataset.skeleton.name) if lacking else None
+
+
+def _unknown(lengths: Float64Array | None) -> int:
+    """Returns how many lengths are not known, of those that the data have."""
+    return 0 if lengths is None else int(np.isnan(lengths).sum())
 
 
 def _nested(values: Iterator[tuple[tuple[str, ...], Numbers]]) -> dict[str, Numbers]:

@@ -192,3 +192,14 @@ def test_intervals_stand_beside_their_metric(run):
         first, second = row[2].split(" to ")
         assert shows(first, low, scale), row
         assert shows(second, high, scale), row
+
+
+def test_persons_without_a_head_size_are_told(run, tmp_path):
+    references = tmp_path / "mpii.references.json"
+    content = json.loads(references.read_text())
+    content["head_sizes"][3] = None
+    references.write_text(json.dumps(content))
+    shown = run("--report", tmp_path / "report")
+    assert "1 person left out: no head size is known" in " ".join(shown.split())
+    assert "1 person, in no PCKh" in (tmp_path / "report" / "index.html").read_text()
+    assert json.loads(run("--json"))["pckh_left_out"] == 1

@@ -193,4 +193,6 @@ def dataset_facts(subject: Subject) -> dict[str, str]:
         facts["left out"] = f"{counted(len(dataset.skipped), 'person')}, too small"
     if subject.evaluation.without_torso:
         facts["without a torso"] = f"{counted(subject.evaluation.without_torso, 'person')}, in no PDJ"
+    if subject.evaluation.without_head:
+        facts["without a head size"] = f"{counted(subject.evaluation.without_head, 'person')}, in no PCKh"
     return facts
