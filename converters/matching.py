@@ -111,11 +111,7 @@ def fitting(headers: Mapping[str, Header], architectures: Iterable[str] | None =
         architectures: As well.
     """
     spelled = {canonical_name(key) for key in headers}
-    rows = (
-        row
-        for row in _spellings(architectures)
-        if _first_name(*row) in spelled and _all_but_counters(_names(*row)) <= spelled
-    )
+    rows = (row for row in _spellings(architectures) if _first_name(*row) in spelled and _needed(*row) <= spelled)
     return [found for row in rows if (found := _match_one(headers, *row)).fits]
 
 
@@ -126,16 +122,12 @@ def _spellings(architectures: Iterable[str] | None) -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def _first_name(name: str, names: str) -> str:
     """Returns the name of an architecture's first tensor in other layer names, for which no others are looked at."""
     tensors = (tensor for layer in walk(TABLES[name]) for tensor, _ in tensors_of(layer, (0,)))
     (first,) = spelled_names(name, names, itertools.islice(tensors, 1)).values()
     return first
-
-
-def _all_but_counters(names: Iterable[str]) -> set[str]:
-    """Returns the names of tensors that no version of PyTorch leaves out."""
-    return {name for name in names if not name.endswith(COUNTER)}
 
 
 @cache
@@ -149,6 +141,12 @@ def _spelled(name: str, names: str) -> Mapping[str, str]:
 def _names(name: str, names: str) -> frozenset[str]:
     """Returns the names of an architecture's tensors in other layer names."""
     return frozenset(_spelled(name, names).values())
+
+
+@cache
+def _needed(name: str, names: str) -> frozenset[str]:
+    """Returns those of them that no version of PyTorch leaves out."""
+    return frozenset(each for each in _names(name, names) if not each.endswith(COUNTER))
 
 
 def _match_one(headers: Mapping[str, Header], name: str, names: str) -> Match:
