@@ -5,23 +5,31 @@ import textwrap
 
 import pytest
 
+import converters
 from tests.hostile import fuzz, structures
 
 NEEDS = {"chainer-hdf5": "h5py", "keras-hdf5": "h5py", "pt": "torch"}
 
 
-@pytest.mark.parametrize("kind", fuzz.kinds())
-def test_no_mutation_ends_in_anything_but_a_checkpoint_or_one_line(kind):
-    if kind in NEEDS:
-        pytest.importorskip(NEEDS[kind])
-    assert fuzz.run(kind, 150, seed=1) == []
-
-
-@pytest.mark.parametrize("format", structures.STRUCTURES)
-def test_files_of_odd_structure_are_read_as_their_own_libraries_do(format):
-    if format in NEEDS:
+@pytest.fixture(params=[*fuzz.kinds(), *(f"{format}/structure" for format in structures.STRUCTURES)])
+def kind(request):
+    """A format whose files are mutated, or FORMAT/structure, of which its own library makes odd ones."""
+    if (format := request.param.partition("/")[0]) in NEEDS:
         pytest.importorskip(NEEDS[format])
-    assert fuzz.run(f"{format}/structure", 100, seed=1) == []
+    return request.param
+
+
+def test_the_first_mutations_end_in_a_checkpoint_or_one_line(kind, tmp_path):
+    files = fuzz.seeds(kind.partition("/")[0], tmp_path)
+    path = tmp_path / "mutated"
+    for n in range(40):
+        path.write_bytes(fuzz.nth(kind, files, 1, n))
+        assert fuzz._problem(converters, path, "/" in kind) is None, n
+
+
+@pytest.mark.end_to_end
+def test_in_a_process_of_its_own_none_ends_in_anything_else_or_takes_memory(kind):
+    assert fuzz.run(kind, 150, seed=1) == []
 
 
 def test_every_mutation_is_the_same_in_every_run(tmp_path):
@@ -61,8 +69,6 @@ def test_crashes_hangs_and_complaints_are_seen_and_the_rest_is_read_all_the_same
 
 
 def test_another_error_than_a_refusal_is_a_failure(tmp_path, monkeypatch):
-    import converters
-
     def fail(path, **options):
         raise KeyError("a\nb")
 

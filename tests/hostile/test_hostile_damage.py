@@ -19,7 +19,7 @@ from tests.helpers.checkpoint_files import (
     wrapped,
 )
 
-TRIES = 100
+TRIES = 60
 
 
 def damaged(content):
@@ -81,7 +81,9 @@ def test_the_directory_of_an_npz(flip, tmp_path):
         start = archive.start_dir
     for position in [*range(140), *range(start, len(content))]:
         path.write_bytes(content[:position] + bytes([content[position] ^ flip]) + content[position + 1 :])
-        assert read_or_error(path)[1] is not None
+        assert (
+            read_or_error(path, architecture="alexnet")[1] is not None
+        )  # not compared with all others, which takes time
 
 
 def test_a_state(tmp_path):
