@@ -83,6 +83,7 @@ def test_a_process_that_is_killed_is_said(files, monkeypatch):
     ]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("send", "number", "status"),
     [

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,9 +47,15 @@ def native(arrays):
     return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in in_torch_names(arrays).items()}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A large file, to be copied: to deflate it anew for each test takes longer than to convert it."""
+    return save_npz(tmp_path_factory.mktemp("large") / "epoch-4.model", wrapped(large()))
+
+
 @pytest.fixture
-def model(tmp_path):
-    return save_npz(tmp_path / "epoch-4.model", wrapped(large()))
+def model(written, tmp_path):
+    return Path(shutil.copy(written, tmp_path))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from deeppose_port.cli import main
 from deeppose_port.data.skeletons import FLIC
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from tests.helpers.networks import checkpoint_of
+from tests.helpers.trainings import no_plots
 
 NAME = "resfpn-softargmax"
 PREPROCESSING = Preprocessing(im_size=48, base_zoom=1.25, joints=FLIC.joints, limbs=FLIC.limbs)
@@ -216,7 +217,8 @@ def test_it_trains(backend, options, pictures, tmp_path):
     data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic", "--backend", backend]
     few = ["--epochs", "1", "--batch-size", "7", "--valid-freq", "0", "--threads", "1", "-o", tmp_path / "run"]
     network = ["--architecture", NAME, "--width", NARROW]
-    assert main([str(argument) for argument in ("train", *data, *few, *network, *options)]) == 0
+    with no_plots():
+        assert main([str(argument) for argument in ("train", *data, *few, *network, *options)]) == 0
     (path,) = (path for path in (tmp_path / "run").glob("epoch-1.*") if path.suffix in (".pt", ".model"))
     checkpoint = converters.read(path)
     assert checkpoint.architecture == initial_architecture(NAME, 7, 112, NARROW)
