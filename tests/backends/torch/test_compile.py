@@ -55,6 +55,7 @@ def test_each_architecture_compiles(name):
     compare(checkpoint, np.random.RandomState(2).randn(3, 3, side, side).astype("f"))
 
 
+@pytest.mark.end_to_end
 def test_the_compiler_is_not_loaded_to_predict():
     program = "import sys, deeppose_port.backends.torch.training; print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

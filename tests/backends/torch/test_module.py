@@ -81,6 +81,7 @@ def test_people_s_own_networks_answer_as_the_real_framework(name, golden, alone)
     assert max(map(len, text.splitlines())) <= 140
 
 
+@pytest.mark.end_to_end
 def test_a_conversion_is_verified_by_a_process_too(golden, tmp_path):
     name = "g2_bn_elu-chainer1.13.0"
     file = golden / "own-networks" / name / FOLDERS[name]
