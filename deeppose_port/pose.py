@@ -94,6 +94,7 @@ class Pose:
         self.checkpoint = checkpoint
         self.device = device
         self.preprocessing = preprocessing or checkpoint.preprocessing
+        self._accepted: set[int] = set()
         self._refuse_size(self.preprocessing.im_size)
         self.relu_nan = relu_nan
         # Said only where it is asked for: a backend of one's own need not know it.
@@ -462,10 +463,13 @@ class Pose:
         return checked
 
     def _refuse_size(self, side: int) -> None:
+        if side in self._accepted:
+            return  # a table of layers is followed once a size: in each call it took half a millisecond
         architecture = self.checkpoint.architecture
         if not architecture.accepts(side):
             problem = f"this {architecture.name} takes {architecture.takes}, not {side}"
             raise DeepPoseError(problem, where=self.path or None)
+        self._accepted.add(side)
 
 
 def boxes_of(images: Sequence[AnyPicture], boxes: Box | Sequence[Box | None] | None) -> list[Box | None]:

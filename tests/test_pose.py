@@ -8,7 +8,7 @@ from PIL import Image
 
 import converters
 import deeppose_port
-from converters import CheckpointError, Preprocessing
+from converters import Architecture, CheckpointError, Preprocessing
 from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
 from deeppose_port import backends
@@ -141,6 +141,14 @@ class TestCall:
         drawn = drawn.replace(source=replace(drawn.source, path=""))
         with pytest.raises(ValueError, match=r"^this alexnet takes"):
             deeppose_port.load(drawn, preprocessing=Preprocessing(im_size=100))
+
+    def test_a_table_is_followed_once_for_inputs_of_a_size(self, pose, monkeypatch):
+        asked = []
+        accepts = Architecture.accepts
+        monkeypatch.setattr(Architecture, "accepts", lambda self, side: asked.append(side) or accepts(self, side))
+        for side in (220, 220, 222, 222):
+            pose(np.zeros((1, 3, side, side), np.float32))
+        assert asked in ([222], [220, 222])
 
     @pytest.mark.parametrize("side", [100, 229])
     def test_resnet_takes_any_size(self, side):
