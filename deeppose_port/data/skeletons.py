@@ -81,10 +81,11 @@ class Skeleton:
             where: the checkpoint.
 
         Raises:
-            DeepPoseError: they are these joints, in another order.
+            DeepPoseError: they are these joints, in another order, however either spells them.
         """
-        if tuple(names) != self.joints and sorted(names) == sorted(self.joints):
-            differs = next(i for i, pair in enumerate(zip(names, self.joints, strict=True)) if pair[0] != pair[1])
+        theirs, ours = list(map(_plain, names)), list(map(_plain, self.joints))
+        if theirs != ours and sorted(theirs) == sorted(ours):
+            differs = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
             raise DeepPoseError(
                 f"its joints are those of {self.name} in another order: joint {differs} is {names[differs]}, not "
                 f"{self.joints[differs]}",
@@ -275,6 +276,11 @@ def side(joint: str) -> str:
     """Returns `left` or `right` of a joint whose name begins or ends so (`left knee`, `l_knee`); nothing of others."""
     words = re.split(r"[\W_]+", joint.lower())
     return next((_SIDES[word] for word in (words[0], words[-1]) if word in _SIDES), "")
+
+
+def _plain(joint: str) -> tuple[str, ...]:
+    """Returns what a joint is called, whatever the letters and the order of its words: `L_Knee` is the left knee."""
+    return tuple(sorted(_SIDES.get(word, word) for word in re.split(r"[\W_]+", joint.lower()) if word))
 
 
 def as_left(joint: str) -> str:

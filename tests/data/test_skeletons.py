@@ -85,6 +85,13 @@ def test_a_network_of_the_same_joints_in_another_order_is_refused() -> None:
         skeletons.FLIC.refuse_other_order((names[0], names[5], *names[2:5], names[1], names[6]), "a.pt")
 
 
+def test_the_same_joints_may_be_spelled_otherwise_but_not_in_another_order() -> None:
+    spelled = ["l_wrist", "Elbow.L", "left-shoulder", "HEAD", "shoulder right", "R Elbow", "r_wrist"]
+    skeletons.FLIC.refuse_other_order(spelled, "a.pt")
+    with pytest.raises(ValueError, match="in another order: joint 3 is shoulder right, not head"):
+        skeletons.FLIC.refuse_other_order([*spelled[:3], spelled[4], spelled[3], *spelled[5:]], "a.pt")
+
+
 def test_the_rule_of_a_head_is_told_in_words() -> None:
     assert {skeleton.head_rule for skeleton in SKELETONS.values()} == {None}
     mine = Skeleton("mine", ("a", "b", "c"), head=(0, (1, 2)), head_factor=0.75)
