@@ -20,8 +20,13 @@ from converters.values import dataclass
 from deeppose_port.drawing.video import SUFFIXES, is_animated
 from deeppose_port.predict.fetching import BUCKETS, is_bucket, is_stream
 
-#: In a folder, files with these suffixes are taken for pictures.
-PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+#: In a folder, files with these suffixes are taken for pictures: those of the formats that are read.
+PICTURE_SUFFIXES = frozenset(
+    {
+        *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
 
 _FETCHED = ("http", "https", *BUCKETS)
 #: What OpenCV's FFmpeg plays.

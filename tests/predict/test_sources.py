@@ -12,12 +12,22 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import pytest
+from PIL import features
 
 import converters
 import deeppose_port
 from converters.errors import DeepPoseError
 from deeppose_port.cli import main
-from deeppose_port.predict import Remote, fetching, is_source, predict_files, read_boxes, sources_in
+from deeppose_port.data.pictures import read_picture
+from deeppose_port.predict import (
+    PICTURE_SUFFIXES,
+    Remote,
+    fetching,
+    is_source,
+    predict_files,
+    read_boxes,
+    sources_in,
+)
 from deeppose_port.predict.manifest import predict_manifest
 from tests.helpers.networks import random_checkpoint
 
@@ -25,6 +35,17 @@ from tests.helpers.networks import random_checkpoint
 @pytest.fixture(scope="module")
 def pose():
     return deeppose_port.load(random_checkpoint())
+
+
+@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
+def test_the_pictures_of_a_folder_can_be_read(suffix, tmp_path):
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    format = {".jfif": ".jpg", ".jpe": ".jpg", ".dib": ".bmp", ".pnm": ".ppm"}.get(suffix, suffix)
+    picture = np.full((64, 72) if suffix in (".pbm", ".pgm") else (64, 72, 3), 255, np.uint8)
+    (tmp_path / f"a{suffix.upper()}").write_bytes(cv2.imencode(format, picture)[1].tobytes())
+    (found,) = sources_in(tmp_path)
+    assert read_picture(found).shape == (64, 72, 3)
 
 
 @pytest.fixture
