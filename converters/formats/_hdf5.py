@@ -50,6 +50,22 @@ def open_file(path: Path) -> h5py.File:
     return h5py.File(path, "r")
 
 
+class KeptOpen:
+    """The datasets of a file by name. It is opened for the first, and closed when nothing may ask for more.
+
+    To open it takes longer than to read an array, of which there may be hundreds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: h5py.File | None = None
+
+    def __getitem__(self, key: str) -> h5py.Dataset:
+        if self._file is None:
+            self._file = open_file(self._path)
+        return self._file[key]
+
+
 def arrays_in(path: Path, top: h5py.Group, leave_out: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     """Yields the arrays in a group and in those in it, each with its path from there.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from converters.formats._hdf5 import MAGIC, arrays_in, header_of, open_file, pieces_of, told_of
+from converters.formats._hdf5 import MAGIC, KeptOpen, arrays_in, header_of, open_file, pieces_of, told_of
 from converters.formats.format import Contents, Format, register
 from converters.keys import Header
 from converters.layouts import split
@@ -19,16 +19,18 @@ def read(path: Path) -> Contents:
     """
     headers: dict[str, Header] = {}
     unset: list[str] = []
-    with told_of(path, "the HDF5 file"), open_file(path) as file:
-        for key, item in arrays_in(path, file):
+    with told_of(path, "the HDF5 file"), open_file(path) as top:
+        for key, item in arrays_in(path, top):
             with told_of(path, repr(key)):
                 if item.shape is None:
                     unset.append(key)  # what Chainer writes for None
                 else:
                     headers[key] = header_of(path, item, key)
 
+    file = KeptOpen(path)
+
     def chunks(key: str) -> Iterator[memoryview]:
-        with told_of(path, repr(key)), open_file(path) as file:
+        with told_of(path, repr(key)):
             yield from pieces_of(file[key])
 
     return Contents("chainer-hdf5", headers, chunks, uninitialised=tuple(unset), sections=split([*headers, *unset]))

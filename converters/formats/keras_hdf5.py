@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
-from converters.formats._hdf5 import MAGIC, arrays_in, header_of, item_of, open_file, told_of
+from converters.formats._hdf5 import MAGIC, KeptOpen, arrays_in, header_of, item_of, open_file, told_of
 from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
@@ -74,9 +74,11 @@ def read(path: Path) -> Contents:
             places[key] = item.name
         optimizer = _OPTIMIZER in file
 
+    kept = KeptOpen(path)
+
     def chunks(key: str) -> Iterator[memoryview]:
-        with told_of(path, repr(key)), open_file(path) as file:
-            yield from pieces_channels_first(file[places[key]][()])
+        with told_of(path, repr(key)):
+            yield from pieces_channels_first(kept[places[key]][()])
 
     notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
     doubts = tuple(_doubts(anew))
