@@ -18,7 +18,7 @@ from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import write_comparison
 from deeppose_port.evaluate.comparison import _granted, compare
 from deeppose_port.evaluate.differences import compare_weights
-from deeppose_port.evaluate.made_up import COUNT
+from deeppose_port.evaluate.made_up import MadeUpPictures
 from deeppose_port.evaluate.verdict import AMPLIFIED
 from tests.helpers.checkpoint_files import PERHAPS_EDITED
 from tests.helpers.networks import checkpoint_of, dataset_of, narrow_file, random_checkpoint
@@ -28,10 +28,15 @@ from tests.helpers.tables import tables_of
 ASTRONAUT = "astronaut/epoch-300.model"
 
 
+#: Synthetic pictures that two networks are compared on.
+FEW = 4
+
+
 @pytest.fixture(autouse=True)
-def two_persons(monkeypatch):
-    """Looks at the layers of two persons: the others take time."""
+def few_of_them(monkeypatch):
+    """Looks at the layers of two persons, and at few synthetic pictures: the others take time."""
     monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 2)
+    monkeypatch.setattr(MadeUpPictures, "__len__", lambda pictures: FEW)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +44,21 @@ def free(pictures):
     return PoseDataset(pictures / "free.csv", images=pictures, skeleton="flic")
 
 
-@pytest.fixture
-def compared(free):
-    """Compares two checkpoints, or poses, on the free pictures."""
+@pytest.fixture(scope="module")
+def few(pictures, tmp_path_factory):
+    """The first four of their persons."""
+    path = tmp_path_factory.mktemp("few") / "few.csv"
+    path.write_text("".join((pictures / "free.csv").read_text().splitlines(keepends=True)[:4]))
+    return PoseDataset(path, images=pictures, skeleton="flic")
 
-    def run(old, new, **options):
+
+@pytest.fixture
+def compared(few):
+    """Compares two checkpoints, or poses, on these persons or others."""
+
+    def run(old, new, persons=few, **options):
         poses = [one if isinstance(one, deeppose_port.Pose) else deeppose_port.load(one) for one in (old, new)]
-        return compare(*poses, (free, free), **options)
+        return compare(*poses, (persons, persons), **options)
 
     return run
 
@@ -229,13 +242,11 @@ class TestFaults:
         assert not comparison.same
 
     @pytest.mark.parametrize("name", ["conv1", "conv3", "conv5", "fc6", "fc8"])
-    def test_one_weight_changed_by_a_thousandth(self, compared, name, monkeypatch):
-        monkeypatch.setattr(
-            "deeppose_port.evaluate.comparison.LOOKED_AT", 8
-        )  # of two persons none may feed this weight
+    def test_one_weight_changed_by_a_thousandth(self, compared, free, name, monkeypatch):
+        monkeypatch.setattr("deeppose_port.evaluate.comparison.LOOKED_AT", 8)  # few may not feed this weight
         checkpoint = random_checkpoint()
         place = (1,) * checkpoint.weights[f"{name}.weight"].ndim
-        comparison = compared(checkpoint, changed(checkpoint, f"{name}.weight", place, 1e-3))
+        comparison = compared(checkpoint, changed(checkpoint, f"{name}.weight", place, 1e-3), free)
         (row,) = comparison.weights.rows
         assert (row.name, row.status, row.differing) == (f"{name}.weight", "differing", 1)
         assert row.maximum == pytest.approx(1e-3, rel=1e-3)
@@ -264,7 +275,7 @@ class TestFaults:
 def test_distances_of_joints_are_counted_in_pixels_of_the_picture(compared, free):
     checkpoint = random_checkpoint()
     shift = 0.003
-    comparison = compared(checkpoint, changed(checkpoint, "fc8.bias", 4, shift))
+    comparison = compared(checkpoint, changed(checkpoint, "fc8.bias", 4, shift), free)
     distances = np.array([shift * free.view(i).crop.width for i in range(len(free))])
     assert comparison.joints.compared == 13 * 7
     assert comparison.joints.beyond == {bound: int((distances > bound).sum()) for bound in (0.01, 0.1, 1.0)}
@@ -273,7 +284,7 @@ def test_distances_of_joints_are_counted_in_pixels_of_the_picture(compared, free
 
 
 @pytest.mark.parametrize("moved", [{3: 0.1, 11: 0.1}, {3: 0.1, 5: 0.05, 11: np.nan}, {3: np.nan, 5: 0.1, 11: np.inf}])
-def test_persons_looked_at_are_those_who_differ_most(compared, monkeypatch, moved):
+def test_persons_looked_at_are_those_who_differ_most(compared, free, monkeypatch, moved):
     new = deeppose_port.load(random_checkpoint())
     asked = iter(range(13))
 
@@ -282,14 +293,14 @@ def test_persons_looked_at_are_those_who_differ_most(compared, monkeypatch, move
 
     answer.layers, answer.activations = new._predictor.layers, new._predictor.activations
     monkeypatch.setattr(new, "_predictor", answer)
-    comparison = compared(random_checkpoint(), new)
+    comparison = compared(random_checkpoint(), new, free)
     assert comparison.looked_at == (3, 11)
     assert comparison.first_parting == "outputs"
 
 
-def test_inputs_are_hashed_as_their_bytes(compared, free):
+def test_inputs_are_hashed_as_their_bytes(compared, few):
     comparison = compared(*[random_checkpoint()] * 2)
-    hashes = [hashlib.sha256(inputs.tobytes()).hexdigest() for inputs, _, _ in free]
+    hashes = [hashlib.sha256(inputs.tobytes()).hexdigest() for inputs, _, _ in few]
     assert list(comparison.old.input_hashes) == hashes
     assert comparison.new.input_sha256 == hashlib.sha256("".join(hashes).encode()).hexdigest()
 
@@ -302,10 +313,10 @@ class TestWithoutPersons:
         comparison = self.compare(*[random_checkpoint()] * 2)
         assert comparison.same
         assert comparison.is_made_up
-        assert comparison.equal_inputs == len(set(comparison.old.input_hashes)) == COUNT
+        assert comparison.equal_inputs == len(set(comparison.old.input_hashes)) == FEW
         assert comparison.old.evaluation is None
         values = comparison.as_dict()
-        assert (values["persons"], values["made_up_pictures"], values["metrics"]) == (0, COUNT, {})
+        assert (values["persons"], values["made_up_pictures"], values["metrics"]) == (0, FEW, {})
 
     @pytest.mark.parametrize("name", ["conv1", "conv3", "fc6", "fc8"])
     def test_weight_that_differs_is_found(self, name):
@@ -342,7 +353,7 @@ class TestWithoutPersons:
         converters.convert(model, tmp_path / "new.pt", state=False)
         assert main(["compare", str(model), str(tmp_path / "new.pt"), "--backends", "torch"]) == 0
         shown = capsys.readouterr().out
-        assert f"{COUNT} synthetic pictures, as no --csv was given" in shown
+        assert f"{FEW} synthetic pictures, as no --csv was given" in shown
         assert not [line for line in shown.splitlines() if line.split()[:1] == ["metrics"]]
         assert "the same, with a tolerance" in shown
 
@@ -405,9 +416,9 @@ class TestDivergence:
         assert comparison.old.diverged is expected
         assert bool(comparison.remarks) is expected
 
-    def test_distance_is_the_median_joint_s(self, diverged, free):
+    def test_distance_is_the_median_joint_s(self, diverged, few):
         comparison = diverged(20, 20)
-        points, crops = comparison.old.evaluation.predicted, [free.view(i).crop for i in range(len(free))]
+        points, crops = comparison.old.evaluation.predicted, [few.view(i).crop for i in range(len(few))]
         expected = [
             max(abs(x - (crop.x0 + crop.x1) / 2), abs(y - (crop.y0 + crop.y1) / 2)) / max(crop.width, crop.height)
             for person, crop in zip(points, crops, strict=True)
