@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from converters.checkpoint import Checkpoint
 from converters.errors import CheckpointError, DeepPoseError
 from converters.families import CANONICAL, FAMILIES, Found, Writers, family_of
 from converters.folding import fold
@@ -197,6 +198,36 @@ def recognise_by_source(
             "names and shapes alone; override with --model-file FILE.py:CLASS"
         )
     return None
+
+
+def for_size(checkpoint: Checkpoint, side: int) -> Checkpoint:
+    """Returns a checkpoint whose network takes inputs of a side, where its source says what it computes of these.
+
+    A network whose source asks maps for their size is a table for the size that it was followed with.
+
+    Args:
+        checkpoint: Any.
+        side: Of its inputs.
+
+    Returns:
+        A checkpoint that takes them; the same one where it does already, or where no source tells.
+    """
+    architecture = checkpoint.architecture
+    own, source = architecture.own, architecture.source
+    if own is None or source is None or not own.fixed or architecture.accepts(side):
+        return checkpoint
+    from converters.networks import source as sources
+
+    writer = architecture.writer
+    version = chainer_version(writer) if writer.startswith("chainer-") else Version("7.8.1")
+    before, network = (
+        sources.at_size(source, architecture.shapes, version, size) for size in (own.input_size, (side, side))
+    )
+    if network is None or before is None or before.layers != own.layers:
+        return checkpoint
+    table = OwnTable(network.layers, network.input_size, network.fixed)
+    resized = dataclasses.replace(architecture, own=table)
+    return checkpoint.replace(architecture=resized) if resized.shapes == architecture.shapes else checkpoint
 
 
 def _kept_as(found: sources.Found, way: Stripping, contents: Contents) -> str | None:

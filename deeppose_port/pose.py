@@ -15,6 +15,7 @@ import numpy.typing as npt
 from converters import Checkpoint, Preprocessing, hub, words
 from converters.errors import DeepPoseError
 from converters.networks import Layer, SoftArgmax
+from converters.sourced import for_size
 from deeppose_port import backends
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.fastest import AUTO, fastest
@@ -91,9 +92,9 @@ class Pose:
     ) -> None:
         if relu_nan not in RELU_NAN:
             raise DeepPoseError(f"relu_nan is {relu_nan!r}; it is one of {', '.join(RELU_NAN)}")
-        self.checkpoint = checkpoint
-        self.device = device
         self.preprocessing = preprocessing or checkpoint.preprocessing
+        self.checkpoint = checkpoint = for_size(checkpoint, self.preprocessing.im_size)
+        self.device = device
         self._accepted: set[int] = set()
         self._refuse_size(self.preprocessing.im_size)
         self.relu_nan = relu_nan

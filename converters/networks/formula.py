@@ -7,7 +7,7 @@ engine has. The engines, the formats, the names in Chainer's files and a trainin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ Shape: TypeAlias = tuple[int, ...]
 #: The shape of one example's value: maps (C, H, W) or features (F,); a side is None where no input's size is said.
 Value: TypeAlias = tuple[int | None, ...]
 #: Functions of each number by itself.
-FunctionName: TypeAlias = Literal["erf"]
+FunctionName: TypeAlias = Literal["abs", "cos", "erf", "exp", "log", "reciprocal", "sin", "sqrt"]
+FUNCTIONS: tuple[FunctionName, ...] = get_args(FunctionName)
+#: What is made of the numbers along axes.
+Reducing: TypeAlias = Literal["mean", "sum", "max"]
 #: What an engine calculates with: values of a batch, and tensors, which have no axis for the batch.
 Calculated = TypeVar("Calculated")
 
@@ -47,6 +50,15 @@ class Arrays(Protocol[Calculated]):
     def normalised(self, x: Calculated, axes: int, eps: float) -> Calculated:
         """Returns (x - mean) / sqrt(variance + eps), both over the last axes, as many as are said; 1 / n in both."""
 
+    def reduced(self, how: Reducing, x: Calculated, axes: Shape) -> Calculated:
+        """Returns the mean, the sum or the largest along axes of an example, which stay with a length of 1."""
+
+    def softmax(self, x: Calculated, axis: int) -> Calculated:
+        """Returns exp(x) as shares of their sum along an axis of an example."""
+
+    def linear(self, x: Calculated, weight: Calculated) -> Calculated:
+        """Returns the last axis times the transpose of a tensor of (outputs, inputs)."""
+
     def resampled(self, x: Calculated, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> Calculated:
         """Returns maps times matrices (height, new height) and (width, new width): along each column, each row."""
 
@@ -60,12 +72,14 @@ class Learned:
         placed: Its shape among the axes of an example that it is combined with.
         chainer: The last part of its name in Chainer, of which `canonical_name` makes that of its own.
         first: What its numbers are before a training.
+        random: Whether they are drawn then, as those of a fully connected layer.
     """
 
     shape: Shape
     placed: Shape
     chainer: str
     first: float = 0.0
+    random: bool = False
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
         layer, _, part = name.rpartition(".")
         if part == "num_batches_tracked":
             weights[name] = np.zeros((), np.int64)
-        elif name in learned:
+        elif name in learned and not learned[name].random:
             weights[name] = np.full(shape, learned[name].first, np.float32)
         elif part == "running_var":
             weights[name] = np.full(shape, variance, np.float32)

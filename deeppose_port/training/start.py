@@ -18,7 +18,7 @@ from converters.folding import fold
 from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
 from converters.networks import Dropout, SoftArgmax, walk
-from converters.sourced import architecture_of_source
+from converters.sourced import architecture_of_source, for_size
 from converters.values import dataclass
 from deeppose_port.data import skeletons
 from deeppose_port.training.average import trained_of
@@ -126,6 +126,7 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
             name = checkpoint.architecture.name
             raise DeepPoseError(f"{name} answers heat maps, a later stage answers displacements: take another network")
         preprocessing = stage_preprocessing(preprocessing)
+    checkpoint = for_size(checkpoint, preprocessing.im_size)
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"
         raise CheckpointError(checkpoint.source.path, problem)

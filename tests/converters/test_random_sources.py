@@ -198,6 +198,19 @@ WORDS = {
         "F.interpolate(F.adaptive_avg_pool2d(h, 5), size=(9, 7), mode='bilinear')": 6,
         "F.interpolate(F.adaptive_avg_pool2d(h, 5), (9, 7))": 6,
         "F.interpolate(F.adaptive_avg_pool2d(h, 6), size=(4, 3), mode='area')": 6,
+        "F.normalize(h) + F.normalize(h, p=1, dim=3)": 6,
+        "h / (h.abs() + 1) + 1 / (h ** 2 + 2)": 6,
+        "torch.sqrt(torch.exp(h) + 1) * h.sin() - torch.log(h.square() + 1).cos()": 6,
+        "h.sum((2, 3), keepdim=True) / 99 + h.mean(1, keepdim=True)": 6,
+        "h.max(1, keepdim=True)[0] - h.min(3, keepdim=True)[0]": 6,
+        "torch.max(h, -h) + torch.minimum(h, h.tanh())": 6,
+        "F.softmax(h.flatten(2), dim=2).view(h.shape) * 99": 6,
+        "F.softmax(h, 1) + self.shares(h)": 6,
+        "F.pixel_shuffle(h[:, :4], 2)": 1,
+        "self.mirror(h) + self.border(h) + F.pad(h, (1, 2, 3, 0), mode='circular')": 6,
+        "self.circle(h)": 4,
+        "self.shared(h)": 6,
+        "self.shuffle(h[:, :4])": 1,
     },
     "chainer": {
         "F.mean(h, axis=(2, 3), keepdims=True)": 6,
@@ -218,6 +231,15 @@ WORDS = {
         "F.resize_images(h, h.shape[2:])": 6,
         "F.resize_images(h, (9, 40), align_corners=False)": 6,
         "F.resize_images(h, (40, 9), mode='nearest')": 6,
+        "F.softmax(h) + F.softmax(h, axis=3)": 6,
+        "F.normalize(h) + F.normalize(h, axis=2)": 6,
+        "F.depth2space(h[:, :4], 2)": 1,
+        "F.maximum(h, F.tanh(h)) - F.minimum(h, -h)": 6,
+        "F.min(h, axis=1, keepdims=True)": 1,
+        "F.sqrt(F.exp(h)) / (F.sin(h) + 2) - F.log(h ** 2 + 1) * F.cos(h)": 6,
+        "F.mean(h, axis=1, keepdims=True)": 1,
+        "F.sum(h, axis=1, keepdims=True)": 1,
+        "self.shared(h, n_batch_axes=3)": 6,
     },
 }
 #: What is made for these words: normalisations of each example by itself, and new sizes.
@@ -228,10 +250,15 @@ MADE = {
         self.last, self.whole = nn.LayerNorm(6), nn.LayerNorm([6, 31, 31], elementwise_affine=False)
         self.up = nn.Upsample(scale_factor=2, mode='bilinear')
         self.corners = nn.UpsamplingBilinear2d(scale_factor=(2, 3))
+        self.shares, self.shuffle = nn.Softmax(dim=-1), nn.PixelShuffle(2)
+        self.mirror, self.border = nn.ReflectionPad2d((1, 2, 3, 0)), nn.ReplicationPad2d((1, 2, 3, 0))
+        self.circle = nn.Conv2d(6, 4, 3, padding=1, padding_mode='circular')
+        self.shared = nn.Linear(31, 4)
     """,
     "chainer": """
         self.groups, self.own = L.GroupNormalization(3, eps=1e-2), L.GroupNormalization(6, 6)
         self.offset, self.rows = L.Bias(shape=(6,)), L.Bias(2, 31)
+        self.shared = L.Linear(31, 4)
     """,
 }
 

@@ -41,7 +41,19 @@ from converters.networks import (
     TransposedConvolution,
     Upsample,
 )
-from converters.networks.formulas import GELU, GroupNormalization, LayerNormalization, Resize, Weighting
+from converters.networks.formulas import (
+    FUNCTIONS,
+    GELU,
+    Function,
+    GroupNormalization,
+    LayerNormalization,
+    LinearAlongLast,
+    Margin,
+    Reduction,
+    Resize,
+    Softmax,
+    Weighting,
+)
 from tests.helpers.networks import checkpoint_of
 
 HEIGHT, WIDTH, CHANNELS = 13, 11, 6
@@ -75,6 +87,15 @@ LAYERS = {
     "tanh": Tanh(),
     "softplus": Softplus(2.0),
     "gelu": GELU(),
+    **{name: Function(name) for name in FUNCTIONS if name not in ("log", "sqrt")},
+    "mean along an axis": Reduction("mean", (1,)),
+    "sum along axes": Reduction("sum", (1, 2), keep=True),
+    "largest along all": Reduction("max", (0, 1, 2)),
+    "softmax": Softmax(2),
+    "linear along the last axis": LinearAlongLast("fc", 4),
+    "margin as in a mirror": Margin("reflect", 1, 2, 3, 0),
+    "margin of the border": Margin("replicate", 0, 14, 1, 1),
+    "margin of the other side": Margin("circular", 3, 1, 0, 11),
     "a factor": Weighting("a.b", (CHANNELS, 1), (CHANNELS, 1, 1), "product", "b"),
     "an offset": Weighting("offset", (1, HEIGHT, WIDTH), (1, HEIGHT, WIDTH), "sum", "offset"),
     "bilinear": Resize("bilinear", scale=(2.0, 3.0)),

@@ -6,8 +6,23 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from converters.networks.formula import Arrays, Calculated, Formula, Value
+from converters.networks.formula import Arrays, Calculated, Formula, FunctionName, Value
 from converters.values import dataclass
+
+
+@dataclass(frozen=True)
+class Function(Formula):
+    """A function of each number, by the name that it has in PyTorch and NumPy."""
+
+    word: ClassVar[str] = "a function of each number"
+    by_number: ClassVar[bool] = True
+    function: FunctionName
+
+    def formula(
+        self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
+    ) -> Calculated:
+        """Returns it of each number."""
+        return arrays.function(self.function, x)
 
 
 @dataclass(frozen=True)

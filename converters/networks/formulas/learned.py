@@ -46,3 +46,36 @@ class Weighting(Formula):
     ) -> Calculated:
         """Returns the sum or the product."""
         return (arrays.add if self.join == "sum" else arrays.multiply)(x, tensors[self.name])
+
+
+@dataclass(frozen=True)
+class LinearAlongLast(Formula):
+    """A fully connected layer of the last axis alone, the same for each place in the others."""
+
+    word: ClassVar[str] = "a fully connected layer of the last axis"
+    name: str
+    channels: int
+    bias: bool = True
+
+    def after(self, value: Value) -> Value:
+        """Returns the shape with as many channels last."""
+        return (*value[:-1], self.channels)
+
+    def tensors(self, value: Value) -> dict[str, Learned]:
+        """Returns the matrix, and an offset."""
+        shape = (self.channels, value[-1] or 0)
+        found = {f"{self.name}.weight": Learned(shape, shape, "W", random=True)}
+        if self.bias:
+            found[f"{self.name}.bias"] = Learned((self.channels,), (self.channels,), "b")
+        return found
+
+    def formula(
+        self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
+    ) -> Calculated:
+        """Returns the product, with the offset."""
+        made = arrays.linear(x, tensors[f"{self.name}.weight"])
+        return arrays.add(made, tensors[f"{self.name}.bias"]) if self.bias else made
+
+    def module(self, value: Value) -> str:
+        """Returns PyTorch's."""
+        return f"nn.Linear({value[-1]}, {self.channels}{'' if self.bias else ', bias=False'})"

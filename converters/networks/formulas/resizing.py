@@ -76,3 +76,48 @@ def weights(before: int, after: int, mode: str, corners: bool) -> npt.NDArray[np
     np.add.at(matrix, (first, every), 1 - (places - first))
     np.add.at(matrix, (np.minimum(first + 1, before - 1), every), places - first)
     return matrix.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Margin(Formula):
+    """A margin of the map's own pixels: those at its border again, or as in a mirror there, or from the other side."""
+
+    word: ClassVar[str] = "a margin"
+    mode: Literal["reflect", "replicate", "circular"]
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def after(self, value: Value) -> Value:
+        """Returns the larger sides."""
+        if len(value) != 3:
+            raise DeepPoseError(f"a margin takes maps, and is given {value}")
+        margins = ((self.top, self.bottom), (self.left, self.right))
+        most = {"reflect": -1, "circular": 0}
+        if self.mode in most and any(
+            side is not None and max(margin) > side + most[self.mode]
+            for side, margin in zip(value[1:], margins, strict=True)
+        ):
+            raise DeepPoseError(f"a margin of {margins} is too wide for maps of {value}")
+        return (value[0], *(side and side + sum(margin) for side, margin in zip(value[1:], margins, strict=True)))
+
+    def formula(
+        self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
+    ) -> Calculated:
+        """Returns the maps times a matrix of 0 and 1 for each side."""
+        rows = self._copies(value[1] or 0, self.top, self.bottom)
+        return arrays.resampled(x, rows, self._copies(value[2] or 0, self.left, self.right))
+
+    def _copies(self, side: int, before: int, behind: int) -> npt.NDArray[np.float32]:
+        places = np.pad(np.arange(side), (before, behind), _NUMPY[self.mode])
+        return np.eye(side, dtype=np.float32)[:, places]
+
+    def module(self, value: Value) -> str:
+        """Returns PyTorch's."""
+        word = {"reflect": "Reflection", "replicate": "Replication", "circular": "Circular"}[self.mode]
+        return f"nn.{word}Pad2d(({self.left}, {self.right}, {self.top}, {self.bottom}))"
+
+
+#: NumPy's words for margins.
+_NUMPY: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -18,6 +18,7 @@ from converters.networks.source.budget import Budget
 from converters.networks.source.choosing import (
     Candidate,
     Found,
+    at_size,
     candidates_in,
     choose,
     choose_anew,
@@ -37,6 +38,7 @@ __all__ = [
     "Found",
     "SourceError",
     "UnfollowedError",
+    "at_size",
     "candidates_in",
     "choose",
     "choose_anew",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, TypeGuard
 
@@ -606,11 +606,14 @@ class LinearLink(Link):
 
     def forward(self, c: Context, x: object, n_batch_axes: object = 1) -> object:
         """Multiplies by a matrix."""
-        if c.whole(n_batch_axes, "n_batch_axes") != 1:
-            c.fail("a fully connected layer of several batch axes is not known")
+        axes, shape = c.whole(n_batch_axes, "n_batch_axes"), c.tensor(x).node.shape
         name = c.name_of(self.instance)
         told = c.parameter(self.instance, "weight")
         inputs = told[1] if told is not None else self.inputs
+        if axes != 1:
+            if axes != len(shape) or (inputs is not None and c.whole(inputs, "in_size") != shape[-1]):
+                c.fail(f"a fully connected layer of {axes} batch axes for {shape} is not known")
+            return c.layer(x, formulas.LinearAlongLast(name, c.whole(self.outputs, "out_size"), self.bias))
         c.check_features(x, inputs, name)
         return c.layer(x, kinds.Linear(name, c.whole(self.outputs, "out_size"), self.bias))
 
@@ -953,6 +956,49 @@ def _tanh(c: Context, x: object, use_cudnn: object = True) -> object:
 @function("chainer.functions.softplus")
 def _softplus(c: Context, x: object, beta: object = 1.0) -> object:
     return c.layer(x, kinds.Softplus(c.real(beta, "beta")))
+
+
+def _of_each_number(name: formulas.FunctionName) -> Callable[..., object]:
+    def call(c: Context, x: object) -> object:
+        return c.layer(x, formulas.Function(name))
+
+    return call
+
+
+for _function in formulas.FUNCTIONS:
+    if _function not in ("abs", "reciprocal"):
+        function(f"chainer.functions.{_function}")(_of_each_number(_function))
+
+
+@function("chainer.functions.softmax")
+def _softmax(c: Context, x: object, axis: object = 1, use_cudnn: object = True) -> object:
+    return tensors.softmax(c, x, 1 if c.is_chainer_1 else axis)
+
+
+@function("chainer.functions.normalize")
+def _normalize(c: Context, x: object, eps: object = 1e-5, axis: object = 1) -> object:
+    return tensors.normalised(c, x, axis, 2.0, c.real(eps, "eps"), add=True)
+
+
+@function("chainer.functions.depth2space")
+def _depth2space(c: Context, X: object, r: object) -> object:  # noqa: N803
+    return tensors.pixel_shuffle(c, X, c.whole(r, "r"), channels_last=True)
+
+
+@function("chainer.functions.maximum")
+def _maximum(c: Context, x1: object, x2: object) -> object:
+    return tensors.larger(c, x1, x2)
+
+
+@function("chainer.functions.minimum")
+def _minimum(c: Context, x1: object, x2: object) -> object:
+    return tensors.smaller(c, x1, x2)
+
+
+@function("chainer.functions.min")
+def _min(c: Context, x: object, axis: object = None, keepdims: object = False) -> object:
+    least = tensors.over_maps(c, c.layer(x, kinds.Affine(-1.0)), axis, keepdims, largest=True)
+    return least if isinstance(least, Unknown) else c.layer(least, kinds.Affine(-1.0))
 
 
 @function("chainer.functions.max_pooling_2d")

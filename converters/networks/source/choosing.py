@@ -178,6 +178,32 @@ class _File:
             raise ExhaustedError(f"{self.candidate.path.name} cannot be followed: {reason}") from error
 
 
+def at_size(
+    source: ModelSource, tensors: Mapping[str, Shape], version: Version, size: tuple[int, int]
+) -> Network | None:
+    """Follows a source again, for inputs of another size.
+
+    Args:
+        source: What a network was read from.
+        tensors: Shapes of its tensors by canonical name.
+        version: The version of Chainer that it was read for.
+        size: Height and width.
+
+    Returns:
+        What it computes of such inputs; None where it takes none, or that is not known.
+    """
+    try:
+        tree = parse(source.text, source.file)
+        followed = Source(source.file, tree, version)
+        made = make(followed, source.class_name, tensors)
+        if made.differences(tensors):
+            return None
+        network = follow(made, tensors, size)
+    except (DeepPoseError, RecursionError):
+        return None
+    return network if network.input_size == size else None
+
+
 def choose(
     candidates: Sequence[Candidate],
     tensors: Mapping[str, Shape],

@@ -11,7 +11,7 @@ from types import EllipsisType
 
 import numpy as np
 
-from converters.networks.formulas import Resize
+from converters.networks.formulas import Function, Reduction, Resize, Softmax
 from converters.networks.layers import (
     AdaptiveAveragePooling,
     Affine,
@@ -52,11 +52,13 @@ def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         match kind:
             case ast.Add:
-                return c.join([left, right], "sum")
+                return added(c, left, right)
             case ast.Sub:
-                return c.join([left, c.layer(right, Affine(-1.0))], "sum")
+                return added(c, left, c.layer(right, Affine(-1.0)))
             case ast.Mult:
                 return c.join([left, right], "product")
+            case ast.Div:
+                return c.join([left, c.layer(right, Function("reciprocal"))], "product")
         return c.unknown(f"{kind.__name__} of two values of the network")
     tensor, other = (left, right) if isinstance(left, Tensor) else (right, left)
     if not isinstance(other, int | float):
@@ -73,9 +75,24 @@ def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object
             return c.layer(tensor, Affine(number))
         case ast.Div if tensor is left and number:
             return c.layer(tensor, Affine(1.0 / number))
-        case ast.Pow if tensor is left and number == 2.0:
-            return c.join([tensor, tensor], "product")
+        case ast.Div:
+            return c.layer(c.layer(tensor, Function("reciprocal")), Affine(number))
+        case ast.Pow if tensor is left and number in (2.0, 3.0, 4.0):
+            return c.join([tensor] * int(number), "product")
+        case ast.Pow if tensor is left and number == 0.5:
+            return c.layer(tensor, Function("sqrt"))
     return c.unknown(f"{kind.__name__} of a value of the network and a number")
+
+
+def added(c: Context, left: Tensor, right: Tensor) -> Tensor:
+    """Returns the sum of two values, of which one is repeated along the sides that it has 1 of."""
+    values = [left, right]
+    shapes = [value.node.shape for value in values]
+    if shapes[0] != shapes[1] and len(shapes[0]) == len(shapes[1]):
+        for this, other in ((0, 1), (1, 0)):
+            if any(side == 1 != most for side, most in zip(shapes[this], shapes[other], strict=True)):
+                values[this] = c.join([values[this], c.layer(values[other], Affine(0.0, 1.0))], "product")
+    return c.join(list(values), "sum")
 
 
 # --- another shape ----------------------------------------------------------------------------------------------------
@@ -178,6 +195,8 @@ def over_maps(c: Context, value: object, axes: object, keepdims: object, largest
     if axes is None or isinstance(axes, Unknown):
         return c.unknown(f"the {word} over everything")
     numbers = axes if isinstance(axes, tuple | list) else (axes,)
+    if any(c.whole(axis, "the axis") in (0, -len(tensor.node.shape) - 1) for axis in numbers):
+        return c.unknown(f"the {word} over the batch")
     if len(numbers) == 1 and not largest:
         return _over_one_side(c, tensor, axis_of(c, tensor, numbers[0]), c.flag(keepdims, "keepdims"))
     over = sorted(axis_of(c, tensor, axis) for axis in numbers)
@@ -187,20 +206,53 @@ def over_maps(c: Context, value: object, axes: object, keepdims: object, largest
         window = (tensor.node.shape[1], 1) if over == [1] else (1, tensor.node.shape[2])
         layer = MaxPooling(window, window, cover_all=False)
     elif len(tensor.node.shape) != 3 or over != [1, 2]:
-        return c.unknown(f"the {word} of a value of {tensor.node.shape} over these axes")
+        return c.layer(tensor, Reduction("max" if largest else "mean", tuple(over), c.flag(keepdims, "keepdims")))
     pooled = c.layer(tensor, layer)
     return pooled if c.flag(keepdims, "keepdims") else squeeze(c, pooled, [axis + 1 for axis in over])
 
 
 def total(c: Context, value: object, axes: object, keepdims: object) -> object:
-    """Returns the sum over both sides of a map, or one."""
-    mean = over_maps(c, value, axes, keepdims)
-    if not isinstance(mean, Tensor):
-        return c.unknown("this sum")
-    c.fixed = c.fixed or c.place
+    """Returns the sum over some axes."""
     tensor = c.tensor(value)
+    if axes is None or isinstance(axes, Unknown):
+        return c.unknown("the sum over everything")
     numbers = axes if isinstance(axes, tuple | list) else (axes,)
-    return c.layer(mean, Affine(float(math.prod(tensor.node.shape[axis_of(c, tensor, axis)] for axis in numbers))))
+    if any(c.whole(axis, "the axis") in (0, -len(tensor.node.shape) - 1) for axis in numbers):
+        return c.unknown("the sum over the batch")
+    over = tuple(sorted(axis_of(c, tensor, axis) for axis in numbers))
+    return c.layer(tensor, Reduction("sum", over, c.flag(keepdims, "keepdims")))
+
+
+def softmax(c: Context, value: object, axis: object) -> object:
+    """Returns exp(x) as shares of their sum along an axis."""
+    return c.layer(value, Softmax(axis_of(c, c.tensor(value), axis)))
+
+
+def larger(c: Context, one: object, other: object) -> Tensor:
+    """Returns the larger of two values, number by number."""
+    more = c.layer(added(c, c.tensor(other), c.layer(one, Affine(-1.0))), ReLU())
+    return added(c, c.tensor(one), more)
+
+
+def smaller(c: Context, one: object, other: object) -> Tensor:
+    """Returns the smaller of two values, number by number."""
+    more = c.layer(added(c, c.tensor(one), c.layer(other, Affine(-1.0))), ReLU())
+    return added(c, c.tensor(one), c.layer(more, Affine(-1.0)))
+
+
+def normalised(c: Context, value: object, axis: object, power: float, eps: float, add: bool = False) -> object:
+    """Returns a value divided by its norm along an axis, of which `eps` is the least, or is added to it."""
+    tensor = c.tensor(value)
+    over = (axis_of(c, tensor, axis),)
+    if power == 2.0:
+        squares = c.layer(c.join([tensor, tensor], "product"), Reduction("sum", over, keep=True))
+        norm = c.layer(squares, Function("sqrt"))
+    elif power == 1.0:
+        norm = c.layer(c.layer(tensor, Function("abs")), Reduction("sum", over, keep=True))
+    else:
+        c.fail(f"a norm of the power {power:g} is not known")
+    norm = c.layer(norm, Affine(1.0, eps)) if add else c.tensor(clip(c, norm, eps, None))
+    return arithmetic(c, ast.Div, tensor, norm)
 
 
 def _in_front(c: Context, value: object, axis: int) -> Tensor:
@@ -261,7 +313,7 @@ def _over_one_side(c: Context, tensor: Tensor, axis: int, keepdims: bool) -> obj
         pooled = c.layer(origin, GlobalAveragePooling())
         return pooled if keepdims else Tensor(flattened(pooled.node, c.place))
     if len(tensor.node.shape) != 3 or axis == 0:
-        return c.unknown(f"the mean of a value of {tensor.node.shape} over this axis")
+        return c.layer(tensor, Reduction("mean", (axis,), keepdims))
     before, (_, height, width) = c.fixed, tensor.node.shape
     size = (height, 1) if axis == 1 else (1, width)
     pooled = c.layer(tensor, AveragePooling(size, size))
@@ -337,6 +389,20 @@ def resized(c: Context, value: object, size: tuple[object, object], mode: str, c
         if mode != "nearest" or (single != numbers * old // new).any():
             c.fail(f"the nearest pixels of {old} for {new}, which roundings change, are not known")
     return c.layer(tensor, Resize("nearest", (height, width)))
+
+
+def pixel_shuffle(c: Context, value: object, times: int, channels_last: bool = False) -> object:
+    """Returns maps whose sides are longer, made of channels: those of one pixel follow each other, or lie apart."""
+    tensor = c.tensor(value)
+    if len(tensor.node.shape) != 3 or times < 1 or tensor.node.shape[0] % times**2:
+        c.fail(f"shuffling {tensor.node.shape} by {times} is not known")
+    channels, height, width = tensor.node.shape[0] // times**2, *tensor.node.shape[1:]
+    if not tensor.node.static:
+        c.fixed = c.fixed or c.place
+    split = (times, times, channels) if channels_last else (channels, times, times)
+    places = (2, 3, 0, 4, 1) if channels_last else (0, 3, 1, 4, 2)
+    apart = c.layer(c.layer(tensor, Reshape((*split, height, width))), Transpose(places))
+    return c.layer(apart, Reshape((channels, height * times, width * times)))
 
 
 def gelu_by_tanh(c: Context, value: object) -> Tensor:

@@ -370,9 +370,16 @@ class _Conv(_Weighted):
         if self.bias:
             self.parameters["bias"] = (_side(c, biases),)
 
+    def _margin(self, c: Context, x: object, margins: tuple[int, int, int, int]) -> object:
+        """Returns maps with a margin before the layer: its top, bottom, left and right."""
+        top, bottom, left, right = margins
+        if self.padding_mode == "zeros":
+            return c.layer(x, kinds.Padding(*margins))
+        if self.padding_mode not in ("reflect", "replicate", "circular"):
+            c.fail(f"the padding_mode {c.spell(self.padding_mode)} is not known")
+        return _pad(c, x, (left, right, top, bottom), self.padding_mode)
+
     def _check(self, c: Context, x: object, name: str) -> None:
-        if self.padding_mode != "zeros":
-            c.fail(f"the padding_mode {c.spell(self.padding_mode)} of {name} is not known")
         c.check_channels(x, self.inputs, name)
 
 
@@ -415,13 +422,18 @@ class Conv2d(_Conv):
             c.sizes(self.dilation, "dilation"),
         )
         if padding == "same":
-            x = c.layer(x, kinds.Padding(*_same(kernel, dilation)))
+            x = self._margin(c, x, _same(kernel, dilation))
+            padding = 0
+        elif self.padding_mode != "zeros" and padding != "valid":
+            height, width = kinds.pair(c.sizes(padding, "padding"))
+            x = self._margin(c, x, (height, height, width, width))
+            padding = 0
         layer = kinds.Convolution(
             name,
             c.whole(self.outputs, "out_channels"),
             kernel,
             c.sizes(self.stride, "stride"),
-            0 if padding in ("same", "valid") else c.sizes(padding, "padding"),
+            0 if padding == "valid" else c.sizes(padding, "padding"),
             self.bias,
             1.0,
             c.whole(self.groups, "groups"),
@@ -471,6 +483,8 @@ class ConvTranspose2d(_Conv):
         """Convolves, transposed."""
         if output_size is not None:
             c.fail("an output_size is not known")
+        if self.padding_mode != "zeros":
+            c.fail("a transposed convolution with another padding_mode is not known")
         name = c.name_of(self.instance)
         self._check(c, x, name)
         layer = kinds.TransposedConvolution(
@@ -507,10 +521,13 @@ class LinearModule(_Weighted):
     def forward(self, c: Context, x: object) -> object:
         """Multiplies by a matrix."""
         name, shape = c.name_of(self.instance), c.tensor(x).node.shape
-        if len(shape) != 1:
-            c.fail(f"{name} is given {shape} for each example, of which it would take the last side alone")
         told = c.parameter(self.instance, "weight")
-        c.check_features(x, told[1] if told is not None else self.inputs, name)
+        inputs = told[1] if told is not None else self.inputs
+        if len(shape) > 1:
+            if inputs is not None:  # another size of input may do
+                c.check_features(x, math.prod(shape[:-1]) * c.whole(inputs, "in_features"), name)
+            return c.layer(x, formulas.LinearAlongLast(name, c.whole(self.outputs, "out_features"), self.bias))
+        c.check_features(x, inputs, name)
         return c.layer(x, kinds.Linear(name, c.whole(self.outputs, "out_features"), self.bias))
 
 
@@ -947,6 +964,9 @@ def _upsample_nearest(c: Context, input: object, size: object = None, scale_fact
 @function("torch.nn.functional.pad")
 def _pad(c: Context, input: object, pad: object, mode: object = "constant", value: object = 0) -> object:
     margins = [c.whole(side, "pad") for side in plain.iterate(c, pad)]
+    if mode in ("reflect", "replicate", "circular") and len(margins) == 4 and min(margins) >= 0:
+        left, right, top, bottom = margins
+        return c.layer(input, formulas.Margin(mode, top, bottom, left, right))
     if mode != "constant" or value not in (0, None) or len(margins) not in (2, 4) or min(margins) < 0:
         c.fail("a margin of other than zeros around maps is not known")
     left, right, top, bottom = [*margins, 0, 0][:4]
@@ -1020,6 +1040,7 @@ _stored("CELU", "celu", "alpha inplace")
 _stored("LogSigmoid", "logsigmoid")
 _stored("Tanhshrink", "tanhshrink")
 _stored("GLU", "glu", "dim")
+_stored("PixelShuffle", "pixel_shuffle", "upscale_factor")
 _stored("Hardswish", "hardswish", "inplace")
 _stored("Hardsigmoid", "hardsigmoid", "inplace")
 _stored("Hardtanh", "hardtanh", "min_val max_val inplace")
@@ -1072,6 +1093,56 @@ class ZeroPad2d(Module):
     def forward(self, c: Context, input: object) -> object:
         """Adds a margin."""
         return _pad(c, input, self.padding, "constant", self.value)
+
+
+class _OwnMargin(Module):
+    mode = ""
+
+    def __init__(self, c: Context, padding: object) -> None:
+        super().__init__(c)
+        self.padding = padding if isinstance(padding, tuple | list) else (padding,) * 4
+
+    def forward(self, c: Context, input: object) -> object:
+        """Adds a margin."""
+        return _pad(c, input, self.padding, self.mode)
+
+
+for _word, _mode in (("Reflection", "reflect"), ("Replication", "replicate"), ("Circular", "circular")):
+    native(f"torch.nn.{_word}Pad2d")(type(f"{_word}Pad2d", (_OwnMargin,), {"mode": _mode}))
+
+
+@native("torch.nn.Softmax")
+class SoftmaxModule(Module):
+    """`nn.Softmax`."""
+
+    def __init__(self, c: Context, dim: object = None) -> None:
+        super().__init__(c)
+        self.dim = dim
+
+    def forward(self, c: Context, input: object) -> object:
+        """Returns shares."""
+        return _softmax(c, input, self.dim)
+
+
+@native("torch.nn.Softmax2d")
+class Softmax2d(Module):
+    """`nn.Softmax2d`: over the channels."""
+
+    def forward(self, c: Context, input: object) -> object:
+        """Returns shares."""
+        return tensors.softmax(c, input, 1)
+
+
+@native("torch.nn.AlphaDropout", "torch.nn.FeatureAlphaDropout")
+class AlphaDropout(Module):
+    """`nn.AlphaDropout`, which does nothing at test time."""
+
+    def __init__(self, c: Context, p: object = 0.5, inplace: object = False) -> None:
+        super().__init__(c)
+
+    def forward(self, c: Context, input: object) -> object:
+        """Changes nothing."""
+        return c.unknown("an AlphaDropout in training") if c.training else c.tensor(input)
 
 
 @native("torch.nn.Flatten")
@@ -1189,6 +1260,87 @@ def _mean(c: Context, input: object, dim: object = None, keepdim: object = False
 @function("torch.Tensor.amax", "torch.amax")
 def _amax(c: Context, input: object, dim: object = None, keepdim: object = False) -> object:
     return tensors.over_maps(c, input, dim, keepdim, largest=True)
+
+
+@function("torch.Tensor.amin", "torch.amin")
+def _amin(c: Context, input: object, dim: object = None, keepdim: object = False) -> object:
+    least = tensors.over_maps(c, c.layer(input, kinds.Affine(-1.0)), dim, keepdim, largest=True)
+    return least if isinstance(least, Unknown) else c.layer(least, kinds.Affine(-1.0))
+
+
+@function("torch.Tensor.sum", "torch.sum")
+def _sum(c: Context, input: object, dim: object = None, keepdim: object = False, **keywords: object) -> object:
+    return tensors.total(c, input, keywords.get("axis", dim), keywords.get("keepdims", keepdim))
+
+
+@function("torch.Tensor.max", "torch.max", "torch.maximum")
+def _max(c: Context, input: object, dim: object = None, keepdim: object = False, *, other: object = None) -> object:
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return tensors.larger(c, input, other)
+    values = tensors.over_maps(c, input, dim, keepdim, largest=True)
+    return values if isinstance(values, Unknown) else (values, c.unknown("the places of the largest"))
+
+
+@function("torch.Tensor.min", "torch.min", "torch.minimum")
+def _min(c: Context, input: object, dim: object = None, keepdim: object = False, *, other: object = None) -> object:
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return tensors.smaller(c, input, other)
+    values = tensors.over_maps(c, c.layer(input, kinds.Affine(-1.0)), dim, keepdim, largest=True)
+    if isinstance(values, Unknown):
+        return values
+    return c.layer(values, kinds.Affine(-1.0)), c.unknown("the places of the smallest")
+
+
+@function("torch.nn.functional.softmax", "torch.softmax", "torch.Tensor.softmax")
+def _softmax(c: Context, input: object, dim: object = None, _stacklevel: object = 3, dtype: object = None) -> object:
+    if dim is None:  # as PyTorch chose before it had to be said
+        if len(c.tensor(input).node.shape) == 2:
+            return c.unknown("a softmax over the batch")
+        dim = 1
+    return tensors.softmax(c, input, dim)
+
+
+@function("torch.nn.functional.normalize")
+def _normalize(c: Context, input: object, p: object = 2.0, dim: object = 1, eps: object = 1e-12) -> object:
+    return tensors.normalised(c, input, dim, c.real(p, "p"), c.real(eps, "eps"))
+
+
+@function("torch.nn.functional.pixel_shuffle", "torch.pixel_shuffle")
+def _pixel_shuffle(c: Context, input: object, upscale_factor: object) -> object:
+    return tensors.pixel_shuffle(c, input, c.whole(upscale_factor, "upscale_factor"))
+
+
+def _of_each_number(name: formulas.FunctionName) -> Callable[..., object]:
+    def call(c: Context, input: object) -> object:
+        return c.layer(input, formulas.Function(name))
+
+    return call
+
+
+for _function in formulas.FUNCTIONS:
+    function(f"torch.{_function}", f"torch.Tensor.{_function}")(_of_each_number(_function))
+
+
+@function("torch.square", "torch.Tensor.square")
+def _square(c: Context, input: object) -> object:
+    return c.join([input, input], "product")
+
+
+@function("torch.rsqrt", "torch.Tensor.rsqrt")
+def _rsqrt(c: Context, input: object) -> object:
+    return c.layer(c.layer(input, formulas.Function("sqrt")), formulas.Function("reciprocal"))
+
+
+@function("torch.pow", "torch.Tensor.pow")
+def _pow(c: Context, input: object, exponent: object) -> object:
+    return _operated(c, "Pow", input, exponent)
+
+
+@function("torch.neg", "torch.Tensor.neg")
+def _neg(c: Context, input: object) -> object:
+    return c.layer(input, kinds.Affine(-1.0))
 
 
 @function("torch.cat", "torch.concat")

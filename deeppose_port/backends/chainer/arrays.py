@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
-from converters.networks.formula import FunctionName, Shape
+from converters.networks.formula import FunctionName, Reducing, Shape
 from deeppose_port.backends.chainer import compat
 
 compat.install()
@@ -14,7 +16,17 @@ import chainer  # noqa: E402 - not before compat
 import chainer.functions as F  # noqa: E402, N812 - Chainer's own name for it
 from chainer import Variable  # noqa: E402
 
-_FUNCTIONS = {"erf": F.erf}
+_FUNCTIONS: dict[FunctionName, Callable[[Variable], Variable]] = {
+    "abs": abs,
+    "cos": F.cos,
+    "erf": F.erf,
+    "exp": F.exp,
+    "log": F.log,
+    "reciprocal": lambda x: 1 / x,
+    "sin": F.sin,
+    "sqrt": F.sqrt,
+}
+_REDUCING: dict[Reducing, Callable[..., Variable]] = {"mean": F.average, "sum": F.sum, "max": F.max}
 
 
 class ChainerArrays:
@@ -48,6 +60,18 @@ class ChainerArrays:
         centred = x - F.broadcast_to(F.average(x, last, keepdims=True), x.shape)
         deviation = F.sqrt(F.average(F.square(centred), last, keepdims=True) + eps)
         return centred / F.broadcast_to(deviation, x.shape)
+
+    def reduced(self, how: Reducing, x: Variable, axes: Shape) -> Variable:
+        """Returns the mean, the sum or the largest along axes of an example."""
+        return _REDUCING[how](x, axis=tuple(axis + 1 for axis in axes), keepdims=True)
+
+    def softmax(self, x: Variable, axis: int) -> Variable:
+        """Returns exp(x) as shares of their sum along an axis of an example."""
+        return F.softmax(x, axis=axis + 1)
+
+    def linear(self, x: Variable, weight: Variable) -> Variable:
+        """Returns the last axis times the transpose of a tensor of (outputs, inputs)."""
+        return F.linear(x, weight, n_batch_axes=x.ndim - 1)
 
     def resampled(self, x: Variable, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> Variable:
         """Returns maps times a matrix along each column, and one along each row."""

@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.checkpoint import Array
-from converters.networks.formula import FunctionName, Shape
+from converters.networks.formula import FunctionName, Reducing, Shape
 from deeppose_port.backends.onnx.wire import Attribute
-
-_FUNCTIONS = {"erf": "Erf"}
 
 
 class _Nodes(Protocol):
@@ -52,7 +50,7 @@ class OnnxArrays:
 
     def function(self, name: FunctionName, x: str) -> str:
         """Returns a function of each number."""
-        return self._graph.node(_FUNCTIONS[name], [x])
+        return self._graph.node(name.title(), [x])
 
     def normalised(self, x: str, axes: int, eps: float) -> str:
         """Returns the last axes with a mean of 0 and a variance of 1."""
@@ -60,6 +58,21 @@ class OnnxArrays:
         centred = node("Sub", [x, node("ReduceMean", [x], axes=last)])
         variance = node("ReduceMean", [node("Mul", [centred, centred])], axes=last)
         return node("Div", [centred, node("Sqrt", [self.affine(variance, 1, eps)])])
+
+    def reduced(self, how: Reducing, x: str, axes: Shape) -> str:
+        """Returns the mean, the sum or the largest along axes of an example."""
+        places = [axis + 1 for axis in axes]
+        if how != "sum":
+            return self._graph.node({"mean": "ReduceMean", "max": "ReduceMax"}[how], [x], axes=places)
+        return self._graph.node("ReduceSum", [x, self._graph.constant(np.array(places, np.int64))])
+
+    def softmax(self, x: str, axis: int) -> str:
+        """Returns exp(x) as shares of their sum along an axis of an example."""
+        return self._graph.node("Softmax", [x], axis=axis + 1)
+
+    def linear(self, x: str, weight: str) -> str:
+        """Returns the last axis times the transpose of a tensor of (outputs, inputs)."""
+        return self._graph.node("MatMul", [x, self._graph.node("Transpose", [weight], perm=[1, 0])])
 
     def resampled(self, x: str, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> str:
         """Returns maps times a matrix along each column, and one along each row."""

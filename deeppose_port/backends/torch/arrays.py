@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from converters.networks.formula import FunctionName, Shape
+from converters.networks.formula import FunctionName, Reducing, Shape
 
-_FUNCTIONS = {"erf": torch.erf}
+_FUNCTIONS: dict[FunctionName, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "log": torch.log,
+    "reciprocal": torch.reciprocal,
+    "sin": torch.sin,
+    "sqrt": torch.sqrt,
+}
+_REDUCING: dict[Reducing, Callable[..., Tensor]] = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}
 
 
 class TorchArrays:
@@ -39,6 +51,18 @@ class TorchArrays:
     def normalised(self, x: Tensor, axes: int, eps: float) -> Tensor:
         """Returns the last axes with a mean of 0 and a variance of 1."""
         return functional.layer_norm(x, x.shape[-axes:], eps=eps)
+
+    def reduced(self, how: Reducing, x: Tensor, axes: Shape) -> Tensor:
+        """Returns the mean, the sum or the largest along axes of an example."""
+        return _REDUCING[how](x, tuple(axis + 1 for axis in axes), keepdim=True)
+
+    def softmax(self, x: Tensor, axis: int) -> Tensor:
+        """Returns exp(x) as shares of their sum along an axis of an example."""
+        return x.softmax(axis + 1)
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Returns the last axis times the transpose of a tensor of (outputs, inputs)."""
+        return functional.linear(x, weight)
 
     def resampled(self, x: Tensor, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> Tensor:
         """Returns maps times a matrix along each column, and one along each row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from converters.networks.formula import FunctionName, Shape
+from converters.networks.formula import FunctionName, Reducing, Shape
 
 
 class SpelledArrays:
@@ -42,6 +42,19 @@ class SpelledArrays:
         """Returns the last axes with a mean of 0 and a variance of 1."""
         self.needed.add("normalised")
         return f"normalised({x}, {axes}, {eps!r})"
+
+    def reduced(self, how: Reducing, x: str, axes: Shape) -> str:
+        """Returns the mean, the sum or the largest along axes of an example."""
+        word = "amax" if how == "max" else how
+        return f"torch.{word}({x}, {tuple(axis + 1 for axis in axes)}, keepdim=True)"
+
+    def softmax(self, x: str, axis: int) -> str:
+        """Returns exp(x) as shares of their sum along an axis of an example."""
+        return f"torch.softmax({x}, {axis + 1})"
+
+    def linear(self, x: str, weight: str) -> str:
+        """Returns the last axis times the transpose of a tensor of (outputs, inputs)."""
+        return f"nn.functional.linear({x}, {weight})"
 
     def resampled(self, x: str, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> str:
         """Returns maps times a matrix along each column, and one along each row."""

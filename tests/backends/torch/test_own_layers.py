@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 import deeppose_port
+from converters.networks.formulas import FUNCTIONS
 from deeppose_port.backends.torch import load
 from tests.helpers.layers import CHANNELS, LAYERS, WIDTH, maps_of, network_of
 
@@ -66,6 +67,15 @@ EXPECTED = {
     "tanh": lambda x, w: torch.tanh(x),
     "softplus": lambda x, w: torch.log1p(torch.exp(2 * x)) / 2,
     "gelu": lambda x, w: F.gelu(x),
+    **{name: lambda x, w, name=name: getattr(torch, name)(x) for name in FUNCTIONS},
+    "mean along an axis": lambda x, w: x.mean(2),
+    "sum along axes": lambda x, w: x.sum((2, 3)),
+    "largest along all": lambda x, w: x.amax((1, 2, 3))[:, None],
+    "softmax": lambda x, w: F.softmax(x, 3),
+    "linear along the last axis": lambda x, w: F.linear(x, w["fc.weight"], w["fc.bias"]),
+    "margin as in a mirror": lambda x, w: F.pad(x, (3, 0, 1, 2), "reflect"),
+    "margin of the border": lambda x, w: F.pad(x, (1, 1, 0, 14), "replicate"),
+    "margin of the other side": lambda x, w: F.pad(x, (0, 11, 3, 1), "circular"),
     "a factor": lambda x, w: x * channels(w["a.b"]),
     "an offset": lambda x, w: x + w["offset"],
     "bilinear": lambda x, w: F.interpolate(x, scale_factor=(2, 3), mode="bilinear"),
