@@ -185,7 +185,7 @@ def at_size(
 
     Args:
         source: What a network was read from.
-        tensors: Shapes of its tensors by canonical name.
+        tensors: Shapes of its tensors by canonical name; it may have others that its answer does not depend on.
         version: The version of Chainer that it was read for.
         size: Height and width.
 
@@ -196,7 +196,7 @@ def at_size(
         tree = parse(source.text, source.file)
         followed = Source(source.file, tree, version)
         made = make(followed, source.class_name, tensors)
-        if made.differences(tensors):
+        if tensors.keys() & set(made.differences(tensors)):
             return None
         network = follow(made, tensors, size)
     except (DeepPoseError, RecursionError):

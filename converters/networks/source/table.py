@@ -65,6 +65,7 @@ class _Table:
                     gate = self._common(gate, other)
                 self.gates[id(node)] = gate
         self.names: dict[int, str] = {}
+        self.given = 0
 
     def _common(self, one: Node, other: Node) -> Node:
         while one is not other:
@@ -125,7 +126,8 @@ class _Table:
             users = [user for user in self.users[id(one)] if id(user) in inside or user is node]
             following = self.order[self.position[id(one)] + 1] if one is not gate else None
             if len(users) > 1 or users[0].join is not None or users[0] is not following or one is gate:
-                self.names[id(one)] = f"v{len(self.names) + 1}"
+                self.given += 1  # a value that several blocks begin with has a name in each
+                self.names[id(one)] = f"v{self.given}"
                 layers.append(Name(self.names[id(one)]))
 
         give_name(gate)
