@@ -42,6 +42,7 @@ TORCH_CHANGES = (
     "self.norm.eps = 1e-2",
     "self.first.stride = (3, 3)",
     "self.second.padding = 0",
+    "self.second.padding_mode = 'reflect'",
     "setattr(self.second, 'dilation', (2, 2))",
     "self.pool.kernel_size = 2",
     "self.pool.ceil_mode = True",
@@ -248,7 +249,7 @@ def test_all_x_and_then_all_y_become_pairs_and_that_is_said(answer, tmp_path):
         ("self.norm = nn.FractionalMaxPool2d(2, 8)", r"net\.py, line 20: torch\.nn\.FractionalMaxPool2d is not known"),
         ("self.slope = nn.CrossMapLRN2d(5)", r"net\.py, line \d+: torch\.nn\.CrossMapLRN2d is not known"),
         ("self.pool.__dict__['kernel_size'] = 2", r"net\.py, line 20: __dict__ is not known"),
-        ("self.second.padding_mode = 'reflect'", r"net\.py, line 24: the padding_mode 'reflect' of second is not"),
+        ("self.second.padding_mode = 'mirror'", r"net\.py, line 24: the padding_mode 'mirror' is not known"),
     ],
 )
 def test_a_part_that_is_not_known_is_named_with_its_line(change, message, tmp_path):
