@@ -423,9 +423,10 @@ def _manifest(options: PredictOptions, manifest: str) -> int:
         display.as_json(result.as_dict())
     else:
         were = f", {result.failures} of which have an error in place of joints" if result.failures else ""
-        display.say(f"{display.counted(result.done, 'picture')} of {result.pictures} predicted now{were}")
+        before = f"; of those before {result.failures_before} have one" if result.failures_before else ""
+        display.say(f"{display.counted(result.done, 'picture')} of {result.pictures} predicted now{were}{before}")
         display.say(f"joints in {result.folder}")
-    return _status(result.failures)
+    return _status(result.failures + result.failures_before)
 
 
 def _show(result: Predictions) -> None:

@@ -91,6 +91,7 @@ class ManifestPredictions:
         pictures: How many pictures it has.
         done: How many of them this run has predicted; the others were there already, or are another process's.
         failures: How many of these cannot be read, or nothing tells who is in them.
+        failures_before: How many of those that were there already, in this process's parts.
     """
 
     manifest: Path
@@ -98,6 +99,7 @@ class ManifestPredictions:
     pictures: int
     done: int
     failures: int
+    failures_before: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """Returns it as JSON-ready values."""
@@ -107,6 +109,7 @@ class ManifestPredictions:
             "pictures": self.pictures,
             "done": self.done,
             "failures": self.failures,
+            "failures_before": self.failures_before,
         }
 
 
@@ -132,8 +135,8 @@ def predict_manifest(
         progress: Called with the pictures done and all of them.
 
     Raises:
-        DeepPoseError: There is no such list, it is empty, the folder holds the parts of another one, or what is asked
-            for is not installed.
+        DeepPoseError: There is no such list, it is empty, the folder holds the parts of another one, one of its parts
+            is damaged, or what is asked for is not installed.
     """
     text, folder, asked = os.fspath(manifest), Path(output), asked or Asked()
     _refuse_format(asked.format)
@@ -154,16 +157,26 @@ def predict_manifest(
     if names is not None:
         with atomic(manifest, force=True) as temporary:  # several processes write the same
             temporary.write_text(names, encoding="utf-8")
-    mine = (part for part in parts(manifest) if part.number % size == rank)
-    missing = (part for part in mine if not _path(folder, part, asked).exists())
-    here = (write_part(pose, part, folder, asked) for part in missing)
-    work = _by_ray(load, missing, folder, asked) if ray else here
-    done = failures = 0
+    done = failures = before = 0
+
+    def missing() -> Iterator[Part]:
+        nonlocal before
+        for part in parts(manifest):
+            if part.number % size != rank:
+                continue
+            path = _path(folder, part, asked)
+            if path.exists():
+                before += _failures_in(path, len(part.names))
+            else:
+                yield part
+
+    here = (write_part(pose, part, folder, asked) for part in missing())
+    work = _by_ray(load, missing(), folder, asked) if ray else here
     for pictures, failed in work:
         done, failures = done + pictures, failures + failed
         if progress is not None:
             progress(done, total)
-    return ManifestPredictions(manifest, folder, total, done, failures)
+    return ManifestPredictions(manifest, folder, total, done, failures, before)
 
 
 def parts(manifest: Path) -> Iterator[Part]:
@@ -311,6 +324,29 @@ def _agree(folder: Path, parts: Mapping[str, object], asked: Asked, pose: Pose |
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(path, force=True) as temporary:  # several processes write the same
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _failures_in(path: Path, pictures: int) -> int:
+    """Returns how many pictures of a part that is there have an error in place of joints.
+
+    Raises:
+        DeepPoseError: It is no part of so many pictures.
+    """
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            errors = parquet.read_table(path, columns=["error"])["error"].to_pylist()
+        else:
+            with path.open(encoding="utf-8") as lines:
+                errors = [json.loads(line)["error"] for line in lines]
+        if len(errors) != pictures:
+            raise DeepPoseError(f"it has {len(errors)} pictures in place of {pictures}")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DeepPoseError(
+            f"this part is damaged: {reason_of(error)}", where=path, advice="without it, it is predicted again"
+        ) from error
+    return sum(error is not None for error in errors)
 
 
 def _write_parquet(records: Sequence[Mapping[str, object]], path: Path) -> None:

@@ -6,6 +6,7 @@ import http.server
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -85,6 +86,23 @@ class TestParts:
         assert [each["line"] for each in records(run.args[2])] == list(range(1, 8))
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
         assert run().done == 0
+
+    @pytest.mark.parametrize("format", ["jsonl", "parquet"])
+    def test_what_is_there_is_counted_or_found_damaged(self, run, pictures, format):
+        if format == "parquet":
+            pytest.importorskip("pyarrow")
+        asked = Asked(format=format)
+        run(asked)
+        (pictures / "out" / f"part-000002.{format}").unlink()
+        result = run(asked)
+        assert (result.done, result.failures, result.failures_before) == (2, 0, 1)
+        last = pictures / "out" / f"part-000003.{format}"
+        shutil.copy(pictures / "out" / f"part-000002.{format}", last)
+        with pytest.raises(ValueError, match=r"part-000003.*: this part is damaged: it has 2 pictures in place of 1"):
+            run(asked)
+        last.write_bytes(b"{}\n" if format == "jsonl" else b"PAR1")
+        with pytest.raises(ValueError, match=r"part-000003.*: this part is damaged: .*without it, it is predicted"):
+            run(asked)
 
     def test_processes_share_the_parts(self, run):
         assert [run(share=(rank, 2)).done for rank in (0, 1)] == [4, 3]
@@ -289,8 +307,10 @@ class TestCommand:
     def test_a_list_is_predicted(self, predict, pictures):
         shown = predict("--manifest", pictures / "list.txt", "--fast-decode", status=3)
         assert "7 pictures of 7 predicted now, 1 of which have an error in place of joints" in shown.out
-        shown = predict("--manifest", pictures / "list.txt", "--fast-decode", "--json")
-        assert json.loads(shown.out)["done"] == 0
+        told = json.loads(predict("--manifest", pictures / "list.txt", "--fast-decode", "--json", status=3).out)
+        assert (told["done"], told["failures"], told["failures_before"]) == (0, 0, 1)
+        shown = predict("--manifest", pictures / "list.txt", "--fast-decode", status=3)
+        assert "0 pictures of 7 predicted now; of those before 1 have one" in shown.out
 
     @pytest.mark.parametrize(
         ("more", "phrase"),
