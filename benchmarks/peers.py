@@ -221,7 +221,7 @@ def measure(
                 began = time.perf_counter()
                 answers[name] = answer(inputs).copy()
                 first[name] = time.perf_counter() - began
-            here["ours, PyTorch"](inputs[:4])  # it measures its memory format in its second call
+            here["ours, PyTorch"](inputs[:4])  # where it is not fused it measures its memory format in its second call
             expected = answers["PyTorch alone"]
             left = seconds - (time.perf_counter() - start)
             share = (batch + _ONCE) / sum(other + _ONCE for other in batch_sizes[i:])

@@ -38,7 +38,8 @@ class TorchPredictor:
         fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
         self._fast = self.network if fast is checkpoint else self._placed(fast)
         can = self.device.type == "cpu" and relu_nan == "nan" and can_fuse(self._fast)
-        self._format = MemoryFormat((self.layers, self.device), Fused(self._fast) if can else None)
+        self._fused = Fused(self._fast) if can else None
+        self._format = MemoryFormat((self.layers, self.device))
 
     @cached_property
     def network(self) -> DeepPose:
@@ -54,7 +55,8 @@ class TorchPredictor:
         """Returns the outputs of (N, 3, H, W) float32 inputs; see `Predictor`."""
         batch = self._batch(inputs)
         with torch.inference_mode(), full_precision():
-            outputs: Float32Array = self._format.run(self._fast, batch).cpu().numpy()
+            made: Tensor = self._format.run(self._fast, batch) if self._fused is None else self._fused(batch)
+        outputs: Float32Array = made.cpu().numpy()
         return outputs
 
     def activations(self, inputs: Inputs, nudged: bool = False) -> Iterator[tuple[str, Float32Array]]:

@@ -11,6 +11,7 @@ import torch
 import deeppose_port.backends.torch
 from deeppose_port.backends import BackendError
 from deeppose_port.backends.torch import load, memory_format, prediction, predictor
+from deeppose_port.backends.torch.fused import can_fuse
 from deeppose_port.backends.torch.prediction import TorchPredictor, full_precision, usable_device
 from deeppose_port.data.arrays import Levels
 from tests.helpers.networks import narrow_inputs, random_checkpoint
@@ -130,7 +131,8 @@ class TestByLevel:
         monkeypatch.setattr(TorchPredictor, "_placed", lambda self, checkpoint: None)
         assert predictor(checkpoint, "cuda").by_level
 
-    def test_the_same_bits_reach_the_network_and_it_answers_the_same(self, checkpoint, levels):
+    def test_the_same_bits_reach_the_network_and_it_answers_the_same(self, checkpoint, levels, monkeypatch):
+        monkeypatch.setattr(prediction, "can_fuse", lambda network: False)
         seen, answers = [], []
         for inputs in (np.asarray(levels), levels):
             predict = predictor(checkpoint)
@@ -210,6 +212,7 @@ class TestMemoryFormat:
     def feigned(self, checkpoint, monkeypatch):
         def feign(last, first):
             monkeypatch.setattr(memory_format, "_found", {})
+            monkeypatch.setattr(prediction, "can_fuse", lambda network: False)
             seconds = {torch.channels_last: last, torch.contiguous_format: first}
             measured = []
 
@@ -239,6 +242,16 @@ class TestMemoryFormat:
         predict, measured = feigned(1, 1)
         predict(narrow_inputs())
         assert not measured
+
+    def test_what_is_fused_answers_the_same_bits_without_it(self, checkpoint, feigned, monkeypatch):
+        _, measured = feigned(2, 1)
+        monkeypatch.setattr(prediction, "can_fuse", can_fuse)
+        predict = TorchPredictor(checkpoint)
+        if predict._fused is None:
+            pytest.skip("oneDNN is not here, or this is no x86")
+        answers = [predict(narrow_inputs()) for _ in range(3)]
+        assert not measured
+        assert all(np.array_equal(answer, answers[0]) for answer in answers)
 
     def test_networks_of_one_table_share_it(self, feigned, checkpoint):
         predict, measured = feigned(1, 1)
