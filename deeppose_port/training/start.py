@@ -13,7 +13,7 @@ from converters import Checkpoint, CheckpointError, Optimizer, Preprocessing, Pr
 from converters.cascade import Cascade, one_network
 from converters.checkpoint import Array
 from converters.errors import DeepPoseError
-from converters.families import starting_preprocessing
+from converters.families import grown, starting_preprocessing
 from converters.folding import fold
 from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
@@ -327,19 +327,35 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
 
 def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoint:
     """Reads a checkpoint as the options say."""
-    return one_network(
-        converters.read(path, architecture=options.architecture, model_file=options.model_file, state=state)
-    )
+    found = converters.read(path, architecture=_told(options), model_file=options.model_file, state=state)
+    return _of_its_kind(one_network(found), options)
+
+
+def _told(options: TrainingOptions) -> str | None:
+    """Returns the architecture that a file is said to have; None of one that is made of any number of stacks."""
+    return None if grown(options.architecture or "") else options.architecture
+
+
+def _of_its_kind(checkpoint: Checkpoint, options: TrainingOptions) -> Checkpoint:
+    """Returns a checkpoint of such an architecture, which no file leaves a choice of.
+
+    Raises:
+        CheckpointError: It is of another, and one such was said.
+    """
+    if grown(options.architecture or "") and checkpoint.architecture.name != options.architecture:
+        problem = f"it is {checkpoint.architecture.name}, not {options.architecture}"
+        raise CheckpointError(checkpoint.source.path, problem, "leave --architecture out")
+    return checkpoint
 
 
 def _read_any(path: Path, options: TrainingOptions, state: bool = True) -> tuple[Checkpoint, LaterStage | None]:
     """Reads a checkpoint, or the last stage of a cascade with what there is beside it."""
     # A cascade of ours says what its networks are; the options said that of the last alone.
     own = options.resume is not None and options.cascade.stage > 1
-    architecture, model_file = (None, None) if own else (options.architecture, options.model_file)
+    architecture, model_file = (None, None) if own else (_told(options), options.model_file)
     found = converters.read(path, architecture=architecture, model_file=model_file, state=state)
     if not isinstance(found, Cascade):
-        return found, None
+        return _of_its_kind(found, options), None
     *before, last = found.stages
     if not last.shared:
         problem = "its last stage has one network a joint, and each one's run is in a folder of its own"

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 import converters
-from converters import Checkpoint
+from converters import Checkpoint, CheckpointError
 from converters.families.hourglass import stacked_hourglass
 from deeppose_port.backends.torch.heatmaps import labels_of, stacks_loss
+from deeppose_port.backends.training import train
 from deeppose_port.data import PoseDataset
 from deeppose_port.training.recipes import default_for, with_recipe
 from deeppose_port.training.start import starting_point
-from tests.helpers.trainings import run, same_bits, small_options, write_csv
+from tests.helpers.networks import random_checkpoint
+from tests.helpers.trainings import resumed, run, same_bits, small_options, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -116,6 +118,13 @@ class TestStart:
         with pytest.raises(ValueError, match=phrase):
             self.start(tmp_path, pictures, **given)
 
+    def test_a_file_of_another_network_is_refused(self, golden, tmp_path, pictures):
+        given = {"finetune": golden / "keras-hourglass" / "hourglass-2stack-narrow.h5", "architecture": "hourglass"}
+        assert starting_point(small_options(tmp_path, pictures, **given), 7).checkpoint.architecture.stacks == 2
+        converters.write(random_checkpoint(joints=7), tmp_path / "other.pt")
+        with pytest.raises(CheckpointError, match="it is alexnet, not hourglass"):
+            starting_point(small_options(tmp_path, pictures, **{**given, "finetune": tmp_path / "other.pt"}), 7)
+
     def test_a_file_of_keras_is_a_start(self, golden, tmp_path, pictures):
         """Its 16 joints become 7: what gives heat maps, and what takes them in, is drawn anew."""
         file = golden / "keras-hourglass" / "hourglass-2stack-narrow.h5"
@@ -145,7 +154,7 @@ class TestTraining:
         random |= {"valid_freq": 0}
         run(tmp_path, pictures, **SMALL, **random, epochs=2, output=tmp_path / "at-once")
         run(tmp_path, pictures, **SMALL, **random, epochs=1)
-        run(tmp_path, pictures, **random, resume=tmp_path / "results", epochs=2)
+        train(resumed(tmp_path / "results", epochs=2))  # as the command line does, with what its config.toml says
         assert same_bits(tmp_path / "at-once" / "epoch-2.pt", tmp_path / "results" / "epoch-2.pt")
 
     def test_losses_of_coordinates_are_refused(self, tmp_path, pictures):
