@@ -17,7 +17,7 @@ from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED
 
 if TYPE_CHECKING:
-    from converters.networks import Layer
+    from converters import Checkpoint
     from deeppose_port.cli.training import TrainOptions
     from deeppose_port.training.folder import Entry
     from deeppose_port.training.run import Callbacks, Header, Summary
@@ -44,9 +44,12 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     values = {**_in_pack(values), **values}
     if values.get("resume") is not None:
         return values
-    before = _layers_before(values)
+    found = _network_before(values)
+    before = () if found is None else found.architecture.layers
+    # A later stage sees close-ups, whatever the stage before it sees.
+    part = "joints" if found is None or values.get("before") is not None else found.preprocessing.part
     name = str(values.get("recipe") or default_for(values, before))
-    whole = with_recipe(name, values, before)
+    whole = with_recipe(name, values, before, part)
     declared = options_of(TrainingOptions)
     taken = [f"{declared[key].spelled} {value}" for key, value in whole.items() if key not in {*values, "recipe"}]
     nothing = "all that it says is given" if RECIPES[name] else "the options as they are"
@@ -54,16 +57,19 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     return whole
 
 
-def _layers_before(values: Mapping[str, object]) -> tuple[Layer, ...]:
-    """Returns the layers of the network that a run starts from, or of the stage before it."""
-    from deeppose_port.training.stage import layers_before
+def _network_before(values: Mapping[str, object]) -> Checkpoint | None:
+    """Returns the network that a run starts from, or of the stage before it, without its arrays."""
+    from deeppose_port.training.stage import network_before
+    from deeppose_port.training.start import told_architecture
 
     if values.get("before") is not None:
-        return layers_before(Path(str(values["before"])), int(str(values.get("stage") or 2)))
+        return network_before(Path(str(values["before"])), int(str(values.get("stage") or 2)))
     start = values.get("init") or values.get("finetune")
-    if start is None or values.get("architecture") is not None or values.get("model_file") is not None:
-        return ()
-    return layers_before(Path(str(start)), 2)
+    if start is None:
+        return None
+    architecture, model_file = values.get("architecture"), values.get("model_file")
+    told = None if architecture is None else told_architecture(str(architecture))
+    return network_before(Path(str(start)), 2, told, None if model_file is None else str(model_file))
 
 
 def _in_pack(values: Mapping[str, object]) -> dict[str, object]:

@@ -8,10 +8,12 @@ colours, and a rectangle that is left out. The legacy program's own geometry can
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import numpy as np
 
+from converters.checkpoint import Part
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.spread import Chance, Spread
@@ -225,6 +227,26 @@ class Augmentation:
 def is_on(chance: Chance | None) -> bool:
     """Tells whether something is ever done."""
     return chance is not None and chance.amount > 0 and chance.share > 0
+
+
+def refuse_no_box(part: Part, options: Iterable[str]) -> None:
+    """Refuses what moves the box of the joints for networks that see none.
+
+    Args:
+        part: What of the picture a network sees.
+        options: The names of what is to be done.
+
+    Raises:
+        DeepPoseError: See there.
+    """
+    if not sees_box(part):
+        told = ", ".join(f"--{name}" for name in options)
+        raise DeepPoseError(f"{told} move the box of the joints, and this network sees the {part}; leave them out")
+
+
+def sees_box(part: Part) -> bool:
+    """Tells whether a network sees a box around the joints, which may be moved."""
+    return part not in ("picture", "window")
 
 
 def _draw(spread: Spread | None, rng: np.random.Generator) -> float:

@@ -45,7 +45,7 @@ import numpy.typing as npt
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float32Array
-from deeppose_port.data.augmentation import BOX, Augmentation, Drawn, DrawnBox, DrawnColour, Method
+from deeppose_port.data.augmentation import BOX, Augmentation, Drawn, DrawnBox, DrawnColour, Method, refuse_no_box
 from deeppose_port.data.crop import Letterbox, Points
 from deeppose_port.data.dataset import DatasetError, Example, PoseDataset
 from deeppose_port.data.normalization import normalize
@@ -172,9 +172,7 @@ def _seen(sides: Points, preprocessing: Preprocessing, scale: float | None, marg
         DeepPoseError: It does not see a box around the joints.
     """
     part = preprocessing.part
-    if part in ("picture", "window"):
-        options = ", ".join(f"--{name}" for name in BOX)
-        raise DeepPoseError(f"{options} move the box of the joints, and this network sees the {part}; leave them out")
+    refuse_no_box(part, BOX)
     if part == "joints-margin":
         largest = float(sides.max()) if scale is None else 200 * scale
         return sides + 2 * int(largest * max(0.0, preprocessing.margin + margin))

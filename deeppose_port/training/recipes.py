@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from converters.checkpoint import Part
 from converters.families import grown
 from converters.networks import TABLES, BatchNormalization, Heatmaps, Layer, SoftArgmax, walk
-from deeppose_port.data.augmentation import BOX
+from deeppose_port.data.augmentation import BOX, sees_box
 from deeppose_port.data.spread import Chance, Spread
 from deeppose_port.options import refuse_unknown
 
@@ -80,7 +81,9 @@ def default_for(said: Mapping[str, object], before: tuple[Layer, ...] = ()) -> s
     return "course" if _is_hourglass(said, before) else "modern"
 
 
-def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...] = ()) -> dict[str, object]:
+def with_recipe(
+    name: str, said: Mapping[str, object], before: tuple[Layer, ...] = (), part: Part = "joints"
+) -> dict[str, object]:
     """Puts what is said over a recipe's options, to make `TrainingOptions` of with `options.build`.
 
     Args:
@@ -88,6 +91,7 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
         said: Options by name.
         before: The layers of the network that the first weights are of; or of the stage before, whose kind of network a
             later stage is where none is said; empty for none of both.
+        part: What of the picture the network sees that the first weights are of.
 
     Returns:
         The options by name, `recipe` among them.
@@ -106,7 +110,7 @@ def with_recipe(name: str, said: Mapping[str, object], before: tuple[Layer, ...]
     for others, replaced in _REPLACED:
         if any(said.get(other) not in (None, False, recipe.get(other)) for other in others):
             recipe = {option: value for option, value in recipe.items() if option not in replaced}
-    if said.get("method") == "legacy":
+    if said.get("method") == "legacy" or not sees_box(part):
         recipe = {option: value for option, value in recipe.items() if option not in BOX}
     return {**recipe, **said, "recipe": name}
 

@@ -11,7 +11,6 @@ from converters.cascade import Cascade, CloseUp, Pair, Stage
 from converters.errors import DeepPoseError
 from converters.files import json_of
 from converters.identify import Options
-from converters.networks import Layer
 from converters.plan import Plan
 from converters.stages import plan_of
 from converters.values import dataclass
@@ -69,24 +68,28 @@ def stages_before(found: Checkpoint | Cascade, path: Path, number: int) -> Later
     return LaterStage(Cascade(cascade.stages[: number - 1], cascade.face), rule)
 
 
-def layers_before(path: Path, number: int) -> tuple[Layer, ...]:
-    """Returns the layers of the stage before one that is to be trained, of which no array is read.
+def network_before(
+    path: Path, number: int = 2, architecture: str | None = None, model_file: str | None = None
+) -> Checkpoint | None:
+    """Returns the network of the stage before one that is to be trained, without its arrays.
 
     Args:
         path: A checkpoint or a cascade.
         number: Which stage is to be trained.
+        architecture: Of a checkpoint that leaves a choice.
+        model_file: The source of its network.
 
     Returns:
-        Empty where there is no such stage, which is refused later.
+        None where there is no such stage, which is refused later.
 
     Raises:
         CheckpointError: The file is refused.
     """
-    plan = plan_of(path, Options(state=False))
+    plan = plan_of(path, Options(architecture, model_file, state=False))
     if isinstance(plan, Plan):
-        return plan.outline.architecture.layers
+        return plan.outline
     parts = plan.rules.parts[number - 2 : number - 1]
-    return plan.networks[parts[0][0]].outline.architecture.layers if parts else ()
+    return plan.networks[parts[0][0]].outline if parts else None
 
 
 def stage_preprocessing(preprocessing: Preprocessing) -> Preprocessing:

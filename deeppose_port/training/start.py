@@ -21,6 +21,7 @@ from converters.networks import Dropout, SoftArgmax, walk
 from converters.sourced import architecture_of_source, for_size
 from converters.values import dataclass
 from deeppose_port.data import skeletons
+from deeppose_port.data.augmentation import BOX, is_on, refuse_no_box
 from deeppose_port.training.average import trained_of
 from deeppose_port.training.hyperparameters import OPTIMIZERS, HyperparameterOptions, Hyperparameters, state_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
@@ -130,6 +131,8 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"
         raise CheckpointError(checkpoint.source.path, problem)
+    if options.augmentation.moves_box:
+        refuse_no_box(preprocessing.part, [name for name in BOX if is_on(getattr(options.augmentation, name))])
     notices = start.notices
     if options.dropout and not any(isinstance(layer, Dropout) for layer in walk(checkpoint.architecture.layers)):
         notices += (f"{checkpoint.architecture.name} has no dropout, so that --dropout changes nothing",)
@@ -327,13 +330,15 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
 
 def _read(path: Path, options: TrainingOptions, state: bool = True) -> Checkpoint:
     """Reads a checkpoint as the options say."""
-    found = converters.read(path, architecture=_told(options), model_file=options.model_file, state=state)
+    found = converters.read(
+        path, architecture=told_architecture(options.architecture), model_file=options.model_file, state=state
+    )
     return _of_its_kind(one_network(found), options)
 
 
-def _told(options: TrainingOptions) -> str | None:
-    """Returns the architecture that a file is said to have; None of one that is made of any number of stacks."""
-    return None if grown(options.architecture or "") else options.architecture
+def told_architecture(said: str | None) -> str | None:
+    """Returns what is said of a file's architecture: nothing by one that is made of any number of stacks."""
+    return None if grown(said or "") else said
 
 
 def _of_its_kind(checkpoint: Checkpoint, options: TrainingOptions) -> Checkpoint:
@@ -352,7 +357,7 @@ def _read_any(path: Path, options: TrainingOptions, state: bool = True) -> tuple
     """Reads a checkpoint, or the last stage of a cascade with what there is beside it."""
     # A cascade of ours says what its networks are; the options said that of the last alone.
     own = options.resume is not None and options.cascade.stage > 1
-    architecture, model_file = (None, None) if own else (_told(options), options.model_file)
+    architecture, model_file = (None, None) if own else (told_architecture(options.architecture), options.model_file)
     found = converters.read(path, architecture=architecture, model_file=model_file, state=state)
     if not isinstance(found, Cascade):
         return _of_its_kind(found, options), None

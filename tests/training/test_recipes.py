@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 
 import converters
+from converters import Preprocessing
 from converters.cascade import Cascade, CloseUp, Stage
 from converters.errors import DeepPoseError
 from converters.families import starting_preprocessing
 from deeppose_port.cli import main
 from deeppose_port.cli.train import _complete
 from deeppose_port.data.augmentation import BOX
+from deeppose_port.data.spread import Spread
 from deeppose_port.options import build, options_of
 from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.recipes import RECIPES, with_recipe
-from deeppose_port.training.stage import layers_before
+from deeppose_port.training.stage import network_before
+from deeppose_port.training.start import starting_point
 from tests.helpers.networks import random_checkpoint
-from tests.helpers.trainings import run, same_bits, write_csv
+from tests.helpers.trainings import run, same_bits, small_options, write_csv
 
 DATA = {"train_csv": "a.csv", "images": "b", "skeleton": "lsp"}
 
@@ -91,7 +94,23 @@ class TestOptions:
         assert _complete({**said, "before": tmp_path / "two.pt", "stage": 3})["lr"] == 0.002, "stage 2 is a ResNet50"
         assert _complete({**said, "architecture": "alexnet"})["lr"] == 0.0003
         assert _complete({**said, "init": "a.pt"})["lr"] == 0.0003
-        assert layers_before(tmp_path / "two.pt", 4) == (), "there is no stage 3: the training says so"
+        assert network_before(tmp_path / "two.pt", 4) is None, "there is no stage 3: the training says so"
+
+    @pytest.mark.parametrize(("part", "moved"), [("picture", False), ("window", False), ("letterbox", True)])
+    def test_a_network_that_sees_no_box_has_none_moved(self, part, moved, tmp_path, pictures):
+        """As the command does it; what was said nevertheless is refused before there is a folder."""
+        told = Preprocessing(part=part)
+        converters.write(random_checkpoint(preprocessing=told), tmp_path / "a.pt")
+        whole = _complete({**DATA, "backend": "torch", "init": tmp_path / "a.pt"})
+        assert ("rotation" in whole, "cutout" in whole) == (moved, True)
+        options = small_options(tmp_path, pictures, init=tmp_path / "a.pt", shift=Spread(0.1))
+        if moved:
+            starting_point(options, 7)
+            return
+        with pytest.raises(
+            DeepPoseError, match=f"--shift move the box of the joints, and this network sees the {part}"
+        ):
+            starting_point(options, 7)
 
     def test_stages_before_that_are_not_there_are_refused(self, tmp_path):
         with pytest.raises(DeepPoseError, match=r"nothing\.pt"):
