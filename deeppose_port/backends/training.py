@@ -14,7 +14,7 @@ from converters.interrupts import asked_to_end
 from deeppose_port import backends
 from deeppose_port.backends.protocol import Description
 from deeppose_port.backends.stages import stage_data
-from deeppose_port.backends.torchrun import speaks
+from deeppose_port.backends.torchrun import rank_and_size, speaks
 from deeppose_port.data import PoseDataset, skeletons
 from deeppose_port.data.annotations import joints_in
 from deeppose_port.data.cache import PictureCache
@@ -116,7 +116,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     told = options
     of_joints: list[DrawnCloseUps] = []
     if not per_joint:
-        options = _with_whole_batches(options, train_set, callbacks)
+        options = _with_whole_batches(options, train_set, description, callbacks)
     elif isinstance(train_set, DrawnCloseUps):
         of_joints = [train_set.of_joint(joint) for joint in range(len(skeleton.joints))]
     writes = first and not options.eval_only
@@ -160,7 +160,7 @@ def _train_joints(
         if not folder.goes_on_with_joints(start):
             start = replace(start, resumed=own / str(CheckpointName("epoch", start.epoch, ".pt")))
         start = replace(_naming(start, (name,), ()), later=None)
-        told = _with_whole_batches(options, examples[joint], callbacks)
+        told = _with_whole_batches(options, examples[joint], backend, callbacks)
         with ResultFolder.open(replace(told, output=own), start, "pt", folder.writes, callbacks.notice) as inner:
             test = None if run.test is None else run.test.of_joint(joint)
             one = replace(run, options=told, start=start, folder=inner, train=examples[joint], test=test)
@@ -207,15 +207,25 @@ def _naming(start: Start, joints: tuple[str, ...], limbs: tuple[tuple[int, int],
 
 
 def _with_whole_batches(
-    options: TrainingOptions, examples: PoseDataset | DrawnCloseUps, callbacks: Callbacks
+    options: TrainingOptions, examples: PoseDataset | DrawnCloseUps, backend: Description, callbacks: Callbacks
 ) -> TrainingOptions:
-    """Returns options whose batches are no larger than the training set, and says so where they were."""
+    """Returns options whose batches are no larger than the training set, and says so where they were.
+
+    Raises:
+        DeepPoseError: A batch has less than one example for each device, or for each process.
+    """
     count = len(examples)
-    if options.batch_size <= count:
-        return options
-    what = "persons" if isinstance(examples, PoseDataset) else "close-ups"
-    callbacks.notice(f"there are {count} {what}, fewer than a batch of {options.batch_size}: all are one")
-    return replace(options, batch_size=count)
+    if options.batch_size > count:
+        what = "persons" if isinstance(examples, PoseDataset) else "close-ups"
+        callbacks.notice(f"there are {count} {what}, fewer than a batch of {options.batch_size}: all are one")
+        options = replace(options, batch_size=count)
+    parts = {"devices": options.device.count(",") + 1}
+    if "processes" in backend.abilities:
+        parts["processes"] = rank_and_size()[1]
+    for what, number in parts.items():
+        if number > options.batch_size:
+            raise DeepPoseError(f"a batch of {options.batch_size} cannot be split over {number} {what}")
+    return options
 
 
 def _told_skeleton(csv: Path) -> str:

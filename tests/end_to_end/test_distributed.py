@@ -251,6 +251,15 @@ class TestParts:
         assert cli.main(["train", "--backend", "torch", *data, "--width", "0.05", "--device", "cuda:0,cuda:1"]) == 2
         assert "torchrun --nproc-per-node 2 -m deeppose_port train --backend torch" in capsys.readouterr().err
 
+    def test_batches_of_less_than_one_for_each_are_refused_before_there_is_a_folder(
+        self, tmp_path, pictures, monkeypatch
+    ):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        with pytest.raises(ValueError, match="a batch of 1 cannot be split over 2 processes"):
+            run(tmp_path, pictures, batch_size=1)
+        assert not (tmp_path / "results").exists()
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_device_that_is_not_there_is_refused(self):
         with pytest.raises(BackendError, match="PyTorch cannot use cuda:0"), processes("cuda:0"):

@@ -15,7 +15,6 @@ import numpy as np
 
 from converters import Checkpoint, Optimizer, Progress, Source
 from converters.checkpoint import Array, is_parameter
-from converters.errors import DeepPoseError
 from converters.files import atomic
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
@@ -57,12 +56,9 @@ def train(run: Run) -> None:
         TrainingError: The loss or a gradient is not finite.
         DatasetError: A picture cannot be read; the last checkpoint is whole.
         BackendError: The device cannot be used.
-        DeepPoseError: There are more devices than examples in a batch.
     """
     options, start = run.options, run.start
     devices = usable_devices(options.device, several=True)
-    if len(devices) > options.batch_size:
-        raise DeepPoseError(f"a batch of {options.batch_size} cannot be split over {len(devices)} devices")
     devices[0].use()
     network = load(average.without(start.checkpoint), options.dropout)
     model = PoseEstimationError(network, options.loss, options.loss_beta, options.heatmap_loss)

@@ -380,9 +380,10 @@ class TestStart:
         with pytest.raises(CheckpointError, match=r"first\.model: it has 14 joints, but flic has 7"):
             small(init=tmp_path / "first.model")
 
-    def test_more_devices_than_examples_in_a_batch_are_refused(self, small):
+    def test_more_devices_than_examples_in_a_batch_are_refused(self, small, tmp_path):
         with pytest.raises(ValueError, match="a batch of 1 cannot be split over 2 devices"):
             small(device="cpu,cpu", batch_size=1)
+        assert not (tmp_path / "results").exists()
 
 
 class TestValidation:
