@@ -448,7 +448,7 @@ class _Convolution(Link):
     def declared(self, c: Context, first: int | None, second: int | None, biases: int | None) -> None:
         """Declares a weight of so many numbers along its first axes, and a bias."""
         height, width = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
-        self.parameters["weight"] = (first, second, _number(c, height, "ksize"), _number(c, width, "ksize"))
+        self.parameters["weight"] = (first, second, c.count(height, "ksize"), c.count(width, "ksize"))
         if self.bias:
             self.parameters["bias"] = (biases,)
 
@@ -463,26 +463,13 @@ class _Convolution(Link):
         return known.get(name, c.unknown(f"{self.spelled}.{name}"))
 
 
-def _number(c: Context, value: object, what: str) -> int:
-    """Returns a whole number that may know where it comes from."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else c.whole(value, what)
-
-
-def _divided(c: Context, channels: object, groups: object) -> int | None:
-    if channels is None:
-        return None
-    if groups == 1:
-        return _number(c, channels, "the number of inputs")
-    return c.whole(channels, "the number of inputs") // max(c.whole(groups, "groups"), 1)
-
-
 class Convolution2D(_Convolution):
     """`L.Convolution2D`."""
 
     def declare(self, c: Context) -> None:
         """Declares its parameters."""
-        outputs = _number(c, self.outputs, "the number of outputs")
-        self.declared(c, outputs, _divided(c, self.inputs, self.groups), outputs)
+        outputs = c.count(self.outputs, "the number of outputs")
+        self.declared(c, outputs, c.per_group(self.inputs, self.groups), outputs)
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves."""
@@ -536,8 +523,8 @@ class Deconvolution2D(_Convolution):
 
     def declare(self, c: Context) -> None:
         """Declares its parameters."""
-        outputs = _number(c, self.outputs, "the number of outputs")
-        self.declared(c, _divided(c, self.inputs, 1), _divided(c, outputs, self.groups), outputs)
+        outputs = c.count(self.outputs, "the number of outputs")
+        self.declared(c, c.channels(self.inputs), c.per_group(outputs, self.groups), outputs)
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves, transposed."""
@@ -582,7 +569,7 @@ class DepthwiseConvolution2D(_Convolution):
 
     def declare(self, c: Context) -> None:
         """Declares its parameters."""
-        times, inputs = _number(c, self.outputs, "channel_multiplier"), _divided(c, self.inputs, 1)
+        times, inputs = c.count(self.outputs, "channel_multiplier"), c.channels(self.inputs)
         self.declared(c, times, inputs, None if inputs is None else c.whole(inputs, "") * c.whole(times, ""))
 
     def forward(self, c: Context, x: object) -> object:
@@ -599,8 +586,8 @@ class LinearLink(Link):
     def _make(self, c: Context, inputs: object, outputs: object, nobias: object) -> None:
         Link.__init__(self, c)
         self.inputs, self.outputs, self.bias = inputs, outputs, not c.flag(nobias, "nobias")
-        size = _number(c, outputs, "out_size")
-        self.parameters["weight"] = (size, None if inputs is None else _number(c, inputs, "in_size"))
+        size = c.count(outputs, "out_size")
+        self.parameters["weight"] = (size, c.channels(inputs))
         if self.bias:
             self.parameters["bias"] = (size,)
 
@@ -648,7 +635,7 @@ class BatchNormalizationLink(Link):
         self.gamma, self.beta = c.flag(use_gamma, "use_gamma"), c.flag(use_beta, "use_beta")
         if isinstance(size, tuple | list) and len(size) == 1:
             size = size[0]
-        sides: ParameterShape = (None if size is None else _number(c, size, "size"),)
+        sides: ParameterShape = (c.channels(size),)
         for name, there in (
             *(("weight", self.gamma), ("bias", self.beta)),
             *(("running_mean", True), ("running_var", True)),
@@ -737,7 +724,7 @@ class _Normalised(Link):
         Link.__init__(self, c)
         self.eps = eps
         for name in ("weight", "bias"):
-            self.parameters[name] = (None if size is None else _number(c, size, "size"),)
+            self.parameters[name] = (c.channels(size),)
 
     def _made_for(self, c: Context, x: object) -> str:
         """Returns its name; it is given the channels, or features, that it was made for."""
@@ -790,7 +777,7 @@ class PReLULink(Link):
     def __init__(self, c: Context, shape: object = (), init: object = 0.25) -> None:
         super().__init__(c)
         sides = shape if isinstance(shape, tuple | list) else (shape,)
-        self.parameters["weight"] = tuple(_number(c, side, "shape") for side in sides)
+        self.parameters["weight"] = tuple(c.count(side, "shape") for side in sides)
 
     def forward(self, c: Context, x: object) -> object:
         """Gives what is negative a learned slope."""
@@ -812,7 +799,7 @@ class ScaleLink(Link):
         if c.whole(axis, "axis") != 1 or W_shape is None:
             c.fail("a Scale of another axis than the first, or by another value, is not known")
         sides = W_shape if isinstance(W_shape, tuple | list) else (W_shape,)
-        self.shape = tuple(_number(c, side, "W_shape") for side in sides)
+        self.shape = tuple(c.count(side, "W_shape") for side in sides)
         self.parameters["weight"] = self.shape
         self.bias = c.flag(bias_term, "bias_term")
         if self.bias:
@@ -840,7 +827,7 @@ class BiasLink(Link):
             c.fail("a Bias by another value is not known")
         self.axis = axis
         sides = shape if isinstance(shape, tuple | list) else (shape,)
-        self.parameters["bias"] = tuple(_number(c, side, "shape") for side in sides)
+        self.parameters["bias"] = tuple(c.count(side, "shape") for side in sides)
 
     def forward(self, c: Context, x: object) -> object:
         """Adds a learned offset, whose first axis stands at `axis`."""

@@ -142,6 +142,20 @@ class Context(abc.ABC):
             self.fail(f"{what} is {self.spell(value)}, not a whole number")
         return value
 
+    def count(self, value: object, what: str) -> int:
+        """Returns a whole number that may know where it comes from."""
+        return value if isinstance(value, int) and not isinstance(value, bool) else self.whole(value, what)
+
+    def channels(self, value: object) -> int | None:
+        """Returns a number of channels or features that may know where it comes from; None if the first input tells."""
+        return None if value is None else self.count(value, "a number of channels")
+
+    def per_group(self, value: object, groups: object) -> int | None:
+        """Returns a number of channels in each of some groups; that they are no whole number is told in the call."""
+        if value is None or groups == 1:
+            return self.channels(value)
+        return self.whole(value, "a number of channels") // max(self.whole(groups, "groups"), 1)
+
     def real(self, value: object, what: str) -> float:
         """Returns a number."""
         value = self.plain(value)
@@ -255,8 +269,8 @@ class Context(abc.ABC):
     def check_channels(self, value: object, inputs: object, name: str) -> None:
         """Refuses maps of another number of channels than a layer was made for."""
         channels = self.tensor(value).node.shape[0]
-        if inputs is not None and self.whole(inputs, "the number of inputs") != channels:
-            self.fail(f"{name} is made for {int(str(inputs))} channels, and is given {channels}")
+        if inputs is not None and (wanted := self.whole(inputs, "the number of inputs")) != channels:
+            self.fail(f"{name} is made for {wanted} channels, and is given {channels}")
 
     def check_features(self, value: object, inputs: object, name: str) -> None:
         """Refuses a value of another number of features than a fully connected layer was made for."""

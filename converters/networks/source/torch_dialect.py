@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import math
 from collections.abc import Callable
 
 from converters.networks import formulas
 from converters.networks import layers as kinds
-from converters.networks.layers import Layer
+from converters.networks.layers import Layer, Pair
 from converters.networks.source import plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.errors import SourceError
@@ -316,10 +317,6 @@ class Sequential(_Numbered):
 # --- modules with weights ---------------------------------------------------------------------------------------------
 
 
-def _number(c: Context, value: object, what: str) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else c.whole(value, what)
-
-
 def _two(value: object) -> tuple[object, object]:
     return (value[0], value[-1]) if isinstance(value, tuple | list) and value else (value, value)
 
@@ -361,14 +358,14 @@ class _Conv(_Weighted):
     def _declare(self, c: Context, first: object, second: object, biases: object) -> None:
         height, width = _two(self.kernel)
         sides: ParameterShape = (
-            _side(c, first),
-            _side(c, second),
-            _number(c, height, "kernel_size"),
-            _number(c, width, "kernel_size"),
+            c.channels(first),
+            c.channels(second),
+            c.count(height, "kernel_size"),
+            c.count(width, "kernel_size"),
         )
         self.parameters["weight"] = sides
         if self.bias:
-            self.parameters["bias"] = (_side(c, biases),)
+            self.parameters["bias"] = (c.channels(biases),)
 
     def _margin(self, c: Context, x: object, margins: tuple[int, int, int, int]) -> object:
         """Returns maps with a margin before the layer: its top, bottom, left and right."""
@@ -381,19 +378,6 @@ class _Conv(_Weighted):
 
     def _check(self, c: Context, x: object, name: str) -> None:
         c.check_channels(x, self.inputs, name)
-
-
-def _side(c: Context, value: object) -> int | None:
-    return None if value is None else _number(c, value, "a number of channels")
-
-
-def _grouped(c: Context, channels: object, groups: object) -> object:
-    if channels is None or groups == 1:
-        return channels
-    count = max(c.whole(groups, "groups"), 1)
-    if c.whole(channels, "channels") % count:
-        c.fail(f"{c.spell(channels)} channels in {count} groups")
-    return c.whole(channels, "channels") // count
 
 
 @native("torch.nn.Conv2d")
@@ -410,45 +394,29 @@ class Conv2d(_Conv):
         self._make(
             c, in_channels, out_channels, kernel_size, bias, padding_mode, stride=_two(stride), padding=_two(padding)
         )
-        self._declare(c, out_channels, _grouped(c, in_channels, groups), out_channels)
+        self._declare(c, out_channels, c.per_group(in_channels, groups), out_channels)
 
     def forward(self, c: Context, x: object) -> object:
         """Convolves."""
         name = c.name_of(self.instance)
         self._check(c, x, name)
-        padding, kernel, dilation = (
-            self.padding,
-            c.sizes(self.kernel, "kernel_size"),
-            c.sizes(self.dilation, "dilation"),
-        )
+        outputs, groups = c.whole(self.outputs, "out_channels"), c.whole(self.groups, "groups")
+        kernel, dilation = c.sizes(self.kernel, "kernel_size"), c.sizes(self.dilation, "dilation")
+        stride, padding = c.sizes(self.stride, "stride"), self.padding
         if padding == "same":
-            x = self._margin(c, x, _same(kernel, dilation))
-            padding = 0
+            x, padding = self._margin(c, x, _same(kernel, dilation)), 0
         elif self.padding_mode != "zeros" and padding != "valid":
             height, width = kinds.pair(c.sizes(padding, "padding"))
-            x = self._margin(c, x, (height, height, width, width))
-            padding = 0
-        layer = kinds.Convolution(
-            name,
-            c.whole(self.outputs, "out_channels"),
-            kernel,
-            c.sizes(self.stride, "stride"),
-            0 if padding == "valid" else c.sizes(padding, "padding"),
-            self.bias,
-            1.0,
-            c.whole(self.groups, "groups"),
-            dilation,
-        )
-        return c.layer(x, layer)
+            x, padding = self._margin(c, x, (height, height, width, width)), 0
+        pad = 0 if padding == "valid" else c.sizes(padding, "padding")
+        return c.layer(x, kinds.Convolution(name, outputs, kernel, stride, pad, self.bias, 1.0, groups, dilation))
 
 
-def _same(kernel: object, dilation: object) -> tuple[int, int, int, int]:
+def _same(kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
     """Returns the margins that keep a map's size: the odd pixel comes after."""
-    margins: list[int] = []
-    for size, step in zip(_two(kernel), _two(dilation), strict=True):
-        total = (int(str(size)) - 1) * int(str(step))
-        margins += [total // 2, total - total // 2]
-    return margins[0], margins[1], margins[2], margins[3]
+    totals = [(size - 1) * step for size, step in zip(kinds.pair(kernel), kinds.pair(dilation), strict=True)]
+    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
+    return top, bottom, left, right
 
 
 @native("torch.nn.LazyConv2d")
@@ -477,7 +445,7 @@ class ConvTranspose2d(_Conv):
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self._make(c, in_channels, out_channels, kernel_size, bias, padding_mode)
-        self._declare(c, in_channels, _grouped(c, out_channels, groups), out_channels)
+        self._declare(c, in_channels, c.per_group(out_channels, groups), out_channels)
 
     def forward(self, c: Context, x: object, output_size: object = None) -> object:
         """Convolves, transposed."""
@@ -514,9 +482,9 @@ class LinearModule(_Weighted):
         super().__init__(c)
         self.says = {"in_features": in_features, "out_features": out_features}
         self.inputs, self.outputs, self.bias = in_features, out_features, c.flag(bias, "bias")
-        self.parameters["weight"] = (_side(c, out_features), _side(c, in_features))
+        self.parameters["weight"] = (c.channels(out_features), c.channels(in_features))
         if self.bias:
-            self.parameters["bias"] = (_side(c, out_features),)
+            self.parameters["bias"] = (c.channels(out_features),)
 
     def forward(self, c: Context, x: object) -> object:
         """Multiplies by a matrix."""
@@ -554,7 +522,7 @@ class BatchNorm(_Weighted):
             c.fail("a BatchNorm without running statistics of its own is not known")
         self.says = {"num_features": num_features, "eps": eps, "momentum": momentum}
         self.eps, self.momentum, self.affine = eps, momentum, c.flag(affine, "affine")
-        sides: ParameterShape = (_side(c, num_features),)
+        sides: ParameterShape = (c.channels(num_features),)
         for name in (*(("weight", "bias") if self.affine else ()), "running_mean", "running_var"):
             self.parameters[name] = sides
         self.parameters["num_batches_tracked"] = ()
@@ -597,7 +565,7 @@ class GroupNorm(_Affine):
     ) -> None:  # fmt: skip
         super().__init__(c)
         self.says = {"num_groups": num_groups, "num_channels": num_channels, "eps": eps}
-        self._make(c, (_side(c, num_channels),), eps, affine)
+        self._make(c, (c.channels(num_channels),), eps, affine)
 
     def forward(self, c: Context, x: object) -> object:
         """Normalises groups of channels."""
@@ -619,7 +587,7 @@ class InstanceNorm(_Affine):
         if c.flag(track_running_stats, "track_running_stats"):
             c.fail("an InstanceNorm2d with running statistics is not known")
         self.says = {"num_features": num_features, "eps": eps}
-        self._make(c, (_side(c, num_features),), eps, affine)
+        self._make(c, (c.channels(num_features),), eps, affine)
 
     def forward(self, c: Context, x: object) -> object:
         """Normalises each channel; without a factor PyTorch takes any number of channels."""
@@ -642,7 +610,7 @@ class LayerNorm(_Affine):
         super().__init__(c)
         self.shape = plain.iterate(c, normalized_shape) if not isinstance(normalized_shape, int) else [normalized_shape]
         self.says = {"normalized_shape": tuple(self.shape), "eps": eps}
-        self._make(c, tuple(_side(c, side) for side in self.shape), eps, elementwise_affine, bias)
+        self._make(c, tuple(c.channels(side) for side in self.shape), eps, elementwise_affine, bias)
 
     def forward(self, c: Context, x: object) -> object:
         """Normalises the last axes together."""
@@ -664,7 +632,7 @@ class PReLUModule(_Weighted):
     ) -> None:
         super().__init__(c)
         self.says = {"num_parameters": num_parameters}
-        self.parameters["weight"] = (_side(c, num_parameters),)
+        self.parameters["weight"] = (c.channels(num_parameters),)
 
     def forward(self, c: Context, x: object) -> object:
         """Gives what is negative a learned slope."""
@@ -677,51 +645,30 @@ class PReLUModule(_Weighted):
 # --- modules without weights ------------------------------------------------------------------------------------------
 
 
-def activated(c: Context, x: object, layer: Layer, inplace: object) -> object:
-    """Returns an activation, which may change what it is given."""
-    result = c.layer(x, layer)
-    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+def _kept(c: Context, input: object, result: object, inplace: object) -> object:
+    """Returns what a function makes of a value, which may change the value to that."""
+    return tensors.in_place(c, input, result) if c.flag(inplace, "inplace") else result
 
 
-def hardswish(c: Context, x: object, inplace: object) -> object:
-    """Returns `x * relu6(x + 3) / 6`."""
-    result = c.join([x, hardsigmoid(c, x, False)], "product")
-    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
-
-
-def hardsigmoid(c: Context, x: object, inplace: object) -> object:
-    """Returns `relu6(x + 3) / 6`."""
-    result = c.layer(c.layer(x, kinds.Affine(1 / 6, 0.5)), kinds.ClippedReLU(1.0))
-    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
-
-
-def silu(c: Context, x: object, inplace: object) -> object:
-    """Returns `x * sigmoid(x)`."""
-    result = c.join([x, c.layer(x, kinds.Sigmoid())], "product")
-    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+def _activated(c: Context, input: object, layer: Layer, inplace: object) -> object:
+    return _kept(c, input, c.layer(input, layer), inplace)
 
 
 @function("torch.nn.functional.relu", "torch.relu", "torch.Tensor.relu")
 def _relu(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, kinds.ReLU(), inplace)
-
-
-@function("torch.nn.functional.relu_", "torch.relu_", "torch.Tensor.relu_")
-def _relu_in_place(c: Context, input: object) -> object:
-    return activated(c, input, kinds.ReLU(), True)
+    return _activated(c, input, kinds.ReLU(), inplace)
 
 
 @function("torch.nn.functional.relu6")
 def _relu6(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, kinds.ClippedReLU(6.0), inplace)
+    return _activated(c, input, kinds.ClippedReLU(6.0), inplace)
 
 
 @function("torch.nn.functional.hardtanh")
 def _hardtanh_function(
     c: Context, input: object, min_val: object = -1.0, max_val: object = 1.0, inplace: object = False
 ) -> object:
-    result = tensors.clip(c, input, c.real(min_val, "min_val"), c.real(max_val, "max_val"))
-    return tensors.in_place(c, input, result) if c.flag(inplace, "inplace") else result
+    return _kept(c, input, tensors.clip(c, input, c.real(min_val, "min_val"), c.real(max_val, "max_val")), inplace)
 
 
 @function("torch.clamp", "torch.clip", "torch.Tensor.clamp", "torch.Tensor.clip")
@@ -729,29 +676,24 @@ def _clamp(c: Context, input: object, min: object = None, max: object = None) ->
     return tensors.clip(c, input, min, max)
 
 
-@function("torch.clamp_", "torch.clip_", "torch.Tensor.clamp_", "torch.Tensor.clip_")
-def _clamp_in_place(c: Context, input: object, min: object = None, max: object = None) -> object:
-    return tensors.in_place(c, input, tensors.clip(c, input, min, max))
-
-
 @function("torch.nn.functional.leaky_relu")
 def _leaky_relu(c: Context, input: object, negative_slope: object = 0.01, inplace: object = False) -> object:
-    return activated(c, input, kinds.LeakyReLU(c.real(negative_slope, "negative_slope")), inplace)
+    return _activated(c, input, kinds.LeakyReLU(c.real(negative_slope, "negative_slope")), inplace)
 
 
 @function("torch.nn.functional.elu")
 def _elu(c: Context, input: object, alpha: object = 1.0, inplace: object = False) -> object:
-    return activated(c, input, kinds.ELU(c.real(alpha, "alpha")), inplace)
+    return _activated(c, input, kinds.ELU(c.real(alpha, "alpha")), inplace)
 
 
 @function("torch.nn.functional.selu", "torch.selu")
 def _selu(c: Context, input: object, inplace: object = False) -> object:
-    return activated(c, input, kinds.SELU(), inplace)
+    return _activated(c, input, kinds.SELU(), inplace)
 
 
 @function("torch.nn.functional.silu")
 def _silu(c: Context, input: object, inplace: object = False) -> object:
-    return silu(c, input, inplace)
+    return _kept(c, input, c.join([input, c.layer(input, kinds.Sigmoid())], "product"), inplace)
 
 
 @function("torch.nn.functional.gelu")
@@ -794,19 +736,14 @@ def _glu(c: Context, input: object, dim: object = -1) -> object:
     return c.join([half, c.layer(gate, kinds.Sigmoid())], "product")
 
 
-def _kept(c: Context, input: object, result: object, inplace: object) -> object:
-    """Returns a result, which may change what it is made of."""
-    return tensors.in_place(c, input, result) if c.flag(inplace, "inplace") else result
-
-
 @function("torch.nn.functional.hardswish")
 def _hardswish(c: Context, input: object, inplace: object = False) -> object:
-    return hardswish(c, input, inplace)
+    return _kept(c, input, c.join([input, _hardsigmoid(c, input)], "product"), inplace)
 
 
 @function("torch.nn.functional.hardsigmoid")
 def _hardsigmoid(c: Context, input: object, inplace: object = False) -> object:
-    return hardsigmoid(c, input, inplace)
+    return _kept(c, input, c.layer(c.layer(input, kinds.Affine(1 / 6, 0.5)), kinds.ClippedReLU(1.0)), inplace)
 
 
 @function("torch.sigmoid", "torch.nn.functional.sigmoid", "torch.Tensor.sigmoid")
@@ -817,16 +754,6 @@ def _sigmoid(c: Context, input: object) -> object:
 @function("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh")
 def _tanh(c: Context, input: object) -> object:
     return c.layer(input, kinds.Tanh())
-
-
-@function("torch.Tensor.sigmoid_", "torch.sigmoid_")
-def _sigmoid_in_place(c: Context, input: object) -> object:
-    return activated(c, input, kinds.Sigmoid(), True)
-
-
-@function("torch.Tensor.tanh_", "torch.tanh_")
-def _tanh_in_place(c: Context, input: object) -> object:
-    return activated(c, input, kinds.Tanh(), True)
 
 
 @function("torch.nn.functional.softplus")
@@ -896,10 +823,8 @@ def _local_response_norm(
 def _dropped(c: Context, x: object, p: object, training: object, inplace: object, channels: bool) -> object:
     from converters.networks.source.chainer_dialect import dropped
 
-    result = dropped(
-        c, x, p, training, "a dropout that is not told training=self.training drops in evaluation too", channels
-    )
-    return tensors.in_place(c, x, result) if c.flag(inplace, "inplace") else result
+    said = "a dropout that is not told training=self.training drops in evaluation too"
+    return _kept(c, x, dropped(c, x, p, training, said, channels), inplace)
 
 
 @function("torch.nn.functional.dropout", "torch.dropout")
@@ -1405,15 +1330,23 @@ def _operated(c: Context, kind: str, input: object, other: object) -> object:
     return tensors.arithmetic(c, getattr(ast, kind), input, other)
 
 
-for _name, _call in (("add_", _add), ("mul_", _mul), ("sub_", _sub), ("div_", _div)):
+def _in_place(call: Callable[..., object]) -> Callable[..., object]:
+    """Returns what changes its first argument to what a function makes of it."""
 
-    def _changed(
-        c: Context, input: object, other: object, _call: Callable[..., object] = _call, **keywords: object
-    ) -> object:
-        result = _call(c, input, other, **keywords)
+    @functools.wraps(call)  # which has its arguments
+    def changed(c: Context, input: object, /, *arguments: object, **keywords: object) -> object:
+        result = call(c, input, *arguments, **keywords)
         return result if isinstance(result, Unknown) else tensors.in_place(c, input, result)
 
-    function(f"torch.Tensor.{_name}")(_changed)
+    return changed
+
+
+function("torch.nn.functional.relu_")(_in_place(_relu))
+for _name, _call in (
+    *(("add", _add), ("mul", _mul), ("sub", _sub), ("div", _div)),
+    *(("clamp", _clamp), ("clip", _clamp), ("relu", _relu), ("sigmoid", _sigmoid), ("tanh", _tanh)),
+):
+    function(f"torch.{_name}_", f"torch.Tensor.{_name}_")(_in_place(_call))
 
 
 @function("torch.chunk", "torch.Tensor.chunk")
