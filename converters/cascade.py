@@ -12,12 +12,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from converters import words
-from converters.checkpoint import Array, Checkpoint, Repair, Source, parameters_of
+from converters.checkpoint import Array, Checkpoint, Record, Repair, Source, parameters_of
 from converters.errors import CheckpointError, DeepPoseError
 from converters.values import dataclass
 
@@ -28,7 +27,7 @@ MOST_STAGES, MOST_NETWORKS = 100, 1000
 
 
 @dataclass(frozen=True)
-class CloseUp:
+class CloseUp(Record):
     """The square around a joint that a later stage sees.
 
     Attributes:
@@ -59,36 +58,9 @@ class CloseUp:
         if any(value < 0 for row in self.deviation for value in row):
             raise DeepPoseError("the deviation of a stage's displacements is negative")
 
-    def as_dict(self) -> dict[str, object]:
-        """Returns the fields as JSON-ready values."""
-        return {
-            "sigma": self.sigma,
-            "opposing": [list(pair) for pair in self.opposing],
-            "mean": [list(row) for row in self.mean],
-            "deviation": [list(row) for row in self.deviation],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CloseUp:
-        """Builds it from `as_dict()`'s answer.
-
-        Raises:
-            DeepPoseError: The values describe none.
-        """
-        try:
-            rows = {
-                name: tuple((float(x), float(y)) for x, y in values.get(name, ())) for name in ("mean", "deviation")
-            }
-            pairs = tuple((int(a), int(b)) for a, b in values["opposing"])
-            return cls(float(values["sigma"]), pairs, **rows)
-        except DeepPoseError:
-            raise
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DeepPoseError(f"this does not describe a close-up: {values!r}"[:200]) from error
-
 
 @dataclass(frozen=True)
-class FaceCrop:
+class FaceCrop(Record):
     """How takiyu/DeepPose cut a person out: a rectangle that follows from the face.
 
     From a face's box (x, y, w, h) its middle is `(x + w / 2, y + h / 2) + shift * (w, h)`, its size `scale * (w, h)`.
@@ -105,29 +77,6 @@ class FaceCrop:
     scale: tuple[float, float]
     shoulders: Pair
     swapped: tuple[Pair, ...]
-
-    def as_dict(self) -> dict[str, object]:
-        """Returns the fields as JSON-ready values."""
-        return {
-            "shift": list(self.shift),
-            "scale": list(self.scale),
-            "shoulders": list(self.shoulders),
-            "swapped": [list(pair) for pair in self.swapped],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FaceCrop:
-        """Builds it from `as_dict()`'s answer.
-
-        Raises:
-            DeepPoseError: The values describe none.
-        """
-        try:
-            (dx, dy), (sx, sy), (left, right) = values["shift"], values["scale"], values["shoulders"]
-            swapped = tuple((int(a), int(b)) for a, b in values["swapped"])
-            return cls((float(dx), float(dy)), (float(sx), float(sy)), (int(left), int(right)), swapped)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DeepPoseError(f"this does not describe a crop by the face: {values!r}"[:200]) from error
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,17 @@ deep-learning framework.
 
 from __future__ import annotations
 
-import builtins
 import math
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, field, replace
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from converters import words
 from converters.errors import DeepPoseError
+from converters.hints import fits
 from converters.networks import Architecture
 from converters.values import dataclass
 
@@ -37,10 +35,10 @@ LARGEST_INPUT = 4096
 #: The largest number in metadata: more is exact neither in JSON nor as a float64, and fits no array's counter.
 LARGEST_NUMBER = 1 << 53
 _MOST_NAMES, _LONGEST_NAME = 1000, 100
-_Record = TypeVar("_Record", bound="_Plain")
+_Kind = TypeVar("_Kind", bound="Record")
 
 
-class _Plain:
+class Record:
     """A dataclass of plain values that goes into a file's metadata and comes back."""
 
     def as_dict(self) -> dict[str, object]:
@@ -48,7 +46,7 @@ class _Plain:
         return {name: _as_list(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls: type[_Record], values: object) -> _Record:
+    def from_dict(cls: type[_Kind], values: object) -> _Kind:
         """Builds the record from `as_dict()`'s answer; keys that a newer version added are passed over.
 
         Raises:
@@ -59,7 +57,7 @@ class _Plain:
         kinds = get_type_hints(cls)
         known = {name: value for name, value in values.items() if name in kinds}
         for name, value in known.items():
-            if not _is_kind(value, kinds[name]):
+            if not fits(value, kinds[name], _is_sound):
                 raise DeepPoseError(f"{name} is {value!r}")
         try:
             return cls(**{name: _as_tuple(value) for name, value in known.items()})
@@ -75,26 +73,15 @@ def _as_tuple(value: object) -> object:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
-def _is_kind(value: object, kind: Any) -> bool:
-    """Tells whether a value from JSON is what a field's type hint says."""
-    match get_origin(kind):
-        case typing.Literal:
-            return value in get_args(kind)
-        case types.UnionType:
-            return any(_is_kind(value, one) for one in get_args(kind))
-        case builtins.tuple:
-            return isinstance(value, list | tuple) and all(_is_kind(item, get_args(kind)[0]) for item in value)
-        case builtins.dict:
-            return isinstance(value, dict)
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
+def _is_sound(value: object, kind: type) -> bool:
+    """Tells whether a plain value is of a kind, and a number of those that are exact everywhere."""
     if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:  # nor is NaN
         return False
     return isinstance(value, int | float if kind is float else kind)
 
 
 @dataclass(frozen=True)
-class Preprocessing(_Plain):
+class Preprocessing(Record):
     """How a picture becomes the network's input, and a joint its label: what the network was trained on.
 
     The defaults are what the legacy shells trained with (`--im_size 220 --base_zoom 1.5 --coord_normalize --gcn`). Two
@@ -237,7 +224,7 @@ class Preprocessing(_Plain):
 
 
 @dataclass(frozen=True)
-class Progress(_Plain):
+class Progress(Record):
     """How far the training was.
 
     Attributes:
@@ -279,7 +266,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class Source(_Plain):
+class Source(Record):
     """Where a checkpoint came from.
 
     Attributes:
@@ -317,7 +304,7 @@ class Source(_Plain):
 
 
 @dataclass(frozen=True)
-class Repair(_Plain):
+class Repair(Record):
     """Non-finite numbers found in one tensor.
 
     Attributes:

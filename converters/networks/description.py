@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, fields
 from typing import TypeAlias, get_args, get_type_hints
 
 from converters.errors import DeepPoseError
+from converters.hints import fits
 from converters.networks.formula import FORMULAS, Formula
 from converters.networks.layers import Layer
 
@@ -92,8 +93,9 @@ class _Reader:
                 raise DeepPoseError(f"{name} is {_shortly(value)}")
             return tuple(self.table(branch, depth + 1) for branch in value)
         if isinstance(value, list):
-            value = tuple(value)
-        if not _is_kind(value, kind) or (name in _SMALLEST and not _at_least(value, _SMALLEST[name])):
+            value = tuple(value[: _DEEPEST + 1])
+        too_long = isinstance(value, tuple) and len(value) > _DEEPEST
+        if too_long or not fits(value, kind, _is_sound) or not _at_least(value, _SMALLEST.get(name, -_LARGEST)):
             raise DeepPoseError(f"{name} is {_shortly(value)}")
         return value
 
@@ -111,23 +113,8 @@ def _needed(field: Field[object]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _is_kind(value: object, kind: object) -> bool:
-    """Tells whether a value from JSON is what a field's type hint says, and of a sound size."""
-    if typing.get_origin(kind) is typing.Literal:
-        return value in get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if not isinstance(value, tuple) or len(value) > _DEEPEST:
-            return False
-        if parts[-1] is Ellipsis:
-            return all(_is_kind(item, parts[0]) for item in value)
-        return len(value) == len(parts) and all(_is_kind(*item) for item in zip(value, parts, strict=True))
-    if get_args(kind):
-        return any(_is_kind(value, one) for one in get_args(kind))
-    if kind is type(None):
-        return value is None
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
+def _is_sound(value: object, kind: object) -> bool:
+    """Tells whether a plain value is of a kind, and of a sound size."""
     if kind is str:
         return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
     if kind is int:

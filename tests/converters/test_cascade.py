@@ -225,9 +225,9 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"sigma": 0}, "sigma is 0.0; the side of a close-up has to be positive"),
-            ({"sigma": -2}, "sigma is -2.0"),
-            ({"sigma": "wide"}, "does not describe a close-up"),
+            ({"sigma": 0}, "sigma is 0; the side of a close-up has to be positive"),
+            ({"sigma": -2}, "sigma is -2"),
+            ({"sigma": "wide"}, "sigma is 'wide'"),
             ({"opposing": [[2, 2]]}, "needs two opposing joints"),
             ({"opposing": []}, "needs two opposing joints"),
         ],
