@@ -396,10 +396,8 @@ class Evaluator(Context):
             case type() if issubclass(value, Native):
                 if name == "__name__":
                     return value.spelled.rpartition(".")[2]
-                if name in ("__init__", "__call__", "forward"):
+                if name in ("__init__", "__call__", "forward") or hasattr(value, f"do_{name}"):
                     return NativeMethod(f"{value.spelled}.{name}", _unbound(value, name))
-                if method := getattr(value, f"do_{name}", None):
-                    return NativeMethod(f"{value.spelled}.{name}", _unbound_method(method))
             case Tensor():
                 return tensor_attribute(self, value, name)
             case Function() | Bound() if name == "__name__":
@@ -458,9 +456,9 @@ class Evaluator(Context):
             return (self._bound(found[0], found[1], value),)
         if native is not None:
             if method := getattr(native, f"do_{name}", None):
-                return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, method)),)
+                return (NativeMethod(f"{native.spelled}.{name}", method),)
             if name in ("forward", "__call__"):
-                return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_swapped, native.forward)),)
+                return (NativeMethod(f"{native.spelled}.{name}", native.forward),)
             if name == "__init__":
                 return (NativeMethod(f"{native.spelled}.{name}", functools.partial(_start, type(native), value)),)
             found_natively = native.attribute(self, name)
@@ -509,9 +507,9 @@ class Evaluator(Context):
         if instance.native is None:
             self.fail(f"{native.spelled}.{name} before {native.spelled}.__init__")
         if name in ("forward", "__call__"):
-            return NativeMethod(name, functools.partial(_swapped, instance.native.forward))
+            return NativeMethod(name, instance.native.forward)
         if method := getattr(instance.native, f"do_{name}", None):
-            return NativeMethod(name, functools.partial(_swapped, method))
+            return NativeMethod(name, method)
         return self.unknown(f"super().{name}")
 
     def set_attribute(self, value: object, name: str, item: object) -> None:
@@ -669,8 +667,10 @@ class Evaluator(Context):
                     return self._called(called, arguments, keywords)
                 case Bound():
                     return self._called(called.function, (called.first, *arguments), keywords)
-                case NativeFunction() | NativeMethod():
+                case NativeFunction():
                     return self._native(called.name, called.call, (self, *arguments), keywords)
+                case NativeMethod():  # which may change its object
+                    return self._native(called.name, called.call, (self, *arguments), keywords, changes=True)
                 case Class():
                     return self.instantiate(called, arguments, keywords)
                 case Partial():
@@ -690,7 +690,12 @@ class Evaluator(Context):
         self.fail(f"a call of {self.spell(called)} is not known")
 
     def _native(
-        self, name: str, call: Callable[..., object], arguments: tuple[object, ...], keywords: dict[str, object]
+        self,
+        name: str,
+        call: Callable[..., object],
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
+        changes: bool = False,
     ) -> object:
         if name.startswith("chainer.functions.") and (given := _unknown_in(arguments[1:2])) is not None:
             return given
@@ -698,7 +703,7 @@ class Evaluator(Context):
             _bind(call, *arguments, **keywords)
         except TypeError as error:
             unknown = [value for value in (*arguments, *keywords.values()) if isinstance(value, Unknown)]
-            if unknown:
+            if unknown and not changes:
                 return unknown[0]
             self.fail(f"{name} with these arguments is not known: {error}")
         return call(*arguments, **keywords)
@@ -1181,16 +1186,8 @@ def _start(kind: type[Native], instance: Instance, c: Context, /, *arguments: ob
     native.__init__(c, *arguments, **keywords)  # type: ignore[misc]
 
 
-def _swapped(method: Callable[..., object], c: Context, /, *arguments: object, **keywords: object) -> object:
-    try:
-        _bind(method, c, *arguments, **keywords)
-    except TypeError as error:
-        c.fail(f"{getattr(method, '__name__', 'it').removeprefix('do_')} with these arguments is not known: {error}")
-    return method(c, *arguments, **keywords)
-
-
 def _unbound(kind: type[Native], name: str) -> Callable[..., object]:
-    """Returns `Kind.__init__` or `Kind.forward`, whose first argument is the object."""
+    """Returns `Kind.name`, whose first argument is the object."""
 
     def call(c: Context, instance: object, /, *arguments: object, **keywords: object) -> object:
         if not isinstance(instance, Instance):
@@ -1200,16 +1197,9 @@ def _unbound(kind: type[Native], name: str) -> Callable[..., object]:
             return None
         if instance.native is None:
             c.fail(f"{kind.spelled}.{name} before {kind.spelled}.__init__")
-        return _swapped(instance.native.forward, c, *arguments, **keywords)
-
-    return call
-
-
-def _unbound_method(method: Callable[..., object]) -> Callable[..., object]:
-    def call(c: Context, instance: object, /, *arguments: object, **keywords: object) -> object:
-        if not isinstance(instance, Instance) or instance.native is None:
-            c.fail(f"this method of {c.spell(instance)} is not known")
-        return _swapped(functools.partial(method, instance.native), c, *arguments, **keywords)
+        own = getattr(kind, f"do_{name}", None)
+        method = instance.native.forward if own is None else MethodType(own, instance.native)
+        return c.call(NativeMethod(f"{kind.spelled}.{name}", method), arguments, keywords)
 
     return call
 

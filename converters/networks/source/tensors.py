@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import itertools
 import math
-from collections.abc import Callable
 from types import EllipsisType
 
 import numpy as np
@@ -498,20 +496,10 @@ def tensor_attribute(c: Context, tensor: Tensor, name: str) -> object:
     package = "torch.Tensor" if c.framework == "torch" else "chainer.Variable"
     found = look_up(f"{package}.{name}")
     if isinstance(found, NativeFunction):
-        return NativeMethod(f"x.{name}", _bound(found.call, tensor))
+        method = NativeMethod(f"x.{name}", found.call)
+        return NativeMethod(method.name, lambda c, /, *values, **named: c.call(method, (tensor, *values), named))
     known = tuple(sorted(key.rpartition(".")[2] for key in KNOWN if key.startswith(f"{package}.")))
     return c.unknown(f"x.{name}", known)
-
-
-def _bound(call: Callable[..., object], tensor: Tensor) -> Callable[..., object]:
-    def bound(c: Context, /, *arguments: object, **keywords: object) -> object:
-        try:
-            inspect.signature(call).bind(c, tensor, *arguments, **keywords)
-        except TypeError as error:
-            c.fail(f"a method of a value of the network with these arguments is not known: {error}")
-        return call(c, tensor, *arguments, **keywords)
-
-    return bound
 
 
 def in_place(c: Context, value: object, result: object) -> object:
