@@ -390,7 +390,8 @@ class Evaluator(Context):
                 if name in ("__name__", "__qualname__"):
                     return value.name
                 if found := value.find(name):
-                    return found[1]
+                    is_own = isinstance(found[1], Function) and found[1].kind == "classmethod"
+                    return self._bound(*found, value) if is_own else found[1]
                 if value.native is not None:
                     return self.attribute(value.native, name)
             case type() if issubclass(value, Native):

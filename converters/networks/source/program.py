@@ -11,11 +11,25 @@ from converters.networks.source.registry import look_up
 from converters.networks.source.values import Later, Namespace, Program, Unknown
 
 
-def program_of(tree: ast.Module, file: str) -> Program:
-    """Collects the names of a file."""
+def program_of(tree: ast.Module, file: str, rebound: Iterable[ast.Global] = ()) -> Program:
+    """Collects the names of a file.
+
+    Args:
+        tree: The file.
+        file: Its name.
+        rebound: What `rebound_in` gives: whether a function was called that gives a name another meaning is not known.
+    """
     program = Program(file)
     _collect(program, tree.body, certain=True)
+    for node in rebound:
+        for name in node.names:
+            _forget(program, name, node)
     return program
+
+
+def rebound_in(tree: ast.Module) -> list[ast.Global]:
+    """Returns where functions of a file declare names of it as theirs to change."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
 
 
 def imported(file: str, node: ast.Import | ast.ImportFrom) -> tuple[dict[str, object], list[str]]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeGuard
 
@@ -21,7 +22,7 @@ from converters.networks.source.context import FeaturesError
 from converters.networks.source.errors import ExhaustedError, Place, SourceError
 from converters.networks.source.evaluator import Evaluator
 from converters.networks.source.graph import Node, input_of, layer_on
-from converters.networks.source.program import program_of
+from converters.networks.source.program import program_of, rebound_in
 from converters.networks.source.table import table_of
 from converters.networks.source.torchvision import TENSORS, models_like
 from converters.networks.source.values import (
@@ -79,10 +80,15 @@ class Source:
     budget: Budget = field(default_factory=Budget)
     old_torchvision: bool = False
 
+    @cached_property
+    def rebound(self) -> list[ast.Global]:
+        """Where its functions declare names of the file as theirs to change."""
+        return rebound_in(self.tree)
+
     def evaluator(self) -> Evaluator:
         """Returns an evaluator that has followed nothing yet."""
         self.budget.spend(len(self.tree.body))
-        evaluator = Evaluator(program_of(self.tree, self.file), self.budget, self.version)
+        evaluator = Evaluator(program_of(self.tree, self.file, self.rebound), self.budget, self.version)
         evaluator.old_torchvision = self.old_torchvision
         return evaluator
 

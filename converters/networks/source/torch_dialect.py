@@ -177,7 +177,7 @@ class _Numbered(Module):
         return names[number]
 
     def item(self, c: Context, key: object) -> object:
-        """Returns a module, or some of them in another container of this kind."""
+        """Returns a module, or some of them in another container of this kind, under their names."""
         if not isinstance(key, slice):
             return self.instance.children[self._name(c, key)]
         made = c.call(type(self), (), {})
@@ -236,6 +236,12 @@ class ModuleList(_Numbered):
         super().__init__(c)
         for module in plain.iterate(c, modules):
             self.do_append(c, module)
+
+    def item(self, c: Context, key: object) -> object:
+        """Returns a module, or a list of some, which are numbered anew."""
+        if not isinstance(key, slice):
+            return super().item(c, key)
+        return c.call(ModuleList, (list(self.instance.children.values())[c.cut(key)],), {})
 
 
 @native("torch.nn.ModuleDict")

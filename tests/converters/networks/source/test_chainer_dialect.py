@@ -118,6 +118,14 @@ SEQUENTIALS = {
         self.other = other.copy('init')
         self.net = Sequential(self.other, F.tanh, copy.deepcopy(other), Sequential(conv(), F.elu, conv()).copy('copy'))
         """,
+    "of a class": """
+        class Maker(object):
+            width = 6
+            @classmethod
+            def make(cls, side):
+                return L.Convolution2D(cls.width, cls.width, side, pad=1)
+        self.net = Sequential(Maker.make(3), F.tanh, Maker().make(3))
+        """,
     "a list": """
         self.net = chainer.ChainList(conv(), conv(), conv())
         self.net[0] = conv()
@@ -438,6 +446,7 @@ def test_the_networks_for_imagenet_that_come_with_chainer(base, layer, tmp_path)
 REBOUND = {
     "B = 2.0\nA = B * 2\nB = 3.0": "line 9: B, which is changed here and read before, is not known",
     "def f(a=3.0): return a\nB = 2.0\ndef A(x, b=B): return x * b\nB = 3.0": "line 10: B, which is changed here",
+    "A = 2.0\ndef change():\n    global A\n    A = 3.0\nchange()": "line 9: A, which is changed outside of the network",
     "A = 2.0\nA = 3.0": None,
     "B = 2.0\ndef A(x): return x * B\nB = 3.0": None,
     "B = 2.0\nA = lambda x: x * B\nB = 3.0": None,

@@ -34,6 +34,27 @@ def test_a_width_that_only_the_shapes_tell_goes_into_groups(tmp_path):
     assert [(layer.channels, layer.groups) for layer in convolutions] == [(16, 1), (16, 8)]
 
 
+def test_some_of_a_list_of_modules_are_numbered_anew(tmp_path):
+    text = f"""{TORCH}
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3, 3, side) for side in (1, 3, 5)])[::-1]
+        self.fc = nn.Linear(3, 14)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = conv(x)
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+"""
+    sides = {"convs.0": 5, "convs.1": 3, "convs.2": 1}
+    shapes = {f"{name}.weight": (3, 3, side, side) for name, side in sides.items()}
+    shapes |= {**{f"{name}.bias": (3,) for name in sides}, "fc.weight": (14, 3), "fc.bias": (14,)}
+    network = read(tmp_path, text, shapes).network
+    kernels = [(layer.name, layer.kernel) for layer in network.layers if isinstance(layer, Convolution)]
+    assert kernels == list(sides.items())
+
+
 @pytest.mark.parametrize("change", ["h.add_(2, h)", "h.mul_()", "h.relu_(1, 2)", "torch.clamp_(h, lowest=0)"])
 def test_arguments_of_what_works_in_place_that_are_not_known_are_refused(change, tmp_path):
     """`add_(2, h)`, the factor first, is how PyTorch before 1.5 was called."""
