@@ -5,7 +5,8 @@
     evaluator       follows expressions, statements, calls and classes over names that are known:
     plain, tensors  what Python's own values and the network's may do,
     chainer_dialect, torch_dialect, torchvision    what the frameworks' names stand for
-    reading         the arguments that a class was made with, solved from a checkpoint's shapes; its forward pass
+    making          the arguments that a class was made with, solved from a checkpoint's shapes
+    forward         what the forward pass of an object computes
     untold          arguments that decide what is computed, and that no shape tells
     graph, table    what was computed on the way, as a table of layers
     choosing        which class of which file a checkpoint is

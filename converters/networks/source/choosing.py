@@ -20,7 +20,8 @@ from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import Era, era_of
 from converters.networks.source.errors import ExhaustedError, SourceError, UnfollowedError, not_known
-from converters.networks.source.reading import Made, Network, Source, anew, follow, make
+from converters.networks.source.forward import Network, anew, follow
+from converters.networks.source.making import Made, Source, make
 from converters.networks.source.text import MOST_BYTES, parse, read_text
 from converters.networks.source.untold import untold, with_probes
 from converters.values import dataclass

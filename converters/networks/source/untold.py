@@ -10,17 +10,8 @@ from converters.errors import DeepPoseError
 from converters.networks.layers import Shape
 from converters.networks.source.budget import Budget
 from converters.networks.source.errors import ExhaustedError, Place, SourceError
-from converters.networks.source.reading import (
-    Made,
-    Network,
-    Said,
-    Source,
-    call_defaults,
-    computed,
-    made_with,
-    signature_of,
-    without_dropout,
-)
+from converters.networks.source.forward import Network, call_defaults, computed, without_dropout
+from converters.networks.source.making import Made, Said, Source, made_with, signature_of
 from converters.networks.source.registry import KNOWN
 from converters.networks.source.values import Argument, Function, NativeFunction, Probe, origins
 

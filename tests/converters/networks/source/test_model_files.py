@@ -25,7 +25,8 @@ from converters.networks import (
     walk,
 )
 from converters.networks.source import Candidate, choose, differences
-from converters.networks.source.reading import Source, follow, make
+from converters.networks.source.forward import follow
+from converters.networks.source.making import Source, make
 from converters.networks.source.text import parse, read_text
 from tests.helpers import sources
 from tests.helpers.sources import TORCH, reads_as, renamed, shapes_of

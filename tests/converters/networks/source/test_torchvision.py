@@ -6,7 +6,8 @@ import pytest
 from packaging.version import Version
 
 from converters.networks import TABLES, Architecture
-from converters.networks.source.reading import Source, follow, make
+from converters.networks.source.forward import follow
+from converters.networks.source.making import Source, make
 from converters.networks.source.text import parse
 from tests.helpers.sources import TORCH, reads_as, renamed, shapes_of
 
