@@ -188,6 +188,11 @@ class Preprocessing(Record):
         return () if self.joints_assumed else self.joints
 
     @property
+    def zooms(self) -> bool:
+        """Whether `base_zoom` is part of what the crop is."""
+        return self.part in ("joints", "joints-whole", "letterbox", "letterbox-corners")
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the input."""
         return self.im_size, self.im_size if self.im_width is None else self.im_width

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from converters import formats
-from converters.errors import CheckpointError
+from converters.errors import CheckpointError, DeepPoseError
+from converters.files import checked_folder
 from converters.formats import FORMATS
 from converters.stages import holds_cascade
 from converters.values import dataclass
@@ -17,6 +18,27 @@ from converters.values import dataclass
 _SUFFIXES = {".caffemodel", ".npy", ".onnx", ".params", ".pickle", ".pkl", ".pth.tar", ".t7", ".tar", ".weights"}
 #: Names that trainings give, an interrupted one's temporary files among them.
 _NAMES = re.compile(r"snapshot_iter_\d+|epoch[-_]\d+|^checkpoint(_|-|$)|model\.ckpt")
+
+
+#: Suffixes of files that commands write beside those of the formats.
+_WRITTEN = {
+    *(".avi", ".csv", ".gif", ".htm", ".html", ".jpeg", ".jpg", ".json", ".jsonl", ".mkv", ".mov", ".mp4", ".parquet"),
+    *(".pdf", ".png", ".svg", ".webp", ".zip"),
+}
+
+
+def new_folder(path: str | os.PathLike[str]) -> Path:
+    """Returns a folder to write to, which need not exist; one that is to be made is not called as a file is.
+
+    Raises:
+        DeepPoseError: There is a file in its place, or it has the suffix of one.
+    """
+    folder = checked_folder(path)
+    known = {suffix for format in FORMATS.values() if not format.folder for suffix in format.suffixes}
+    if not folder.exists() and folder.suffix.lower() in known | _SUFFIXES | _WRITTEN:
+        problem = f"a folder is written here, and {folder.suffix} is the suffix of a file"
+        raise DeepPoseError(problem, where=folder, advice="name a folder, or make this one first")
+    return folder
 
 
 @dataclass(frozen=True)

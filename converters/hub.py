@@ -20,7 +20,8 @@ from converters.checkpoint import Checkpoint, Source
 from converters.conversion import write
 from converters.errors import CheckpointError, DeepPoseError, printable, reason_of, told_as_checkpoints
 from converters.families.joints import named
-from converters.files import atomic, checked_folder, json_of, made, refuse_targets, told_of
+from converters.files import atomic, json_of, made, refuse_targets, told_of
+from converters.folders import new_folder
 from converters.reading import read
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -87,7 +88,7 @@ def write_pretrained(checkpoint: Checkpoint | Cascade, folder: str | os.PathLike
     """
     checkpoint = _as_read(checkpoint)
     text = json.dumps(config_of(checkpoint), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    with told_of(Path(folder)), made(target := checked_folder(folder)):
+    with told_of(Path(folder)), made(target := new_folder(folder)):
         refuse_targets([target / WEIGHTS, target / CONFIG], force, instead="another folder keeps it")
         with atomic(target / CONFIG, force=force) as temporary:
             temporary.write_text(text, encoding="utf-8")

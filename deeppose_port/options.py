@@ -61,6 +61,7 @@ class Description:
         needs: What a backend has to be able to do for it, as `amp`; empty for nothing.
         section: The title in `--help` that it and those after it stand under; empty for that of the one before.
         rare: Whether `--help` leaves it to `--help-all`.
+        goes_with: The options without which it does nothing, by name, or as `name=value`; any of them is enough.
     """
 
     help: str
@@ -73,6 +74,7 @@ class Description:
     section: str = ""
     rare: bool = False
     elsewhere: bool = False
+    goes_with: tuple[str, ...] = ()
 
     def listed(self) -> tuple[str, ...]:
         """Returns the choices."""
@@ -104,8 +106,8 @@ class Option:
 
     @property
     def spelled(self) -> str:
-        """Its long name on the command line, as messages have it."""
-        return next(name for name in self.names if name.startswith("--"))
+        """Its long name on the command line, or the argument's, as messages have it."""
+        return next((name for name in self.names if name.startswith("--")), self.names[0])
 
     @property
     def key(self) -> str:
@@ -148,12 +150,13 @@ def described(
     section: str = "",
     rare: bool = False,
     elsewhere: bool = False,
+    goes_with: tuple[str, ...] = (),
 ) -> T:
     """Declares an option, as a field of a dataclass; without a default it has to be given.
 
     The other arguments are `Description`'s.
     """
-    told = Description(help, metavar, choices, names, show_default, parse, needs, section, rare, elsewhere)
+    told = Description(help, metavar, choices, names, show_default, parse, needs, section, rare, elsewhere, goes_with)
     declared: Any = field(default=default, metadata={_KEY: told})
     return typing.cast("T", declared)
 
@@ -212,6 +215,28 @@ def changed(options: object) -> list[Option]:
     """Returns the options of an instance that are not at their default."""
     values = values_of(options)
     return [option for name, option in options_of(type(options)).items() if values[name] != option.default]
+
+
+def idle(options: object, said: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yields the options that do nothing beside the others, and which of them each would go with, as they are spelled.
+
+    Args:
+        options: An instance of them.
+        said: The names of those that somebody said. One that is 0 or empty asks for nothing.
+    """
+    declared, values = options_of(type(options)), values_of(options)
+    for name in said:
+        option, partners = declared[name], []
+        for other, _, value in (each.partition("=") for each in option.description.goes_with):
+            if other in declared:  # else the command has no such option
+                partners.append((declared[other].spelled, values[other], value))
+        asks = bool(values[name]) or option.default is True
+        if partners and asks and not any(found == value if value else found for _, found, value in partners):
+            off = values[name] is False
+            yield (
+                f"--no-{option.spelled[2:]}" if off else option.spelled,
+                [f"{spelled} {value}".rstrip() for spelled, _, value in partners],
+            )
 
 
 def build(kind: type[T], values: Mapping[str, object]) -> T:

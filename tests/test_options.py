@@ -1,12 +1,15 @@
 """Options that are declared by the fields of dataclasses."""
 
+import ast
+from collections import defaultdict
 from dataclasses import MISSING, dataclass, field
 from typing import get_args
 
 import pytest
 
-from deeppose_port.options import RARE_GROUP, build, changed, described, options_of, values_of
+from deeppose_port.options import RARE_GROUP, build, changed, described, idle, options_of, values_of
 from deeppose_port.training.options import TrainingOptions
+from tests.conftest import ROOT
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,55 @@ class TestDeclared:
     def test_an_option_that_there_is_not_is_refused(self):
         with pytest.raises(TypeError, match="Outer has no option private, speed"):
             build(Outer, {"name": "x", "speed": 3, "private": 4})
+
+
+class TestAlone:
+    """What does nothing without another option."""
+
+    @dataclass(frozen=True)
+    class Seeing:
+        boxes: str | None = described("Boxes.", default=None)
+        smooth: str | None = described("Smoothing.", default=None, names=("-s", "--smooth"))
+        score: float = described("Score.", default=0.5, goes_with=("boxes", "people"))
+        error: float = described("Error.", default=0.0, goes_with=("smooth=kalman",))
+        legend: bool = described("Legend.", default=True, goes_with=("boxes",))
+        quick: bool = described("Quick.", default=False, goes_with=("people",))
+
+    def found(self, said, **values):
+        return list(idle(build(self.Seeing, {**dict.fromkeys(said, 1), **values}), said))
+
+    def test_it_is_told_with_what_it_goes_with(self):
+        assert self.found(["score"]) == [("--score", ["--boxes"])]
+        assert self.found(["score"], boxes="b.json") == []
+        assert self.found(["error"], smooth="one-euro") == [("--error", ["--smooth kalman"])]
+        assert self.found(["error"], smooth="kalman") == []
+
+    def test_defaults_and_what_asks_for_nothing_are_left_alone(self):
+        assert self.found([]) == []
+        assert self.found(["score"], score=0.0) == []
+        assert self.found(["legend"], legend=False) == [("--no-legend", ["--boxes"])]
+
+    def test_where_none_of_the_others_exists_it_goes_alone(self):
+        assert self.found(["quick"]) == []
+
+
+def declarations():
+    """Yields the declarations of options: an option's name, the declaring call, and where it stands."""
+    for path in sorted((ROOT / "deeppose_port").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            value = node.value if isinstance(node, ast.AnnAssign) else None
+            if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "described":
+                yield node.target.id, value, f"{path.name}:{node.lineno}"
+
+
+def test_no_option_is_declared_twice():
+    calls, helps = defaultdict(list), defaultdict(list)
+    for name, call, place in declarations():
+        calls[name, ast.unparse(call)].append(place)
+        if isinstance(call.args[0], ast.Constant):
+            helps[name, call.args[0].value].append(place)
+    assert len(calls) > 100
+    assert [places for places in (*calls.values(), *helps.values()) if len(places) > 1] == []
 
 
 class TestTrainings:

@@ -23,7 +23,7 @@ from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import missing_for
-from deeppose_port.options import changed
+from deeppose_port.options import changed, values_of
 from deeppose_port.text import counted
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
@@ -85,10 +85,8 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         )
     about: DatasetOptions = {
         "preprocessing": first_stage.preprocessing,
-        "min_dim": options.min_dim,
-        "ignore_label": options.ignore_label,
         "cache": PictureCache(options.cache),
-        "max_pixels": options.max_pixels,
+        **values_of(options.counting),
     }
     opened = partial(PoseDataset, images=options.images, skeleton=skeleton, **about)
     if options.pack is None:
@@ -297,8 +295,10 @@ def _refuse_unmeasured(options: TrainingOptions, test: PoseDataset | None) -> No
     """
     if options.eval_only and test is None:
         raise DeepPoseError("there is nothing to validate on: name a --test-csv")
-    if options.patience is not None and (test is None or not options.valid_freq):
-        raise DeepPoseError("--patience counts validations: name a --test-csv, and a --valid-freq that is not 0")
+    if (test is None or not options.valid_freq) and not options.eval_only:
+        followed = {"patience": options.patience, "best": options.best != "loss", "best-after": options.best_after}
+        for name in (name for name, asks in followed.items() if asks):
+            raise DeepPoseError(f"--{name} follows validations: name a --test-csv, and a --valid-freq that is not 0")
     missing = None if test is None else missing_for(registry.find(options.best), test)
     if missing is not None:
         raise DeepPoseError(f"--best {options.best}: {missing}; take another metric")

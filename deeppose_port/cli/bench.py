@@ -12,8 +12,9 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import Group, command
-from deeppose_port.cli.options import SKELETON, JsonOptions, skeletons
-from deeppose_port.options import described
+from deeppose_port.cli.options import SKELETON, JsonOptions, batch_of, skeletons
+from deeppose_port.data.options import ANNOTATED, CountingOptions, picture_folder
+from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
     from deeppose_port.inspecting.bench import DataSpeed
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 class BenchDataOptions:
     """What `bench data` is told."""
 
-    csv: Path = described("The annotated persons (legacy CSV).", names=("--csv", "--train-csv-fn"))
-    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
+    csv: Path = described(ANNOTATED, names=("--csv", "--train-csv-fn"))
+    images: Path = picture_folder()
     skeleton: str = described(SKELETON, choices=skeletons)
     threads: str = described("The numbers of threads to try.", default="1,2,4,8,24,64", metavar="N,N,…")
-    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
+    batch_size: int = batch_of()
     seconds: float = described("How long to try each.", default=3.0)
-    min_dim: float = described("Skip persons whose box of joints is smaller than this many pixels.", default=0.0)
+    counting: CountingOptions
     shown: JsonOptions
 
 
@@ -50,7 +51,7 @@ def bench_data(options: BenchDataOptions) -> int:
     except ValueError:
         raise DeepPoseError(f"the threads {options.threads!r} are not whole numbers with commas between") from None
     dataset = PoseDataset(
-        options.csv, images=options.images, skeleton=options.skeleton, min_dim=options.min_dim, cache=0
+        options.csv, images=options.images, skeleton=options.skeleton, cache=0, **values_of(options.counting)
     )
     with display.steps("measuring", quiet=options.shown.as_json, unit="rounds") as step:
         rows = run(

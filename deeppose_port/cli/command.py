@@ -28,7 +28,7 @@ import click
 from click.core import ParameterSource
 
 from deeppose_port.cli import display
-from deeppose_port.options import Named, Option, build, options_of
+from deeppose_port.options import Named, Option, build, idle, options_of
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -72,20 +72,20 @@ class Command(_Read):
         load: Callable[[], type[Options]],
         complete: Complete | None = None,
     ) -> None:
-        super().__init__(
-            name, callback=lambda **given: run(build(load(), self._completed(given))), help=inspect.getdoc(run)
-        )
+        super().__init__(name, callback=lambda **given: run(self._built(given)), help=inspect.getdoc(run))
         self.options_type: Callable[[], type[Any]] = load
         self._titles: dict[str, str] = {}
         self._rare: set[str] = set()
         self._complete = complete
 
-    def _completed(self, given: Mapping[str, object]) -> Mapping[str, object]:
-        if self._complete is None:
-            return given
+    def _built(self, given: Mapping[str, object]) -> Any:
+        """Makes the options of what was given, and refuses one that would do nothing."""
         source = click.get_current_context().get_parameter_source
         said = {name: value for name, value in given.items() if source(name) is not ParameterSource.DEFAULT}
-        return self._complete(said)
+        options = build(self.options_type(), given if self._complete is None else self._complete(said))
+        for option, partners in idle(options, said):
+            raise click.UsageError(f"{option} goes with {' or '.join(partners)}")
+        return options
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Returns the arguments and options, `--help` among them."""

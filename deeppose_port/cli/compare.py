@@ -15,17 +15,17 @@ from deeppose_port.cli import display
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.options import (
     NOT_SO,
-    SKELETON_OR_TOLD,
-    CountingOptions,
     EngineOptions,
     InputOptions,
     JsonOptions,
     ReadingOptions,
     ReportOptions,
+    batch_of,
     load,
     persons,
-    skeletons,
+    skeleton_or_told,
 )
+from deeppose_port.data.options import ANNOTATED, CountingOptions, picture_folder
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -49,14 +49,13 @@ class CompareOptions:
         "Another checkpoint; leave it out to compare OLD in two backends.", default=None, names=("NEW",)
     )
     csv: Path | None = described(
-        "The annotated persons, one a line: file,x0,y0,x1,y1,… with -1 for joints that are not annotated."
-        " Without it both are run on synthetic pictures, and there are no metrics.",
+        f"{ANNOTATED} Without it both are run on synthetic pictures, and there are no metrics.",
         default=None,
         names=("--csv", "--test-csv-fn"),
         section="Annotated persons",
     )
-    images: Path | None = described("The folder with the pictures.", default=None, names=("--images", "--img-dir"))
-    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
+    images: Path | None = picture_folder(default=None)
+    skeleton: str | None = skeleton_or_told("csv")
     counting: CountingOptions
     backends: str | None = described(
         "What runs each: torch, chainer, onnx or auto, or one name for both. By default the one that each"
@@ -76,7 +75,7 @@ class CompareOptions:
         default=None,
         metavar="PART",
     )
-    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
+    batch_size: int = batch_of()
     reading: ReadingOptions
     inputs: InputOptions
     page: ReportOptions
@@ -85,8 +84,6 @@ class CompareOptions:
     def __post_init__(self) -> None:
         if (self.csv is None) != (self.images is None):
             raise click.UsageError("persons need both --csv and --images; without both, synthetic pictures are used")
-        if self.csv is None and self.page.report is not None:
-            raise click.UsageError("--report shows persons: name them with --csv and --images")
 
 
 @command(lambda: CompareOptions)
@@ -101,6 +98,7 @@ def compare(options: CompareOptions) -> int:
     \b
     Example:
       deeppose-port compare epoch-100.model epoch-100.pt
+      deeppose-port compare epoch-100.model epoch-100.pt --report certificate
       deeppose-port compare epoch-100.model --csv test.csv --images images
       deeppose-port compare epoch-100.model epoch-100.pt --csv test.csv \\
           --images images --report certificate

@@ -13,7 +13,14 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import SOME_REFUSED, JsonOptions, ReadingOptions
+from deeppose_port.cli.options import (
+    SOME_REFUSED,
+    JsonOptions,
+    ReadingOptions,
+    into_subfolders,
+    overwriting,
+    with_state,
+)
 from deeppose_port.cli.summary import Summary
 from deeppose_port.options import described, values_of
 
@@ -56,15 +63,10 @@ class ConvertOptions:
         choices=_layouts,
     )
     reading: ReadingOptions
-    state: bool = described("Whether to read the optimizer's state too.", default=True)
-    force: bool = described("Overwrite an existing file.", default=False, names=("--force",))
+    state: bool = with_state()
+    force: bool = overwriting()
     dry_run: bool = described("Read and report, but write nothing.", default=False, names=("--dry-run",))
-    recursive: bool = described(
-        "Look into subfolders too; with -o their structure is kept.",
-        default=False,
-        names=("-r", "--recursive"),
-        section="Many files",
-    )
+    recursive: bool = into_subfolders("; with -o their structure is kept", section="Many files")
     skip_existing: bool = described(
         "Skip files whose output exists already.", default=False, names=("--skip-existing",)
     )
@@ -141,7 +143,7 @@ def _convert_many(options: ConvertOptions) -> int:
     """Converts several files, a line each; one that is refused does not keep the others."""
     import converters
     from converters.files import refuse_targets, refuse_without_folder
-    from converters.folders import is_folder, survey
+    from converters.folders import is_folder, new_folder, survey
 
     sources, output, as_json = options.sources, options.output, options.shown.as_json
     single = len(sources) == 1 and not is_folder(sources[0])
@@ -154,6 +156,8 @@ def _convert_many(options: ConvertOptions) -> int:
         read = [*sources, *(each.path for each in there.found)]
         refuse_targets([options.results], options.force, read=read, instead="--results names another")
         refuse_without_folder(options.results)
+    if output is not None and not single:
+        new_folder(output)
     targets = {each.path: _target(each, output, kind) for each in there.found}
     if single and output is not None:
         targets, told["format"] = {sources[0]: output}, options.format

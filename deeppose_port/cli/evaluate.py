@@ -12,10 +12,11 @@ from converters.errors import DeepPoseError
 from converters.files import refuse_targets, refuse_without_folder
 from converters.folders import is_folder
 from converters.values import dataclass
-from deeppose_port.cli import display, watch
+from deeppose_port.cli import display
 from deeppose_port.cli.command import command, command_line
 from deeppose_port.cli.evaluating import EvaluatingOptions, evaluate_one
 from deeppose_port.cli.options import JsonOptions, ReportOptions
+from deeppose_port.cli.watch import WatchOptions, follow, refuse_backwards, until_idle
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class EvalOptions:
     bootstrap: int | None = described(
         "Add 95 % confidence intervals, from N bootstrap resamples of the persons.", default=None, metavar="N"
     )
-    bootstrap_seed: int = described("Seed of the bootstrap.", default=0)
+    bootstrap_seed: int = described("Seed of the bootstrap.", default=0, goes_with=("bootstrap",))
     persons: Path | None = described("Write a CSV table with each person's numbers.", default=None, metavar="CSV")
     by: str | None = described(
         "The metric that ranks the checkpoints of a folder.",
@@ -49,9 +50,7 @@ class EvalOptions:
         show_default="loss",
     )
     watch: Path | None = described("The same as `watch RESULTS`.", default=None, metavar="RESULTS")
-    idle: float | None = described(
-        "With --watch: stop after this long without a new checkpoint.", default=None, metavar="SECONDS"
-    )
+    idle: float | None = until_idle("With --watch: stop", goes_with=("watch",))
     page: ReportOptions
     shown: JsonOptions
 
@@ -60,8 +59,7 @@ class EvalOptions:
             raise click.UsageError("name a CHECKPOINT, or with --watch the folder of a training")
         if self.watch is not None and (self.bootstrap is not None or self.page.report or self.persons):
             raise click.UsageError("--bootstrap, --persons and --report go with a CHECKPOINT, not with --watch")
-        if self.watch is None and self.idle is not None:
-            raise click.UsageError("--idle goes with --watch, the folder of a training")
+        refuse_backwards(self.idle)
         if self.is_folder and (self.bootstrap is not None or self.page.report or self.persons):
             raise click.UsageError("--bootstrap, --persons and --report go with one checkpoint, not with a folder")
         if self.by is not None and not self.is_folder:
@@ -91,9 +89,7 @@ def evaluate(options: EvalOptions) -> int:
     """
     as_json, page = options.shown.as_json, options.page
     if options.watch is not None:
-        return watch.follow(
-            watch.WatchOptions(results=options.watch, how=options.how, idle=options.idle, shown=options.shown)
-        )
+        return follow(WatchOptions(results=options.watch, how=options.how, idle=options.idle, shown=options.shown))
     assert options.checkpoint is not None
     if options.is_folder:
         from deeppose_port.cli.ranking import rank

@@ -13,11 +13,12 @@ from deeppose_port.cli.options import (
     EngineOptions,
     InputOptions,
     ReadingOptions,
+    batch_of,
     load,
     own_device,
     persons,
 )
-from deeppose_port.options import RARE_GROUP, described
+from deeppose_port.options import RARE_GROUP
 from deeppose_port.text import finite
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class EvaluatingOptions:
     """How a checkpoint is evaluated."""
 
     annotated: AnnotationOptions
-    batch_size: int = described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
+    batch_size: int = batch_of()
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.options import (
-    SKELETON_OR_TOLD,
     EngineOptions,
     FastestOptions,
     InputOptions,
     ReadingOptions,
-    skeletons,
+    overwriting,
+    skeleton_or_told,
 )
 from deeppose_port.options import RARE_GROUP, described
 
@@ -23,23 +23,24 @@ if TYPE_CHECKING:
     from deeppose_port.predict import PersonPredictions, Predictions
 
 
+_OUTPUT = "Where to write the drawn pictures and the joints."
+
+
 @dataclass(frozen=True, kw_only=True)
 class FindingOptions:
     """How joints are found and where they go."""
 
-    output: Path | None = described(
-        "Where to write the drawn pictures and the joints.", metavar="DIR", names=("-o", "--output")
-    )
-    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
+    output: Path | None = described(_OUTPUT, metavar="DIR", names=("-o", "--output"))
+    skeleton: str | None = skeleton_or_told()
     format: str = described("Format of the file with the joints.", default="json", choices=("json", "csv"))
     tile: str | None = described(
         "Also make a contact sheet, tile.png, of this many persons chosen at random.",
         default=None,
         metavar="COLUMNSxROWS",
     )
-    seed: int = described("Seed of the random choice of --tile.", default=0)
+    seed: int = described("Seed of the random choice of --tile.", default=0, goes_with=("tile",))
     heatmaps: bool = described("Also draw each joint's heat map, if the network makes them.", default=False)
-    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
+    force: bool = overwriting()
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
@@ -66,7 +67,7 @@ class FastFindingOptions(FindingOptions):
     """The same, by the fastest engine, and of lists of pictures too."""
 
     output: Path | None = described(
-        "Where to write the drawn pictures and the joints.",
+        _OUTPUT,
         default=None,
         metavar="DIR",
         names=("-o", "--output"),

@@ -11,7 +11,14 @@ from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import checkpoints, display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import BAD_INPUT, SOME_REFUSED, JsonOptions, SourceOptions
+from deeppose_port.cli.options import (
+    BAD_INPUT,
+    SOME_REFUSED,
+    JsonOptions,
+    SourceOptions,
+    into_subfolders,
+    with_state,
+)
 from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
@@ -25,9 +32,9 @@ class InspectOptions:
     """What `inspect` is told."""
 
     files: tuple[Path, ...] = described("Checkpoints, or folders of them.", names=("FILE",))
-    recursive: bool = described("Look into subfolders too.", default=False, names=("-r", "--recursive"))
+    recursive: bool = into_subfolders()
     reading: SourceOptions
-    state: bool = described("Whether to read the optimizer's state too.", default=True)
+    state: bool = with_state()
     shown: JsonOptions
 
 

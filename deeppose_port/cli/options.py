@@ -13,6 +13,7 @@ from converters.families import on_request
 from converters.files import byte_count
 from converters.values import dataclass
 from deeppose_port.cli import display
+from deeppose_port.data.options import ANNOTATED, BASE_ZOOM, CountingOptions, picture_folder
 from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
@@ -41,10 +42,17 @@ RAY = "ray"
 
 #: What says which joints there are.
 SKELETON = "The joints: a known skeleton, or a .toml or .json file of your own."
-#: The same where a checkpoint may.
-SKELETON_OR_TOLD = (
-    "The joints: a known skeleton, or a .toml or .json file of your own; by default what the checkpoint says."
-)
+
+
+def skeleton_or_told(*goes_with: str) -> str | None:
+    """Declares what says which joints there are, where a checkpoint may."""
+    told = f"{SKELETON[:-1]}; by default what the checkpoint says."
+    return described(told, default=None, choices=skeletons, goes_with=goes_with)
+
+
+def one_checkpoint() -> Path:
+    """Declares the checkpoint that a command is about."""
+    return described("A checkpoint.", names=("CHECKPOINT",))
 
 
 def backends() -> Iterable[str]:
@@ -78,6 +86,27 @@ def architectures() -> Iterable[str]:
     return TABLES
 
 
+def overwriting(*goes_with: str) -> bool:
+    """Declares that existing files may be overwritten, by the options that have some written."""
+    return described("Overwrite existing files.", default=False, names=("--force",), goes_with=goes_with)
+
+
+def into_subfolders(more: str = "", section: str = "", goes_with: tuple[str, ...] = ()) -> bool:
+    """Declares that folders are looked into with those in them; `more` is said of it too."""
+    told = f"Look into subfolders too{more}."
+    return described(told, default=False, names=("-r", "--recursive"), section=section, goes_with=goes_with)
+
+
+def with_state() -> bool:
+    """Declares whether a file's optimizer counts."""
+    return described("Whether to read the optimizer's state too.", default=True)
+
+
+def batch_of() -> int:
+    """Declares how many persons a network is asked about at once."""
+    return described("Persons in a batch.", default=32, names=("--batch-size", "--batchsize"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class JsonOptions:
     """How an answer is shown."""
@@ -94,7 +123,7 @@ class ReportOptions:
     report: Path | None = described(
         "Write an HTML page with charts and pictures, DIR/index.html.", default=None, metavar="DIR", section="Answer"
     )
-    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
+    force: bool = overwriting("report", "persons")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +195,7 @@ class InputOptions:
         section="Inputs, in place of what the checkpoint says",
         rare=True,
     )
-    base_zoom: float | None = described(
-        "Enlarge the box of a person's joints by this factor.", default=None, metavar="FACTOR", rare=True
-    )
+    base_zoom: float | None = described(BASE_ZOOM, default=None, metavar="FACTOR", rare=True, goes_with=("csv",))
     coord_normalize: bool | None = described(
         "Whether the network's outputs are fractions of the crop, or pixels.", default=None, rare=True
     )
@@ -224,36 +251,16 @@ class FastestOptions(EngineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountingOptions:
-    """Which pictures, persons and joints are taken."""
-
-    min_dim: float = described(
-        "Skip persons in the CSV whose box of joints is smaller than this many pixels.",
-        default=0.0,
-        rare=True,
-    )
-    ignore_label: float = described(
-        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
-    )
-    max_pixels: int = described(
-        "Refuse pictures with more pixels than this.",
-        default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
-        metavar="N",
-        rare=True,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class AnnotationOptions:
     """Annotated persons."""
 
     csv: Path = described(
-        "The annotated persons, one a line: file,x0,y0,x1,y1,… with -1 for joints that are not annotated.",
+        ANNOTATED,
         names=("--csv", "--test-csv-fn"),
         section="Annotated persons",
     )
-    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
-    skeleton: str | None = described(SKELETON_OR_TOLD, default=None, choices=skeletons)
+    images: Path = picture_folder()
+    skeleton: str | None = skeleton_or_told()
     fast_decode: bool = described(
         "Decode JPEGs at a reduced size where the network's input is at most half the crop: faster, but "
         "the inputs are no longer bit for bit the legacy program's.",
@@ -306,9 +313,12 @@ def load(
             raise DeepPoseError(f"this is a cascade: {told}", where=checkpoint, advice="leave them out")
         return CascadePose(loaded, backend, engine.device, engine.relu_nan, engine.engine)
     preprocessing = loaded.preprocessing.overridden(**{**values_of(inputs), "im_size": _size(inputs.im_size)})
+    name = loaded.architecture.name
     if inputs.decoding is not None and not loaded.architecture.stacks:
-        name = loaded.architecture.name
         raise DeepPoseError(f"--decoding: this {name} answers no heat maps", where=loaded.source.path)
+    if inputs.base_zoom is not None and not preprocessing.zooms:
+        problem = f"--base-zoom: this {name} does not see a person's box times a factor"
+        raise DeepPoseError(problem, where=loaded.source.path)
     return Pose(
         loaded,
         backend,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions, skeletons
-from deeppose_port.options import described
+from deeppose_port.data.options import BASE_ZOOM, CountingOptions, picture_folder
+from deeppose_port.options import described, values_of
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 #: What is trained where nothing else is said, as `train`'s own.
 ALEXNET = "alexnet"
-BASE_ZOOM, MARGIN_RANGE = 1.5, 0.1
+STARTING_ZOOM, MARGIN_RANGE = 1.5, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,8 @@ class PackCommandOptions:
     """What `pack` is told."""
 
     csv: Path = described("The annotated persons: a CSV, or the Keras course's shards.", names=("CSV",))
-    target: Path = described("The folder to write.", names=("PACK",))
-    images: Path | None = described(
-        "The folder with the pictures of a CSV.", default=None, names=("--images", "--img-dir")
-    )
+    target: Path = described("The pack, a folder: it is written, or gone on with.", names=("PACK",))
+    images: Path | None = picture_folder(default=None)
     skeleton: str | None = described(SKELETON, default=None, choices=skeletons)
     only_verify: bool = described(
         "Write nothing; compare an existing PACK with the CSV and pictures.", default=False, names=("--verify",)
@@ -44,7 +45,7 @@ class PackCommandOptions:
     resolution: int = described(
         "Largest side of a packed crop; 0 keeps the original size.", default=440, metavar="PIXELS"
     )
-    base_zoom: float = described("Enlarge the box of a person's joints by this factor.", default=BASE_ZOOM)
+    base_zoom: float = described(BASE_ZOOM, default=STARTING_ZOOM)
     margin_range: float = described(
         "For networks that see a margin around the joints: the largest change of it that training will use.",
         default=MARGIN_RANGE,
@@ -56,17 +57,13 @@ class PackCommandOptions:
     close_ups: float = described(
         "For later stages of a cascade: how much to keep around each joint.", default=0.0, metavar="DIAMETERS"
     )
-    min_dim: float = described("Skip persons whose box of joints is smaller than this many pixels.", default=0.0)
-    ignore_label: float = described(
-        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
-    )
-    max_pixels: int = described(
-        "Refuse pictures with more pixels than this.",
-        default=178_956_970,  # deeppose_port.data.pictures.MAX_PIXELS
-        metavar="N",
-    )
+    counting: CountingOptions
     threads: int | None = described("Threads that decode; by default one for each CPU.", default=None)
     shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.only_verify:
+            raise click.UsageError("--threads is of what decodes, and --verify decodes nothing")
 
 
 @command(lambda: PackCommandOptions)
@@ -135,7 +132,7 @@ def _made_with(options: PackCommandOptions) -> PackOptions:
         raise DeepPoseError(f"there is no architecture {options.architecture!r}")
     sees = starting_preprocessing(options.architecture)
     has_margin = sees.part == "joints-margin"
-    if has_margin and options.base_zoom != BASE_ZOOM:
+    if has_margin and options.base_zoom != STARTING_ZOOM:
         raise DeepPoseError(f"{options.architecture} sees a margin around the joints: leave --base-zoom out")
     if not has_margin and options.margin_range != MARGIN_RANGE:
         raise DeepPoseError(f"{options.architecture} sees no margin around the joints: leave --margin-range out")
@@ -149,8 +146,8 @@ def _made_with(options: PackCommandOptions) -> PackOptions:
         zoom_range=options.zoom_range,
         translate_range=options.translate_range,
         close_ups=options.close_ups,
-        min_dim=options.min_dim,
-        ignore_label=options.ignore_label,
+        min_dim=options.counting.min_dim,
+        ignore_label=options.counting.ignore_label,
         part=sees.part,
         margin=sees.margin + options.margin_range if has_margin else 0.0,
     )
@@ -168,9 +165,7 @@ def _persons(options: PackCommandOptions, made_with: PackOptions) -> tuple[PoseD
 
     about: DatasetOptions = {
         "preprocessing": made_with.preprocessing,
-        "min_dim": options.min_dim,
-        "ignore_label": options.ignore_label,
-        "max_pixels": options.max_pixels,
+        **values_of(options.counting),
     }
     if is_shards(options.csv):
         if made_with.skeleton != OF_SHARDS or options.images is not None:

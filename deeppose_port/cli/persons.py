@@ -9,8 +9,9 @@ from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FindingOptions, show_files
-from deeppose_port.cli.options import CountingOptions, JsonOptions, load
+from deeppose_port.cli.options import JsonOptions, load, one_checkpoint
 from deeppose_port.cli.options import persons as annotated_persons
+from deeppose_port.data.options import ANNOTATED, CountingOptions, picture_folder
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 class PersonsOptions:
     """What `persons` is told."""
 
-    checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
-    csv: Path = described("The annotated persons (legacy CSV).", names=("--csv", "--test-csv-fn"))
-    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"))
+    checkpoint: Path = one_checkpoint()
+    csv: Path = described(ANNOTATED, names=("--csv", "--test-csv-fn"))
+    images: Path = picture_folder()
     finding: FindingOptions
     counting: CountingOptions
     shown: JsonOptions

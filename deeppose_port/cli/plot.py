@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import JsonOptions
+from deeppose_port.cli.options import JsonOptions, overwriting
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -32,8 +34,12 @@ class PlotOptions:
     join: bool = described(
         "Treat RESULTS as one run, each part resuming the one before.", default=False, names=("--join",)
     )
-    force: bool = described("Overwrite an existing file.", default=False, names=("--force",))
+    force: bool = overwriting()
     shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        if self.force and self.shown.as_json and self.output is None:
+            raise click.UsageError("--force with --json goes with -o: without it nothing is written")
 
 
 @command(lambda: PlotOptions)

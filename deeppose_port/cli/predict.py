@@ -18,7 +18,8 @@ from converters.values import dataclass
 from deeppose_port.cli import display, persons
 from deeppose_port.cli.command import command
 from deeppose_port.cli.finding import FastFindingOptions, show_files
-from deeppose_port.cli.options import RAY, SOME_REFUSED, CountingOptions, JsonOptions, load, own_device
+from deeppose_port.cli.options import RAY, SOME_REFUSED, JsonOptions, into_subfolders, load, own_device
+from deeppose_port.data.options import CountingOptions, picture_folder
 from deeppose_port.options import Named, described
 
 if TYPE_CHECKING:
@@ -55,14 +56,23 @@ class PredictOptions:
         default=(),
         names=("SOURCE",),
     )
-    recursive: bool = described("Look into subfolders too.", default=False, names=("-r", "--recursive"))
+    recursive: bool = into_subfolders(goes_with=("sources",))
     image_format: str = described(
-        "Format of the drawn pictures.", default="png", choices=("png", "jpg", "webp"), rare=True
+        "Format of the drawn pictures.",
+        default="png",
+        choices=("png", "jpg", "webp"),
+        rare=True,
+        goes_with=("sources",),
     )
-    legend: bool = described("Explain the colours in a corner of each drawing.", default=True)
-    names: bool = described("Write the joints' names into the drawings.", default=False, names=("--names",))
+    legend: bool = described("Explain the colours in a corner of each drawing.", default=True, goes_with=("sources",))
+    names: bool = described(
+        "Write the joints' names into the drawings.", default=False, names=("--names",), goes_with=("sources",)
+    )
     show: bool = described(
-        "Show videos, cameras and streams in a window while they are drawn; q quits.", default=False, names=("--show",)
+        "Show videos, cameras and streams in a window while they are drawn; q quits.",
+        default=False,
+        names=("--show",),
+        goes_with=("sources",),
     )
     manifest: Named | None = described(
         "For very many pictures, in place of SOURCE: a file that lists them, one path or URL a line, or a"
@@ -75,6 +85,7 @@ class PredictOptions:
         "With --manifest: decode JPEGs at a reduced size where the network's input is at most half the crop.",
         default=False,
         rare=True,
+        goes_with=("manifest",),
     )
     box: tuple[str, ...] = described(
         "A person's box in pixels, the same for every SOURCE; repeat it for several persons.",
@@ -106,10 +117,19 @@ class PredictOptions:
         metavar="FILE",
         show_default="those in torchvision's cache",
         rare=True,
+        goes_with=("people",),
     )
-    min_score: float = described("With --boxes or --people: ignore boxes with a lower score.", default=0.5, rare=True)
+    min_score: float = described(
+        "With --boxes or --people: ignore boxes with a lower score.",
+        default=0.5,
+        rare=True,
+        goes_with=("boxes", "people"),
+    )
     smooth: str | None = described(
-        "Smooth each person's joints over the frames of a video.", default=None, choices=_smoothers
+        "Smooth each person's joints over the frames of a video.",
+        default=None,
+        choices=_smoothers,
+        goes_with=("sources",),
     )
     error_px: float | None = described(
         "With --smooth kalman: the network's mean error in pixels, as eval reports it.",
@@ -117,32 +137,34 @@ class PredictOptions:
         metavar="PIXELS",
         show_default="5 % of the person's box",
         rare=True,
+        goes_with=("smooth=kalman",),
     )
-    every: int = described("Use only every N-th frame of a video.", default=1, metavar="N")
+    every: int = described("Use only every N-th frame of a video.", default=1, metavar="N", goes_with=("sources",))
     stages: bool = described(
         "For a cascade: write each stage's joints too, and draw how they move from stage to stage.",
         default=False,
         names=("--stages",),
         rare=True,
+        goes_with=("sources",),
     )
     legacy_order: bool = described(
         "For takiyu's cascades: go joint by joint as their program did, which mixes stages.",
         default=False,
         names=("--legacy-order",),
         rare=True,
+        goes_with=("sources",),
     )
     csv: Path | None = described(
         "The same as `persons --csv`.", default=None, names=("--csv", "--test-csv-fn"), rare=True
     )
-    images: Path | None = described(
-        "With --csv: the folder with the pictures.", default=None, names=("--images", "--img-dir"), rare=True
-    )
+    images: Path | None = picture_folder("With --csv: the folder with the pictures.", default=None, rare=True)
     precision: str | None = described(
         "Compute in bfloat16 (OpenVINO) or 8-bit integers (ONNX Runtime). How far that moves the joints "
         "is measured and reported.",
         default=None,
         choices=("bf16", "int8"),
         rare=True,
+        goes_with=("sources",),
     )
     calibration: Path | None = described(
         "With --precision: pictures, or a folder of them, to calibrate and measure on.",
@@ -150,15 +172,21 @@ class PredictOptions:
         metavar="PICTURES",
         show_default="the first of SOURCE",
         rare=True,
+        goes_with=("precision",),
     )
     max_moved: float = described(
         "With --precision: refuse if the joints move further than this on average.",
         default=2.0,  # deeppose_port.predict.precision.MAX_MOVED
         metavar="PIXELS",
         rare=True,
+        goes_with=("precision",),
     )
     allow_truncated: bool = described(
-        "Accept truncated JPEGs; what is missing is grey.", default=False, names=("--allow-truncated",), rare=True
+        "Accept truncated JPEGs; what is missing is grey.",
+        default=False,
+        names=("--allow-truncated",),
+        rare=True,
+        goes_with=("sources", "manifest"),
     )
     finding: FastFindingOptions
     counting: CountingOptions
@@ -168,35 +196,19 @@ class PredictOptions:
         told_of = bool(self.sources) + (self.csv is not None) + (self.manifest is not None)
         if told_of != 1 or (self.images is None) != (self.csv is None):
             raise click.UsageError("name pictures, folders or videos, or --csv with --images, or a --manifest")
-        if self.manifest is None and (self.fast_decode or self.finding.engine.engine == RAY):
-            raise click.UsageError("--fast-decode and --engine ray go with --manifest")
+        if self.manifest is None and self.finding.engine.engine == RAY:
+            raise click.UsageError("--engine ray goes with --manifest")
         if self.manifest is None and self.finding.format == "parquet":
             raise click.UsageError("--format parquet goes with --manifest; otherwise there are json and csv")
-        if self.manifest is not None and (self.smooth or self.finding.tile or self.every != 1):
-            raise click.UsageError("--smooth, --every and --tile do not go with --manifest, which draws nothing")
-        if self.manifest is not None and (self.finding.heatmaps or self.stages or self.legacy_order):
-            raise click.UsageError("--heatmaps, --stages and --legacy-order do not go with --manifest")
-        if not self.sources and (self.recursive or self.show or self.image_format != "png"):
-            raise click.UsageError("--recursive, --show and --image-format go with SOURCE")
-        if not self.sources and (self.names or not self.legend):
-            raise click.UsageError("--names and --no-legend go with SOURCE")
-        if self.manifest is not None and self.finding.skeleton is not None:
-            raise click.UsageError("--skeleton does not go with --manifest, which draws nothing")
-        if self.precision is None and self.calibration is not None:
-            raise click.UsageError("--calibration goes with --precision")
-        if self.precision is not None and not self.sources:
-            raise click.UsageError("--precision goes with SOURCE")
+        if self.manifest is not None:
+            for name in ("tile", "heatmaps", "skeleton", "force"):
+                if getattr(self.finding, name):
+                    raise click.UsageError(f"--{name} does not go with --manifest, which draws and overwrites nothing")
         told = [name for name in ("box", "face", "boxes", "people") if getattr(self, name)]
         if self.csv is not None and told:
             raise click.UsageError(f"--{told[0]} does not go with --csv, whose persons have their own boxes")
-        if self.csv is not None and (self.stages or self.legacy_order):
-            raise click.UsageError("--stages and --legacy-order do not go with --csv; eval shows every stage")
         if len(told) > 1:
             raise click.UsageError(f"--{told[0]} and --{told[1]} both say where persons are: choose one")
-        if self.people_weights is not None and self.people is None:
-            raise click.UsageError("--people-weights goes with --people")
-        if self.error_px is not None and self.smooth is None:
-            raise click.UsageError("--error-px goes with --smooth kalman")
 
 
 def _told(said: Mapping[str, object]) -> Mapping[str, object]:
@@ -315,8 +327,12 @@ def _files(options: PredictOptions) -> Predictions:
     folder = told.folder()
     sources, refused = sources_of(_named(options), recursive=options.recursive, without=folder)
     pictures = how_many(sources)
-    if options.show and pictures is not None:
-        raise DeepPoseError("--show shows videos, cameras and streams, and there is none of them")
+    if pictures is not None:
+        for option in ("show", "smooth"):
+            if getattr(options, option):
+                raise DeepPoseError(f"--{option} is for videos, cameras and streams, and there is none of them")
+        if options.every != 1:
+            raise DeepPoseError("--every is for videos, cameras and streams, and there is none of them")
     window = Window() if options.show else None
     with _checkpoint(options) as checkpoint:
         engine = own_device(told.engine) if share[1] > 1 else told.engine

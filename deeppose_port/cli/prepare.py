@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
-from deeppose_port.cli.options import JsonOptions, skeletons
+from deeppose_port.cli.options import JsonOptions, overwriting, skeletons
+from deeppose_port.data.options import picture_folder
 from deeppose_port.options import described
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ class PrepareOptions:
     dataset: str = described("The kind of data set.", names=("DATASET",), choices=_datasets)
     source: Path = described("The authors' annotation file, or a folder with it.", names=("SOURCE",))
     target: Path = described("The folder to write.", names=("TARGET",))
-    images: Path | None = described(
-        "The folder with the pictures.",
-        default=None,
-        names=("--images", "--img-dir"),
-        show_default="images, beside the annotations or one folder up",
-    )
+    images: Path | None = picture_folder(default=None, show_default="images, beside the annotations or one folder up")
     split: str | None = described(
         "FLIC's split: the legacy program's, which is off by one; the same corrected; by film; or the file's own.",
         default=None,
@@ -72,7 +68,7 @@ class PrepareOptions:
     engine: str = described(
         "What checks the pictures: threads, or Ray's processes.", default="threads", choices=("threads", "ray")
     )
-    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
+    force: bool = overwriting()
     shown: JsonOptions
 
 

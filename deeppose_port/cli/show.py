@@ -14,15 +14,17 @@ from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import (
-    CountingOptions,
     EngineOptions,
     InputOptions,
     JsonOptions,
     ReadingOptions,
     load,
+    one_checkpoint,
+    overwriting,
     persons,
     skeletons,
 )
+from deeppose_port.data.options import CountingOptions, picture_folder
 from deeppose_port.options import RARE_GROUP, described, values_of
 
 if TYPE_CHECKING:
@@ -41,17 +43,16 @@ if TYPE_CHECKING:
 class ShowOptions:
     """What `show` is told."""
 
-    checkpoint: Path = described("A checkpoint.", names=("CHECKPOINT",))
+    checkpoint: Path = one_checkpoint()
     output: Path | None = described(
         "Also draw filters.png and histograms.png in this folder.",
         default=None,
         metavar="DIR",
         names=("-o", "--output"),
     )
-    images: Path | None = described(
+    images: Path | None = picture_folder(
         "The picture, or folder of pictures, that the network is run on.",
         default=None,
-        names=("--images", "--img-dir"),
         show_default="synthetic pictures",
     )
     csv: Path | None = described(
@@ -61,10 +62,11 @@ class ShowOptions:
         "With --csv: its joints, if the checkpoint does not say; a known skeleton or a file of your own.",
         default=None,
         choices=skeletons,
+        goes_with=("csv",),
     )
     samples: int = described("The most pictures to use.", default=64)
     seed: int = described("Seed of the choice of pictures.", default=0)
-    force: bool = described("Overwrite existing files.", default=False, names=("--force",))
+    force: bool = overwriting("output")
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions

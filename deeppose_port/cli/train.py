@@ -36,6 +36,8 @@ def _complete(said: Mapping[str, object]) -> Mapping[str, object]:
     from deeppose_port.training.options import TrainingOptions
     from deeppose_port.training.recipes import RECIPES, default_for, with_recipe
 
+    if said.get("threads") is not None and said.get("workers"):
+        raise DeepPoseError("--threads and --workers both say what makes examples: choose one")
     values, notices = completed(said, _options())
     if "backend" not in values:
         raise DeepPoseError("--backend is missing: name the framework to train in", advice="torch or chainer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from converters.errors import DeepPoseError
@@ -13,14 +14,29 @@ from deeppose_port.cli.options import JsonOptions
 from deeppose_port.options import described
 
 
+def until_idle(what: str, goes_with: tuple[str, ...] = ()) -> float | None:
+    """Declares how long no checkpoint may come."""
+    told = f"{what} after this long without a new checkpoint."
+    return described(told, default=None, metavar="SECONDS", goes_with=goes_with)
+
+
+def refuse_backwards(idle: float | None) -> None:
+    """Refuses what is no time that can pass."""
+    if idle is not None and not 0 <= idle < math.inf:
+        raise DeepPoseError(f"--idle is {idle:g}; it has to be a number of seconds, 0 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WatchOptions:
     """What `watch` is told."""
 
     results: Path = described("The result folder of a training run.", names=("RESULTS",))
     how: EvaluatingOptions
-    idle: float | None = described("Stop after this long without a new checkpoint.", default=None, metavar="SECONDS")
+    idle: float | None = until_idle("Stop")
     shown: JsonOptions
+
+    def __post_init__(self) -> None:
+        refuse_backwards(self.idle)
 
 
 def follow(options: WatchOptions) -> int:

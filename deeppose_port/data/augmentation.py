@@ -98,9 +98,9 @@ class Augmentation:
     rotate: bool = described("Rotate by 0 to --rotate-range - 1 degrees.", default=False)
     zoom: bool = described("Magnify by a factor of 1 ± --zoom-range.", default=False)
     translate: bool = described("Shift by -R to R - 1 pixels in x and y, where R is --translate-range.", default=False)
-    rotate_range: int = described("Degrees of --rotate.", default=10, metavar="DEGREES")
-    zoom_range: float = described("The fraction of --zoom.", default=0.2, metavar="FRACTION")
-    translate_range: int = described("Pixels of --translate.", default=5, metavar="PIXELS")
+    rotate_range: int = described("Degrees of --rotate.", default=10, metavar="DEGREES", goes_with=("rotate",))
+    zoom_range: float = described("The fraction of --zoom.", default=0.2, metavar="FRACTION", goes_with=("zoom",))
+    translate_range: int = described("Pixels of --translate.", default=5, metavar="PIXELS", goes_with=("translate",))
     margin_range: float = described(
         "Vary the margin around the joints by up to this much either way, for networks whose crop has one.",
         default=0.0,

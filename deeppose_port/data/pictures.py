@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
+from deeppose_port.data.options import MAX_PIXELS as MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,9 +28,6 @@ Picture = npt.NDArray[np.uint8]
 AnyPicture: TypeAlias = "Picture | str | os.PathLike[str] | Image"
 #: The orders of an array's colours.
 COLORS = ("bgr", "rgb")
-
-#: The most pixels of a picture that is decoded: where Pillow takes a picture for a bomb. They have 537 MB.
-MAX_PIXELS = 178_956_970
 
 #: The formats whose size can be told before they are decoded, as Pillow calls them: those that OpenCV decodes.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "SUN")

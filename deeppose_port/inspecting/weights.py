@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from converters import Checkpoint
 from converters.errors import DeepPoseError
-from converters.files import checked_folder, refuse_targets, staged
+from converters.files import refuse_targets, staged
+from converters.folders import new_folder
 from converters.values import dataclass
 from deeppose_port.drawing.draw import OUTLINE, RIGHT, write_picture
 from deeppose_port.drawing.lines import HEIGHT, width_of, write_line
@@ -209,7 +210,7 @@ def checked_targets(
     Raises:
         DeepPoseError: One of them exists, or the folder is a file.
     """
-    folder = checked_folder(output)
+    folder = new_folder(output)
     begins = [f"{part.replace('.', '_')}_" if part else "" for part in parts]
     targets = [folder / f"{begin}{name}.png" for begin in begins for name in ("filters", "histograms")]
     inputs = [] if read is None else [read, *(read / target.name for target in targets)]

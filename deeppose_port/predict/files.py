@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from converters.errors import DeepPoseError
-from converters.files import checked_folder, refuse_targets, staged
+from converters.files import refuse_targets, staged
+from converters.folders import new_folder
 from converters.progress import ProgressCallback
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
@@ -152,7 +153,7 @@ def predict_files(
     people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
     lettering = Lettering(legend, joint_names)
-    folder = checked_folder(output)
+    folder = new_folder(output)
     refuse_unknown("format", image_format, draw.FORMATS, " for drawings")
     refuse_unknown("format", format, results.FORMATS, " for joints")
     rank, processes = checked_share(share)

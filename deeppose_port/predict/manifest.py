@@ -25,6 +25,7 @@ import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
 from converters.files import atomic, hash_file, refuse_no_file
+from converters.folders import new_folder
 from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
@@ -321,7 +322,7 @@ def _agree(folder: Path, parts: Mapping[str, object], asked: Asked, pose: Pose |
         raise DeepPoseError(
             "there are parts here, but no manifest.json", where=folder, advice="-o names another folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder).mkdir(parents=True, exist_ok=True)
     with atomic(path, force=True) as temporary:  # several processes write the same
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 

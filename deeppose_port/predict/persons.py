@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.errors import DeepPoseError
-from converters.files import checked_folder, refuse_targets, staged
+from converters.files import refuse_targets, staged
+from converters.folders import new_folder
 from converters.progress import ProgressCallback
 from deeppose_port import metrics
 from deeppose_port.cascade import CascadePose
@@ -57,7 +58,7 @@ def predict_persons(
         DatasetError: A person cannot be made into an example.
     """
     named, names = joints_of(pose, dataset.skeleton)
-    folder = checked_folder(output)
+    folder = new_folder(output)
     refuse_unknown("format", format, FORMATS, " for joints")
     table = folder / f"predictions.{format}"
     tile = folder / TILE if sheet is not None else None

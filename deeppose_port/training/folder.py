@@ -35,6 +35,7 @@ from converters import Checkpoint, Progress, Source
 from converters.cascade import one_network
 from converters.errors import DeepPoseError
 from converters.files import atomic, made, same_file, sweep, told_of
+from converters.folders import new_folder
 from deeppose_port.data.spread import Chance
 from deeppose_port.options import values_of
 from deeppose_port.training.average import trained_of
@@ -116,7 +117,7 @@ class ResultFolder:
         folder = cls(path, files, writes, start.later)
         if writes:
             with ExitStack() as closing:
-                closing.enter_context(made(path))
+                closing.enter_context(made(new_folder(path)))
                 closing.callback(Lock(path, notice).release)
                 folder._prepare(start)
                 folder._copy_source(start)

@@ -188,6 +188,19 @@ class HyperparameterOptions:
         """Returns what was said of an algorithm's learning rate; `--adam-alpha` is Adam's own name for it."""
         return self.adam_alpha if algorithm in _ADAMS and self.adam_alpha is not None else self.lr
 
+    def in_vain(self, made: Hyperparameters) -> list[str]:
+        """Returns the options that were said and do nothing in a run that starts with what was made of them."""
+        others_than_adam, without_steps = made.algorithm not in _ADAMS, made.schedule != "step"
+        idle = {
+            "momentum": made.algorithm != "momentumsgd",
+            "lr": not others_than_adam and self.adam_alpha not in (None, self.lr),
+            "adam_alpha": others_than_adam,
+            **dict.fromkeys((f"adam_{name}" for name in _OF_ADAM), others_than_adam),
+            "lr_decay_freq": without_steps,
+            "lr_decay_ratio": without_steps or not made.lr_decay_freq,
+        }
+        return [f"--{name.replace('_', '-')}" for name, nothing in idle.items() if nothing and getattr(self, name)]
+
     def complete(self, algorithm: str) -> Hyperparameters:
         """Fills what was not said with the legacy program's defaults for an algorithm.
 

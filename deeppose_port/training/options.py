@@ -14,7 +14,7 @@ from converters.files import byte_count
 from converters.networks import TABLES
 from converters.values import dataclass
 from deeppose_port.data.augmentation import Augmentation
-from deeppose_port.data.pictures import MAX_PIXELS
+from deeppose_port.data.options import BASE_ZOOM, CountingOptions, picture_folder
 from deeppose_port.data.skeletons import SKELETONS
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.losses import LOSSES
@@ -113,7 +113,7 @@ class TrainingOptions:
         elsewhere=True,
         section="Data",
     )
-    images: Path = described("The folder with the pictures.", names=("--images", "--img-dir"), elsewhere=True)
+    images: Path = picture_folder(elsewhere=True)
     skeleton: str | None = described(
         "The joints: a known skeleton, or a .toml or .json file of your own. Not needed for FLIC's 7, "
         "LSP's 14 and MPII's 16 joints.",
@@ -170,9 +170,17 @@ class TrainingOptions:
     init: Path | None = described("Start from the weights of any checkpoint.", default=None)
     finetune: Path | None = described("The same, with a new last layer for other joints.", default=None)
     resume: Path | None = described("Resume a result folder or a checkpoint, the legacy program's too.", default=None)
-    state: bool = described("Whether to resume the optimizer's state too, or start it afresh.", default=True, rare=True)
+    state: bool = described(
+        "Whether to resume the optimizer's state too, or start it afresh.",
+        default=True,
+        rare=True,
+        goes_with=("resume",),
+    )
     start_epoch: int | None = described(
-        "Epochs that a resumed file has been trained for, if nothing tells.", default=None, rare=True
+        "Epochs that a resumed file has been trained for, if nothing tells.",
+        default=None,
+        rare=True,
+        goes_with=("resume",),
     )
     epochs: int = described(
         "Epochs in all, including those of a resumed run.", default=100, names=("--epochs", "--epoch"), section="Run"
@@ -199,23 +207,14 @@ class TrainingOptions:
     threads: int | None = described(
         "Threads that make examples; by default one for each CPU.", default=None, section="Data", rare=True
     )
+    counting: CountingOptions = field(default_factory=CountingOptions)
     snapshot: int = described(
         "Epochs between checkpoints; the last epoch always writes one.", default=10, section="Run", rare=True
     )
-    valid_freq: int = described("Epochs between validations; 0 for none.", default=5, rare=True)
+    valid_freq: int = described(
+        "Epochs between validations; 0 for none.", default=5, rare=True, goes_with=("test_csv",)
+    )
     show_log_iter: int = described("Iterations between lines in the log.", default=10, rare=True)
-    min_dim: float = described(
-        "Skip persons whose box of joints is smaller than this many pixels.",
-        default=0.0,
-        section="Data",
-        rare=True,
-    )
-    ignore_label: float = described(
-        "The coordinate that marks a joint as not annotated in the CSV.", default=-1.0, rare=True
-    )
-    max_pixels: int = described(
-        "Refuse pictures with more pixels than this.", default=MAX_PIXELS, metavar="N", rare=True
-    )
     im_size: int | None = described(
         "Side of the network's input.",
         default=None,
@@ -225,7 +224,7 @@ class TrainingOptions:
         rare=True,
     )
     base_zoom: float | None = described(
-        "Enlarge the box of a person's joints by this factor.",
+        BASE_ZOOM,
         default=None,
         show_default="1.5, or the network's own",
         rare=True,
@@ -246,7 +245,11 @@ class TrainingOptions:
         rare=True,
     )
     nonfinite_limit: int = described(
-        "With skip: stop after this many skipped steps in a row.", default=20, metavar="STEPS", rare=True
+        "With skip: stop after this many skipped steps in a row.",
+        default=20,
+        metavar="STEPS",
+        rare=True,
+        goes_with=("nonfinite_gradients=skip",),
     )
     grad_clip: float | None = described("Clip the gradient to this norm.", default=None, metavar="NORM", rare=True)
     loss: str = described(
@@ -257,7 +260,11 @@ class TrainingOptions:
         rare=True,
     )
     loss_beta: float = described(
-        "Where smooth-l1 turns from quadratic to linear, in units of the labels.", default=0.05, metavar="B", rare=True
+        "Where smooth-l1 turns from quadratic to linear, in units of the labels.",
+        default=0.05,
+        metavar="B",
+        rare=True,
+        goes_with=("loss=smooth-l1",),
     )
     heatmap_loss: float = described(
         "Weight of an extra loss for soft-argmax networks: the cross-entropy between their maps and "
@@ -297,16 +304,29 @@ class TrainingOptions:
         choices=lambda: [metric.name for metric in registry.METRICS.values()],
         section="Checkpoints",
         rare=True,
+        goes_with=("test_csv",),
     )
-    best_after: int = described("Choose the best checkpoint from this epoch on.", default=0, metavar="EPOCH", rare=True)
+    best_after: int = described(
+        "Choose the best checkpoint from this epoch on.",
+        default=0,
+        metavar="EPOCH",
+        rare=True,
+        goes_with=("test_csv",),
+    )
     keep: int | None = described(
         "Keep only the checkpoints of the last N epochs.", default=None, metavar="N", show_default="all", rare=True
     )
     patience: int | None = described(
-        "Stop after N validations without improvement.", default=None, metavar="N", rare=True
+        "Stop after N validations without improvement.",
+        default=None,
+        metavar="N",
+        rare=True,
+        goes_with=("test_csv",),
     )
     tensorboard: bool = described("Write TensorBoard logs too.", default=False, section="Run", rare=True)
-    eval_only: bool = described("Only validate what the run would start from.", default=False, rare=True)
+    eval_only: bool = described(
+        "Only validate what the run would start from.", default=False, rare=True, goes_with=("test_csv",)
+    )
     stop_collapsed: bool = described(
         "Stop if the answers still do not depend on the picture after an epoch and 200 updates.",
         default=False,
@@ -337,6 +357,15 @@ class TrainingOptions:
             for option in changed(self.cascade):
                 problem = f"{option.spelled} is of close-ups, which later stages see: say which to train, as --stage 2"
                 raise DeepPoseError(problem)
+        if self.init is not None or self.finetune is not None:
+            for name in ("width", "stacks"):
+                if getattr(self, name) is not None:
+                    start = "--finetune" if self.init is None else "--init"
+                    raise DeepPoseError(f"--{name} is of a new network, and {start} starts from one that has its own")
+        if self.cache and self.pack is not None and self.test_csv is None:
+            raise DeepPoseError(
+                "--cache keeps decoded pictures, and a --pack has them: it is for a --test-csv beside it"
+            )
         if self.accumulate > self.batch_size:
             raise DeepPoseError(f"a batch of {self.batch_size} cannot be computed in {self.accumulate} parts")
         scale_factors(self.lr_scale)

@@ -17,7 +17,7 @@ from converters.families import grown, starting_preprocessing
 from converters.folding import fold
 from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
-from converters.networks import Dropout, SoftArgmax, walk
+from converters.networks import Architecture, Dropout, SoftArgmax, walk
 from converters.sourced import architecture_of_source, for_size
 from converters.values import dataclass
 from deeppose_port.data import skeletons
@@ -27,6 +27,7 @@ from deeppose_port.training.hyperparameters import OPTIMIZERS, HyperparameterOpt
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.names import BEFORE, DISPLACEMENTS, checkpoints_in, joint_folder
 from deeppose_port.training.options import TrainingOptions
+from deeppose_port.training.recipes import RECIPES
 from deeppose_port.training.stage import LaterStage, close_up_in, stage_preprocessing, stages_before
 
 #: What starts anew where nothing is said.
@@ -107,7 +108,9 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     elif options.cascade.per_joint:
         start = _resume_joint(options, options.resume, joint, later)
     else:
-        start = _resume(options, *_read_latest(options.resume, options))
+        path, checkpoint, later = _read_latest(options.resume, options)
+        _refuse_other_before(options, path)
+        start = _resume(options, path, checkpoint, later)
     checkpoint, later = start.checkpoint, start.later
     if options.heatmap_loss and not isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
         problem = f"{checkpoint.architecture.name} does not end with the soft-argmax of heat maps"
@@ -121,6 +124,11 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
             advice = "a stage of one network a joint goes on by --resume FOLDER --per-joint"
         raise _of_other_joints(checkpoint.source.path, checkpoint.joints, wanted, advice)
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
+    _refuse_in_vain(options, checkpoint.architecture, preprocessing)
+    unused = options.hyperparameters.in_vain(start.hyperparameters) if options.resume is None else ()
+    if unused:
+        told = f"{', '.join(unused)}: of no use to {OPTIMIZERS[start.hyperparameters.algorithm]} as it is told here"
+        start = replace(start, notices=(*start.notices, told))
     if later is not None:
         _refuse_of_first_stage(options)
         if checkpoint.architecture.stacks:
@@ -137,6 +145,16 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     if options.dropout and not any(isinstance(layer, Dropout) for layer in walk(checkpoint.architecture.layers)):
         notices += (f"{checkpoint.architecture.name} has no dropout, so that --dropout changes nothing",)
     return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing), notices=notices)
+
+
+def _refuse_in_vain(options: TrainingOptions, architecture: Architecture, preprocessing: Preprocessing) -> None:
+    """Refuses what was said of a part that the network or its inputs do not have; a recipe may say it of any."""
+    recipe, name = RECIPES.get(options.recipe or "", {}), architecture.name
+    varied = options.augmentation.margin_range not in (0, recipe.get("margin_range"))
+    if varied and preprocessing.part != "joints-margin":
+        raise DeepPoseError(f"{name} sees no margin around the joints: leave --margin-range out")
+    if options.base_zoom not in (None, recipe.get("base_zoom")) and not preprocessing.zooms:
+        raise DeepPoseError(f"{name} does not see a person's box times a factor: leave --base-zoom out")
 
 
 def _new(options: TrainingOptions, joints: int) -> Start:
@@ -262,6 +280,7 @@ def _resume_joint(options: TrainingOptions, folder: Path, joint: int, later: Lat
         problem = "this is no folder, and a stage of one network a joint goes on with all of them"
         raise CheckpointError(folder, problem, "name the folder that they are in")
     if (folder / BEFORE).is_file():
+        _refuse_other_before(options, folder)
         later = later or _began(folder, options)
         path, checkpoint, _ = _read_latest(joint_folder(folder, joint), options)
         if checkpoint.optimizer is None and options.state:  # where its training begins
@@ -288,6 +307,12 @@ def _began(folder: Path, options: TrainingOptions) -> LaterStage:
         if not own.is_dir():
             raise CheckpointError(own, "there is no such folder, and the stage needs it", "start anew")
     return LaterStage(before, close_up_in(folder / DISPLACEMENTS, skeletons.get(options.skeleton or "")))
+
+
+def _refuse_other_before(options: TrainingOptions, path: Path) -> None:
+    if options.cascade.before is not None:
+        problem = "its run began with the stages before it, and --from names some for a new stage"
+        raise CheckpointError(path, problem, "leave --from out")
 
 
 def _refuse_other_stage(options: TrainingOptions, path: Path, later: LaterStage | None) -> None:

@@ -140,7 +140,7 @@ class TestPatience:
         assert converters.read(best_in(tmp_path / "results")).progress.epoch == 1
 
     def test_it_needs_validations(self, tmp_path, pictures, backend):
-        with pytest.raises(ValueError, match=r"--patience counts validations: name a --test-csv"):
+        with pytest.raises(ValueError, match=r"--patience follows validations: name a --test-csv"):
             run(tmp_path, pictures, backend, patience=2)
 
 

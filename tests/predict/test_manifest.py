@@ -315,11 +315,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("more", "phrase"),
         [
-            (("--engine", "ray", "a.png"), "go with --manifest"),
-            (("--fast-decode", "a.png"), "go with --manifest"),
+            (("--engine", "ray", "a.png"), "--engine ray goes with --manifest"),
+            (("--fast-decode", "a.png"), "--fast-decode goes with --manifest"),
             (("--format", "parquet", "a.png"), "--format parquet goes with --manifest"),
             (("--manifest", "list.txt", "a.png"), "or a --manifest"),
-            (("--manifest", "list.txt", "--tile", "2x2"), "draws nothing"),
+            (("--manifest", "list.txt", "--tile", "2x2"), "draws and overwrites nothing"),
         ],
     )
     def test_what_does_not_go_together(self, predict, more, phrase):

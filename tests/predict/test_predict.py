@@ -443,7 +443,7 @@ class TestCommand:
     def test_persons_of_a_csv_have_neither(self, run, pictures, tmp_path, option):
         told = run("--csv", pictures / "free.csv", "--images", pictures, option, "-o", tmp_path / "out")
         assert told[0] == 2
-        assert "--names and --no-legend go with SOURCE" in told[2]
+        assert f"{option} goes with SOURCE" in told[2]
 
     def test_the_legend_of_a_video_stays_in_its_corner(self):
         look, corner = (np.full((1, 7, 2), 590.0) * (0.01, 1)), np.zeros((600, 600, 3), np.uint8)

@@ -415,4 +415,4 @@ class TestCommand:
     @pytest.mark.parametrize("option", [["-r"], ["--show"], ["--image-format", "jpg"]])
     def test_what_goes_with_sources(self, run, folder, option):
         Path("list.txt").write_text("in/a.png\n")
-        assert "go with SOURCE" in run("--manifest", "list.txt", *option, status=2).err
+        assert "goes with SOURCE" in run("--manifest", "list.txt", *option, status=2).err

@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.errors import DeepPoseError
 from converters.files import hash_file
+from converters.folders import new_folder
 from converters.progress import ProgressCallback, silent
 from converters.values import dataclass
 from deeppose_port.data.ahead import Workers
@@ -93,7 +94,7 @@ def _write(
     progress: ProgressCallback,
 ) -> int:
     """Writes what is still to be written of a pack; returns how many persons were in it already."""
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder).mkdir(parents=True, exist_ok=True)
     refuse_strangers(folder)
     with Journal(folder, header) as journal:
         _refuse_stale_pictures(folder, journal.pictures, dataset)

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from converters.files import atomic, made, staged
+from converters.folders import new_folder
 from converters.processors import usable_processors
 from converters.progress import StepCallback, silent
 from converters.values import dataclass
@@ -136,7 +137,7 @@ def prepare(
         raise PrepareError(f"{dataset} has joints of its own; --skeleton is for {several}")
     if min_joints is not None and min_joints < 1:
         raise PrepareError(f"the least number of joints must be 1 or more, not {min_joints}")
-    folder = Path(target)
+    folder = new_folder(target)
     _refuse_existing(folder, force)
     step = progress or silent
     step("reading annotations", 0, 0)
