@@ -23,7 +23,7 @@ from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import missing_for
-from deeppose_port.options import changed, values_of
+from deeppose_port.options import changed
 from deeppose_port.text import counted
 from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.mean_pose import mean_pose, predictions_of_pose
@@ -86,7 +86,9 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     about: DatasetOptions = {
         "preprocessing": first_stage.preprocessing,
         "cache": PictureCache(options.cache),
-        **values_of(options.counting),
+        "min_dim": options.counting.min_dim,
+        "ignore_label": options.counting.ignore_label,
+        "max_pixels": options.counting.max_pixels,
     }
     opened = partial(PoseDataset, images=options.images, skeleton=skeleton, **about)
     if options.pack is None:

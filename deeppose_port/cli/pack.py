@@ -13,7 +13,7 @@ from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions, skeletons
 from deeppose_port.data.options import BASE_ZOOM, CountingOptions, picture_folder
-from deeppose_port.options import described, values_of
+from deeppose_port.options import described
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
@@ -165,7 +165,9 @@ def _persons(options: PackCommandOptions, made_with: PackOptions) -> tuple[PoseD
 
     about: DatasetOptions = {
         "preprocessing": made_with.preprocessing,
-        **values_of(options.counting),
+        "min_dim": options.counting.min_dim,
+        "ignore_label": options.counting.ignore_label,
+        "max_pixels": options.counting.max_pixels,
     }
     if is_shards(options.csv):
         if made_with.skeleton != OF_SHARDS or options.images is not None:

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from importlib.metadata import version
 
 import numpy as np
@@ -344,9 +345,15 @@ class TestWithoutPersons:
         with pytest.raises(ValueError, match="has 7 joints, in memory has 14; no two such networks are the same"):
             self.compare(random_checkpoint(), random_checkpoint(joints=14))
 
-    def test_report_needs_persons(self, tmp_path):
-        with pytest.raises(ValueError, match="a report shows persons: name them with --csv and --images"):
-            write_comparison(self.compare(*[random_checkpoint()] * 2), tmp_path / "page", command="x")
+    def test_a_report_has_weights_layers_and_answers_and_no_persons(self, tmp_path):
+        comparison = self.compare(*[random_checkpoint()] * 2)
+        text = write_comparison(comparison, tmp_path / "page", command="x").read_text()
+        assert "The same network" in text
+        assert f"· {COUNT} synthetic pictures ·" in text
+        assert "equal bit by bit" in text
+        assert comparison.old.input_sha256 in text
+        assert set(re.findall(r'href="#(\w+)"', text)) == set(re.findall(r'<section id="(\w+)"', text)) | {"content"}
+        assert not re.search(r"Metrics|Persons|<script>", text)
 
     def test_command_shows_weights_and_layers_alone(self, pictures, tmp_path, capsys):
         model = pictures.parent / ASTRONAUT
@@ -362,7 +369,6 @@ class TestWithoutPersons:
         [
             (["--csv", "a.csv"], "persons need both --csv and --images"),
             (["--images", "here"], "persons need both --csv and --images"),
-            (["--report", "page"], "--report shows persons"),
         ],
     )
     def test_half_of_the_persons_is_refused(self, options, phrase, capsys):

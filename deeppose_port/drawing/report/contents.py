@@ -9,7 +9,7 @@ from typing import Literal
 from converters import Repair
 from converters.preprocessing import in_words
 from converters.values import dataclass
-from deeppose_port.drawing.report.subjects import Subject
+from deeppose_port.drawing.report.subjects import Named, Subject
 from deeppose_port.evaluate.engines import engine_of
 from deeppose_port.metrics import shown
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation, Measure
@@ -153,7 +153,7 @@ def _measures(subjects: Sequence[Subject], metric: Metric) -> list[Measure]:
     return [subject.evaluation.measures[metric.key] for subject in subjects]
 
 
-def provenance(subject: Subject) -> Provenance:
+def provenance(subject: Named) -> Provenance:
     """Returns where a subject comes from."""
     pose, checkpoint = subject.pose, subject.pose.checkpoint
     source, inputs = checkpoint.source, pose.preprocessing

@@ -17,7 +17,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from converters.errors import DeepPoseError
-from converters.files import atomic, checked_folder, made, refuse_targets
+from converters.files import atomic, made, refuse_targets
+from converters.folders import new_folder
 from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port import __version__
@@ -25,14 +26,14 @@ from deeppose_port.cascade import CascadePose
 from deeppose_port.data import PoseDataset
 from deeppose_port.drawing.report import charts, contents, gallery
 from deeppose_port.drawing.report.certificate import certificate_of
-from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Subject
+from deeppose_port.drawing.report.subjects import STYLES, THRESHOLDS, Named, Subject
 from deeppose_port.evaluate.cascades import CascadeComparison
 from deeppose_port.evaluate.environment import environment
 from deeppose_port.evaluate.verdict import Comparison
 from deeppose_port.metrics.evaluation import Bootstrap, Evaluation
 from deeppose_port.metrics.registry import Curve, Metric, Reference
 from deeppose_port.pose import Pose
-from deeppose_port.text import shown
+from deeppose_port.text import counted, shown
 
 PAGE = "index.html"
 
@@ -88,19 +89,24 @@ def write_comparison(
     force: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s."""
+    """Writes a report of a comparison, both sides beside each other; arguments are `write_evaluation`'s.
+
+    Without persons it has weights, layers and answers, and no metrics.
+    """
     if isinstance(comparison, Comparison):
         sides = comparison.old, comparison.new
         evaluations = comparison.old.evaluation, comparison.new.evaluation
     else:
         first = comparison.networks["stage1"]
         sides, evaluations = (first.old, first.new), comparison.last.evaluations
-    subjects = []
+    subjects: list[Named] = []
     for style, label, side, evaluation in zip("ab", ("old", "new"), sides, evaluations, strict=True):
         if evaluation is None or not isinstance(side.dataset, PoseDataset):
-            raise DeepPoseError("a report shows persons: name them with --csv and --images")
-        subjects.append(Subject(style, label, side.pose, evaluation, side.dataset))
+            subjects.append(Named(style, label, side.pose))
+        else:
+            subjects.append(Subject(style, label, side.pose, evaluation, side.dataset))
     values = {"comparison": certificate_of(comparison, sides), "environment": comparison.environment, "stages": []}
+    values["asked"] = counted(len(sides[0].input_hashes), "synthetic picture")
     return _write(subjects, values, folder, command, None, force, progress)
 
 
@@ -149,12 +155,12 @@ def refuse_existing(folder: str | os.PathLike[str], force: bool) -> None:
     Raises:
         DeepPoseError: It says which, and what to do.
     """
-    page = checked_folder(folder) / PAGE
+    page = new_folder(folder) / PAGE
     refuse_targets([page], force, instead="--report names another folder")
 
 
 def _write(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Named],
     values: Mapping[str, object],
     folder: str | os.PathLike[str],
     command: str,
@@ -163,28 +169,13 @@ def _write(
     progress: ProgressCallback | None,
 ) -> Path:
     refuse_existing(folder, force)
-    rows = contents.metric_rows(subjects, intervals)
-    order, persons = gallery.persons_of(subjects, progress)
+    asked = [subject for subject in subjects if isinstance(subject, Subject)]
     text = _render(
-        **values,
+        **{**values, **(_measured(asked, intervals, progress) if asked else {})},
+        measured=bool(asked),
         subjects=subjects,
         title=_title(subjects),
-        metrics=rows,
-        undefined=contents.undefined(subjects[0]),
-        headlines=contents.headlines(subjects[0], rows),
-        intervals=intervals,
-        figures=_figures(subjects),
-        small=_small_figures(subjects),
-        joints=contents.table_by("joints", subjects),
-        limbs=contents.table_by("limbs", subjects),
-        bars=_bars(subjects),
-        histogram=_histogram(subjects),
-        persons=persons,
-        many=len(persons) > gallery.LAZY,
-        index=gallery.index_of(subjects, order),
-        joint_names=subjects[0].evaluation.skeleton.joints,
         provenance=[contents.provenance(subject) for subject in subjects],
-        dataset=contents.dataset_facts(subjects[0]),
         command=command,
         version=__version__,
         now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -195,12 +186,38 @@ def _write(
     return page
 
 
+def _measured(
+    subjects: Sequence[Subject], intervals: Bootstrap | None, progress: ProgressCallback | None
+) -> dict[str, object]:
+    """Returns what the page says of persons."""
+    rows, dataset = contents.metric_rows(subjects, intervals), contents.dataset_facts(subjects[0])
+    order, persons = gallery.persons_of(subjects, progress)
+    return {
+        "asked": f"{dataset['size']} · {dataset['skeleton']}",
+        "metrics": rows,
+        "undefined": contents.undefined(subjects[0]),
+        "headlines": contents.headlines(subjects[0], rows),
+        "intervals": intervals,
+        "figures": _figures(subjects),
+        "small": _small_figures(subjects),
+        "joints": contents.table_by("joints", subjects),
+        "limbs": contents.table_by("limbs", subjects),
+        "bars": _bars(subjects),
+        "histogram": _histogram(subjects),
+        "persons": persons,
+        "many": len(persons) > gallery.LAZY,
+        "index": gallery.index_of(subjects, order),
+        "joint_names": subjects[0].evaluation.skeleton.joints,
+        "dataset": dataset,
+    }
+
+
 def _persons_of(dataset: PoseDataset) -> tuple[object, ...]:
     """Returns what tells whether two datasets are of the same persons, however these are seen."""
     return dataset.skeleton.joints, [dataset.person(i).file for i in range(len(dataset))], dataset.joints.tobytes()
 
 
-def _title(subjects: Sequence[Subject]) -> str:
+def _title(subjects: Sequence[Named]) -> str:
     """Returns the files' names, with as much else as tells the sides apart."""
     poses = [subject.pose for subject in subjects]
     backends = list(dict.fromkeys(pose.backend for pose in poses))

@@ -25,27 +25,36 @@ STYLES = "abc"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Named:
     """A checkpoint in a report.
 
     Attributes:
         style: The CSS class that colours it, of `STYLES`.
         label: `prediction`, `old` and `new`, or what else tells it from the others.
         pose: The checkpoint in its backend.
-        evaluation: Its answers and metrics.
-        dataset: What it was asked.
     """
 
     style: str
     label: str
     pose: Pose
-    evaluation: Evaluation
-    dataset: PoseDataset
 
     @property
     def name(self) -> str:
         """The checkpoint's file, without its folders."""
         return Path(self.pose.checkpoint.source.path).name
+
+
+@dataclass(frozen=True)
+class Subject(Named):
+    """A checkpoint that was asked about persons.
+
+    Attributes:
+        evaluation: Its answers and metrics.
+        dataset: What it was asked.
+    """
+
+    evaluation: Evaluation
+    dataset: PoseDataset
 
     @cached_property
     def errors(self) -> Float64Array:
