@@ -174,13 +174,11 @@ class TrainingOptions:
         "Whether to resume the optimizer's state too, or start it afresh.",
         default=True,
         rare=True,
-        goes_with=("resume",),
     )
     start_epoch: int | None = described(
         "Epochs that a resumed file has been trained for, if nothing tells.",
         default=None,
         rare=True,
-        goes_with=("resume",),
     )
     epochs: int = described(
         "Epochs in all, including those of a resumed run.", default=100, names=("--epochs", "--epoch"), section="Run"
@@ -357,11 +355,6 @@ class TrainingOptions:
             for option in changed(self.cascade):
                 problem = f"{option.spelled} is of close-ups, which later stages see: say which to train, as --stage 2"
                 raise DeepPoseError(problem)
-        if self.init is not None or self.finetune is not None:
-            for name in ("width", "stacks"):
-                if getattr(self, name) is not None:
-                    start = "--finetune" if self.init is None else "--init"
-                    raise DeepPoseError(f"--{name} is of a new network, and {start} starts from one that has its own")
         if self.cache and self.pack is not None and self.test_csv is None:
             raise DeepPoseError(
                 "--cache keeps decoded pictures, and a --pack has them: it is for a --test-csv beside it"

@@ -53,7 +53,7 @@ def test_it_is_refused(run, line, phrase):
         ("--patience 3", "--patience goes with --test-csv"),
         ("--valid-freq 3", "--valid-freq goes with --test-csv"),
         ("--eval-only", "--eval-only goes with --test-csv"),
-        ("--no-state", "--no-state goes with --resume"),
+        ("--no-state", "--no-state is of a file that is resumed"),
         ("--nonfinite-limit 3", "--nonfinite-limit goes with --nonfinite-gradients skip"),
         ("--loss-beta 0.1", "--loss-beta goes with --loss smooth-l1"),
         ("--rotate-range 3", "--rotate-range goes with --rotate"),
@@ -61,7 +61,7 @@ def test_it_is_refused(run, line, phrase):
         ("--pack p --cache 5M", "it is for a --test-csv beside it"),
         (
             "--finetune none --architecture alexnet --width 0.5",
-            "--width is of a new network, and --finetune",
+            "--width is of a network that is made anew, and --finetune",
         ),
     ],
 )

@@ -349,7 +349,7 @@ class TestWithoutPersons:
         comparison = self.compare(*[random_checkpoint()] * 2)
         text = write_comparison(comparison, tmp_path / "page", command="x").read_text()
         assert "The same network" in text
-        assert f"· {COUNT} synthetic pictures ·" in text
+        assert f"· {FEW} synthetic pictures ·" in text
         assert "equal bit by bit" in text
         assert comparison.old.input_sha256 in text
         assert set(re.findall(r'href="#(\w+)"', text)) == set(re.findall(r'<section id="(\w+)"', text)) | {"content"}
