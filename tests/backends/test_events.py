@@ -14,11 +14,11 @@ from deeppose_port.training.guard import Guard
 from deeppose_port.training.names import epochs_in
 from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point
-from tests.helpers.networks import random_checkpoint
 from tests.helpers.trainings import (
     KilledError,
     interrupt,
     run,
+    small_checkpoint,
     small_options,
     update_error,
     weight_error,
@@ -286,7 +286,7 @@ class TestNonFinite:
     @pytest.fixture
     def steep(self, tmp_path):
         """Weights whose loss and gradients are finite, while the square of fc8.weight's gradient is not."""
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc7.bias"][:] = 1e14
         checkpoint.weights["fc8.weight"][:] = 0
         checkpoint.weights["fc8.bias"][:] = 1e8
@@ -331,8 +331,9 @@ class TestCollapse:
         """Weights that answer the same to every picture, and learn nothing; what is said, is said early."""
         monkeypatch.setattr(events, "SAY_AFTER", 3)
         monkeypatch.setattr(events, "END_AFTER", 5)
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc8.weight"][:] = 0
+        checkpoint.weights["fc8.bias"][:] = 0.5  # beside which such rates are nothing
         converters.write(checkpoint, tmp_path / "blind.pt")
         return {"init": tmp_path / "blind.pt", "opt": "MomentumSGD", "lr": 1e-30, "epochs": 6}
 
@@ -351,7 +352,7 @@ class TestCollapse:
         assert converters.read(last_in(tmp_path / "results")).progress.iteration == 6
 
     def test_a_network_that_looks_is_left_in_peace(self, blind, tmp_path, pictures, backend):
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc8.weight"][:] = np.random.RandomState(0).randn(*checkpoint.weights["fc8.weight"].shape)
         converters.write(checkpoint, tmp_path / "seeing.pt")
         watch = run(tmp_path, pictures, backend, stop_collapsed=True, **{**blind, "init": tmp_path / "seeing.pt"})
@@ -369,7 +370,7 @@ class TestCollapse:
 class TestLog:
     @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
     def test_it_is_strict_json_where_steps_were_left_out(self, tmp_path, pictures, backend):
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc8.bias"][0] = 3e38  # its square is Inf
         converters.write(checkpoint, tmp_path / "explosive.pt")
         given = {"init": tmp_path / "explosive.pt", "nonfinite_gradients": "skip", "epochs": 1}

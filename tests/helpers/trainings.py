@@ -12,12 +12,14 @@ from unittest import mock
 import numpy as np
 
 import converters
+from converters import Preprocessing
 from converters.checkpoint import is_parameter
 from converters.keys import chainer_names
 from deeppose_port.backends.training import train
 from deeppose_port.cli.training import TrainOptions
 from deeppose_port.options import build
 from deeppose_port.training.config import completed
+from deeppose_port.training.initial import initial_architecture, initial_checkpoint
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Callbacks
 
@@ -203,6 +205,11 @@ def small_options(folder, pictures, **given):
         del defaults["width"], defaults["im_size"]  # the checkpoint's
     given = {**defaults, **given}
     return build(TrainingOptions, given)
+
+
+def small_checkpoint():
+    """A start for such a training, which nothing trained: its weights may be changed."""
+    return initial_checkpoint(initial_architecture("alexnet", 7, 64, NARROW_WIDTH), Preprocessing(im_size=64), seed=1)
 
 
 @contextmanager
