@@ -12,8 +12,7 @@ from converters import CheckpointError
 from deeppose_port import cli, metrics
 from deeppose_port.backends.training import train
 from deeppose_port.data import PoseDataset
-from tests.helpers.networks import random_checkpoint
-from tests.helpers.trainings import RANDOM, interrupt, run, same_bits, small_options
+from tests.helpers.trainings import RANDOM, interrupt, run, same_bits, small_checkpoint, small_options
 
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
@@ -311,7 +310,7 @@ class TestLegacyFiles:
 
 class TestRepairs:
     def test_numbers_that_were_not_finite_are_told(self, small, tmp_path):
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["conv1.weight"][0, 0, 0, :3] = np.nan, np.inf, np.nan
         converters.write(checkpoint, tmp_path / "first.model")
         watch = small(init=tmp_path / "first.model", epochs=1)

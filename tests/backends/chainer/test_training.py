@@ -33,6 +33,7 @@ from tests.helpers.trainings import (
     rule_gradients,
     run,
     same_bits,
+    small_checkpoint,
     small_options,
     trajectory_batches,
     trajectory_weights,
@@ -271,7 +272,7 @@ class TestSameRun:
         assert same_bits(tmp_path / "results" / "snapshot_iter_8", whole / "snapshot_iter_8")
 
     def test_the_seed_decides_the_order_and_the_augmentation(self, small, tmp_path, pictures):
-        converters.write(random_checkpoint(), tmp_path / "first.model")
+        converters.write(small_checkpoint(), tmp_path / "first.model")
         given = {"init": tmp_path / "first.model", "epochs": 1, "lr": 1e-9}
 
         def losses(name, **more):
@@ -475,7 +476,7 @@ class TestFailures:
 
     @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")
     def test_skipped_steps_are_told_at_the_end_and_leave_whole_checkpoints(self, small, tmp_path):
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc8.bias"][0] = 3e38  # its square is Inf
         converters.write(checkpoint, tmp_path / "first.model")
         watch = small(init=tmp_path / "first.model", nonfinite_gradients="skip", epochs=2)

@@ -36,6 +36,7 @@ from tests.helpers.trainings import (
     log_lines,
     run,
     same_bits,
+    small_checkpoint,
     small_options,
     trajectory_batches,
     trajectory_weights,
@@ -396,7 +397,7 @@ class TestDeterminism:
 
     def test_the_seed_does(self, tmp_path, pictures):
         init = tmp_path / "init.pt"
-        converters.write(random_checkpoint(), init)
+        converters.write(small_checkpoint(), init)
         losses = [
             run(
                 tmp_path,
@@ -405,7 +406,6 @@ class TestDeterminism:
                 output=tmp_path / str(seed),
                 dropout=0.5,
                 epochs=1,
-                im_size=220,
                 seed=seed,
             )
             for seed in (1, 2)
@@ -619,7 +619,7 @@ class TestNonFinite:
     @pytest.fixture
     def explosive(self, tmp_path):
         """Weights whose loss is finite and whose only infinite gradient is that of fc8.weight."""
-        checkpoint = random_checkpoint()
+        checkpoint = small_checkpoint()
         checkpoint.weights["fc7.bias"][:] = 1e25
         checkpoint.weights["fc8.weight"][:] = 0
         checkpoint.weights["fc8.bias"][:] = 1e15
@@ -659,7 +659,7 @@ class TestNonFinite:
     def test_updates_that_were_left_out_do_not_count_later(self, explosive, tmp_path, pictures):
         run(tmp_path, pictures, init=explosive, nonfinite_gradients="skip", epochs=1, batch_size=6, opt="Adam", lr=0.01)
         checkpoint = converters.read(tmp_path / "results" / "last.pt")
-        checkpoint.weights.update({n: a for n, a in random_checkpoint().weights.items() if n.startswith("fc")})
+        checkpoint.weights.update({n: a for n, a in small_checkpoint().weights.items() if n.startswith("fc")})
         converters.write(checkpoint, tmp_path / "mended.pt")
         run(tmp_path, pictures, resume=tmp_path / "mended.pt", output=tmp_path / "on", epochs=2, batch_size=6, lr=0.01)
         after = converters.read(tmp_path / "on" / "last.pt")
