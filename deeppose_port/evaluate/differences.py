@@ -119,7 +119,7 @@ class Joints:
         compared: Number of joints.
         beyond: How many differ by more than each of `PIXELS`; a joint that one side alone has finite is among them.
         maximum: The largest distance.
-        relative: That, as a part of the old side's largest coordinate.
+        relative: That, as a part of the old side's largest coordinate, or of what was seen where that is larger.
     """
 
     compared: int
@@ -244,14 +244,20 @@ def relative_difference(maximum: float, scale: float) -> float:
     return maximum / scale if scale > 0 else math.inf
 
 
-def compare_joints(old: Float64Array, new: Float64Array) -> Joints:
-    """Compares (N, J, 2) predictions, in pixels of the original pictures."""
+def compare_joints(old: Float64Array, new: Float64Array, extent: float = 0.0) -> Joints:
+    """Compares (N, J, 2) predictions, in pixels of the original pictures.
+
+    Args:
+        old: The one side's.
+        new: The other's.
+        extent: The longest side that a network saw of a picture: joints in its corner may have coordinates next to 0.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         alike = (old == new) | (np.isnan(old) & np.isnan(new))  # infinite ones have no difference either
         distances = np.sqrt(np.square(np.where(alike, 0, old - new)).sum(axis=2))
     distances = np.where(np.isnan(distances), np.inf, distances)
     maximum = float(distances.max(initial=0))
-    scale = float(np.abs(old[np.isfinite(old)]).max(initial=0))
+    scale = float(np.abs(old[np.isfinite(old)]).max(initial=extent))
     beyond = {pixels: int((distances > pixels).sum()) for pixels in PIXELS}
     return Joints(distances.size, beyond, maximum, relative_difference(maximum, scale))
 

@@ -14,6 +14,7 @@ from converters.values import dataclass
 from deeppose_port.data import PoseDataset
 from deeppose_port.data.arrays import Float32Array, Float64Array
 from deeppose_port.data.close_up import CloseUpInputs
+from deeppose_port.data.crop import Crop
 from deeppose_port.evaluate.differences import Joints, LayerRow, MetricRow, Weights, number
 from deeppose_port.evaluate.engines import Engine, engine_of, own_engine
 from deeppose_port.evaluate.made_up import MadeUpPictures
@@ -86,12 +87,21 @@ class Side:
 
         Up to about 0.5 in the crop, infinite where most are not finite.
         """
-        crops = [self.dataset.view(i).crop for i in range(len(self.dataset))]
+        crops = self._crops
         middles = np.array([((crop.x0 + crop.x1) / 2, (crop.y0 + crop.y1) / 2) for crop in crops]).reshape(-1, 1, 2)
         sides = np.array([max(crop.width, crop.height) for crop in crops]).reshape(-1, 1)
         with np.errstate(invalid="ignore", over="ignore"):
             distances = np.abs(self.predicted - middles).max(axis=2) / sides
         return float(np.median(np.nan_to_num(distances, nan=np.inf, posinf=np.inf))) if crops else 0.0
+
+    @cached_property
+    def _crops(self) -> list[Crop]:
+        return [self.dataset.view(i).crop for i in range(len(self.dataset))]
+
+    @property
+    def extent(self) -> float:
+        """The longest side of what the network saw, in pixels of the pictures."""
+        return float(max((max(crop.width, crop.height) for crop in self._crops), default=0))
 
     @property
     def diverged(self) -> bool:

@@ -96,6 +96,12 @@ class TestJoints:
         new[0, 1, 1] = INF
         assert compare_joints(old, new).maximum == INF
 
+    def test_joints_in_a_corner_are_measured_by_what_was_seen(self):
+        old, new = self.poses([0, 0], [1e-6, 0]), self.poses([3e-5, 4e-5], [1e-6, 0])
+        assert compare_joints(old, new).relative == pytest.approx(50)
+        assert compare_joints(old, new, 200).relative == pytest.approx(2.5e-7)
+        assert compare_joints(self.poses([300, 400]), self.poses([300, 401]), 200).relative == 1 / 400
+
     def test_a_coordinate_that_neither_has_hides_no_other(self):
         assert compare_joints(self.poses([NAN, 2]), self.poses([NAN, 5])).maximum == 3
         assert compare_joints(self.poses([NAN, 2]), self.poses([2, NAN])).maximum == INF
