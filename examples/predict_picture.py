@@ -5,16 +5,12 @@ python examples/predict_picture.py examples/astronaut/epoch-300.model examples/p
 
 import sys
 
-import cv2
-
 import deeppose_port
-from deeppose_port.data import skeletons
 
 checkpoint, picture, *box = sys.argv[1:]
 pose = deeppose_port.load(checkpoint)
-image = cv2.imread(picture)
-if image is None:
-    raise SystemExit(f"{picture}: cannot be read")
-points = pose.predict(image.astype("uint8"), [float(side) for side in box] or None)
-for name, (x, y) in zip(skeletons.get("flic").joints, points, strict=True):
+points = pose.predict(picture, [float(side) for side in box] or None)
+skeleton = pose.first.skeleton  # of a cascade too
+names = skeleton.joints if skeleton else [f"joint {number}" for number in range(len(points))]
+for name, (x, y) in zip(names, points, strict=True):
     print(f"{name:15} {x:7.1f} {y:7.1f}")

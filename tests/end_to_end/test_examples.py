@@ -12,6 +12,7 @@ import converters
 import deeppose_port
 import deeppose_port.backends
 from converters.cascade import Cascade, CloseUp, Stage
+from deeppose_port.data import skeletons
 from tests.helpers.networks import random_checkpoint
 
 pytest.importorskip("torch", reason="the examples use the PyTorch backend")
@@ -64,6 +65,12 @@ def test_old_checkpoint_finds_the_astronauts_shoulders() -> None:
     for name, (x, y) in {"left shoulder": (100, 250), "right shoulder": (330, 262), "head": (222, 100)}.items():
         assert abs(found[name][0] - x) < 10
         assert abs(found[name][1] - y) < 10
+
+
+def test_a_picture_is_predicted_by_a_network_of_any_joints() -> None:
+    checkpoint, picture = "examples/lspet-small.safetensors", "examples/pictures/astronaut.png"
+    text = run("examples/predict_picture.py", checkpoint, picture, "36", "0", "422", "512")
+    assert [line[:15].strip() for line in text.splitlines()] == list(skeletons.get("lsp").joints)
 
 
 def test_onnx_needs_nothing_of_this_project_and_answers_the_same(tmp_path: Path) -> None:
