@@ -129,12 +129,18 @@ class Option:
             return tuple(plain)
         for kind, (takes, _) in _KINDS.items():
             if kind in kinds and isinstance(plain, takes) and (kind is bool or not isinstance(plain, bool)):
-                made: object = kind(plain)
-                return made
+                return not_nan(kind(plain))
         if plain in kinds:  # of a Literal
             return plain
         words = [words for kind, (_, words) in _KINDS.items() if kind in kinds]
         raise ValueError(f"{plain!r} is not {' or '.join(words) or ', '.join(map(repr, kinds))}")
+
+
+def not_nan(value: T) -> T:
+    """Returns a value; NaN, which every comparison with a limit lets through, is a ValueError."""
+    if value != value:
+        raise ValueError("nan is no number")
+    return value
 
 
 def described(

@@ -28,7 +28,7 @@ import click
 from click.core import ParameterSource
 
 from deeppose_port.cli import display
-from deeppose_port.options import Named, Option, build, idle, options_of
+from deeppose_port.options import Named, Option, build, idle, not_nan, options_of
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -233,10 +233,10 @@ class _Value(_ParamType):
         """Returns the value."""
         if value == "" and isinstance(param, _Argument) and isinstance(self._plain, click.Path):
             self.fail("'' names nothing; the current folder is .", param, ctx)
-        if self._told.parse is None:
-            return self._completed(self._plain.convert(value, param, ctx))
         try:
-            return self._told.parse(value)
+            if self._told.parse is not None:
+                return self._told.parse(value)
+            return self._completed(not_nan(self._plain.convert(value, param, ctx)))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

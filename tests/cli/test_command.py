@@ -27,6 +27,7 @@ class Outer:
     others: tuple[Path, ...] = described("More.", default=(), names=("OTHER",))
     csv: str = described("Persons.", names=("-c", "--csv", "--old-name"))
     inner: Inner
+    limit: float = described("Limit.", default=1.0)
     memory: int = described("Memory.", default=2048, parse=lambda text: int(text, 16), show_default="800")
     pattern: tuple[str, ...] = described("Patterns.", default=())
     gcn: bool | None = described("Normalise.", default=None, show_default="on")
@@ -107,6 +108,7 @@ class TestValues:
             (("--csv", "b"), "Missing argument 'FILE'"),
             (("a",), "Missing option"),
             (("a", "--csv", "b", "--size", "x"), "'x' is not a valid integer"),
+            (("a", "--csv", "b", "--limit", "nan"), "nan is no number"),
             (("a", "--csv", "b", "--memory", "x"), "invalid literal"),
             (("a", "--csv", "b", "--no-force"), "No such option"),
             (("a", "--csv", "b", "--size", "0"), "--size is 0; it has to be at least 1"),

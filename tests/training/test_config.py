@@ -74,6 +74,7 @@ class TestFile:
             ("epochs = true", "epochs: True is not a whole number"),
             ('fliplr = "yes"', "fliplr: 'yes' is not true or false"),
             ("lr = [1]", r"lr: \[1\] is not a number"),
+            ("min_dim = nan", "min_dim: nan is no number"),
             ("images = 3", "images: 3 is not a path"),
             ('freeze = "conv*"', "freeze: it has to be a list of texts"),
             ('augment = "slow"', "augment: 'slow' is not 'fast', 'legacy'"),
