@@ -19,7 +19,7 @@ from deeppose_port.cli.options import INTERRUPTED
 if TYPE_CHECKING:
     from converters import Checkpoint
     from deeppose_port.cli.training import TrainOptions
-    from deeppose_port.training.folder import Entry
+    from deeppose_port.training.logs import Entry
     from deeppose_port.training.run import Callbacks, Header, Summary
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from converters.errors import DeepPoseError
 from converters.files import told_of
-from deeppose_port.training.folder import read_log
+from deeppose_port.training.logs import read_log
 from deeppose_port.training.names import EVALUATIONS, epochs_in
 
 

@@ -22,7 +22,7 @@ from converters.legacy_log import read_runs
 from converters.values import dataclass
 from deeppose_port.metrics.registry import METRICS
 from deeppose_port.text import finite
-from deeppose_port.training.folder import read_log
+from deeppose_port.training.logs import read_log
 from deeppose_port.training.names import EVALUATIONS, LOG, LOG_TXT, CheckpointName
 
 #: The curves of losses, which may not be finite.

@@ -18,8 +18,8 @@ from deeppose_port.data.dataset import DatasetError
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.predictions import Predictions
 from deeppose_port.training.collapse import END_AFTER, LEAST, SAY_AFTER, Movement, dead_units
-from deeppose_port.training.folder import Entry
 from deeppose_port.training.guard import refuse_nonfinite
+from deeppose_port.training.logs import Entry
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.run import Run, Step, Summary
 from deeppose_port.training.validation import numbers_of

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import converters
 from converters import Checkpoint, Progress, Source
@@ -41,6 +41,7 @@ from deeppose_port.options import values_of
 from deeppose_port.training.average import trained_of
 from deeppose_port.training.config import write_config
 from deeppose_port.training.lock import Lock
+from deeppose_port.training.logs import Entry, numbers_of, read_log
 from deeppose_port.training.names import (
     BEFORE,
     BEST,
@@ -61,8 +62,6 @@ from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.stage import LaterStage
 from deeppose_port.training.start import Start
 
-#: An entry of the log: numbers by name; None for one that is not finite.
-Entry: TypeAlias = dict[str, float | None]
 #: How a training's checkpoints lie in its result folder: `.pt`, or the npz files of Chainer.
 CheckpointFiles = Literal["pt", "chainer-npz"]
 
@@ -369,9 +368,9 @@ class ResultFolder:
 
     def earlier_log(self, start: Start) -> list[Entry]:
         """Returns what a run that goes on has behind it: of `log`, or of the snapshot that it starts from."""
-        entries = map(_numbers, read_log(self.path / LOG))
+        entries = map(numbers_of, read_log(self.path / LOG))
         behind = [entry for entry in entries if (entry.get("iteration") or 0) <= start.iteration]
-        return behind or list(map(_numbers, start.log()))
+        return behind or list(map(numbers_of, start.log()))
 
     def _write_lines(self, *lines: str) -> None:
         _append(self.path / LOG_TXT, "".join(f"INFO:root:{line}\n" for line in lines))
@@ -381,43 +380,12 @@ class ResultFolder:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _numbers(entry: Mapping[str, object]) -> Entry:
-    """Returns an entry of a log as JSON has it: other programs write NaN, and what is no number."""
-    return {
-        name: value if isinstance(value, int | float) and -math.inf < value < math.inf else None
-        for name, value in entry.items()
-    }
-
-
 def _append(path: Path, text: str) -> None:
     with (
         told_of(path, "the checkpoints are whole; --resume goes on from the last"),
         path.open("a", encoding="utf-8") as stream,
     ):
         stream.write(text)
-
-
-def read_log(path: Path) -> list[dict[str, object]]:
-    """Reads a `log`: a JSON list as Chainer's LogReport writes it, or JSON a line.
-
-    Returns:
-        The entries; none if there is no such file, and those before the damage if it is damaged.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")  # of a disk that is damaged
-    except OSError:
-        return []
-    try:
-        entries = json.loads(text)
-        entries = entries if isinstance(entries, list) else [entries]
-    except (ValueError, RecursionError):
-        entries = []
-        for line in text.splitlines():
-            try:
-                entries.append(json.loads(line))
-            except (ValueError, RecursionError):
-                break  # the line that a killed run was writing
-    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _as_made(network: Checkpoint) -> Checkpoint:
@@ -444,7 +412,7 @@ def _snapshot_name(progress: Progress, suffix: str) -> CheckpointName:
     return CheckpointName("snapshot", progress.iteration, suffix)
 
 
-def _line(entry: Mapping[str, float | None]) -> str:
+def _line(entry: Entry) -> str:
     return json.dumps(entry, allow_nan=False) + "\n"
 
 

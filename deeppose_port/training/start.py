@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from deeppose_port.data.augmentation import BOX, is_on, refuse_no_box
 from deeppose_port.training.average import trained_of
 from deeppose_port.training.hyperparameters import OPTIMIZERS, HyperparameterOptions, Hyperparameters, state_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
+from deeppose_port.training.logs import entries_of
 from deeppose_port.training.names import BEFORE, DISPLACEMENTS, checkpoints_in, joint_folder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.recipes import RECIPES
@@ -64,11 +64,7 @@ class Start:
     def log(self) -> list[dict[str, object]]:
         """Returns the log that a resumed snapshot holds; none if it holds none that can be read."""
         log = self.checkpoint.trainer.get("extensions/LogReport/_log")
-        try:
-            entries = [] if log is None else json.loads(log.item())
-        except ValueError:
-            return []
-        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return [] if log is None or log.size != 1 else entries_of(log.item())
 
     def position(self, persons: int, batch_size: int) -> tuple[tuple[int, int], Array | None]:
         """Returns where in the stream of examples the run starts.

@@ -9,8 +9,8 @@ import pytest
 import converters
 from deeppose_port.training import events
 from deeppose_port.training.events import Best, Update
-from deeppose_port.training.folder import read_log
 from deeppose_port.training.guard import Guard
+from deeppose_port.training.logs import read_log
 from deeppose_port.training.names import epochs_in
 from deeppose_port.training.run import TrainingError
 from deeppose_port.training.start import starting_point

@@ -13,8 +13,9 @@ from converters import Optimizer, Preprocessing, Progress
 from converters.checkpoint import is_parameter
 from converters.legacy_log import read_beside
 from deeppose_port.data.augmentation import Augmentation
-from deeppose_port.training.folder import ResultFolder, read_log
+from deeppose_port.training.folder import ResultFolder
 from deeppose_port.training.hyperparameters import HyperparameterOptions
+from deeppose_port.training.logs import read_log
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.start import Start
 from tests.helpers.networks import random_checkpoint
@@ -314,10 +315,6 @@ class TestLog:
             with pytest.raises(ValueError, match="JSON"):
                 folder.log([{**entry, "main/loss": float("inf")}])
 
-    def test_a_legacy_log_is_read(self, shared_golden):
-        entries = read_log(shared_golden / "results" / "AlexNet_2026" / "log")
-        assert entries[0] == {"main/loss": 0.028039153292775156, "epoch": 10, "iteration": 30}
-
     def test_what_is_later_than_the_resumed_checkpoint_is_left_out(self, tmp_path):
         folder = chainers(tmp_path)
         assert folder.earlier_log(start_of(1, 5)) == []
@@ -332,15 +329,6 @@ class TestLog:
         assert entry == {"iteration": 1, "main/loss": None, "lr": None, "a": None, "b": None}
         folder.log([entry, {"epoch": 1, "main/loss": 0.5}])
         assert json.loads((tmp_path / "log").read_text(), parse_constant=pytest.fail)[0] == entry
-
-    def test_a_damaged_log_is_read_as_far_as_it_goes(self, tmp_path):
-        lines = "".join(json.dumps(entry) + "\n" for entry in ENTRIES)
-        (tmp_path / "log").write_text(lines[:-20])
-        assert read_log(tmp_path / "log") == ENTRIES[:1]
-        (tmp_path / "log").write_bytes(json.dumps(ENTRIES[0]).encode() + b'\n{"epoch": \xff')
-        assert read_log(tmp_path / "log") == ENTRIES[:1]
-        (tmp_path / "log").write_text('[{"epoch": 1}, ')
-        assert read_log(tmp_path / "log") == []
 
 
 def test_a_copy_of_a_folder_can_be_gone_on_with(tmp_path):
