@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from converters.errors import DeepPoseError, reason_of
-from converters.files import atomic, hash_file, refuse_no_file
+from converters.files import atomic, hash_file, json_of, refuse_no_file
 from converters.folders import new_folder
 from converters.progress import ProgressCallback
 from converters.values import dataclass
@@ -304,12 +304,7 @@ def _agree(folder: Path, parts: Mapping[str, object], asked: Asked, pose: Pose |
     told |= {name: getattr(asked, name) for name in ("fast_decode", "allow_truncated", "max_pixels")}
     path = folder / "manifest.json"
     if path.exists():
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DeepPoseError(
-                f"cannot be read: {reason_of(error)}", where=path, advice="-o names another folder"
-            ) from error
+        there = json_of(path, advice="-o names another folder")
         known = there if isinstance(there, dict) else {}
         other = next((key for key in told if key != "checkpoint" and known.get(key) != told[key]), None)
         if other is not None:

@@ -347,6 +347,15 @@ class TestResuming:
         with pytest.raises(PackError, match=r"pack-00000\.bin: the pixels of line 1 are not those .* delete"):
             pack(dataset, tmp_path / "pack", options())
 
+    @pytest.mark.parametrize("line", ["7", "{}", "[" * 20000], ids=["number", "empty", "deep"])
+    def test_a_damaged_line_is_refused(self, line, whole, tmp_path):
+        dataset, _ = whole
+        self.stopped(dataset, tmp_path / "pack", 2)
+        with (tmp_path / "pack" / "pack.partial").open("a") as file:
+            file.write(line + "\n")
+        with pytest.raises(PackError, match=r"pack\.partial: damaged .*; delete the folder and pack anew"):
+            pack(dataset, tmp_path / "pack", options())
+
     def test_other_options_or_data_are_refused_by_name(self, source, tmp_path):
         folder, dataset = source
         self.stopped(dataset, tmp_path / "pack", 1)

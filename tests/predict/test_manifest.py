@@ -118,6 +118,9 @@ class TestParts:
         (pictures / "list.txt").write_text(str(pictures / "0.jpg"))
         with pytest.raises(ValueError, match="the parts here are of another manifest"):
             run()
+        (pictures / "out" / "manifest.json").write_text("[" * 20000)
+        with pytest.raises(ValueError, match=r"manifest\.json: not JSON text .* \(-o names another folder"):
+            run()
         (pictures / "out" / "manifest.json").unlink()
         with pytest.raises(ValueError, match=r"there are parts here, but no manifest\.json"):
             run()

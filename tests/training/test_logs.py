@@ -9,12 +9,12 @@ from deeppose_port.training.logs import entries_of, numbers_of, read_log
 ENTRIES = [{"main/loss": 0.5, "epoch": 0, "iteration": 1}, {"main/loss": 0.25, "epoch": 1, "iteration": 2}]
 
 
-def test_a_legacy_log_is_read(self, shared_golden):
+def test_a_legacy_log_is_read(shared_golden):
     entries = read_log(shared_golden / "results" / "AlexNet_2026" / "log")
     assert entries[0] == {"main/loss": 0.028039153292775156, "epoch": 10, "iteration": 30}
 
 
-def test_a_damaged_log_is_read_as_far_as_it_goes(self, tmp_path):
+def test_a_damaged_log_is_read_as_far_as_it_goes(tmp_path):
     lines = "".join(json.dumps(entry) + "\n" for entry in ENTRIES)
     (tmp_path / "log").write_text(lines[:-20])
     assert read_log(tmp_path / "log") == ENTRIES[:1]

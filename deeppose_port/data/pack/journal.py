@@ -124,7 +124,7 @@ class Journal:
                     self.persons += map(pack_index.person_of, entry["persons"])
             except PackError:
                 raise
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise PackError(
                     f"{self.folder / JOURNAL}: damaged ({error}); delete the folder and pack anew"
                 ) from error
