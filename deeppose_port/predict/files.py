@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from converters.errors import DeepPoseError
 from converters.files import refuse_targets, staged
 from converters.folders import new_folder
 from converters.progress import ProgressCallback
+from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
@@ -27,6 +30,7 @@ from deeppose_port.predict import results
 from deeppose_port.predict.fetching import fetched
 from deeppose_port.predict.inputs import (
     Lettering,
+    Shown,
     answers,
     drawn,
     drawn_heatmaps,
@@ -56,6 +60,9 @@ from deeppose_port.predict.sources import (
 )
 from deeppose_port.predict.tracks import Smoother
 from deeppose_port.predict.videos import Following, VideoFiles, announced_frames, predict_video
+
+#: Drawings that threads are writing, each with what it is of.
+_Written: TypeAlias = deque[tuple[Source, Future[None]]]
 
 #: How many pictures are read, or drawings written, beside those that the threads are busy with.
 _AHEAD = 2
@@ -152,7 +159,6 @@ def predict_files(
         pose.first.refuse_without_heatmaps()
     people = people or (People() if box is None else Given([box]))
     named, names = joints_of(pose, skeleton)
-    lettering = Lettering(legend, joint_names)
     folder = new_folder(output)
     refuse_unknown("format", image_format, draw.FORMATS, " for drawings")
     refuse_unknown("format", format, results.FORMATS, " for joints")
@@ -163,100 +169,28 @@ def predict_files(
     everything = list(dict.fromkeys(known))
     if not everything:
         raise DeepPoseError("there is nothing to predict: name pictures, folders or videos")
+    failures = [] if rank else [Failure(source_named(name), str(error)) for name, error in refused_names.items()]
     moving = {each for each in everything if is_video(each)}
     drawings = _drawing_names(folder, everything, moving, image_format)
     files = everything[rank::processes]
-    drawings = {file: drawings[file] for file in files}
-    suffix = {"json": ".jsonl", "csv": ".csv"}[format]
-    tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if file in moving}
-    pictures = [file for file in files if file not in tables]
-    if heatmaps and tables:
-        raise DeepPoseError(f"{next(iter(tables))}: heat maps are drawn of pictures, not of videos")
-    failures = [] if rank else [Failure(source_named(name), str(error)) for name, error in refused_names.items()]
-    if not files:  # there are more processes than files
-        return Predictions(pose.path, names, (), (), tuple(failures), None, None, (), people.numbered)
-    sheets = {file: heatmaps_beside(drawings[file]) for file in pictures} if heatmaps else {}
+    targets = _targets({file: drawings[file] for file in files}, moving, format, heatmaps)
     part = f"-{rank + 1}-of-{processes}" if processes > 1 else ""
-    table = folder / f"predictions{part}.{format}" if pictures else None
+    table = folder / f"predictions{part}.{format}" if targets.pictures else None
     tile = folder / TILE if sheet is not None else None
-    targets = (table, tile, *drawings.values(), *tables.values(), *sheets.values())
     inputs = [people.path, *(file for file in files if isinstance(file, Path))]
-    refuse_targets(targets, force, read=inputs, instead="-o names another folder")
-
-    found: list[Prediction] = []
-    videos: list[VideoPrediction] = []
-    nobody: list[Source] = []
+    refuse_targets((table, tile, *targets.all), force, read=inputs, instead="-o names another folder")
+    done = _Counter(progress, len(targets.pictures) + sum(map(announced_frames, targets.tables)))
+    lettering = Lettering(legend, joint_names)
+    work = _Work(pose, people, named, names, lettering, stages, sheet, targets, done, failures)
+    if not files:  # there are more processes than files
+        return work.told(None, None)
     read = partial(_read, allow_truncated=allow_truncated, max_pixels=max_pixels)
-    done = _Counter(progress, len(pictures) + sum(map(announced_frames, tables)))
     with staged(folder, force=force) as stage, Workers() as workers:
-        written: deque[tuple[Source, Future[None]]] = deque()
-
-        def wait_for(most: int) -> None:
-            while len(written) > most:
-                file, drawing = written.popleft()
-                try:
-                    drawing.result()
-                except DeepPoseError as error:
-                    failures.append(Failure(file, f"{file}: {error}"))
-
-        readable = _readable(workers.ahead(pictures, read, workers.threads + _AHEAD), failures)
-        with_persons = _with_persons(readable, people, failures)
-        answering = answers(pose, with_persons, workers, stages.legacy_order, heatmaps, answered_of=done.persons)
-        for file, image, answered in answering:
-            persons, refused = told_apart(answered, people.numbered)
-            failures += [Failure(file, f"{file}: {problem}") for problem in refused]
-            if persons:
-                pose_drawn = partial(drawn, image, persons, named, people.numbered, lettering, stages.shown)
-                written.append((file, workers.begin(partial(_write, stage / drawings[file].name, pose_drawn))))
-                if file in sheets:
-                    maps_drawn = partial(drawn_heatmaps, image, persons, names, people.numbered)
-                    written.append((file, workers.begin(partial(_write, stage / sheets[file].name, maps_drawn))))
-                wait_for(workers.threads + _AHEAD)
-                for person, view, points in persons:
-                    if sheet is not None:
-                        caption = title_of(file, person.number if people.numbered else None)
-                        sheet.add(image, view.crop, points, named, caption=caption)
-                    box, score = person.found.box, person.found.score
-                    ways = person.stages if stages.shown else None
-                    maps_drawing = sheets.get(file)
-                    found.append(
-                        Prediction(file, points, drawings[file], person.number, box, score, ways, maps_drawing)
-                    )
-            elif not refused:
-                nobody.append(file)
-            done.one_more(file, len(answered))
-        wait_for(0)
-        for file, lines in tables.items():
-            count = pose.stage_count if stages.shown else 0
-            sound = file if isinstance(file, Path) else None
-            writing = VideoFiles(
-                stage, drawings[file], lines, names, numbered=people.numbered, stages=count, source=sound
-            )
-            following = Following(people, smooth, every)
-            try:
-                video, refused = predict_video(
-                    pose, file, writing, following, named, lettering, sheet, done.one_more, workers, stages, show
-                )
-                videos.append(video)
-                failures += [Failure(file, problem) for problem in refused]
-            except DeepPoseError as error:
-                writing.remove()
-                failures.append(Failure(file, str(error)))
-        if not found and not videos and processes == 1:  # else the others may have found some
-            if not failures:
-                raise DeepPoseError(f"{files[0]}: nobody was found in it{_and_so(len(files))}")
-            raise DeepPoseError(f"{failures[0].reason}{_and_so(len(failures))}")
-        result = Predictions(
-            pose.path,
-            names,
-            tuple(found),
-            tuple(videos),
-            tuple(failures),
-            table if found or processes > 1 else None,
-            tile,
-            tuple(nobody),
-            people.numbered,
-        )
+        work.predict_pictures(read, stage, workers)
+        work.predict_videos(partial(Following, people, smooth, every), show, stage, workers)
+        if processes == 1:  # of several, the others may have found somebody
+            work.refuse_nobody()
+        result = work.told(table if work.found or processes > 1 else None, tile)
         if result.file is not None:
             (stage / result.file.name).write_text(text_of(result, format), encoding="utf-8", errors="surrogateescape")
         if sheet is not None:
@@ -264,9 +198,151 @@ def predict_files(
     return result
 
 
-def _and_so(count: int) -> str:
-    """Mentions all but the first."""
-    return f" (and so it is with {count - 1} more)" if count > 1 else ""
+@dataclass(frozen=True)
+class _Targets:
+    """What is written of each picture and video.
+
+    Attributes:
+        drawings: The drawing of each.
+        tables: Of each video, the joints.
+        heatmaps: Of each picture, the drawn heat maps, where they are asked for.
+    """
+
+    drawings: Mapping[Source, Path]
+    tables: Mapping[Source, Path]
+    heatmaps: Mapping[Source, Path]
+
+    @property
+    def pictures(self) -> list[Source]:
+        """The pictures."""
+        return [file for file in self.drawings if file not in self.tables]
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file."""
+        return [*self.drawings.values(), *self.tables.values(), *self.heatmaps.values()]
+
+
+def _targets(drawings: Mapping[Source, Path], moving: Collection[Source], format: str, heatmaps: bool) -> _Targets:
+    """Returns what is written of the files that have these drawings, and of the videos among them.
+
+    Raises:
+        DeepPoseError: Heat maps are asked for, and one is a video.
+    """
+    suffix = {"json": ".jsonl", "csv": ".csv"}[format]
+    tables = {file: drawing.with_suffix(suffix) for file, drawing in drawings.items() if file in moving}
+    if heatmaps and tables:
+        raise DeepPoseError(f"{next(iter(tables))}: heat maps are drawn of pictures, not of videos")
+    return _Targets(drawings, tables, {file: heatmaps_beside(drawings[file]) for file in drawings if heatmaps})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Pictures and videos, what is asked of them as `predict_files` is, and what has come of it so far."""
+
+    pose: Pose | CascadePose
+    people: People
+    skeleton: Skeleton | None
+    names: tuple[str, ...]
+    lettering: Lettering
+    stages: Stages
+    sheet: ContactSheet | None
+    targets: _Targets
+    done: _Counter
+    failures: list[Failure]
+    found: list[Prediction] = field(default_factory=list)
+    videos: list[VideoPrediction] = field(default_factory=list)
+    nobody: list[Source] = field(default_factory=list)
+
+    def predict_pictures(self, read: Callable[[Source], Picture], stage: Path, workers: Workers) -> None:
+        """Predicts the pictures, and writes the drawings into a folder."""
+        written: _Written = deque()
+        readable = _readable(workers.ahead(self.targets.pictures, read, workers.threads + _AHEAD), self.failures)
+        with_persons = _with_persons(readable, self.people, self.failures)
+        maps, in_order = bool(self.targets.heatmaps), self.stages.legacy_order
+        answering = answers(self.pose, with_persons, workers, in_order, maps, answered_of=self.done.persons)
+        for file, image, answered in answering:
+            persons, refused = told_apart(answered, self.people.numbered)
+            self.failures.extend(Failure(file, f"{file}: {problem}") for problem in refused)
+            if persons:
+                for path, drawing in self._drawings(file, image, persons):
+                    written.append((file, workers.begin(partial(_write, stage / path.name, drawing))))
+                self._wait(written, workers.threads + _AHEAD)
+                self._take(file, image, persons)
+            elif not refused:
+                self.nobody.append(file)
+            self.done.one_more(file, len(answered))
+        self._wait(written, 0)
+
+    def _drawings(
+        self, file: Source, image: Picture, persons: Sequence[Shown]
+    ) -> Iterator[tuple[Path, Callable[[], Picture]]]:
+        """Yields the drawings of a picture: where each is written, and what draws it."""
+        several = self.people.numbered
+        how = self.skeleton, several, self.lettering, self.stages.shown
+        yield self.targets.drawings[file], partial(drawn, image, persons, *how)
+        if file in self.targets.heatmaps:
+            yield self.targets.heatmaps[file], partial(drawn_heatmaps, image, persons, self.names, several)
+
+    def _take(self, file: Source, image: Picture, persons: Sequence[Shown]) -> None:
+        """Takes down the persons of a picture."""
+        drawing, maps = self.targets.drawings[file], self.targets.heatmaps.get(file)
+        for person, view, points in persons:
+            if self.sheet is not None:
+                caption = title_of(file, person.number if self.people.numbered else None)
+                self.sheet.add(image, view.crop, points, self.skeleton, caption=caption)
+            box, score = person.found.box, person.found.score
+            ways = person.stages if self.stages.shown else None
+            self.found.append(Prediction(file, points, drawing, person.number, box, score, ways, maps))
+
+    def _wait(self, written: _Written, most: int) -> None:
+        """Waits until no more drawings than so many are still to be written."""
+        while len(written) > most:
+            file, drawing = written.popleft()
+            try:
+                drawing.result()
+            except DeepPoseError as error:
+                self.failures.append(Failure(file, f"{file}: {error}"))
+
+    def predict_videos(
+        self, following: Callable[[], Following], show: Callable[[Picture], bool] | None, stage: Path, workers: Workers
+    ) -> None:
+        """Predicts the videos, one after the other, and writes what is written of each into a folder."""
+        count = self.pose.stage_count if self.stages.shown else 0
+        for file, table in self.targets.tables.items():
+            drawing, sound = self.targets.drawings[file], file if isinstance(file, Path) else None
+            several = self.people.numbered
+            writing = VideoFiles(stage, drawing, table, self.names, numbered=several, stages=count, source=sound)
+            how = self.skeleton, self.lettering, self.sheet, self.done.one_more, workers, self.stages, show
+            try:
+                video, refused = predict_video(self.pose, file, writing, following(), *how)
+                self.videos.append(video)
+                self.failures.extend(Failure(file, problem) for problem in refused)
+            except DeepPoseError as error:
+                writing.remove()
+                self.failures.append(Failure(file, str(error)))
+
+    def refuse_nobody(self) -> None:
+        """Raises a DeepPoseError where there are no joints at all."""
+        if not self.found and not self.videos:
+            reasons = [failure.reason for failure in self.failures]
+            reasons = reasons or [f"{file}: nobody was found in it" for file in self.targets.drawings]
+            more = f" (and so it is with {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+            raise DeepPoseError(f"{reasons[0]}{more}")
+
+    def told(self, table: Path | None, tile: Path | None) -> Predictions:
+        """Returns what there is; the joints of all pictures are in the table."""
+        return Predictions(
+            self.pose.path,
+            self.names,
+            tuple(self.found),
+            tuple(self.videos),
+            tuple(self.failures),
+            table,
+            tile,
+            tuple(self.nobody),
+            self.people.numbered,
+        )
 
 
 def _with_persons(
