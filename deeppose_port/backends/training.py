@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from converters.checkpoint import is_parameter
+from converters.checkpoint import Preprocessing, is_parameter
 from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
 from deeppose_port import backends
@@ -21,6 +21,7 @@ from deeppose_port.data.cache import PictureCache
 from deeppose_port.data.dataset import DatasetOptions
 from deeppose_port.data.displacements import CloseUps, DrawnCloseUps
 from deeppose_port.data.pack import PackedDataset
+from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.metrics import registry
 from deeppose_port.metrics.evaluation import missing_for
 from deeppose_port.options import changed
@@ -73,30 +74,8 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
         first_stage = start.checkpoint if start.later is None else first_stage
     for notice in start.notices:
         callbacks.notice(notice)
-    backends.refuse_foreign(backend, start.checkpoint.architecture)
-    if start.checkpoint.architecture.stacks and options.loss != "l2":
-        problem = (
-            f"--loss {options.loss} is of coordinates, and this {start.checkpoint.architecture.name} has heat maps"
-        )
-        raise DeepPoseError(problem, advice="leave it out, or say --recipe course")
-    if start.epoch >= options.epochs and not options.eval_only and not per_joint:
-        raise DeepPoseError(
-            f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
-        )
-    about: DatasetOptions = {
-        "preprocessing": first_stage.preprocessing,
-        "cache": PictureCache(options.cache),
-        "min_dim": options.counting.min_dim,
-        "ignore_label": options.counting.ignore_label,
-        "max_pixels": options.counting.max_pixels,
-    }
-    opened = partial(PoseDataset, images=options.images, skeleton=skeleton, **about)
-    if options.pack is None:
-        persons = opened(options.train_csv)
-    else:
-        packed = partial(PackedDataset, pack=options.pack, augmentation=options.augmentation)
-        persons = packed(options.train_csv, images=options.images, skeleton=skeleton, **about)
-    validated = None if options.test_csv is None else opened(options.test_csv)
+    _refuse_start(start, options, backend)
+    persons, validated = _opened(options, skeleton, first_stage.preprocessing)
     _refuse_unmeasured(options, validated)
     train_set: PoseDataset | DrawnCloseUps = persons
     test_set: PoseDataset | CloseUps | None = validated
@@ -137,6 +116,39 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
                     callbacks.begin(_header(run, description))
                 engine.train(run)
     return run
+
+
+def _refuse_start(start: Start, options: TrainingOptions, backend: str) -> None:
+    """Refuses a network that the backend or the loss is not for, and a run that has ended."""
+    architecture = start.checkpoint.architecture
+    backends.refuse_foreign(backend, architecture)
+    if architecture.stacks and options.loss != "l2":
+        problem = f"--loss {options.loss} is of coordinates, and this {architecture.name} has heat maps"
+        raise DeepPoseError(problem, advice="leave it out, or say --recipe course")
+    if start.epoch >= options.epochs and not options.eval_only and not options.cascade.per_joint:
+        raise DeepPoseError(
+            f"{start.resumed}: it has {start.epoch} epochs behind it and --epochs is {options.epochs}: nothing to do"
+        )
+
+
+def _opened(
+    options: TrainingOptions, skeleton: Skeleton, preprocessing: Preprocessing
+) -> tuple[PoseDataset, PoseDataset | None]:
+    """Returns the persons to learn from, and those to validate with."""
+    about: DatasetOptions = {
+        "preprocessing": preprocessing,
+        "min_dim": options.counting.min_dim,
+        "ignore_label": options.counting.ignore_label,
+        "cache": PictureCache(options.cache),
+        "max_pixels": options.counting.max_pixels,
+    }
+    opened = partial(PoseDataset, images=options.images, skeleton=skeleton, **about)
+    if options.pack is None:
+        persons = opened(options.train_csv)
+    else:
+        packed = partial(PackedDataset, pack=options.pack, augmentation=options.augmentation)
+        persons = packed(options.train_csv, images=options.images, skeleton=skeleton, **about)
+    return persons, None if options.test_csv is None else opened(options.test_csv)
 
 
 def _train_joints(
