@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.errors import DeepPoseError
 from converters.values import dataclass
-from deeppose_port.options import described, refuse_outside, refuse_unknown
+from deeppose_port.options import Option, described, options_of, refuse_outside, refuse_unknown
 
 #: Algorithm -> the legacy program's `--opt`, and that of AdamW, which it did not have.
 OPTIMIZERS = {
@@ -97,6 +97,14 @@ class Hyperparameters:
         return self.lr * self.lr_decay_ratio ** (int(epoch) // self.lr_decay_freq if self.lr_decay_freq else 0)
 
 
+def _value_of(option: Option, said: object) -> Any:
+    """Returns what a log says of an option; None for nothing that can be."""
+    try:
+        return None if said is None else option.value_of(said)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True)
 class HyperparameterOptions:
     """What the user said of the optimizer; None where nothing was said."""
@@ -156,9 +164,14 @@ class HyperparameterOptions:
     )
 
     @classmethod
-    def from_log(cls, options: Mapping[str, Any]) -> HyperparameterOptions:
-        """Takes what a `log.txt` says; the legacy program wrote every option there, used or not."""
-        known = {field.name: options.get(field.name) for field in fields(cls)}
+    def from_log(cls, options: Mapping[str, object]) -> HyperparameterOptions:
+        """Takes what a `log.txt` says; the legacy program wrote every option there, used or not.
+
+        What is no value of an option, and an optimizer that we do not have, another program wrote: it is left out.
+        """
+        known = {name: _value_of(option, options.get(name)) for name, option in options_of(cls).items()}
+        if str(known["opt"]).lower() not in map(str.lower, OPTIMIZERS.values()):
+            known["opt"] = None
         if "momentum" not in options:  # which that program did not have
             known |= dict.fromkeys(_UNUSED.get(str(known["opt"]), ()))
         return cls(**known)

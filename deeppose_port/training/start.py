@@ -25,7 +25,7 @@ from deeppose_port.training.average import trained_of
 from deeppose_port.training.hyperparameters import OPTIMIZERS, HyperparameterOptions, Hyperparameters, state_of
 from deeppose_port.training.initial import WRITER, initial_architecture, initial_checkpoint
 from deeppose_port.training.logs import entries_of
-from deeppose_port.training.names import BEFORE, DISPLACEMENTS, checkpoints_in, joint_folder
+from deeppose_port.training.names import BEFORE, DISPLACEMENTS, CheckpointName, checkpoints_in, joint_folder
 from deeppose_port.training.options import TrainingOptions
 from deeppose_port.training.recipes import RECIPES
 from deeppose_port.training.stage import LaterStage, close_up_in, stage_preprocessing, stages_before
@@ -340,7 +340,9 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
         problem = "no file of this kind holds the learning rate, and no log.txt beside it tells"
         raise CheckpointError(path, problem, f"say it with {option}")
     progress = checkpoint.progress
-    epoch = options.start_epoch if options.start_epoch is not None else progress.epoch if progress else None
+    named = CheckpointName.parse(path.name)
+    told = options.start_epoch, progress.epoch if progress else None, named.epoch if named else None
+    epoch = next((each for each in told if each is not None), None)
     if epoch is None:
         problem = "neither it nor its name says how many epochs are behind it"
         raise CheckpointError(path, problem, "say it with --start-epoch")

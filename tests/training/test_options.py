@@ -78,6 +78,10 @@ class TestLegacyLog:
     def test_strangers_are_passed_over(self):
         assert HyperparameterOptions.from_log({"fname_index": 0}) == HyperparameterOptions()
 
+    @pytest.mark.parametrize("said", [{"opt": 3}, {"opt": "Sorcery"}, {"adam_beta1": "z"}, {"lr": [1]}, {"lr": True}])
+    def test_what_another_program_may_have_written_is_left_out(self, said):
+        assert HyperparameterOptions.from_log(said) == HyperparameterOptions()
+
 
 class TestLearningRate:
     def test_it_falls_after_every_so_many_epochs(self):

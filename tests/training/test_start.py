@@ -149,12 +149,13 @@ class TestResume:
             (adam / "epoch-1.state").write_bytes(b"no")
             with pytest.raises(CheckpointError, match=r"cannot go on: .*epoch-1\.state: this is text.*--no-state"):
                 start_of(resume=adam / "epoch-1.model")
-        how = {"resume": adam / "epoch-1.model", "state": False, "start_epoch": 1}
+        how = {"resume": adam / "epoch-1.model", "state": False}
         start = start_of(**how, hyperparameters=HyperparameterOptions(opt="MomentumSGD", lr=0.5))
         assert (start.checkpoint.optimizer, start.epoch) == (None, 1)
         assert (start.hyperparameters.algorithm, start.hyperparameters.lr) == ("momentumsgd", 0.5)
         assert "its optimizer starts afresh" in start.notices
         assert start_of(**how).hyperparameters.algorithm == "adam"
+        assert start_of(**how, start_epoch=7).epoch == 7
 
     def test_layers_that_were_not_updated_are_named(self, adam):
         with np.load(adam / "epoch-1.state") as state:
