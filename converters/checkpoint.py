@@ -385,7 +385,7 @@ class Checkpoint:
     @property
     def parameters(self) -> int:
         """Number of trained numbers."""
-        return sum(array.size for name, array in self.weights.items() if is_parameter(name))
+        return parameters_of(self.architecture)
 
     @property
     def chainer_source(self) -> Source | None:
@@ -444,7 +444,8 @@ def is_parameter(name: str) -> bool:
 
 def parameters_of(architecture: Architecture) -> int:
     """Returns the number of an architecture's trained numbers."""
-    return sum(math.prod(shape) for name, shape in architecture.shapes.items() if is_parameter(name))
+    trained = (name for name in architecture.shapes if is_parameter(name) and name not in architecture.buffers)
+    return sum(math.prod(architecture.shapes[name]) for name in trained)
 
 
 def bytes_of(array: Array) -> memoryview:

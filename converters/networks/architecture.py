@@ -18,7 +18,7 @@ from converters.networks.batch_normalization import (
     check_writer,
 )
 from converters.networks.description import describe, layers_of
-from converters.networks.flow import Step, shapes_in, side_multiple, steps_of
+from converters.networks.flow import Step, learned_in, shapes_in, side_multiple, steps_of
 from converters.networks.layers import (
     AdaptiveAveragePooling,
     GlobalAveragePooling,
@@ -224,6 +224,11 @@ class Architecture:
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of each tensor of its state dict, by canonical name, in the order of the layers."""
         return shapes_in(self.steps)
+
+    @cached_property
+    def buffers(self) -> frozenset[str]:
+        """Names of tensors that no training changes, beside the statistics of BatchNormalization."""
+        return frozenset(name for name, tensor in learned_in(self.steps).items() if not tensor.trained)
 
     def with_joints(self, joints: int) -> Architecture:
         """Returns it with outputs for another number of joints.

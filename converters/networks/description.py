@@ -21,6 +21,7 @@ _MOST_LAYERS = 5000
 _DEEPEST = 50
 _LARGEST = 1 << 24
 _LONGEST_NAME = 500
+_MOST_NUMBERS = 4096
 #: What the whole numbers of a layer are at least.
 _SMALLEST = {
     **dict.fromkeys(("channels", "multiplier", "kernel", "stride", "groups", "dilation", "factor", "side", "n"), 1),
@@ -93,8 +94,8 @@ class _Reader:
                 raise DeepPoseError(f"{name} is {_shortly(value)}")
             return tuple(self.table(branch, depth + 1) for branch in value)
         if isinstance(value, list):
-            value = tuple(value[: _DEEPEST + 1])
-        too_long = isinstance(value, tuple) and len(value) > _DEEPEST
+            value = tuple(value[: _MOST_NUMBERS + 1])
+        too_long = isinstance(value, tuple) and len(value) > (_MOST_NUMBERS if kind == tuple[float, ...] else _DEEPEST)
         if too_long or not fits(value, kind, _is_sound) or not _at_least(value, _SMALLEST.get(name, -_LARGEST)):
             raise DeepPoseError(f"{name} is {_shortly(value)}")
         return value

@@ -50,6 +50,9 @@ class Arrays(Protocol[Calculated]):
     def normalised(self, x: Calculated, axes: int, eps: float) -> Calculated:
         """Returns (x - mean) / sqrt(variance + eps), both over the last axes, as many as are said; 1 / n in both."""
 
+    def constant(self, x: Calculated, numbers: npt.NDArray[np.float32]) -> Calculated:
+        """Returns numbers where a value is, of its dtype."""
+
     def reduced(self, how: Reducing, x: Calculated, axes: Shape) -> Calculated:
         """Returns the mean, the sum or the largest along axes of an example, which stay with a length of 1."""
 
@@ -73,6 +76,7 @@ class Learned:
         chainer: The last part of its name in Chainer, of which `canonical_name` makes that of its own.
         first: What its numbers are before a training.
         random: Whether they are drawn then, as those of a fully connected layer.
+        trained: Whether it is trained at all, or stays as it is.
     """
 
     shape: Shape
@@ -80,6 +84,7 @@ class Learned:
     chainer: str
     first: float = 0.0
     random: bool = False
+    trained: bool = True
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     # What is refused is so before a folder is made, or the settings of an old one are written over.
     if "devices" in description.abilities:
         engine.refuse_device(options.device)
-    names = [name for name in start.checkpoint.weights if is_parameter(name)]
+    buffers = start.checkpoint.architecture.buffers
+    names = [name for name in start.checkpoint.weights if is_parameter(name) and name not in buffers]
     frozen(names, options.freeze), scales_of(names, options.lr_scale)
     told = options
     of_joints: list[DrawnCloseUps] = []
@@ -267,7 +268,7 @@ def _header(run: Run, backend: Description, joint: str | None = None) -> Header:
         persons=len(_persons_of(run.train)),
         validation_persons=None if run.test is None else len(_persons_of(run.test)),
         architecture=checkpoint.architecture.name,
-        parameters=sum(array.size for name, array in checkpoint.weights.items() if is_parameter(name)),
+        parameters=checkpoint.parameters,
         im_size=checkpoint.preprocessing.im_size,
         device=run.options.device,
         backend=backend.title,

@@ -211,6 +211,13 @@ WORDS = {
         "self.circle(h)": 4,
         "self.shared(h)": 6,
         "self.shuffle(h[:, :4])": 1,
+        "(h * self.gain + self.level - self.gain) / self.level": 6,
+        "(self.mean - h) / self.std + 2 / (h.abs() + self.std[0])": 6,
+        "(self.gamma * h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)": 6,
+        "h * torch.arange(h.size(3), device=h.device).float() / h.size(3) - torch.linspace(0, 1, 31)[None, :, None]": 6,
+        "h - torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1, 1).to(h)": 6,
+        "torch.cat([h, torch.stack(torch.meshgrid(torch.linspace(-1, 1, h.shape[2]), torch.arange(31) / 30, "
+        "indexing='ij')).unsqueeze(0).expand(h.size(0), -1, -1, -1)], 1)": 8,
     },
     "chainer": {
         "F.mean(h, axis=(2, 3), keepdims=True)": 6,
@@ -240,6 +247,11 @@ WORDS = {
         "F.mean(h, axis=1, keepdims=True)": 1,
         "F.sum(h, axis=1, keepdims=True)": 1,
         "self.shared(h, n_batch_axes=3)": 6,
+        "h * F.broadcast_to(self.gain, h.shape) - self.gain": 6,
+        "F.scale(h, self.slope) + F.bias(h, self.slope) / (1 + h ** 2)": 6,
+        "F.bias(h, F.mean(h, axis=(2, 3)), axis=0) - self.mean": 6,
+        "self.swish(h)": 6,
+        "F.concat([h, self.xp.broadcast_to(self.xp.arange(31).astype('f') / 30, (len(h), 1, 31, 31))])": 7,
     },
 }
 #: What is made for these words: normalisations of each example by itself, and new sizes.
@@ -254,11 +266,17 @@ MADE = {
         self.mirror, self.border = nn.ReflectionPad2d((1, 2, 3, 0)), nn.ReplicationPad2d((1, 2, 3, 0))
         self.circle = nn.Conv2d(6, 4, 3, padding=1, padding_mode='circular')
         self.shared = nn.Linear(31, 4)
+        self.gain, self.gamma = nn.Parameter(torch.ones(6, 1, 1) * 1e-2), nn.Parameter(torch.rand(6))
+        self.level = nn.Parameter(torch.Tensor(1, 6, 1, 1).fill_(0.5))
+        self.register_buffer('mean', torch.randn(6, 1, 1))
+        self.register_buffer('std', torch.tensor([0.5, 0.25, 1, 2, 3, 4]).view(1, 6, 1, 1))
     """,
     "chainer": """
         self.groups, self.own = L.GroupNormalization(3, eps=1e-2), L.GroupNormalization(6, 6)
         self.offset, self.rows = L.Bias(shape=(6,)), L.Bias(2, 31)
-        self.shared = L.Linear(31, 4)
+        self.shared, self.swish = L.Linear(31, 4), L.Swish((6,))
+        self.gain, self.slope = chainer.Parameter(1.0, (1, 6, 1, 1)), chainer.Parameter(self.xp.ones(6, 'f'))
+        self.add_persistent('mean', self.xp.arange(6).astype('f').reshape(1, 6, 1, 1))
     """,
 }
 

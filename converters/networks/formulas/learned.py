@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from converters.errors import DeepPoseError
 from converters.networks.flow import joined
 from converters.networks.formula import Arrays, Calculated, Formula, Learned, Shape, Value
@@ -20,16 +22,18 @@ class Weighting(Formula):
         name: The tensor's name, whole.
         shape: Its shape in files.
         placed: Its shape among the axes of an example; 1 where it is repeated.
-        join: Whether it is added or multiplied.
+        join: Whether it is added or subtracted, or multiplied or divided by.
         chainer: The last part of its name in Chainer.
+        trained: Whether it is trained, or a buffer.
     """
 
     word: ClassVar[str] = "a factor or an offset"
     name: str
     shape: Shape
     placed: Shape
-    join: Literal["sum", "product"]
+    join: Literal["sum", "difference", "product", "quotient"]
     chainer: str
+    trained: bool = True
 
     def after(self, value: Value) -> Value:
         """Returns the same shape, or that of what is repeated."""
@@ -39,13 +43,51 @@ class Weighting(Formula):
 
     def tensors(self, value: Value) -> dict[str, Learned]:
         """Returns the tensor."""
-        return {self.name: Learned(self.shape, self.placed, self.chainer, float(self.join == "product"))}
+        first = float(self.join in ("product", "quotient"))
+        return {self.name: Learned(self.shape, self.placed, self.chainer, first, trained=self.trained)}
 
     def formula(
         self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
     ) -> Calculated:
-        """Returns the sum or the product."""
-        return (arrays.add if self.join == "sum" else arrays.multiply)(x, tensors[self.name])
+        """Returns what comes of both."""
+        tensor = tensors[self.name]
+        match self.join:
+            case "sum":
+                return arrays.add(x, tensor)
+            case "difference":
+                return arrays.add(x, arrays.affine(tensor, -1.0, 0.0))
+            case "product":
+                return arrays.multiply(x, tensor)
+        return arrays.multiply(x, arrays.function("reciprocal", tensor))
+
+
+@dataclass(frozen=True)
+class Constant(Formula):
+    """A value plus numbers that the network's source has, or times them.
+
+    Attributes:
+        numbers: The numbers.
+        placed: Their shape among the axes of an example; 1 where they are repeated.
+        join: Whether they are added or multiplied.
+    """
+
+    word: ClassVar[str] = "an array of numbers"
+    numbers: tuple[float, ...]
+    placed: Shape
+    join: Literal["sum", "product"]
+
+    def after(self, value: Value) -> Value:
+        """Returns the same shape, or that of what is repeated."""
+        if len(self.numbers) != math.prod(self.placed) or len(self.placed) != len(value) or not self.numbers:
+            raise DeepPoseError(f"{len(self.numbers)} numbers under {self.placed} are not for a value of {value}")
+        return joined([value, self.placed], "product")
+
+    def formula(
+        self, arrays: Arrays[Calculated], x: Calculated, value: Value, tensors: Mapping[str, Calculated]
+    ) -> Calculated:
+        """Returns what comes of both."""
+        numbers = arrays.constant(x, np.array(self.numbers, np.float32).reshape(self.placed))
+        return (arrays.add if self.join == "sum" else arrays.multiply)(x, numbers)
 
 
 @dataclass(frozen=True)

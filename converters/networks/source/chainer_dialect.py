@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,14 +13,16 @@ from packaging.version import Version
 from converters.networks import formulas
 from converters.networks import layers as kinds
 from converters.networks.layers import Pair
-from converters.networks.source import plain, tensors
+from converters.networks.source import arrays, plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
 from converters.networks.source.registry import KNOWN, ByVersion, function, native
 from converters.networks.source.values import (
+    Array,
     Bound,
     Instance,
     Mode,
+    Namespace,
     Native,
     ParameterShape,
     Probe,
@@ -44,8 +47,15 @@ class Link(Native):
     def do_add_param(self, c: Context, name: object, shape: object = None, **ignored: object) -> object:
         """Registers a parameter."""
         sides = shape if isinstance(shape, tuple | list) else (shape,)
-        self.parameters[str(name)] = tuple(side if isinstance(side, int) else None for side in sides)
+        if sides and all(isinstance(side, int) for side in sides):
+            self.keep(c, str(name), arrays.made(c, sides, None), trained=True)
+        else:
+            self.parameters[str(name)] = tuple(side if isinstance(side, int) else None for side in sides)
         return None
+
+    def attribute(self, c: Context, name: str) -> object:
+        """Returns the module that makes its arrays."""
+        return Namespace("numpy") if name == "xp" else super().attribute(c, name)
 
     def do_init_scope(self, c: Context) -> object:
         """Returns the context in which attributes are registered; within another one it ends nothing."""
@@ -65,6 +75,9 @@ class Link(Native):
 
     def do_add_persistent(self, c: Context, name: object, value: object = None) -> object:
         """Registers an array that is saved and not trained."""
+        if isinstance(value, Array):
+            self.keep(c, str(name), value, trained=False)
+            return None
         self.instance.attributes[str(name)] = c.unknown(f"the array {c.spell(name)} that is saved beside the weights")
         return None
 
@@ -118,8 +131,20 @@ class Link(Native):
         if self.registers and isinstance(value, Instance) and value.native is not None:
             self.instance.attributes.pop(name, None)
             self.instance.children[name] = value
+        elif self.registers and isinstance(value, Array) and value.trained and value.owner is None:
+            self.keep(c, name, value, trained=True)
         else:
             self.instance.attributes[name] = value
+
+
+@function("chainer.Parameter", "chainer.variable.Parameter")
+def _parameter(c: Context, initializer: object = None, shape: object = None, name: object = None) -> object:
+    if shape is None and isinstance(initializer, Array):
+        shape = initializer.shape
+    if shape is None or isinstance(shape, Unknown):
+        return c.unknown("a parameter whose shape is told by the first value")
+    sides = arrays.made(c, shape, None).shape
+    return Array(sides, None, None, sides, trained=True)
 
 
 @native("chainer.Chain")
@@ -815,6 +840,39 @@ class ScaleLink(Link):
         return c.layer(xs[0], kinds.Scale(c.name_of(self.instance), shape, self.bias))
 
 
+@native("chainer.links.Swish")
+class SwishLink(Link):
+    """`L.Swish`: x * sigmoid(beta * x)."""
+
+    trained = MappingProxyType({"bias": "beta"})
+
+    def __init__(self, c: Context, beta_shape: object, beta_init: object = 1.0) -> None:
+        super().__init__(c)
+        if beta_shape is None:
+            c.fail("a Swish whose shape is told by the first value is not known")
+        self.keep(c, "beta", arrays.made(c, beta_shape, None), trained=True)
+
+    def forward(self, c: Context, x: object) -> object:
+        """Multiplies by a sigmoid."""
+        beta, count = self.instance.attributes["beta"], len(c.tensor(x).node.shape)
+        assert isinstance(beta, Array)
+        placed = arrays.reshaped(c, beta, (*beta.shape, *(1,) * (count - len(beta.shape))))
+        return c.join([x, c.layer(tensors.arithmetic(c, ast.Mult, x, placed), kinds.Sigmoid())], "product")
+
+
+@native("chainer.links.Parameter")
+class ParameterLink(Link):
+    """`L.Parameter`: a call gives its parameter."""
+
+    def __init__(self, c: Context, array: object) -> None:
+        super().__init__(c)
+        self.keep(c, "W", arrays.of_numbers(c, array), trained=True)
+
+    def forward(self, c: Context, volatile: object = "off") -> object:
+        """Returns the parameter."""
+        return self.instance.attributes["W"]
+
+
 @native("chainer.links.Bias")
 class BiasLink(Link):
     """`L.Bias`."""
@@ -965,6 +1023,28 @@ def _softmax(c: Context, x: object, axis: object = 1, use_cudnn: object = True) 
 @function("chainer.functions.normalize")
 def _normalize(c: Context, x: object, eps: object = 1e-5, axis: object = 1) -> object:
     return tensors.normalised(c, x, axis, 2.0, c.real(eps, "eps"), add=True)
+
+
+def _along(c: Context, kind: type[ast.operator], x: object, y: object, axis: object) -> object:
+    """Returns a value combined with another whose first axis stands at `axis`."""
+    tensor, first = c.tensor(x), c.whole(axis, "axis")
+    own = len(y.shape) if isinstance(y, Array) else len(c.tensor(y).node.shape) + 1
+    count = len(tensor.node.shape) + 1
+    if isinstance(y, Array) != (first > 0) or first + own > count:
+        c.fail(f"a value of {own} axes from axis {first} on is not known")
+    for _ in range(count - first - own):
+        y = tensors.unsqueeze(c, y, -1)
+    return tensors.arithmetic(c, kind, tensor, y)
+
+
+@function("chainer.functions.scale")
+def _scale(c: Context, x: object, y: object, axis: object = 1) -> object:
+    return _along(c, ast.Mult, x, y, axis)
+
+
+@function("chainer.functions.bias")
+def _bias(c: Context, x: object, y: object, axis: object = 1) -> object:
+    return _along(c, ast.Add, x, y, axis)
 
 
 @function("chainer.functions.depth2space")

@@ -13,7 +13,7 @@ from types import EllipsisType, FunctionType, MethodType
 from packaging.version import Version
 
 from converters.errors import DeepPoseError
-from converters.networks.source import plain
+from converters.networks.source import arrays, plain
 from converters.networks.source.budget import MOST_CHARACTERS, Budget, bounded
 from converters.networks.source.bundled import tree_of
 from converters.networks.source.context import Context
@@ -24,6 +24,7 @@ from converters.networks.source.tensors import arithmetic, tensor_attribute, ten
 from converters.networks.source.tensors import in_place as changed_in_place
 from converters.networks.source.text import parse
 from converters.networks.source.values import (
+    Array,
     Attributes,
     Batch,
     Bound,
@@ -298,6 +299,8 @@ class Evaluator(Context):
             return Mode(not value.value) if isinstance(value, Mode) else not plain.truth(self, value)
         if isinstance(value, Tensor) and isinstance(op, ast.USub):
             return arithmetic(self, ast.Mult, value, -1)
+        if isinstance(value, Array) and isinstance(op, ast.USub):
+            return arrays.operated(self, ast.Mult, value, -1)
         if not isinstance(value, int | float):
             self.fail(f"{type(op).__name__} of {self.spell(value)} is not known")
         if isinstance(op, ast.UAdd):
@@ -349,6 +352,8 @@ class Evaluator(Context):
             if in_place and isinstance(left, Tensor) and isinstance(result, Tensor) and self.framework == "torch":
                 return changed_in_place(self, left, result)
             return result
+        if isinstance(left, Array) or isinstance(right, Array):
+            return arrays.operated(self, kind, left, right)
         if in_place and kind is ast.Add and isinstance(left, list):
             left.extend(plain.iterate(self, right))
             return bounded(left)
@@ -401,6 +406,8 @@ class Evaluator(Context):
                     return NativeMethod(f"{value.spelled}.{name}", _unbound(value, name))
             case Tensor():
                 return tensor_attribute(self, value, name)
+            case Array():
+                return arrays.attribute(self, value, name)
             case Function() | Bound() if name == "__name__":
                 return value.name if isinstance(value, Function) else value.function.name
             case NativeFunction() if name == "__name__":
@@ -548,6 +555,8 @@ class Evaluator(Context):
         match value:
             case Tensor():
                 return tensor_item(self, value, key)
+            case Array():
+                return arrays.item(self, value, key)
             case Namespace() if isinstance(key, str):
                 return self.attribute(value, key)
             case Instance():
@@ -686,6 +695,8 @@ class Evaluator(Context):
                     return instance
                 case ByVersion() | Bundled():
                     return self.call(self._meant(called), arguments, keywords)
+                case Namespace("torch.Tensor"):
+                    return self.call(KNOWN["torch.FloatTensor"], arguments, keywords)
         finally:
             self.budget.leave()
         self.fail(f"a call of {self.spell(called)} is not known")

@@ -21,6 +21,7 @@ from converters.networks.source.errors import ExhaustedError
 from converters.networks.source.registry import KNOWN, function
 from converters.networks.source.values import (
     BATCH,
+    Array,
     Attributes,
     Batch,
     Bound,
@@ -249,6 +250,10 @@ def iterate(c: Context, value: object) -> list[object]:
             items = value.native.items(c)
             if items is not None:
                 return items
+        case Array():
+            from converters.networks.source import arrays
+
+            return arrays.items(c, value)
         case list() | tuple() | dict() | set() | str() | range():
             if len(value) > MOST_ITEMS:
                 raise ExhaustedError(f"a loop over {len(value)} items")
@@ -456,11 +461,6 @@ def _chr(c: Context, number: object) -> object:
 @function("builtins.ord")
 def _ord(c: Context, letter: object) -> object:
     return ord(letter) if isinstance(letter, str) and len(letter) == 1 else c.unknown("the number of this")
-
-
-@function("numpy.arange")
-def _arange(c: Context, *numbers: object) -> object:
-    return _range(c, *numbers)
 
 
 @function("builtins.divmod")

@@ -27,10 +27,12 @@ from converters.networks.layers import (
     Transpose,
     Upsample,
 )
+from converters.networks.source import arrays
 from converters.networks.source.context import Context, FeaturesError
 from converters.networks.source.graph import flattened
 from converters.networks.source.registry import KNOWN, look_up
 from converters.networks.source.values import (
+    Array,
     Batch,
     Everything,
     NativeFunction,
@@ -59,6 +61,8 @@ def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object
                 return c.join([left, c.layer(right, Function("reciprocal"))], "product")
         return c.unknown(f"{kind.__name__} of two values of the network")
     tensor, other = (left, right) if isinstance(left, Tensor) else (right, left)
+    if isinstance(other, Array) and isinstance(tensor, Tensor):
+        return arrays.combined(c, kind, tensor, other, tensor is not left)
     if not isinstance(other, int | float):
         return c.unknown(f"{kind.__name__} of a value of the network and {c.spell(other)}")
     number = c.real(other, "the number")
@@ -98,6 +102,8 @@ def added(c: Context, left: Tensor, right: Tensor) -> Tensor:
 
 def reshape(c: Context, value: object, shape: object) -> object:
     """Returns a value under another shape, whose first side is the batch's."""
+    if isinstance(value, Array):
+        return arrays.reshaped(c, value, list(shape) if isinstance(shape, tuple | list) else [shape])
     tensor = c.tensor(value)
     sides = list(shape) if isinstance(shape, tuple | list) else [shape]
     for side in sides:
@@ -149,6 +155,8 @@ def length_of(c: Context, value: object, axis: object) -> int:
 
 def transpose(c: Context, value: object, axes: tuple[object, ...]) -> object:
     """Returns a value with its axes in another order; the batch's stays the first."""
+    if isinstance(value, Array):
+        return arrays.transposed(c, value, [c.whole(axis, "an axis") for axis in axes])
     tensor = c.tensor(value)
     numbers = [c.whole(axis, "an axis") for axis in axes]
     numbers = [number + len(numbers) if number < 0 else number for number in numbers]
@@ -179,6 +187,10 @@ def squeeze(c: Context, value: object, axis: object = None) -> object:
 
 def unsqueeze(c: Context, value: object, axis: object) -> object:
     """Returns a value with another side, of 1."""
+    if isinstance(value, Array):
+        place, sides = c.whole(axis, "the axis"), list(value.shape)
+        sides.insert(place + len(sides) + 1 if place < 0 else place, 1)
+        return arrays.reshaped(c, value, sides)
     tensor = c.tensor(value)
     place = axis_of(c, tensor, axis, len(tensor.node.shape) + 2)
     if not tensor.node.static:
@@ -261,7 +273,15 @@ def _in_front(c: Context, value: object, axis: int) -> Tensor:
 
 
 def concatenated(c: Context, values: list[object], axis: object) -> object:
-    """Returns values behind each other along an axis."""
+    """Returns values behind each other along an axis; arrays among them are repeated for each example."""
+    if all(isinstance(value, Array) for value in values):
+        return arrays.joined(c, values, c.whole(axis, "the axis"), new=False)
+    if any(isinstance(value, Array) for value in values):
+        like = c.tensor(next(value for value in values if not isinstance(value, Array)))
+        if axis_of(c, like, axis) != 0:
+            c.fail("an array behind a value along another axis than the channels' is not known")
+        parts = [arrays.filled(c, like, value) if isinstance(value, Array) else [value] for value in values]
+        values, axis = [one for part in parts for one in part], 1
     place = axis_of(c, c.tensor(values[0]), axis)
     return _in_front(c, c.join([_in_front(c, value, place) for value in values], "concat"), place)
 
@@ -276,6 +296,8 @@ def part(c: Context, value: object, axis: int, start: int, stop: int) -> Tensor:
 
 def broadcast(c: Context, value: object, shape: object) -> object:
     """Returns a value as large as a shape, each side of 1 repeated."""
+    if isinstance(value, Array):
+        return arrays.repeated(c, value, list(shape) if isinstance(shape, tuple | list) else [shape])
     tensor = c.tensor(value)
     own = tensor.node.shape
     sides = list(shape)[1:] if isinstance(shape, tuple | list) and len(shape) == len(own) + 1 else None
@@ -332,6 +354,8 @@ def split(c: Context, value: object, bounds: list[int], axis: object) -> object:
 
 def stack(c: Context, values: list[object], axis: object) -> object:
     """Returns values of one shape beside each other along a new axis."""
+    if all(isinstance(value, Array) for value in values):
+        return arrays.joined(c, values, c.whole(axis, "the axis"), new=True)
     place = axis_of(c, c.tensor(values[0]), axis, len(c.tensor(values[0]).node.shape) + 2)
     joined = c.join([unsqueeze(c, value, 1) for value in values], "concat")
     axes = [*range(1, place + 1), 0, *range(place + 1, len(joined.node.shape))]

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from converters.networks import formulas
 from converters.networks import layers as kinds
 from converters.networks.layers import Layer, Pair
-from converters.networks.source import plain, tensors
+from converters.networks.source import array_words, plain, tensors  # noqa: F401 - it says what names stand for
 from converters.networks.source.context import Context
 from converters.networks.source.errors import SourceError
 from converters.networks.source.pooling import pooled
 from converters.networks.source.registry import KNOWN, function, native
 from converters.networks.source.values import (
+    Array,
     Bound,
     Function,
     Given,
@@ -46,6 +47,8 @@ class Module(Native):
         self.instance.attributes.pop(name, None)
         if isinstance(value, Instance) and value.native is not None:
             self.instance.children[name] = value
+        elif isinstance(value, Array) and value.trained and value.owner is None:
+            self.keep(c, name, value, trained=True)
         else:
             self.instance.attributes[name] = value
 
@@ -57,6 +60,19 @@ class Module(Native):
         return None
 
     do_register_module = do_add_module
+
+    def do_register_parameter(self, c: Context, name: object, param: object) -> object:
+        """Registers a parameter."""
+        self.set(c, str(name), param)
+        return None
+
+    def do_register_buffer(self, c: Context, name: object, tensor: object, persistent: object = True) -> object:
+        """Registers a buffer, which files have unless they are told to leave it out."""
+        if isinstance(tensor, Array) and c.flag(persistent, "persistent"):
+            self.keep(c, str(name), tensor, trained=False)
+        else:
+            self.instance.attributes[str(name)] = tensor
+        return None
 
     def do_children(self, c: Context) -> object:
         """Returns the modules in it, each once."""
@@ -646,6 +662,13 @@ class PReLUModule(_Weighted):
         if count not in (1, c.tensor(x).node.shape[0]):
             c.fail(f"{count} slopes for {c.tensor(x).node.shape[0]} channels")
         return c.layer(x, kinds.PReLU(c.name_of(self.instance), (count,)))
+
+
+@function("torch.nn.Parameter", "torch.nn.parameter.Parameter")
+def _parameter(c: Context, data: object = None, requires_grad: object = True) -> object:
+    if not isinstance(data, Array):
+        return data if isinstance(data, Unknown) else c.unknown("a parameter of no array")
+    return Array(data.shape, None, None, data.shape, trained=True)
 
 
 # --- modules without weights ------------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from converters.networks.source.errors import Place
 from converters.networks.source.graph import Node
 from converters.values import dataclass
@@ -96,6 +99,25 @@ class Tensor:
             fixed = self.node.static or (axis == 0 and len(self.node.shape) == 3)
             sides.append(length if fixed else Traced(length, Side(self.node, axis)))
         return tuple(sides)
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """An array that a source makes itself, or a parameter or a buffer of a network.
+
+    Attributes:
+        shape: Its shape; the sides may know where they come from.
+        numbers: Its numbers; None where these are not known.
+        owner: Of a parameter or a buffer the object that has it, and its name there.
+        stored: The shape of that in files.
+        trained: Whether it is a parameter.
+    """
+
+    shape: tuple[int, ...]
+    numbers: npt.NDArray[np.number] | None
+    owner: tuple[Instance, str] | None = None
+    stored: tuple[int, ...] = ()
+    trained: bool = False
 
 
 # --- whole numbers that know where they come from ---------------------------------------------------------------------
@@ -398,6 +420,16 @@ class Native:
     def add(self, c: Context, other: object) -> object:
         """Returns `self + other`."""
         c.fail(f"{self.spelled} and {c.spell(other)} under Add are not known")
+
+    def keep(self, c: Context, name: str, value: Array, trained: bool) -> None:
+        """Registers a parameter, or a buffer, which a file has under its name."""
+        from converters.keys import canonical_name
+
+        part = canonical_name(name)
+        if part in self.parameters:  # in the place of another: what it begins with says nothing
+            return
+        self.parameters[part] = value.shape
+        self.instance.attributes[name] = Array(value.shape, None, (self.instance, name), value.shape, trained)
 
     def change(self, c: Context, name: str, value: object) -> None:
         """Sets one of the `settings`."""

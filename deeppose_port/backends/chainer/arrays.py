@@ -61,6 +61,10 @@ class ChainerArrays:
         deviation = F.sqrt(F.average(F.square(centred), last, keepdims=True) + eps)
         return centred / F.broadcast_to(deviation, x.shape)
 
+    def constant(self, x: Variable, numbers: npt.NDArray[np.float32]) -> Variable:
+        """Returns numbers where a value is."""
+        return Variable(chainer.backend.get_array_module(x).asarray(numbers))
+
     def reduced(self, how: Reducing, x: Variable, axes: Shape) -> Variable:
         """Returns the mean, the sum or the largest along axes of an example."""
         return _REDUCING[how](x, axis=tuple(axis + 1 for axis in axes), keepdims=True)

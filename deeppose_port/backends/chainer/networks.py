@@ -312,6 +312,9 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
         """Adds a tensor of a formula, under its dotted name in Chainer."""
         parent, _ = self._parent(name)
         _check_free(parent, learned.chainer)
+        if not learned.trained:
+            parent.add_persistent(learned.chainer, np.full(learned.shape, learned.first, np.float32))
+            return
         with parent.init_scope():
             setattr(parent, learned.chainer, chainer.Parameter(learned.first, learned.shape))
 

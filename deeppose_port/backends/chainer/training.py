@@ -142,7 +142,8 @@ def _average(run: Run, network: DeepPose, device: chainer.backend.Device) -> Ave
 
 def _keys_of_parameters(network: DeepPose) -> dict[str, str]:
     """Returns Chainer's name of each parameter by the canonical one."""
-    return {name: key for name, key in chainer_names(network.architecture).items() if is_parameter(name)}
+    keys, buffers = chainer_names(network.architecture), network.architecture.buffers
+    return {name: key for name, key in keys.items() if is_parameter(name) and name not in buffers}
 
 
 def _scales(network: DeepPose, patterns: Sequence[str]) -> dict[str, float]:

@@ -59,6 +59,10 @@ class OnnxArrays:
         variance = node("ReduceMean", [node("Mul", [centred, centred])], axes=last)
         return node("Div", [centred, node("Sqrt", [self.affine(variance, 1, eps)])])
 
+    def constant(self, x: str, numbers: npt.NDArray[np.float32]) -> str:
+        """Returns numbers where a value is."""
+        return self._graph.constant(numbers)
+
     def reduced(self, how: Reducing, x: str, axes: Shape) -> str:
         """Returns the mean, the sum or the largest along axes of an example."""
         places = [axis + 1 for axis in axes]

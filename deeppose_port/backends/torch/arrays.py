@@ -52,6 +52,10 @@ class TorchArrays:
         """Returns the last axes with a mean of 0 and a variance of 1."""
         return functional.layer_norm(x, x.shape[-axes:], eps=eps)
 
+    def constant(self, x: Tensor, numbers: npt.NDArray[np.float32]) -> Tensor:
+        """Returns numbers where a value is."""
+        return torch.from_numpy(numbers).to(x)
+
     def reduced(self, how: Reducing, x: Tensor, axes: Shape) -> Tensor:
         """Returns the mean, the sum or the largest along axes of an example."""
         return _REDUCING[how](x, tuple(axis + 1 for axis in axes), keepdim=True)

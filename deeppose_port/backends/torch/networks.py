@@ -204,10 +204,15 @@ class DeepPose(Flow[Tensor], nn.Module):
     def _learn(self, name: str, learned: Learned) -> None:
         """Adds a tensor of a formula under its dotted name."""
         parent, last = self._parent(name)
-        parent.register_parameter(last, nn.Parameter(torch.full(learned.shape, learned.first)))
+        numbers = torch.full(learned.shape, learned.first)
+        if learned.trained:
+            parent.register_parameter(last, nn.Parameter(numbers))
+        else:
+            parent.register_buffer(last, numbers)
 
     def _placed(self, name: str, learned: Learned) -> Tensor:
-        return self.get_parameter(name).reshape(learned.placed)
+        found = self.get_parameter(name) if learned.trained else self.get_buffer(name)
+        return found.reshape(learned.placed)
 
     def _parent(self, name: str) -> tuple[nn.Module, str]:
         """Returns the module that what has a dotted name stands in, made if need be, and its last part."""

@@ -43,6 +43,11 @@ class SpelledArrays:
         self.needed.add("normalised")
         return f"normalised({x}, {axes}, {eps!r})"
 
+    def constant(self, x: str, numbers: npt.NDArray[np.float32]) -> str:
+        """Returns numbers where a value is."""
+        told = ", ".join(repr(float(str(number))) for number in numbers.reshape(-1))
+        return f"torch.tensor([{told}]).reshape({numbers.shape}).to(x)"
+
     def reduced(self, how: Reducing, x: str, axes: Shape) -> str:
         """Returns the mean, the sum or the largest along axes of an example."""
         word = "amax" if how == "max" else how

@@ -12,6 +12,7 @@ if importlib.util.find_spec("chainer") is None:
     pytest.skip("Chainer is not installed", allow_module_level=True)
 
 from deeppose_port.backends.chainer.networks import chainer, load
+from deeppose_port.backends.chainer.training import _keys_of_parameters
 
 F = chainer.functions
 
@@ -79,6 +80,12 @@ def test_every_layer_trains(name):
         outputs.grad = np.ones_like(outputs.array)
         outputs.backward()
     assert all(parameter.grad is not None for parameter in network.params())
+
+
+def test_a_buffer_is_not_trained():
+    network = load(network_of(LAYERS["a quotient by a buffer"])[0])
+    assert [name for name, _ in network.namedparams()] == ["/first/W"]
+    assert _keys_of_parameters(network) == {"first.weight": "first/W"}
 
 
 def test_dropout_of_whole_maps():

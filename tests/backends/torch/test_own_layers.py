@@ -77,6 +77,10 @@ EXPECTED = {
     "margin of the border": lambda x, w: F.pad(x, (1, 1, 0, 14), "replicate"),
     "margin of the other side": lambda x, w: F.pad(x, (0, 11, 3, 1), "circular"),
     "a factor": lambda x, w: x * channels(w["a.b"]),
+    "a difference": lambda x, w: x - channels(w["a.b"]),
+    "a quotient by a buffer": lambda x, w: x / channels(w["a.b"]),
+    "numbers": lambda x, w: x * channels(torch.tensor([0.5, 2.0, -1.0, 3.0, 0.25, 1.0])),
+    "coordinates": lambda x, w: x + torch.arange(WIDTH) / WIDTH,
     "an offset": lambda x, w: x + w["offset"],
     "bilinear": lambda x, w: F.interpolate(x, scale_factor=(2, 3), mode="bilinear"),
     "bilinear by corners": lambda x, w: F.interpolate(x, (17, 25), mode="bilinear", align_corners=True),
@@ -139,6 +143,13 @@ def test_every_layer_trains(name):
     network = load(checkpoint).train()
     network(torch.from_numpy(inputs)).square().mean().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_buffer_is_not_trained():
+    checkpoint, _ = network_of(LAYERS["a quotient by a buffer"])
+    assert checkpoint.architecture.buffers == {"a.b"}
+    assert "a.b" not in dict(load(checkpoint).named_parameters())
+    assert checkpoint.parameters == checkpoint.weights["first.weight"].size
 
 
 def test_relu_in_place_leaves_alone_what_another_branch_goes_on_with():
