@@ -253,22 +253,26 @@ def recipe_checkpoint(record, name, joints):
     return checkpoint_of(architecture, weights)
 
 
+#: What the numbers of other parts than W are made of the recipe's, which lie from -1 to 1.
+_OTHERS = {
+    "b": lambda q: 0.05 * q,
+    "gamma": lambda q: 1 + 0.25 * q,
+    "beta": lambda q: 0.1 * q,
+    "avg_mean": lambda q: 0.2 * q,
+    "avg_var": lambda q: 1 + 0.5 * q,
+}
+
+
 @cache
 def _recipe(i, key, shape, gain):
-    q = np.random.RandomState(11 * 1000 + i).randint(-127, 128, size=shape) / 127.0
-    match key.rpartition("/")[2]:
-        case "W":
-            q = gain * q * np.sqrt(6 / np.prod(shape[1:]))
-        case "b":
-            q *= 0.05
-        case "gamma":
-            q = 1 + 0.25 * q
-        case "beta":
-            q *= 0.1
-        case "avg_mean":
-            q *= 0.2
-        case "avg_var":
-            q = 1 + 0.5 * q
-        case part:
-            pytest.fail(f"the recipe has no {part}")
-    return q.astype(np.float32)
+    part = key.rpartition("/")[2]
+    if part == "W":
+        scale = np.sqrt(6 / np.prod(shape[1:]))
+    elif part not in _OTHERS:
+        pytest.fail(f"the recipe has no {part}")
+    random, numbers = np.random.RandomState(11 * 1000 + i), np.empty(np.prod(shape), np.float32)
+    for start in range(0, numbers.size, 1 << 16):  # a few at a time: to get new memory takes longer than the numbers
+        few = numbers[start : start + (1 << 16)]
+        q = random.randint(-127, 128, size=few.size) / 127.0
+        few[:] = gain * q * scale if part == "W" else _OTHERS[part](q)
+    return numbers.reshape(shape)

@@ -9,6 +9,7 @@ import pytest
 import converters
 from converters.networks import outputs_layer
 from deeppose_port import cli
+from deeppose_port.evaluate import evaluate as evaluation_module
 from tests.helpers.networks import SKELETONS, dataset_of, error, narrow_inputs, random_checkpoint
 
 if importlib.util.find_spec("chainer") is None:
@@ -146,8 +147,17 @@ class TestEval:
     """`eval` with both backends, on the same files."""
 
     @pytest.fixture
-    def evaluate(self, request, capsys):
-        """Runs `eval` and returns what it prints."""
+    def evaluate(self, request, capsys, monkeypatch):
+        """Runs `eval` and returns what it prints; the same file on the same persons is evaluated once."""
+        found, real = {}, evaluation_module.evaluate
+
+        def once(pose, dataset, **options):
+            key = pose.checkpoint.source.path, pose.backend, dataset.csv
+            if key not in found:
+                found[key] = real(pose, dataset, **options)
+            return found[key]
+
+        monkeypatch.setattr(evaluation_module, "evaluate", once)
 
         def run(model, dataset, backend, *options):
             persons = dataset_of(dataset, request)
