@@ -252,14 +252,19 @@ def compare_joints(old: Float64Array, new: Float64Array, extent: float = 0.0) ->
         new: The other's.
         extent: The longest side that a network saw of a picture: joints in its corner may have coordinates next to 0.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        alike = (old == new) | (np.isnan(old) & np.isnan(new))  # infinite ones have no difference either
-        distances = np.sqrt(np.square(np.where(alike, 0, old - new)).sum(axis=2))
-    distances = np.where(np.isnan(distances), np.inf, distances)
+    distances = joint_distances(old, new)
     maximum = float(distances.max(initial=0))
     scale = float(np.abs(old[np.isfinite(old)]).max(initial=extent))
     beyond = {pixels: int((distances > pixels).sum()) for pixels in PIXELS}
     return Joints(distances.size, beyond, maximum, relative_difference(maximum, scale))
+
+
+def joint_distances(old: Float64Array, new: Float64Array) -> Float64Array:
+    """Returns how far apart (N, J, 2) predictions are, (N, J): infinite where one side alone has no finite answer."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        alike = (old == new) | (np.isnan(old) & np.isnan(new))  # infinite ones have no difference either
+        distances = np.sqrt(np.square(np.where(alike, 0, old - new)).sum(axis=2))
+    return np.where(np.isnan(distances), np.inf, distances)
 
 
 def compare_metrics(old: Evaluation | None, new: Evaluation | None) -> tuple[MetricRow, ...]:

@@ -287,7 +287,7 @@ def cells(points: Points) -> list[str]:
 
 def box_cells(person: int, box: Box | None) -> list[str]:
     """Returns a person's number and box as a CSV has them, see `BOX_COLUMNS`."""
-    return [str(person), *("" if box is None else f"{side:g}" for side in box or (0.0,) * 4)]
+    return [str(person), *("" if box is None else f"{side:.9g}" for side in box or (0.0,) * 4)]
 
 
 def as_lists(points: Points) -> list[list[float | None]]:

@@ -18,7 +18,7 @@ from deeppose_port.drawing import draw
 from deeppose_port.drawing.sheet import ContactSheet, draw_crop
 from deeppose_port.predict import Found, files_in, parse_box, predict_files, predict_persons, read_boxes
 from deeppose_port.predict.inputs import Answer, Lettering, drawn
-from deeppose_port.predict.results import as_lists
+from deeppose_port.predict.results import as_lists, box_cells
 from tests.helpers.networks import checkpoint_of, random_checkpoint
 
 FLIC = skeletons.FLIC
@@ -96,6 +96,9 @@ class TestPictures:
         header, row = csv.reader((tmp_path / "predictions.csv").read_text().splitlines())
         assert header[:3] == ["image", "left wrist x", "left wrist y"]
         assert row == [str(folder / "wide.png"), *["60.000", "15.000"] * 7]
+
+    def test_boxes_in_a_csv_keep_thousandths_of_pixels(self):
+        assert box_cells(2, (12345.678, 0.5, 30.0, 1234567.891)) == ["2", "12345.678", "0.5", "30", "1234567.89"]
 
     def test_csv_has_names_that_are_no_utf8(self, pose, folder, tmp_path):
         name = os.fsdecode(b"caf\xe9.png")

@@ -18,6 +18,7 @@ from deeppose_port.data.arrays import Float64Array, Mask
 from deeppose_port.data.crop import Points
 from deeppose_port.data.skeletons import Skeleton, side
 from deeppose_port.drawing.report.subjects import Subject
+from deeppose_port.evaluate.differences import joint_distances
 from deeppose_port.metrics.shown import error_of_person
 from deeppose_port.text import finite, shown
 
@@ -115,9 +116,7 @@ def index_of(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, obj
     dataset, boxes = subjects[0].dataset, subjects[0].evaluation.box_sizes
     moved = np.zeros(len(dataset))
     if len(subjects) > 1:
-        points = [subject.evaluation.predicted for subject in subjects]
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved = np.nan_to_num(np.sqrt(np.square(points[0] - points[1]).sum(axis=2)), nan=0).max(axis=1)
+        moved = joint_distances(*(subject.evaluation.predicted for subject in subjects[:2])).max(axis=1)
     return {
         "joints": list(subjects[0].evaluation.skeleton.joints),
         "subjects": [subject.label for subject in subjects],
@@ -126,8 +125,8 @@ def index_of(subjects: Sequence[Subject], order: Iterable[int]) -> dict[str, obj
                 "file": shown(dataset.person(i).file),
                 "line": dataset.person(i).line,
                 "box": finite(boxes[i], 1),
-                "moved": finite(moved[i], 3),
                 # null: not annotated; -1: no finite answer.
+                "moved": -1 if np.isinf(moved[i]) else round(float(moved[i]), 3),
                 "errors": [
                     [None if np.isnan(e) else -1 if np.isinf(e) else round(e, 1) for e in subject.errors[i].tolist()]
                     for subject in subjects

@@ -64,7 +64,8 @@
       const person = item.person;
       const error = pixels(person, subject(), joint);
       const relative = error === null ? null : person.box ? error / person.box : Infinity;
-      const keys = { relative, pixels: error, moved: person.moved, file: person.file, line: person.line };
+      const moved = person.moved < 0 ? Infinity : person.moved;
+      const keys = { relative, pixels: error, moved, file: person.file, line: person.line };
       item.key = keys[sort];
       return error !== null && relative >= least && words.every((word) => item.text.includes(word));
     });

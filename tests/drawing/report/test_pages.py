@@ -360,3 +360,17 @@ def test_title_tells_the_sides_apart(paths, backends, title):
         for path, backend in zip(paths, backends, strict=True)
     ]
     assert pages._title(subjects) == title
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "moved"), [(np.nan, 0, -1), (0, np.inf, -1), (np.nan, np.nan, 0), (np.inf, np.inf, 0)]
+)
+def test_an_answer_that_one_side_alone_lacks_moved_the_farthest(tmp_path, dataset, old, new, moved):
+    sides = []
+    for more in (old, new):
+        checkpoint = random_checkpoint(joints=14)
+        checkpoint.weights["fc8.bias"][3] += more
+        sides.append(deeppose_port.load(checkpoint))
+    path = write_comparison(compare(*sides, (dataset, dataset)), tmp_path / "report", command="x")
+    index = json.loads("".join(tree_of(path).one("script", type="application/json").inside))
+    assert {person["moved"] for person in index["persons"]} == {moved}
