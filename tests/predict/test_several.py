@@ -317,7 +317,7 @@ class TestCommand:
             (("--smooth", "mean"), "there is no smoother 'mean'"),
             (("--error-px", "3"), "--error-px goes with --smooth kalman"),
             (("--smooth", "one-euro", "--error-px", "3"), "--error-px goes with --smooth kalman"),
-            (("--every", "0"), "every 0 frames"),
+            (("--every", "0"), "--every is for videos, cameras and streams"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, run, photo, tmp_path, arguments, phrase):
