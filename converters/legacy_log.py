@@ -15,7 +15,6 @@ from converters.files import CHUNK
 from converters.values import dataclass
 
 _VERSION = re.compile(r"chainer version:\s*(\d+\.\d+[\w.]*)")
-_NAMESPACE = re.compile(r"Namespace\((.*)\)\s*$")
 _EPOCH = re.compile(r"\bepoch:\s*(\d{1,15})\b")
 _MOST_LOSSES = 50
 #: Of a file and of a line of it; a training of years writes less.
@@ -56,8 +55,8 @@ def read_beside(path: Path) -> LegacyLog | None:
         # A resumed run appends to the file of the one before: the last one counts.
         if found := _VERSION.search(line):
             version = found[1]
-        elif found := _NAMESPACE.search(line):
-            options = _parse_namespace(found[1]) or options
+        elif (arguments := _namespace_in(line)) is not None:
+            options = _parse_namespace(arguments) or options
     return LegacyLog(log, version, options)
 
 
@@ -84,13 +83,13 @@ def read_runs(log: Path) -> list[LoggedRun]:
     """
     runs = [LoggedRun()]
     for line in _lines(log) or ():
-        version, namespace = _VERSION.search(line), _NAMESPACE.search(line)
-        if (version or namespace) and runs[-1].entries:
+        version, arguments = _VERSION.search(line), _namespace_in(line)
+        if (version or arguments is not None) and runs[-1].entries:
             runs.append(LoggedRun())
         if version:
             runs[-1].version = version[1]
-        elif namespace:
-            runs[-1].options = _parse_namespace(namespace[1]) or runs[-1].options
+        elif arguments is not None:
+            runs[-1].options = _parse_namespace(arguments) or runs[-1].options
         elif entry := _parse_losses(line):
             runs[-1].entries.append(entry)
     return [run for run in runs if run.entries]
@@ -132,6 +131,13 @@ def _parse_losses(line: str) -> dict[str, float] | None:
         losses = {name: losses["loss"]}
     losses = {name: value for name, value in losses.items() if name.endswith("loss")}
     return {"epoch": int(epoch[1]), **losses} if losses else None
+
+
+def _namespace_in(line: str) -> str | None:
+    """Returns the inside of argparse's `Namespace(…)` that a line ends with; None for another line."""
+    _, found, rest = line.partition("Namespace(")
+    rest = rest.rstrip()
+    return rest[:-1] if found and rest.endswith(")") else None
 
 
 def _parse_namespace(arguments: str) -> dict[str, object] | None:

@@ -14,7 +14,7 @@ import pytest
 import converters
 from converters.formats import format as formats
 from converters.networks import TABLES, Architecture, Convolution, walk
-from tests.helpers.checkpoint_files import alexnet, in_torch_names, members, npy, refused, save_zip
+from tests.helpers.checkpoint_files import alexnet, in_torch_names, members, npy, refused, save_npz, save_zip
 from tests.hostile.alone import read_alone
 from tests.hostile.conftest import refusals
 
@@ -131,6 +131,15 @@ class TestCounts:
         config = "(" + "GetBBoxCenterScale " * 50_000
         torch.save({"meta": {"config": config}, "state_dict": state}, tmp_path / "a.pth")
         assert read_alone([tmp_path / "a.pth"], "time")[0][:2] == ("", 0)
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [("log.txt", ("Namespace(" * 1600 + "\n") * 400), ("net.py", "class A(" * 20_000)],
+    )
+    def test_beginnings_without_ends_beside_it(self, name, text, tmp_path):
+        (tmp_path / name).write_text(text)
+        save_npz(tmp_path / "a.model", alexnet())
+        assert read_alone([tmp_path / "a.model"], "time")[0][:2] == ("", 0)
 
     def test_tensors_of_a_cascade_of_many_networks(self, tmp_path):
         """As long as each is compared with the names of all networks, they take an hour."""

@@ -35,7 +35,7 @@ _MOST_CLASSES = 100
 #: What a file with a network has in it.
 _NETWORK = re.compile(
     r"\b(?:Chain|ChainList|FunctionSet|Sequential|(?:Lightning)?Module|(?:VGG|ResNet)\d+Layers)\b"
-    r"|\bclass\s+\w+\([^)]*\b(?:ResNet|VGG|AlexNet|DenseNet|MobileNetV2|SqueezeNet)\b"
+    r"|\bclass\s+\w+\([^()]*\b(?:ResNet|VGG|AlexNet|DenseNet|MobileNetV2|SqueezeNet)\b"
 )
 #: What a file has in it that makes one of torchvision's.
 _TORCHVISION = re.compile(r"\b(?:import|from)\s+torchvision\b")
