@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from converters.networks import formulas
 from converters.networks import layers as kinds
-from converters.networks.layers import Pair
+from converters.networks.layers import Layer, Pair
 from converters.networks.source import arrays, plain, tensors
 from converters.networks.source.context import Context
 from converters.networks.source.pooling import pooled
@@ -958,9 +958,22 @@ class Conv2DBNActiv(_Conv2DActiv):
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
-@function("chainer.functions.relu")
-def _relu(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, kinds.ReLU())
+def _fixed(layer: Layer) -> Callable[..., object]:
+    """Returns a function that is one layer."""
+
+    def call(c: Context, x: object, use_cudnn: object = True) -> object:
+        return c.layer(x, layer)
+
+    return call
+
+
+_FIXED: dict[str, Layer] = {
+    **{"relu": kinds.ReLU(), "relu6": kinds.ClippedReLU(6.0), "selu": kinds.SELU()},
+    **{"sigmoid": kinds.Sigmoid(), "tanh": kinds.Tanh()},
+    **{name: formulas.Function(name) for name in formulas.FUNCTIONS if name not in ("abs", "reciprocal")},
+}
+for _name, _layer in _FIXED.items():
+    function(f"chainer.functions.{_name}")(_fixed(_layer))
 
 
 @function("chainer.functions.leaky_relu")
@@ -973,46 +986,14 @@ def _elu(c: Context, x: object, alpha: object = 1.0) -> object:
     return c.layer(x, kinds.ELU(c.real(alpha, "alpha")))
 
 
-@function("chainer.functions.selu")
-def _selu(c: Context, x: object) -> object:
-    return c.layer(x, kinds.SELU())
-
-
 @function("chainer.functions.clipped_relu")
 def _clipped_relu(c: Context, x: object, z: object = 20.0) -> object:
     return c.layer(x, kinds.ClippedReLU(c.real(z, "z")))
 
 
-@function("chainer.functions.relu6")
-def _relu6(c: Context, x: object) -> object:
-    return c.layer(x, kinds.ClippedReLU(6.0))
-
-
-@function("chainer.functions.sigmoid")
-def _sigmoid(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, kinds.Sigmoid())
-
-
-@function("chainer.functions.tanh")
-def _tanh(c: Context, x: object, use_cudnn: object = True) -> object:
-    return c.layer(x, kinds.Tanh())
-
-
 @function("chainer.functions.softplus")
 def _softplus(c: Context, x: object, beta: object = 1.0) -> object:
     return c.layer(x, kinds.Softplus(c.real(beta, "beta")))
-
-
-def _of_each_number(name: formulas.FunctionName) -> Callable[..., object]:
-    def call(c: Context, x: object) -> object:
-        return c.layer(x, formulas.Function(name))
-
-    return call
-
-
-for _function in formulas.FUNCTIONS:
-    if _function not in ("abs", "reciprocal"):
-        function(f"chainer.functions.{_function}")(_of_each_number(_function))
 
 
 @function("chainer.functions.softmax")
