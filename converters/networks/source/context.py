@@ -192,7 +192,8 @@ class Context(abc.ABC):
     def cut(self, value: slice) -> slice:
         """Returns a slice of plain numbers."""
         bounds = (value.start, value.stop, value.step)
-        return slice(*(None if bound is None else self.whole(bound, "a bound") for bound in bounds))
+        plain = slice(*(None if bound is None else self.whole(bound, "a bound") for bound in bounds))
+        return self.fail("a slice by steps of 0 is not known") if plain.step == 0 else plain
 
     def tensor(self, value: object, what: str = "the value") -> Tensor:
         """Returns a value of the network."""
@@ -250,6 +251,11 @@ class Context(abc.ABC):
             raise
         except DeepPoseError as error:
             self.fail(error.problem)
+
+    def fix(self, tensor: Tensor) -> None:
+        """Says that the line is right for one size of input alone, unless a value has the same shape for all."""
+        if not tensor.node.static:
+            self.fixed = self.fixed or self.place
 
     def name_of(self, instance: Instance) -> str:
         """Returns the dotted name of an object with parameters."""

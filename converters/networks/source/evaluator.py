@@ -566,10 +566,7 @@ class Evaluator(Context):
                     return value.native.item(self, key)
             case list() | tuple() | str() | range():
                 if isinstance(key, slice):
-                    try:
-                        return bounded(value[self.cut(key)])
-                    except ValueError as error:
-                        self.fail(f"the slice: {error}")
+                    return bounded(value[self.cut(key)])
                 index = self.whole(key, "the index")
                 if not -len(value) <= index < len(value):
                     self.fail(f"{self.spell(value)} has no item {index}")

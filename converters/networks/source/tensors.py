@@ -180,8 +180,7 @@ def squeeze(c: Context, value: object, axis: object = None) -> object:
         return tensor
     if len(kept) <= 1:
         return Tensor(flattened(tensor.node, c.place), tensor.memory)
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     return c.view(tensor, Reshape(kept))
 
 
@@ -193,8 +192,7 @@ def unsqueeze(c: Context, value: object, axis: object) -> object:
         return arrays.reshaped(c, value, sides)
     tensor = c.tensor(value)
     place = axis_of(c, tensor, axis, len(tensor.node.shape) + 2)
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     return c.view(tensor, Reshape((*tensor.node.shape[:place], 1, *tensor.node.shape[place:])))
 
 
@@ -212,7 +210,7 @@ def over_maps(c: Context, value: object, axes: object, keepdims: object, largest
     over = sorted(axis_of(c, tensor, axis) for axis in numbers)
     layer: Layer = GlobalMaxPooling() if largest else GlobalAveragePooling()
     if len(tensor.node.shape) == 3 and over in ([1], [2]):
-        c.fixed = c.fixed or c.place
+        c.fix(tensor)
         window = (tensor.node.shape[1], 1) if over == [1] else (1, tensor.node.shape[2])
         layer = MaxPooling(window, window, cover_all=False)
     elif len(tensor.node.shape) != 3 or over != [1, 2]:
@@ -289,8 +287,8 @@ def concatenated(c: Context, values: list[object], axis: object) -> object:
 def part(c: Context, value: object, axis: int, start: int, stop: int) -> Tensor:
     """Returns what lies between two bounds along an axis of an example."""
     tensor = c.tensor(value)
-    if axis and not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    if axis:
+        c.fix(tensor)
     return _in_front(c, c.view(_in_front(c, tensor, axis), Slice(start, stop)), axis)
 
 
@@ -320,8 +318,8 @@ def maxout(c: Context, value: object, pool: int) -> object:
     first, *sides = tensor.node.shape
     if pool < 1 or first % pool:
         c.fail(f"{first} channels by {pool} are not known")
-    if sides and not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    if sides:
+        c.fix(tensor)
     lines = c.layer(tensor, Reshape((1, first, math.prod(sides))))
     return c.layer(c.layer(lines, MaxPooling((pool, 1), (pool, 1), cover_all=False)), Reshape((first // pool, *sides)))
 
@@ -337,8 +335,7 @@ def _over_one_side(c: Context, tensor: Tensor, axis: int, keepdims: bool) -> obj
     before, (_, height, width) = c.fixed, tensor.node.shape
     size = (height, 1) if axis == 1 else (1, width)
     pooled = c.layer(tensor, AveragePooling(size, size))
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     made = pooled if keepdims else c.tensor(squeeze(c, pooled, (axis + 1,)))
     c.halves[made.node] = (tensor, 2 if keepdims and axis == 1 else 1, before)
     return made
@@ -394,8 +391,7 @@ def resized(c: Context, value: object, size: tuple[object, object], mode: str, c
     height, width = (c.whole(side, "the size") for side in size)
     if len(tensor.node.shape) != 3 or min(height, width) < 1:
         c.fail(f"a size of {height} x {width} for {tensor.node.shape} is not known")
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     if (height, width) == tensor.node.shape[1:]:
         return tensor
     times = [divmod(new, old) for new, old in zip((height, width), tensor.node.shape[1:], strict=True)]
@@ -419,8 +415,7 @@ def pixel_shuffle(c: Context, value: object, times: int, channels_last: bool = F
     if len(tensor.node.shape) != 3 or times < 1 or tensor.node.shape[0] % times**2:
         c.fail(f"shuffling {tensor.node.shape} by {times} is not known")
     channels, height, width = tensor.node.shape[0] // times**2, *tensor.node.shape[1:]
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     split = (times, times, channels) if channels_last else (channels, times, times)
     places = (2, 3, 0, 4, 1) if channels_last else (0, 3, 1, 4, 2)
     apart = c.layer(c.layer(tensor, Reshape((*split, height, width))), Transpose(places))
@@ -451,13 +446,12 @@ def tensor_item(c: Context, tensor: Tensor, key: object) -> object:
         if _is_all(one):
             continue
         length = tensor.node.shape[axis]
-        if isinstance(one, slice) and one.step in (None, 1):
-            bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop))
-            start, stop, _ = slice(*bounds).indices(length)
-            result = part(c, result, axis, start, stop)
-        elif isinstance(one, slice):
-            bounds = (None if bound is None else c.whole(bound, "a bound") for bound in (one.start, one.stop, one.step))
-            result = picked(c, result, axis, list(range(*slice(*bounds).indices(length))))
+        if isinstance(one, slice):
+            start, stop, step = c.cut(one).indices(length)
+            if step == 1:
+                result = part(c, result, axis, start, stop)
+            else:
+                result = picked(c, result, axis, list(range(start, stop, step)))
         elif isinstance(one, list) and (one and all(isinstance(number, int) for number in one)):
             result = picked(c, result, axis, [c.whole(number, "a number") for number in one])
         elif isinstance(one, int) and not isinstance(one, bool) and -length <= (number := c.whole(one, "")) < length:

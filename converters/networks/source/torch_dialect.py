@@ -887,7 +887,7 @@ def _interpolate(
     if size is None and (mode == "area" or c.flag(recompute_scale_factor, "recompute_scale_factor")):
         factors = (c.real(factor, "scale_factor") for factor in _two(scale_factor))
         size = tuple(int(side * factor) for side, factor in zip(shape[1:], factors, strict=True))
-        c.fixed = c.fixed or c.place
+        c.fix(c.tensor(input))
     if size is not None:
         return tensors.resized(c, input, _two(size), str(mode), corners)
     vertical, horizontal = (c.real(factor, "scale_factor") for factor in _two(scale_factor))
@@ -959,8 +959,7 @@ class _Stored(Module):
 
     def forward(self, c: Context, input: object) -> object:
         """Calls the function."""
-        said = {name: value for name, value in self.said.items() if name not in ("device", "dtype")}
-        return c.call(KNOWN[self.called], (input,), said)
+        return c.call(KNOWN[self.called], (input,), self.said)
 
     def attribute(self, c: Context, name: str) -> object:
         """Returns one of the arguments."""
@@ -968,17 +967,9 @@ class _Stored(Module):
 
 
 def _stored(name: str, called: str, names: str = "", **defaults: object) -> None:
-    """Says that a module calls a function."""
-    kind = type(
-        name,
-        (_Stored,),
-        {
-            "called": f"torch.nn.functional.{called}",
-            "names": tuple(names.split()),
-            "settings": frozenset(names.split()),
-            "defaults": defaults,
-        },
-    )
+    """Says that a module calls a function: one of `torch.nn.functional`, or by its whole name."""
+    said = {"called": called if "." in called else f"torch.nn.functional.{called}", "defaults": defaults}
+    kind = type(name, (_Stored,), {**said, "names": tuple(names.split()), "settings": frozenset(names.split())})
     native(f"torch.nn.{name}")(kind)
 
 
@@ -995,6 +986,8 @@ _stored("LogSigmoid", "logsigmoid")
 _stored("Tanhshrink", "tanhshrink")
 _stored("GLU", "glu", "dim")
 _stored("PixelShuffle", "pixel_shuffle", "upscale_factor")
+_stored("Softmax", "softmax", "dim")
+_stored("Flatten", "torch.flatten", "start_dim end_dim", start_dim=1)
 _stored("Hardswish", "hardswish", "inplace")
 _stored("Hardsigmoid", "hardsigmoid", "inplace")
 _stored("Hardtanh", "hardtanh", "min_val max_val inplace")
@@ -1020,25 +1013,14 @@ class _DropoutModule(_Stored):
         return c.call(KNOWN[self.called], (input,), {**self.said, "training": Mode(c.training)})
 
 
-@native("torch.nn.Dropout")
-class DropoutModule(_DropoutModule):
-    """`nn.Dropout`."""
-
-    called = "torch.nn.functional.dropout"
+for _word in ("dropout", "dropout2d"):
+    _kind = type(_word.capitalize(), (_DropoutModule,), {"called": f"torch.nn.functional.{_word}"})
+    native(f"torch.nn.{_word.capitalize()}")(_kind)
 
 
-@native("torch.nn.Dropout2d")
-class Dropout2dModule(_DropoutModule):
-    """`nn.Dropout2d`."""
-
-    called = "torch.nn.functional.dropout2d"
-
-
-@native("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d")
-class ZeroPad2d(Module):
-    """`nn.ZeroPad2d`."""
-
+class _Margin(Module):
     settings = frozenset({"padding", "value"})
+    mode = ""
 
     def __init__(self, c: Context, padding: object, value: object = 0) -> None:
         super().__init__(c)
@@ -1046,36 +1028,14 @@ class ZeroPad2d(Module):
 
     def forward(self, c: Context, input: object) -> object:
         """Adds a margin."""
-        return _pad(c, input, self.padding, "constant", self.value)
+        return _pad(c, input, self.padding, self.mode, self.value)
 
 
-class _OwnMargin(Module):
-    mode = ""
-
-    def __init__(self, c: Context, padding: object) -> None:
-        super().__init__(c)
-        self.padding = padding if isinstance(padding, tuple | list) else (padding,) * 4
-
-    def forward(self, c: Context, input: object) -> object:
-        """Adds a margin."""
-        return _pad(c, input, self.padding, self.mode)
-
-
-for _word, _mode in (("Reflection", "reflect"), ("Replication", "replicate"), ("Circular", "circular")):
-    native(f"torch.nn.{_word}Pad2d")(type(f"{_word}Pad2d", (_OwnMargin,), {"mode": _mode}))
-
-
-@native("torch.nn.Softmax")
-class SoftmaxModule(Module):
-    """`nn.Softmax`."""
-
-    def __init__(self, c: Context, dim: object = None) -> None:
-        super().__init__(c)
-        self.dim = dim
-
-    def forward(self, c: Context, input: object) -> object:
-        """Returns shares."""
-        return _softmax(c, input, self.dim)
+for _word, _mode in (
+    *(("Zero", "constant"), ("Constant", "constant")),
+    *(("Reflection", "reflect"), ("Replication", "replicate"), ("Circular", "circular")),
+):
+    native(f"torch.nn.{_word}Pad2d")(type(f"{_word}Pad2d", (_Margin,), {"mode": _mode}))
 
 
 @native("torch.nn.Softmax2d")
@@ -1097,21 +1057,6 @@ class AlphaDropout(Module):
     def forward(self, c: Context, input: object) -> object:
         """Changes nothing."""
         return c.unknown("an AlphaDropout in training") if c.training else c.tensor(input)
-
-
-@native("torch.nn.Flatten")
-class FlattenModule(Module):
-    """`nn.Flatten`."""
-
-    settings = frozenset({"start_dim", "end_dim"})
-
-    def __init__(self, c: Context, start_dim: object = 1, end_dim: object = -1) -> None:
-        super().__init__(c)
-        self.start_dim, self.end_dim = start_dim, end_dim
-
-    def forward(self, c: Context, input: object) -> object:
-        """Flattens."""
-        return _flatten(c, input, self.start_dim, self.end_dim)
 
 
 @native("torch.nn.Unflatten")
@@ -1144,8 +1089,7 @@ def _flatten(c: Context, input: object, start_dim: object = 0, end_dim: object =
     if (start, end) == (0, count - 1):
         return tensors.reshape(c, tensor, (c.tensor(input).shape[0], -1))
     sides = tensor.node.shape
-    if not tensor.node.static:
-        c.fixed = c.fixed or c.place
+    c.fix(tensor)
     merged = (*sides[:start], math.prod(sides[start : end + 1]), *sides[end + 1 :])
     return tensors.reshape(c, tensor, (tensor.shape[0], *merged))
 
