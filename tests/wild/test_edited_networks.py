@@ -85,15 +85,60 @@ def network(*changes, answer=ANSWER):
     return TORCH + TORCH_PARTS.replace("CHANGES", indented).replace("ANSWER", answer)
 
 
-def saved(text, tmp_path):
-    """The network of a source with weights of chance, and its checkpoint beside the source."""
+def saved(text, tmp_path, written=None):
+    """The network of a source with weights of chance, and its checkpoint beside the source, or beside another."""
     names = {}
     exec(text, names)
     torch.manual_seed(1)
     made = names["Net"]().eval()
-    (tmp_path / "net.py").write_text(text)
+    (tmp_path / "net.py").write_text(written or text)
     torch.save(made.state_dict(), tmp_path / "model.pth")
     return made, tmp_path / "model.pth"
+
+
+#: A command line in a model's file: at its top, or in a function.
+PARSERS = {
+    "at the top": """
+parser = argparse.ArgumentParser(description="a pose network")
+parser.add_argument("-j", "--joints", type=int, default="5", help="of a person")
+parser.add_argument("--leaky-slope", type=float, default=0.2)
+parser.add_argument("--plain", action="store_true")
+parser.add_argument("--images", required=True)
+opt = parser.parse_args()
+""",
+    "in a function": """
+def arguments():
+    parser = argparse.ArgumentParser()
+    group = parser.add_argument_group("network")
+    group.add_argument("--joints", default=5, type=int)
+    group.add_argument("-l", dest="leaky_slope", default=0.2)
+    parser.set_defaults(plain=False)
+    return parser.parse_known_args()[0]
+opt = arguments()
+""",
+}
+
+
+@pytest.mark.parametrize("where", PARSERS)
+def test_defaults_of_a_command_line_count_and_are_said(where, tmp_path):
+    text = network("self.slope = nn.ReLU() if opt.plain else nn.LeakyReLU(opt.leaky_slope)")
+    text = text.replace("joints=5", "joints=opt.joints").replace("class Net", f"{PARSERS[where]}\n\nclass Net")
+    run = text.replace("parse_args()", "parse_args(['--images', ''])").replace("known_args()", "known_args([])")
+    _, path = saved(f"import argparse\n{run}", tmp_path, f"import argparse\n{text}")
+    checkpoint = converters.read(path)
+    assert "LeakyReLU(slope=0.2)" in str(checkpoint.architecture.layers)
+    (notice,) = (notice for notice in checkpoint.notices if "command line" in notice)
+    assert notice.endswith("as its defaults: joints 5, plain False, leaky_slope 0.2")
+
+
+def test_an_argument_of_a_command_line_without_a_default_is_refused(tmp_path):
+    text = network("self.slope = nn.LeakyReLU(opt.leaky_slope)").replace(
+        "class Net", f"{PARSERS['at the top']}class Net"
+    )
+    text = text.replace("default=0.2", "required=True")
+    _, path = saved(network(), tmp_path, f"import argparse\n{text}")
+    with pytest.raises(CheckpointError, match="leaky_slope, an argument of the command line without a default, is not"):
+        converters.read(path)
 
 
 @pytest.mark.parametrize("change", TORCH_CHANGES)

@@ -191,11 +191,7 @@ def attribute(c: Context, array: Array, name: str) -> object:
             return False
     found = look_up(f"numpy.ndarray.{name}")
     if isinstance(found, NativeFunction):
-
-        def bound(c: Context, /, *arguments: object, **keywords: object) -> object:
-            return found.call(c, array, *arguments, **keywords)
-
-        return NativeMethod(f"array.{name}", bound)
+        return NativeMethod(found.name, lambda c, /, *values, **named: c.call(found, (array, *values), named))
     return c.unknown(f"{name} of an array", known_in("numpy.ndarray"))
 
 

@@ -15,7 +15,7 @@ from packaging.version import Version
 from converters.errors import DeepPoseError
 from converters.networks.architecture import ModelSource
 from converters.networks.layers import Shape
-from converters.networks.source import chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
+from converters.networks.source import arguments, chainer_dialect, torch_dialect  # noqa: F401 - they say what names stand for
 from converters.networks.source.budget import Budget
 from converters.networks.source.context import FeaturesError
 from converters.networks.source.era import Era, era_of

@@ -40,6 +40,8 @@ from converters.networks.source.values import (
     Native,
     NativeFunction,
     NativeMethod,
+    Parsed,
+    Parser,
     Partial,
     Program,
     Scope,
@@ -95,6 +97,8 @@ class Evaluator(Context):
         self._evaluating: set[tuple[int, str]] = set()
         self._bundled: dict[str, Program] = {}
         self._yielding: dict[int, bool] = {}
+        # Arguments of a command line whose defaults are taken, each with its default in words.
+        self.defaulted: dict[str, str] = {}
         self.old_torchvision = False
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -408,6 +412,15 @@ class Evaluator(Context):
                 return tensor_attribute(self, value, name)
             case Array():
                 return arrays.attribute(self, value, name)
+            case Parser():
+                found = look_up(f"argparse.ArgumentParser.{name}")
+                if isinstance(found, NativeFunction):
+                    return NativeMethod(found.name, lambda c, /, *a, **words: c.call(found, (value, *a), words))
+            case Parsed() if name in value.values:
+                default = value.values[name]
+                if isinstance(default, bool | int | float | str):
+                    self.defaulted[name] = f"{name} {default!r}"
+                return default
             case Function() | Bound() if name == "__name__":
                 return value.name if isinstance(value, Function) else value.function.name
             case NativeFunction() if name == "__name__":

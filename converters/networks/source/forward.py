@@ -142,6 +142,9 @@ def follow(made: Made, file: Mapping[str, Shape], size: tuple[int, int]) -> Netw
                 raise
     table = table_of(result, evaluator.budget)
     notices = list(evaluator.notices)
+    if evaluator.defaulted:
+        said = ", ".join(evaluator.defaulted.values())
+        notices.append(f"what {made.class_name} takes from a command line is taken as its defaults: {said}")
     fixed = evaluator.fixed is not None
     trained = _trained_table(made, height, width, table, notices)
     owners = ((name, name.rpartition(".")[0]) for name in made.shapes if name in file)

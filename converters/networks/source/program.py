@@ -83,6 +83,10 @@ def _collect(program: Program, statements: Iterable[ast.stmt], certain: bool) ->
                 _collect(program, [*node.body, *node.orelse, *node.finalbody], certain)
                 for handler in node.handlers:
                     _collect(program, handler.body, certain=False)
+            case ast.Expr(ast.Call(ast.Attribute(ast.Name(name), "add_argument")) as call) if certain and _parses(
+                program, name
+            ):
+                _extend(program, name, call)
             case ast.Expr(ast.Call(ast.Name() | ast.Attribute() as called, arguments)) if (
                 changed := [one.id for one in arguments if isinstance(one, ast.Name) and _holds(program, one.id)]
             ) and not (isinstance(called, ast.Name) and called.id == "print"):
@@ -91,6 +95,27 @@ def _collect(program: Program, statements: Iterable[ast.stmt], certain: bool) ->
             case ast.Expr(ast.Call(ast.Attribute(ast.Name(name), _))) if isinstance(program.names.get(name), Later):
                 if not isinstance(program.names[name].node, ast.ClassDef | ast.FunctionDef):  # type: ignore[attr-defined]
                     _forget(program, name, node)
+
+
+def _parses(program: Program, name: str) -> bool:
+    """Tells whether a name is a parser of a command line, made here."""
+    value = program.names.get(name)
+    node = value.node if isinstance(value, Later) else None
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+        node = node.func.value
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(called, ast.Name | ast.Attribute) and ast.unparse(called).endswith("ArgumentParser")
+
+
+def _extend(program: Program, name: str, call: ast.Call) -> None:
+    """Makes a name what a method of it gives, which is the same with more in it."""
+    value = program.names[name]
+    assert isinstance(value, Later)
+    assert isinstance(call.func, ast.Attribute)
+    assert isinstance(value.node, ast.expr)
+    method = ast.copy_location(ast.Attribute(value.node, call.func.attr, ast.Load()), call)
+    made = ast.copy_location(ast.Call(method, call.args, call.keywords), call)
+    program.names[name] = Later(ast.fix_missing_locations(made), value.changed)
 
 
 def _holds(program: Program, name: str) -> bool:

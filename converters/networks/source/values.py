@@ -452,6 +452,20 @@ class Native:
         c.fail(f"del {self.spelled}[…] is not known")
 
 
+@dataclass(eq=False)
+class Parser:
+    """`argparse`'s parser of a command line: the arguments with their defaults."""
+
+    defaults: dict[str, object]
+
+
+@dataclass(eq=False)
+class Parsed:
+    """A command line that says nothing: each argument is its default."""
+
+    values: dict[str, object]
+
+
 class Attributes(dict[str, object]):
     """An object's `__dict__`, which is read and not written."""
 
