@@ -13,7 +13,7 @@ import converters
 import deeppose_port
 from converters.networks import TABLES, BatchNormalization, Convolution, Linear, ReLU, SoftArgmax
 from deeppose_port.backends import BackendError, get
-from deeppose_port.backends.onnx import model_of, predictor
+from deeppose_port.backends.onnx import engines, model_of, predictor
 from deeppose_port.backends.onnx.engines import engine as engine_of
 from tests.backends.test_exporting import narrow
 from tests.conftest import ROOT
@@ -43,6 +43,29 @@ def test_every_network_answers_as_in_pytorch(name, engine):
         np.testing.assert_allclose(outputs, expected, rtol=0, atol=0.5e-5)
     else:
         assert error(outputs, expected) < 1e-5
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40], ids=["large matrices", "no large ones"])
+def test_matrices_are_laid_out_when_there_are_several_examples(large, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    made = []
+
+    class Options(runtime.SessionOptions):
+        def __init__(self):
+            super().__init__()
+            made.append([])
+
+        def add_session_config_entry(self, name, value):
+            made[-1].append(name)
+            super().add_session_config_entry(name, value)
+
+    monkeypatch.setattr(runtime, "SessionOptions", Options)
+    monkeypatch.setattr(engines, "_LARGE_MATRICES", large)
+    checkpoint, inputs = random_checkpoint(), narrow_inputs()
+    predict, expected = predictor(checkpoint, engine="onnxruntime"), deeppose_port.load(checkpoint)(inputs)
+    for some in (inputs[:1], inputs[:1], inputs, inputs):
+        assert error(predict(some), expected[: len(some)]) < 1e-5
+    assert ["session.disable_prepacking" in names for names in made] == ([True, False] if not large else [False])
 
 
 class TestGraph:
