@@ -334,6 +334,9 @@ def _resume(options: TrainingOptions, path: Path, checkpoint: Checkpoint, later:
         if logged.algorithm is not None and algorithm is not None and state_of(logged.algorithm) == state_of(algorithm):
             said = said.over(logged)
             notices.append(f"hyper-parameters that were not given come from {log.path}")
+    if options.ema and log is not None and log.options.get("ema") and trained_of(checkpoint) is None:
+        problem = "of its run it holds the running average of the weights alone, and not those that were trained"
+        raise CheckpointError(path, problem, "resume a snapshot_iter_N, or go on from the average with --ema 0")
     algorithm = said.algorithm or algorithm or "adam"
     if options.state and said.learning_rate(algorithm) is None:
         option = "--adam-alpha" if state_of(algorithm) == "adam" else "--lr"

@@ -84,6 +84,13 @@ def test_a_run_killed_before_its_snapshot_goes_on_with_what_was_trained(backend,
     for epoch in (3, 4):
         expected, found = (weights_of(file_of(folder, backend, epoch)) for folder in (tmp_path / "results", killed))
         assert all(np.array_equal(array, found[name]) for name, array in expected.items()), epoch
+    if backend == "chainer":
+        for model in (killed, killed / "epoch-4.model"):  # before the first snapshot, or by its name
+            for snapshot in killed.glob("snapshot_iter_*"):
+                snapshot.unlink()
+            with pytest.raises(DeepPoseError, match="it holds the running average of the weights alone"):
+                run(tmp_path, pictures, backend, epochs=5, **given, resume=model, output=killed)
+        run(tmp_path, pictures, backend, epochs=5, **{**given, "ema": 0.0}, resume=killed, output=killed)
 
 
 def test_nothing_is_said_of_answers_that_do_not_move_while_the_rate_rises(backend, tmp_path, pictures, monkeypatch):
