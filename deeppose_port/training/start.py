@@ -131,6 +131,8 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
             name = checkpoint.architecture.name
             raise DeepPoseError(f"{name} answers heat maps, a later stage answers displacements: take another network")
         preprocessing = stage_preprocessing(preprocessing)
+    if len(preprocessing.joints) != answered:  # another network's, as of the stage before one network a joint
+        preprocessing = replace(preprocessing, joints=(), limbs=(), joints_assumed=False)
     checkpoint = for_size(checkpoint, preprocessing.im_size)
     if not checkpoint.architecture.accepts(preprocessing.im_size):
         problem = f"its network takes {checkpoint.architecture.takes}, not {preprocessing.im_size}"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -55,7 +56,9 @@ def folder(tmp_path_factory):
     (folder / "three.toml").write_text(SKELETON)
     drawn = starting_point(options_of(folder), 3).checkpoint
     weights = {**drawn.weights, "fc8.bias": np.array([0.25, -0.3, -0.25, -0.25, -0.1, 0.3], np.float32)}
-    converters.write(drawn.replace(weights=weights), folder / "first.pt")
+    # It names its joints, as every network that was trained here does.
+    named = replace(drawn.preprocessing, joints=NAMES, limbs=((0, 1),))
+    converters.write(drawn.replace(weights=weights, preprocessing=named), folder / "first.pt")
     return folder
 
 
