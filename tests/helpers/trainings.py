@@ -203,6 +203,8 @@ def small_options(folder, pictures, **given):
     }
     if {"init", "finetune", "resume"} & given.keys():
         del defaults["width"], defaults["im_size"]  # the checkpoint's
+    if "pack" in given and "test_csv" not in given:
+        del defaults["cache"]  # a pack has its pictures decoded
     given = {**defaults, **given}
     return build(TrainingOptions, given)
 

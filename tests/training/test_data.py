@@ -97,7 +97,9 @@ def test_command_takes_a_pack_and_a_cache_in_words(tmp_path, pictures, packed, c
     arguments += ["--recipe", "legacy"]
     assert main([*arguments, "--cache", "much"]) == 2
     assert "'much' is not a number of bytes; write 512M" in capsys.readouterr().err
-    assert main([*arguments, "--cache", "1M"]) == 0
+    assert main([*arguments, "--cache", "1M"]) == 2
+    assert "it is for a --test-csv beside it" in capsys.readouterr().err
+    assert main([*arguments, "--cache", "1M", "--test-csv", str(tmp_path / "train.csv")]) == 0
     log = (tmp_path / "results" / "log.txt").read_text()
     assert re.search(r"cache=1048576\b", log)
     assert f"pack='{packed}'" in log
