@@ -317,6 +317,7 @@ class _Identification:
         chosen = network.own or self.options.architecture is not None or architecture.source is not None
         if not chosen:
             self._say_what_else_it_may_be(architecture.name, file.contents.format, log)
+            self._ask_its_family(network, architecture, file.contents)
         preprocessing, notices = preprocessing_of(
             network.family,
             architecture,
@@ -343,6 +344,14 @@ class _Identification:
             else ("its keys and shapes do not show whether its network was edited", "--model-file FILE.py")
         )
         self.notices.append(f"{told}: taken as the {name} of mitmul/deeppose; override with {otherwise}")
+
+    def _ask_its_family(self, network: Network, architecture: Architecture, contents: Contents) -> None:
+        """Says what else its family knows that it may be, or that it is another network."""
+        try:
+            otherwise = network.family.otherwise(architecture, contents.values)
+        except DeepPoseError as error:
+            raise CheckpointError(self.path, error.problem, error.advice) from error
+        self.notices += [] if otherwise is None else [otherwise]
 
     def _colours(self, beside: Iterable[str], file: _File) -> dict[str, tuple[str, tuple[float, ...]]]:
         """Returns the mean and deviation of the inputs' channels that MMPose keeps in the file, each with its key."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from packaging.version import Version
 
 from converters.checkpoint import Preprocessing
-from converters.networks import TABLES, Layer, Shape, add_table
+from converters.networks import TABLES, Architecture, Layer, Shape, add_table
 from converters.networks.tables import EVERY_ENGINE
 from converters.values import dataclass
 
@@ -121,6 +121,8 @@ class Family:
             for this family's only where `recognise` says so or a user names it.
         writers: The versions of Chainer that it was written for.
         notice: What a user should know of how inputs are made, where the file does not say.
+        otherwise: Says what else a network of it may be whose architecture neither a user nor our own file names, by
+            its arrays and the plain values beside them; raises DeepPoseError where these say another network.
         anew: Whether a training that starts anew makes its inputs as `preprocessing` says, not as the legacy program.
         grown: Architectures of any number of stacks, for trainings that start anew: what makes the table of joints,
             stacks and a width, each of which may be None for its program's.
@@ -144,6 +146,7 @@ class Family:
     alike: str | None = None
     writers: Writers = field(default_factory=Writers)
     notice: str | None = None
+    otherwise: Callable[[Architecture, Mapping[str, object]], str | None] = lambda architecture, values: None
     anew: bool = False
     grown: Mapping[str, Callable[[int, int | None, str | None], tuple[Layer, ...]]] = field(default_factory=dict)
 

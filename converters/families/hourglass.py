@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.families.family import Built, Family, register
+from converters.families.keras_configuration import CONFIGURATION, contradictions
 from converters.networks import (
+    Architecture,
     BatchNormalization,
     Convolution,
     Heatmaps,
@@ -27,6 +29,7 @@ from converters.networks import (
     Shape,
     Take,
     Upsample,
+    walk,
 )
 
 NAME = "hourglass"
@@ -39,6 +42,8 @@ _ORDER = 4
 _STEM, _BOTTLENECKS = 10, (_ORDER, 3 * _ORDER + 2)
 _CONVOLUTIONS, _NORMALIZATIONS = 4, 1
 _MOST_STACKS = 8
+#: Contradictions that are said, of however many.
+_MOST_SAID = 3
 #: Numbers of the two convolutions that project: what follows is as wide as they are.
 _PROJECTIONS = (1, 8)
 #: Times 1 / sqrt(fan-in): the deviation of the first weights, as He et al. (ICCV 2015) say.
@@ -175,6 +180,37 @@ def measured(shapes: Mapping[str, Shape]) -> Built | None:
     raise DeepPoseError(f"{problem} (with one residual and S stacks it has 10 + 58 S and 10 + 55 S)")
 
 
+def _otherwise(architecture: Architecture, values: Mapping[str, object]) -> str | None:
+    """Says which other hourglasses have the same arrays, where no configuration tells.
+
+    Raises:
+        DeepPoseError: A configuration says another network.
+    """
+    if said := contradictions(values, architecture.layers):
+        more = f" and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+        told = "; ".join(said[:_MOST_SAID])
+        problem = f"its {CONFIGURATION} is another network than the stacked hourglass whose arrays it has: {told}{more}"
+        raise DeepPoseError(problem, advice="nothing was read: that network is none of those in docs/families.md")
+    if CONFIGURATION in values:
+        return None
+    normalizations = sum(isinstance(layer, BatchNormalization) for layer in walk(architecture.layers))
+    bottlenecks = (normalizations - _STEM - architecture.stacks * _NORMALIZATIONS) // (3 * architecture.stacks)
+    ways = {
+        order: (bottlenecks - order) // (3 * order + 2)
+        for order in range(1, bottlenecks)
+        if bottlenecks > order and (bottlenecks - order) % (3 * order + 2) == 0
+    }
+    own = ways.pop(_ORDER, 1)
+    if not ways:
+        return None
+    others = (f"{order} times with {residuals}" for order, residuals in ways.items())
+    each = f"{own} bottleneck{'s' * (own > 1)}"
+    return (
+        f"its arrays are those of hourglasses that halve their maps {_ORDER} times with {each} on each side, as the "
+        f"course's, and {' and '.join(others)}: taken as the former; Keras's whole model (`model.save`) would tell"
+    )
+
+
 def _channels(shapes: Mapping[str, Shape], number: int) -> int:
     """Returns how many channels a convolution makes, as far as it is one."""
     layer = f"conv2d_{number}" if number else "conv2d"
@@ -195,6 +231,7 @@ register(
         preprocessing=_PREPROCESSING,
         engines=("torch",),
         build=measured,
+        otherwise=_otherwise,
         anew=True,
         grown={NAME: anew},
     )

@@ -8,10 +8,10 @@ from dataclasses import replace
 from converters.checkpoint import Preprocessing
 from converters.families.family import Built, Family, register
 from converters.families.joints import COCO
-from converters.families.mmpose_configuration import IMAGENET, said
+from converters.families.mmpose_configuration import IMAGENET, configuration, said
 from converters.families.shapes import head_in, resnet_in
 from converters.families.torchvision import RESNETS
-from converters.networks import GlobalAveragePooling, Shape
+from converters.networks import Architecture, GlobalAveragePooling, Shape
 
 #: DeepFashion's landmarks of upper, lower and full clothes.
 _CLOTHES = (
@@ -50,6 +50,17 @@ def _build(shapes: Mapping[str, Shape]) -> Built | None:
     return Built(f"{body.name}-torchvision", {**body.canonical, **head.canonical}, layers)
 
 
+def _otherwise(architecture: Architecture, values: Mapping[str, object]) -> str | None:
+    """Says that the rows of a last layer are those of RLE with half as many joints, where no configuration tells."""
+    joints = architecture.joints
+    if joints % 2 or configuration(values):
+        return None
+    return (
+        f"its last layer has {2 * joints} rows, and no configuration inside of the file tells of what: taken as those "
+        f"of {joints} joints; as MMPose's RLE has four each, they would be those of {joints // 2}"
+    )
+
+
 register(
     Family(
         name="resnet-mmpose",
@@ -70,6 +81,7 @@ register(
         by_joints={len(names): replace(PREPROCESSING, im_width=192, joints=names) for names in (COCO.names, *_CLOTHES)},
         said=said,
         build=_build,
+        otherwise=_otherwise,
         engines=("torch",),
     )
 )

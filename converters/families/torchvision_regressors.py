@@ -24,6 +24,11 @@ def _said_of(head: Head) -> str | None:
             "its last layer is the first of a Sequential, and the file does not tell what follows it: nothing is "
             "taken; --model-file FILE.py reads it from its source"
         )
+    if not head.guessed and not head.linear:
+        return (
+            "its head has several layers, whose numbers follow each other, and the file does not tell whether their "
+            "program puts something between them: nothing is taken; --model-file FILE.py reads it from its source"
+        )
     if not head.guessed:
         return None
     taken = "ReLU" if any(isinstance(layer, ReLU) for layer in head.layers) else "nothing"

@@ -92,15 +92,15 @@ def _is_of_mmpose(shapes: Shapes) -> bool:
     return any(re.search(r"(?:^|\.)(?:keypoint_)?head\.", key) for key in shapes)
 
 
-#: Joints of networks that MMPose published with RLE.
-_RLE_JOINTS = (14, 16, 17, 26, 133)
+#: Joints of the data sets of bodies, hands and faces that MMPose regresses. Twice as many are those of none.
+_RLE_JOINTS = (14, 16, 17, 19, 21, 26, 29, 68, 98, 106, 133)
 
 
 def _is_stripped_rle(shapes: Shapes, values: Values) -> bool:
     """Tells whether MMPose's last layer has two coordinates and two widths for each joint.
 
     Its configuration says so, where it is there; otherwise the rows of the last layer do: they are four for each joint
-    of a network that MMPose published, and nobody published one of twice as many joints.
+    of a data set that MMPose regresses, and there is none of twice as many joints.
     """
     rows = next((shapes[f"{head}.fc.weight"][:1] for head in HEADS if f"{head}.fc.weight" in shapes), ())
     if not rows or not any(key.startswith("backbone.") for key in shapes):
@@ -174,7 +174,8 @@ UNSUPPORTED = (
         "MMPose with RLE, stripped",
         "MMPose's regression with RLE, stripped for inference",
         "`RLELoss` or `RLEHead` in the configuration inside of the file; without one a `head.fc` with four rows for "
-        "each of 14, 16, 17, 26 or 133 joints",
+        ""
+        f"each of {', '.join(map(str, _RLE_JOINTS[:-1]))} or {_RLE_JOINTS[-1]} joints",
         _is_stripped_rle,
         "its last layer has four rows a joint: this is MMPose's regression with residual log-likelihood (RLE), "
         "stripped for inference, another network: half its outputs are widths",

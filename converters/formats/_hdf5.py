@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: How such a file begins.
 MAGIC = b"\x89HDF\r\n\x1a\n"
+#: How a global heap begins, and how long the header of one and of each value in it is.
+_HEAP, _HEADER = b"GCOL\1\0\0\0", 16
 #: HDF5's numbers of the filters that are built into h5py; the last is LZF.
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _MOST_FILTERS = 3
@@ -102,6 +105,31 @@ def arrays_in(path: Path, top: h5py.Group, leave_out: str = "") -> Iterator[tupl
                 pending.append((f"{key}/", item))
             else:
                 raise CheckpointError(path, f"its groups are nested deeper than {_DEEPEST} levels", "nothing was read")
+
+
+def long_values(path: Path, beginnings: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Yields values of attributes that may be of any length and begin in some way, read without the HDF5 library.
+
+    They lie in the file's global heaps, see section III.E of the HDF5 File Format Specification. The library may never
+    come back from damaged ones.
+
+    Args:
+        path: The file.
+        beginnings: What a value may begin with.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        heap = data.find(_HEAP)
+        while heap >= 0:
+            size = int.from_bytes(data[heap + 8 : heap + _HEADER], "little")
+            if size > len(data) - heap:
+                size = len(_HEAP)
+            place, end = heap + _HEADER, heap + size
+            while place + _HEADER <= end and any(data[place : place + 2]):  # 0 is what is free
+                first, length = place + _HEADER, int.from_bytes(data[place + 8 : place + _HEADER], "little")
+                place = first + (length + 7) // 8 * 8
+                if place <= end and data[first : first + max(map(len, beginnings))].startswith(beginnings):
+                    yield data[first : first + length]
+            heap = data.find(_HEAP, heap + max(size, len(_HEAP)))
 
 
 def _address_of(item: h5py.Group | h5py.Dataset) -> int:

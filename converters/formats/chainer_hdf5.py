@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from converters.errors import CheckpointError
 from converters.formats._hdf5 import MAGIC, KeptOpen, arrays_in, header_of, open_file, pieces_of, told_of
 from converters.formats.format import Contents, Format, register
 from converters.keys import Header
 from converters.layouts import split
+
+#: What Caffe writes of a training: the file with the weights, and what its optimizer keeps.
+_OF_CAFFES_SOLVER = ("learned_net", "history")
 
 
 def read(path: Path) -> Contents:
@@ -20,6 +24,9 @@ def read(path: Path) -> Contents:
     headers: dict[str, Header] = {}
     unset: list[str] = []
     with told_of(path, "the HDF5 file"), open_file(path) as top:
+        if all(name in top for name in _OF_CAFFES_SOLVER):
+            problem = "this is the state of a Caffe solver (.solverstate.h5), without the weights"
+            raise CheckpointError(path, problem, "they are in its .caffemodel.h5, which is not read either")
         for key, item in arrays_in(path, top):
             with told_of(path, repr(key)):
                 if item.shape is None:

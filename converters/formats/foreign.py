@@ -39,6 +39,12 @@ def _holds(*names: str) -> Callable[[Beginning], object]:
     return lambda beginning: any(member.endswith(names) for member in beginning.members)
 
 
+def _called(pattern: str) -> Callable[[Beginning], object]:
+    """Tells whether a file has a name, whose letters may be capitals, that a pattern is the end of."""
+    compiled = re.compile(rf"(?:{pattern})\Z")
+    return lambda beginning: compiled.search(beginning.path.name.lower())
+
+
 def _is_text(beginning: Beginning) -> bool:
     return all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in beginning.start[:256])
 
@@ -62,6 +68,8 @@ _TAKE_VARIABLES = "take its checkpoint, NAME.index beside NAME.data-00000-of-000
 _TAKE_SOURCE = "take the checkpoint that it was made of"
 _KERAS = "save it with Keras 2: model.save_weights('model.h5')"
 _UNPACK = "unpack it; what is inside may be a checkpoint"
+_NAME_THE_CHECKPOINT = "name the checkpoint"
+_SAVE_ARRAYS = "where it was made, save its arrays as npz or safetensors, with the names of a network that is read"
 FOREIGN = (
     # --- zips
     Foreign(
@@ -72,6 +80,7 @@ FOREIGN = (
     Foreign(
         _holds("model.weights.h5"), "this is an archive of Keras 3 (`.keras`), which does not name its layers", _KERAS
     ),
+    Foreign(_holds("MAR-INF/MANIFEST.json"), "this is an archive of TorchServe's (.mar)", _UNPACK),
     Foreign(_holds("Manifest.json"), "this is a Core ML package, which is not read", _TAKE_SOURCE),
     # --- what to fetch or unpack first
     Foreign(
@@ -88,11 +97,76 @@ FOREIGN = (
     Foreign(_starts(b"\xfd7zXZ\x00"), "this is compressed by xz", _UNPACK),
     Foreign(_starts(b"BZh"), "this is compressed by bzip2", _UNPACK),
     Foreign(_starts(b"\x28\xb5\x2f\xfd"), "this is compressed by zstd", _UNPACK),
+    Foreign(_starts(b"\x04\x22\x4d\x18"), "this is compressed by lz4", _UNPACK),
     Foreign(_starts(b"7z\xbc\xaf\x27\x1c"), "this is a 7z archive", _UNPACK),
     Foreign(_starts(b"Rar!\x1a\x07"), "this is a RAR archive", _UNPACK),
     # --- other programs' models
     Foreign(
+        _called(r"\.(?:pdparams|pdopt|pdmodel|pdiparams)"),
+        "this is a file of PaddlePaddle's (.pdparams, .pdmodel), which is not read",
+        _SAVE_ARRAYS,
+    ),
+    Foreign(_starts(b"\x12\x01\0\0\0\0\0\0"), "this is a file of MXNet's (.params), which is not read", _SAVE_ARRAYS),
+    Foreign(
+        _matches(rb'\s*\{\s*"nodes": ?\['),
+        "this is the description of an MXNet network (-symbol.json), without weights",
+        _NAME_THE_CHECKPOINT,
+    ),
+    Foreign(_called(r"\.weights"), "this is a file of Darknet's (.weights), which is not read", _TAKE_SOURCE),
+    Foreign(  # a map whose first key is text
+        _matches(rb"(?:[\x81-\x8f]|\xde.{2})[\xa1-\xbf][A-Za-z_]"),
+        "this is a file of Flax's, for JAX (msgpack), which is not read",
+        _SAVE_ARRAYS,
+    ),
+    Foreign(
+        lambda beginning: beginning.start[:4] in (b"ftrt", b"ptrt") or _called(r"\.(?:engine|trt)")(beginning),
+        "this is an engine of TensorRT's: a program for one GPU, which is not read",
+        _TAKE_SOURCE,
+    ),
+    Foreign(
+        _called(r"\.(?:dlc|hef|kmodel|mnn|nb|om|rknn)"),
+        "this is a program for a phone or another device (.mnn, .rknn and the like), which is not read",
+        _TAKE_SOURCE,
+    ),
+    Foreign(
+        _starts(b"GGUF"), "this is a file of llama.cpp's (.gguf), which holds language models", _NAME_THE_CHECKPOINT
+    ),
+    Foreign(
+        _called(r"\.onnx[._]data"), "these are weights that an ONNX model has in a file of their own", _TAKE_SOURCE
+    ),
+    Foreign(
+        lambda beginning: _is_text(beginning) and re.match(rb"(?:<\?xml[^>]*>\s*)?<net ", beginning.start),
+        "this is the description of an OpenVINO model (.xml), without weights",
+        _TAKE_SOURCE,
+    ),
+    Foreign(
+        lambda beginning: beginning.path.suffix == ".bin" and beginning.path.with_suffix(".xml").is_file(),
+        "these are the weights of the OpenVINO model (.xml) beside it, without their names",
+        _TAKE_SOURCE,
+    ),
+    Foreign(
+        _starts(b"7767517\n"), "this is the description of an ncnn network (.param), without weights", _TAKE_SOURCE
+    ),
+    Foreign(
+        _called(r"\.data-\d{5}-of-\d{5}"),
+        "these are the numbers of a TensorFlow checkpoint, without the index that names them",
+        "put its NAME.index beside it, and name that",
+    ),
+    Foreign(
+        _called(r"\A(?:fingerprint\.pb|keras_metadata\.pb|saved_model\.pbtxt)"),
+        "this belongs to a SavedModel of TensorFlow, and has no variables",
+        _TAKE_VARIABLES,
+    ),
+    Foreign(
+        _called(r"\Aevents\.out\.tfevents\..*"), "this is a log for TensorBoard, not a checkpoint", _NAME_THE_CHECKPOINT
+    ),
+    Foreign(
         _starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        "this is a Python pickle, which could run code when read; it was not opened",
+        "save it as npz first",
+    ),
+    Foreign(  # the same as text: a list or a dict, or a class
+        _matches(rb"\([dl]p\d+\n|c[a-z_][\w.]*\n[A-Za-z_]\w*\n[(p]"),
         "this is a Python pickle, which could run code when read; it was not opened",
         "save it as npz first",
     ),
@@ -140,7 +214,9 @@ FOREIGN = (
         "save the arrays in it as npz, where it was made: np.savez('a.npz', **arrays)",
     ),
     Foreign(_starts(b"\x93NUMPY"), "this is one array of NumPy's (.npy)", "put all arrays of a network into one npz"),
-    Foreign(_starts(b"MATLAB 5.0 MAT-file"), "this is a MATLAB file", "save the weights as npz"),
+    Foreign(
+        _starts(b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"), "this is a MATLAB file", "save the weights as npz"
+    ),
     Foreign(_starts(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8"), "this is a picture", "name the checkpoint"),
     Foreign(
         lambda beginning: b"ustar" in beginning.start[257:263],
@@ -155,15 +231,25 @@ FOREIGN = (
     Foreign(
         lambda beginning: beginning.path.suffix == ".prototxt" and _is_text(beginning),
         "this is the description of a Caffe network or solver (.prototxt), without weights",
-        "name the checkpoint",
+        _NAME_THE_CHECKPOINT,
     ),
     Foreign(
         _matches(rb"\s*node \{"), "this is a graph of TensorFlow as text (.pbtxt), without weights", _TAKE_VARIABLES
     ),
     Foreign(
+        lambda beginning: beginning.path.suffix == ".pbtxt" and _is_text(beginning),
+        "this is a message of TensorFlow's as text (.pbtxt), without weights",
+        _TAKE_VARIABLES,
+    ),
+    Foreign(
         _matches(rb'\s*\{"(?:module|class_name)": ?"'),
         "this is the description of a Keras network (.json), without weights",
-        "name the checkpoint",
+        _NAME_THE_CHECKPOINT,
+    ),
+    Foreign(
+        lambda beginning: _is_text(beginning) and _called(r"\.(?:cfg|ini|json|toml|xml|ya?ml)")(beginning),
+        "this is a configuration or a description as text, without weights",
+        _NAME_THE_CHECKPOINT,
     ),
     Foreign(_is_text, "this is text, not a checkpoint", "was a log or a download's error page saved under this name?"),
 )

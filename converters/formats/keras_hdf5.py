@@ -7,6 +7,7 @@ goes on from there. Here each kind is numbered anew, as in a program that built 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,16 @@ from typing import TYPE_CHECKING
 
 from converters.errors import CheckpointError
 from converters.formats._channels_last import channels_first, pieces_channels_first
-from converters.formats._hdf5 import MAGIC, KeptOpen, arrays_in, header_of, item_of, open_file, told_of
+from converters.formats._hdf5 import (
+    MAGIC,
+    KeptOpen,
+    arrays_in,
+    header_of,
+    item_of,
+    long_values,
+    open_file,
+    told_of,
+)
 from converters.formats.format import Beginning, Contents, Format, register
 from converters.keys import Header
 from converters.networks import TENSORFLOW_WRITER
@@ -31,6 +41,8 @@ _LAYERS = ("layer_names", "layer_names0")
 _NUMBERED = re.compile(r"(.+)_(\d{1,9})", re.DOTALL)
 #: Of a kind with more gaps in its numbers than this no layer is missing: it is numbered in another way.
 _MOST_LEFT_OUT = 20
+#: The attribute with a whole model's configuration, and how that begins.
+_CONFIGURATION, _BEGINNINGS = "model_config", (b'{"class_name"', b'{"module"')
 #: Of Keras's later files, in which no attribute names the layers.
 _LATER = ("layers", "_layer_checkpoint_dependencies")
 
@@ -72,7 +84,7 @@ def read(path: Path) -> Contents:
                 stored = header_of(path, item, name)
             headers[key] = Header(stored.dtype, channels_first(stored.shape))
             places[key] = item.name
-        optimizer = _OPTIMIZER in file
+        optimizer, described = _OPTIMIZER in file, _CONFIGURATION in file.attrs
 
     kept = KeptOpen(path)
 
@@ -80,9 +92,35 @@ def read(path: Path) -> Contents:
         with told_of(path, repr(key)):
             yield from pieces_channels_first(kept[places[key]][()])
 
-    notices = ("its optimizer's state is Keras's and was not read",) if optimizer else ()
-    doubts = tuple(_doubts(anew))
-    return Contents("keras-hdf5", headers, chunks, writer=TENSORFLOW_WRITER, notices=notices, doubts=doubts)
+    notices = ["its optimizer's state is Keras's and was not read"] if optimizer else []
+    values: dict[str, object] = {}
+    if described:
+        config = _configuration_in(path)
+        values = {} if config is None else {_CONFIGURATION: config, "layer_names": anew}
+        notices += [f"its {_CONFIGURATION} cannot be read, and was not compared with its network"] if not values else []
+    return Contents(
+        "keras-hdf5",
+        headers,
+        chunks,
+        values=values,
+        writer=TENSORFLOW_WRITER,
+        notices=tuple(notices),
+        doubts=tuple(_doubts(anew)),
+    )
+
+
+def _configuration_in(path: Path) -> dict[str, object] | None:
+    """Returns the configuration of a whole model, which is JSON; None where it cannot be read.
+
+    The last one is it: of one that was written over, what was there before may be left.
+    """
+    text = next(reversed([*long_values(path, _BEGINNINGS)]), b"")
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    inner = config.get("config")
+    return dict(config) if isinstance(inner, dict) and isinstance(inner.get("layers"), list) else None
 
 
 def _numbered_anew(layers: list[str]) -> dict[str, str]:

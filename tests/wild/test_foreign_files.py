@@ -103,6 +103,17 @@ FILES = {
         b'{"class_name": "Functional", "config": {',
         "this is the description of a Keras network",
     ),
+    "TorchServe": (lambda: zipped("MAR-INF/MANIFEST.json", "model.pth"), "this is an archive of TorchServe's"),
+    "lz4": (b"\x04\x22\x4d\x18" + bytes(50), "this is compressed by lz4"),
+    "MXNet": (struct.pack("<QQQI", 0x112, 0, 2, 0xF993FAC9) + bytes(99), r"this is a file of MXNet's \(\.params\)"),
+    "an MXNet network": (b'{\n  "nodes": [\n    {', "this is the description of an MXNet network"),
+    "Flax": (b"\x81\xa6params\x81\xa5conv1" + bytes(50), "this is a file of Flax's"),
+    "TensorRT": (b"ftrt" + bytes(99), "this is an engine of TensorRT's"),
+    "GGUF": (b"GGUF\x03" + bytes(99), "this is a file of llama.cpp's"),
+    "OpenVINO": (b'<?xml version="1.0"?>\n<net name="a">', "this is the description of an OpenVINO model"),
+    "ncnn": (b"7767517\n3 3\n", "this is the description of an ncnn network"),
+    "a pickle as text": (b"(dp0\nS'W'\np1\n", "this is a Python pickle"),
+    "a later MATLAB": (b"MATLAB 7.3 MAT-file, Platform: x".ljust(512) + b"\x89HDF\r\n\x1a\n", "this is a MATLAB file"),
     "a log": (b"INFO:root:epoch:1\n", "this is text, not a checkpoint"),
 }
 
@@ -123,6 +134,19 @@ def test_each_is_named(name, tmp_path):
         ("deploy.prototxt", b'name: "CaffeNet"\n', r"this is the description of a Caffe network or solver"),
         ("checkpoint-1.meta", b"\n\x8c\x02\n" + bytes(99), r"this is the graph of a TensorFlow checkpoint \(\.meta\)"),
         ("a.caffemodel", b"<html>404", "this is a web page"),
+        ("model.pdparams", b"\x80\x02}q\x00.", "this is a file of PaddlePaddle's"),
+        ("yolo.weights", struct.pack("<iiiq", 0, 2, 5, 32013312) + bytes(99), "this is a file of Darknet's"),
+        ("pose.plan.engine", bytes(99), "this is an engine of TensorRT's"),
+        ("pose.rknn", b"RKNN" + bytes(99), "this is a program for a phone or another device"),
+        ("pose.onnx.data", bytes(99), "these are weights that an ONNX model has in a file of their own"),
+        ("variables.data-00000-of-00001", bytes(99), r"numbers of a TensorFlow checkpoint.*put its NAME\.index beside"),
+        ("fingerprint.pb", b"\x08\xa1\xd3\x83\x90\x01\x10\x01", r"this belongs to a SavedModel.*take its checkpoint"),
+        ("keras_metadata.pb", b"\n\x05\x08\x00\x12\x04root", "this belongs to a SavedModel"),
+        ("saved_model.pbtxt", b"saved_model_schema_version: 1\n", "this belongs to a SavedModel"),
+        ("events.out.tfevents.1693.host", bytes(99), "this is a log for TensorBoard"),
+        ("labels.pbtxt", b"item {\n", r"as text \(\.pbtxt\), without weights"),
+        ("config.json", b'{"model_type": "vitpose"}', "this is a configuration or a description as text"),
+        ("yolo.cfg", b"[net]\nbatch=1\n", "this is a configuration or a description as text"),
     ],
 )
 def test_by_its_suffix_where_its_bytes_do_not_tell(name, content, phrase, tmp_path):
@@ -135,6 +159,20 @@ def test_caffe_in_hdf5(tmp_path):
     with h5py.File(tmp_path / "a.caffemodel.h5", "w") as file:
         file["data/conv1/0"], file["data/conv1/1"] = np.ones((4, 3, 3, 3), "f"), np.ones(4, "f")
     refused(tmp_path / "a.caffemodel.h5", "this is a network of Caffe's in HDF5")
+
+
+def test_the_state_of_caffes_solver_in_hdf5(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.solverstate.h5", "w") as file:
+        file["iter"], file["learned_net"], file["history/0"] = 10, "a.caffemodel.h5", np.ones(4, "f")
+    refused(tmp_path / "a.solverstate.h5", r"state of a Caffe solver.*they are in its \.caffemodel\.h5")
+
+
+def test_the_weights_beside_an_openvino_model(tmp_path):
+    (tmp_path / "a.bin").write_bytes(bytes(99))
+    refused(tmp_path / "a.bin", "its first bytes belong to no format")
+    (tmp_path / "a.xml").write_text("<net />")
+    refused(tmp_path / "a.bin", r"weights of the OpenVINO model \(\.xml\) beside it")
 
 
 def test_a_models_source_goes_elsewhere(tmp_path):

@@ -160,16 +160,23 @@ def test_blocks_of_two_convolutions_have_one_style(tmp_path):
     assert converters.read(saved(tmp_path / "a.pth", drawn(MMPose(18, 34, "head")), cfg="style='caffe'")).joints == 17
 
 
-def test_rle_that_was_stripped_for_inference_is_no_pose_of_34_joints(tmp_path):
-    path = saved(tmp_path / "a.pth", drawn(MMPose(50, 4 * 17, "head")))
-    refused(path, r"residual log-likelihood \(RLE\), stripped for inference.*half its outputs are widths")
-    assert converters.read(path, architecture="resnet50-torchvision").joints == 34
+@pytest.mark.parametrize("joints", [17, 21, 98])
+def test_rle_that_was_stripped_for_inference_is_no_pose_of_twice_as_many_joints(joints, tmp_path):
+    path = saved(tmp_path / "a.pth", drawn(MMPose(18, 4 * joints, "head")))
+    refused(path, r"residual log-likelihood \(RLE\), stripped for inference.*if it is DeepPose with twice as many")
+    checkpoint = converters.read(path, architecture="resnet18-torchvision")
+    assert checkpoint.joints == 2 * joints
+    assert not any("RLE" in notice for notice in checkpoint.notices), "it was said which it is"
 
 
-@pytest.mark.parametrize("joints", [4, 6, 8, 14, 16, 17, 21, 42, 68, 98, 133])
+@pytest.mark.parametrize("joints", [4, 6, 8, 14, 16, 17, 21, 68, 98, 133])
 def test_no_network_that_mmpose_published_is_taken_for_it(joints, tmp_path):
     path = saved(tmp_path / "a.pth", drawn(MMPose(18, 2 * joints, "head")))
-    assert converters.read(path).joints == joints
+    checkpoint = converters.read(path)
+    assert checkpoint.joints == joints
+    told = [notice for notice in checkpoint.notices if "RLE" in notice]
+    assert len(told) == (joints % 2 == 0), "four rows for each of half as many are as many"
+    assert all(f"those of {joints} joints; as MMPose's RLE has four each, they would be" in one for one in told)
 
 
 @pytest.mark.parametrize(

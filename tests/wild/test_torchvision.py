@@ -412,6 +412,15 @@ def test_two_bare_layers_do_not_tell_what_is_between_them(tmp_path):
     refused(tmp_path / "a.pth", "its arrays fit no architecture")
 
 
+def test_layers_that_are_neighbours_may_have_something_between_them_all_the_same(tmp_path):
+    network = ResNet(18, 1)
+    features = network.fc.in_features
+    network.fc = nn.Sequential(linear(features, 24), nn.BatchNorm1d(24), linear(24))
+    torch.save(drawn(network).state_dict(), tmp_path / "a.pth")
+    (notice,) = (notice for notice in converters.read(tmp_path / "a.pth").notices if "--model-file" in notice)
+    assert "whose numbers follow each other, and the file does not tell whether" in notice
+
+
 def test_what_may_follow_the_first_of_a_sequential_is_said(tmp_path):
     network = ResNet(18, 1)
     network.fc = nn.Sequential(linear(network.fc.in_features), nn.Sigmoid())

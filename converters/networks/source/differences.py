@@ -93,7 +93,7 @@ def _phrases(old: list[Layer], new: list[Layer]) -> Iterator[str]:
     for what, i, j, k, m in moves:
         if what == "equal":
             for one, other in zip(old[i:j], new[k:m], strict=True):
-                yield from _changed(one, other)
+                yield from changed(one, other)
             continue
         # What stands elsewhere now is told of once, where it stands.
         yield from (
@@ -106,7 +106,8 @@ def _key(layer: Layer) -> str:
     return f"{type(layer).__name__} {getattr(layer, 'name', '')}"
 
 
-def _changed(one: Layer, other: Layer) -> Iterator[str]:
+def changed(one: Layer, other: Layer) -> Iterator[str]:
+    """Yields what a layer has otherwise than another one of its kind, a phrase each."""
     for field in dataclasses.fields(one):
         before, after = getattr(one, field.name), getattr(other, field.name)
         if before != after:
