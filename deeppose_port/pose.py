@@ -448,7 +448,8 @@ class Pose:
             DeepPoseError: An order of stages is asked for.
         """
         if legacy_order:
-            raise DeepPoseError("legacy_order is that of takiyu's cascades, and this is a single network")
+            problem = "legacy_order is that of takiyu's cascades, and this is a single network"
+            raise DeepPoseError(problem, where=self.path or None)
         return [np.asarray(pose, np.float64)[None] for pose in first]
 
     def _checked(self, inputs: npt.ArrayLike) -> Inputs:

@@ -199,8 +199,8 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def refuse_foreign(name: str, architecture: Architecture) -> None:
-    """Refuses a network that an engine cannot run.
+def refuse_foreign(name: str, architecture: Architecture, path: str = "") -> None:
+    """Refuses a network that an engine cannot run; `path` is the file that it is from, if any.
 
     Raises:
         BackendError: It exists in other engines alone.
@@ -208,7 +208,8 @@ def refuse_foreign(name: str, architecture: Architecture) -> None:
     engines = [BACKENDS[engine] for engine in architecture.engines]
     if described(name).by_family and BACKENDS[name] not in engines:
         titles = " and ".join(engine.title for engine in engines)
-        raise BackendError(f"{architecture.name} exists in {titles} alone: --backend {engines[0].name} runs it")
+        problem = f"{architecture.name} exists in {titles} alone: --backend {engines[0].name} runs it"
+        raise BackendError(problem, where=path or None)
 
 
 def _export(backend: str, format: str, checkpoint: Checkpoint, path: Path, *, layout: str | None = None) -> None:

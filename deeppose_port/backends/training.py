@@ -122,7 +122,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
 def _refuse_start(start: Start, options: TrainingOptions, backend: str) -> None:
     """Refuses a network that the backend or the loss is not for, and a run that has ended."""
     architecture = start.checkpoint.architecture
-    backends.refuse_foreign(backend, architecture)
+    backends.refuse_foreign(backend, architecture, start.checkpoint.source.path)
     if architecture.stacks and options.loss != "l2":
         problem = f"--loss {options.loss} is of coordinates, and this {architecture.name} has heat maps"
         raise DeepPoseError(problem, advice="leave it out, or say --recipe course")

@@ -312,8 +312,11 @@ def load(
             )
             raise DeepPoseError(f"this is a cascade: {told}", where=checkpoint, advice="leave them out")
         return CascadePose(loaded, backend, engine.device, engine.relu_nan, engine.engine)
-    preprocessing = loaded.preprocessing.overridden(**{**values_of(inputs), "im_size": _size(inputs.im_size)})
-    name = loaded.architecture.name
+    said, name = {**values_of(inputs), "im_size": _size(inputs.im_size)}, loaded.architecture.name
+    try:
+        preprocessing = loaded.preprocessing.overridden(**said)
+    except DeepPoseError as error:
+        raise DeepPoseError(error.problem, where=loaded.source.path, advice=error.advice) from error
     if inputs.decoding is not None and not loaded.architecture.stacks:
         raise DeepPoseError(f"--decoding: this {name} answers no heat maps", where=loaded.source.path)
     if inputs.base_zoom is not None and not preprocessing.zooms:

@@ -13,7 +13,7 @@ from deeppose_port.cli import display
 from deeppose_port.cli.command import command
 from deeppose_port.cli.options import INTERRUPTED, SKELETON, JsonOptions, skeletons
 from deeppose_port.data.options import BASE_ZOOM, CountingOptions, picture_folder
-from deeppose_port.options import described
+from deeppose_port.options import described, refuse_unknown
 
 if TYPE_CHECKING:
     from deeppose_port.data import PoseDataset
@@ -128,8 +128,8 @@ def _made_with(options: PackCommandOptions) -> PackOptions:
     from deeppose_port.data.pack.shards import SKELETON as OF_SHARDS
     from deeppose_port.data.pack.shards import is_shards
 
-    if options.architecture not in TABLES and grown(options.architecture) is None:
-        raise DeepPoseError(f"there is no architecture {options.architecture!r}")
+    if grown(options.architecture) is None:
+        refuse_unknown("architecture", options.architecture, TABLES)
     sees = starting_preprocessing(options.architecture)
     has_margin = sees.part == "joints-margin"
     if has_margin and options.base_zoom != STARTING_ZOOM:

@@ -16,7 +16,7 @@ from converters.families import grown, starting_preprocessing
 from converters.folding import fold
 from converters.layouts import WITHOUT_STATE, frozen
 from converters.legacy_log import read_beside
-from converters.networks import Architecture, Dropout, SoftArgmax, walk
+from converters.networks import Dropout, SoftArgmax, walk
 from converters.sourced import architecture_of_source, for_size
 from converters.values import dataclass
 from deeppose_port.data import skeletons
@@ -110,7 +110,8 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     checkpoint, later = start.checkpoint, start.later
     if options.heatmap_loss and not isinstance(checkpoint.architecture.layers[-1], SoftArgmax):
         problem = f"{checkpoint.architecture.name} does not end with the soft-argmax of heat maps"
-        raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it")
+        where = checkpoint.source.path or None
+        raise DeepPoseError(f"{problem}: there is no --heatmap-loss for it", where=where)
     if later is not None and later.before.joints != joints:
         raise _of_other_joints(later.before.first.source.path, later.before.joints, f"{options.skeleton} has {joints}")
     if checkpoint.joints != answered:
@@ -120,7 +121,7 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
             advice = "a stage of one network a joint goes on by --resume FOLDER --per-joint"
         raise _of_other_joints(checkpoint.source.path, checkpoint.joints, wanted, advice)
     preprocessing = _preprocessing(checkpoint.preprocessing, options)
-    _refuse_in_vain(options, checkpoint.architecture, preprocessing)
+    _refuse_in_vain(options, checkpoint, preprocessing)
     unused = options.hyperparameters.in_vain(start.hyperparameters) if options.resume is None else ()
     if unused:
         told = f"{', '.join(unused)}: of no use to {OPTIMIZERS[start.hyperparameters.algorithm]} as it is told here"
@@ -145,14 +146,15 @@ def starting_point(options: TrainingOptions, joints: int, *, joint: int = 0, lat
     return replace(start, checkpoint=checkpoint.replace(preprocessing=preprocessing), notices=notices)
 
 
-def _refuse_in_vain(options: TrainingOptions, architecture: Architecture, preprocessing: Preprocessing) -> None:
-    """Refuses what was said of a part that the network or its inputs do not have; a recipe may say it of any."""
-    recipe, name = RECIPES.get(options.recipe or "", {}), architecture.name
+def _refuse_in_vain(options: TrainingOptions, checkpoint: Checkpoint, preprocessing: Preprocessing) -> None:
+    """Refuses what was said of a part that the network's inputs do not have; a recipe may say it of any."""
+    recipe, name, where = RECIPES.get(options.recipe or "", {}), checkpoint.architecture.name, checkpoint.source.path
     varied = options.augmentation.margin_range not in (0, recipe.get("margin_range"))
     if varied and preprocessing.part != "joints-margin":
-        raise DeepPoseError(f"{name} sees no margin around the joints: leave --margin-range out")
+        raise DeepPoseError(f"{name} sees no margin around the joints: leave --margin-range out", where=where or None)
     if options.base_zoom not in (None, recipe.get("base_zoom")) and not preprocessing.zooms:
-        raise DeepPoseError(f"{name} does not see a person's box times a factor: leave --base-zoom out")
+        problem = f"{name} does not see a person's box times a factor: leave --base-zoom out"
+        raise DeepPoseError(problem, where=where or None)
 
 
 def _new(options: TrainingOptions, joints: int) -> Start:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.conftest import ROOT
+
 
 @pytest.mark.parametrize(
     ("line", "phrase"),
@@ -75,6 +77,30 @@ def test_what_is_for_videos_needs_one(run, tmp_path, option):
     (tmp_path / "a.png").touch()
     told = run("predict", tmp_path / "a.png", *option.split(), "-o", tmp_path / "out", status=2)
     assert f"{option.split()[0]} is for videos, cameras and streams, and there is none of them" in told.err
+
+
+@pytest.mark.parametrize(
+    ("line", "phrase"),
+    [
+        ("eval {0} --csv {1}/free.csv --images {1} --im-size 300x200", "im_width is 300"),
+        ("eval {0} --csv {1}/free.csv --images {1} --base-zoom -1", "base_zoom is -1"),
+        ("eval {0} --csv {1}/free.csv --images {1} --decoding argmax", "--decoding: this alexnet answers no heat maps"),
+        ("predict {0} {1}/astronaut.png --legacy-order -o none", "legacy_order is that of takiyu's cascades"),
+        ("predict {0} {1}/astronaut.png --im-size 64 -o none", "this alexnet takes inputs of 197 to 228 pixels a side"),
+        (
+            "train --backend torch --train-csv {1}/free.csv --images {1} --init {0} --heatmap-loss 1",
+            "alexnet does not end",
+        ),
+        ("train --backend torch --train-csv {1}/free.csv --images {1} --init {0} --margin-range .1", "alexnet sees no"),
+    ],
+)
+def test_what_does_not_fit_a_checkpoint_names_it(run, tmp_path, monkeypatch, line, phrase):
+    monkeypatch.chdir(tmp_path)
+    examples = ROOT / "examples"
+    checkpoint = examples / "astronaut" / "epoch-300.model"
+    error = run(*line.format(checkpoint, examples / "pictures").split(), status=2).err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert f"epoch-300.model: {phrase}" in error
 
 
 class TestFolders:

@@ -35,7 +35,8 @@ class ChainerPredictor:
         self.by_level = self.device.xp is not np
         self._checkpoint, self._relu_nan = checkpoint, relu_nan
         # The emulation of an old engine's NaN needs every layer by itself.
-        refuse_foreign("chainer", checkpoint.architecture)  # what is folded is a table of its own
+        # What is folded is a table of its own.
+        refuse_foreign("chainer", checkpoint.architecture, checkpoint.source.path)
         fast = folded(checkpoint) if relu_nan == "nan" else checkpoint
         self._fast = self.network if fast is checkpoint else self._placed(fast)
 
