@@ -31,7 +31,7 @@ from tests.conftest import ROOT
         ("eval a.pt --csv a.csv --images a --force", "--force goes with --report or --persons"),
         ("eval --watch r --idle -1 --csv a.csv --images a", "--idle is -1"),
         ("watch r --idle -1 --csv a.csv --images a", "--idle is -1; it has to be a number of seconds, 0 or more"),
-        ("watch r --idle nan --csv a.csv --images a", "--idle is nan"),
+        ("watch r --idle nan --csv a.csv --images a", "nan is no number"),
         ("compare a.pt b.pt --skeleton lsp", "--skeleton goes with --csv"),
         ("compare a.pt b.pt --min-dim 3", "--min-dim goes with --csv"),
         ("compare a.pt b.pt --max-pixels 3", "--max-pixels goes with --csv or --images"),
@@ -61,10 +61,6 @@ def test_it_is_refused(run, line, phrase):
         ("--rotate-range 3", "--rotate-range goes with --rotate"),
         ("--threads 2 --workers 2", "--threads and --workers both say what makes examples"),
         ("--pack p --cache 5M", "it is for a --test-csv beside it"),
-        (
-            "--finetune none --architecture alexnet --width 0.5",
-            "--width is of a network that is made anew, and --finetune",
-        ),
     ],
 )
 def test_of_a_training_it_is_refused(run, options, phrase):
