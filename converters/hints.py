@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 
-def fits(value: object, hint: object, plain: Callable[[object, Any], bool]) -> bool:
+def fits(value: object, hint: object, plain: Callable[[object, type], bool]) -> bool:
     """Tells whether a value is what a type hint says.
 
     Args:
@@ -29,4 +29,6 @@ def fits(value: object, hint: object, plain: Callable[[object, Any], bool]) -> b
         return value is None
     if hint is bool or isinstance(value, bool):
         return hint is bool and isinstance(value, bool)
-    return plain(value, origin or hint)
+    kind = origin or hint
+    assert isinstance(kind, type)
+    return plain(value, kind)

@@ -114,7 +114,7 @@ def _needed(field: Field[object]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _is_sound(value: object, kind: object) -> bool:
+def _is_sound(value: object, kind: type) -> bool:
     """Tells whether a plain value is of a kind, and of a sound size."""
     if kind is str:
         return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
