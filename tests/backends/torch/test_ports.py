@@ -267,8 +267,10 @@ def test_chainer_says_that_a_port_is_pytorchs_alone(tmp_path):
 
 
 def train(backend, start, folder, pictures):
-    data = ["--train-csv", pictures / "free.csv", "--images", pictures, "--skeleton", "flic"]
-    how = ["--epochs", 1, "--batch-size", 13, "--valid-freq", 0, "--threads", 1, "--recipe", "legacy"]
+    few = folder.with_name("few.csv")
+    few.write_text("".join((pictures / "free.csv").read_text().splitlines(keepends=True)[:3]))
+    data = ["--train-csv", few, "--images", pictures, "--skeleton", "flic"]
+    how = ["--epochs", 1, "--batch-size", 3, "--valid-freq", 0, "--threads", 1, "--recipe", "legacy"]
     return main(["train", "--backend", backend, *map(str, (*data, "--init", start, "-o", folder, *how))])
 
 
