@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
@@ -44,11 +45,17 @@ def network_of(name):
     return network, 7 if bare else 16
 
 
+@cache
+def weights_alone(path):
+    """What a golden model's file is, read once for all that is asked of it."""
+    return converters.read(path, state=False)
+
+
 class TestGoldenModels:
     @pytest.mark.parametrize("name", GOLDEN_NPZ)
     def test_every_weight_arrives_bit_for_bit_under_its_canonical_name(self, name, request):
         path = golden_file(name, request)
-        checkpoint = converters.read(path, state=False)
+        checkpoint = weights_alone(path)
         raw = {key: array for key, array in load_npz(path).items() if not name.startswith("trainer") or MODEL in key}
         weights = {
             canonical(key): array
@@ -63,7 +70,7 @@ class TestGoldenModels:
     @pytest.mark.parametrize("name", GOLDEN_NPZ)
     def test_source_says_what_the_file_is(self, name, request):
         path = golden_file(name, request)
-        source = converters.read(path, state=False).source
+        source = weights_alone(path).source
         snapshot = name in GOLDEN_SNAPSHOTS
         assert (source.path, source.sha256, source.format) == (str(path), sha256(path), "chainer-npz")
         assert source.layout == ("snapshot" if snapshot else "model")
@@ -75,7 +82,7 @@ class TestGoldenModels:
 
     @pytest.mark.parametrize("name", [name for name in GOLDEN_MODELS if "alexnet-mpii" not in name])
     def test_widths_are_read_off_the_weights(self, name, request):
-        architecture = converters.read(golden_file(name, request), state=False).architecture
+        architecture = weights_alone(golden_file(name, request)).architecture
         if architecture.name == "alexnet":
             narrow = {"conv1": 8, "conv2": 12, "conv3": 16, "conv4": 16, "conv5": 12, "fc6": 32, "fc7": 32}
             assert architecture.widths == narrow
