@@ -200,8 +200,6 @@ def _existing(folder: Path) -> list[Path]:
 
 def _refuse_existing(folder: Path, force: bool) -> None:
     """Raises an error where a file that may be written is there already."""
-    if folder.exists() and not folder.is_dir():
-        raise PrepareError(f"{folder}: it is no folder; name one for the CSVs as TARGET")
     existing = _existing(folder)
     if existing and not force:
         raise PrepareError(f"{existing[0]}: it exists already (--force replaces it, another TARGET keeps it)")

@@ -498,7 +498,7 @@ class TestWriting:
 
     def test_target_that_is_a_file_is_refused(self, flic, tmp_path):
         (tmp_path / "out").write_text("mine")
-        with pytest.raises(PrepareError, match="out: it is no folder"):
+        with pytest.raises(DeepPoseError, match="out: this is a file; name a folder"):
             prepare("flic", flic(), tmp_path / "out")
 
     def test_split_without_persons_is_not_written_and_noted(self, flic, out):
