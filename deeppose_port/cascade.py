@@ -31,7 +31,7 @@ from deeppose_port.data.faces import find_face
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of, whole_of
 from deeppose_port.data.skeletons import AnySkeleton
-from deeppose_port.data.view import Box
+from deeppose_port.data.view import AnyBox
 from deeppose_port.pose import Pose, boxes_of, draw, naming
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class CascadePose:
     def predict(
         self,
         image: AnyPicture | Sequence[AnyPicture],
-        box: Box | Sequence[Box | None] | None = None,
+        box: AnyBox | Sequence[AnyBox | None] | None = None,
         *,
         face: Sequence[float] | None = None,
         start: npt.ArrayLike | None = None,
@@ -166,14 +166,14 @@ class CascadePose:
                 with naming(number):
                     found[number] = self.predict(image[number], own, legacy_order=legacy_order, colors=colors)
             return found
-        picture, own = cast(AnyPicture, image), cast("Box | None", box)
+        picture, own = cast(AnyPicture, image), cast("AnyBox | None", box)
         stages = self.predict_stages(picture, own, face=face, start=start, legacy_order=legacy_order, colors=colors)
         return np.asarray(stages[-1], np.float64)
 
     def draw(
         self,
         image: AnyPicture,
-        box: Box | None = None,
+        box: AnyBox | None = None,
         *,
         colors: str = "bgr",
         skeleton: AnySkeleton | None = None,
@@ -186,7 +186,7 @@ class CascadePose:
     def predict_stages(
         self,
         image: AnyPicture,
-        box: Box | None = None,
+        box: AnyBox | None = None,
         *,
         face: Sequence[float] | None = None,
         start: npt.ArrayLike | None = None,
@@ -227,7 +227,7 @@ class CascadePose:
 
     # --- the first stage ---------------------------------------------------------------------------------------------
 
-    def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> Look:
+    def look(self, image: Picture | Window, box: AnyBox | None = None, face: Sequence[float] | None = None) -> Look:
         """Returns what the first stage sees of a person; arguments and errors are those of `predict_stages`."""
         rule, preprocessing = self.cascade.face, self.first.preprocessing
         if rule is None:

@@ -25,7 +25,7 @@ from deeppose_port.data.heatmaps import joints_of
 from deeppose_port.data.pictures import AnyPicture, Picture, picture_of
 from deeppose_port.data.pixels import Window, size_of
 from deeppose_port.data.skeletons import AnySkeleton, Skeleton
-from deeppose_port.data.view import Box, View
+from deeppose_port.data.view import AnyBox, View
 from deeppose_port.drawing.draw import draw_pose
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class Pose:
     def predict(
         self,
         image: AnyPicture | Sequence[AnyPicture],
-        box: Box | Sequence[Box | None] | None = None,
+        box: AnyBox | Sequence[AnyBox | None] | None = None,
         *,
         colors: str = "bgr",
     ) -> Float64Array:
@@ -357,10 +357,12 @@ class Pose:
         if isinstance(image, list | tuple):
             return self._predict_several(image, boxes_of(image, box), colors)
         picture = picture_of(cast(AnyPicture, image), colors)
-        view = self.look(picture, cast("Box | None", box))
+        view = self.look(picture, cast("AnyBox | None", box))
         return view.points(self(joined([self.input(view, picture)]))[0])
 
-    def _predict_several(self, images: Sequence[AnyPicture], boxes: Sequence[Box | None], colors: str) -> Float64Array:
+    def _predict_several(
+        self, images: Sequence[AnyPicture], boxes: Sequence[AnyBox | None], colors: str
+    ) -> Float64Array:
         """Finds one person's joints in each of several pictures, of which a few are in memory at a time."""
         points = np.empty((len(images), self.joints, 2))
         for numbers in batched(range(len(images)), _BATCH):
@@ -377,7 +379,7 @@ class Pose:
     def draw(
         self,
         image: AnyPicture,
-        box: Box | None = None,
+        box: AnyBox | None = None,
         *,
         colors: str = "bgr",
         skeleton: AnySkeleton | None = None,
@@ -423,13 +425,13 @@ class Pose:
             raise BackendError(problem, advice='load(…, backend="torch") has one')
         return network
 
-    def look(self, image: Picture | Window, box: Box | None = None, face: Sequence[float] | None = None) -> View:
+    def look(self, image: Picture | Window, box: AnyBox | None = None, face: Sequence[float] | None = None) -> View:
         """Returns what the network sees of a person; arguments and errors are those of `predict`, with no face."""
         if face is not None:
             raise DeepPoseError("this checkpoint does not cut persons out by their faces: give box instead of face")
         return View.of_box(box, *size_of(image), self.preprocessing)
 
-    def predict_stages(self, image: AnyPicture, box: Box | None = None, *, colors: str = "bgr") -> Float64Array:
+    def predict_stages(self, image: AnyPicture, box: AnyBox | None = None, *, colors: str = "bgr") -> Float64Array:
         """Finds one person's joints as a cascade would, of which this is the only stage.
 
         Arguments and errors are those of `predict`.
@@ -474,13 +476,13 @@ class Pose:
         self._accepted.add(side)
 
 
-def boxes_of(images: Sequence[AnyPicture], boxes: Box | Sequence[Box | None] | None) -> list[Box | None]:
+def boxes_of(images: Sequence[AnyPicture], boxes: AnyBox | Sequence[AnyBox | None] | None) -> list[AnyBox | None]:
     """Returns the box of each of several pictures.
 
     Raises:
         DeepPoseError: There is not one for each, four numbers or None.
     """
-    each: list[Box | None] = [None] * len(images) if boxes is None else list(cast("Sequence[Box | None]", boxes))
+    each: list[AnyBox | None] = [None] * len(images) if boxes is None else list(cast("Sequence[AnyBox | None]", boxes))
     if len(each) != len(images) or any(box is not None and np.shape(box) != (4,) for box in each):
         raise DeepPoseError(f"{len(images)} pictures have as many boxes, each (x, y, width, height) or None")
     return each
@@ -499,7 +501,7 @@ def naming(number: int) -> Iterator[None]:
 def draw(
     pose: Pose | CascadePose,
     image: AnyPicture,
-    box: Box | None,
+    box: AnyBox | None,
     colors: str,
     skeleton: AnySkeleton | None,
     names: bool,

@@ -14,6 +14,9 @@ from converters.values import dataclass
 
 Points = npt.NDArray[np.float64]
 
+#: x and y of the upper left corner, width and height, in pixels of the picture.
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Crop:

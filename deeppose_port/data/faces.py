@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from converters.errors import DeepPoseError
+from deeppose_port.data.crop import Box
 from deeppose_port.data.pictures import Picture
 
 _DETECTOR = "haarcascade_frontalface_alt.xml"
@@ -19,7 +20,7 @@ class NoFaceError(DeepPoseError):
     """A picture in which no face is found."""
 
 
-def find_face(picture: Picture) -> tuple[float, float, float, float]:
+def find_face(picture: Picture) -> Box:
     """Finds the largest face of a picture.
 
     Grey is made of the picture in float32 and truncated, as in the program: an ordinary grey moves the box by a pixel.

@@ -18,15 +18,15 @@ from converters.checkpoint import Preprocessing
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float32Array, Float64Array, Inputs, Mask
-from deeppose_port.data.crop import Crop, Letterbox, Points
+from deeppose_port.data.crop import Box, Crop, Letterbox, Points
 from deeppose_port.data.normalization import levels, normalize
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-#: x and y of the upper left corner, width and height, in pixels of the picture.
-Box = Sequence[float] | Float64Array
+#: A box as a caller may have it.
+AnyBox = Sequence[float] | Float64Array
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class View:
         return cls(crop, preprocessing)
 
     @classmethod
-    def of_box(cls, box: Box | None, width: int, height: int, preprocessing: Preprocessing) -> View:
+    def of_box(cls, box: AnyBox | None, width: int, height: int, preprocessing: Preprocessing) -> View:
         """Returns what a network sees of a box: the box itself, clipped to the picture; a letterbox keeps its shape.
 
         Args:
@@ -244,7 +244,7 @@ def _frame(preprocessing: Preprocessing) -> tuple[Points, Points]:
     return size, size // 2
 
 
-def _checked(box: Box) -> tuple[float, float, float, float]:
+def _checked(box: AnyBox) -> Box:
     """Returns a box's four numbers."""
     if len(box) != 4 or not all(math.isfinite(side) for side in box):
         raise DeepPoseError(f"the box {box} is not four finite numbers x, y, width, height")

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from converters.errors import DeepPoseError
 from deeppose_port.data.arrays import Float64Array, Mask
+from deeppose_port.data.crop import Box
 from deeppose_port.data.pictures import Picture, checked_picture
 from deeppose_port.data.skeletons import AnySkeleton, of_drawing, side
 from deeppose_port.drawing.lines import Colour, outlined_size, write_outlined
 
-Box = tuple[float, float, float, float]
 Pixel = tuple[int, int]
 #: Left, top, right and bottom of a part of a picture, the latter two without it.
 Edges = tuple[int, int, int, int]

@@ -1,9 +1,10 @@
 """Joints of pictures, videos and annotated persons, as files of numbers and as drawings."""
 
+from deeppose_port.data.crop import Box
 from deeppose_port.predict.boxes import read_boxes
 from deeppose_port.predict.files import free_folder, how_many, predict_files
 from deeppose_port.predict.inputs import parse_box
-from deeppose_port.predict.people import Box, Detected, Found, Given, Listed, People, detector
+from deeppose_port.predict.people import Detected, Found, Given, Listed, People, detector
 from deeppose_port.predict.persons import predict_persons
 from deeppose_port.predict.results import (
     FORMATS,

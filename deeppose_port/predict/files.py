@@ -19,6 +19,7 @@ from converters.progress import ProgressCallback
 from converters.values import dataclass
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers
+from deeppose_port.data.crop import Box
 from deeppose_port.data.pictures import MAX_PIXELS, Picture, PictureError, decode_picture, read_picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing import draw
@@ -38,7 +39,7 @@ from deeppose_port.predict.inputs import (
     joints_of,
     told_apart,
 )
-from deeppose_port.predict.people import Box, Found, Given, People
+from deeppose_port.predict.people import Found, Given, People
 from deeppose_port.predict.results import (
     ONLY_THE_LAST,
     Failure,

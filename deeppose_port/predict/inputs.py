@@ -18,7 +18,7 @@ from deeppose_port.data import skeletons
 from deeppose_port.data.ahead import Workers
 from deeppose_port.data.arrays import Float32Array, Inputs, joined
 from deeppose_port.data.close_up import Look
-from deeppose_port.data.crop import Points
+from deeppose_port.data.crop import Box, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.pixels import Window
 from deeppose_port.data.skeletons import Skeleton
@@ -26,7 +26,7 @@ from deeppose_port.data.view import View
 from deeppose_port.drawing.draw import NOWHERE, draw_legend, draw_persons, draw_ways
 from deeppose_port.drawing.maps import draw_heatmaps, stacked
 from deeppose_port.pose import Pose
-from deeppose_port.predict.people import Box, Found
+from deeppose_port.predict.people import Found
 
 Item = TypeVar("Item")
 Pixels = TypeVar("Pixels", bound="Picture | Window")

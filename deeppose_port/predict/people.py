@@ -18,10 +18,8 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError, reason_of
 from converters.files import refuse_no_file
 from converters.values import dataclass
+from deeppose_port.data.crop import Box
 from deeppose_port.data.pictures import Picture
-
-#: x and y of the upper left corner, width and height, in pixels of the picture.
-Box: TypeAlias = tuple[float, float, float, float]
 
 #: A detector: takes a picture, (H, W, 3) uint8 in BGR, and returns (N, 4) boxes x, y, width, height in its pixels, or
 #: (N, 5) with a score each.

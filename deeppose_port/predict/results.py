@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters.values import dataclass
-from deeppose_port.data.crop import Points
-from deeppose_port.predict.people import Box
+from deeppose_port.data.crop import Box, Points
 from deeppose_port.predict.sources import Source
 from deeppose_port.text import cell_of, csv_text, finite
 

@@ -42,8 +42,9 @@ import numpy.typing as npt
 from converters.errors import DeepPoseError
 from converters.values import dataclass
 from deeppose_port.data.arrays import Float64Array
+from deeppose_port.data.crop import Box
 from deeppose_port.options import refuse_unknown
-from deeppose_port.predict.people import Box, Found
+from deeppose_port.predict.people import Found
 
 #: Boxes that overlap less are of two persons.
 LEAST_OVERLAP = 0.3

@@ -14,14 +14,14 @@ from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
 from deeppose_port.cascade import CascadePose
 from deeppose_port.data.ahead import Workers, read_ahead
-from deeppose_port.data.crop import Points
+from deeppose_port.data.crop import Box, Points
 from deeppose_port.data.pictures import Picture
 from deeppose_port.data.skeletons import Skeleton
 from deeppose_port.drawing.sheet import ContactSheet
 from deeppose_port.drawing.video import Frame, Stream, Video, opened
 from deeppose_port.pose import Pose
 from deeppose_port.predict.inputs import Lettering, Shown, answers, drawn, told_apart
-from deeppose_port.predict.people import Box, Found, People
+from deeppose_port.predict.people import Found, People
 from deeppose_port.predict.results import (
     BOX_COLUMNS,
     ONLY_THE_LAST,
