@@ -6,7 +6,6 @@ Only `joints` is needed, in the order of the CSV's columns.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,7 +63,7 @@ class _Reader:
         name = _text(self.values.get("name", name), "name")
         limbs = tuple(self.pair(limb, "limbs") for limb in _items(self.values.get("limbs", ()), "limbs"))
         head, factor = self.values.get("head"), self.values.get("head_factor", 1.0)
-        if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
+        if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor <= sys.float_info.max:
             raise DeepPoseError(f"`head_factor` is {factor!r}; it has to be a positive number")
         if head is None and "head_factor" in self.values:
             raise DeepPoseError("`head_factor` needs `head`, the two ends of the length")

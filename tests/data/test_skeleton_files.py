@@ -112,6 +112,7 @@ class TestRefusals:
             ('joints = ["a", "b"]\nhead_factor = 2', "`head_factor` needs `head`"),
             ('joints = ["a", "b"]\nhead = ["a", "b"]\nhead_factor = -1', "has to be a positive number"),
             ('joints = ["a", "b"]\nhead = ["a", "b"]\nhead_factor = nan', "has to be a positive number"),
+            (f'joints = ["a", "b"]\nhead = ["a", "b"]\nhead_factor = 1{"0" * 400}', "has to be a positive number"),
             ('joints = ["a", "b"]\npcp = 3', "`pcp` is no table"),
             ('joints = ["a", "b"]\n[pcp]\n"+x" = ["a", "b"]', "a limb is called"),
             ("joints = [", "not TOML text"),
