@@ -60,12 +60,13 @@ class PictureCache:
         if picture.nbytes > self.limit:
             return
         with self._lock:
-            before = self._pictures.pop(name, None)
-            self.used += picture.nbytes - (0 if before is None else before.nbytes)
-            while self.used > self.limit:
+            if name in self._pictures:
+                self.used -= self._pictures.pop(name).nbytes
+            while self.used + picture.nbytes > self.limit:
                 _, oldest = self._pictures.popitem(last=False)
                 self.used -= oldest.nbytes
             self._pictures[name] = picture
+            self.used += picture.nbytes
 
     def __reduce__(self) -> tuple[type[PictureCache], tuple[int]]:
         return type(self), (self.limit,)
