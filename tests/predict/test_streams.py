@@ -237,4 +237,4 @@ class TestWindow:
     def test_pictures_are_not_shown(self, keys, tmp_path, capsys):
         cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9, 3), np.uint8))
         assert main(["predict", str(tmp_path / "a.png"), "--show", "-o", str(tmp_path / "out")]) == 2
-        assert "--show shows videos, cameras and streams" in capsys.readouterr().err
+        assert "--show is for videos, cameras and streams" in capsys.readouterr().err
