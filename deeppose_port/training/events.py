@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
@@ -108,7 +108,7 @@ class Events:
         self._closing = ExitStack()
         self._board: _Board | None = None
         self._movement: Movement | None = None
-        self._said_collapsed = self._collapsed = False
+        self._said_collapsed = self._collapsed = self._said_unmeasured = False
 
     def __enter__(self) -> Events:
         if self.run.folder.writes:
@@ -145,6 +145,7 @@ class Events:
             validation = self._validated()
         stopped = self._asked_to_stop()
         improved = self._best.judge({"epoch": update.epochs[1], **validation})
+        self._say_unmeasured(validation)
         last = last or (bool(validation) and self._out_of_patience())
         last = last or self._ends_collapsed()
         due = last or stopped or update.completed(options.snapshot)
@@ -181,6 +182,15 @@ class Events:
         if self.trainer.agreed(self.run.stop.is_set()):
             self.run.stop.set()
         return self.run.stop.is_set()
+
+    def _say_unmeasured(self, validation: Mapping[str, float]) -> None:
+        """Says once that a validation gives no number by which its checkpoint could be the best."""
+        if validation and not self._said_unmeasured and not math.isfinite(validation.get(self._best.name, math.nan)):
+            self._said_unmeasured = True
+            self.run.callbacks.notice(
+                f"--best {self.run.options.best}: this validation gives no number for it, and its checkpoint cannot be "
+                "the best (another metric may have one)"
+            )
 
     def _out_of_patience(self) -> bool:
         patience, count = self.run.options.patience, self._best.unimproved

@@ -107,6 +107,14 @@ class TestBest:
         judged = [best.judge({"epoch": epoch, "validation/main/mean_error_px": 3.0 - epoch}) for epoch in (0, 1, 2, 3)]
         assert judged == [False, False, True, True]
 
+    def test_that_a_validation_gives_no_number_is_said_once(self, tmp_path, pictures, backend, monkeypatch):
+        """As the box of a person's joints where one of them is trained."""
+        given = {"test_csv": tmp_path / "train.csv", "best": "nme_box", "epochs": 2, "batch_size": 6}
+        monkeypatch.setattr(events, "numbers_of", lambda *told: {"loss": 1.0, "nme_box": math.nan})
+        watch = run(tmp_path, pictures, backend, **given)
+        assert sum("--best nme_box: this validation gives no number" in notice for notice in watch.notices) == 1
+        assert not list((tmp_path / "results").glob("best.*"))
+
     def test_what_is_never_measured_cannot_choose(self, tmp_path, pictures, backend):
         with pytest.raises(ValueError, match=r"--best pdj@0\.2: flic has no torso"):
             run(tmp_path, pictures, backend, test_csv=tmp_path / "train.csv", best="pdj@0.2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ class WorkerStream:
             collate_fn=_as_it_is,
             pin_memory=pin,
             prefetch_factor=2,
-            worker_init_fn=_quiet_opencv,
+            worker_init_fn=_begin_worker,
         )
         self._batches = iter(self._loader)
 
@@ -125,5 +126,7 @@ def _as_it_is(batch: object) -> object:
     return batch  # it is one already
 
 
-def _quiet_opencv(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # as many processes as processors are at work already
+    # A terminal's Ctrl-C goes to all processes: the main one finishes its step, for which it may need a batch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
