@@ -93,13 +93,14 @@ def operated(c: Context, kind: type[ast.operator], left: object, right: object) 
         shape = np.broadcast_shapes(tuple(map(int, one.shape)), tuple(map(int, other.shape)))
     except ValueError:
         c.fail(f"arrays of {one.shape} and {other.shape} under {kind.__name__}")
-    if one.numbers is None or other.numbers is None or math.prod(shape) > _MOST_NUMBERS:
-        whole = next((array.shape for array in (one, other) if tuple(array.shape) == shape), shape)
-        return Array(whole, None)
-    with np.errstate(all="ignore"):
-        numbers = np.asarray(_OPERATORS[kind](one.numbers, other.numbers))
     whole = next((array.shape for array in (one, other) if tuple(array.shape) == shape), shape)
-    return Array(whole, numbers)
+    if one.numbers is None or other.numbers is None or math.prod(shape) > _MOST_NUMBERS:
+        return Array(whole, None)
+    try:
+        with np.errstate(all="ignore"):
+            return Array(whole, np.asarray(_OPERATORS[kind](one.numbers, other.numbers)))
+    except ValueError as error:
+        c.fail(f"arrays under {kind.__name__}: {error}")
 
 
 def combined(c: Context, kind: type[ast.operator], tensor: Tensor, array: Array, first: bool) -> object:

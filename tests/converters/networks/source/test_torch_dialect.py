@@ -55,6 +55,11 @@ class Net(nn.Module):
     assert kernels == list(sides.items())
 
 
+def test_a_power_that_whole_numbers_do_not_have_is_refused(tmp_path):
+    with pytest.raises(DeepPoseError, match=r"net\.py, line 15: arrays under Pow: Integers to negative"):
+        read(tmp_path, NET.format(change="h = h * torch.arange(2) ** -1"), SHAPES)
+
+
 @pytest.mark.parametrize("change", ["h.add_(2, h)", "h.mul_()", "h.relu_(1, 2)", "torch.clamp_(h, lowest=0)"])
 def test_arguments_of_what_works_in_place_that_are_not_known_are_refused(change, tmp_path):
     """`add_(2, h)`, the factor first, is how PyTorch before 1.5 was called."""
