@@ -139,7 +139,18 @@ class TestSize:
 
 
 def test_training_takes_a_users_skeleton_and_names_its_joints(skeleton, tmp_path, capsys):
-    network = ("--width", "8,12,16,16,12,32,32", "--batch-size", 8, "--backend", "torch", "--epochs", 1, "--fliplr")
+    network = (
+        "--width",
+        "8,12,16,16,12,32,32",
+        "--batch-size",
+        8,
+        "--backend",
+        "torch",
+        "--epochs",
+        1,
+        "--im-size",
+        64,
+    )
     data = ("--train-csv", PICTURES / "free.csv", "--images", PICTURES, "--skeleton", skeleton)
     run(capsys, "train", *network, *data, "-o", tmp_path / "results")
     trained = converters.read(tmp_path / "results" / "epoch-1.pt", state=False)
