@@ -442,10 +442,14 @@ def is_parameter(name: str) -> bool:
     return not name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
 
 
+def trained_in(architecture: Architecture) -> list[str]:
+    """Returns the names of an architecture's trained parameters: no statistics, and no buffers."""
+    return [name for name in architecture.shapes if is_parameter(name) and name not in architecture.buffers]
+
+
 def parameters_of(architecture: Architecture) -> int:
     """Returns the number of an architecture's trained numbers."""
-    trained = (name for name in architecture.shapes if is_parameter(name) and name not in architecture.buffers)
-    return sum(math.prod(architecture.shapes[name]) for name in trained)
+    return sum(math.prod(architecture.shapes[name]) for name in trained_in(architecture))
 
 
 def bytes_of(array: Array) -> memoryview:

@@ -12,7 +12,7 @@ import numpy as np
 from packaging.version import Version
 
 from converters import evidence, formats, layouts, parts
-from converters.checkpoint import LARGEST_NUMBER, Checkpoint, Preprocessing, Progress, Repair, Source, is_parameter
+from converters.checkpoint import LARGEST_NUMBER, Checkpoint, Preprocessing, Progress, Repair, Source, trained_in
 from converters.errors import CheckpointError, DeepPoseError, reason_of
 from converters.families import Writers, others_alike
 from converters.files import Identity, identity_of
@@ -439,13 +439,13 @@ class _Identification:
             names = network.canonical
             if file.format.chainer:
                 keys, prefix = chainer_names(architecture, network.match.names), links(network.wrappers)
-                names = {prefix + key: name for name, key in keys.items() if is_parameter(name)}
+                names = {prefix + keys[name]: name for name in trained_in(architecture)}
             state = {key: one for key, one in state.items() if key.rpartition("/")[0] not in network.beside}
             optimizer, slots = layouts.parse_optimizer(state, names, architecture.shapes, str(source.path))
             if optimizer is None:
                 self.notices.append(f"{source.path} was saved before the first update: it holds no optimizer state")
             else:
-                self.notices += layouts.said_of(optimizer.algorithm, slots, architecture.shapes, known)
+                self.notices += layouts.said_of(optimizer.algorithm, slots, trained_in(architecture), known)
         except CheckpointError as error:
             self._without_state(error)
         training = Training(optimizer, slots, dict(trainer))

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from converters.checkpoint import LARGEST_NUMBER, Array, Checkpoint, Optimizer, is_parameter
+from converters.checkpoint import LARGEST_NUMBER, Array, Checkpoint, Optimizer, is_parameter, trained_in
 from converters.errors import CheckpointError, DeepPoseError
 from converters.folding import fold
 from converters.keys import chainer_names, links
@@ -280,8 +280,9 @@ def _optimizer_arrays(checkpoint: Checkpoint, keys: Mapping[str, str]) -> dict[s
         raise CheckpointError(path, "it holds no optimizer state to write", "the `.state` beside a `.model` has it")
     step, never = np.array(optimizer.step, np.int64), np.array(0, np.int64)
     arrays: dict[str, Array] = {"t": step, "epoch": np.array(optimizer.epoch, np.int64)}
-    not_updated = set(frozen(optimizer.slots, checkpoint.weights))
-    for name in filter(is_parameter, checkpoint.weights):
+    trained = trained_in(checkpoint.architecture)
+    not_updated = set(frozen(optimizer.slots, trained))
+    for name in trained:
         if optimizer.step_per_parameter:
             arrays[f"{keys[name]}/t"] = never if name in not_updated else step
         for slot, tensors in optimizer.slots.items():

@@ -122,7 +122,7 @@ class TestLayer:
             power: float = 1.0
 
             def tensors(self, value):
-                return {f"{self.name}.gain": Learned(value[:1], (*value[:1], *(1,) * len(value[1:])), "gain", 1.0)}
+                return {f"{self.name}.gain": Learned(value[:1], (*value[:1], *(1,) * len(value[1:])), "gain", (1.0,))}
 
             def formula(self, arrays, x, value, tensors):
                 bent = arrays.function("erf", arrays.affine(x, self.power, 0.5))

@@ -74,7 +74,7 @@ class Learned:
         shape: Its shape in files.
         placed: Its shape among the axes of an example that it is combined with.
         chainer: The last part of its name in Chainer, of which `canonical_name` makes that of its own.
-        first: What its numbers are before a training.
+        first: What its numbers are before a training: one for all of them, or each.
         random: Whether they are drawn then, as those of a fully connected layer.
         trained: Whether it is trained at all, or stays as it is.
     """
@@ -82,9 +82,14 @@ class Learned:
     shape: Shape
     placed: Shape
     chainer: str
-    first: float = 0.0
+    first: tuple[float, ...] = (0.0,)
     random: bool = False
     trained: bool = True
+
+    @property
+    def begins(self) -> npt.NDArray[np.float32]:
+        """Its numbers before a training."""
+        return np.resize(np.array(self.first, np.float32), self.shape)
 
 
 @dataclass(frozen=True)

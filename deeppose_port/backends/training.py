@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from converters.checkpoint import Preprocessing, is_parameter
+from converters.checkpoint import Preprocessing, trained_in
 from converters.errors import DeepPoseError
 from converters.interrupts import asked_to_end
 from deeppose_port import backends
@@ -90,8 +90,7 @@ def train(options: TrainingOptions, backend: str = "torch", callbacks: Callbacks
     # What is refused is so before a folder is made, or the settings of an old one are written over.
     if "devices" in description.abilities:
         engine.refuse_device(options.device)
-    buffers = start.checkpoint.architecture.buffers
-    names = [name for name in start.checkpoint.weights if is_parameter(name) and name not in buffers]
+    names = trained_in(start.checkpoint.architecture)
     frozen(names, options.freeze), scales_of(names, options.lr_scale)
     told = options
     of_joints: list[DrawnCloseUps] = []

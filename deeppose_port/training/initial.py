@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from converters import Architecture, Checkpoint, Preprocessing, Source
+from converters.checkpoint import Array
 from converters.errors import DeepPoseError
 from converters.families import grown
 from converters.networks import (
@@ -109,13 +110,13 @@ def initial_checkpoint(architecture: Architecture, preprocessing: Preprocessing,
     slopes = {r.name for r in walk(architecture.layers) if isinstance(r, PReLU)}
     learned = learned_in(architecture.steps)
     variance = architecture.batch_normalization.initial_variance
-    weights = {}
+    weights: dict[str, Array] = {}
     for name, shape in architecture.shapes.items():
         layer, _, part = name.rpartition(".")
         if part == "num_batches_tracked":
             weights[name] = np.zeros((), np.int64)
         elif name in learned and not learned[name].random:
-            weights[name] = np.full(shape, learned[name].first, np.float32)
+            weights[name] = learned[name].begins
         elif part == "running_var":
             weights[name] = np.full(shape, variance, np.float32)
         elif part in ("bias", "running_mean"):

@@ -10,7 +10,7 @@ import numpy as np
 import converters
 from converters import Checkpoint, CheckpointError, Optimizer, Preprocessing, Progress, takiyu_folder
 from converters.cascade import Cascade, one_network
-from converters.checkpoint import Array
+from converters.checkpoint import Array, trained_in
 from converters.errors import DeepPoseError
 from converters.families import grown, starting_preprocessing
 from converters.folding import fold
@@ -265,7 +265,7 @@ def _optimizer_of(path: Path, checkpoint: Checkpoint, said: HyperparameterOption
             f"it holds the state of {optimizer.algorithm}, with which no training goes on here, only with {_ALGORITHMS}"
         )
         raise CheckpointError(path, problem, _WITHOUT)
-    if unmoved := frozen(optimizer.slots, checkpoint.weights):
+    if unmoved := frozen(optimizer.slots, trained_in(checkpoint.architecture)):
         problem = f"its run did not update {fold(unmoved)}, and every weight would be updated here"
         raise CheckpointError(path, problem, _WITHOUT)
     if said.algorithm is not None and state_of(said.algorithm) != optimizer.algorithm:

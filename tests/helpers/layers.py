@@ -99,7 +99,9 @@ LAYERS = {
     "margin of the other side": Margin("circular", 3, 1, 0, 11),
     "a factor": Weighting("a.b", (CHANNELS, 1), (CHANNELS, 1, 1), "product", "b"),
     "a difference": Weighting("a.b", (CHANNELS,), (CHANNELS, 1, 1), "difference", "b"),
-    "a quotient by a buffer": Weighting("a.b", (CHANNELS,), (CHANNELS, 1, 1), "quotient", "b", trained=False),
+    "a quotient by a buffer": Weighting(
+        "a.b", (CHANNELS,), (CHANNELS, 1, 1), "quotient", "b", False, (0.5, 2.0, 1.0, 3.0, 0.25, -1.0)
+    ),
     "numbers": Constant((0.5, 2.0, -1.0, 3.0, 0.25, 1.0), (CHANNELS, 1, 1), "product"),
     "coordinates": Constant(tuple(i / WIDTH for i in range(WIDTH)), (1, 1, WIDTH), "sum"),
     "an offset": Weighting("offset", (1, HEIGHT, WIDTH), (1, HEIGHT, WIDTH), "sum", "offset"),

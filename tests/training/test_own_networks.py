@@ -12,6 +12,7 @@ from tests.helpers.networks import error, narrow_inputs
 from tests.helpers.trainings import no_plots
 
 MINE = """
+import torch
 import torch.nn as nn
 
 
@@ -19,10 +20,13 @@ class Net(nn.Module):
     def __init__(self, joints=16):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 4, 7, 4), nn.BatchNorm2d(4), nn.ELU(), nn.AdaptiveAvgPool2d(4))
+        self.norm = nn.Sequential(nn.GroupNorm(2, 4), nn.GELU())
+        self.gain = nn.Parameter(torch.full((4, 1, 1), 0.5))
+        self.register_buffer("mean", torch.tensor([0.5, 0.25, 0.125]).view(3, 1, 1))
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, joints * 2))
 
     def forward(self, x):
-        return self.head(self.body(x))
+        return self.head(self.norm(self.body(x - self.mean)) * self.gain)
 """
 
 
@@ -43,6 +47,10 @@ def test_a_network_starts_anew_from_its_file(backend, option, pictures, tmp_path
     name = "epoch-1.pt" if backend == "torch" else "epoch-1.model"
     checkpoint = converters.read(tmp_path / "run" / name)
     assert (checkpoint.architecture.name, checkpoint.joints) == ("Net", 7)
+    assert checkpoint.weights["mean"].reshape(-1).tolist() == [0.5, 0.25, 0.125]  # as its source has it
+    gain = checkpoint.weights["gain"]
+    assert (np.abs(gain - 0.5) < 0.1).all()
+    assert (gain != 0.5).any()
     # It goes on from the folder, which holds all that is needed.
     (tmp_path / "net.py").unlink()
     assert train(pictures, tmp_path, backend, "--resume", tmp_path / "run", "--epochs", "2") == 0

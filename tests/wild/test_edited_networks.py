@@ -119,6 +119,14 @@ opt = arguments()
 }
 
 
+def test_a_class_of_settings_has_the_defaults_that_its_annotations_tell(tmp_path):
+    settings = "@dataclass\nclass Settings:\n    slope: float\n    eps: float = 1e-2\n\n\nSET = Settings(0.3)\n\n\n"
+    text = network("self.slope = nn.LeakyReLU(SET.slope)", "self.norm.eps = SET.eps").replace(
+        "class Net", f"{settings}class Net"
+    )
+    check(f"from dataclasses import dataclass\n{text}", 3, "torch", tmp_path)
+
+
 @pytest.mark.parametrize("where", PARSERS)
 def test_defaults_of_a_command_line_count_and_are_said(where, tmp_path):
     text = network("self.slope = nn.ReLU() if opt.plain else nn.LeakyReLU(opt.leaky_slope)")

@@ -25,6 +25,7 @@ class Weighting(Formula):
         join: Whether it is added or subtracted, or multiplied or divided by.
         chainer: The last part of its name in Chainer.
         trained: Whether it is trained, or a buffer.
+        first: What its numbers are before a training: one for all of them, or each; none where that is not said.
     """
 
     word: ClassVar[str] = "a factor or an offset"
@@ -34,16 +35,19 @@ class Weighting(Formula):
     join: Literal["sum", "difference", "product", "quotient"]
     chainer: str
     trained: bool = True
+    first: tuple[float, ...] = ()
 
     def after(self, value: Value) -> Value:
         """Returns the same shape, or that of what is repeated."""
+        if len(self.first) not in (0, 1, math.prod(self.shape)):
+            raise DeepPoseError(f"{len(self.first)} numbers are not those that {self.name} of {self.shape} begins with")
         if math.prod(self.shape) != math.prod(self.placed) or len(self.placed) != len(value):
             raise DeepPoseError(f"{self.name} of {self.shape} is not for a value of {value}")
         return joined([value, self.placed], "product")
 
     def tensors(self, value: Value) -> dict[str, Learned]:
         """Returns the tensor."""
-        first = float(self.join in ("product", "quotient"))
+        first = self.first or (float(self.join in ("product", "quotient")),)
         return {self.name: Learned(self.shape, self.placed, self.chainer, first, trained=self.trained)}
 
     def formula(

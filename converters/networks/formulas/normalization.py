@@ -13,7 +13,7 @@ from converters.values import dataclass
 def _tensors(name: str, gamma: bool, beta: bool, shape: Shape, placed: Shape) -> dict[str, Learned]:
     found = {}
     if gamma:
-        found[f"{name}.weight"] = Learned(shape, placed, "gamma", first=1.0)
+        found[f"{name}.weight"] = Learned(shape, placed, "gamma", first=(1.0,))
     if beta:
         found[f"{name}.bias"] = Learned(shape, placed, "beta")
     return found

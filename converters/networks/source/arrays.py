@@ -150,7 +150,14 @@ def weighting(c: Context, array: Array, placed: tuple[int, ...], kind: type[ast.
     name = f"{path}.{part}" if path else part
     told = c.shapes.get(canonical_name(name))
     stored = tuple(c.whole(side, "a side of a parameter") for side in array.stored) if told is None else told
-    return Weighting(canonical_name(name), stored, placed, _JOINS[kind], part, array.trained)
+    begun = array.numbers
+    if begun is not None and (begun.size > _MOST_TOLD or not (np.abs(begun) <= np.finfo(np.float32).max).all()):
+        begun = None
+    if begun is None and not array.trained and not c.shapes:
+        c.fail(f"a network that starts anew with {name}, whose numbers are not known, is not known")
+    first = () if begun is None else tuple(map(float, begun.reshape(-1)))
+    first = first[:1] if len(set(first)) == 1 else first
+    return Weighting(canonical_name(name), stored, placed, _JOINS[kind], part, array.trained, first)
 
 
 def filled(c: Context, like: Tensor, array: Array) -> list[Tensor]:
@@ -160,7 +167,7 @@ def filled(c: Context, like: Tensor, array: Array) -> list[Tensor]:
         sides = sides[1:]
     if len(sides) != len(like.node.shape) or sides[1:] != list(like.node.shape[1:]) or sides[0] > _MOST_PARTS:
         c.fail(f"an array of {tuple(sides)} behind a value of {like.node.shape} is not known")
-    if array.numbers is None:
+    if array.numbers is None or array.owner is not None:
         c.refuse(c.unknown("an array of numbers that are not known"))
     from converters.networks.source.tensors import part
 
@@ -282,7 +289,7 @@ def joined(c: Context, values: Sequence[object], axis: int, new: bool) -> Array:
 
 def items(c: Context, array: Array) -> list[object]:
     """Returns what a loop over an array goes through."""
-    if not array.shape or array.numbers is None:
+    if not array.shape or array.numbers is None or array.owner is not None:
         c.fail("a loop over an array that is not known")
     c.budget.spend(len(array.numbers))
     return [one.item() if not one.shape else Array(one.shape, one) for one in array.numbers]

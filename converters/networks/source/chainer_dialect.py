@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, TypeGuard
 
+import numpy as np
 from packaging.version import Version
 
 from converters.networks import formulas
@@ -143,8 +144,10 @@ def _parameter(c: Context, initializer: object = None, shape: object = None, nam
         shape = initializer.shape
     if shape is None or isinstance(shape, Unknown):
         return c.unknown("a parameter whose shape is told by the first value")
-    sides = arrays.made(c, shape, None).shape
-    return Array(sides, None, None, sides, trained=True)
+    number = initializer if isinstance(initializer, int | float) else None
+    begun = arrays.made(c, shape, None if number is None else lambda lengths: np.full(lengths, float(number)))
+    numbers = initializer.numbers if isinstance(initializer, Array) else begun.numbers
+    return Array(begun.shape, numbers, None, begun.shape, trained=True)
 
 
 @native("chainer.Chain")

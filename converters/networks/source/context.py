@@ -17,6 +17,7 @@ from converters.networks.source.errors import ExhaustedError, Place, SourceError
 from converters.networks.source.graph import Node, join_of, layer_on
 from converters.networks.source.values import (
     Argument,
+    Array,
     Batch,
     Instance,
     Mode,
@@ -214,6 +215,8 @@ class Context(abc.ABC):
                 return f"a value of shape {value.node.shape}"
             case Instance():
                 return f"a {value.name}"
+            case Array():
+                return f"an array of {value.shape}" if value.owner is None else f"the parameter {value.owner[1]}"
             case Batch():
                 return "the batch's size"
             case Probe(origin=Argument(path)):

@@ -762,7 +762,7 @@ class Evaluator(Context):
             self.place = Place(kind.program.file, kind.node.lineno)
         if kind.node.keywords:
             self.fail(f"the metaclass of {kind.name} is not known")
-        if kind.node.decorator_list:
+        if kind.node.decorator_list and not _is_dataclass(kind.node):
             self.fail(f"the decorator of {kind.name} is not known")
         for base in kind.bases:
             if isinstance(base, Unknown):
@@ -877,6 +877,8 @@ class Evaluator(Context):
                     for name in _targets(statement, made.names):
                         place = Place(scope.program.file, statement.lineno)
                         made.names[name] = Unknown(f"{node.name}.{name}, which is set under a condition,", place)
+        if _is_dataclass(node) and "__init__" not in made.names:
+            made.names["__init__"] = self._function(_initialising(node), inner, made)
         for (owner, name), line in scope.program.replaced.items():
             if owner == node.name:
                 made.names[name] = Unknown(
@@ -1139,6 +1141,33 @@ def initialises(statements: Sequence[ast.stmt]) -> bool:
             case _:
                 return False
     return True
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    """Tells whether a class is one of values alone, whose `__init__` its annotations tell."""
+    words = [ast.unparse(one.func if isinstance(one, ast.Call) else one) for one in node.decorator_list]
+    return words in (["dataclass"], ["dataclasses.dataclass"]) and all(
+        isinstance(base, ast.Name) and base.id == "object" for base in node.bases
+    )
+
+
+def _initialising(node: ast.ClassDef) -> ast.FunctionDef:
+    """Returns the `__init__` of a dataclass."""
+    fields = [
+        (one.target.id, one.value)
+        for one in node.body
+        if isinstance(one, ast.AnnAssign)
+        and isinstance(one.target, ast.Name)
+        and "ClassVar" not in ast.unparse(one.annotation)
+    ]
+    given = "".join(f", {name}" if value is None else f", {name}={name}" for name, value in fields)
+    lines = "".join(f"    self.{name} = {name}\n" for name, _ in fields)
+    (made,) = ast.parse(f"def __init__(self{given}):\n{lines or '    pass'}").body
+    assert isinstance(made, ast.FunctionDef)
+    for part in ast.walk(made):
+        if hasattr(part, "lineno"):
+            ast.copy_location(part, node)
+    return made
 
 
 def _unknown_in(values: tuple[object, ...]) -> Unknown | None:

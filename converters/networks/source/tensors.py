@@ -83,6 +83,8 @@ def arithmetic(c: Context, kind: type[ast.operator], left: object, right: object
             return c.join([tensor] * int(number), "product")
         case ast.Pow if tensor is left and number == 0.5:
             return c.layer(tensor, Function("sqrt"))
+        case ast.Pow if tensor is left and not number.is_integer():  # of what is below 0 neither is a number
+            return c.layer(c.layer(c.layer(tensor, Function("log")), Affine(number)), Function("exp"))
     return c.unknown(f"{kind.__name__} of a value of the network and a number")
 
 

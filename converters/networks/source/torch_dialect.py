@@ -668,7 +668,7 @@ class PReLUModule(_Weighted):
 def _parameter(c: Context, data: object = None, requires_grad: object = True) -> object:
     if not isinstance(data, Array):
         return data if isinstance(data, Unknown) else c.unknown("a parameter of no array")
-    return Array(data.shape, None, None, data.shape, trained=True)
+    return Array(data.shape, data.numbers, None, data.shape, trained=True)
 
 
 # --- modules without weights ------------------------------------------------------------------------------------------
@@ -730,6 +730,97 @@ def _gelu(c: Context, input: object, approximate: object = "none") -> object:
     if approximate not in ("none", "tanh"):
         c.fail(f"a GELU that is approximated by {c.spell(approximate)} is not known")
     return tensors.gelu_by_tanh(c, input) if approximate == "tanh" else c.layer(input, formulas.GELU())
+
+
+@function("torch.nn.functional.softsign")
+def _softsign(c: Context, input: object) -> object:
+    more = c.layer(c.layer(input, formulas.Function("abs")), kinds.Affine(1.0, 1.0))
+    return c.join([input, c.layer(more, formulas.Function("reciprocal"))], "product")
+
+
+@function("torch.nn.functional.softshrink")
+def _softshrink(c: Context, input: object, lambd: object = 0.5) -> object:
+    width = c.real(lambd, "lambd")
+    above = c.layer(c.layer(input, kinds.Affine(1.0, -width)), kinds.ReLU())
+    below = c.layer(c.layer(input, kinds.Affine(-1.0, -width)), kinds.ReLU())
+    return c.join([above, c.layer(below, kinds.Affine(-1.0))], "sum")
+
+
+@function("torch.nn.functional.log_softmax", "torch.log_softmax", "torch.Tensor.log_softmax")
+def _log_softmax(c: Context, input: object, dim: object, _stacklevel: object = 3, dtype: object = None) -> object:
+    place = (tensors.axis_of(c, c.tensor(input), dim),)
+    most = c.layer(c.layer(input, formulas.Reduction("max", place, keep=True)), kinds.Affine(-1.0))
+    less = tensors.added(c, c.tensor(input), most)
+    total = c.layer(c.layer(less, formulas.Function("exp")), formulas.Reduction("sum", place, keep=True))
+    return tensors.added(c, less, c.layer(c.layer(total, formulas.Function("log")), kinds.Affine(-1.0)))
+
+
+def _affine(c: Context, x: object, weight: object, bias: object, shape: tuple[int, ...]) -> object:
+    """Returns a value times a parameter, plus another one, where they are given."""
+    for kind, array in ((ast.Mult, weight), (ast.Add, bias)):
+        if isinstance(array, Unknown):
+            return array
+        if array is not None:
+            x = _operated(c, kind.__name__, x, tensors.reshape(c, array, shape) if isinstance(array, Array) else array)
+    return x
+
+
+@function("torch.nn.functional.layer_norm")
+def _layer_norm(
+    c: Context, input: object, normalized_shape: object, weight: object = None, bias: object = None, eps: object = 1e-5
+) -> object:
+    sides = tuple(c.whole(side, "normalized_shape") for side in plain.iterate(c, normalized_shape))
+    layer = formulas.LayerNormalization(c.next_norm(), sides, c.real(eps, "eps"), gamma=False, beta=False)
+    return _affine(c, c.layer(input, layer), weight, bias, sides)
+
+
+@function("torch.nn.functional.group_norm")
+def _group_norm(
+    c: Context, input: object, num_groups: object, weight: object = None, bias: object = None, eps: object = 1e-5
+) -> object:
+    groups, shape = c.whole(num_groups, "num_groups"), c.tensor(input).node.shape
+    layer = formulas.GroupNormalization(c.next_norm(), groups, c.real(eps, "eps"), gamma=False, beta=False)
+    return _affine(c, c.layer(input, layer), weight, bias, (shape[0], *(1,) * (len(shape) - 1)))
+
+
+@function("torch.nn.functional.instance_norm")
+def _instance_norm(
+    c: Context, input: object, running_mean: object = None, running_var: object = None, weight: object = None,
+    bias: object = None, use_input_stats: object = True, momentum: object = 0.1, eps: object = 1e-5,
+) -> object:  # fmt: skip
+    if not c.flag(use_input_stats, "use_input_stats"):
+        c.fail("an instance_norm with running statistics is not known")
+    return _group_norm(c, input, c.tensor(input).node.shape[0], weight, bias, eps)
+
+
+@function("torch.var", "torch.Tensor.var")
+def _var(
+    c: Context, input: object, dim: object = None, unbiased: object = True, keepdim: object = False, *,
+    correction: object = None,
+) -> object:  # fmt: skip
+    tensor, less = c.tensor(input), 1 if correction is None and c.flag(unbiased, "unbiased") else 0
+    less = less if correction is None else c.whole(correction, "correction")
+    mean = tensors.over_maps(c, tensor, dim, True)
+    if isinstance(mean, Unknown):
+        return mean
+    apart = tensors.added(c, tensor, c.layer(mean, kinds.Affine(-1.0)))
+    over = [tensors.axis_of(c, tensor, axis) for axis in (dim if isinstance(dim, tuple | list) else (dim,))]
+    count = math.prod(tensor.node.shape[axis] for axis in over)
+    if less:
+        c.fixed = c.fixed or c.place
+    if count <= less:
+        c.fail(f"a variance of {count} numbers is not known")
+    found = tensors.over_maps(c, c.join([apart, apart], "product"), dim, keepdim)
+    return c.layer(found, kinds.Affine(count / (count - less))) if less else found
+
+
+@function("torch.std", "torch.Tensor.std")
+def _std(
+    c: Context, input: object, dim: object = None, unbiased: object = True, keepdim: object = False, *,
+    correction: object = None,
+) -> object:  # fmt: skip
+    found = _var(c, input, dim, unbiased, keepdim, correction=correction)
+    return found if isinstance(found, Unknown) else c.layer(found, formulas.Function("sqrt"))
 
 
 @function("torch.nn.functional.mish")
@@ -819,7 +910,10 @@ def _adaptive(c: Context, x: object, output_size: object, average: bool) -> obje
     tensor = c.tensor(x)
     sides = list(output_size) if isinstance(output_size, tuple | list) else [output_size] * 2
     if None in sides:
-        c.fail("an adaptive pooling that leaves a side as it is, is not known")
+        other = sides[1 - sides.index(None)]
+        if other != 1:
+            c.fail("an adaptive pooling that leaves a side as it is, is not known")
+        return c.layer(tensor, formulas.Reduction("mean" if average else "max", (2 - sides.index(None),), keep=True))
     size = c.sizes(tuple(sides), "output_size")
     if size == 1:
         return c.layer(tensor, kinds.GlobalAveragePooling() if average else kinds.GlobalMaxPooling())
@@ -984,6 +1078,9 @@ _stored("Mish", "mish", "inplace")
 _stored("CELU", "celu", "alpha inplace")
 _stored("LogSigmoid", "logsigmoid")
 _stored("Tanhshrink", "tanhshrink")
+_stored("Softsign", "softsign")
+_stored("Softshrink", "softshrink", "lambd")
+_stored("LogSoftmax", "log_softmax", "dim")
 _stored("GLU", "glu", "dim")
 _stored("PixelShuffle", "pixel_shuffle", "upscale_factor")
 _stored("Softmax", "softmax", "dim")

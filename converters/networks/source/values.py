@@ -107,7 +107,7 @@ class Array:
 
     Attributes:
         shape: Its shape; the sides may know where they come from.
-        numbers: Its numbers; None where these are not known.
+        numbers: Its numbers; None where these are not known; of a parameter or a buffer those that it begins with.
         owner: Of a parameter or a buffer the object that has it, and its name there.
         stored: The shape of that in files.
         trained: Whether it is a parameter.
@@ -429,7 +429,7 @@ class Native:
         if part in self.parameters:  # in the place of another: what it begins with says nothing
             return
         self.parameters[part] = value.shape
-        self.instance.attributes[name] = Array(value.shape, None, (self.instance, name), value.shape, trained)
+        self.instance.attributes[name] = Array(value.shape, value.numbers, (self.instance, name), value.shape, trained)
 
     def change(self, c: Context, name: str, value: object) -> None:
         """Sets one of the `settings`."""

@@ -313,10 +313,10 @@ class DeepPose(Flow[Variable], chainer.Chain):  # type: ignore[misc]
         parent, _ = self._parent(name)
         _check_free(parent, learned.chainer)
         if not learned.trained:
-            parent.add_persistent(learned.chainer, np.full(learned.shape, learned.first, np.float32))
+            parent.add_persistent(learned.chainer, learned.begins)
             return
         with parent.init_scope():
-            setattr(parent, learned.chainer, chainer.Parameter(learned.first, learned.shape))
+            setattr(parent, learned.chainer, chainer.Parameter(learned.begins))
 
     def _placed(self, name: str, learned: Learned) -> Variable:
         parent, _ = self._parent(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from converters import Checkpoint, Optimizer, Progress, Source
-from converters.checkpoint import Array, is_parameter
+from converters.checkpoint import Array, trained_in
 from converters.files import atomic
 from converters.keys import chainer_names
 from converters.layouts import ALGORITHMS, arrays_of
@@ -142,8 +142,8 @@ def _average(run: Run, network: DeepPose, device: chainer.backend.Device) -> Ave
 
 def _keys_of_parameters(network: DeepPose) -> dict[str, str]:
     """Returns Chainer's name of each parameter by the canonical one."""
-    keys, buffers = chainer_names(network.architecture), network.architecture.buffers
-    return {name: key for name, key in keys.items() if is_parameter(name) and name not in buffers}
+    keys = chainer_names(network.architecture)
+    return {name: keys[name] for name in trained_in(network.architecture)}
 
 
 def _scales(network: DeepPose, patterns: Sequence[str]) -> dict[str, float]:
@@ -241,7 +241,7 @@ class _Trainer:
         keys, weights = chainer_names(self.network.architecture), read_weights(self.answering)
         if self.average is not None:
             rest |= average.stored(read_weights(self.network), self.average.updates)
-        for name in filter(is_parameter, keys):
+        for name in trained_in(self.network.architecture):
             for slot, tensors in slots.items():
                 # Before the first update Chainer has no state; it begins as zeros.
                 array = saved.target.get(f"updater/optimizer:main/predictor/{keys[name]}/{slot}")

@@ -204,7 +204,7 @@ class DeepPose(Flow[Tensor], nn.Module):
     def _learn(self, name: str, learned: Learned) -> None:
         """Adds a tensor of a formula under its dotted name."""
         parent, last = self._parent(name)
-        numbers = torch.full(learned.shape, learned.first)
+        numbers = torch.tensor(learned.begins)
         if learned.trained:
             parent.register_parameter(last, nn.Parameter(numbers))
         else:

@@ -40,7 +40,7 @@ LEFT_OUT = {
     "Scale": {"bias": False},
     "Softplus": {"beta": 1.0},
     "Take": {"join": "sum"},
-    "Weighting": {"trained": True},
+    "Weighting": {"trained": True, "first": ()},
     "TransposedConvolution": {"stride": 1, "pad": 0, "bias": True, "groups": 1, "dilation": 1, "output_pad": 0},
 }
 
