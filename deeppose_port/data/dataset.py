@@ -393,7 +393,7 @@ class PoseDataset:
         """Raises an error for pictures that are not there."""
         first = {person.file: person for person in reversed(self._persons)}
         self._paths = {name: find_picture(self.images, name) for name in first}
-        missing = [person for person in reversed(first.values()) if not self._paths[person.file].is_file()]
+        missing = [person for person in reversed(first.values()) if not os.path.isfile(self._paths[person.file])]
         if missing:
             raise DatasetError(
                 f"{self._where(missing[0])}: there is no such file{_others(missing)}; "

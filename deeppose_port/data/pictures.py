@@ -158,13 +158,13 @@ def find_picture(folder: Path, name: str) -> Path:
         The picture; the name as written where there is none.
     """
     written = folder / name
-    if written.is_file():
+    if os.path.isfile(written):  # which takes a name that none can have for no file's
         return written
     slashed = name.replace("\\", "/")
     for form in ("NFC", "NFD"):
         for spelled in (name, slashed):
             path = folder / unicodedata.normalize(form, spelled)
-            if path.is_file():
+            if os.path.isfile(path):
                 return path
     return written
 

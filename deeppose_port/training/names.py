@@ -30,7 +30,9 @@ LOCK = ".lock"
 LAST, BEST = "last", "best"
 
 _JOINT = re.compile(r"joint\d+")
-_CHECKPOINT = re.compile(r"epoch-(?P<epoch>\d+)(\.model|\.state|\.pt)|snapshot_iter_(?P<iteration>\d+)(\.pt)?")
+_CHECKPOINT = re.compile(
+    r"epoch-(?P<epoch>\d{1,15})(\.model|\.state|\.pt)|snapshot_iter_(?P<iteration>\d{1,15})(\.pt)?"
+)
 
 
 @dataclass(frozen=True)

@@ -296,6 +296,10 @@ class TestErrors:
         ):
             make(*lines)
 
+    def test_a_name_that_no_file_can_have_is_a_missing_picture(self, make):
+        with pytest.raises(DatasetError, match=r"line 2, picture .*aaa\.png: there is no such file"):
+            make("a.png" + SOME, "a" * 300 + ".png" + SOME)
+
     def test_picture_that_cannot_be_decoded_is_an_error_on_access(self, make, tmp_path):
         (tmp_path / "text.png").write_text("not a picture")
         dataset = make("a.png" + SOME, "text.png" + SOME)

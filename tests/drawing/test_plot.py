@@ -92,6 +92,7 @@ class TestReading:
         (run / "evaluations").write_text(
             '{"checkpoint": "epoch-2.pt", "loss": 0.3, "mean_error_px": 7.5, "pdj": {"0.2": {"mean": 0.5}}}\n'
             '{"checkpoint": "epoch-1.pt", "loss": 0.4, "mean_error_px": null, "pdj": null, "pcp": {"mean": 0.25}}\n'
+            f'{{"checkpoint": "epoch-{"9" * 400}.pt", "loss": 0.1}}\n'  # of nobody's training
         )
         for source in (run, run / "evaluations"):
             (read,) = read_results([source])
