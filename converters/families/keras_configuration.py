@@ -11,6 +11,7 @@ same where each layer with weights is, and is given the same.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -26,7 +27,8 @@ from converters.values import dataclass
 CONFIGURATION, CALLED = "model_config", "layer_names"
 #: What does nothing when a network answers.
 _NOTHING = {"Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "ActivityRegularization"}
-_SUMS = {"Add", "__operators__.add", "math.add"}
+#: What adds, and what is a ReLU: layers, and operators as TensorFlow from 2.4 on and before it has them.
+_SUMS, _RELUS = {"Add", "AddV2", "__operators__.add", "math.add"}, {"Relu", "nn.relu"}
 _INPUT = "the input"
 #: Longer ones are told apart by their hash.
 _LONGEST = 120
@@ -161,6 +163,8 @@ class _Configured(_Said):
         if layer.settings.get("data_format", "channels_last") != "channels_last" or len(given) != 1:
             return self.applied(layer.kind, ", ".join(given))
         value = given[0]
+        if layer.kind in _RELUS:
+            return self.applied(ReLU(), value)
         for one in () if layer.kind in _NOTHING else _layers_of(name, layer.kind, layer.settings):
             value = self.applied(one, value)
         return value
@@ -168,8 +172,11 @@ class _Configured(_Said):
 
 def _kind_of(entry: Mapping[str, Any]) -> str:
     """Returns a layer's kind; of an operator or a function of TensorFlow's, that one."""
-    kind = entry["class_name"]
-    return str(entry["config"].get("function", kind) if kind in ("TFOpLambda", "SlicingOpLambda") else kind)
+    kind, config = entry["class_name"], entry["config"]
+    if kind == "TensorFlowOpLayer":
+        node = config["node_def"]
+        return str((json.loads(node) if isinstance(node, str) else node)["op"])
+    return str(config["function"] if kind == "TFOpLambda" else kind)
 
 
 def _several(outputs: Any) -> Any:
@@ -210,7 +217,7 @@ def _layers_of(name: str, kind: str, told: Mapping[str, Any]) -> Iterator[Layer 
             )
             yield from _activation(told["activation"])
         case "BatchNormalization":
-            yield BatchNormalization(name, float(told["epsilon"]), bool(told["scale"]), bool(told["center"]))
+            yield BatchNormalization(name, float(f"{told['epsilon']:.6g}"), bool(told["scale"]), bool(told["center"]))
         case "Activation":
             yield from _activation(told["activation"])
         case "ReLU":

@@ -57,6 +57,22 @@ def test_keras_own_agrees(config):
     assert said(config) == []
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_operators_as_earlier_versions_of_tensorflow_write_them_agree(edited, as_text):
+    for layer in edited["config"]["layers"]:
+        if layer["class_name"] == "TFOpLambda":
+            ((x, _, _, told),) = layer["inbound_nodes"]
+            node = {"name": "add", "op": "AddV2"}
+            layer["class_name"], layer["config"] = (
+                "TensorFlowOpLayer",
+                {"node_def": json.dumps(node) if as_text else node},
+            )
+            layer["inbound_nodes"] = [[[x, 0, 0, {}], [told["y"][0], 0, 0, {}]]]
+        elif layer["class_name"] == "ReLU":
+            layer["class_name"], layer["config"] = "TFOpLambda", {"function": "nn.relu"}
+    assert said(edited) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "number", "settings", "phrase"),
     [
