@@ -198,8 +198,8 @@ def _load(
     except BackendError as error:
         names = " and ".join(dict.fromkeys(side.engine or side.backend for side in (first, second)))
         raise BackendError(
-            f"{options.old} cannot be compared in {names}: {error}; name a NEW checkpoint to compare it with, or other "
-            "--backends"
+            f"{options.old} cannot be compared in {names}: {error.problem}; "
+            "name a NEW checkpoint to compare it with, or other --backends"
         ) from error
 
 
