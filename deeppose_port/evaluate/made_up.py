@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -37,12 +39,19 @@ class MadeUpPictures:
         return View.of_box(None, _WIDTH, _HEIGHT, self.preprocessing)
 
     def picture(self, index: int) -> Picture:
-        """Returns (300, 400, 3) uint8, BGR."""
-        random = np.random.default_rng(index)
-        clouds = cv2.resize(random.uniform(0, 255, (6, 8, 3)), (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
-        picture: Picture = np.clip(clouds + random.normal(0, 12, clouds.shape), 0, 255).astype(np.uint8)
-        return picture
+        """Returns (300, 400, 3) uint8, BGR, read-only."""
+        return _picture(index)
 
     def error(self, index: int, problem: object) -> DeepPoseError:
         """Returns an error that names a picture."""
         return DeepPoseError(f"synthetic picture {index + 1}: {problem}", advice="name persons, --csv and --images")
+
+
+@lru_cache(COUNT)
+def _picture(index: int) -> Picture:
+    """Returns one of them, which each side and each look at a layer asks for again."""
+    random = np.random.default_rng(index)
+    clouds = cv2.resize(random.uniform(0, 255, (6, 8, 3)), (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
+    picture: Picture = np.clip(clouds + random.normal(0, 12, clouds.shape), 0, 255).astype(np.uint8)
+    picture.flags.writeable = False
+    return picture

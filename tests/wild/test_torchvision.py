@@ -98,17 +98,18 @@ def with_head(network, head):
 
 
 def read_as(path, network, side=64):
-    """The checkpoint, of which the answers are the network's; and those of what is written of it."""
+    """The checkpoint, of which the answers are the network's; what is written of it is the same."""
     torch.save(network.state_dict(), path)
     inputs = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     expected = answer(network, inputs)
     pose = deeppose_port.load(path)
     assert_same(pose(inputs.numpy()).reshape(-1), expected, ROUNDING)
     converters.write(pose.checkpoint, path.with_suffix(".safetensors"))
-    converted = deeppose_port.load(path.with_suffix(".safetensors"))
-    assert_same(converted(inputs.numpy()).reshape(-1), expected, ROUNDING)
+    converted = converters.read(path.with_suffix(".safetensors"))
     weights = pose.checkpoint.weights
-    assert all(np.array_equal(array, weights[name]) for name, array in converted.checkpoint.weights.items())
+    assert converted.weights.keys() == weights.keys()
+    assert all(np.array_equal(array, weights[name]) for name, array in converted.weights.items())
+    assert converted.architecture == pose.checkpoint.architecture
     assert converted.preprocessing == pose.preprocessing
     return pose.checkpoint
 
