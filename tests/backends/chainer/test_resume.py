@@ -74,9 +74,9 @@ class TestOwnFiles:
 
     def test_the_end_of_an_epoch_within_a_batch_is_resumed(self, small, whole, tmp_path):
         """After iteration 5 the batch has taken two persons of the next epoch."""
-        for file in ("snapshot_iter_5", "epoch-3.model"):
-            small(file, resume=whole() / file)
-            assert_same_end(tmp_path / file, whole())
+        for results, file in (("from a snapshot", "snapshot_iter_5"), ("from an epoch", "epoch-3.model")):
+            small(results, resume=whole() / file)
+            assert_same_end(tmp_path / results, whole())
 
     def test_a_folder_is_resumed_from_its_last_checkpoint(self, small, whole, tmp_path):
         shutil.copytree(whole(), tmp_path / "copy", ignore=lambda folder, names: {n for n in names if "8" in n})
