@@ -86,9 +86,9 @@ def architectures() -> Iterable[str]:
     return TABLES
 
 
-def overwriting(*goes_with: str) -> bool:
-    """Declares that existing files may be overwritten, by the options that have some written."""
-    return described("Overwrite existing files.", default=False, names=("--force",), goes_with=goes_with)
+def overwriting() -> bool:
+    """Declares that existing files may be overwritten: a permission, which may be given in vain."""
+    return described("Overwrite existing files.", default=False, names=("--force",))
 
 
 def into_subfolders(more: str = "", section: str = "", goes_with: tuple[str, ...] = ()) -> bool:
@@ -123,7 +123,7 @@ class ReportOptions:
     report: Path | None = described(
         "Write an HTML page with charts and pictures, DIR/index.html.", default=None, metavar="DIR", section="Answer"
     )
-    force: bool = overwriting("report", "persons")
+    force: bool = overwriting()
 
 
 @dataclass(frozen=True, kw_only=True)

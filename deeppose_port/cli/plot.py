@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from converters.values import dataclass
 from deeppose_port.cli import display
 from deeppose_port.cli.command import command
@@ -36,10 +34,6 @@ class PlotOptions:
     )
     force: bool = overwriting()
     shown: JsonOptions
-
-    def __post_init__(self) -> None:
-        if self.force and self.shown.as_json and self.output is None:
-            raise click.UsageError("--force with --json goes with -o: without it nothing is written")
 
 
 @command(lambda: PlotOptions)

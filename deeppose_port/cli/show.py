@@ -66,7 +66,7 @@ class ShowOptions:
     )
     samples: int = described("The most pictures to use.", default=64)
     seed: int = described("Seed of the choice of pictures.", default=0)
-    force: bool = overwriting("output")
+    force: bool = overwriting()
     reading: ReadingOptions = field(metadata=RARE_GROUP)
     inputs: InputOptions
     engine: EngineOptions
