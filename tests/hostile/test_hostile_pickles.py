@@ -26,8 +26,8 @@ from tests.helpers.checkpoint_files import (
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_bare_pickle_is_not_opened(protocol, bait, tmp_path):
     (tmp_path / "a.model").write_bytes(pickle.dumps({"conv1/W": bait}, protocol))
-    if protocol < 2:
-        refused(tmp_path / "a.model", "this is text|this is no PyTorch")
+    if protocol == 1:
+        refused(tmp_path / "a.model", "this is no PyTorch")
     else:
         refused(tmp_path / "a.model", r"this is a Python pickle.*(was not opened|nothing in it was run)")
 
