@@ -102,6 +102,8 @@ class _Reader:
 
 
 def _kind(name: str) -> type[Layer] | None:
+    if name not in _KINDS and name not in FORMULAS:
+        from converters.networks import formulas as formulas  # they register themselves; few networks have one
     return _KINDS.get(name) or FORMULAS.get(name)
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import typing
 from dataclasses import MISSING, fields
 
@@ -9,6 +11,7 @@ from converters.errors import DeepPoseError
 from converters.networks import TABLES, Convolution, Linear, ModelSource, OwnTable, ReLU, Residual
 from converters.networks.description import describe, layers_of
 from converters.networks.formula import FORMULAS
+from converters.networks.formulas import GELU
 from converters.networks.layers import Layer
 from tests.helpers.layers import LAYERS, network_of
 
@@ -138,6 +141,14 @@ class TestRefused:
         described["source"]["text"] += "x"
         with pytest.raises(DeepPoseError, match=r"the text of net\.py is not the one that its hash is of"):
             Architecture.from_dict(described)
+
+
+def test_a_formula_is_known_where_nothing_else_has_loaded_it():
+    described = json.dumps(describe((GELU(), ReLU())))
+    read = f"layers_of(json.loads({described!r}))"
+    code = f"import json; from converters.networks.description import layers_of; print({read})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == f"{(GELU(), ReLU())}\n"
 
 
 def test_branches_that_do_not_fit_are_refused():
