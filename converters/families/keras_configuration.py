@@ -20,7 +20,6 @@ from typing import Any
 from converters.networks import BatchNormalization, Convolution, Dropout, Heatmaps, Layer, MaxPooling, ReLU, Upsample
 from converters.networks.flow import Flow
 from converters.networks.layers import Join, Pair, SamePadding
-from converters.networks.source.differences import changed
 from converters.values import dataclass
 
 #: Under which a file's values have it, and what its layers are called here.
@@ -53,6 +52,8 @@ def contradictions(values: Mapping[str, object], layers: tuple[Layer, ...]) -> l
 
 
 def _differences(ours: _Said, theirs: _Said) -> Iterator[str]:
+    from converters.networks.source.differences import changed  # with it comes what reads sources: few files need that
+
     for name, (layer, _) in ours.weighted.items():
         other, _ = theirs.weighted.get(name, (None, ""))
         if type(other) is type(layer):
