@@ -30,8 +30,7 @@ def _starts(*starts: bytes) -> Callable[[Beginning], object]:
 
 
 def _matches(pattern: bytes) -> Callable[[Beginning], object]:
-    compiled = re.compile(pattern, re.DOTALL)
-    return lambda beginning: compiled.match(beginning.start)
+    return lambda beginning: re.match(pattern, beginning.start, re.DOTALL)  # most files need none of them
 
 
 def _holds(*names: str) -> Callable[[Beginning], object]:
@@ -41,24 +40,21 @@ def _holds(*names: str) -> Callable[[Beginning], object]:
 
 def _called(pattern: str) -> Callable[[Beginning], object]:
     """Tells whether a file has a name, whose letters may be capitals, that a pattern is the end of."""
-    compiled = re.compile(rf"(?:{pattern})\Z")
-    return lambda beginning: compiled.search(beginning.path.name.lower())
+    return lambda beginning: re.search(rf"(?:{pattern})\Z", beginning.path.name.lower())
 
 
 def _is_text(beginning: Beginning) -> bool:
     return all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 for byte in beginning.start[:256])
 
 
-_CAFFE = re.compile(
-    rb"\n[\x01-\x7f][ -~]{1,127}?(?:\x12|\x1a|\x22|\xa2\x06)|\xa2\x06|\x08.{1,6}\x12.[ -~]+\.caffemodel", re.DOTALL
-)
+_CAFFE = rb"\n[\x01-\x7f][ -~]{1,127}?(?:\x12|\x1a|\x22|\xa2\x06)|\xa2\x06|\x08.{1,6}\x12.[ -~]+\.caffemodel"
 #: Of what Caffe writes: weights, a solver's state, the mean of pictures.
 _CAFFE_SUFFIXES = (".caffemodel", ".solverstate", ".binaryproto")
 
 
 def _is_caffe(beginning: Beginning) -> bool:
     return not _is_text(beginning) and (
-        beginning.path.suffix in _CAFFE_SUFFIXES or _CAFFE.match(beginning.start) is not None
+        beginning.path.suffix in _CAFFE_SUFFIXES or re.match(_CAFFE, beginning.start, re.DOTALL) is not None
     )
 
 
