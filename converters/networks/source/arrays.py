@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
 from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import Literal
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from converters.networks.formulas import Constant, Function, Weighting
 from converters.networks.layers import Affine
 from converters.networks.source.context import Context
+from converters.networks.source.plain import ARITHMETIC
 from converters.networks.source.registry import known_in, look_up
 from converters.networks.source.values import Array, Batch, NativeFunction, NativeMethod, Tensor, Unknown
 
@@ -31,15 +31,6 @@ _JOINS: dict[type[ast.operator], Literal["sum", "difference", "product", "quotie
     ast.Sub: "difference",
     ast.Mult: "product",
     ast.Div: "quotient",
-}
-_OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
 }
 
 
@@ -83,7 +74,7 @@ def of_numbers(c: Context, value: object) -> Array:
 def operated(c: Context, kind: type[ast.operator], left: object, right: object) -> object:
     """Returns what an operator makes of two arrays, or of one and a number."""
     arrays = [of_numbers(c, value) if isinstance(value, Array | int | float) else None for value in (left, right)]
-    if None in arrays or kind not in _OPERATORS:
+    if None in arrays or kind not in ARITHMETIC:
         return c.unknown(f"{kind.__name__} of an array")
     one, other = (array for array in arrays if array is not None)
     for array in (one, other):
@@ -98,7 +89,7 @@ def operated(c: Context, kind: type[ast.operator], left: object, right: object) 
         return Array(whole, None)
     try:
         with np.errstate(all="ignore"):
-            return Array(whole, np.asarray(_OPERATORS[kind](one.numbers, other.numbers)))
+            return Array(whole, np.asarray(ARITHMETIC[kind](one.numbers, other.numbers)))
     except ValueError as error:
         c.fail(f"arrays under {kind.__name__}: {error}")
 

@@ -38,7 +38,8 @@ from converters.networks.source.values import (
     traced,
 )
 
-OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
+#: Those of numbers and arrays alike.
+ARITHMETIC: dict[type[ast.operator], Callable[[object, object], object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -46,6 +47,9 @@ OPERATORS: dict[type[ast.operator], Callable[[object, object], object]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
+}
+OPERATORS = {
+    **ARITHMETIC,
     ast.LShift: operator.lshift,
     ast.RShift: operator.rshift,
     ast.BitAnd: operator.and_,
