@@ -80,6 +80,7 @@ class Fused(Flow[Tensor], nn.Module):
         self._convolutions = {name for name, module in network.named_modules() if type(module) is nn.Conv2d}
         self._packed: dict[tuple[str, bool], _Ready] = {}
         self._maps, self._features = _maps_and_features(network.architecture.layers)
+        self._largest: dict[tuple[int, ...], int] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns what the network does."""
@@ -93,12 +94,14 @@ class Fused(Flow[Tensor], nn.Module):
 
     def _together(self, inputs: Tensor) -> int:
         """Returns of how many pictures a thread computes the maps together; all where there are few for each thread."""
-        count, *shape = inputs.shape
+        count, shape = len(inputs), tuple(inputs.shape[1:])
         threads = torch.get_num_threads()
         if count < 2 * threads or not self._maps:
             return max(count, 1)
-        largest = max(math.prod(side or 0 for side in step.after) for step in steps_of(self._maps, tuple(shape)))
-        most = max(_MAPS // (largest * inputs.element_size()), 1)
+        if shape not in self._largest:  # the table is followed once for inputs of a size
+            steps = steps_of(self._maps, shape)
+            self._largest[shape] = max(math.prod(side or 0 for side in step.after) for step in steps)
+        most = max(_MAPS // (self._largest[shape] * inputs.element_size()), 1)
         rounds = -(-count // (most * threads))
         return -(-count // (rounds * threads))  # alike, rather than all but the last
 
