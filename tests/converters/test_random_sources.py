@@ -254,6 +254,7 @@ WORDS = {
         "F.sum(h, axis=1, keepdims=True)": 1,
         "self.shared(h, n_batch_axes=3)": 6,
         "h * F.broadcast_to(self.gain, h.shape) - self.gain": 6,
+        "h * F.broadcast_to(self.plain(), h.shape)": 6,
         "F.scale(h, self.slope) + F.bias(h, self.slope) / (1 + h ** 2)": 6,
         "F.bias(h, F.mean(h, axis=(2, 3)), axis=0) - self.mean": 6,
         "self.swish(h)": 6,
@@ -282,6 +283,7 @@ MADE = {
         self.offset, self.rows = L.Bias(shape=(6,)), L.Bias(2, 31)
         self.shared, self.swish = L.Linear(31, 4), L.Swish((6,))
         self.gain, self.slope = chainer.Parameter(1.0, (1, 6, 1, 1)), chainer.Parameter(self.xp.ones(6, 'f'))
+        self.plain = L.Parameter(self.xp.ones((1, 6, 1, 1), 'f'))
         self.add_persistent('mean', self.xp.arange(6).astype('f').reshape(1, 6, 1, 1))
     """,
 }
